@@ -1,0 +1,77 @@
+"""What can go wrong, in words a user can act on, and the exit code each cause has."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """One code per cause. When several apply, `first_of` picks the one the process ends with."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INVALID = 4
+    LIMIT = 5
+    GATE_FAILED = 10
+    REGRESSION = 11
+    INCONCLUSIVE = 12
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_PRECEDENCE = (
+    ExitCode.BUG,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.USAGE,
+    ExitCode.UNAVAILABLE,
+    ExitCode.INVALID,
+    ExitCode.LIMIT,
+    ExitCode.GATE_FAILED,
+    ExitCode.REGRESSION,
+    ExitCode.INCONCLUSIVE,
+)
+
+
+def first_of(causes: list[ExitCode]) -> ExitCode:
+    """The code a process with these causes ends with; OK when there is none."""
+    return next((code for code in _PRECEDENCE if code in causes), ExitCode.OK)
+
+
+class SizewiseError(Exception):
+    """Says what is wrong and, in `hint`, what to do next. Printed once, at the edge."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SizewiseError):
+    """The command line or the profile is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ProfileError(UsageError):
+    """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file."""
+
+    def __init__(self, message: str, *, path: str, line: int | None = None, hint: str | None = None) -> None:
+        place = path if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {message}", hint=hint)
+        self.line = line
+
+
+class UnavailableError(SizewiseError):
+    """The target, the device or the provider cannot be had: DNS, connect, TLS, 401/403/404, no such provider."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class InstrumentError(SizewiseError):
+    """The measuring side failed, so there is no measurement to believe."""
+
+    exit_code = ExitCode.INVALID

@@ -1,0 +1,53 @@
+"""The catalogue of metrics: the one list that schema, objectives, reports and window read.
+
+Definitions of latency, service time, send lag and the rates are in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Better = Literal["lower", "higher", "neither"]
+PERCENTILES: dict[str, float] = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+DISTRIBUTION = (*PERCENTILES, "mean", "max")
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """`aggregates` is empty for a metric that is one number a stage (a rate, a share)."""
+
+    name: str
+    unit: str
+    better: Better
+    aggregates: tuple[str, ...]
+    description: str
+
+
+_ALL = (
+    Metric("latency_ms", "ms", "lower", DISTRIBUTION, "end of the answer, from the intended start of the request"),
+    Metric("service_ms", "ms", "lower", DISTRIBUTION, "end of the answer, from the send; what most tools report"),
+    Metric("first_byte_ms", "ms", "lower", DISTRIBUTION, "first byte of the answer, from the intended start"),
+    Metric("send_lag_ms", "ms", "lower", DISTRIBUTION, "send, from the intended start: the generator's own delay"),
+    Metric("error_rate", "share", "lower", (), "failed requests of all that were sent"),
+    Metric("goodput_share", "share", "higher", (), "arrivals answered inside every SLO, of all arrivals"),
+    Metric("offered_per_s", "1/s", "neither", (), "intended arrivals per second"),
+    Metric("achieved_per_s", "1/s", "higher", (), "requests sent per second"),
+    Metric("completed_per_s", "1/s", "higher", (), "successful answers per second"),
+    Metric("good_per_s", "1/s", "higher", (), "answers inside every SLO per second"),
+    Metric("throughput_per_s", "1/s", "higher", (), "inferences per second of a local run"),
+    Metric("accuracy", "share", "higher", (), "labelled rows answered rightly, of all that were asked"),
+    Metric("host_cpu_percent", "%", "neither", ("mean", "max"), "CPU of the whole machine, all cores together = 100"),
+    Metric("host_memory_gib", "GiB", "neither", ("mean", "max"), "memory in use on the machine"),
+    Metric("endpoint_cpu_cores", "cores", "lower", ("mean", "max"), "cores the endpoint's processes kept busy"),
+    Metric("generator_cpu_cores", "cores", "lower", ("mean", "max"), "cores the load worker kept busy"),
+    Metric("engine_cpu_cores", "cores", "lower", ("mean", "max"), "cores this program's engine kept busy"),
+    Metric("gpu_utilisation_percent", "%", "neither", ("mean", "max"),
+           "share of time with a kernel resident on the GPU; not occupancy and not FLOP utilisation"),
+    Metric("gpu_memory_gib", "GiB", "neither", ("mean", "max"), "GPU memory in use, by NVML"),
+    Metric("gpu_power_w", "W", "lower", ("mean", "max"), "power drawn by the GPU, by NVML"),
+    Metric("gpu_temperature_c", "°C", "lower", ("mean", "max"), "GPU core temperature, by NVML"),
+    Metric("gpu_sm_clock_mhz", "MHz", "neither", ("mean", "max"), "clock of the GPU's multiprocessors, by NVML"),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

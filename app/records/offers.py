@@ -1,0 +1,72 @@
+"""What one can rent, as dated facts."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+
+
+class Accelerator(msgspec.Struct, frozen=True):
+    """Dense peaks; None where no figure is published. `nvml_name_pattern` is searched in the driver's device name."""
+
+    key: str
+    vendor: str
+    name: str
+    nvml_name_pattern: str | None
+    architecture: str
+    memory_gib: float | None
+    memory_bandwidth_gb_s: float | None
+    fp32_tflops: float | None
+    fp16_tflops: float | None
+    int8_tops: float | None
+    tdp_w: float | None
+    launch_year: int | None
+    source: str
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One row of the price list. `accelerator` is None for CPU-only instances; `key` is provider/instance@region."""
+
+    provider: str
+    instance_type: str
+    region: str
+    accelerator: str | None
+    accelerator_count: float
+    vcpus: float | None
+    memory_gib: float | None
+    on_demand_usd_per_hour: float | None
+    spot_usd_per_hour: float | None
+    reserved_1y_usd_per_hour: float | None
+    as_of: datetime.date
+    source: str
+    cpu_architecture: str | None = None
+    """x86_64, arm64, or None when the row does not tell."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.provider}/{self.instance_type}@{self.region}"
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    accelerators: dict[str, Accelerator]
+    offers: tuple[Offer, ...]
+
+
+class CurvePoint(msgspec.Struct, frozen=True):
+    """One stage of a capacity curve of one replica: what was offered, and what the SLO's latency was there."""
+
+    offered_per_s: float
+    latency_ms: float | None
+    achieved_per_s: float
+    held: bool
+
+
+class CapacityCurve(msgspec.Struct, frozen=True):
+    """One replica, measured. `cores_used` is what the endpoint kept busy at the max rate, None when not measured."""
+
+    points: tuple[CurvePoint, ...]
+    latency_metric: str
+    max_rate_per_s: float
+    max_rate_ci95: tuple[float, float] | None
+    cores_used: float | None

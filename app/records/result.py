@@ -1,0 +1,277 @@
+"""`result.json`: everything a run shows, schema 1.
+
+Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
+Trust = Literal["VALID", "WARN", "INVALID"]
+Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+StageKind = Literal["warmup", "probe", "hold", "steady"]
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A number and how far it can be trusted. A withheld value is None with its `reason`."""
+
+    value: float | None
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+    basis: Basis = "measured"
+    reason: str | None = None
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One validity check of a measurement: what was seen, the limit, the verdict, and what to do about it."""
+
+    check: str
+    value: float | str | None
+    limit: float | str | None
+    unit: str | None
+    verdict: Trust
+    hint: str | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    status: Trust
+    reasons: tuple[str, ...] = ()
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """`metric.aggregate comparator limit`, as a profile says it. The limit of a share is a fraction: 0.1 % is 0.001."""
+
+    text: str
+    metric: str
+    aggregate: str | None
+    comparator: Literal["<", "<=", ">", ">="]
+    limit: float
+    level: Literal["fail", "warn"] = "fail"
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """An objective held against an estimate: PASS or FAIL when the whole interval is on one side of the limit."""
+
+    objective: Objective
+    observed: Estimate
+    judgement: Judgement
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Monotonic nanoseconds: the part of a stage its numbers are taken from."""
+
+    start_ns: int
+    end_ns: int
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One way to run a local model."""
+
+    model: str
+    provider: str
+    precision: str
+    batch: int
+    threads: int
+
+
+class Stage(msgspec.Struct, frozen=True):
+    name: str
+    kind: StageKind
+    repeat: int
+    tags: dict[str, str]
+    variant: Variant | None
+    window: Window
+    offered_per_s: Estimate
+    achieved_per_s: Estimate
+    good_per_s: Estimate
+    completed: int
+    errors: dict[str, int]
+    metrics: dict[str, dict[str, Estimate]]
+    """By metric name, then by aggregate; a metric without aggregates has the single key "value"."""
+    verdict: Verdict
+    checks: tuple[Check, ...] = ()
+    held: bool | None = None
+    """Whether the point estimates met every SLO; None where nothing was judged (a warm-up)."""
+
+
+class MaxRate(msgspec.Struct, frozen=True):
+    """The highest offered rate that held every SLO in all its repeats, and what stopped the next higher one."""
+
+    per_s: Estimate
+    slo: tuple[str, ...]
+    limited_by: str
+
+
+class Hardware(msgspec.Struct, frozen=True):
+    """What one curve was measured on: one replica's share of it is `total / replicas`."""
+
+    description: str
+    offer: str | None = None
+    accelerator: str | None = None
+    accelerator_count: float = 0
+    vcpus: float | None = None
+    architecture: str | None = None
+    replicas: int = 1
+    is_this_machine: bool = False
+
+
+class Target(msgspec.Struct, frozen=True):
+    protocol: str
+    url: str | None
+    model: str | None
+    hardware: Hardware | None
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """The machine the measurement was made on. What could not be read is None."""
+
+    host: str
+    os: str
+    python: str
+    cpu_model: str | None
+    cpu_architecture: str
+    physical_cores: int | None
+    logical_cores: int
+    memory_gib: float
+    cpu_governor: str | None
+    cpu_limit_cores: float | None
+    gpus: tuple[Gpu, ...]
+    nvidia_driver: str | None
+    onnxruntime: str | None
+    providers: tuple[str, ...]
+    """ONNX Runtime providers that opened a session here, not those the build lists."""
+    packages: dict[str, str]
+    clock_resolution_ns: int
+    fingerprint: str
+    """Changes when any of the above that matters for comparing two runs changes."""
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    index: int
+    name: str
+    uuid_hash: str | None
+    memory_gib: float | None
+    power_limit_w: float | None
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """One time base for all rows. Wall time is stored once; the ratio compares the two clocks over the run."""
+
+    monotonic_start_ns: int
+    wall_start: str
+    duration_s: float
+    wall_to_monotonic_ratio: float | None
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """A number of one offer's instances for the planned traffic. Infeasible offers carry `rejected` and no counts."""
+
+    offer: str
+    provider: str
+    instance_type: str
+    region: str
+    accelerator: str | None
+    accelerator_count: float
+    vcpus: float | None
+    basis: Basis
+    instances: int | None
+    spare_instances: int | None
+    replicas_per_instance: int | None
+    capacity_per_instance_per_s: Estimate
+    utilisation_at_peak: Estimate
+    latency_at_peak: Estimate
+    usd_per_hour_each: float | None
+    usd_per_month: Estimate
+    usd_per_1k_inferences: Estimate
+    price_date: str
+    price_age_days: int
+    price_source: str
+    risk: int
+    """0 to 4, by the worst of its `risk_reasons`."""
+    risk_reasons: tuple[str, ...]
+    rejected: str | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    fleet: Fleet
+    sentence: str
+    binding_constraint: str
+    why: tuple[str, ...]
+    would_change_it: tuple[str, ...]
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """`hourly_share` are 24 shares of the peak, from midnight; `growth_per_year` is a fraction."""
+
+    peak_per_s: float
+    shape: str
+    hourly_share: tuple[float, ...]
+    growth_per_year: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    traffic: Traffic
+    slo: tuple[str, ...]
+    assurance: float
+    redundancy: int
+    latency_metric: str
+    """What `latency_at_peak` is, as `metric.aggregate`."""
+    planned_on: str
+    """The date prices were aged against."""
+    recommendation: Recommendation | None
+    runner_up: Fleet | None
+    cheapest_rejected: Fleet | None
+    offers: tuple[Fleet, ...]
+    pareto: tuple[Fleet, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    path: str
+    sha256: str
+
+
+class Exit(msgspec.Struct, frozen=True):
+    code: int
+    causes: tuple[str, ...]
+
+
+class Tool(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal[1] = 1
+    tool: Tool
+    run_id: str
+    name: str
+    profile_hash: str
+    target: Target
+    environment: Environment
+    clock: Clock
+    verdict: Verdict
+    validity: tuple[Check, ...]
+    stages: tuple[Stage, ...]
+    max_rate: MaxRate | None
+    slo: tuple[Judged, ...]
+    gates: tuple[Judged, ...]
+    plan: Plan | None
+    comparison: None = None
+    artifacts: tuple[Artifact, ...]
+    exit: Exit
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `result.json`, as published in docs/result.schema.json."""
+    schema = msgspec.json.schema(Result)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Sizewise result, schema {SCHEMA}",
+        **schema,
+    }
