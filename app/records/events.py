@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.records.result import Check, Stage
+from app.records.stage import StageFacts
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
@@ -49,8 +50,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
+    """`stage` lacks the telemetry still on its way; `result.json` has it whole."""
+
     at_ns: int
     index: int
+    facts: StageFacts
     stage: Stage
 
 

@@ -70,3 +70,15 @@ class CapacityCurve(msgspec.Struct, frozen=True):
     max_rate_per_s: float
     max_rate_ci95: tuple[float, float] | None
     cores_used: float | None
+
+
+class PlanLimits(msgspec.Struct, frozen=True):
+    """What a fleet must satisfy besides the SLO. `assurance` is P(the SLO is met); `redundancy` counts spare instances;
+    empty `regions` and `providers` admit all; None is no limit."""
+
+    assurance: float = 0.90
+    redundancy: int = 1
+    regions: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    budget_usd_per_month: float | None = None
+    max_price_age_days: int | None = None

@@ -60,6 +60,8 @@ class Judged(msgspec.Struct, frozen=True):
     objective: Objective
     observed: Estimate
     judgement: Judgement
+    stage: str | None = None
+    """The stage it was observed in: the worst one of several."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -149,6 +151,8 @@ class Environment(msgspec.Struct, frozen=True):
     clock_resolution_ns: int
     fingerprint: str
     """Changes when any of the above that matters for comparing two runs changes."""
+    gpu_note: str | None = None
+    """Why GPUs that should be there are not, in the driver's words; None where there is no driver at all."""
 
 
 class Gpu(msgspec.Struct, frozen=True):

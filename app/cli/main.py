@@ -1,0 +1,61 @@
+"""The command line: finds the command, runs it, and turns whatever went wrong into two lines and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+
+from app import __version__
+from app.cli import calibrate, doctor, plan, profiles, quickstart, report, run, runs, serve
+from app.errors import ExitCode, SizewiseError
+
+COMMANDS: tuple[ModuleType, ...] = (quickstart, run, plan, report, serve, calibrate, doctor, profiles, runs)
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="sizewise",
+        description="Measure AI inference and turn the measurement into a hardware decision.",
+        epilog="Start with `sizewise quickstart`. Exit codes: docs/guide.md.",
+    )
+    root.add_argument("--version", action="version", version=f"sizewise {__version__}")
+    commands = root.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        summary = (command.__doc__ or "").partition("\n")[0]
+        sub = commands.add_parser(name, help=summary, description=command.__doc__)
+        sub.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
+        command.add_arguments(sub)
+        sub.set_defaults(execute=command.execute)
+    return root
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        code = arguments.execute(arguments)
+        sys.stdout.flush()
+    except SizewiseError as error:
+        return _tell(str(error), error.hint, error.exit_code, arguments.debug)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nobody to tell
+        return ExitCode.OK
+    except Exception as error:  # the edge: a bug is told in words too
+        hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
+        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, arguments.debug)
+    return int(code)
+
+
+def _tell(message: str, hint: str | None, code: ExitCode, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return int(code)

@@ -1,0 +1,103 @@
+"""What `run` and `quickstart` share: one session with its listeners, its signals, its report and its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+import msgspec
+
+from app.cli.progress import Progress, open_progress
+from app.errors import ExitCode, SizewiseError
+from app.profiles.profile import Profile
+from app.profiles.resolved import spec_yaml
+from app.records.events import Event, RunFinished, RunStarted
+from app.reporting import build_report
+from app.session.interruption import Interruption
+from app.session.run import RunOutcome, run
+from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, new_run_id, runs_home
+from app.wiring import build
+from reports.html import render_html
+from reports.text import render_text
+
+
+def measure(profile: Profile, arguments: argparse.Namespace, command: str) -> int:
+    """Run the profile and return the exit code; what was measured is stored however it ends."""
+    started_at = datetime.now(UTC)
+    run_id = new_run_id(profile.name, started_at)
+    directory = arguments.out or runs_home() / run_id
+    interruption = Interruption()
+    with RunWriter(directory) as store, open_progress() as progress, _signals(interruption):
+        emit = _listeners(store, progress, mirror=arguments.events == "-")
+        spec, parts = build(profile, store, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
+        now_ns = parts.now_ns
+        emit(RunStarted(now_ns(), run_id, profile.name, str(directory.resolve()), os.getpid()))
+        store.write_spec(spec_yaml(profile))
+        try:
+            outcome = run(spec, parts, emit, interruption)
+        except SizewiseError as error:
+            emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
+            raise
+        text = _report(outcome, store, spec_yaml(profile), command)
+        status = outcome.result.verdict.status
+        emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
+    _print(outcome, text, str(directory), arguments)
+    return outcome.result.exit.code
+
+
+def _report(outcome: RunOutcome, store: RunWriter, spec_text: str, command: str) -> str:
+    report = build_report(outcome.result, outcome.rows, outcome.telemetry, spec_text, command, outcome.result_text)
+    store.write_file(REPORT_JSON, msgspec.json.encode(report))
+    store.write_file(REPORT_HTML, render_html(report).encode())
+    return render_text(report)
+
+
+def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(outcome.result_text)
+    where = sys.stderr if arguments.json or arguments.events else sys.stdout
+    print(text, file=where)
+    print(f"Report: {directory}/{REPORT_HTML}", file=where)
+    for cause in outcome.result.exit.causes:
+        print(f"exit {outcome.result.exit.code}: {cause}", file=sys.stderr)
+
+
+def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callable[[Event], None]:
+    encode = msgspec.json.Encoder().encode
+    is_mirrored = mirror
+
+    def emit(event: Event) -> None:
+        nonlocal is_mirrored
+        store.append_event(event)
+        progress.show(event)
+        if is_mirrored:
+            try:
+                sys.stdout.buffer.write(encode(event) + b"\n")
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                is_mirrored = False  # the reader left: the run goes on
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+    return emit
+
+
+@contextmanager
+def _signals(interruption: Interruption) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the run and keep its results; a third one leaves at once."""
+    codes = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        interruption.request(codes[signal.Signals(number)])
+
+    before = {number: signal.signal(number, stop) for number in codes}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,29 @@
+"""Plan a fleet from a stored run: size, cost and recommendation for the traffic of its profile."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from app.storage.run_directory import find_run
+    from app.wiring import plan_stored_run
+    from reports.text import render_plan
+
+    plan = plan_stored_run(find_run(arguments.run), arguments.overrides)
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
+    else:
+        from app.reporting import plan_section
+
+        print(render_plan(plan_section(plan)))
+    return 0

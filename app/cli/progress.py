@@ -1,0 +1,109 @@
+"""How a run goes, on standard error: a bar on a terminal, at most a line a second elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from app.records.events import (
+    Checked,
+    Event,
+    PhaseChanged,
+    RunFinished,
+    RunStarted,
+    Snapshot,
+    StageFinished,
+    StageStarted,
+    Warned,
+)
+
+
+class Progress(Protocol):
+    def show(self, event: Event) -> None: ...
+
+
+@contextmanager
+def open_progress() -> Iterator[Progress]:
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(28), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        yield _Terminal(bar)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last_s = float("-inf")
+
+    def show(self, event: Event) -> None:
+        line = _sentence(event)
+        if line is None and isinstance(event, Snapshot) and time.monotonic() - self._last_s >= 1:
+            line = _snapshot(event)
+        if line is not None:
+            self._last_s = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+
+class _Terminal:
+    """The bar is of the running stage: a search does not know how many stages it will take."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task = bar.add_task("starting", total=None)
+        self._stage: StageStarted | None = None
+
+    def show(self, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self._stage = event
+                self._bar.reset(self._task, total=event.duration_s, description=event.name)
+            case Snapshot() if self._stage is not None:
+                done_s = (event.at_ns - self._stage.start_ns) / 1e9
+                text = f"{self._stage.name}: {_snapshot(event)}"
+                self._bar.update(self._task, completed=min(done_s, self._stage.duration_s), description=text)
+            case PhaseChanged():
+                self._bar.reset(self._task, total=None, description=event.message)
+                self._bar.console.print(_sentence(event))
+            case _:
+                line = _sentence(event)
+                if line is not None:
+                    self._bar.console.print(line)
+
+
+def _snapshot(event: Snapshot) -> str:
+    p95 = "n/a" if event.latency_p95_ms is None else f"{event.latency_p95_ms:.3g} ms"
+    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {event.in_flight:,}, recent p95 {p95}"
+
+
+def _sentence(event: Event) -> str | None:
+    match event:
+        case PhaseChanged():
+            return f"{event.phase}: {event.message}"
+        case StageFinished():
+            return _stage(event)
+        case Checked(check=check) if check.verdict != "VALID":
+            return f"{check.verdict} {check.check}: {check.hint or check.value}"
+        case Warned():
+            return f"warning: {event.message}"
+        case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
+            return None  # told by the summary, or by the bar
+
+
+def _stage(event: StageFinished) -> str:
+    stage = event.stage
+    p95 = stage.metrics.get("latency_ms", {}).get("p95")
+    shown = "n/a" if p95 is None or p95.value is None else f"{p95.value:.3g} ms"
+    held = {True: "held", False: "did not hold", None: ""}[stage.held]
+    parts = [f"  {stage.name}: p95 {shown}", held, stage.verdict.status if stage.verdict.status != "VALID" else ""]
+    if stage.verdict.status == "INVALID":
+        parts.append("(" + "; ".join(stage.verdict.reasons) + ")")
+    return " ".join(part for part in parts if part)

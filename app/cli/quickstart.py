@@ -1,0 +1,33 @@
+"""Size a real endpoint on this machine: measure, plan and report, with no configuration and no network."""
+
+from __future__ import annotations
+
+import argparse
+
+from app.cli.run import add_run_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=_seconds, default=3.0, metavar="N",
+                        help="how long each probe and hold of the search lasts (default 3)")  # fmt: skip
+    add_run_arguments(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from app.cli.measuring import measure
+    from app.profiles.bundled import find_profile
+    from app.profiles.loading import load_profile
+
+    profile = load_profile(find_profile("quickstart"), [f"load.search.hold={arguments.seconds:g}s"])
+    arguments.recalibrate = True
+    return measure(profile, arguments, f"sizewise quickstart --seconds {arguments.seconds:g}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 1 <= seconds <= 600:
+        raise argparse.ArgumentTypeError("between 1 and 600 seconds")
+    return seconds

@@ -1,0 +1,55 @@
+"""Plain tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.records.result import Environment
+
+Cell = str | float | int | None
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Columns as wide as their widest cell; numbers to the right, None as n/a."""
+    cells = [[shown(cell) for cell in row] for row in rows]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
+    widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(texts, widths, numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+
+
+def shown(cell: Cell) -> str:
+    if cell is None:
+        return "n/a"
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+
+
+def environment_lines(environment: Environment) -> list[str]:
+    gpus = ", ".join(
+        f"{gpu.name} ({shown(gpu.memory_gib)} GiB)" for gpu in environment.gpus
+    )  # the uuid stays hashed in the facts
+    return [
+        f"machine     {environment.host}, {environment.os}, Python {environment.python}",
+        f"CPU         {shown(environment.cpu_model)}, {environment.logical_cores} logical cores, "
+        f"{environment.cpu_architecture}, governor {shown(environment.cpu_governor)}",
+        f"memory      {environment.memory_gib:.1f} GiB",
+        f"GPUs        {gpus or 'none seen by NVML'}",
+        f"inference   ONNX Runtime {shown(environment.onnxruntime)}, providers that open a session here: "
+        f"{', '.join(environment.providers) or 'none'}",
+        f"clock       resolution {environment.clock_resolution_ns} ns",
+    ]
+
+
+def _is_number(text: str) -> bool:
+    return text == "n/a" or text.replace(",", "").replace(".", "", 1).replace("e+", "").lstrip("-").isdigit()

@@ -1,0 +1,33 @@
+"""What is known of a stage besides its rows; with them, all its numbers can be computed again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from app.records.result import StageKind
+
+
+class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """`start_ns` to `end_ns` includes the drain; arrivals were intended from `start_ns` for `duration_s`.
+
+    `ceiling_per_s` is the calibrated ceiling of the generator, None when not measured. `over_saturated`: the stage was
+    ended because its backlog kept growing; `stopped_early`: for whatever reason before its last arrival.
+    """
+
+    index: int
+    name: str
+    kind: StageKind
+    repeat: int
+    tags: dict[str, str]
+    arrivals: Literal["poisson", "constant"]
+    rate_per_s: float
+    duration_s: float
+    start_ns: int
+    end_ns: int
+    worker_cpu_s: float
+    connections_opened: int
+    stopped_early: bool
+    ceiling_per_s: float | None
+    over_saturated: bool

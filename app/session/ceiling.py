@@ -1,0 +1,48 @@
+"""The ceiling of the load generator: the highest Poisson rate it sends on time to a server that does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.records.calibration import Rung
+
+LATE_MS = 10.0
+LATE_SHARE_LIMIT = 0.01
+_LOWEST_PER_S = 2_000.0
+_HIGHEST_PER_S = 128_000.0
+
+
+def holds(achieved_share: float, late_share: float) -> bool:
+    """A rung holds when 99 % of its arrivals were sent in its time and at most 1 % of them late."""
+    return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
+
+
+def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
+    """Double the rate until a rung fails twice, then try half-way (in logarithms) between the last two.
+
+    A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator. `try_rate`
+    returns None when the run is being stopped. Every rung is returned, in the order tried.
+    """
+    rungs: list[Rung] = []
+
+    def held(rate: float) -> bool | None:
+        for _ in range(2):
+            rung = try_rate(rate)
+            if rung is None:
+                return None
+            rungs.append(rung)
+            if rung.held:
+                return True
+        return False
+
+    rate = _LOWEST_PER_S
+    while rate <= _HIGHEST_PER_S and (outcome := held(rate)):
+        rate *= 2
+    if rate > _LOWEST_PER_S and rate <= _HIGHEST_PER_S and outcome is False:
+        held(rate / 2**0.5)
+    return tuple(rungs)
+
+
+def ceiling(rungs: tuple[Rung, ...]) -> float | None:
+    """The highest achieved rate among the rungs that held."""
+    return max((rung.achieved_per_s for rung in rungs if rung.held), default=None)

@@ -1,0 +1,33 @@
+"""The limits of a profile, watched while the run goes on."""
+
+from __future__ import annotations
+
+from app.session.spec import LimitSpec
+
+
+class LimitWatch:
+    def __init__(self, limits: LimitSpec, started_ns: int) -> None:
+        self._limits = limits
+        self._started_ns = started_ns
+        self._sent_before = 0
+        self.reached: str | None = None
+        """The sentence that says which limit ended the run, once one did."""
+
+    def requests_left(self) -> int | None:
+        return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_before)
+
+    def add_sent(self, sent: int) -> None:
+        self._sent_before += sent
+
+    def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
+        """Whether the run may go on."""
+        limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
+        if limits.duration_s is not None and elapsed_s >= limits.duration_s:
+            self.reached = f"limits.duration of {limits.duration_s:g} s was reached"
+        elif limits.requests is not None and self._sent_before + sent_in_stage >= limits.requests:
+            self.reached = f"limits.requests of {limits.requests:,} was reached"
+        elif limits.usd is not None and limits.usd_per_hour is not None:
+            spent = limits.usd_per_hour * elapsed_s / 3600
+            if spent >= limits.usd:
+                self.reached = f"limits.usd of {limits.usd:g} was reached at {limits.usd_per_hour:g} USD an hour"
+        return self.reached is None

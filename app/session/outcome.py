@@ -1,0 +1,167 @@
+"""From what was measured to the result: verdict, objectives, max rate, plan, exit code."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+
+import msgspec
+import pandas as pd
+
+from app import __version__
+from app.analysis.curve import capacity_curve
+from app.analysis.objectives import find_estimate, judge
+from app.analysis.search import SearchOutcome, max_rate
+from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.errors import ExitCode, first_of
+from app.planning.fleets import plan_fleets
+from app.records.result import (
+    Artifact,
+    Check,
+    Clock,
+    Environment,
+    Estimate,
+    Exit,
+    Judged,
+    MaxRate,
+    Objective,
+    Plan,
+    Result,
+    Stage,
+    Tool,
+    Verdict,
+)
+from app.session.spec import RunSpec
+from app.telemetry.clock import ClockReading
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a run found out, before it is judged."""
+
+    environment: Environment
+    local: tuple[Stage, ...]
+    stages: tuple[Stage, ...]
+    search: SearchOutcome | None
+    checks: tuple[Check, ...]
+    lost_gpus: tuple[int, ...]
+    telemetry: pd.DataFrame
+    started: ClockReading
+    ended: ClockReading
+    wall_start: datetime.datetime
+    limit_reached: str | None
+    interrupted: ExitCode | None
+
+
+def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
+    """The result of a run, however it ended."""
+    answering = answering_stages(measured.stages, measured.search)
+    validity = (*measured.checks, *_closing_checks(spec, measured, answering))
+    verdict = verdict_of(validity)
+    found = max_rate(measured.stages, spec.slo, measured.search) if measured.search is not None else None
+    slo = _judge_all(spec.slo, answering)
+    gates = _judge_all(spec.gates, answering)
+    causes = _causes(spec, measured, verdict, slo + gates, found)
+    return Result(
+        tool=Tool("sizewise", __version__),
+        run_id=spec.run_id,
+        name=spec.name,
+        profile_hash=spec.profile_hash,
+        target=spec.target,
+        environment=measured.environment,
+        clock=_clock(measured),
+        verdict=verdict,
+        validity=validity,
+        stages=measured.local + measured.stages,
+        max_rate=found,
+        slo=slo,
+        gates=gates,
+        plan=_plan(spec, measured.stages, found),
+        artifacts=artifacts,
+        exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
+    )
+
+
+def answering_stages(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[Stage, ...]:
+    """The stages the answer rests on: the last holds of a search that found its rate, else all that ran steadily."""
+    if search is None or search.max_rate_per_s is None:
+        return tuple(stage for stage in stages if stage.kind == "steady")
+    holds = [stage for stage in stages if stage.kind == "hold" and stage.held]
+    last = holds[-1].name if holds else None
+    return tuple(stage for stage in holds if stage.name == last)
+
+
+def _closing_checks(spec: RunSpec, measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+    checks = run_checks(answering or measured.stages, spec.slo)
+    if measured.stages:
+        checks = (*checks, telemetry_check(measured.telemetry))
+    checks = (*checks, clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
+    if measured.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        checks = (*checks, Check("GPU lost", names, None, None, "INVALID", hint))
+    return checks
+
+
+def _clock(measured: Measured) -> Clock:
+    return Clock(
+        monotonic_start_ns=measured.started.monotonic_ns,
+        wall_start=measured.wall_start.isoformat(timespec="seconds"),
+        duration_s=(measured.ended.monotonic_ns - measured.started.monotonic_ns) / 1e9,
+        wall_to_monotonic_ratio=measured.ended.wall_to_monotonic_ratio(measured.started),
+    )
+
+
+def _judge_all(objectives: Sequence[Objective], stages: tuple[Stage, ...]) -> tuple[Judged, ...]:
+    return tuple(_judge_worst(objective, stages) for objective in objectives)
+
+
+def _judge_worst(objective: Objective, stages: tuple[Stage, ...]) -> Judged:
+    if not stages:
+        return judge(objective, Estimate(None, reason="no stage to judge it on"))
+    judged = [(stage, judge(objective, find_estimate(stage, objective))) for stage in stages]
+    wants_low = objective.comparator in ("<", "<=")
+
+    def badness(pair: tuple[Stage, Judged]) -> tuple[int, float]:
+        rank = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}[pair[1].judgement]
+        value = pair[1].observed.value
+        return rank, (-math.inf if value is None else value if wants_low else -value)
+
+    stage, worst = max(judged, key=badness)
+    return msgspec.structs.replace(worst, stage=stage.name)
+
+
+def _causes(
+    spec: RunSpec, measured: Measured, verdict: Verdict, judged: tuple[Judged, ...], found: MaxRate | None
+) -> list[tuple[ExitCode, str]]:
+    causes: list[tuple[ExitCode, str]] = []
+    if measured.interrupted is not None:
+        causes.append((measured.interrupted, "stopped by the user"))
+    if verdict.status == "INVALID":
+        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(verdict.reasons)))
+    if measured.limit_reached is not None:
+        causes.append((ExitCode.LIMIT, measured.limit_reached))
+    if measured.stages and not any(stage.completed for stage in measured.stages):
+        causes.append((ExitCode.GATE_FAILED, "the target answered no request with success"))
+    for one in judged:
+        if one.judgement == "FAIL" and one.objective.level == "fail":
+            value = one.observed.value
+            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value:.4g}"))
+    if spec.search is not None and measured.interrupted is None and (found is None or found.per_s.value is None):
+        reason = found.per_s.reason if found else "the search did not run"
+        causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))
+    return causes
+
+
+def _plan(spec: RunSpec, stages: tuple[Stage, ...], found: MaxRate | None) -> Plan | None:
+    if spec.plan is None or spec.target.hardware is None or found is None or found.per_s.value is None:
+        return None
+    return plan_fleets(
+        capacity_curve(stages, spec.slo, found),
+        spec.target.hardware,
+        spec.plan.traffic,
+        spec.plan.catalogue,
+        spec.plan.limits,
+        slo=tuple(objective.text for objective in spec.slo),
+        today=spec.plan.today,
+    )

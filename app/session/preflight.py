@@ -1,0 +1,25 @@
+"""One request before the load: is there a target at all, and does it let us in?"""
+
+from __future__ import annotations
+
+from app.errors import UnavailableError
+from loadgen.records import PreflightDone
+
+_HINTS = {
+    "dns": "Check the host name in target.url.",
+    "connect": "Is the server up, and is the port in target.url right?",
+    "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
+    401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
+    403: "The credential is known and may not do this: check target.headers.",
+    404: "Check the path in target.url, or the model's name.",
+}
+
+
+def require_reachable(report: PreflightDone, url: str) -> None:
+    """Raises UnavailableError where no load could tell anything: DNS, connect, TLS, 401, 403, 404.
+
+    Any other failure is the target's answer to the workload, and the run measures it.
+    """
+    reason = report.status if report.status in _HINTS else report.error
+    if reason in _HINTS:
+        raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=_HINTS[reason])

@@ -1,0 +1,212 @@
+"""A run directory: the facts of one run, written as they come, and read back whole or cut short."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from app.errors import UsageError
+from app.records.calibration import Calibration
+from app.records.events import Event, RunFinished
+from app.records.result import Artifact, Environment, Result
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.storage.streams import StreamWriter, read_stream
+from loadgen.records import REQUEST_SCHEMA
+
+SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
+REQUESTS, TELEMETRY = "requests.arrow", "telemetry.arrow"
+CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
+
+_T = TypeVar("_T")
+
+
+def runs_home() -> Path:
+    """Where runs live when no --out is given: SIZEWISE_HOME, else the user's data folder."""
+    home = os.environ.get("SIZEWISE_HOME")
+    if home:
+        return Path(home) / "runs"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "runs"
+
+
+def new_run_id(name: str, at: datetime) -> str:
+    """Sorts by time, tells the profile, and does not repeat."""
+    word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
+    return f"{at:%Y%m%d-%H%M%S}-{word}-{secrets.token_hex(2)}"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under another name, flush to the disk, rename: the file is there whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+class RunWriter:
+    """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises UsageError when the directory already holds a run or cannot be made."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if (directory / EVENTS).exists():
+                raise UsageError(f"{directory} already holds a run", hint="Choose another --out, or remove it first.")
+            self._events: BinaryIO = (directory / EVENTS).open("xb", buffering=0)
+            self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA)
+            self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
+            ) from None
+        self.directory = directory
+        self._encode = msgspec.json.Encoder().encode
+
+    def write_spec(self, spec_text: str) -> None:
+        write_whole(self.directory / SPEC, spec_text.encode())
+
+    def write_environment(self, environment: Environment) -> None:
+        write_whole(self.directory / ENVIRONMENT, msgspec.json.format(self._encode(environment), indent=2))
+
+    def write_calibration(self, calibration: Calibration) -> None:
+        write_whole(self.directory / CALIBRATION, msgspec.json.format(self._encode(calibration), indent=2))
+
+    def append_event(self, event: Event) -> None:
+        self._events.write(self._encode(event) + b"\n")
+
+    def append_requests(self, batch: pa.RecordBatch) -> None:
+        self._requests.append(batch)
+
+    def append_telemetry(self, batch: pa.RecordBatch) -> None:
+        self._telemetry.append(batch)
+
+    def seal(self) -> tuple[Artifact, ...]:
+        """Close the bulk streams and return every fact file with its hash, by name."""
+        self._requests.close()
+        self._telemetry.close()
+        names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, TELEMETRY)
+        return tuple(_artifact(self.directory / name) for name in names if (self.directory / name).exists())
+
+    def write_result(self, result: Result) -> str:
+        """Write result.json and return its text."""
+        content = msgspec.json.format(self._encode(result), indent=2)
+        write_whole(self.directory / RESULT, content)
+        return content.decode()
+
+    def write_file(self, name: str, content: bytes) -> Path:
+        write_whole(self.directory / name, content)
+        return self.directory / name
+
+    def close(self) -> None:
+        self._requests.close()
+        self._telemetry.close()
+        self._events.close()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class StoredRun:
+    """A run read back. What a killed run lacks is None or empty; `is_complete` is told by its events."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises UsageError when the directory holds no run."""
+        if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
+            raise UsageError(f"{directory} holds no run", hint="`sizewise runs list` shows the runs there are.")
+        self.directory = directory
+
+    @property
+    def run_id(self) -> str:
+        return self.result.run_id if self.result else self.directory.resolve().name
+
+    @property
+    def result(self) -> Result | None:
+        """Raises UsageError when result.json was written by a newer schema or is damaged."""
+        return self._read(RESULT, msgspec.json.Decoder(Result).decode)
+
+    @property
+    def environment(self) -> Environment | None:
+        return self._read(ENVIRONMENT, msgspec.json.Decoder(Environment).decode)
+
+    @property
+    def spec_text(self) -> str | None:
+        return self._read(SPEC, bytes.decode)
+
+    @property
+    def result_text(self) -> str | None:
+        return self._read(RESULT, bytes.decode)
+
+    def events(self) -> list[Event]:
+        """All whole lines; a last line cut short is left out."""
+        decode = msgspec.json.Decoder(Event).decode
+        path = self.directory / EVENTS
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        try:
+            return [decode(line) for line in lines]
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path} is damaged: {error}") from None
+
+    @property
+    def is_complete(self) -> bool:
+        return any(isinstance(event, RunFinished) for event in self.events())
+
+    def requests(self) -> pa.Table:
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA)
+
+    def telemetry(self) -> pa.Table:
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)
+
+    def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
+        path = self.directory / name
+        if not path.exists():
+            return None
+        try:
+            return decode(path.read_bytes())
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
+            ) from None
+
+
+def find_run(name: str) -> StoredRun:
+    """A run by its directory, its id, the unique beginning of its id, or "last"."""
+    directory = Path(name)
+    if directory.is_dir():
+        return StoredRun(directory)
+    runs = stored_runs()
+    if name == "last" and runs:
+        return runs[-1]
+    found = [run for run in runs if run.directory.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    problem = "no run is" if not found else f"{len(found)} runs begin with"
+    raise UsageError(f"{problem} {name!r}", hint="`sizewise runs list` shows the runs there are.")
+
+
+def stored_runs() -> list[StoredRun]:
+    """The runs of `runs_home`, oldest first."""
+    home = runs_home()
+    if not home.is_dir():
+        return []
+    return [StoredRun(path) for path in sorted(home.iterdir()) if (path / EVENTS).exists()]
+
+
+def _artifact(path: Path) -> Artifact:
+    with path.open("rb") as file:
+        return Artifact(path=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())

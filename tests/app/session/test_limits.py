@@ -1,0 +1,25 @@
+from app.session.limits import LimitWatch
+from app.session.spec import LimitSpec
+
+
+def test_the_limit_on_duration_names_itself() -> None:
+    watch = LimitWatch(LimitSpec(duration_s=10), started_ns=0)
+    assert watch.check(int(9.9e9))
+    assert not watch.check(int(10e9))
+    assert watch.reached == "limits.duration of 10 s was reached"
+
+
+def test_requests_count_over_all_stages() -> None:
+    watch = LimitWatch(LimitSpec(requests=1000), started_ns=0)
+    watch.add_sent(600)
+    assert watch.requests_left() == 400
+    assert watch.check(1, sent_in_stage=399)
+    assert not watch.check(1, sent_in_stage=400)
+
+
+def test_money_is_time_at_the_offers_price() -> None:
+    watch = LimitWatch(LimitSpec(usd=1.0, usd_per_hour=3600.0), started_ns=0)
+    assert watch.check(int(0.9e9))
+    assert not watch.check(int(1.1e9))
+    assert watch.reached is not None
+    assert "USD" in watch.reached

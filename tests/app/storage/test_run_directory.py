@@ -1,0 +1,89 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from app.errors import UsageError
+from app.records.events import RunFinished, Warned
+from app.storage.run_directory import EVENTS, REQUESTS, RunWriter, StoredRun, find_run, new_run_id, write_whole
+from loadgen.records import REQUEST_SCHEMA
+
+
+def test_a_run_is_complete_once_it_told_its_end(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_event(Warned(1, "a busy machine"))
+        stored = StoredRun(tmp_path / "run")
+        assert not stored.is_complete
+        writer.append_event(RunFinished(2, "VALID", 0, ""))
+    assert stored.is_complete
+    assert stored.events()[0] == Warned(1, "a busy machine")
+
+
+def test_a_last_event_cut_short_is_left_out(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_event(Warned(1, "whole"))
+        writer.append_event(Warned(2, "cut"))
+    path = tmp_path / "run" / EVENTS
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [event.at_ns for event in StoredRun(tmp_path / "run").events()] == [1]
+
+
+def test_rows_are_in_the_file_as_soon_as_they_are_appended(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 3}], schema=REQUEST_SCHEMA))
+        assert StoredRun(tmp_path / "run").requests()["index"].to_pylist() == [3]
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "run").close()
+    with pytest.raises(UsageError, match="already holds a run"):
+        RunWriter(tmp_path / "run")
+
+
+def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write a run"):
+        RunWriter(tmp_path / "file" / "run")
+
+
+def test_artifacts_change_with_what_they_hold(tmp_path: Path) -> None:
+    def hash_of_requests(name: str, rows: int) -> str:
+        with RunWriter(tmp_path / name) as writer:
+            for index in range(rows):
+                writer.append_requests(pa.RecordBatch.from_pylist([{"index": index}], schema=REQUEST_SCHEMA))
+            return next(one.sha256 for one in writer.seal() if one.path == REQUESTS)
+
+    assert hash_of_requests("one", 1) != hash_of_requests("two", 2)
+
+
+def test_a_directory_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run"):
+        StoredRun(tmp_path)
+
+
+def test_a_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"schema": 2}')
+    with pytest.raises(UsageError, match="cannot be read"):
+        _ = StoredRun(tmp_path).result
+
+
+def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    for day in (1, 2):
+        RunWriter(tmp_path / "runs" / new_run_id("My Model!", datetime(2026, 1, day, tzinfo=UTC))).close()
+    assert find_run("20260101").run_id.startswith("20260101-000000-my-model-")
+    assert find_run("last").run_id.startswith("20260102")
+    with pytest.raises(UsageError, match="2 runs begin with"):
+        find_run("2026")
+    with pytest.raises(UsageError, match="no run is"):
+        find_run("2027")
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", b"one")
+    write_whole(tmp_path / "a", b"two")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"two"
