@@ -30,11 +30,14 @@ REQUEST_SCHEMA = pa.schema(
         ("error", pa.utf8()),
         ("bytes_received", pa.int32()),
         ("reused", pa.bool_()),
+        ("right", pa.int32()),
     ],
     metadata={"sizewise.requests": "1"},
 )
-"""One row an arrival. An arrival never started has no `sent_ns`; a success has no `error`; a request cut off by the end
-of its stage's drain is a `timeout`. `index` counts the stage's arrivals in their intended order, from 0."""
+"""One row an arrival that came due; a stage stopped early has none for the rest. An arrival never started has no
+`sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
+cut off, started or not, by the end of its stage's drain is a `timeout`. `index` counts the stage's arrivals in their
+intended order, from 0. `right`: rows of the request whose arg max is their label, null when they were not judged."""
 
 BATCH_ROWS = 500
 

@@ -12,11 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
+    from app.cli.signals import stoppable
     from app.cli.tables import table
     from app.errors import ExitCode
-    from app.wiring import calibrate_machine
+    from app.wiring.parts import calibrate_machine
 
-    calibration = calibrate_machine()
+    with stoppable() as interruption:
+        calibration = calibrate_machine(interruption)
+    if interruption.code is not None:
+        return interruption.code
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
     else:

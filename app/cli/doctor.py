@@ -13,7 +13,7 @@ def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.cli.tables import environment_lines, table
-    from app.wiring import inspect_machine
+    from app.wiring.parts import inspect_machine
 
     environment, checks = inspect_machine()
     if arguments.json:

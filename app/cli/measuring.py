@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
 
 import msgspec
 
 from app.cli.progress import Progress, open_progress
-from app.errors import ExitCode, SizewiseError
+from app.cli.signals import stoppable
+from app.errors import SizewiseError
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
 from app.reporting import build_report
-from app.session.interruption import Interruption
 from app.session.run import RunOutcome, run
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, new_run_id, runs_home
-from app.wiring import build
+from app.wiring.parts import build_parts
+from app.wiring.spec import build_spec
 from reports.html import render_html
 from reports.text import render_text
 
@@ -32,14 +31,14 @@ def measure(profile: Profile, arguments: argparse.Namespace, command: str) -> in
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    interruption = Interruption()
-    with RunWriter(directory) as store, open_progress() as progress, _signals(interruption):
+    with RunWriter(directory) as store, open_progress() as progress, stoppable() as interruption:
         emit = _listeners(store, progress, mirror=arguments.events == "-")
-        spec, parts = build(profile, store, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
-        now_ns = parts.now_ns
+        now_ns = time.perf_counter_ns
         emit(RunStarted(now_ns(), run_id, profile.name, str(directory.resolve()), os.getpid()))
         store.write_spec(spec_yaml(profile))
         try:
+            spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
+            parts = build_parts(profile, store)
             outcome = run(spec, parts, emit, interruption)
         except SizewiseError as error:
             emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
@@ -85,19 +84,3 @@ def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callabl
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
     return emit
-
-
-@contextmanager
-def _signals(interruption: Interruption) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the run and keep its results; a third one leaves at once."""
-    codes = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        interruption.request(codes[signal.Signals(number)])
-
-    before = {number: signal.signal(number, stop) for number in codes}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

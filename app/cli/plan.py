@@ -16,10 +16,11 @@ def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.storage.run_directory import find_run
-    from app.wiring import plan_stored_run
+    from app.wiring.parts import wall_now
+    from app.wiring.stored_plan import plan_stored_run
     from reports.text import render_plan
 
-    plan = plan_stored_run(find_run(arguments.run), arguments.overrides)
+    plan = plan_stored_run(find_run(arguments.run), arguments.overrides, wall_now().date())
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:

@@ -54,7 +54,7 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """One stage of a capacity curve of one replica: what was offered, and what the SLO's latency was there."""
+    """One stage of a capacity curve: what was offered, and what the SLO's latency was there."""
 
     offered_per_s: float
     latency_ms: float | None
@@ -63,7 +63,7 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
-    """One replica, measured. `cores_used` is what the endpoint kept busy at the max rate, None when not measured."""
+    """The target as a whole, all its replicas together. `cores_used` is what the endpoint kept busy at the max rate, None when not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str

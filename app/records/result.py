@@ -99,6 +99,8 @@ class Stage(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...] = ()
     held: bool | None = None
     """Whether the point estimates met every SLO; None where nothing was judged (a warm-up)."""
+    scheduled_per_s: float | None = None
+    """The rate the arrivals were drawn at, which `offered_per_s` came near to; None in a closed loop."""
 
 
 class MaxRate(msgspec.Struct, frozen=True):

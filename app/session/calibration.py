@@ -12,9 +12,10 @@ from app.records.calibration import Calibration, Rung
 from app.session.ceiling import LATE_MS, ceiling, climb, holds
 from app.session.interruption import Interruption
 from app.session.parts import Load, NullServer
-from loadgen.records import Endpoint, HttpWorkload, StagePlan
+from loadgen.records import REQUEST_SCHEMA, Endpoint, HttpWorkload, StageEnded, StagePlan
 
-_RUNG_S = 1.0
+_RUNG_S = 0.75
+_HOPELESS_MS = 100.0
 _BODY = b"\0" * 300
 
 
@@ -43,29 +44,30 @@ def calibrate(
 
 
 def _try_rate(load: Load, rate_per_s: float, interruption: Interruption) -> Rung | None:
-    if interruption.is_requested:
-        return None
     plan = StagePlan(
-        index=0, name="calibration", arrivals="poisson", rate_per_s=rate_per_s, duration_s=_RUNG_S, seed=1, drain_s=1.0
+        index=0, name="calibration", arrivals="poisson", rate_per_s=rate_per_s, duration_s=_RUNG_S, seed=1, drain_s=0.5
     )
     batches: list[pa.RecordBatch] = []
-    ended = load.run_stage(plan, batches.append, _ignore, lambda _: True)
-    if ended.stopped_early:
+    ended = load.run_stage(plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_MS)
+    if interruption.is_requested:
         return None
-    table = pa.Table.from_batches(batches)
-    sent = table.filter(table["sent_ns"].is_valid())
-    lag_ms = (sent["sent_ns"].to_numpy() - sent["intended_ns"].to_numpy()) / 1e6
-    in_time = int(np.count_nonzero(sent["sent_ns"].to_numpy() <= ended.start_ns + int((_RUNG_S + LATE_MS / 1e3) * 1e9)))
-    late_share = float(np.mean(lag_ms > LATE_MS)) if lag_ms.size else 1.0
+    return _rung(rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA))
+
+
+def _rung(rate_per_s: float, ended: StageEnded, rows: pa.Table) -> Rung:
+    """Of a rung that was cut because it was hopeless, what was sent until then."""
+    sent = rows.filter(rows["sent_ns"].is_valid())
+    sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
+    lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
+    in_time = int(np.count_nonzero(sent_ns <= ended.start_ns + round((_RUNG_S + LATE_MS / 1e3) * 1e9)))
+    late_share = float(np.mean(lag_ms > LATE_MS))
+    elapsed_s = (ended.end_ns - ended.start_ns) / 1e9
     return Rung(
         offered_per_s=rate_per_s,
-        achieved_per_s=in_time / _RUNG_S,
-        lag_p50_ms=float(np.median(lag_ms)) if lag_ms.size else float("inf"),
-        lag_p99_ms=float(np.percentile(lag_ms, 99)) if lag_ms.size else float("inf"),
+        achieved_per_s=in_time / min(_RUNG_S, elapsed_s),
+        lag_p50_ms=float(np.median(lag_ms)),
+        lag_p99_ms=float(np.percentile(lag_ms, 99)),
         late_share=late_share,
-        worker_cpu_cores=ended.cpu_s / max(1e-9, (ended.end_ns - ended.start_ns) / 1e9),
-        held=holds(in_time / max(1, ended.scheduled), late_share),
+        worker_cpu_cores=ended.cpu_s / elapsed_s,
+        held=holds(in_time / ended.scheduled, late_share),
     )
-
-
-_ignore: Callable[[object], None] = lambda _: None  # noqa: E731

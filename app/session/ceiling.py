@@ -8,8 +8,9 @@ from app.records.calibration import Rung
 
 LATE_MS = 10.0
 LATE_SHARE_LIMIT = 0.01
-_LOWEST_PER_S = 2_000.0
-_HIGHEST_PER_S = 128_000.0
+_START_PER_S = 8_000.0
+_LOWEST_PER_S = 250.0
+_HIGHEST_PER_S = 64_000.0
 
 
 def holds(achieved_share: float, late_share: float) -> bool:
@@ -18,7 +19,7 @@ def holds(achieved_share: float, late_share: float) -> bool:
 
 
 def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
-    """Double the rate until a rung fails twice, then try half-way (in logarithms) between the last two.
+    """Double the rate until a rung fails or the highest holds, or halve it until one holds; then try between the two.
 
     A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator. `try_rate`
     returns None when the run is being stopped. Every rung is returned, in the order tried.
@@ -35,11 +36,14 @@ def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
                 return True
         return False
 
-    rate = _LOWEST_PER_S
-    while rate <= _HIGHEST_PER_S and (outcome := held(rate)):
-        rate *= 2
-    if rate > _LOWEST_PER_S and rate <= _HIGHEST_PER_S and outcome is False:
-        held(rate / 2**0.5)
+    rate, outcome = _START_PER_S, held(_START_PER_S)
+    factor = 2.0 if outcome else 0.5
+    wanted = outcome
+    while outcome is not None and outcome is wanted and _LOWEST_PER_S < rate < _HIGHEST_PER_S:
+        rate *= factor
+        outcome = held(rate)
+    if outcome is not None and outcome is not wanted:
+        held(rate / 2**0.5 if wanted else rate * 2**0.5)
     return tuple(rungs)
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve
+from app.analysis.max_rate import max_rate
 from app.analysis.objectives import find_estimate, judge
-from app.analysis.search import SearchOutcome, max_rate
+from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
@@ -56,7 +57,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
     """The result of a run, however it ended."""
     answering = answering_stages(measured.stages, measured.search)
-    validity = (*measured.checks, *_closing_checks(spec, measured, answering))
+    validity = (*measured.checks, *_closing_checks(measured, answering))
     verdict = verdict_of(validity)
     found = max_rate(measured.stages, spec.slo, measured.search) if measured.search is not None else None
     slo = _judge_all(spec.slo, answering)
@@ -91,8 +92,8 @@ def answering_stages(stages: tuple[Stage, ...], search: SearchOutcome | None) ->
     return tuple(stage for stage in holds if stage.name == last)
 
 
-def _closing_checks(spec: RunSpec, measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
-    checks = run_checks(answering or measured.stages, spec.slo)
+def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+    checks = run_checks(answering or measured.stages)
     if measured.stages:
         checks = (*checks, telemetry_check(measured.telemetry))
     checks = (*checks, clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 import msgspec
@@ -94,6 +95,7 @@ class _Session:
             self._parts.store.append_telemetry(batch)
 
         self._parts.telemetry.start(keep)
+        self._parts.telemetry.watch("engine", os.getpid())
         self._parts_running.callback(self._parts.telemetry.close)
 
     def _measure_model(self) -> None:

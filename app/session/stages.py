@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.analysis.saturation import is_over_saturated
 from app.analysis.stages import summarise_stage
@@ -131,7 +132,7 @@ class _StageWatch:
     def take(self, batch: pa.RecordBatch) -> None:
         self.batches.append(batch)
         answered = batch.filter(batch["error"].is_null())
-        latency_ms = (answered["end_ns"].to_numpy() - answered["intended_ns"].to_numpy()) / 1e6
+        latency_ms = pc.subtract(answered["end_ns"], answered["intended_ns"]).to_numpy(zero_copy_only=False) / 1e6
         self._recent.extend(latency_ms[-_RECENT_ROWS:])
 
     def goes_on(self, progress: Progress) -> bool:

@@ -67,7 +67,8 @@ class ScriptedLoad:
         stops_before = len(self.stops)
         end = _queue(intended, round(self._service_s * 1e9))
         cut_ns = self._follow(plan, intended, end, on_progress, stops_before)
-        self._clock.now_ns = min(cut_ns, max(start_ns + round(plan.duration_s * 1e9), int(end[-1])))
+        far_end_ns = max(start_ns + round(plan.duration_s * 1e9), int(end[-1]))
+        self._clock.now_ns = far_end_ns if cut_ns is None else cut_ns
         on_rows(self._rows(plan, intended, end, self._clock.now_ns))
         return StageEnded(
             index=plan.index,
@@ -77,7 +78,7 @@ class ScriptedLoad:
             never_started=int(np.count_nonzero(intended > self._clock.now_ns)),
             cpu_s=0.01,
             connections_opened=1,
-            stopped_early=cut_ns < start_ns + round(plan.duration_s * 1e9),
+            stopped_early=cut_ns is not None,
         )
 
     def _follow(
@@ -87,8 +88,8 @@ class ScriptedLoad:
         end: np.ndarray,
         on_progress: Callable[[Progress], bool],
         stops_before: int,
-    ) -> int:
-        """Tell progress four times a second; the moment the stage was cut, or its far end."""
+    ) -> int | None:
+        """Tell progress four times a second; the moment the stage was cut, or None."""
         for quarter in range(1, int(plan.duration_s * 4) + 1):
             at_ns = int(intended[0]) + quarter * 250_000_000
             due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
@@ -96,7 +97,7 @@ class ScriptedLoad:
             progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1)
             if not on_progress(progress) or len(self.stops) > stops_before:
                 return at_ns
-        return int(end[-1]) + 1
+        return None
 
     def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         started, answered = intended <= cut_ns, end <= cut_ns

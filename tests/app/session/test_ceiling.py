@@ -1,3 +1,5 @@
+import pytest
+
 from app.records.calibration import Rung
 from app.session.ceiling import ceiling, climb, holds
 
@@ -7,30 +9,35 @@ def rung(rate: float, held: bool) -> Rung:
 
 
 def test_the_ceiling_is_the_highest_rate_that_held() -> None:
-    rungs = climb(lambda rate: rung(rate, rate <= 11_500))
-    assert ceiling(rungs) is not None
-    assert 8_000 <= ceiling(rungs) <= 11_500
-    assert [one.offered_per_s for one in rungs][:5] == [2_000, 4_000, 8_000, 16_000, 16_000]
+    rungs = climb(lambda rate: rung(rate, rate <= 45_500))
+    assert [one.offered_per_s for one in rungs][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
+    assert ceiling(rungs) == pytest.approx(64_000 / 2**0.5)
+
+
+def test_a_slow_machine_is_found_from_above() -> None:
+    rungs = climb(lambda rate: rung(rate, rate <= 1_500))
+    assert ceiling(rungs) == pytest.approx(1_000 * 2**0.5)
 
 
 def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
-    disturbed = {4_000: 1}
+    tries: list[float] = []
 
     def try_rate(rate: float) -> Rung:
-        disturbed[rate] = disturbed.get(rate, 0) - 1
-        return rung(rate, rate < 20_000 and disturbed[rate] < 0)
+        tries.append(rate)
+        return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
 
-    assert ceiling(climb(try_rate)) == 16_000
+    assert ceiling(climb(try_rate)) == 32_000
 
 
 def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
     rungs = climb(lambda rate: rung(rate, False))
     assert ceiling(rungs) is None
-    assert len(rungs) == 2
+    assert rungs[-1].offered_per_s == 250
 
 
 def test_climbing_ends_when_it_is_stopped() -> None:
-    assert climb(lambda rate: None if rate > 4_000 else rung(rate, True))[-1].offered_per_s == 4_000
+    assert climb(lambda rate: None if rate > 20_000 else rung(rate, True))[-1].offered_per_s == 16_000
+    assert climb(lambda _: None) == ()
 
 
 def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:

@@ -1,0 +1,52 @@
+"""The capacity curve of one replica, from the stages of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.analysis.objectives import binding
+from app.records.metrics import PERCENTILES
+from app.records.offers import CapacityCurve, CurvePoint
+from app.records.result import MaxRate, Objective, Stage
+
+_DEFAULT = ("latency_ms", "p95")
+_LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
+
+
+def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
+    """Every rate tried, failed ones too, by rising rate. Raises ValueError when no rate held: there is no capacity."""
+    found = max_rate.per_s
+    if found.value is None:
+        raise ValueError("no rate held, so there is no capacity to draw a curve of")
+    metric, aggregate = _latency_of(slo)
+    tried = [stage for stage in stages if stage.kind != "warmup" and stage.scheduled_per_s is not None]
+    points = [_point(stage, metric, aggregate) for stage in tried]
+    return CapacityCurve(
+        points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
+        latency_metric=f"{metric}.{aggregate}",
+        max_rate_per_s=found.value,
+        max_rate_ci95=found.ci95,
+        cores_used=_cores_used([one for one in tried if one.kind == "hold" and one.scheduled_per_s == found.value]),
+    )
+
+
+def _latency_of(slo: Sequence[Objective]) -> tuple[str, str]:
+    """The first latency percentile that decides whether a stage holds."""
+    named = ((one.metric, one.aggregate) for one in binding(slo) if one.metric in _LATENCIES)
+    return next(((metric, aggregate) for metric, aggregate in named if aggregate in PERCENTILES), _DEFAULT)
+
+
+def _point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
+    latency = stage.metrics.get(metric, {}).get(aggregate)
+    return CurvePoint(
+        offered_per_s=stage.scheduled_per_s or 0.0,
+        latency_ms=None if latency is None else latency.value,
+        achieved_per_s=stage.achieved_per_s.value or 0.0,
+        held=bool(stage.held),
+    )
+
+
+def _cores_used(holds: Sequence[Stage]) -> float | None:
+    means = [stage.metrics.get("endpoint_cpu_cores", {}).get("mean") for stage in holds]
+    known = [mean.value for mean in means if mean is not None and mean.value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,109 @@
+"""The answer of a search: the highest rate that held, its interval, and what stopped the next higher one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.analysis.objectives import binding, find_estimate, is_met, judge
+from app.analysis.search import SearchOutcome
+from app.records.metrics import METRICS, PERCENTILES
+from app.records.result import Estimate, MaxRate, Objective, Stage
+
+_EVIDENCE = (
+    ("endpoint_cpu_cores", "the endpoint kept {:.2f} cores busy"),
+    ("host_cpu_percent", "the host's CPUs were {:.0f} % used"),
+    ("gpu_utilisation_percent", "the GPU ran a kernel {:.0f} % of the time"),
+)
+
+
+def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
+    """`stages` are the run's, in any order.
+
+    The interval inverts the test: from the highest rate whose interval lay wholly inside every SLO to the lowest whose
+    lay wholly outside one. A rate tried several times must have done so each time.
+    """
+    deciding = binding(slo)
+    tried = [stage for stage in stages if stage.kind != "warmup" and stage.scheduled_per_s is not None]
+    return MaxRate(
+        per_s=_estimate(tried, deciding, outcome),
+        slo=tuple(objective.text for objective in deciding),
+        limited_by=_limited_by(tried, deciding, outcome.max_rate_per_s or 0.0),
+    )
+
+
+def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
+    found = outcome.max_rate_per_s
+    if found is None:
+        return Estimate(None, n=0, reason=outcome.reason)
+    by_rate: dict[float, list[Stage]] = {}
+    for stage in tried:
+        by_rate.setdefault(_scheduled(stage), []).append(stage)
+    inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
+    outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
+    n = sum(stage.completed for stage in by_rate.get(found, ()) if stage.kind == "hold")
+    if not inside:
+        return Estimate(found, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
+    if not outside:
+        return Estimate(found, n=n, reason="no interval: at no rate was the SLO missed beyond doubt")
+    return Estimate(found, (max(inside), min(outside)), n)
+
+
+def _all_inside(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
+    return all(judge(one, find_estimate(stage, one)).judgement == "PASS" for stage in stages for one in deciding)
+
+
+def _all_outside(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
+    return all(any(_is_outside(stage, one) for one in deciding) for stage in stages)
+
+
+def _is_outside(stage: Stage, objective: Objective) -> bool:
+    """A p95 over its limit is a share below 95 % of answers inside it: that share has an interval even where a growing
+    backlog pushes the percentile's past the largest value."""
+    estimate = find_estimate(stage, objective)
+    if estimate.ci95 is not None:
+        return judge(objective, estimate).judgement == "FAIL"
+    good = stage.metrics.get("goodput_share", {}).get("value")
+    q = PERCENTILES.get(objective.aggregate or "")
+    return is_met(objective, estimate) is False and q is not None and good is not None and _upper(good) < q
+
+
+def _upper(estimate: Estimate) -> float:
+    return 1.0 if estimate.ci95 is None else estimate.ci95[1]
+
+
+def _limited_by(tried: Sequence[Stage], deciding: Sequence[Objective], found_per_s: float) -> str:
+    failed = [stage for stage in tried if stage.held is False and _scheduled(stage) > found_per_s]
+    if not failed:
+        return "nothing failed: the search ended before a rate did"
+    stage = min(failed, key=_scheduled)
+    busy = _evidence(stage)
+    sentence = f"at {_scheduled(stage):.4g}/s {_failure(stage, deciding)}" + (f"; there {busy}" if busy else "")
+    if stage.verdict.status == "INVALID":
+        sentence += "; the generator did not keep up there, so this may be its limit and not the endpoint's"
+    return sentence
+
+
+def _failure(stage: Stage, deciding: Sequence[Objective]) -> str:
+    for objective in deciding:
+        estimate = find_estimate(stage, objective)
+        if is_met(objective, estimate):
+            continue
+        name = objective.metric if objective.aggregate is None else f"{objective.metric}.{objective.aggregate}"
+        if estimate.value is None:
+            return f"{name} could not be had ({estimate.reason}), and {objective.text} needs it"
+        return f"{name} was {_shown(estimate.value, METRICS[objective.metric].unit)} against {objective.text}"
+    return "the backlog kept growing"
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{100 * value:.3g} %" if unit == "share" else f"{value:.4g} {unit}"
+
+
+def _evidence(stage: Stage) -> str:
+    means = ((text, stage.metrics.get(name, {}).get("mean")) for name, text in _EVIDENCE)
+    seen = [text.format(mean.value) for text, mean in means if mean is not None and mean.value is not None]
+    return seen[0] if len(seen) == 1 else ", ".join(seen[:-1]) + " and " + seen[-1] if seen else ""
+
+
+def _scheduled(stage: Stage) -> float:
+    return stage.scheduled_per_s or 0.0

@@ -1,0 +1,141 @@
+"""Reasons to doubt one stage.
+
+What the endpoint does to itself is no fault of the measurement: in an open loop the client goes on sending, so a slow
+or failing endpoint leaves the sends on time. Arrivals sent late or never, because the generator ran out of time or of
+connections, are the client's fault even where a slow endpoint held those connections: nobody can tell what it would
+have done with the load it did not get. Such a stage is INVALID; whether the run's answer rests on it is decided in
+`run_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.analysis.arrival_checks import arrival_checks
+from app.analysis.drift import CHANGE_LIMIT, latency_drift
+from app.analysis.grading import grade_high, grade_low
+from app.analysis.objectives import samples_needed
+from app.analysis.rows import StageRows
+from app.records.result import Check, Objective, Window
+from app.records.stage import StageFacts
+
+LATE_MS = 10.0
+_LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
+
+
+def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+    """`rows` are those of arrivals inside the window."""
+    return (
+        *_lag_checks(rows, slo),
+        _sent_check(rows, window),
+        _ceiling_check(rows, facts, window),
+        _cpu_check(facts),
+        *arrival_checks(rows.sent_ns[rows.was_sent], facts, window),
+        _samples_check(rows, slo),
+        _drift_check(rows, facts),
+        _error_check(rows),
+    )
+
+
+def _lag_checks(rows: StageRows, slo: Sequence[Objective]) -> tuple[Check, Check]:
+    limits_ms = [one.limit for one in slo if one.metric in _LATENCIES and one.comparator in ("<", "<=")]
+    late_ms = max(LATE_MS, 0.05 * min(limits_ms, default=0.0))
+    lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
+    hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
+    late = grade_high(
+        "late sends",
+        float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
+        unit="share",
+        warn=0.01,
+        invalid=0.01,
+        hint=hint if lag_ms.size else "Nothing was sent.",
+    )
+    lag = grade_high(
+        "send lag p99",
+        float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
+        unit="ms",
+        warn=5.0,
+        hint="Latency from the intended time includes this delay of the generator: stop other work on its machine.",
+    )
+    return late, lag
+
+
+def _sent_check(rows: StageRows, window: Window) -> Check:
+    """What failed before its first byte left, e.g. at connecting, was tried in time: the target's doing."""
+    in_time = (rows.was_sent & (rows.sent_ns < window.end_ns)) | (rows.was_started & ~rows.was_sent)
+    return grade_low(
+        "achieved of offered",
+        float(np.mean(in_time)) if in_time.size else None,
+        unit="share",
+        warn=0.98,
+        invalid=0.95,
+        hint="Arrivals were not sent in time, for want of CPU or of connections: lower the rate.",
+    )
+
+
+def _ceiling_check(rows: StageRows, facts: StageFacts, window: Window) -> Check:
+    ceiling = facts.ceiling_per_s
+    sent_per_s = np.count_nonzero(rows.was_sent) / max(1e-9, (window.end_ns - window.start_ns) / 1e9)
+    return grade_high(
+        "generator ceiling",
+        None if ceiling is None else float(sent_per_s / ceiling),
+        unit="share",
+        warn=0.70,
+        invalid=0.85,
+        hint="Run `sizewise calibrate`: how much this generator can send is not known."
+        if ceiling is None
+        else f"This generator sends at most {ceiling:,.0f}/s: use a faster or quieter machine for it.",
+    )
+
+
+def _cpu_check(facts: StageFacts) -> Check:
+    return grade_high(
+        "generator CPU",
+        facts.worker_cpu_s / max(1e-9, (facts.end_ns - facts.start_ns) / 1e9),
+        unit="cores",
+        warn=0.70,
+        invalid=0.90,
+        hint="The load worker has one core: lower the rate.",
+    )
+
+
+def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
+    needed = samples_needed(slo)
+    return grade_low(
+        "samples",
+        float(np.count_nonzero(rows.is_success)),
+        unit="answers",
+        warn=float(max(1, needed)),
+        hint=f"The SLO's percentiles need {needed:,} successful answers: lengthen the stage."
+        if np.any(rows.is_success)
+        else "No request succeeded: look at the errors.",
+    )
+
+
+def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
+    change = latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
+    is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.over_saturated
+    if is_steady:
+        return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")
+    if facts.over_saturated:
+        hint = "The backlog kept growing, so the stage was ended: the endpoint cannot carry this rate."
+    elif change is None:
+        hint = "Too few answers to tell: lengthen the stage."
+    else:
+        hint = (
+            "Latency kept changing: warm up for longer, or lengthen the stage; a growing one is an overloaded endpoint."
+        )
+    return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
+
+
+def _error_check(rows: StageRows) -> Check:
+    started = int(np.count_nonzero(rows.was_started))
+    return grade_high(
+        "errors",
+        float(np.count_nonzero(rows.is_failed) / started) if started else None,
+        unit="share",
+        warn=0.01,
+        hint="Latency is that of successful requests only: see the errors by class before trusting it.",
+    )

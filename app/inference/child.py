@@ -1,0 +1,33 @@
+"""The child's side of a child process: it says what went wrong, and leaves with its parent."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from app.errors import ExitCode, SizewiseError
+
+
+def reported(main: Callable[[], None]) -> int:
+    """The exit code of `main`; what it raises of ours goes to standard error as `error:` and `hint:` lines."""
+    try:
+        main()
+    except SizewiseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return int(error.exit_code)
+    return 0
+
+
+def leave_with_parent() -> None:
+    """End this process when its standard input ends, whatever it is doing."""
+    threading.Thread(target=_wait_and_leave, daemon=True, name="parent watch").start()
+
+
+def _wait_and_leave() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(int(ExitCode.TERMINATED))

@@ -1,0 +1,82 @@
+"""The parent's side of a child process: its answer, or in our words what went wrong."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tempfile
+import threading
+
+from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
+from loadgen.process import start_module
+
+_SENTENCE_LIMIT = 500
+
+
+def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> bytes:
+    """All that a child writes to standard output, once it has ended well; raises the error it told otherwise.
+
+    `what` names the child in sentences, as in "the measurement of digits.onnx".
+    """
+    overdue = threading.Event()
+    with tempfile.TemporaryFile() as errors:
+        process = start_module(module, *arguments, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def cut() -> None:
+            overdue.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, cut)
+        timer.start()
+        try:
+            answer = process.stdout.read()
+            code = process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")
+    if overdue.is_set():
+        raise InstrumentError(
+            f"{what} did not end within {timeout_s:g} s and was stopped",
+            hint="Use a smaller model, fewer batch sizes or a shorter time.",
+        )
+    if code != 0:
+        raise error_told(what, code, text)
+    return answer
+
+
+def error_told(what: str, code: int, text: str) -> SizewiseError:
+    """The error of a child that ended with this code and wrote this to standard error."""
+    told = _line(text, "error: ")
+    hint = _line(text, "hint: ")
+    if told is not None and code == ExitCode.USAGE:
+        return UsageError(told, hint=hint)
+    if told is not None and code == ExitCode.UNAVAILABLE:
+        return UnavailableError(told, hint=hint)
+    if told is not None:
+        return InstrumentError(told, hint=hint)
+    return InstrumentError(f"{what} {_ending(code)}", hint=_last_line(text))
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    if -code == getattr(signal, "SIGKILL", 9):
+        return "was killed, perhaps for want of memory"
+    return f"crashed ({signal.Signals(-code).name})"
+
+
+def _line(text: str, prefix: str) -> str | None:
+    found = [line for line in text.splitlines() if line.startswith(prefix)]
+    return found[-1].removeprefix(prefix)[:_SENTENCE_LIMIT] if found else None
+
+
+def _last_line(text: str) -> str | None:
+    lines = text.strip().splitlines()
+    return lines[-1][:_SENTENCE_LIMIT] if lines else None

@@ -1,0 +1,68 @@
+"""Which providers really open a session here. As a program, in a process of its own, it prints a ProviderProbe."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from app.errors import SizewiseError
+from app.inference.bundled import DIGITS_MODEL
+from app.inference.child import leave_with_parent, reported
+
+
+class RefusedProvider(msgspec.Struct, frozen=True):
+    provider: str
+    reason: str
+
+
+class ProviderProbe(msgspec.Struct, frozen=True):
+    """`listed` is what the build knows; `working` opened a session and ran it."""
+
+    runtime_version: str
+    listed: tuple[str, ...]
+    working: tuple[str, ...]
+    refused: tuple[RefusedProvider, ...]
+
+
+def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
+    """Asked in a child, for a broken provider may crash its process. Raises InstrumentError when that happens."""
+    from app.inference.parent import answer_of
+
+    answer = answer_of("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
+    return msgspec.json.decode(answer, type=ProviderProbe)
+
+
+def _main() -> None:
+    leave_with_parent()
+    sys.stdout.buffer.write(msgspec.json.encode(_probe()))
+
+
+def _probe() -> ProviderProbe:
+    from app.inference.session import listed_providers, runtime_version
+
+    reasons = {provider: _reason_refused(provider) for provider in listed_providers()}
+    return ProviderProbe(
+        runtime_version=runtime_version(),
+        listed=tuple(reasons),
+        working=tuple(provider for provider, reason in reasons.items() if reason is None),
+        refused=tuple(RefusedProvider(provider, reason) for provider, reason in reasons.items() if reason),
+    )
+
+
+def _reason_refused(provider: str) -> str | None:
+    import numpy as np
+
+    from app.inference.session import open_session
+
+    try:
+        session = open_session(DIGITS_MODEL, provider, threads=1)
+        if session.provider_used == provider:
+            session.run({"image": np.zeros((1, 1, 8, 8), np.float32)})
+    except SizewiseError as error:
+        return str(error)
+    return session.provider_reason
+
+
+if __name__ == "__main__":
+    sys.exit(reported(_main))

@@ -1,0 +1,13 @@
+"""The name, type and shape of a tensor."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """`dtype` is NumPy's name, `object` for strings; an axis of any length is -1 in `shape`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]

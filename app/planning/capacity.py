@@ -1,0 +1,124 @@
+"""What one instance of an offer carries, from what one machine was measured to carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from app.planning.risk import Risk
+from app.records.offers import Accelerator, CapacityCurve, Offer
+from app.records.result import Basis, Estimate, Hardware
+
+Z95 = 1.959964
+# priors, as log-normal sigmas; one run on the offer itself replaces them
+_SIGMA_UNKNOWN_INTERVAL = 0.05
+_SIGMA_SAME_ACCELERATOR = 0.10
+_SIGMA_SAME_ARCHITECTURE = 0.20
+_SIGMA_OTHER_ARCHITECTURE = 0.30
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """Requests a second inside the SLO: the median and sigma of a log-normal, of `replicas` together."""
+
+    per_s: float
+    sigma: float
+    replicas: int
+    basis: Basis
+    risks: tuple[Risk, ...] = ()
+
+    def quantile_per_s(self, z: float) -> float:
+        return self.per_s * math.exp(self.sigma * z)
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.quantile_per_s(Z95)), basis=self.basis)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why nothing measured says what an offer carries."""
+
+    sentence: str
+
+
+def carry_over(
+    curve: CapacityCurve, measured_on: Hardware, offer: Offer, accelerators: Mapping[str, Accelerator]
+) -> Capacity | Refusal:
+    """The curve is that of `measured_on` as a whole, all its replicas together."""
+    instance = None if measured_on.offer is None else measured_on.offer.partition("@")[0]
+    if instance == f"{offer.provider}/{offer.instance_type}":
+        return Capacity(curve.max_rate_per_s, _measured_sigma(curve), measured_on.replicas, "measured")
+    if measured_on.accelerator != offer.accelerator:
+        return Refusal(_what_to_measure(measured_on.accelerator, offer, accelerators))
+    if offer.accelerator is None:
+        return _by_vcpu(curve, measured_on, offer)
+    return _by_count(curve, measured_on, offer)
+
+
+def _by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+    """The same accelerator in another number: as many whole replicas as it has room for."""
+    share = measured_on.accelerator_count / measured_on.replicas
+    replicas = math.floor(offer.accelerator_count / share + 1e-9)
+    if replicas < 1:
+        return Refusal(f"holds {offer.accelerator_count:g} of an accelerator, and a replica was measured on {share:g}")
+    risks = [Risk(1, "the same accelerator in another instance: carried over by count")]
+    if offer.vcpus is not None and measured_on.vcpus is not None:
+        there, here = offer.vcpus / replicas, measured_on.vcpus / measured_on.replicas
+        if there < here:
+            risks.append(Risk(2, f"{there:g} vCPUs a replica, and it was measured with {here:g}"))
+    return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
+
+
+def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+    if offer.vcpus is None:
+        return Refusal("its list does not tell its vCPUs, so what was measured on a CPU cannot be carried to it")
+    cores = _cores_a_replica(curve, measured_on)
+    if cores is None:
+        return Refusal("the vCPUs it was measured on are not known: name them in target.hardware.vcpus")
+    replicas = math.floor(offer.vcpus / cores + 1e-9)
+    if replicas < 1:
+        return Refusal(f"has {offer.vcpus:g} vCPUs, and one replica keeps {cores:.3g} busy")
+    if measured_on.architecture is not None and measured_on.architecture == offer.cpu_architecture:
+        risk = Risk(2, f"carried over by vCPU from another {offer.cpu_architecture} CPU")
+        return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
+    here, there = measured_on.architecture or "an unknown CPU", offer.cpu_architecture or "an unknown one"
+    risk = Risk(3, f"carried over by vCPU from {here} to {there}")
+    return _extrapolated(curve, measured_on, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
+
+
+def _cores_a_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
+    """Never less than one: a replica that is idle half of the time still needs its core free when a request comes."""
+    if curve.cores_used is not None:
+        return max(1.0, curve.cores_used / measured_on.replicas)
+    return None if measured_on.vcpus is None else measured_on.vcpus / measured_on.replicas
+
+
+def _extrapolated(
+    curve: CapacityCurve, measured_on: Hardware, replicas: int, sigma: float, risks: list[Risk]
+) -> Capacity:
+    per_replica = curve.max_rate_per_s / measured_on.replicas
+    total_sigma = math.hypot(sigma, _measured_sigma(curve))
+    return Capacity(per_replica * replicas, total_sigma, replicas, "extrapolated", tuple(risks))
+
+
+def _measured_sigma(curve: CapacityCurve) -> float:
+    if curve.max_rate_ci95 is None or curve.max_rate_ci95[0] <= 0:
+        return _SIGMA_UNKNOWN_INTERVAL
+    low, high = curve.max_rate_ci95
+    return math.log(high / low) / (2 * Z95)
+
+
+def _what_to_measure(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
+    here = f"measured on {_name(measured, accelerators)}"
+    if offer.accelerator is None:
+        return f"{here}; to size a CPU offer, run this profile against the model on a CPU"
+    there = _name(offer.accelerator, accelerators)
+    return f"{here}; to size {there}, run this profile against the model on one {there}"
+
+
+def _name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
+    if key is None:
+        return "a CPU"
+    part = accelerators.get(key)
+    return key if part is None else f"{part.vendor} {part.name}"

@@ -1,0 +1,125 @@
+"""The recommendation in words, every one of them made from the plan's numbers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.planning.candidates import Candidate
+from app.planning.sizing import (
+    HOURS_A_MONTH,
+    Demand,
+    assurance_reached,
+    instances_needed,
+    monthly_cost,
+    peak_carried_per_s,
+)
+from app.planning.wording import amount, share, usd
+from app.records.offers import CapacityCurve, PlanLimits
+from app.records.result import Fleet, Recommendation
+
+_MOST_STEPS = 2000
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What was chosen, and what it was chosen over."""
+
+    best: Candidate
+    fleet: Fleet
+    runner_up: Candidate | None
+    cheapest_rejected: Fleet | None
+
+
+def recommend(
+    choice: Choice, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: tuple[str, ...]
+) -> Recommendation:
+    return Recommendation(
+        fleet=choice.fleet,
+        sentence=_sentence(choice.best, choice.fleet),
+        binding_constraint=_binding_constraint(choice.best, demand, limits, curve, slo),
+        why=tuple(_why(choice, demand, limits)),
+        would_change_it=tuple(_would_change_it(choice.best, choice.runner_up, demand, limits)),
+    )
+
+
+def _named(candidate: Candidate) -> str:
+    offer = candidate.offer
+    return f"{candidate.instances} × {offer.provider}/{offer.instance_type} in {offer.region}"
+
+
+def _sentence(best: Candidate, fleet: Fleet) -> str:
+    spares = f", {best.spares} spare" if best.spares else ", no spare"
+    per_1k = fleet.usd_per_1k_inferences.value
+    each = "" if per_1k is None else f", {usd(per_1k)} per 1k inferences"
+    return f"{_named(best)} ({best.needed} for the load{spares}): {usd(best.usd_per_month)} a month{each}"
+
+
+def _binding_constraint(
+    best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: tuple[str, ...]
+) -> str:
+    limiting = next((text for text in slo if text.startswith(curve.latency_metric)), " and ".join(slo))
+    carried = f"one instance is sized at {amount(best.capacity.quantile_per_s(-demand.z))}/s inside {limiting}"
+    peak = f"the peak of {amount(demand.peak_per_s)}/s"
+    if best.needed == 1 and best.spares:
+        words = f"redundancy: {carried} and would do for {peak}; n+{best.spares} makes it {best.instances}"
+    elif best.needed == 1:
+        words = f"the size of an instance: {carried}, and {peak} does not fill it"
+    else:
+        words = f"the peak: {carried} at {share(limits.assurance)} assurance, so {peak} needs {best.needed}"
+        words += f", and n+{best.spares} makes it {best.instances}" if best.spares else ""
+    budget = limits.budget_usd_per_month
+    if budget is not None and monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
+        words += f"; the budget of {usd(budget)} a month has no room for another"
+    return words
+
+
+def _why(choice: Choice, demand: Demand, limits: PlanLimits) -> list[str]:
+    best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
+    reached = share(assurance_reached(best.needed, best.capacity, demand.peak_per_s))
+    subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"
+    words = [f"{subject} the peak with a probability of {reached}; {share(limits.assurance)} was asked."]
+    if runner_up is None:
+        words.append("No other offer fits.")
+    else:
+        more = runner_up.usd_per_month - best.usd_per_month
+        dearer = f"{usd(more)} a month more ({more / best.usd_per_month:.0%})" if best.usd_per_month else usd(more)
+        words.append(f"The runner-up, {_named(runner_up)}, costs {dearer}.")
+    if rejected is not None:
+        price = "" if rejected.usd_per_hour_each is None else f", at {usd(rejected.usd_per_hour_each)} an hour each"
+        words.append(f"The cheapest refused offer is {rejected.offer}{price}: {rejected.rejected}.")
+    return words
+
+
+def _would_change_it(best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits) -> list[str]:
+    carried = peak_carried_per_s(best.needed, best.capacity, demand.z)
+    words = [f"A peak above {amount(carried)}/s needs one more instance."]
+    if best.needed > 1:
+        fewer = peak_carried_per_s(best.needed - 1, best.capacity, demand.z)
+        words.append(f"A peak up to {amount(fewer)}/s needs one less.")
+    if limits.budget_usd_per_month is not None:
+        words.append(f"A budget under {usd(best.usd_per_month)} a month does not pay for it.")
+    if runner_up is not None:
+        flip = best.usd_per_month / (HOURS_A_MONTH * runner_up.instances)
+        name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
+        words.append(f"{name} would win below {usd(flip)} an hour; it costs {usd(runner_up.usd_per_hour)}.")
+        lower, higher = _peaks_won_by(runner_up, best, demand)
+        words += [f"{name} would win at a peak of {amount(lower)}/s."] if lower is not None else []
+        words += [f"{name} would win at a peak of {amount(higher)}/s."] if higher is not None else []
+    return words
+
+
+def _peaks_won_by(other: Candidate, best: Candidate, demand: Demand) -> tuple[float | None, float | None]:
+    """The nearest peaks below and above the planned one at which the other fleet is the cheaper one.
+
+    Costs are steps, and a fleet is at its cheapest just as it is full: those peaks are looked at.
+    """
+
+    def wins(instances: int) -> bool:
+        peak = peak_carried_per_s(instances, other.capacity, demand.z)
+        needed = instances_needed(peak, best.capacity, demand.z) + best.spares
+        return monthly_cost(instances + other.spares, other.usd_per_hour) < monthly_cost(needed, best.usd_per_hour)
+
+    below = range(other.needed - 1, max(0, other.needed - _MOST_STEPS), -1)
+    above = range(other.needed, other.needed + _MOST_STEPS)
+    won = (next((instances for instances in side if wins(instances)), None) for side in (below, above))
+    lower, higher = (None if one is None else peak_carried_per_s(one, other.capacity, demand.z) for one in won)
+    return lower, higher

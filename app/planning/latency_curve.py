@@ -1,0 +1,81 @@
+"""Latency between the measured points of a capacity curve, and nowhere else."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import defaultdict
+from statistics import fmean
+
+import msgspec
+
+from app.planning.capacity import Z95, Capacity
+from app.records.offers import CapacityCurve
+from app.records.result import Estimate
+
+
+class LatencyCurve(msgspec.Struct, frozen=True):
+    """Knots of a line that never falls, in log latency, from the lowest measured rate to at most the max rate."""
+
+    rates_per_s: tuple[float, ...]
+    log_latencies: tuple[float, ...]
+    max_rate_per_s: float
+
+    def at(self, per_s: float) -> float | None:
+        """Below the lowest measured rate its latency is given; beyond the max rate, or with no point, None."""
+        if not self.rates_per_s or per_s > self.max_rate_per_s * (1 + 1e-9):
+            return None
+        above = bisect.bisect_left(self.rates_per_s, per_s)
+        if above == 0:
+            return math.exp(self.log_latencies[0])
+        if above == len(self.rates_per_s):
+            return math.exp(self.log_latencies[-1])
+        (left, right), (low, high) = self.rates_per_s[above - 1 : above + 1], self.log_latencies[above - 1 : above + 1]
+        return math.exp(low + (high - low) * (per_s - left) / (right - left))
+
+
+def latency_curve(curve: CapacityCurve) -> LatencyCurve:
+    """Repeats at one rate are averaged in log latency, and falls smoothed out by isotonic regression."""
+    at_rate: dict[float, list[float]] = defaultdict(list)
+    for point in curve.points:
+        if point.latency_ms is not None and point.latency_ms > 0 and point.offered_per_s <= curve.max_rate_per_s:
+            at_rate[point.offered_per_s].append(math.log(point.latency_ms))
+    rates = sorted(at_rate)
+    levels = _never_falling([(fmean(at_rate[rate]), len(at_rate[rate])) for rate in rates])
+    return LatencyCurve(tuple(rates), tuple(levels), curve.max_rate_per_s)
+
+
+def latency_at_peak(curve: LatencyCurve, utilisation: float, capacity: Capacity) -> Estimate:
+    """Latency when each instance works at this share of its capacity.
+
+    Another machine of k times the speed is taken to have the measured curve with rates times k and latencies over k;
+    the interval spans k's. Where its slow end would be beyond the max rate there is no interval, and `reason` says so.
+    """
+    value = curve.at(utilisation * curve.max_rate_per_s)
+    if value is None:
+        why = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
+        return Estimate(None, basis=capacity.basis, reason=why)
+    lowest = bool(curve.rates_per_s) and utilisation * curve.max_rate_per_s < curve.rates_per_s[0]
+    reason = "below the lowest measured rate: the latency there" if lowest else None
+    if capacity.basis == "measured":
+        return Estimate(value, basis="interpolated", reason=reason)
+    spread = capacity.quantile_per_s(Z95) / capacity.per_s
+    fast, slow = (curve.at(utilisation * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
+    if fast is None or slow is None:
+        reason = "no interval: at the low end of its capacity's interval the fleet is beyond its max rate"
+        return Estimate(value, basis="extrapolated", reason=reason)
+    return Estimate(value, (fast / spread, slow * spread), basis="extrapolated", reason=reason)
+
+
+def _never_falling(levels: list[tuple[float, int]]) -> list[float]:
+    """The least-squares sequence that never falls, by pooling neighbours; each level comes with its weight."""
+    pools: list[tuple[float, int, int]] = []
+    for level, weight in levels:
+        pool = (level, weight, 1)
+        while pools and pools[-1][0] > pool[0]:
+            before = pools.pop()
+            together = before[1] + pool[1]
+            mean = (before[0] * before[1] + pool[0] * pool[1]) / together
+            pool = (mean, together, before[2] + pool[2])
+        pools.append(pool)
+    return [level for level, _, length in pools for _ in range(length)]

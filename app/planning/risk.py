@@ -1,0 +1,48 @@
+"""How much could be wrong with a fleet's numbers: 0 to 4, the worst of its causes.
+
+| level | causes |
+|---|---|
+| 0 | measured on this very offer, priced within 30 days, with a spare |
+| 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
+| 2 | another CPU of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old |
+| 3 | another or an unknown CPU architecture; a marketplace's or hand-kept price; a price over a year old |
+| 4 | a price over two years old |
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+
+from app.records.offers import Offer
+
+_AGE_LEVELS = ((730, 4), (365, 3), (90, 2), (30, 1))
+_LOW_TRUST_SOURCES = frozenset(("sky-v9-copy", "sky-v8-old", "sky-v9-old", "cloud-gpus"))
+_FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu"))
+
+
+class Risk(msgspec.Struct, frozen=True):
+    level: int
+    sentence: str
+
+
+def price_age_days(offer: Offer, today: datetime.date) -> int:
+    return max(0, (today - offer.as_of).days)
+
+
+def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
+    risks = []
+    age_days = price_age_days(offer, today)
+    level = next((level for days, level in _AGE_LEVELS if age_days > days), 0)
+    if level == 1:
+        risks.append(Risk(level, f"its price is {age_days} days old"))
+    elif level > 1:
+        risks.append(Risk(level, f"its price is {age_days} days old, of {offer.as_of}: look it up before you decide"))
+    # the first of several sources is the one of the on-demand price
+    source = offer.source.partition("+")[0]
+    if source in _LOW_TRUST_SOURCES:
+        risks.append(Risk(3, "its price is a marketplace's or a hand-kept list's and may not be had"))
+    elif source in _FAIR_TRUST_SOURCES:
+        risks.append(Risk(1, "its price comes from an aggregator's list"))
+    return tuple(risks)

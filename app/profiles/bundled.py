@@ -1,0 +1,32 @@
+"""The profiles and models that come with the program."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from app.errors import UsageError
+from app.profiles.problems import did_you_mean
+
+DIRECTORY = Path(str(files("profiles")))
+"""Where the data of the installed program lies."""
+
+
+def bundled_profiles() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((DIRECTORY / "workloads").glob("*.yaml"))}
+
+
+def bundled_models() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((DIRECTORY / "models").glob("*.onnx"))}
+
+
+def find_profile(name_or_path: str) -> Path:
+    """A file by its path, or a bundled profile by its name."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = bundled_profiles()
+    if name_or_path not in known:
+        hint = did_you_mean(name_or_path, known) or f"Bundled profiles: {', '.join(known)}."
+        raise UsageError(f"{name_or_path} is neither a file nor a bundled profile", hint=hint)
+    return known[name_or_path]

@@ -1,0 +1,125 @@
+"""YAML as profiles use it: plain values, each with the line it stands on, and nothing that could surprise.
+
+Refused: more than 1 MiB, deeper than 64, anchors and aliases, tags, a key twice, a second document. Scalars follow
+YAML 1.2 (`no` is text, `1e6` a number), not PyYAML's 1.1.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import yaml
+
+from app.errors import ProfileError
+
+KeyPath = tuple[str | int, ...]
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 64
+# libyaml reads a file of the largest size in a fraction of a second, the pure loader in many
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_WORDS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_INTEGER = re.compile(r"[-+]?\d{1,300}", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
+
+
+class Document(msgspec.Struct, frozen=True):
+    """`lines` tells, for each path of keys and indexes, the line its key or item is on, counted from 1."""
+
+    value: Any
+    lines: dict[KeyPath, int]
+
+
+def read_document(content: bytes, source: str) -> Document:
+    """Raises ProfileError naming `source` and the line."""
+    if len(content) > MAX_BYTES:
+        raise ProfileError("larger than 1 MiB", path=source)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ProfileError("not UTF-8 text", path=source, line=line) from error
+    reader = _Reader(source, yaml.parse(text, Loader=_LOADER))
+    try:
+        return reader.read()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        raise ProfileError(problem, path=source, line=None if mark is None else mark.line + 1) from error
+
+
+def plain_scalar(text: str) -> str | int | float | bool | None:
+    """What an unquoted scalar means."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
+    return text
+
+
+class _Reader:
+    def __init__(self, source: str, events: Iterator[yaml.Event]) -> None:
+        self._source = source
+        self._events = events
+        self._lines: dict[KeyPath, int] = {}
+
+    def read(self) -> Document:
+        value: Any = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise self._error("a second document", event)
+                value = self._value(next(self._events), (), 0)
+        return Document(value, self._lines)
+
+    def _value(self, event: yaml.Event, path: KeyPath, depth: int) -> Any:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise self._error("anchors and aliases are not supported", event)
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise self._error(f"tags are not supported: {tag}", event)
+        if depth > MAX_DEPTH:
+            raise self._error(f"nested deeper than {MAX_DEPTH}", event)
+        if isinstance(event, yaml.ScalarEvent):
+            return plain_scalar(event.value) if event.implicit[0] else event.value
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path, depth)
+        return self._mapping(path, depth)
+
+    def _sequence(self, path: KeyPath, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            here = (*path, len(items))
+            self._lines[here] = _line(event)
+            items.append(self._value(event, here, depth + 1))
+        return items
+
+    def _mapping(self, path: KeyPath, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.tag is not None or event.anchor is not None:
+                raise self._error("a key must be plain text", event)
+            key = event.value
+            if key in mapping:
+                raise self._error(f"key {key!r} stands here a second time", event)
+            here = (*path, key)
+            self._lines[here] = _line(event)
+            mapping[key] = self._value(next(self._events), here, depth + 1)
+        return mapping
+
+    def _error(self, message: str, event: yaml.Event) -> ProfileError:
+        return ProfileError(message, path=self._source, line=_line(event))
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return event.start_mark.line + 1

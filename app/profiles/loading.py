@@ -1,0 +1,180 @@
+"""Read a profile file; say what is wrong with it by file, line and the nearest right name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from app.errors import ProfileError, UsageError
+from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
+from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
+from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
+from app.profiles.profile import HttpProfile, OipProfile, Profile
+from app.profiles.target import HardwareSettings
+from app.profiles.traffic import PlanSettings
+from app.records.offers import Catalogue
+
+_PROTOCOLS: dict[str, type[Profile]] = {"http": HttpProfile, "oip": OipProfile}
+_EXPECTED = {
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "dict_type": "a mapping of keys",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """A document with the values of `--set` in it; `overridden` maps where those went to what was written."""
+
+    path: Path
+    document: Document
+    overridden: dict[KeyPath, str]
+
+    def error(self, message: str, where: KeyPath, hint: str | None = None) -> ProfileError:
+        """An error at the nearest place that has one: a `--set`, else a line."""
+        for length in range(len(where), -1, -1):
+            place = where[:length]
+            if place in self.overridden:
+                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint)
+            if place in self.document.lines:
+                return ProfileError(message, path=str(self.path), line=self.document.lines[place], hint=hint)
+        return ProfileError(message, path=str(self.path), hint=hint)
+
+
+def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+    """The profile in a file, with `a.b.c=value` overrides in it.
+
+    Raises ProfileError. Paths in the profile are relative to its folder, and those of overrides too.
+    """
+    source = _read(path, overrides)
+    profile = _validate(source, _kind_of(source))
+    _check_against_catalogue(source, profile.target.hardware, profile.plan)
+    return profile
+
+
+def _read(path: Path, overrides: Sequence[str]) -> _Source:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
+    document = read_document(content, str(path))
+    if not isinstance(document.value, dict):
+        raise ProfileError("a profile is a mapping of keys", path=str(path), hint="Begin with `sizewise: 1`.")
+    source = _Source(path, document, {})
+    for text in overrides:
+        _override(source, text)
+    return source
+
+
+def _override(source: _Source, text: str) -> None:
+    dotted, equals, value = text.partition("=")
+    place = f"--set {dotted}"
+    if not equals or not all(dotted.split(".")):
+        raise ProfileError("an override is written key.key=value", path=place)
+    where = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
+    holder: Any = source.document.value
+    for part, following in itertools.pairwise(where):
+        holder = _step(holder, part, place, default={} if isinstance(following, str) else [])
+    _step(holder, where[-1], place, default=None)
+    holder[where[-1]] = read_document(value.encode(), place).value
+    for below in [path for path in source.document.lines if path[: len(where)] == where]:
+        del source.document.lines[below]
+    source.overridden[where] = dotted
+
+
+def _step(holder: Any, part: str | int, place: str, default: Any) -> Any:
+    """What `holder` has at `part`; a mapping that lacks the key, or holds nothing there, gets the default."""
+    if isinstance(holder, list) and isinstance(part, int):
+        if part >= len(holder):
+            raise ProfileError(f"there is no item {part}: the list has {len(holder)}, counted from 0", path=place)
+        return holder[part]
+    if not isinstance(holder, dict) or isinstance(part, int):
+        raise ProfileError(f"there is nothing to set at {part!r}", path=place)
+    if holder.get(part) is None:
+        holder[part] = default
+    return holder[part]
+
+
+def _kind_of(source: _Source) -> type[Profile]:
+    target = source.document.value.get("target")
+    if not isinstance(target, dict):
+        raise source.error("target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve.")
+    protocol = target.get("protocol")
+    if protocol is None:
+        raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(_PROTOCOLS)}.")
+    kind = _PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+    if kind is None:
+        hint = did_you_mean(str(protocol), _PROTOCOLS) or f"Write one of {', '.join(_PROTOCOLS)}."
+        raise source.error(f"unknown protocol {protocol!r}", ("target", "protocol"), hint=hint)
+    return kind
+
+
+def _validate(source: _Source, kind: type[Profile]) -> Profile:
+    try:
+        return kind.model_validate(source.document.value, context={"directory": source.path.resolve().parent})
+    except ValidationError as error:
+        raise min((_explain(source, detail) for detail in error.errors()), key=lambda ranked: ranked[0])[1] from error
+
+
+def _explain(source: _Source, detail: ErrorDetails) -> tuple[tuple[bool, int], ProfileError]:
+    """An error ranked by what the user should see first: wrong names before what they left missing, then by line."""
+    cause = detail.get("ctx", {}).get("error")
+    where = (*detail["loc"], cause.key) if isinstance(cause, UnknownKeyError) else detail["loc"]
+    hint = cause.hint if isinstance(cause, BadValueError) else None
+    if detail["type"] == "literal_error":
+        hint = _nearest_literal(detail)
+    error = source.error(_message(detail, cause), where, hint)
+    return (detail["type"] == "missing", error.line or 0), error
+
+
+def _message(detail: ErrorDetails, cause: object) -> str:
+    name = _dotted(detail["loc"])
+    if isinstance(cause, UnknownKeyError):
+        return f"{cause} in {name}" if name else str(cause)
+    if cause is not None:
+        return f"{name}: {cause}" if name else str(cause)
+    if detail["type"] == "missing":
+        *holder, key = detail["loc"]
+        return f"{_dotted(tuple(holder)) or 'the profile'} lacks {key}"
+    value = "" if "headers" in detail["loc"] else f", not {detail['input']!r:.60}"
+    expected = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Input should be ")
+    return f"{name} must be {expected}{value}"
+
+
+def _nearest_literal(detail: ErrorDetails) -> str | None:
+    known = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
+    return did_you_mean(str(detail["input"]), (name.strip("'") for name in known))
+
+
+def _dotted(where: KeyPath) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
+
+
+def _check_against_catalogue(source: _Source, hardware: HardwareSettings | None, plan: PlanSettings) -> None:
+    if hardware is None and not plan.regions and not plan.providers:
+        return
+    catalogue = load_catalogue()
+    checks: list[tuple[KeyPath, Callable[[Catalogue, str], object], str]] = [
+        *((("plan", "regions", at), check_region, region) for at, region in enumerate(plan.regions)),
+        *((("plan", "providers", at), check_provider, provider) for at, provider in enumerate(plan.providers)),
+    ]
+    if hardware is not None and hardware.offer is not None:
+        checks.append((("target", "hardware", "offer"), find_offer, hardware.offer))
+    if hardware is not None and hardware.accelerator is not None:
+        checks.append((("target", "hardware", "accelerator"), find_accelerator, hardware.accelerator))
+    for where, check, name in checks:
+        try:
+            check(catalogue, name)
+        except UsageError as error:
+            raise source.error(str(error), where, hint=error.hint) from error

@@ -1,0 +1,35 @@
+"""Which addresses may be loaded without being told so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+_OWN_NETWORKS = tuple(
+    ip_network(network)
+    for network in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "0.0.0.0/32",
+        "::1/128", "fc00::/7", "fe80::/10", "::/128",
+    )
+)  # fmt: skip
+
+
+def needs_permission(addresses: Iterable[str]) -> bool:
+    """Whether any address a target's name resolved to is neither loopback, private nor link-local."""
+    return any(not _is_own(_address(text)) for text in addresses)
+
+
+def is_this_machine(addresses: Iterable[str]) -> bool:
+    """Whether a target's name resolved to loopback addresses only."""
+    own = [address.is_loopback or address.is_unspecified for address in map(_address, addresses)]
+    return bool(own) and all(own)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _is_own(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in _OWN_NETWORKS if network.version == address.version)

@@ -1,0 +1,84 @@
+"""Secrets stay outside profiles: `env:NAME` and `file:PATH` say where one is, and it is read as late as can be."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from app.errors import UsageError
+from app.profiles.problems import BadValueError
+
+REDACTED = "<redacted>"
+_PLAIN_HEADERS = frozenset(
+    ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "traceparent", "user-agent",
+     "x-request-id")
+)  # fmt: skip
+_REFERENCE = re.compile(
+    r"(?P<before>(?:(?:Bearer|Basic|Token|ApiKey) +)?)(?:(?P<env>env)|file):(?P<name>(?(env)[A-Za-z_]\w*|.+))"
+)
+_SECRET_SUFFIXES = ("token", "key", "secret", "password", "passwd", "pwd", "signature", "credential", "auth")
+_SECRET_NAMES = ("sig", "jwt", "code", "authorization", "credentials")
+
+
+def is_sensitive(header: str) -> bool:
+    """Whether a header's value is kept out of every file; all are, but for a few that cannot hold a secret."""
+    return header.casefold() not in _PLAIN_HEADERS
+
+
+def redact(header: str, value: str) -> str:
+    """What may be written: references as they are, secrets' places and not their values."""
+    return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
+
+
+def anchor(value: str, directory: Path) -> str:
+    """The same header with a `file:` reference made absolute."""
+    reference = _REFERENCE.fullmatch(value)
+    if reference is None or reference["env"]:
+        return value
+    return f"{reference['before']}file:{(directory / reference['name']).resolve()}"
+
+
+def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The header value a text stands for: itself, or with its `env:NAME` or `file:PATH` end replaced.
+
+    The name of a scheme may come before the reference: `Bearer env:API_KEY`.
+    Raises UsageError, which never shows a value.
+    """
+    if text == REDACTED:
+        raise UsageError("a header of this profile was redacted when it was written", hint="Give it as env:NAME.")
+    reference = _REFERENCE.fullmatch(text)
+    if reference is None:
+        return text
+    read = _from_environment if reference["env"] else _from_file
+    value = read(reference["name"], environment)
+    if not value or not value.isprintable():
+        raise UsageError(f"{text.removeprefix(reference['before'])} does not hold one line of text")
+    return reference["before"] + value
+
+
+def _from_environment(name: str, environment: Mapping[str, str]) -> str:
+    if name not in environment:
+        raise UsageError(f"the environment variable {name} is not set", hint=f"Set {name} before the run.")
+    return environment[name]
+
+
+def _from_file(name: str, _: Mapping[str, str]) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the secret's file {name} cannot be read") from error
+
+
+def refuse_secrets_in_url(url: str) -> None:
+    """Raises BadValueError, which does not show the URL."""
+    parts = urlsplit(url)
+    hint = "Give it in target.headers as env:NAME or file:PATH."
+    if "@" in parts.netloc:
+        raise BadValueError("the URL holds a user or a password", hint=hint)
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        word = re.sub(r"[^a-z0-9]", "", name.casefold())
+        if word in _SECRET_NAMES or word.endswith(_SECRET_SUFFIXES):
+            raise BadValueError(f"the URL's query holds a secret: {name}=…", hint=hint)

@@ -1,0 +1,80 @@
+"""What every part of a profile has: keys checked by name, and values that carry their unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)  # fmt: skip
+
+from app.analysis.objectives import parse_objective
+from app.errors import UsageError
+from app.profiles import units
+from app.profiles.problems import BadValueError, UnknownKeyError
+from app.records.result import Objective
+
+
+class Settings(BaseModel):
+    """`keys_of_others` maps keys that belong to a sibling to the sentence that says so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    keys_of_others: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_every_key(cls, value: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in value if isinstance(value, dict) else ():
+            if key not in known:
+                raise UnknownKeyError(key, known, cls.keys_of_others.get(key))
+        return value
+
+
+def _read_objective(value: object) -> Objective:
+    if not isinstance(value, str):
+        raise BadValueError(f"{value!r} is not an objective", hint='Write it like "latency_ms.p95 < 50".')
+    try:
+        return parse_objective(value)
+    except UsageError as error:
+        raise BadValueError(str(error), hint=error.hint) from error
+
+
+def _existing_file(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise BadValueError(f"{value!r} is not the path of a file")
+    path = (profile_directory(info) / value).resolve()
+    if not path.is_file():
+        raise BadValueError(f"no such file: {path}", hint="Paths are relative to the profile's folder.")
+    return path
+
+
+def profile_directory(info: ValidationInfo) -> Path:
+    context = info.context
+    assert isinstance(context, dict)
+    directory = context["directory"]
+    assert isinstance(directory, Path)
+    return directory
+
+
+T = TypeVar("T")
+Listed = Annotated[tuple[T, ...], Field(strict=False)]
+ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
+ObjectiveText = Annotated[Objective, PlainValidator(_read_objective), PlainSerializer(lambda objective: objective.text)]
+Seconds = Annotated[float, BeforeValidator(units.parse_duration_s), PlainSerializer(units.format_duration)]
+SomeSeconds = Annotated[Seconds, Field(gt=0)]
+Days = Annotated[int, BeforeValidator(units.parse_days), PlainSerializer(lambda days: f"{days}d")]
+Rate = Annotated[float, BeforeValidator(units.parse_rate_per_s), PlainSerializer(units.format_rate)]
+Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(units.format_share)]
+Growth = Annotated[float, BeforeValidator(units.parse_growth_per_year), PlainSerializer(units.format_growth)]
+UsdPerMonth = Annotated[float, BeforeValidator(units.parse_usd_per_month), PlainSerializer(units.format_usd_per_month)]
+Redundancy = Annotated[int, BeforeValidator(units.parse_redundancy), PlainSerializer(units.format_redundancy)]
+Count = Annotated[int, BeforeValidator(units.parse_count)]

@@ -1,0 +1,135 @@
+"""Values with their unit in them, as a profile spells them: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
+
+Every `parse_…` raises BadValueError; every `format_…` gives text that parses to the very same number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from app.profiles.problems import BadValueError, did_you_mean
+
+_DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_RATES = {"/s": 1.0, "/min": 60.0}
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
+_REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
+_SECONDS_PER_DAY = 86400.0
+
+
+def parse_duration_s(value: object) -> float:
+    number, unit = _number_and_unit(value, _DURATIONS, "a duration", "30s, 500ms or 10m")
+    return _at_least_zero(number * _DURATIONS[unit], value)
+
+
+def format_duration(seconds: float) -> str:
+    for unit, scale in reversed(_DURATIONS.items()):
+        text = f"{seconds / scale:.6g}{unit}"
+        if seconds >= scale and parse_duration_s(text) == seconds:
+            return text
+    return f"{seconds!r}s" if seconds else "0s"
+
+
+def parse_days(value: object) -> int:
+    days = parse_duration_s(value) / _SECONDS_PER_DAY
+    if days != round(days):
+        raise BadValueError(f"{value!r} is not a whole number of days", hint="Write it like 180d.")
+    return round(days)
+
+
+def parse_rate_per_s(value: object) -> float:
+    number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
+    rate = number / _RATES[unit]
+    if rate <= 0:
+        raise BadValueError(f"{value!r} is not above zero")
+    return rate
+
+
+def format_rate(per_s: float) -> str:
+    return _number_text(per_s) + "/s"
+
+
+def parse_share(value: object) -> float:
+    """A fraction of 1 from a percentage."""
+    number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "90%")
+    if not 0 <= number <= 100:
+        raise BadValueError(f"{value!r} is not between 0% and 100%")
+    return number / 100
+
+
+def format_share(share: float) -> str:
+    return _percent(share) + "%"
+
+
+def parse_growth_per_year(value: object) -> float:
+    number, _ = _number_and_unit(value, {"%/year": 0.01}, "a growth", "20%/year")
+    if number <= -100:
+        raise BadValueError(f"{value!r} leaves no traffic")
+    return number / 100
+
+
+def format_growth(growth_per_year: float) -> str:
+    return _percent(growth_per_year) + "%/year"
+
+
+def parse_usd_per_month(value: object) -> float:
+    number, _ = _number_and_unit(value, {"USD/month": 1.0}, "a monthly budget", "4000 USD/month")
+    return _at_least_zero(number, value)
+
+
+def format_usd_per_month(usd: float) -> str:
+    return _number_text(usd) + " USD/month"
+
+
+def parse_count(value: object) -> int:
+    """A whole number of at least 1; `1e6` is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+        raise BadValueError(f"{value!r} is not a whole number of at least 1")
+    return int(value)
+
+
+def parse_redundancy(value: object) -> int:
+    """Spare instances from `n`, `n+1`, …"""
+    match = _REDUNDANCY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise BadValueError(f"{value!r} is not a redundancy", hint="Write n+1, n+2, or n for no spare.")
+    return int(match[1] or 0)
+
+
+def format_redundancy(spares: int) -> str:
+    return f"n+{spares}" if spares else "n"
+
+
+def _number_and_unit(value: object, units: Mapping[str, float], what: str, example: str) -> tuple[float, str]:
+    like = f"Write it like {example}."
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise BadValueError(f"{value!r} has no unit, so it is not {what}", hint=like)
+    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise BadValueError(f"{value!r} is not {what}", hint=like)
+    number, unit = float(match[1]), match[2]
+    if unit not in units:
+        raise BadValueError(f"{value!r} is not {what}: unknown unit {unit!r}", hint=did_you_mean(unit, units) or like)
+    if not math.isfinite(number):
+        raise BadValueError(f"{value!r} is too large")
+    return number, unit
+
+
+def _at_least_zero(number: float, value: object) -> float:
+    if number < 0:
+        raise BadValueError(f"{value!r} is below zero")
+    return number
+
+
+def _number_text(number: float) -> str:
+    """The shortest text of a float, without the `.0` of a whole one."""
+    return f"{number:.0f}" if number == round(number) and abs(number) < 1e15 else repr(number)
+
+
+def _percent(share: float) -> str:
+    """The shortest percentage that, divided by 100, is this share again."""
+    percent = share * 100
+    neighbours = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
+    texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbours)
+    return next(text for text in texts if float(text) / 100 == share)

@@ -1,0 +1,86 @@
+"""Stages, curve and objectives of a loaded endpoint."""
+
+from __future__ import annotations
+
+from app.records.metrics import PERCENTILES
+from app.records.result import Judged, Result, Stage
+from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
+from reports import model
+
+
+def answering_stages(result: Result) -> tuple[Stage, ...]:
+    """The stages the answer rests on: the last rate that held, else what ran steadily under load."""
+    holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
+    if holds:
+        return tuple(stage for stage in holds if stage.name == holds[-1].name)
+    return tuple(stage for stage in result.stages if stage.kind == "steady" and stage.variant is None)
+
+
+def headline_stage(result: Result, curve: model.Curve) -> Stage | None:
+    """Of the stages the answer rests on, the one with the worst latency; None when there is none."""
+    answering = answering_stages(result)
+    if not answering:
+        return None
+    return max(answering, key=lambda stage: stage_quantity(stage, curve.metric, curve.percentile).value or 0.0)
+
+
+def curve_of(result: Result) -> model.Curve:
+    """The latency the first SLO about a percentile speaks of; p95 of the latency when none does."""
+    for one in result.slo:
+        objective = one.objective
+        if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
+            return model.Curve(
+                metric=objective.metric, percentile=objective.aggregate or "p95", limit=limit_of(objective)
+            )
+    return model.Curve(metric="latency_ms", percentile="p95")
+
+
+def stage_row(stage: Stage, curve: model.Curve, start_ns: int) -> model.StageRow:
+    trust = stage.verdict.status
+    return model.StageRow(
+        name=stage.name,
+        kind=stage.kind,
+        repeat=stage.repeat,
+        start_s=(stage.window.start_ns - start_ns) / 1e9,
+        end_s=(stage.window.end_ns - start_ns) / 1e9,
+        offered=quantity(stage.offered_per_s, "1/s", trust),
+        achieved=quantity(stage.achieved_per_s, "1/s", trust),
+        good=quantity(stage.good_per_s, "1/s", trust),
+        completed=stage.completed,
+        failed=sum(stage.errors.values()),
+        p50=stage_quantity(stage, "latency_ms", "p50"),
+        p95=stage_quantity(stage, "latency_ms", "p95"),
+        p99=stage_quantity(stage, "latency_ms", "p99"),
+        judged=stage_quantity(stage, curve.metric, curve.percentile),
+        trust=trust,
+        held=stage.held,
+        reasons=stage.verdict.reasons,
+    )
+
+
+def objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
+    slo = (_objective_row(one, "SLO", result) for one in result.slo)
+    gates = (_objective_row(one, "gate", result) for one in result.gates)
+    return (*slo, *gates)
+
+
+def _objective_row(one: Judged, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
+    objective = one.objective
+    return model.ObjectiveRow(
+        kind=kind,
+        text=objective.text,
+        limit=limit_of(objective),
+        observed=quantity(one.observed, unit_of(objective.metric), result.verdict.status),
+        margin=_margin(one),
+        judgement=one.judgement,
+        level=objective.level,
+        stage=one.stage,
+    )
+
+
+def _margin(one: Judged) -> float | None:
+    observed, limit = one.observed.value, one.objective.limit
+    if observed is None or limit == 0:
+        return None
+    distance = limit - observed if one.objective.comparator in ("<", "<=") else observed - limit
+    return distance / limit

@@ -1,0 +1,139 @@
+"""How a run was measured, in sentences made from the run itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import yaml
+
+from app.records.result import Result, Stage
+from reports import formatting
+
+_NAMES = {"poisson": "Poisson"}
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What the method tells of a profile; None and empty where the profile does not say."""
+
+    seed: int | None
+    arrivals: tuple[str, ...]
+
+
+def read_spec(spec_text: str) -> Spec:
+    """Tolerant, for a report must come of a spec of any age."""
+    try:
+        spec = yaml.safe_load(spec_text)
+    except yaml.YAMLError:
+        spec = None
+    load = _mapping(_mapping(spec).get("load"))
+    stages = load.get("stages")
+    loads = [_mapping(load.get("search")), *map(_mapping, stages if isinstance(stages, list) else [])]
+    seed = load.get("seed")
+    return Spec(
+        seed=seed if isinstance(seed, int) else None,
+        arrivals=tuple(sorted({str(one["arrivals"]) for one in loads if "arrivals" in one})),
+    )
+
+
+def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tuple[str, ...]:
+    loaded = [stage for stage in result.stages if stage.variant is None]
+    sentences = [
+        *_local_sentences([stage for stage in result.stages if stage.variant is not None]),
+        *(_load_sentences(loaded, spec) if loaded else ()),
+        *_search_sentences(loaded),
+        *_statistics_sentences(result),
+        *_telemetry_sentences(telemetry),
+        _clock_sentence(result),
+    ]
+    if result.plan is not None:
+        sentences.append(f"Prices are dated facts; their age is counted to {result.plan.planned_on}.")
+    return tuple(sentences)
+
+
+def _local_sentences(local: list[Stage]) -> tuple[str, ...]:
+    if not local:
+        return ()
+    calls = formatting.count(sum(stage.completed for stage in local))
+    return (
+        f"The model alone was run {calls} times over {_counted(len(local), 'batch size')}, one call after the other "
+        "in a process of its own; its times are of the call, with nothing in between.",
+    )
+
+
+def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
+    names = " and ".join(_NAMES.get(one, one) for one in spec.arrivals)
+    arrivals = f"{names} arrivals" if names else "arrivals on a schedule"
+    seed = f", seed {spec.seed}" if spec.seed is not None else ""
+    warmups = [stage for stage in loaded if stage.kind == "warmup"]
+    sentences = [
+        f"Requests were sent open loop, {arrivals}{seed}: each at its intended time, whether or not earlier ones "
+        "had been answered.",
+        "Latency runs from the intended start to the end of the answer, so waiting for a slow target or a slow "
+        "generator counts; service time runs from the send.",
+    ]
+    if warmups:
+        length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
+        sentences.append(
+            f"{_counted(len(warmups), 'warm-up stage')} of {formatting.seconds(length_s)} in all came first and is "
+            "not part of any number."
+        )
+    return tuple(sentences)
+
+
+def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
+    """Not every hold held: the search steps back until one rate does."""
+    probes = [stage for stage in loaded if stage.kind == "probe"]
+    holds = [stage for stage in loaded if stage.kind == "hold"]
+    if not probes:
+        return ()
+    failed = sum(stage.held is False for stage in probes)
+    found = f"The max rate was looked for with {_counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
+    if not holds:
+        return (f"{found}.",)
+    length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
+    rates = len(Counter(stage.name for stage in holds))
+    return (
+        f"{found}, doubling and then bisecting; {_counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
+        f"{_counted(rates, 'rate')} decided.",
+    )
+
+
+def _statistics_sentences(result: Result) -> tuple[str, ...]:
+    if not result.stages:
+        return ()
+    return (
+        "Percentiles are exact, from every request's own times; one with too few samples is withheld. Intervals are "
+        "95 %, by order statistics, widened where successive requests depend on one another.",
+    )
+
+
+def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
+    if telemetry.empty:
+        return ()
+    times_s = np.unique(telemetry["at_ns"].to_numpy()) / 1e9
+    sources = ", ".join(sorted(telemetry["source"].unique()))
+    if len(times_s) < 2:
+        return (f"The machine was read once ({sources}).",)
+    period = formatting.seconds(float(np.median(np.diff(times_s))))
+    return (f"The machine was read {formatting.count(len(times_s))} times, every {period} ({sources}).",)
+
+
+def _clock_sentence(result: Result) -> str:
+    ratio = result.clock.wall_to_monotonic_ratio
+    sentence = "All times are of one monotonic clock"
+    if ratio is None:
+        return f"{sentence}."
+    drift = abs(ratio - 1) * 1e6
+    return f"{sentence}; the wall clock ran {formatting.number(drift)} parts per million apart from it."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{formatting.count(count)} {noun}" + ("" if count == 1 else "s")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

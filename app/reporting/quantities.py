@@ -1,0 +1,44 @@
+"""Estimates of a result as the quantities a report shows."""
+
+from __future__ import annotations
+
+from app.records.metrics import METRICS
+from app.records.result import Check, Estimate, Objective, Stage, Trust
+from reports import model
+
+
+def quantity(estimate: Estimate, unit: str, trust: Trust = "VALID") -> model.Quantity:
+    return model.Quantity(
+        value=estimate.value,
+        unit=unit,
+        ci95=estimate.ci95,
+        n=estimate.n,
+        basis=estimate.basis,
+        reason=estimate.reason,
+        trust=trust,
+    )
+
+
+def stage_quantity(stage: Stage, metric: str, aggregate: str = "value") -> model.Quantity:
+    """A metric of a stage, as trustworthy as the stage; without a value where it was not measured."""
+    estimate = stage.metrics.get(metric, {}).get(aggregate) or Estimate(None, reason="not measured")
+    return quantity(estimate, unit_of(metric), stage.verdict.status)
+
+
+def unit_of(metric: str) -> str:
+    return METRICS[metric].unit if metric in METRICS else ""
+
+
+def limit_of(objective: Objective) -> model.Limit:
+    return model.Limit(comparator=objective.comparator, value=objective.limit, unit=unit_of(objective.metric))
+
+
+def check_row(check: Check) -> model.CheckRow:
+    return model.CheckRow(
+        name=check.check,
+        value=check.value,
+        limit=check.limit,
+        unit=check.unit,
+        verdict=check.verdict,
+        hint=check.hint,
+    )

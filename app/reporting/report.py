@@ -1,0 +1,140 @@
+"""A run as report data: the one translation."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from app.records.result import Result, Stage
+from app.reporting.load import answering_stages, curve_of, headline_stage, objective_rows, stage_row
+from app.reporting.local import model_section
+from app.reporting.machine import environment_facts
+from app.reporting.method import Spec, method_sentences, read_spec
+from app.reporting.plan import plan_section
+from app.reporting.quantities import check_row, limit_of, quantity, stage_quantity
+from app.reporting.rows import error_rows, load_series, request_times, spectra
+from app.reporting.telemetry import telemetry_series
+from app.reporting.verdict import verdict_of
+from reports import model
+
+
+def build_report(
+    result: Result, rows: pd.DataFrame, telemetry: pd.DataFrame, spec_text: str, command: str, result_json: str
+) -> model.Report:
+    """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty."""
+    spec = read_spec(spec_text)
+    requests = request_times(rows, result)
+    loaded = tuple(stage for stage in result.stages if stage.variant is None)
+    curve = curve_of(result)
+    local = model_section(result)
+    return model.Report(
+        header=_header(result),
+        verdict=verdict_of(result),
+        tiles=_tiles(result, curve, local),
+        checks=tuple(check_row(check) for check in result.validity),
+        objectives=objective_rows(result),
+        model=local,
+        stages=tuple(stage_row(stage, curve, result.clock.monotonic_start_ns) for stage in loaded),
+        max_rate=_max_rate(result),
+        curve=curve,
+        load=load_series(requests),
+        telemetry=telemetry_series(telemetry, result.clock.monotonic_start_ns),
+        spectra=spectra(requests, answering_stages(result), result.clock.monotonic_start_ns),
+        errors=error_rows(requests),
+        plan=plan_section(result),
+        method=method_sentences(result, spec, telemetry),
+        environment=environment_facts(result),
+        reproduce=_reproduce(spec, command, spec_text),
+        artifacts=tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts),
+        result_json=result_json,
+    )
+
+
+def _header(result: Result) -> model.Header:
+    target = result.target
+    where = " ".join(part for part in (target.protocol, target.url) if part)
+    return model.Header(
+        title=result.name,
+        run_id=result.run_id,
+        started=result.clock.wall_start,
+        duration_s=result.clock.duration_s,
+        tool=f"{result.tool.name} {result.tool.version}",
+        profile_hash=result.profile_hash,
+        target=f"{target.model} at {where}" if target.model else where,
+        hardware=target.hardware.description if target.hardware else None,
+    )
+
+
+def _max_rate(result: Result) -> model.MaxRate | None:
+    found = result.max_rate
+    if found is None:
+        return None
+    per_s = quantity(found.per_s, "1/s", result.verdict.status)
+    return model.MaxRate(per_s=per_s, slo=found.slo, limited_by=found.limited_by)
+
+
+def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
+    stage = headline_stage(result, curve)
+    load = _load_tiles(result, stage) if stage is not None else ()
+    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or _model_tiles(local)
+
+
+def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
+    found = _max_rate(result)
+    if found is None:
+        return ()
+    return (model.Tile(label="Max rate inside the SLO", quantity=found.per_s, note=found.limited_by),)
+
+
+def _load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
+    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
+    note = f"in {stage.name}"
+    latency = tuple(
+        model.Tile(
+            label=f"Latency {percentile}",
+            quantity=stage_quantity(stage, "latency_ms", percentile),
+            limit=limits.get(("latency_ms", percentile)),
+            note=note,
+        )
+        for percentile in ("p95", "p99")
+    )
+    errors = model.Tile(
+        label="Error rate",
+        quantity=stage_quantity(stage, "error_rate"),
+        limit=limits.get(("error_rate", None)),
+        note=note,
+    )
+    if result.max_rate is not None:
+        return (*latency, errors)
+    good = quantity(stage.good_per_s, "1/s", stage.verdict.status)
+    return (model.Tile(label="Good rate", quantity=good, note=note), *latency, errors)
+
+
+def _cost_tiles(result: Result) -> tuple[model.Tile, ...]:
+    plan = result.plan
+    if plan is None or plan.recommendation is None:
+        return ()
+    fleet = plan.recommendation.fleet
+    what = f"{fleet.instances} × {fleet.offer}"
+    return (
+        model.Tile(label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=what),
+        model.Tile(label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=what),
+    )
+
+
+def _model_tiles(local: model.ModelSection | None) -> tuple[model.Tile, ...]:
+    if local is None:
+        return ()
+    best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
+    first = local.batches[0]
+    tiles = [
+        model.Tile(label="Best throughput", quantity=best.throughput, note=f"batch {best.batch}"),
+        model.Tile(label="Latency p50", quantity=first.p50, note=f"batch {first.batch}"),
+        model.Tile(label="Latency p99", quantity=first.p99, note=f"batch {first.batch}"),
+    ]
+    if local.accuracy is not None:
+        tiles.append(model.Tile(label="Accuracy", quantity=local.accuracy))
+    return tuple(tiles)
+
+
+def _reproduce(spec: Spec, command: str, spec_text: str) -> model.Reproduce:
+    return model.Reproduce(command=command, seed=spec.seed, spec_text=spec_text)

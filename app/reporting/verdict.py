@@ -1,0 +1,72 @@
+"""The first lines of a report: how it ended, in one word and one sentence."""
+
+from __future__ import annotations
+
+from app.errors import ExitCode
+from app.records.result import Judged, Result
+from reports import formatting, model
+from reports.model import Outcome
+
+_STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
+_NOT_MEASURED = (ExitCode.BUG, ExitCode.USAGE, ExitCode.UNAVAILABLE)
+
+
+def verdict_of(result: Result) -> model.Verdict:
+    outcome = _outcome(result)
+    reasons = result.verdict.reasons if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
+    return model.Verdict(
+        outcome=outcome,
+        trust=result.verdict.status,
+        sentence=_sentence(result, outcome),
+        reasons=reasons,
+    )
+
+
+def _outcome(result: Result) -> Outcome:
+    judged = [one for one in (*result.slo, *result.gates) if one.objective.level == "fail"]
+    judgements = {one.judgement for one in judged}
+    code = result.exit.code
+    if result.verdict.status == "INVALID" or code in _NOT_MEASURED:
+        return "INVALID"
+    if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in judgements:
+        return "FAIL"
+    if code in (*_STOPPED, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in judgements:
+        return "INCONCLUSIVE"
+    return "PASS" if judged else "MEASURED"
+
+
+def _sentence(result: Result, outcome: Outcome) -> str:
+    if outcome == "INVALID":
+        measured = "The numbers below are not to be relied on" if result.stages else "Nothing was measured"
+        return f"{measured}: the instrument, not the target, is what this run speaks of."
+    if result.exit.code in _STOPPED:
+        return "The run was stopped before it was done; what was measured until then is below."
+    if result.max_rate is not None:
+        return _max_rate_sentence(result)
+    return _judged_sentence((*result.slo, *result.gates), len(result.stages))
+
+
+def _max_rate_sentence(result: Result) -> str:
+    assert result.max_rate is not None
+    slo = " and ".join(result.max_rate.slo) or "no SLO"
+    estimate = result.max_rate.per_s
+    if estimate.value is None:
+        return f"No rate held {slo}: {estimate.reason or 'the search found none'}."
+    rate = formatting.with_unit(formatting.number(estimate.value), "/s")
+    return f"Carries {rate} inside {slo}; beyond that, {result.max_rate.limited_by}."
+
+
+def _judged_sentence(judged: tuple[Judged, ...], stages: int) -> str:
+    if not judged:
+        return f"Measured in {stages} {'stage' if stages == 1 else 'stages'}; no objective was set."
+    missed = [one for one in judged if one.judgement == "FAIL"]
+    open_ones = [one for one in judged if one.judgement == "INCONCLUSIVE"]
+    if missed:
+        return f"{len(missed)} of {len(judged)} objectives missed: {_texts(missed)}."
+    if open_ones:
+        return f"{len(open_ones)} of {len(judged)} objectives could not be settled: {_texts(open_ones)}."
+    return f"All {len(judged)} objectives are met." if len(judged) > 1 else f"The objective is met: {_texts(judged)}."
+
+
+def _texts(judged: list[Judged] | tuple[Judged, ...]) -> str:
+    return ", ".join(one.objective.text for one in judged)

@@ -1,0 +1,241 @@
+"""The endpoint's HTTP surface: Open Inference Protocol v2, and its counters for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app import __version__
+from app.errors import SizewiseError, UsageError
+from app.inference.tensor_spec import TensorSpec
+from app.serving.batching import Batcher, DrainingError, QueueFullError
+from app.serving.counters import Counters
+from app.serving.execution import joins_of
+from app.serving.messages import (
+    JSON_LENGTH_HEADER,
+    VERSION,
+    BadRequestError,
+    InferenceRequest,
+    read_request,
+    tensor_metadata,
+    write_answer,
+)
+
+BODY_LIMIT_BYTES = 64 * 2**20
+
+_JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_RETRY = (b"retry-after", b"1")
+
+Header = tuple[bytes, bytes]
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    is_batchable: bool
+
+
+class _RefusedError(Exception):
+    """A request answered with an error; `outcome` is how it is counted."""
+
+    def __init__(self, status: int, outcome: str, sentence: str, *headers: Header) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.outcome = outcome
+        self.headers = headers
+
+
+def application(model: ServedModel, batcher: Batcher, counters: Counters) -> Starlette:
+    pages = _Pages(model, batcher, counters)
+    infer = Inference(model, batcher, counters)
+    here = "/v2/models/{model}"
+    versioned = here + "/versions/{version}"
+    return Starlette(
+        routes=[
+            Route(here + "/infer", infer, methods=["POST"]),
+            Route(versioned + "/infer", infer, methods=["POST"]),
+            Route("/v2", pages.server),
+            Route("/v2/health/live", pages.live),
+            Route("/v2/health/ready", pages.ready),
+            Route(here, pages.metadata),
+            Route(versioned, pages.metadata),
+            Route(here + "/ready", pages.model_ready),
+            Route(versioned + "/ready", pages.model_ready),
+            Route("/metrics", pages.metrics),
+        ],
+        exception_handlers={HTTPException: _http_error, 500: _internal_error},
+    )
+
+
+class Inference:
+    """POST …/infer, as a bare ASGI application: this is the path that is measured."""
+
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._counters = counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._counters.in_flight += 1
+        outcome = "failed"
+        try:
+            status, headers, body = 200, *await self._answered(scope, receive)
+            outcome = "ok"
+        except _RefusedError as refused:
+            outcome = refused.outcome
+            status, headers, body = refused.status, (_JSON, *refused.headers), _error_body(str(refused))
+        finally:
+            self._counters.in_flight -= 1
+            self._counters.count_request(outcome)
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, _length(body)]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answered(self, scope: Scope, receive: Receive) -> tuple[tuple[Header, ...], bytes]:
+        model = self._model
+        unknown = _unknown(model, scope["path_params"])
+        if unknown is not None:
+            raise _RefusedError(404, "not_found", unknown)
+        if self._batcher.is_draining:
+            raise _RefusedError(503, "draining", "the endpoint is stopping")
+        body_length, json_length = _lengths(scope["headers"])
+        body = await _body(receive, body_length)
+        try:
+            request = read_request(body, json_length, model.inputs, model.outputs)
+            arrays = await self._outputs(request)
+        except (BadRequestError, UsageError) as error:
+            raise _RefusedError(400, "bad_request", str(error)) from error
+        except SizewiseError as error:
+            raise _RefusedError(500, "failed", str(error)) from error
+        answer, json_part = write_answer(model.name, request, model.outputs, arrays)
+        if json_part is None:
+            return (_JSON,), answer
+        return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), answer
+
+    async def _outputs(self, request: InferenceRequest) -> Any:
+        rows, joins = joins_of(request.feeds, is_batchable=self._model.is_batchable)
+        try:
+            return await self._batcher.request(request.feeds, rows, joins)
+        except QueueFullError as error:
+            raise _RefusedError(429, "queue_full", "as many requests wait as may", _RETRY) from error
+        except DrainingError as error:
+            raise _RefusedError(503, "draining", "the endpoint is stopping") from error
+
+
+class _Pages:
+    """Everything but inference."""
+
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._counters = counters
+
+    async def server(self, _: Request) -> Response:
+        return _json({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        is_ready = not self._batcher.is_draining
+        return _json({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def model_ready(self, request: Request) -> Response:
+        self._known(request)
+        is_ready = not self._batcher.is_draining
+        return _json({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
+
+    async def metadata(self, request: Request) -> Response:
+        self._known(request)
+        return _json(
+            {
+                "name": self._model.name,
+                "versions": [VERSION],
+                "platform": "onnxruntime_onnx",
+                "inputs": tensor_metadata(self._model.inputs),
+                "outputs": tensor_metadata(self._model.outputs),
+            }
+        )
+
+    async def metrics(self, _: Request) -> Response:
+        text = self._counters.text(self._batcher.waiting)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _known(self, request: Request) -> None:
+        unknown = _unknown(self._model, request.path_params)
+        if unknown is not None:
+            raise HTTPException(404, unknown)
+
+
+def _unknown(model: ServedModel, path: dict[str, str]) -> str | None:
+    if path["model"] != model.name:
+        return f"there is no model {path['model']!r} here; there is {model.name!r}"
+    if path.get("version", VERSION) != VERSION:
+        return f"model {model.name!r} has no version {path['version']!r}; it has {VERSION!r}"
+    return None
+
+
+def _lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
+    """Of the body, 0 when it is not told; and of its JSON part, None when all is JSON."""
+    body_length, json_length = 0, None
+    for name, value in headers:
+        if name == b"content-length":
+            body_length = _whole_number(name, value)
+        elif name == JSON_LENGTH_HEADER:
+            json_length = _whole_number(name, value)
+    return body_length, json_length
+
+
+def _whole_number(name: bytes, value: bytes) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a length")
+    return int(value)
+
+
+async def _body(receive: Receive, expected_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    received = 0
+    is_more = True
+    while is_more:
+        if max(received, expected_bytes) > BODY_LIMIT_BYTES:
+            raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _RefusedError(400, "bad_request", "the request ended before its body")
+        part = message.get("body", b"")
+        received += len(part)
+        parts.append(part)
+        is_more = message.get("more_body", False)
+    if received > BODY_LIMIT_BYTES:
+        raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _internal_error(_: Request, error: Exception) -> Response:
+    return _json({"error": f"the endpoint failed: {type(error).__name__}"}, 500)
+
+
+def _json(document: Any, status: int = 200, headers: Any = None) -> Response:
+    return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
+
+
+def _error_body(sentence: str) -> bytes:
+    return msgspec.json.encode({"error": sentence})
+
+
+def _length(body: bytes) -> Header:
+    return b"content-length", b"%d" % len(body)

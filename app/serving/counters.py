@@ -1,0 +1,65 @@
+"""What the endpoint counts, and its text in Prometheus' format 0.0.4."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+OUTCOMES = ("ok", "bad_request", "not_found", "too_large", "queue_full", "draining", "failed")
+
+
+class Histogram:
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str) -> Iterator[str]:
+        so_far = 0
+        for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
+            so_far += count
+            yield f'{name}_bucket{{le="{bound}"}} {so_far}'
+        yield f"{name}_sum {self._sum!r}"
+        yield f"{name}_count {so_far}"
+
+
+class Counters:
+    """Belongs to the event loop's thread."""
+
+    def __init__(self, max_batch: int) -> None:
+        self.in_flight = 0
+        self._requests: Counter[str] = Counter()
+        self._batch_rows = Histogram([2**power for power in range(max_batch.bit_length())])
+        self._inference_s = Histogram(_SECONDS)
+
+    def count_request(self, outcome: str) -> None:
+        self._requests[outcome] += 1
+
+    def count_batch(self, rows: int, took_s: float) -> None:
+        self._batch_rows.observe(rows)
+        self._inference_s.observe(took_s)
+
+    def text(self, waiting: int) -> str:
+        lines = [*_heading("sizewise_endpoint_requests_total", "counter", "Requests answered, by outcome.")]
+        lines += [
+            f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES
+        ]
+        lines += _heading("sizewise_endpoint_in_flight", "gauge", "Requests taken and not yet answered.")
+        lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
+        lines += _heading("sizewise_endpoint_queue_depth", "gauge", "Requests waiting for the model.")
+        lines.append(f"sizewise_endpoint_queue_depth {waiting}")
+        lines += _heading("sizewise_endpoint_batch_rows", "histogram", "Rows of each batch.")
+        lines += self._batch_rows.lines("sizewise_endpoint_batch_rows")
+        lines += _heading("sizewise_endpoint_inference_seconds", "histogram", "Time the model took for each batch.")
+        lines += self._inference_s.lines("sizewise_endpoint_inference_seconds")
+        return "\n".join(lines) + "\n"
+
+
+def _heading(name: str, kind: str, help_text: str) -> tuple[str, str]:
+    return f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"

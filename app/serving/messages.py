@@ -1,0 +1,160 @@
+"""Requests and answers of the Open Inference Protocol v2 over HTTP, with tensors in JSON or as bytes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.inference.tensor_spec import TensorSpec
+from app.serving.tensors import (
+    DATATYPES,
+    Array,
+    BadTensorError,
+    array_from_bytes,
+    array_from_json,
+    binary_values,
+    json_values,
+)
+
+VERSION = "1"
+JSON_LENGTH_HEADER = b"inference-header-content-length"
+
+
+class BadRequestError(Exception):
+    """The request cannot be served as it is; the text is a sentence for its sender."""
+
+
+class _Parameters(msgspec.Struct, frozen=True):
+    binary_data_size: int | None = None
+    binary_data: bool | None = None
+    binary_data_output: bool | None = None
+
+
+_NONE = _Parameters()
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: _Parameters = _NONE
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: _Parameters = _NONE
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: _Parameters = _NONE
+    outputs: list[_Output] = []
+
+
+class InferenceRequest(msgspec.Struct, frozen=True):
+    """`wanted` are the outputs asked for, by their place in the model's, each with whether its answer is bytes."""
+
+    id: str | None
+    feeds: dict[str, Array]
+    wanted: tuple[tuple[int, bool], ...]
+
+
+_decoder = msgspec.json.Decoder(_Request)
+
+
+def read_request(
+    body: bytes, json_length: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferenceRequest:
+    """`json_length` is the header that says where bytes begin; None when all is JSON. Raises BadRequestError."""
+    if json_length is not None and not 0 <= json_length <= len(body):
+        raise BadRequestError(f"Inference-Header-Content-Length is {json_length}; the body has {len(body)} bytes")
+    text = memoryview(body)[: len(body) if json_length is None else json_length]
+    try:
+        request = _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError(f"the body is not a request of the Open Inference Protocol: {error}") from error
+    feeds = _feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
+    return InferenceRequest(request.id, feeds, _wanted(request, [spec.name for spec in outputs]))
+
+
+def write_answer(
+    model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
+) -> tuple[bytes, int | None]:
+    """The body, and the length of its JSON when bytes follow it."""
+    described: list[dict[str, Any]] = []
+    binary: list[bytes] = []
+    for place, is_binary in request.wanted:
+        spec, array = outputs[place], arrays[place]
+        output: dict[str, Any] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
+        if is_binary:
+            binary.append(binary_values(array))
+            output["parameters"] = {"binary_data_size": len(binary[-1])}
+        else:
+            output["data"] = json_values(array)
+        described.append(output)
+    answer: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
+    if request.id is not None:
+        answer["id"] = request.id
+    text = msgspec.json.encode(answer)
+    return (b"".join([text, *binary]), len(text)) if binary else (text, None)
+
+
+def tensor_metadata(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": spec.shape} for spec in specs]
+
+
+def _feeds(request: _Request, data: memoryview, specs: dict[str, TensorSpec]) -> dict[str, Array]:
+    feeds: dict[str, Array] = {}
+    for sent in request.inputs:
+        spec = specs.get(sent.name)
+        if spec is None:
+            raise BadRequestError(f"the model has no input {sent.name!r}; it has {', '.join(specs)}")
+        if sent.name in feeds:
+            raise BadRequestError(f"input {sent.name!r} is there twice")
+        _check_declared(sent, spec)
+        size = sent.parameters.binary_data_size
+        if size is not None and not 0 <= size <= len(data):
+            raise BadRequestError(f"input {sent.name!r} has {size} bytes; {len(data)} are left in the body")
+        try:
+            if size is None:
+                feeds[sent.name] = array_from_json(sent.data, spec.dtype, sent.shape)
+            else:
+                feeds[sent.name] = array_from_bytes(data[:size], spec.dtype, sent.shape)
+        except BadTensorError as error:
+            raise BadRequestError(f"input {sent.name!r}: {error}") from error
+        data = data[size or 0 :]
+    missing = [name for name in specs if name not in feeds]
+    if missing:
+        raise BadRequestError(f"the model also needs {', '.join(missing)}")
+    if data:
+        raise BadRequestError(f"{len(data)} bytes of the body belong to no input")
+    return feeds
+
+
+def _check_declared(sent: _Input, spec: TensorSpec) -> None:
+    if sent.datatype != DATATYPES[spec.dtype]:
+        raise BadRequestError(f"input {sent.name!r} is {sent.datatype}; the model takes {DATATYPES[spec.dtype]}")
+    fits = len(sent.shape) == len(spec.shape) and all(
+        length == axis or (axis == -1 and length > 0) for length, axis in zip(sent.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise BadRequestError(f"input {sent.name!r} has shape {sent.shape}; the model takes {list(spec.shape)}")
+    if (sent.parameters.binary_data_size is None) == (not sent.data):
+        raise BadRequestError(f"input {sent.name!r} needs either data or binary_data_size")
+
+
+def _wanted(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
+    default = bool(request.parameters.binary_data_output)
+    if not request.outputs:
+        return tuple((place, default) for place in range(len(names)))
+    wanted = {}
+    for output in request.outputs:
+        if output.name not in names:
+            raise BadRequestError(f"the model has no output {output.name!r}; it has {', '.join(names)}")
+        asked = output.parameters.binary_data
+        wanted[names.index(output.name)] = default if asked is None else asked
+    return tuple(wanted.items())

@@ -1,0 +1,157 @@
+"""One endpoint from start to drain, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from app.errors import UnavailableError
+from app.inference.session import ModelSession, open_session, runtime_version
+from app.serving.application import ServedModel, application
+from app.serving.batching import Batcher, BatchQueue
+from app.serving.counters import Counters
+from app.serving.execution import Executor
+from app.serving.ready import EndpointReady
+from app.serving.settings import ServingSettings
+
+DRAIN_LIMIT_S = 8.0
+_CLOSE_LIMIT_S = 1
+_IDLE_CONNECTION_S = 300
+"""Longer than any load keeps a connection waiting, so that none is closed under a request."""
+
+Announce = Callable[[EndpointReady], None]
+
+
+def run(settings: ServingSettings, announce: Announce) -> None:
+    """Serves until SIGINT, SIGTERM or, when asked, the end of standard input; then drains and returns.
+
+    Belongs on the main thread. Raises UsageError or UnavailableError when it cannot start.
+    """
+    session = open_session(Path(settings.model), settings.provider, settings.threads)
+    with _listening(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, session, listener, announce))
+
+
+async def _serve(settings: ServingSettings, session: ModelSession, listener: socket.socket, announce: Announce) -> None:
+    loop = asyncio.get_running_loop()
+    max_batch = settings.max_batch if session.is_batchable else 1
+    counters = Counters(max_batch)
+    executor = Executor(session.run, counters, loop)
+    batcher = Batcher(
+        BatchQueue(max_batch, round(settings.queue_delay_s * 1e9), settings.queue_limit),
+        executor.submit,
+        now_ns=perf_counter_ns,
+        call_later=loop.call_later,
+    )
+    model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
+    ready = _ready(settings, session, listener, max_batch)
+    server = _DrainingServer(application(model, batcher, counters), batcher, lambda: announce(ready))
+    if settings.leave_with_stdin:
+        threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="parent watch").start()
+    try:
+        await server.serve([listener])
+    finally:
+        executor.close()
+
+
+class _DrainingServer(uvicorn.Server):
+    """Answers what waits before it closes, and meanwhile 503 to what comes."""
+
+    def __init__(self, app: Any, batcher: Batcher, on_started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_IDLE_CONNECTION_S,
+            timeout_graceful_shutdown=_CLOSE_LIMIT_S,
+        )
+        super().__init__(config)
+        self._batcher = batcher
+        self._on_started = on_started
+        self._draining: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """The first signal drains, the second closes at once. Neither is raised again afterwards."""
+        self._loop.call_soon_threadsafe(self.drain if self._draining is None else self._close_now)
+
+    def drain(self) -> None:
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain_and_close())
+
+    async def _drain_and_close(self) -> None:
+        try:
+            await asyncio.wait_for(self._batcher.drain(), DRAIN_LIMIT_S)
+        except TimeoutError:
+            self.force_exit = True
+        self.should_exit = True
+
+    def _close_now(self) -> None:
+        self.force_exit = True
+        self.should_exit = True
+
+
+def _ready(settings: ServingSettings, session: ModelSession, listener: socket.socket, max_batch: int) -> EndpointReady:
+    host, port = listener.getsockname()[:2]
+    return EndpointReady(
+        url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        model=settings.name,
+        pid=os.getpid(),
+        provider_requested=session.provider_requested,
+        provider_used=session.provider_used,
+        provider_reason=session.provider_reason,
+        nodes_elsewhere=session.nodes_elsewhere,
+        inputs=session.inputs,
+        outputs=session.outputs,
+        threads=settings.threads,
+        max_batch=max_batch,
+        queue_delay_s=settings.queue_delay_s,
+        queue_limit=settings.queue_limit,
+        runtime_version=runtime_version(),
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="Choose another port; 0 takes a free one."
+        ) from error
+
+
+def _wait_for_stdin(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(drain)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        return asyncio.SelectorEventLoop
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,41 @@
+"""The clocks of this machine beside each other: whether the one that everything is timed by told the truth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class ClockReading:
+    """The same moment by three clocks. `boottime_ns` goes on while the machine sleeps; None where there is none."""
+
+    monotonic_ns: int
+    wall_ns: int
+    boottime_ns: int | None
+
+    def wall_to_monotonic_ratio(self, earlier: ClockReading) -> float | None:
+        """None when no time has passed."""
+        passed_ns = self.monotonic_ns - earlier.monotonic_ns
+        return (self.wall_ns - earlier.wall_ns) / passed_ns if passed_ns > 0 else None
+
+    def suspended_since(self, earlier: ClockReading) -> float | None:
+        """Seconds the machine slept; None where the system does not tell."""
+        if self.boottime_ns is None or earlier.boottime_ns is None:
+            return None
+        asleep_ns = (self.boottime_ns - earlier.boottime_ns) - (self.monotonic_ns - earlier.monotonic_ns)
+        # the clocks are read one after the other, so the difference may be some microseconds below 0
+        return max(0, asleep_ns) / 1e9
+
+
+def read_clock() -> ClockReading:
+    boottime_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else None
+    return ClockReading(time.perf_counter_ns(), time.time_ns(), boottime_ns)
+
+
+def clock_resolution_ns(samples: int = 1_000) -> int:
+    """The smallest step the clock was seen to make; includes the cost of reading it."""
+    readings_ns = [time.perf_counter_ns() for _ in range(samples)]
+    steps_ns = [after - before for before, after in pairwise(readings_ns) if after > before]
+    return min(steps_ns, default=round(time.get_clock_info("perf_counter").resolution * 1e9))

@@ -1,0 +1,91 @@
+"""The machine a measurement is made on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from app.records.result import Environment
+from app.telemetry.cgroup import read_cgroup
+from app.telemetry.clock import clock_resolution_ns
+from app.telemetry.gpu import open_gpus
+from app.telemetry.host import GIB, usable_cores
+
+PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvloop", "httptools", "pyarrow")
+
+
+def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
+    """`providers` are those that opened a session here; the caller tries them, since only a child may load them."""
+    cgroup = read_cgroup()
+    logical = psutil.cpu_count() or 1
+    usable = usable_cores(cgroup)
+    total_bytes = psutil.virtual_memory().total
+    with open_gpus() as gpus:
+        environment = Environment(
+            host=platform.node(),
+            os=platform.platform(),
+            python=platform.python_version(),
+            cpu_model=_cpu_model(),
+            cpu_architecture=platform.machine(),
+            physical_cores=psutil.cpu_count(logical=False),
+            logical_cores=logical,
+            memory_gib=min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB,
+            cpu_governor=_cpu_governor(),
+            cpu_limit_cores=usable if usable < logical else None,
+            gpus=tuple(reader.description for reader in gpus.readers),
+            nvidia_driver=gpus.driver,
+            onnxruntime=onnxruntime_version,
+            providers=providers,
+            packages=_package_versions(),
+            clock_resolution_ns=clock_resolution_ns(),
+            fingerprint="",
+            gpu_note=gpus.note,
+        )
+    return msgspec.structs.replace(environment, fingerprint=fingerprint(environment))
+
+
+def fingerprint(environment: Environment) -> str:
+    """The same for two machines whose measurements may be compared: alike in all but their names and serial numbers."""
+    alike = msgspec.structs.replace(
+        environment,
+        host="",
+        memory_gib=round(environment.memory_gib),
+        gpus=tuple(msgspec.structs.replace(gpu, uuid_hash=None) for gpu in environment.gpus),
+        clock_resolution_ns=0,
+        fingerprint="",
+    )
+    return hashlib.sha256(msgspec.json.encode(alike, order="sorted")).hexdigest()[:16]
+
+
+def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or None
+
+
+def _cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
+    """The power governor; several, separated by commas, where cores differ. None in most virtual machines."""
+    governors = set()
+    for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with suppress(OSError):  # the core was switched off meanwhile
+            governors.add(path.read_text(encoding="ascii").strip())
+    return ", ".join(sorted(governors)) or None
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of the two builds of ONNX Runtime, one is installed; uvloop is not on Windows
+    return versions

@@ -1,0 +1,69 @@
+"""What the machine uses of its cores and its memory; inside a container, of what the container may use."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+
+from app.telemetry.cgroup import Cgroup, read_cgroup
+
+GIB = 2**30
+
+
+def usable_cores(cgroup: Cgroup) -> float:
+    """Cores this process may keep busy: the machine's, or fewer by affinity or by the container's limit."""
+    logical = psutil.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return min(logical, affinity, cgroup.cpu_limit_cores or logical)
+
+
+class HostReader:
+    """CPU and memory of the machine, or of the container where that is limited to less than the machine."""
+
+    def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
+        self._cgroup = read_cgroup() if cgroup is None else cgroup
+        self._limit_cores = _below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
+        self._limits_memory = _below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
+        self._last_ns = at_ns
+        self._last_used_s = self._cgroup.cpu_used_s()
+        self._last_times_s = busy_and_all_s()
+
+    def read(self, at_ns: int) -> dict[str, float | None]:
+        """CPU since the last reading, memory now."""
+        cpu_percent = self._machine_percent() if self._limit_cores is None else self._container_percent(at_ns)
+        return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._memory_gib()}
+
+    def _machine_percent(self) -> float | None:
+        busy_before_s, all_before_s = self._last_times_s
+        busy_s, all_s = self._last_times_s = busy_and_all_s()
+        if all_s <= all_before_s:
+            return None
+        return min(100.0, max(0.0, 100 * (busy_s - busy_before_s) / (all_s - all_before_s)))
+
+    def _container_percent(self, at_ns: int) -> float | None:
+        before_s, before_ns = self._last_used_s, self._last_ns
+        used_s = self._last_used_s = self._cgroup.cpu_used_s()
+        self._last_ns = at_ns
+        if used_s is None or before_s is None or self._limit_cores is None or at_ns <= before_ns:
+            return None
+        return 100 * (used_s - before_s) / ((at_ns - before_ns) / 1e9) / self._limit_cores
+
+    def _memory_gib(self) -> float | None:
+        if self._limits_memory:
+            used = self._cgroup.memory_used_bytes()
+            return None if used is None else used / GIB
+        memory = psutil.virtual_memory()
+        return (memory.total - memory.available) / GIB
+
+
+def _below(limit: float | None, machine: float | None) -> float | None:
+    return limit if limit is not None and machine is not None and limit < machine else None
+
+
+def busy_and_all_s() -> tuple[float, float]:
+    """Core-seconds since the machine started: spent on work, and in all."""
+    times = psutil.cpu_times()
+    # Linux counts a guest's time in `user` as well
+    everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return everything - times.idle - getattr(times, "iowait", 0.0), everything

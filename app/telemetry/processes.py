@@ -1,0 +1,123 @@
+"""What chosen processes use of the machine's cores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+
+SWEEP_NS = 5_000_000_000
+SWEEP_SHARE = 200
+"""Finding children reads every process of the machine: it may use one part in so many of a core."""
+
+
+class _Tree:
+    """A watched process and its children: CPU between two readings of the members present at both."""
+
+    def __init__(self, pid: int, at_ns: int) -> None:
+        self.pid = pid
+        self._last_ns = at_ns
+        self._members: dict[psutil.Process, float] = {}
+        try:
+            self._root: psutil.Process | None = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._root = None
+
+    def descendants(self) -> set[psutil.Process]:
+        if self._root is None:
+            return set()
+        try:
+            return {self._root, *self._root.children(recursive=True)}
+        except psutil.Error:  # it ended, or its id is another process's now
+            self._root = None
+            return set()
+
+    def follow(self, members: set[psutil.Process]) -> None:
+        for process in self._members.keys() - members:
+            del self._members[process]
+        for process in members - self._members.keys():
+            used_s = _cpu_s(process)
+            if used_s is not None:
+                self._members[process] = used_s
+
+    def cpu_cores(self, at_ns: int) -> float | None:
+        elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
+        used_s = 0.0
+        for process, before_s in list(self._members.items()):
+            now_s = _cpu_s(process)
+            if now_s is None:
+                del self._members[process]
+            else:
+                self._members[process] = now_s
+                used_s += max(0.0, now_s - before_s)
+        if used_s == 0 and self._has_ended():
+            self._root = None
+        if self._root not in self._members or elapsed_s <= 0:
+            return None
+        return used_s / elapsed_s
+
+    def _has_ended(self) -> bool:
+        """Also true of a process that nobody has waited for yet."""
+        if self._root is None:
+            return True
+        try:
+            return self._root.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return True
+
+
+def _cpu_s(process: psutil.Process) -> float | None:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:  # it ended, or belongs to somebody else
+        return None
+    return times.user + times.system
+
+
+class ProcessReader:
+    """CPU of watched processes with their children, in cores. A child watched by itself counts only there.
+
+    `watch` and `unwatch` may be called from any thread, `read` from one.
+    """
+
+    def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._watched: dict[str, int] = {}
+        self._trees: dict[str, _Tree] = {}
+        self._sweep_due_ns = 0
+
+    def watch(self, source: str, pid: int) -> None:
+        with self._lock:
+            self._watched[source] = pid
+
+    def unwatch(self, source: str) -> None:
+        with self._lock:
+            self._watched.pop(source, None)
+
+    def read(self, at_ns: int) -> dict[str, float | None]:
+        """Cores kept busy since the last reading, by source: from the second reading on; None of one that ended."""
+        new = self._take_up_changes(at_ns)
+        readings = {source: tree.cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new}
+        if new or at_ns >= self._sweep_due_ns:
+            self._sweep(at_ns)
+        return readings
+
+    def _take_up_changes(self, at_ns: int) -> set[str]:
+        with self._lock:
+            watched = dict(self._watched)
+        kept = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
+        new = watched.keys() - kept.keys()
+        self._trees = kept | {source: _Tree(watched[source], at_ns) for source in new}
+        return new
+
+    def _sweep(self, at_ns: int) -> None:
+        began_ns = self._now()
+        families = {source: tree.descendants() for source, tree in self._trees.items()}
+        for source, tree in self._trees.items():
+            others = (family for other, family in families.items() if other != source and family < families[source])
+            tree.follow(families[source].difference(*others))
+        took_ns = self._now() - began_ns
+        self._sweep_due_ns = at_ns + max(SWEEP_NS, SWEEP_SHARE * took_ns)

@@ -1,0 +1,65 @@
+"""What a target runs on: what the profile names, or this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from app.profiles.catalogue import find_offer
+from app.profiles.permission import is_this_machine
+from app.profiles.profile import OipProfile, Profile
+from app.records.offers import Catalogue
+from app.records.result import Hardware
+from app.telemetry.gpu import open_gpus
+from app.wiring.address import resolve
+
+
+def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
+    """What the profile names; else this machine for what runs here; else None."""
+    named = named_hardware(profile, catalogue)
+    is_here = profile.target.url is None or is_this_machine(resolve(profile.target.url))
+    if named is not None or not is_here:
+        return named
+    with open_gpus() as gpus:
+        if gpus.readers and not _is_served_on_cpu(profile):
+            return None  # which of its processors the target uses cannot be told from outside
+    cores, architecture = os.cpu_count() or 1, _architecture()
+    return Hardware(
+        f"this machine ({cores} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
+    )
+
+
+def _is_served_on_cpu(profile: Profile) -> bool:
+    serve = profile.target.serve if isinstance(profile, OipProfile) else None
+    return serve is not None and serve.provider == "cpu"
+
+
+def named_hardware(profile: Profile, catalogue: Catalogue) -> Hardware | None:
+    named = profile.target.hardware
+    if named is None:
+        return None
+    if named.offer is not None:
+        offer = find_offer(catalogue, named.offer)
+        return Hardware(
+            offer.key,
+            offer=offer.key,
+            accelerator=offer.accelerator,
+            accelerator_count=offer.accelerator_count,
+            vcpus=offer.vcpus,
+            architecture=offer.cpu_architecture,
+            replicas=named.replicas,
+        )
+    processor = "CPU" if named.accelerator is None else f"{named.count:g} × {named.accelerator}"
+    return Hardware(
+        processor if named.vcpus is None else f"{processor} with {named.vcpus:g} vCPUs",
+        accelerator=named.accelerator,
+        accelerator_count=0 if named.accelerator is None else named.count,
+        vcpus=named.vcpus,
+        architecture=named.architecture,
+        replicas=named.replicas,
+    )
+
+
+def _architecture() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)

@@ -1,0 +1,136 @@
+"""The real parts of a session."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import time
+
+from app.inference.measurement import LocalMeasurement
+from app.inference.measuring import measure_model
+from app.inference.probe import probe_providers
+from app.profiles.profile import OipProfile, Profile
+from app.records.calibration import Calibration
+from app.records.result import Check, Environment
+from app.serving.process import EndpointProcess
+from app.serving.settings import ServingSettings
+from app.session.calibration import calibrate
+from app.session.interruption import Interruption
+from app.session.parts import Parts
+from app.storage.calibrations import store_calibration, stored_calibration
+from app.storage.run_directory import RunWriter
+from app.telemetry.clock import read_clock
+from app.telemetry.environment import read_environment
+from app.telemetry.machine_checks import machine_checks
+from app.telemetry.sampler import Sampler
+from loadgen.process import LoadProcess, start_module
+
+_MODEL_SECONDS = 0.6
+_MODEL_TIMEOUT_S = 60.0
+
+
+def build_parts(profile: Profile, store: RunWriter) -> Parts:
+    """Starts nothing: each part starts when the session wants it."""
+    serves = isinstance(profile, OipProfile) and profile.target.serve is not None
+    return Parts(
+        inspect_machine=inspect_machine,
+        start_load=LoadProcess,
+        start_null_server=NullServerProcess,
+        start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
+        measure_model=(lambda: _measure_model(profile)) if serves else None,
+        telemetry=Sampler(),
+        store=store,
+        load_calibration=stored_calibration,
+        store_calibration=store_calibration,
+        read_clock=read_clock,
+        now_ns=time.perf_counter_ns,
+        wall_now=wall_now,
+    )
+
+
+def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
+    probe = probe_providers()
+    environment = read_environment(probe.working, probe.runtime_version)
+    return environment, machine_checks(environment)
+
+
+def calibrate_machine(interruption: Interruption) -> Calibration:
+    """Find the generator's ceiling and store it, unless interrupted."""
+    environment, _ = inspect_machine()
+    with LoadProcess() as load:
+        interruption.attach(load.stop)
+        found = calibrate(
+            NullServerProcess(),
+            load,
+            fingerprint=environment.fingerprint,
+            wall_now=wall_now,
+            interruption=interruption,
+        )
+    if not interruption.is_requested:
+        store_calibration(found)
+    return found
+
+
+def wall_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+class NullServerProcess:
+    """The null server as a child on a free port of the loopback."""
+
+    def __init__(self) -> None:
+        self._child = start_module("loadgen.reference.null", stdout=subprocess.PIPE)
+        assert self._child.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self._child.stdout.readline())}/"
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(2)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child.stdout.close()
+
+
+def _start_endpoint(profile: Profile) -> EndpointProcess:
+    assert isinstance(profile, OipProfile)
+    assert profile.target.serve is not None
+    serve = profile.target.serve
+    endpoint = EndpointProcess(
+        ServingSettings(
+            model=str(serve.model_path),
+            name=profile.target.model,
+            provider=serve.provider,
+            threads=serve.threads,
+            max_batch=serve.max_batch,
+            queue_delay_s=serve.queue_delay_s,
+            queue_limit=serve.queue_limit,
+            leave_with_stdin=True,
+        )
+    )
+    endpoint.start()
+    return endpoint
+
+
+def _measure_model(profile: Profile) -> LocalMeasurement:
+    assert isinstance(profile, OipProfile)
+    assert profile.target.serve is not None
+    serve = profile.target.serve
+    return measure_model(
+        serve.model_path,
+        serve.provider,
+        threads=serve.threads,
+        batches=_batches(serve.max_batch),
+        seconds=_MODEL_SECONDS,
+        rows=profile.workload.tensors if profile.workload.labels else None,
+        timeout_s=_MODEL_TIMEOUT_S,
+    )
+
+
+def _batches(max_batch: int) -> tuple[int, ...]:
+    """Powers of two up to the largest batch the endpoint forms, and that one."""
+    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
+    return (*powers, max_batch)

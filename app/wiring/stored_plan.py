@@ -1,0 +1,46 @@
+"""A plan from a stored run."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from app.analysis.curve import capacity_curve
+from app.errors import UsageError
+from app.planning.fleets import plan_fleets
+from app.profiles.catalogue import load_catalogue
+from app.profiles.loading import load_profile
+from app.records.result import Plan
+from app.storage.run_directory import SPEC, StoredRun
+from app.wiring.hardware import named_hardware
+from app.wiring.spec import plan_spec
+
+
+def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.date) -> Plan:
+    """Plan from a stored run's curve, with its own profile's traffic or what `overrides` say instead."""
+    result = run.result
+    if result is None or result.max_rate is None or result.max_rate.per_s.value is None:
+        raise UsageError(
+            f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
+            hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
+        )
+    profile = load_profile(run.directory / SPEC, overrides)
+    catalogue = load_catalogue()
+    hardware = named_hardware(profile, catalogue) or result.target.hardware
+    if hardware is None:
+        raise UsageError(
+            "this run does not say what hardware its target ran on",
+            hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
+        )
+    wanted = plan_spec(profile, catalogue, today)
+    if wanted is None:
+        raise UsageError("there is no traffic to plan for", hint="Give it: --set traffic.peak=900/s.")
+    return plan_fleets(
+        capacity_curve(result.stages, profile.slo, result.max_rate),
+        hardware,
+        wanted.traffic,
+        catalogue,
+        wanted.limits,
+        slo=result.max_rate.slo,
+        today=today,
+    )

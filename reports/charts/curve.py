@@ -1,0 +1,137 @@
+"""Offered rate against latency: every stage of the run, the failed ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import ACCENT, INK, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, limit_line, styled
+from reports.model import Report, StageRow
+
+_STATES = {
+    "held": (ACCENT, ACCENT, "circle"),
+    "failed": (PAPER, SERIES[1], "circle"),
+    "not judged": (PAPER, MUTED, "square"),
+    "INVALID": (PAPER, LIMIT, "cross"),
+}
+
+
+def rate_curve(report: Report) -> Drawing | None:
+    """None when no stage has both a rate and a latency."""
+    stages = [stage for stage in report.stages if stage.kind != "warmup"]
+    points = [_point(stage) for stage in stages if stage.offered.value is not None and stage.judged.value is not None]
+    if not points:
+        return None
+    latency = f"{report.curve.percentile.replace('_', '.')} of {report.curve.metric.removesuffix('_ms')}"
+    missing = len(stages) - len(points)
+    return Drawing(
+        key="curve",
+        title=f"How {latency} grows with the offered rate",
+        alternative=_alternative(report, points, latency),
+        spec=styled(_layers(report, points, latency), "curve"),
+        columns=("stage", "offered", "achieved", "good", latency, "result"),
+        rows=tuple(_row(stage) for stage in stages),
+        note=f"{missing} of {len(stages)} stages have no {latency} to draw; they are in the table."
+        if missing
+        else None,
+    )
+
+
+def state_of(stage: StageRow) -> str:
+    if stage.trust == "INVALID":
+        return "INVALID"
+    return "not judged" if stage.held is None else "held" if stage.held else "failed"
+
+
+def _point(stage: StageRow) -> dict[str, Any]:
+    low, high = stage.judged.ci95 or (stage.judged.value, stage.judged.value)
+    return {
+        "offered": stage.offered.value,
+        "latency": stage.judged.value,
+        "low": low,
+        "high": high,
+        "state": state_of(stage),
+        "stage": f"{stage.name} #{stage.repeat}",
+        "shown": formatting.quantity(stage.judged),
+    }
+
+
+def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[alt.Chart]:
+    limit = [] if report.curve.limit is None else [report.curve.limit.value]
+    heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
+    rates = [point["offered"] for point in points]
+    x = alt.X("offered:Q", title="offered rate, requests/s", **fitted(rates, 12))
+    y = alt.Y("latency:Q", title=f"{latency}, ms", **fitted(heights, 20))
+    data = chart_of(points)
+    bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+    line = chart_of(_means(points)).mark_line(color=ACCENT).encode(x=x, y=y)
+    states = [state for state in _STATES if any(point["state"] == state for point in points)]
+    fills, strokes, shapes = (list(column) for column in zip(*(_STATES[state] for state in states), strict=True))
+    legend = alt.Legend(title=None)
+    marks = data.mark_point(size=45, strokeWidth=2, opacity=1).encode(
+        x=x,
+        y=y,
+        fill=alt.Fill("state:N", legend=legend, scale=alt.Scale(domain=states, range=fills)),
+        stroke=alt.Stroke("state:N", legend=legend, scale=alt.Scale(domain=states, range=strokes)),
+        shape=alt.Shape("state:N", legend=legend, scale=alt.Scale(domain=states, range=shapes)),
+        tooltip=[
+            alt.Tooltip("stage:N"),
+            alt.Tooltip("offered:Q", title="offered/s", format=",.3~r"),
+            alt.Tooltip("shown:N", title=latency),
+            alt.Tooltip("state:N", title="result"),
+        ],
+    )
+    return [*_max_rate(report, x), line, bars, *_limit(report), marks]
+
+
+def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """One point a rate for the line to run through; what is INVALID does not bend it."""
+    trusted = sorted((one for one in points if one["state"] != "INVALID"), key=lambda one: one["offered"])
+    return [
+        {"offered": rate, "latency": fmean(point["latency"] for point in same)}
+        for rate, same in groupby(trusted, key=lambda one: one["offered"])
+    ]
+
+
+def _limit(report: Report) -> list[alt.Chart]:
+    limit = report.curve.limit
+    return [] if limit is None else limit_line(limit.value, f"SLO {formatting.limit(limit)}")
+
+
+def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
+    if report.max_rate is None or report.max_rate.per_s.value is None:
+        return []
+    found = report.max_rate.per_s
+    low, high = found.ci95 or (found.value, found.value)
+    text = f"max {formatting.value_unit(found)}"
+    data = chart_of([{"offered": found.value, "low": low, "high": high, "text": text}])
+    band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2="high:Q")
+    rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
+    label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
+        x=x, y=alt.value(0), text="text:N"
+    )
+    return [band, rule, label]
+
+
+def _row(stage: StageRow) -> tuple[str, ...]:
+    cells = (stage.offered, stage.achieved, stage.good, stage.judged)
+    return (f"{stage.name} #{stage.repeat}", *(formatting.quantity(cell) for cell in cells), state_of(stage))
+
+
+def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> str:
+    rates = [point["offered"] for point in points]
+    failed = sum(point["state"] == "failed" for point in points)
+    text = (
+        f"{len(points)} stages from {formatting.number(min(rates))}/s to {formatting.number(max(rates))}/s; {failed} "
+        f"failed. At the lowest rate {latency} was {points[rates.index(min(rates))]['shown']}, at the highest "
+        f"{points[rates.index(max(rates))]['shown']}."
+    )
+    if report.max_rate is not None and report.max_rate.per_s.value is not None:
+        text += f" The max rate is {formatting.quantity(report.max_rate.per_s)}."
+    return text

@@ -1,0 +1,101 @@
+"""Host, processes and GPUs over the run: one chart a unit."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import MAX_SERIES, chart_of, series_scales, styled, zoom
+from reports.model import Report, TelemetrySeries
+
+_CHARTS = {
+    "%": ("busy", "How busy the machine was", ("host_cpu_percent", "gpu_utilisation_percent")),
+    "cores": ("cores", "Cores each process kept busy",
+              ("endpoint_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
+    "GiB": ("memory", "Memory in use", ("host_memory_gib", "gpu_memory_gib")),
+    "W": ("power", "Power drawn by the GPUs", ("gpu_power_w",)),
+}  # fmt: skip
+
+
+def machine_charts(report: Report) -> tuple[Drawing, ...]:
+    """Those that have readings; a series without any is left out."""
+    drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
+    return tuple(drawing for drawing in drawings if drawing is not None)
+
+
+def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Drawing | None:
+    read = [series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))]
+    if not read:
+        return None
+    drawn = read[:MAX_SERIES]
+    points = [
+        {"at": at, "series": _name(series), "value": value}
+        for series in drawn
+        for at, value in zip(series.at_s, series.values, strict=True)
+    ]
+    return Drawing(
+        key=key,
+        title=title,
+        alternative=" ".join(_sentence(series) for series in read),
+        spec=styled([_lines(points, [_name(series) for series in drawn], unit, key)], key),
+        columns=("series", "mean", "highest", "lowest"),
+        rows=tuple(_row(series) for series in read),
+        note=_note(read, drawn),
+    )
+
+
+def _lines(points: list[dict[str, Any]], names: list[str], unit: str, key: str) -> alt.Chart:
+    top = 100 if unit == "%" else None
+    scale = alt.Scale(domain=[0, top]) if top else alt.Scale(zero=True)
+    chart: alt.Chart = (
+        chart_of(points)
+        .mark_line(strokeWidth=1.7)
+        .encode(
+            x=alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False)),
+            y=alt.Y("value:Q", title=unit, scale=scale),
+            tooltip=[
+                alt.Tooltip("series:N"),
+                alt.Tooltip("at:Q", title="at, s", format=",.4~r"),
+                alt.Tooltip("value:Q", title=unit, format=",.3~r"),
+            ],
+            **series_scales(names),
+        )
+        .add_params(zoom(f"{key}_zoom"))
+    )
+    return chart
+
+
+def _name(series: TelemetrySeries) -> str:
+    return "host CPU" if series.metric == "host_cpu_percent" else series.source
+
+
+def _sentence(series: TelemetrySeries) -> str:
+    known = [value for value in series.values if value is not None]
+    mean, high = (formatting.with_unit(formatting.number(one), series.unit) for one in (fmean(known), max(known)))
+    return f"{_name(series)}: {mean} on average, at most {high}."
+
+
+def _row(series: TelemetrySeries) -> tuple[str, ...]:
+    known = [value for value in series.values if value is not None]
+    numbers = (fmean(known), max(known), min(known))
+    return (_name(series), *(formatting.with_unit(formatting.number(one), series.unit) for one in numbers))
+
+
+def _note(read: list[TelemetrySeries], drawn: list[TelemetrySeries]) -> str:
+    """What is shown is explained by the catalogue's own words."""
+    texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in read)
+    hidden = len(read) - len(drawn)
+    left_out = [f"{hidden} more series are in the table only."] if hidden else []
+    return " ".join([*texts, *left_out])
+
+
+def _kind(series: TelemetrySeries) -> str:
+    return "GPU" if series.source.startswith("gpu") else _name(series)
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None

@@ -1,0 +1,144 @@
+"""What was asked, sent, completed and good over the run, and how long it took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import ACCENT, INK, MUTED, SERIES, chart_of, fitted, limit_line, series_scales, styled, zoom
+from reports.model import LoadSeries, Report
+
+_RATES = ("offered", "sent", "completed", "good")
+_KINDS = {"warmup": MUTED, "probe": SERIES[1], "hold": ACCENT, "steady": ACCENT}
+_X = alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
+
+
+def rates_over_time(report: Report) -> Drawing | None:
+    """None when no request was due."""
+    load = report.load
+    if load is None:
+        return None
+    columns = dict(
+        zip(_RATES, (load.offered_per_s, load.sent_per_s, load.completed_per_s, load.good_per_s), strict=True)
+    )
+    columns["in flight"] = tuple(map(float, load.in_flight))
+    values = _values(load, columns)
+    layers = [
+        _lines(values, list(_RATES), "requests/s", [0, *load.offered_per_s]),
+        *_ribbon(report, load),
+        _hover(values, [*columns]),
+    ]
+    return Drawing(
+        key="rates",
+        title="What was offered, sent, completed and good",
+        alternative=_rates_alternative(load),
+        spec=styled(_with_zoom(layers, "rates_zoom"), "rates"),
+        columns=("at, s", *(f"{name}/s" for name in _RATES), "in flight"),
+        rows=_rows(load, list(columns.values())),
+        note=f"Counted in bins of {formatting.plain(load.bin_s)} s. The ribbon on top shows the stages.",
+    )
+
+
+def latency_over_time(report: Report) -> Drawing | None:
+    """None when nothing was answered."""
+    load = report.load
+    answered = [] if load is None else [value for value in load.p50_ms + load.p95_ms if value is not None]
+    if load is None or not answered:
+        return None
+    columns = {"p50": load.p50_ms, "p95": load.p95_ms}
+    values = _values(load, columns)
+    limit = report.curve.limit if report.curve.metric == "latency_ms" else None
+    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")
+    layers = [_lines(values, ["p50", "p95"], "latency, ms", answered), *line, _hover(values, ["p50", "p95"])]
+    worst = max(answered)
+    return Drawing(
+        key="latency",
+        title="How long answers took",
+        alternative=f"p50 and p95 of the latency per bin of {formatting.plain(load.bin_s)} s. The highest is "
+        f"{formatting.number(worst)} ms, the lowest {formatting.number(min(answered))} ms.",
+        spec=styled(_with_zoom(layers, "latency_zoom"), "latency"),
+        columns=("at, s", "p50, ms", "p95, ms"),
+        rows=_rows(load, list(columns.values())),
+        note="Latency is drawn at the intended start of the requests; a gap is a time without answers.",
+    )
+
+
+def _values(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"at": at, **dict(zip(columns, cells, strict=True))}
+        for at, *cells in zip(load.at_s, *columns.values(), strict=True)
+    ]
+
+
+def _lines(values: list[dict[str, Any]], names: list[str], title: str, seen: list[float]) -> alt.Chart:
+    y = alt.Y("value:Q", title=title, **fitted(seen, 20, zero=True))
+    chart: alt.Chart = (
+        chart_of(values)
+        .transform_fold([*names], as_=["series", "value"])
+        .mark_line(strokeWidth=1.7)
+        .encode(x=_X, y=y, **series_scales(names))
+    )
+    return chart
+
+
+def _hover(values: list[dict[str, Any]], names: list[str]) -> alt.Chart:
+    """An invisible rule a bin that answers the pointer with all numbers of the bin."""
+    tooltip = [alt.Tooltip("at:Q", title="at, s", format=",.4~r")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in names]
+    chart: alt.Chart = chart_of(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
+    return chart
+
+
+def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
+    first, last = load.at_s[0] - load.bin_s / 2, load.at_s[-1] + load.bin_s / 2
+    bars = [
+        {"from": max(first, stage.start_s), "to": min(last, stage.end_s), "kind": stage.kind}
+        | {"stage": f"{stage.name} #{stage.repeat}"}
+        for stage in report.stages
+        if stage.end_s > first and stage.start_s < last
+    ]
+    if not bars:
+        return []
+    kinds = [kind for kind in _KINDS if any(bar["kind"] == kind for bar in bars)]
+    scale = alt.Scale(domain=kinds, range=[_KINDS[kind] for kind in kinds])
+    ribbon = (
+        chart_of(bars)
+        .mark_rect(opacity=0.85)
+        .encode(
+            x=alt.X("from:Q"),
+            x2="to:Q",
+            y=alt.value(0),
+            y2=alt.value(6),
+            fill=alt.Fill("kind:N", scale=scale, legend=alt.Legend(title=None, symbolType="square")),
+            tooltip=[alt.Tooltip("stage:N"), alt.Tooltip("kind:N")],
+        )
+    )
+    return [ribbon]
+
+
+def _with_zoom(layers: list[alt.Chart], name: str) -> list[alt.Chart]:
+    return [layers[0].add_params(zoom(name)), *layers[1:]]
+
+
+def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            f"{at:.1f}",
+            *(formatting.NOT_AVAILABLE if cell is None else formatting.number(cell) for cell in cells),
+        )
+        for at, *cells in zip(load.at_s, *columns, strict=True)
+    )
+
+
+def _rates_alternative(load: LoadSeries) -> str:
+    length_s = load.at_s[-1] - load.at_s[0] + load.bin_s
+    totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
+    offered, completed, good = (formatting.count(round(total)) for total in totals)
+    return (
+        f"{offered} requests were offered over {formatting.seconds(length_s)}, at most "
+        f"{formatting.number(max(load.offered_per_s))}/s; {completed} completed and {good} were good. At most "
+        f"{formatting.count(max(load.in_flight))} were in flight at once."
+    )

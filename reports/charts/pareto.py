@@ -1,0 +1,124 @@
+"""What each offer's fleet costs against the latency it would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import ACCENT, MUTED, PAPER, SERIES, chart_of, fitted, styled
+from reports.model import OfferRow, PlanSection, Report
+
+_ROLES = {
+    "recommended": (ACCENT, "diamond"),
+    "runner-up": (SERIES[1], "triangle-up"),
+    "on the front": (SERIES[2], "square"),
+    "feasible": (MUTED, "circle"),
+}
+
+
+def cost_front(report: Report) -> Drawing | None:
+    """None without a plan, or when no offer is feasible."""
+    plan = report.plan
+    if plan is None:
+        return None
+    drawable = [row for row in plan.offers if row.usd_per_month.value is not None and row.latency.value is not None]
+    if not drawable:
+        return None
+    points = [_point(row, plan) for row in drawable]
+    return Drawing(
+        key="front",
+        title=f"Cost against {plan.latency_metric.replace('_ms', '')} at peak",
+        alternative=_alternative(plan, drawable),
+        spec=styled(_layers(points, plan), "front"),
+        columns=("offer", "cost", "latency at peak", "role"),
+        rows=tuple(
+            (row.offer, formatting.quantity(row.usd_per_month), formatting.quantity(row.latency), role_of(row, plan))
+            for row in drawable
+        ),
+        note="Lower and further left is better. Filled: measured on such hardware; hollow: carried over to it.",
+    )
+
+
+def role_of(row: OfferRow, plan: PlanSection) -> str:
+    if plan.recommendation is not None and row.offer == plan.recommendation.offer:
+        return "recommended"
+    if row.offer == plan.runner_up:
+        return "runner-up"
+    return "on the front" if row.on_front else "feasible"
+
+
+def _point(row: OfferRow, plan: PlanSection) -> dict[str, Any]:
+    role = role_of(row, plan)
+    return {
+        "offer": row.offer,
+        "cost": row.usd_per_month.value,
+        "latency": row.latency.value,
+        "role": role,
+        "fill": _ROLES[role][0] if row.basis == "measured" else PAPER,
+        "fleet": f"{row.instances} × {row.offer}",
+        "shown_cost": formatting.quantity(row.usd_per_month),
+        "shown_latency": formatting.quantity(row.latency),
+        "basis": row.basis,
+        "on_front": row.on_front,
+    }
+
+
+def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
+    x = alt.X(
+        "cost:Q",
+        title="USD/month",
+        **fitted([one["cost"] for one in points], 5),
+    )
+    y = alt.Y(
+        "latency:Q",
+        title=f"{plan.latency_metric} at peak, ms",
+        **fitted([one["latency"] for one in points], 20),
+    )
+    front = sorted((one for one in points if one["on_front"]), key=lambda one: one["cost"])
+    line = (
+        chart_of(front)
+        .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
+        .encode(x=x, y=y)
+    )
+    named = [one for one in points if one["role"] == "recommended"]
+    labels = chart_of(named).mark_text(align="left", dx=9, dy=-7, fontWeight=600).encode(x=x, y=y, text="fleet:N")
+    return [line, _marks(points, x, y), labels]
+
+
+def _marks(points: list[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
+    roles = [role for role in _ROLES if any(one["role"] == role for one in points)]
+    colours, shapes = (list(column) for column in zip(*(_ROLES[role] for role in roles), strict=True))
+    legend = alt.Legend(title=None, symbolFillColor="transparent")
+    ordered = sorted(points, key=lambda one: -list(_ROLES).index(one["role"]))  # what matters is painted last
+    chart: alt.Chart = (
+        chart_of(ordered)
+        .mark_point(size=75, strokeWidth=2, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            fill=alt.Fill("fill:N", scale=None, legend=None),
+            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=roles, range=colours)),
+            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=roles, range=shapes)),
+            tooltip=[
+                alt.Tooltip("fleet:N"),
+                alt.Tooltip("shown_cost:N", title="cost"),
+                alt.Tooltip("shown_latency:N", title="latency at peak"),
+                alt.Tooltip("basis:N"),
+            ],
+        )
+    )
+    return chart
+
+
+def _alternative(plan: PlanSection, drawn: list[OfferRow]) -> str:
+    cheapest, dearest = drawn[0], drawn[-1]
+    text = (
+        f"{len(drawn)} feasible offers from {formatting.value_unit(cheapest.usd_per_month)} ({cheapest.offer}) to "
+        f"{formatting.value_unit(dearest.usd_per_month)} ({dearest.offer})."
+    )
+    if plan.recommendation is not None:
+        text += f" Recommended: {plan.recommendation.offer}."
+    return text

@@ -1,0 +1,62 @@
+"""The whole distribution of the latency behind the answer, its slow end stretched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import chart_of, fitted, limit_line, series_scales, styled
+from reports.model import Report, Spectrum
+
+_TICKS = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
+_LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICKS.items()) + " : ''"
+
+
+def latency_spectrum(report: Report) -> Drawing | None:
+    """None when the answer rests on no successful request."""
+    if not report.spectra:
+        return None
+    points: list[dict[str, Any]] = [
+        {"series": spectrum.label, "one_in": 1 / (1 - share), "ms": ms, "share": f"p{100 * share:.4g}"}
+        for spectrum in report.spectra
+        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
+    ]
+    if not points:
+        return None
+    farthest = max(point["one_in"] for point in points)
+    axis = alt.Axis(values=[one_in for one_in in _TICKS if one_in <= farthest], labelExpr=_LABELS, grid=True)
+    x = alt.X("one_in:Q", title="percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
+    y = alt.Y("ms:Q", title="ms", **fitted([point["ms"] for point in points], 20))
+    tooltip = [
+        alt.Tooltip("series:N", title="what"),
+        alt.Tooltip("share:N", title="percentile"),
+        alt.Tooltip("ms:Q", format=",.3~r"),
+    ]
+    lines = (
+        chart_of(points)
+        .mark_line(point=alt.OverlayMarkDef(size=22))
+        .encode(x=x, y=y, tooltip=tooltip, **series_scales([spectrum.label for spectrum in report.spectra]))
+    )
+    limit = report.curve.limit if report.curve.metric in ("latency_ms", "service_ms") else None
+    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")
+    requests = formatting.count(report.spectra[0].n)
+    return Drawing(
+        key="spectrum",
+        title="The slow end of the latency, behind the answer",
+        alternative=" ".join(_ends(spectrum) for spectrum in report.spectra),
+        spec=styled([lines, *line], "spectrum"),
+        columns=("what", "percentile", "ms"),
+        rows=tuple((point["series"], point["share"], formatting.number(point["ms"])) for point in points),
+        note=f"{requests} requests of the stages the answer rests on, pooled; drawn as far as that many samples allow.",
+    )
+
+
+def _ends(spectrum: Spectrum) -> str:
+    middle = spectrum.ms[min(range(len(spectrum.share)), key=lambda at: abs(spectrum.share[at] - 0.5))]
+    return (
+        f"{spectrum.label.capitalize()}: median {formatting.number(middle)} ms, "
+        f"p{100 * spectrum.share[-1]:.4g} {formatting.number(spectrum.ms[-1])} ms."
+    )

@@ -1,0 +1,111 @@
+"""How all charts look. Colours are the page's custom properties, so one picture serves light, dark and paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+WIDTH, HEIGHT = 520, 280
+INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
+LIMIT, ACCENT = "var(--bad)", "var(--series-1)"
+SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+MAX_SERIES = len(SERIES)
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+
+
+def chart_of(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """The start of a layer that draws these values."""
+    return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
+
+
+def styled(layers: list[alt.Chart], name: str) -> dict[str, Any]:
+    """The layers as one Vega-Lite specification as wide as its container. Names are given, not counted up by Altair,
+    so that the same report makes the same bytes."""
+    chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
+    spec: dict[str, Any] = chart.to_dict()
+    spec["config"] = _CONFIG
+    spec["autosize"] = {"type": "fit", "contains": "padding"}
+    return spec
+
+
+def series_scales(names: list[str]) -> dict[str, Any]:
+    """Colour and dash for lines of the field `series`, in one legend."""
+    legend = alt.Legend(title=None, symbolSize=320)
+    used = len(names)
+    return {
+        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
+        "strokeDash": alt.StrokeDash("series:N", legend=legend, scale=alt.Scale(domain=names, range=DASHES[:used])),
+    }
+
+
+def limit_line(value: float, text: str) -> list[alt.Chart]:
+    """A horizontal line at an objective's limit, with its text at the left end."""
+    data = chart_of([{"limit": value, "text": text}])
+    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y="limit:Q")
+    label = data.mark_text(color=LIMIT, align="left", baseline="bottom", dx=4, dy=-3, fontWeight=600).encode(
+        x=alt.value(0), y="limit:Q", text="text:N"
+    )
+    return [rule, label]
+
+
+def zoom(name: str) -> alt.Parameter:
+    """Drag to move and Shift + wheel to zoom along x, so that plain scrolling still scrolls the page."""
+    return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
+
+
+def fitted(values: Sequence[float], ratio: float, **scale: Any) -> dict[str, Any]:
+    """Scale and axis that show all values: logarithmic, with ticks at 1, 2 and 5, when they span more than `ratio`."""
+    if min(values) <= 0 or max(values) / min(values) <= ratio:
+        return {"scale": alt.Scale(**{"zero": False, "padding": 10, **scale})}
+    ticks = _log_ticks(min(values), max(values))
+    return {
+        "scale": alt.Scale(type="log", nice=False, padding=10),
+        "axis": alt.Axis(values=ticks, format=",~g"),
+    }
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) <= 5 else (1,)
+    return [step * 10.0**decade for decade in decades for step in steps]
+
+
+_AXIS: dict[str, Any] = {
+    "labelColor": INK,
+    "titleColor": MUTED,
+    "gridColor": GRID,
+    "domainColor": GRID,
+    "tickColor": GRID,
+    "labelFontSize": 11,
+    "titleFontSize": 11,
+    "titleFontWeight": "normal",
+    "labelOverlap": True,
+    "tickCount": 6,
+}
+_CONFIG: dict[str, Any] = {
+    "aria": False,
+    "background": None,
+    "font": _FONT,
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "axisX": {"grid": False},
+    "legend": {
+        "orient": "top",
+        "direction": "horizontal",
+        "columns": 0,
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "labelFontSize": 11,
+        "symbolSize": 70,
+        "symbolStrokeWidth": 2,
+        "labelLimit": 300,
+    },
+    "line": {"strokeWidth": 2},
+    "text": {"color": INK, "fontSize": 11},
+}

@@ -1,0 +1,135 @@
+"""How numbers look: three significant digits, thin thousands separators, units, intervals. Pure functions."""
+
+from __future__ import annotations
+
+import math
+
+from reports.model import CheckRow, Limit, Quantity
+
+THIN = "\u202f"
+NOT_AVAILABLE = "n/a"
+_MAX_DECIMALS = 6
+_SIGNIFICANT = 3
+
+
+def number(value: float) -> str:
+    """Three significant digits: 238, 12.3, 0.0412, 12 300."""
+    return _fixed(value, _decimals(value))
+
+
+def plain(value: float) -> str:
+    """A number somebody chose, without measured zeros: 50, 0.1, 2.5."""
+    text = f"{value:,.{_MAX_DECIMALS}f}".rstrip("0").rstrip(".")
+    return text.replace(",", THIN) if text not in ("", "-0") else "0"
+
+
+def count(value: int) -> str:
+    return f"{value:,}".replace(",", THIN)
+
+
+def money(value: float) -> str:
+    """US dollars: whole above 100, cents down to 1, three significant digits below."""
+    if abs(value) >= 100:
+        return _fixed(value, 0)
+    return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value)))
+
+
+def percent(share: float) -> str:
+    return f"{number(share * 100)}{THIN}%"
+
+
+def seconds(value: float) -> str:
+    """A duration: 340 ms, 12.3 s, 2 min 5 s."""
+    if value < 1:
+        return f"{number(value * 1000)}{THIN}ms"
+    if value < 60:
+        return f"{number(value)}{THIN}s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}{THIN}min {rest}{THIN}s"
+
+
+def with_unit(text: str, unit: str) -> str:
+    """Rates stick to their number as in 238/s; other units stand behind a thin space."""
+    unit = "/s" if unit == "1/s" else unit
+    return text + unit if unit.startswith("/") or not unit else f"{text}{THIN}{unit}"
+
+
+def quantity(one: Quantity) -> str:
+    """The value with its interval and unit, as in 238 (231–244)/s; n/a without a value."""
+    return with_unit(f"{value(one)} ({low_high})", shown_unit(one)) if (low_high := interval(one)) else value_unit(one)
+
+
+def value_unit(one: Quantity) -> str:
+    return NOT_AVAILABLE if one.value is None else with_unit(value(one), shown_unit(one))
+
+
+def value(one: Quantity) -> str:
+    """The number alone, to the digits its interval deserves."""
+    return NOT_AVAILABLE if one.value is None else _digits(one, one.value)
+
+
+def interval(one: Quantity) -> str | None:
+    """The 95 % interval in the digits of the value, as in 231–244; None when there is none."""
+    if one.value is None or one.ci95 is None:
+        return None
+    return f"{_digits(one, one.ci95[0])}–{_digits(one, one.ci95[1])}"
+
+
+def shown_unit(one: Quantity) -> str:
+    return {"share": "%", "1/s": "/s"}.get(one.unit, one.unit)
+
+
+def limit(one: Limit) -> str:
+    if one.unit == "share":
+        return f"{one.comparator} {with_unit(plain(one.value * 100), '%')}"
+    return f"{one.comparator} {with_unit(plain(one.value), one.unit)}"
+
+
+def check_value(row: CheckRow) -> str:
+    return _measured_or_text(row.value, row.unit)
+
+
+def check_limit(row: CheckRow) -> str:
+    if row.limit is None:
+        return "–"
+    if isinstance(row.limit, str):
+        return row.limit
+    return (
+        with_unit(plain(row.limit * 100), "%") if row.unit == "share" else with_unit(plain(row.limit), row.unit or "")
+    )
+
+
+def _measured_or_text(value: float | str | None, unit: str | None) -> str:
+    if value is None:
+        return NOT_AVAILABLE
+    if isinstance(value, str):
+        return value
+    if unit == "share":
+        return percent(value)
+    return with_unit(number(value), unit or "")
+
+
+def _digits(one: Quantity, part: float) -> str:
+    if part == 0:
+        return "0"
+    if one.unit.startswith("USD"):
+        return money(part)
+    scale = 100 if one.unit == "share" else 1
+    # an interval around nothing still has digits of its own: 0.00 (0.00–0.12) %
+    leading = one.value or (one.ci95[1] if one.ci95 else 0.0)
+    return _fixed(part * scale, _decimals(leading * scale))
+
+
+def _decimals(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 0
+    rounded = float(f"{value:.{_SIGNIFICANT - 1}e}")
+    return min(_MAX_DECIMALS, _SIGNIFICANT - 1 - math.floor(math.log10(abs(rounded))))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """Rounded to `decimals`, which may be negative; never -0."""
+    if not math.isfinite(value):
+        return NOT_AVAILABLE
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:,.{max(0, decimals)}f}".replace(",", THIN)

@@ -1,0 +1,137 @@
+"""One offline HTML file: verdict first, charts as static pictures that a script makes interactive."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import formatting
+from reports.charts.batches import batch_charts
+from reports.charts.curve import rate_curve, state_of
+from reports.charts.machine import machine_charts
+from reports.charts.over_time import latency_over_time, rates_over_time
+from reports.charts.pareto import cost_front, role_of
+from reports.charts.picture import Drawing, static_svg
+from reports.charts.spectrum import latency_spectrum
+from reports.model import OfferRow, PlanSection, Report
+
+MAX_BYTES = 2_000_000
+_TEMPLATES = Path(__file__).parent / "templates"
+_INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+class Picture(msgspec.Struct, frozen=True):
+    drawing: Drawing
+    svg: Markup
+    data: Markup
+
+
+def render_html(report: Report) -> str:
+    """The same report makes the same bytes. Raw data that would make the file larger than MAX_BYTES stays out."""
+    text = _render(report, raw=inert_json(report.result_json))
+    return text if len(text.encode()) <= MAX_BYTES else _render(report, raw=None)
+
+
+def inert_json(value: Any) -> Markup:
+    """JSON for a data block: nothing in it can end the block or begin a tag."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_INERT))
+
+
+def _render(report: Report, raw: Markup | None) -> str:
+    style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
+    library, script = _library(), Markup((_TEMPLATES / "report.js").read_text("utf-8"))
+    pictures = _pictures(report)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            style=style,
+            scripts=(library, script) if pictures else (script,),
+            policy=_policy(style, library, script),
+            pictures=pictures,
+            raw=raw,
+            refusals=_refusals(report.plan),
+        )
+    )
+
+
+def _pictures(report: Report) -> dict[str, Picture]:
+    drawings = (
+        rate_curve(report),
+        latency_spectrum(report),
+        rates_over_time(report),
+        latency_over_time(report),
+        *machine_charts(report),
+        *batch_charts(report),
+        cost_front(report),
+    )
+    return {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in drawings if one is not None}
+
+
+def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
+    """The refused offers by their reason, the commonest first."""
+    by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
+    for row in plan.refused if plan else ():
+        by_reason[row.refused or ""].append(row)
+    return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+
+
+def _policy(style: str, *scripts: str) -> str:
+    allowed = " ".join(_source_hash(script) for script in scripts)
+    return (
+        f"default-src 'none'; style-src {_source_hash(style)}; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _library() -> Markup:
+    import vl_convert
+
+    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        {
+            "number": formatting.number,
+            "plain": formatting.plain,
+            "count": formatting.count,
+            "percent": formatting.percent,
+            "seconds": formatting.seconds,
+            "money": formatting.money,
+            "value": formatting.value,
+            "unit": formatting.shown_unit,
+            "interval": formatting.interval,
+            "quantity": formatting.quantity,
+            "limit": formatting.limit,
+            "check_value": formatting.check_value,
+            "check_limit": formatting.check_limit,
+            "state": state_of,
+        }
+    )
+    environment.globals["role_of"] = role_of
+    return environment

@@ -1,0 +1,288 @@
+"""`report.json`: everything a report shows, as numbers with unit and basis; formatting happens in the renderers.
+
+Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it.
+Times called `at_s`, `start_s`, `end_s` count from the start of the run. Shares are fractions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
+Trust = Literal["VALID", "WARN", "INVALID"]
+Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+ObjectiveKind = Literal["SLO", "gate"]
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
+"""MEASURED: valid, and nothing was asked that could pass or fail."""
+
+
+class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One number a reader sees. Without a `value` it is shown as n/a, with its `reason`."""
+
+    value: float | None
+    unit: str
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+    basis: Basis = "measured"
+    reason: str | None = None
+    trust: Trust = "VALID"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    title: str
+    run_id: str
+    started: str
+    """Wall time with zone, ISO 8601."""
+    duration_s: float
+    tool: str
+    profile_hash: str
+    target: str
+    hardware: str | None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    outcome: Outcome
+    trust: Trust
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    comparator: str
+    value: float
+    unit: str
+
+
+class Tile(msgspec.Struct, frozen=True, kw_only=True):
+    label: str
+    quantity: Quantity
+    limit: Limit | None = None
+    note: str | None = None
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    value: float | str | None
+    limit: float | str | None
+    unit: str | None
+    verdict: Trust
+    hint: str | None = None
+
+
+class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An SLO or a gate. `margin` is the distance to the limit as a share of it, negative when it is missed."""
+
+    kind: ObjectiveKind
+    text: str
+    limit: Limit
+    observed: Quantity
+    margin: float | None
+    judgement: Judgement
+    level: Literal["fail", "warn"]
+    stage: str | None = None
+
+
+class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant of the local model."""
+
+    provider: str
+    precision: str
+    batch: int
+    threads: int
+    p50: Quantity
+    p95: Quantity
+    p99: Quantity
+    throughput: Quantity
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    quantity: Quantity
+
+
+class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model does on this machine with nothing in between. `proof` are the checks of where it really ran."""
+
+    name: str
+    batches: tuple[BatchRow, ...]
+    accuracy: Quantity | None
+    cold_start: tuple[Named, ...]
+    proof: tuple[CheckRow, ...]
+
+
+class StageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`judged` is the latency the SLO speaks of (see `Report.curve`). Failed probes are rows like any other."""
+
+    name: str
+    kind: str
+    repeat: int
+    start_s: float
+    end_s: float
+    offered: Quantity
+    achieved: Quantity
+    good: Quantity
+    completed: int
+    failed: int
+    p50: Quantity
+    p95: Quantity
+    p99: Quantity
+    judged: Quantity
+    trust: Trust
+    held: bool | None
+    reasons: tuple[str, ...] = ()
+
+
+class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
+    per_s: Quantity
+    slo: tuple[str, ...]
+    limited_by: str
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rate curve shows: `metric` is described by `percentile`, as in p95; the limit is the SLO's."""
+
+    metric: str
+    percentile: str
+    limit: Limit | None = None
+
+
+class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates and latencies per bin of `bin_s`; `at_s` are the bins' middles. Latency belongs to the bin of its intended
+    start and is None where nothing was answered."""
+
+    bin_s: float
+    at_s: tuple[float, ...]
+    offered_per_s: tuple[float, ...]
+    sent_per_s: tuple[float, ...]
+    completed_per_s: tuple[float, ...]
+    good_per_s: tuple[float, ...]
+    p50_ms: tuple[float | None, ...]
+    p95_ms: tuple[float | None, ...]
+    in_flight: tuple[int, ...]
+
+
+class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    metric: str
+    unit: str
+    description: str
+    at_s: tuple[float, ...]
+    values: tuple[float | None, ...]
+
+
+class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
+    """Exact percentiles of all successful requests of the stages the answer rests on: `share` at or below `ms`."""
+
+    label: str
+    n: int
+    share: tuple[float, ...]
+    ms: tuple[float, ...]
+
+
+class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
+    error: str
+    count: int
+    share: Quantity
+    first_s: float | None
+    last_s: float | None
+
+
+class OfferRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of one offer's instances, or why it was refused."""
+
+    offer: str
+    instances: int | None
+    spare: int | None
+    capacity: Quantity
+    utilisation: Quantity
+    latency: Quantity
+    usd_per_hour_each: float | None
+    usd_per_month: Quantity
+    usd_per_1k: Quantity
+    basis: Basis
+    price_date: str
+    price_age_days: int
+    price_source: str
+    risk: int
+    risk_reasons: tuple[str, ...] = ()
+    on_front: bool = False
+    refused: str | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    offer: str
+    sentence: str
+    binding_constraint: str
+    why: tuple[str, ...]
+    would_change_it: tuple[str, ...]
+
+
+class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`offers` are the feasible ones by cost; `runner_up` and `cheapest_refused` name rows."""
+
+    peak_per_s: float
+    shape: str
+    growth_per_year: float
+    hourly_share: tuple[float, ...]
+    slo: tuple[str, ...]
+    assurance: float
+    redundancy: int
+    latency_metric: str
+    planned_on: str
+    recommendation: Recommendation | None
+    runner_up: str | None
+    cheapest_refused: str | None
+    offers: tuple[OfferRow, ...]
+    refused: tuple[OfferRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    label: str
+    value: str | None
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    sha256: str
+
+
+class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
+    command: str
+    seed: int | None
+    spec_text: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal[1] = 1
+    header: Header
+    verdict: Verdict
+    tiles: tuple[Tile, ...]
+    checks: tuple[CheckRow, ...]
+    objectives: tuple[ObjectiveRow, ...]
+    model: ModelSection | None
+    stages: tuple[StageRow, ...]
+    max_rate: MaxRate | None
+    curve: Curve
+    load: LoadSeries | None
+    telemetry: tuple[TelemetrySeries, ...]
+    spectra: tuple[Spectrum, ...]
+    errors: tuple[ErrorRow, ...]
+    plan: PlanSection | None
+    method: tuple[str, ...]
+    environment: tuple[Fact, ...]
+    reproduce: Reproduce
+    artifacts: tuple[Artifact, ...]
+    result_json: str
+
+
+def read_report(text: bytes | str) -> Report:
+    """Raises ValueError when the text is no report of this schema."""
+    try:
+        return msgspec.json.decode(text, type=Report)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a report of schema {SCHEMA}: {error}") from error

@@ -1,0 +1,63 @@
+"use strict";
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  // the syntax tree is interpreted, never compiled: the page's policy forbids eval
+  const options = {
+    actions: false,
+    ast: true,
+    renderer: "svg",
+    defaultStyle: false,
+    tooltip: { disableDefaultStyle: true },
+  };
+
+  async function enliven(picture) {
+    const live = document.createElement("div");
+    live.className = "live pending";
+    picture.append(live);
+    try {
+      await vegaEmbed(live, read(picture.dataset.spec), options);
+      picture.replaceChildren(live);
+      live.classList.remove("pending");
+    } catch (error) {
+      live.remove(); // the static picture stays
+      console.error(error);
+    }
+  }
+
+  async function enlivenAll() {
+    for (const picture of document.querySelectorAll("[data-spec]")) {
+      await enliven(picture);
+      await new Promise((resume) => setTimeout(resume));
+    }
+    document.documentElement.dataset.charts = "drawn";
+  }
+
+  function offerDownload(place) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Download result.json";
+    button.addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([read("result-json")], { type: "application/json" }));
+      link.download = "result.json";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+    place.append(" ", button);
+  }
+
+  function unfoldForPaper() {
+    const folded = () => document.querySelectorAll("details:not(.chart-data):not([open])");
+    let opened = [];
+    window.addEventListener("beforeprint", () => {
+      opened = [...folded()];
+      opened.forEach((one) => { one.open = true; });
+    });
+    window.addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
+  }
+
+  const place = document.getElementById("download");
+  if (place) offerDownload(place);
+  unfoldForPaper();
+  window.addEventListener("load", enlivenAll);
+})();

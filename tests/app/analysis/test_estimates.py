@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import signal, stats
+
+from app.analysis.estimates import distribution, maximum, mean, percentile, rate, share, timed_share
+from app.analysis.sample_size import needed_samples
+from app.records.metrics import PERCENTILES
+from app.records.result import Estimate
+from tests.fakes.queues import latency_s, mm1_latency_quantile_s, poisson_s
+
+Floats = npt.NDArray[np.float64]
+SECOND_NS = 1_000_000_000
+
+
+def coverage(make: Callable[[np.random.Generator], Estimate], truth: float, runs: int) -> tuple[float, float]:
+    """(share of intervals that hold the truth, share that were withheld) over seeds 0, 1, …"""
+    intervals = [make(np.random.default_rng(seed)).ci95 for seed in range(runs)]
+    given = [interval for interval in intervals if interval is not None]
+    hits = sum(low <= truth <= high for low, high in given)
+    return hits / len(given), 1 - len(given) / runs
+
+
+def ar1(n: int, phi: float, rng: np.random.Generator) -> Floats:
+    """Autocorrelated, with a standard normal marginal."""
+    noise = rng.standard_normal(n) * math.sqrt(1 - phi**2)
+    start = rng.standard_normal()
+    series: Floats = signal.lfilter([1.0], [1.0, -phi], noise, zi=[phi * start])[0]
+    return series
+
+
+def half_width(estimate: Estimate) -> float:
+    assert estimate.ci95 is not None
+    return (estimate.ci95[1] - estimate.ci95[0]) / 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_percentiles_are_those_of_an_exact_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.lognormal(0, 1, int(rng.integers(3_688, 50_000)))
+    found = distribution(values)
+    for name, q in PERCENTILES.items():
+        assert found[name].value == np.quantile(values, q, method="inverted_cdf")
+        assert found[name] == percentile(values, q)
+    assert found["mean"].value == pytest.approx(values.mean())
+    assert found["max"].value == values.max()
+
+
+@pytest.mark.parametrize("q", PERCENTILES.values())
+def test_a_percentile_is_withheld_below_the_samples_it_needs(q: float) -> None:
+    needed = needed_samples(q)
+    rng = np.random.default_rng(0)
+    for n in {0, 1, 2, needed // 2, needed - 1}:
+        withheld = percentile(rng.exponential(1, n), q)
+        assert (withheld.value, withheld.ci95, withheld.n) == (None, None, n)
+        assert withheld.reason == f"needs {needed:,}, has {n:,}"
+    for n in (needed, needed + 1, 2 * needed):
+        assert percentile(rng.exponential(1, n), q).value is not None
+
+
+def test_the_ranks_are_the_binomials() -> None:
+    """p99 of 10,000 independent values: ranks 9,880 and 9,920, by P(Binomial(n, q) <= k)."""
+    n, q = 10_000, 0.99
+    values = np.random.default_rng(1).permutation(n).astype(float) + 1  # each value is its rank
+    low, high = stats.binom.ppf(0.025, n, q), stats.binom.ppf(0.975, n, q) + 1
+    assert percentile(values, q).ci95 == (low, high)
+
+
+def test_an_interval_past_the_largest_value_is_withheld_and_the_value_stays() -> None:
+    estimate = percentile(np.arange(368.0), 0.99)
+    assert estimate.value == 364.0
+    assert estimate.ci95 is None
+    assert "largest" in str(estimate.reason)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95, 0.99])
+def test_intervals_of_independent_values_hold_the_truth(q: float) -> None:
+    share_held, _ = coverage(lambda rng: percentile(rng.exponential(1, 3_000), q), -math.log(1 - q), 600)
+    assert 0.93 <= share_held <= 0.98
+
+
+@pytest.mark.parametrize(("q", "truth"), [(0.5, 0.0), (0.95, stats.norm.ppf(0.95))])
+def test_intervals_of_correlated_values_are_wider_and_hold_the_truth(q: float, truth: float) -> None:
+    share_held, withheld = coverage(lambda rng: percentile(ar1(5_000, 0.9, rng), q), truth, 400)
+    assert share_held >= 0.91
+    assert withheld == 0
+    rng = np.random.default_rng(0)
+    correlated = ar1(5_000, 0.9, rng)
+    shuffled = rng.permutation(correlated)
+    assert half_width(percentile(correlated, q)) > 2 * half_width(percentile(shuffled, q))
+
+
+def test_the_interval_of_a_busy_queue_holds_the_truth() -> None:
+    """M/M/1 at 0.7: the p95 of the time in the system is ln 20 / (mu - lambda)."""
+
+    def p95(rng: np.random.Generator) -> Estimate:
+        arrivals = poisson_s(700, 12, rng)
+        latency = latency_s(arrivals, rng.exponential(1 / 1_000, arrivals.size))
+        return percentile(latency[arrivals > 2], 0.95)
+
+    share_held, withheld = coverage(p95, mm1_latency_quantile_s(700, 1_000, 0.95), 300)
+    assert share_held >= 0.88
+    assert withheld <= 0.1
+
+
+def test_the_interval_of_a_mean_holds_the_truth() -> None:
+    independent, _ = coverage(lambda rng: mean(rng.exponential(1, 2_000)), 1.0, 600)
+    correlated, _ = coverage(lambda rng: mean(ar1(5_000, 0.9, rng)), 0.0, 400)
+    assert 0.93 <= independent <= 0.98
+    assert correlated >= 0.92
+
+
+def test_missing_values_are_no_values() -> None:
+    values = np.array([1.0, np.nan, 3.0])
+    assert mean(values).value == 2.0
+    assert maximum(values) == Estimate(3.0, n=2)
+    assert percentile(np.full(100, np.nan), 0.5).n == 0
+
+
+def test_nothing_gives_nothing() -> None:
+    for estimate in (mean([]), maximum([]), share(0, 0), timed_share(np.array([], dtype=bool))):
+        assert (estimate.value, estimate.ci95, estimate.n) == (None, None, 0)
+        assert estimate.reason
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean([4.0]) == Estimate(4.0, None, 1, reason="no interval from one value")
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    assert percentile(np.full(1_000, 5.0), 0.95).ci95 == (5.0, 5.0)
+    assert mean(np.full(1_000, 5.0)).ci95 == (5.0, 5.0)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (50, 10_000)])
+def test_a_share_has_the_interval_of_wilson(k: int, n: int) -> None:
+    expected = stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert share(k, n).ci95 == pytest.approx((expected.low, expected.high))
+
+
+def test_a_share_whose_hits_come_in_bursts_is_less_sure() -> None:
+    bursty = np.arange(2_000) < 100
+    assert half_width(timed_share(bursty)) > 3 * half_width(share(100, 2_000))
+    spread = np.arange(2_000) % 20 == 0
+    assert timed_share(spread) == share(100, 2_000)
+
+
+@pytest.mark.parametrize("per_s", [5, 300])
+def test_the_interval_of_a_rate_holds_the_truth(per_s: int) -> None:
+    window = (0, 10 * SECOND_NS)
+    share_held, _ = coverage(
+        lambda rng: rate((poisson_s(per_s, 10, rng) * 1e9).astype(np.int64), window), float(per_s), 600
+    )
+    assert 0.93 <= share_held <= 0.98
+
+
+def test_a_rate_counts_what_lies_in_its_window() -> None:
+    times = np.array([-1, 0, 5, SECOND_NS - 1, SECOND_NS], dtype=np.int64)
+    assert rate(times, (0, SECOND_NS)).value == 3.0
+    assert rate(times, (5, 5)).value is None
+    assert rate(times[:0], (0, SECOND_NS)).value == 0.0
+
+
+def test_an_even_rate_is_sure() -> None:
+    times = np.arange(0, 10 * SECOND_NS, SECOND_NS // 100)
+    assert rate(times, (0, 10 * SECOND_NS)).ci95 == (100.0, 100.0)

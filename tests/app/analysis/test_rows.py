@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from app.analysis.rows import offered_window, read_rows
+from app.records.result import Window
+from tests.fakes.queues import START_NS, constant_s, request_rows, stage_facts
+
+TIMES = ["sent_ns", "first_byte_ns", "end_ns"]
+
+
+def three_kinds() -> pd.DataFrame:
+    """A success, a request that failed at connecting, and an arrival never started."""
+    frame = request_rows(constant_s(1, 3), np.full(3, 0.5), errors=[None, "connect", None])
+    return frame.astype(dict.fromkeys(TIMES, "float64")).assign(
+        sent_ns=[START_NS, np.nan, np.nan],
+        first_byte_ns=[START_NS + 5, np.nan, np.nan],
+        end_ns=[START_NS + 9, START_NS + 10**9, np.nan],
+    )
+
+
+def as_pandas_nullable(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(dict.fromkeys(TIMES, "Int64") | {"error": "string"})
+
+
+def as_arrow(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(dict.fromkeys(TIMES, pd.ArrowDtype(pa.int64())) | {"error": pd.ArrowDtype(pa.string())})
+
+
+def as_objects(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(object).where(frame.notna(), None)
+
+
+@pytest.mark.parametrize("dress", [lambda frame: frame, as_pandas_nullable, as_arrow, as_objects])
+def test_nulls_are_read_however_they_are_written(dress: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    rows = read_rows(dress(three_kinds()))
+    assert rows.was_sent.tolist() == [True, False, False]
+    assert rows.is_success.tolist() == [True, False, False]
+    assert rows.was_started.tolist() == [True, True, False]
+    assert rows.sent_ns.tolist() == [START_NS, 0, 0]
+    assert rows.errors() == {"connect": 1, "not-started": 1}
+    assert np.isnan(rows.right).all()
+
+
+def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
+    rows = read_rows(request_rows(constant_s(100, 1), np.linspace(1, 0, 100)))
+    assert (np.diff(rows.intended_ns) > 0).all()
+    assert rows.end_ns[0] - rows.intended_ns[0] == 10**9
+
+
+@pytest.mark.parametrize("right", [[True, False, None], [1.0, 0.0, np.nan]])
+def test_labelled_rows_say_whether_they_were_right(right: list[object]) -> None:
+    rows = read_rows(three_kinds().assign(right=right))
+    assert rows.right[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(rows.right[2])
+
+
+def test_a_whole_stage_was_offered_for_its_duration() -> None:
+    rows = read_rows(request_rows(constant_s(100, 10), np.full(1000, 0.1)))
+    assert offered_window(rows, stage_facts(duration_s=10)) == Window(START_NS, START_NS + 10 * 10**9)
+
+
+def test_a_stage_stopped_early_was_offered_until_its_last_start() -> None:
+    frame = request_rows(constant_s(100, 2), np.full(200, 0.1))
+    frame[TIMES] = frame[TIMES].astype(float).where(frame["index"] < 50, axis=0)
+    window = offered_window(read_rows(frame), stage_facts(duration_s=10, stopped_early=True))
+    assert window.end_ns - window.start_ns == 490_000_001

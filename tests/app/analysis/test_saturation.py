@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.analysis.saturation import is_over_saturated
+from tests.fakes.queues import constant_s, latency_s, poisson_s
+
+SLO = (parse_objective("latency_ms.p95 < 50"),)
+SERVICE_PER_S = 300.0
+SEEDS = range(200)
+
+
+def ended_after_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.float64], rate: float) -> float | None:
+    """When a stage watched four times a second would be ended; None when it runs to its end."""
+    ends = np.sort(arrivals + latency)
+    history: list[tuple[int, int]] = []
+    for at_s in np.arange(0.25, arrivals[-1], 0.25):
+        backlog = int(np.searchsorted(arrivals, at_s) - np.searchsorted(ends, at_s))
+        history.append((int(at_s * 1e9), backlog))
+        if is_over_saturated(history, rate, SLO):
+            return float(at_s)
+    return None
+
+
+def md1(load: float, duration_s: float, seed: int) -> float | None:
+    rate = load * SERVICE_PER_S
+    arrivals = poisson_s(rate, duration_s, np.random.default_rng(seed))
+    return ended_after_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 1 / SERVICE_PER_S)), rate)
+
+
+def test_a_stage_the_server_can_carry_runs_to_its_end() -> None:
+    """M/D/1 at 0.8 for 10 s: 200 seeds, none ended."""
+    assert [seed for seed in SEEDS if md1(0.8, 10, seed) is not None] == []
+
+
+def test_overload_is_ended_within_2_s() -> None:
+    """M/D/1 at 1.3: of 200 seeds at least 95 % end within 2 s, all within 4 s."""
+    ended = [md1(1.3, 10, seed) for seed in SEEDS]
+    assert all(at_s is not None and at_s <= 4 for at_s in ended)
+    assert sum(at_s is not None and at_s <= 2 for at_s in ended) >= 190
+
+
+def test_one_stall_is_no_overload() -> None:
+    """A freeze of 1 s, three seconds into a constant 100/s that is answered in 5 ms otherwise."""
+    arrivals = constant_s(100, 10)
+    service = np.full(arrivals.size, 0.005)
+    service[300] = 1.0
+    assert ended_after_s(arrivals, latency_s(arrivals, service), 100) is None
+
+
+def test_a_backlog_inside_the_slo_is_left_alone() -> None:
+    history = [(index * 250_000_000, index * 10) for index in range(9)]
+    assert is_over_saturated(history, 100, SLO)
+    assert not is_over_saturated(history, 100, (parse_objective("latency_ms.p95 < 1000"),))
+    assert not is_over_saturated(history, 100, ())
+
+
+@pytest.mark.parametrize("readings", [0, 1, 5])
+def test_a_few_readings_tell_nothing(readings: int) -> None:
+    assert not is_over_saturated([(index * 10**9, index * 1_000) for index in range(readings)], 100, SLO)
+    assert not is_over_saturated([(index, index * 1_000) for index in range(20)], 100, SLO)

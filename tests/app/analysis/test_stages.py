@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.analysis.stages import summarise_stage
+from app.records.result import Estimate
+from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
+
+SLO = (parse_objective("latency_ms.p95 < 50"),)
+
+
+def telemetry(*readings: tuple[float, str, str, float | None]) -> pd.DataFrame:
+    frame = pd.DataFrame(readings, columns=["at_s", "source", "metric", "value"])
+    frame.insert(0, "at_ns", START_NS + (frame.pop("at_s") * 1e9).astype("int64"))
+    return frame.astype({"value": "float64"})
+
+
+def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> None:
+    """50 ms answers, 100/s for 12 s, one freeze of 1 s during which the client could not send on its connections.
+
+    100 of 1,200 requests wait a uniform 0 to 1 s: p95 = 50 ms + 1 s · (1 − 60/100), p99 = 50 ms + 1 s · (1 − 12/100).
+    """
+    intended = constant_s(100, 12)
+    wait = np.where((intended >= 5) & (intended < 6), 6 - intended, 0.0)
+    stage = summarise_stage(
+        request_rows(intended, wait + 0.05, lag_s=wait), None, stage_facts(100, 12, arrivals="constant"), SLO
+    )
+    latency, service = stage.metrics["latency_ms"], stage.metrics["service_ms"]
+    assert latency["p95"].value == pytest.approx(450, rel=0.05)
+    assert latency["p99"].value == pytest.approx(930, rel=0.05)
+    assert service["p99"].value == pytest.approx(50)
+    assert stage.metrics["send_lag_ms"]["max"].value == pytest.approx(1000)
+    assert stage.held is False
+
+
+def test_a_quiet_stage_holds_and_is_valid() -> None:
+    rng = np.random.default_rng(2)
+    intended = poisson_s(200, 10, rng)
+    latency = latency_s(intended, np.full(intended.size, 0.003))
+    stage = summarise_stage(request_rows(intended, latency), None, stage_facts(200, 10), SLO)
+    assert stage.verdict.status == "VALID", stage.verdict.reasons
+    assert stage.held is True
+    assert stage.errors == {}
+    assert stage.completed == intended.size
+    assert stage.scheduled_per_s == 200
+    for estimate in (stage.offered_per_s, stage.achieved_per_s, stage.good_per_s):
+        assert estimate.value == pytest.approx(intended.size / 10, rel=0.01)
+    assert stage.metrics["error_rate"]["value"].value == 0.0
+    assert stage.metrics["goodput_share"]["value"].value == 1.0
+
+
+def test_failures_leave_latency_alone_and_cost_goodput() -> None:
+    intended = constant_s(100, 10)
+    errors = [None, None, None, "http-5xx"] * 250
+    latency = np.where(np.arange(1000) % 4 == 3, 0.001, 0.02)
+    stage = summarise_stage(request_rows(intended, latency, errors=errors), None, stage_facts(100, 10), SLO)
+    assert stage.metrics["latency_ms"]["p50"].value == pytest.approx(20)
+    assert stage.metrics["latency_ms"]["p50"].n == 750
+    assert stage.metrics["error_rate"]["value"].value == 0.25
+    assert stage.metrics["goodput_share"]["value"].value == 0.75
+    assert stage.good_per_s.value == pytest.approx(75)
+    assert stage.errors == {"http-5xx": 250}
+
+
+@pytest.mark.parametrize(("slo", "held"), [("error_rate < 50%", True), ("error_rate < 20%", False)])
+def test_an_slo_on_latency_alone_does_not_hold_while_requests_fail(slo: str, held: bool) -> None:
+    errors = [None, None, None, "http-4xx"] * 250
+    rows = request_rows(constant_s(100, 10), np.full(1000, 0.02), errors=errors)
+    assert summarise_stage(rows, None, stage_facts(100, 10), SLO).held is False
+    assert summarise_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).held is held
+
+
+def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -> None:
+    frame = request_rows(constant_s(100, 10), np.full(1000, 0.02))
+    times = ["sent_ns", "first_byte_ns", "end_ns"]
+    frame[times] = frame[times].astype(float).where(frame["index"] % 10 != 0, axis=0)
+    stage = summarise_stage(frame, None, stage_facts(100, 10), SLO)
+    assert stage.errors == {"not-started": 100}
+    assert stage.metrics["error_rate"]["value"].value == 0.0
+    assert stage.metrics["goodput_share"]["value"].value == 0.9
+    assert stage.achieved_per_s.value == pytest.approx(90)
+    assert stage.verdict.status == "INVALID"
+
+
+def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None:
+    intended = constant_s(100, 10)
+    latency = latency_s(intended, np.full(1000, 0.02))  # carries 50/s
+    stage = summarise_stage(request_rows(intended, latency), None, stage_facts(100, 10, drain_s=10), SLO)
+    assert stage.completed == 1000
+    assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(50, rel=0.01)
+    assert stage.metrics["latency_ms"]["max"].value == pytest.approx(10_010, rel=0.01)
+    assert stage.held is False
+
+
+@pytest.mark.parametrize(
+    ("facts", "held"),
+    [
+        (stage_facts(100, 10, kind="warmup"), None),
+        (stage_facts(100, 10, stopped_early=True), None),
+        (stage_facts(100, 10, stopped_early=True, over_saturated=True), False),
+        (stage_facts(100, 10, kind="hold"), True),
+    ],
+)
+def test_only_a_whole_stage_is_judged(facts: object, held: bool | None) -> None:
+    rows = request_rows(constant_s(100, 10), np.full(1000, 0.02))
+    assert summarise_stage(rows, None, facts, SLO).held is held  # type: ignore[arg-type]
+
+
+def test_a_percentile_with_too_few_samples_does_not_hold() -> None:
+    rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
+    stage = summarise_stage(rows, None, stage_facts(10, 3), SLO)
+    assert stage.metrics["latency_ms"]["p95"].reason == "needs 72, has 30"
+    assert stage.held is False
+    assert "samples" in " ".join(stage.verdict.reasons)
+
+
+@pytest.mark.parametrize("rows", [request_rows(constant_s(100, 0), np.empty(0))])
+def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
+    stage = summarise_stage(rows, None, stage_facts(100, 3), SLO)
+    assert (stage.completed, stage.errors, stage.held) == (0, {}, False)
+    assert stage.verdict.status != "VALID"
+    assert stage.metrics["error_rate"]["value"].value is None
+
+
+def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
+    rows = request_rows(constant_s(100, 5), np.full(500, 0.02), errors=["http-5xx"] * 500)
+    stage = summarise_stage(rows, None, stage_facts(100, 5), SLO)
+    assert (stage.completed, stage.held) == (0, False)
+    assert stage.verdict.status == "WARN"
+
+
+def test_labels_give_accuracy() -> None:
+    rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
+    right = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
+    accuracy = summarise_stage(rows.assign(right=right), None, stage_facts(100, 1), SLO).metrics["accuracy"]["value"]
+    assert (accuracy.value, accuracy.n) == (0.75, 80)
+    assert "accuracy" not in summarise_stage(rows, None, stage_facts(100, 1), SLO).metrics
+
+
+def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
+    readings = telemetry(
+        (-0.1, "endpoint", "endpoint_cpu_cores", 9.0),
+        (0.1, "endpoint", "endpoint_cpu_cores", 1.0),
+        (0.2, "endpoint", "endpoint_cpu_cores", 3.0),
+        (1.0, "endpoint", "endpoint_cpu_cores", 9.0),
+        (0.1, "gpu0", "gpu_power_w", 100.0),
+        (0.1, "gpu1", "gpu_power_w", 200.0),
+        (0.1, "gpu0", "gpu_memory_gib", None),
+        (0.1, "host", "not_in_the_catalogue", 1.0),
+    )
+    rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
+    metrics = summarise_stage(rows, readings, stage_facts(100, 1), SLO).metrics
+    assert metrics["endpoint_cpu_cores"]["mean"].value == 2.0
+    assert metrics["endpoint_cpu_cores"]["max"].value == 3.0
+    assert metrics["gpu_power_w"]["mean"].value == 150.0
+    assert metrics["gpu_memory_gib"]["mean"] == Estimate(None, n=0, reason="no values")
+    assert "not_in_the_catalogue" not in metrics

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.analysis.validity import clock_check, provider_check, run_checks, telemetry_check, verdict_of
+from app.records.result import Check, Clock, Estimate, Stage, StageKind, Trust, Verdict, Window
+
+MS = 1_000_000
+
+
+def check(verdict: Trust, name: str = "late sends", value: float | str | None = 0.02) -> Check:
+    return Check(name, value, 0.01, "share", verdict, None if verdict == "VALID" else "do this")
+
+
+def stage(kind: StageKind, verdict: Trust, *, held: bool | None, seconds: float = 30.0, name: str = "") -> Stage:
+    nothing = Estimate(None, reason="not asked")
+    return Stage(
+        name=name or kind,
+        kind=kind,
+        repeat=1,
+        tags={},
+        variant=None,
+        window=Window(0, round(seconds * 1e9)),
+        offered_per_s=nothing,
+        achieved_per_s=nothing,
+        good_per_s=nothing,
+        completed=1,
+        errors={},
+        metrics={},
+        verdict=Verdict(verdict),
+        checks=(check(verdict),),
+        held=held,
+    )
+
+
+def found(*stages: Stage) -> dict[str, Check]:
+    return {one.check: one for one in run_checks(stages)}
+
+
+def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
+    verdict = verdict_of((check("VALID"), check("WARN", "errors", None), check("INVALID")))
+    assert verdict.status == "INVALID"
+    assert verdict.reasons == ("late sends: 0.02 share (limit 0.01)", "errors: n/a share (limit 0.01)")
+    assert verdict_of(()) == Verdict("VALID")
+
+
+def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
+    stages = (
+        stage("probe", "INVALID", held=False),
+        stage("hold", "INVALID", held=False),
+        stage("hold", "WARN", held=True),
+    )
+    assert found(*stages)["late sends"].verdict == "WARN"
+
+
+def test_a_steady_stage_counts_whether_or_not_it_held() -> None:
+    assert (
+        found(stage("steady", "INVALID", held=False), stage("hold", "VALID", held=True))["late sends"].verdict
+        == "INVALID"
+    )
+
+
+def test_the_worst_stage_is_named() -> None:
+    stages = stage("steady", "VALID", held=True), stage("steady", "WARN", held=True, name="peak")
+    assert found(*stages)["late sends"].hint == "peak: do this"
+
+
+def test_warm_up_does_not_count() -> None:
+    assert (
+        found(stage("warmup", "INVALID", held=None), stage("steady", "VALID", held=True))["late sends"].verdict
+        == "VALID"
+    )
+    assert found(stage("warmup", "INVALID", held=None)) == {}
+
+
+def test_where_nothing_held_the_probes_that_carried_count_then_all() -> None:
+    assert (
+        found(stage("probe", "INVALID", held=False), stage("probe", "WARN", held=True))["late sends"].verdict == "WARN"
+    )
+    assert found(stage("probe", "INVALID", held=False))["late sends"].verdict == "INVALID"
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(3.0, "WARN"), (9.9, "WARN"), (10.0, "VALID")])
+def test_short_holds_are_a_warning(seconds: float, verdict: str) -> None:
+    stages = stage("hold", "VALID", held=True), stage("hold", "VALID", held=True, seconds=seconds)
+    assert found(*stages)["hold length"].verdict == verdict
+    assert "hold length" not in found(stage("steady", "VALID", held=True, seconds=seconds))
+
+
+def test_another_provider_than_asked_for_is_invalid() -> None:
+    assert provider_check("cuda", "cuda", ()).verdict == "VALID"
+    fallen_back = provider_check("cuda", "cpu", ())
+    assert (fallen_back.verdict, fallen_back.value, fallen_back.limit) == ("INVALID", "cpu", "cuda")
+    stray = provider_check("cuda", "cuda", ("NonZero on CPUExecutionProvider",))
+    assert stray.verdict == "INVALID"
+    assert "NonZero on CPUExecutionProvider" in str(stray.value)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "suspended_s", "verdict"),
+    [
+        (1.0009, 0.0, "VALID"),
+        (0.9985, 0.0, "WARN"),
+        (1.02, None, "INVALID"),
+        (None, None, "WARN"),
+        (1.0, 2.1, "INVALID"),
+        (1.0, 1.9, "VALID"),
+    ],
+)
+def test_the_clocks_must_agree(ratio: float | None, suspended_s: float | None, verdict: str) -> None:
+    assert clock_check(Clock(0, "2026-01-01T00:00:00+00:00", 60.0, ratio), suspended_s).verdict == verdict
+
+
+def telemetry(gaps_ms: list[int], source: str) -> pd.DataFrame:
+    at_ns = np.cumsum([0, *gaps_ms]) * MS
+    one = pd.DataFrame({"at_ns": at_ns, "source": source, "metric": "host_cpu_percent", "value": 1.0})
+    return pd.concat([one, one.assign(metric="host_memory_gib")])
+
+
+@pytest.mark.parametrize(("slow", "verdict"), [(1, "VALID"), (5, "WARN")])
+def test_gaps_in_the_telemetry_are_a_warning(slow: int, verdict: str) -> None:
+    gaps = [50] * (200 - slow) + [300] * slow
+    both = pd.concat([telemetry(gaps, "host"), telemetry(gaps, "endpoint").assign(at_ns=lambda one: one["at_ns"] + 7)])
+    found_check = telemetry_check(both)
+    assert found_check.verdict == verdict
+
+
+def test_no_telemetry_is_a_warning() -> None:
+    empty = telemetry([], "host").iloc[:0]
+    assert (telemetry_check(empty).value, telemetry_check(empty).verdict) == (None, "WARN")
+
+
+def test_checks_survive_the_result_file() -> None:
+    checks = run_checks((stage("hold", "WARN", held=True),))
+    assert msgspec.json.decode(msgspec.json.encode(checks), type=tuple[Check, ...]) == checks

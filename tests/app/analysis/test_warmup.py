@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from app.analysis.warmup import has_settled
+
+
+@pytest.mark.parametrize(
+    ("medians", "settled"),
+    [
+        ([], False),
+        ([5.0, 5.0], False),
+        ([9.0, 5.0, 5.2], False),
+        ([9.0, 5.0, 5.2, 5.5], True),
+        ([5.0, 5.0, 5.6], False),
+        ([5.0, 5.0, 5.0, 9.0], False),
+    ],
+)
+def test_a_warm_up_is_over_when_three_windows_in_a_row_agree(medians: list[float], settled: bool) -> None:
+    assert has_settled(medians) is settled

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from app.errors import UnavailableError
+from app.inference.child import reported
+
+
+def test_our_errors_become_lines_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UnavailableError("no such provider", hint="use cpu")
+
+    assert reported(main) == 3
+    assert capsys.readouterr().err == "error: no such provider\nhint: use cpu\n"
+
+
+def test_child_leaves_when_its_standard_input_ends() -> None:
+    program = "from app.inference.child import leave_with_parent as f; f(); import threading; threading.Event().wait()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 143

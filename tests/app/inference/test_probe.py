@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.inference.probe import probe_providers
+
+
+def test_only_providers_that_open_a_session_work() -> None:
+    probe = probe_providers()
+    assert "cpu" in probe.working
+    assert set(probe.listed) == {*probe.working, *(refused.provider for refused in probe.refused)}
+    assert probe.runtime_version.count(".") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
+def test_missing_libraries_are_told_from_a_missing_driver(nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = probe_providers().listed
+    if "cuda" not in listed:
+        pytest.skip("this build of ONNX Runtime has no CUDA provider")
+    reasons = {refused.provider: refused.reason for refused in probe_providers().refused}
+    assert "no NVIDIA driver" in reasons["cuda"]
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
+    reasons = {refused.provider: refused.reason for refused in probe_providers().refused}
+    assert reasons["cuda"].startswith("libraries of the provider are missing: lib")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from app.errors import UnavailableError, UsageError
+from app.inference import session as session_module
+from app.inference.session import open_session
+from app.inference.tensor_spec import TensorSpec
+from tests.fakes import onnx_models
+
+
+def test_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
+    session = open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=1)
+    assert session.inputs == (TensorSpec("x", "float32", (-1, 3)),)
+    assert session.outputs == (TensorSpec("y", "float32", (-1, 3)),)
+    assert session.is_batchable
+    (answer,) = session.run({"x": np.ones((2, 3), np.float32)})
+    assert answer.tolist() == [[2, 2, 2], [2, 2, 2]]
+
+
+def test_cpu_is_what_cpu_asks_for(tmp_path: Path) -> None:
+    session = open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=1)
+    assert (session.provider_requested, session.provider_used) == ("cpu", "cpu")
+    assert (session.nodes_elsewhere, session.provider_reason) == ((), None)
+
+
+def test_fixed_first_axis_cannot_be_batched(tmp_path: Path) -> None:
+    assert not open_session(onnx_models.doubling(tmp_path / "m.onnx", rows=1), "cpu", threads=1).is_batchable
+
+
+def test_outputs_that_are_no_tensors_are_left_out(tmp_path: Path) -> None:
+    session = open_session(onnx_models.with_sequence_output(tmp_path / "m.onnx"), "cpu", threads=1)
+    assert [output.name for output in session.outputs] == ["y"]
+    assert len(session.run({"x": np.ones((1, 3), np.float32)})) == 1
+
+
+def test_input_type_that_cannot_be_sent_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'x' is a tensor\\(bfloat16\\)"):
+        open_session(onnx_models.echo(tmp_path / "m.onnx", TensorProto.BFLOAT16), "cpu", threads=1)
+
+
+def test_inputs_the_model_refuses_are_the_senders_fault(tmp_path: Path) -> None:
+    session = open_session(onnx_models.lookup(tmp_path / "m.onnx"), "cpu", threads=1)
+    with pytest.raises(UsageError, match="out of data bounds"):
+        session.run({"id": np.array([7])})
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no model .*nowhere\.onnx"):
+        open_session(tmp_path / "nowhere.onnx", "cpu", threads=1)
+    with pytest.raises(UsageError, match="is not a file"):
+        open_session(tmp_path, "cpu", threads=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08"])
+def test_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"m\.onnx is"):
+        open_session(path, "cpu", threads=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_model_cut_short_is_refused(tmp_path: Path) -> None:
+    path = onnx_models.lookup(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UsageError, match=r"m\.onnx is not a model"):
+        open_session(path, "cpu", threads=1)
+
+
+def test_model_over_the_size_limit_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as file:
+        file.truncate(session_module.MAX_MODEL_BYTES + 1)
+    with pytest.raises(UsageError, match="an ONNX model has at most"):
+        open_session(path, "cpu", threads=1)
+
+
+def test_provider_outside_this_build_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="has no rocm provider"):
+        open_session(onnx_models.doubling(tmp_path / "m.onnx"), "rocm", threads=1)
+
+
+def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="0 threads"):
+        open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "\x1b[1;31m2026-01-01 10:00:00.1 [E:onnxruntime:Default, x.cc:1 f()] Failed to load library p.so "
+            "with error: libcublasLt.so.13: cannot open shared object file: No such file\x1b[m",
+            "libraries of the provider are missing: libcublasLt.so.13",
+        ),
+        ("with error: libcuda.so.1: cannot open shared object file", "no NVIDIA driver: libcuda.so.1 does not load"),
+        ("2026-01-01 10:00:00.1 [W:onnxruntime:, x.cc:1 f] CUDA failure 35\nmore", "CUDA failure 35"),
+        ("", "ONNX Runtime does not say"),
+    ],
+)
+def test_reason_is_told_from_what_the_runtime_wrote(said: str, reason: str) -> None:
+    assert session_module.reason_written(said) == reason

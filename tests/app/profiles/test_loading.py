@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ExitCode, ProfileError
+from app.profiles.bundled import bundled_profiles
+from app.profiles.loading import load_profile
+from app.profiles.profile import HttpProfile, OipProfile
+
+HTTP = """\
+sizewise: 1
+name: scoring
+target:
+  protocol: http
+  url: http://127.0.0.1:8000/score
+  hardware: {offer: aws/g6.2xlarge}
+workload:
+  body: {features: [0.1, 0.2]}
+load:
+  warmup: 1s
+  stages:
+    - name: steady
+      rate: 200/s
+      duration: 30s
+    - {name: more, arrivals: constant, rate: 6000/min, duration: 1m}
+slo: ["latency_ms.p95 < 50", "error_rate < 0.1%"]
+traffic: {peak: 900/s, growth: 20%/year}
+plan:
+  regions: [us-east-1]
+"""
+OIP = """\
+sizewise: 1
+name: tabular
+target:
+  protocol: oip
+  serve:
+    model: forest.onnx
+workload: {tensors: rows.npz, labels: label}
+load: {search: {start: 10/s}}
+slo: ["latency_ms.p95 < 50"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "forest.onnx").write_bytes(b"model")
+    (tmp_path / "rows.npz").write_bytes(b"rows")
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "profile.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_http_profile(folder: Path) -> None:
+    profile = load_profile(written(folder, HTTP))
+    assert isinstance(profile, HttpProfile)
+    assert profile.workload.method == "POST"
+    assert [stage.rate_per_s for stage in profile.load.stages] == [200.0, 100.0]
+    assert profile.load.stages[1].duration_s == 60.0
+    assert [objective.limit for objective in profile.slo] == [50.0, 0.001]
+    assert profile.plan.assurance == 0.9
+    assert profile.traffic is not None
+    assert profile.traffic.growth_per_year == 0.2
+
+
+def test_a_served_model_is_found_beside_the_profile(folder: Path) -> None:
+    profile = load_profile(written(folder, OIP))
+    assert isinstance(profile, OipProfile)
+    assert profile.target.model == "forest"
+    assert profile.target.serve is not None
+    assert profile.target.serve.model_path == folder / "forest.onnx"
+    assert profile.workload.tensors == folder / "rows.npz"
+
+
+@pytest.mark.parametrize("name", ["quickstart", "http"])
+def test_bundled_profiles_are_right(name: str) -> None:
+    assert load_profile(bundled_profiles()[name]).name == name
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "says", "hint"),
+    [
+        ("      rate: 200/s", "      rat: 200/s", 13, "unknown key 'rat' in load.stages[0]", "'rate'"),
+        ("  warmup: 1s", "  warm_up: 1s", 10, "unknown key 'warm_up' in load", "'warmup'"),
+        ("traffic:", "trafic:", 17, "unknown key 'trafic'", "'traffic'"),
+        ("rate: 200/s", "rate: 200 rps", 13, "unknown unit 'rps'", "200/s"),
+        ("duration: 30s", "duration: 30 sec", 14, "unknown unit 'sec'", "'s'"),
+        ("duration: 30s", "duration: 30", 14, "no unit", "30s"),
+        ("duration: 30s", "duration: 0s", 14, "greater than 0", ""),
+        ("arrivals: constant", "arrivals: constnat", 15, "'constnat'", "'constant'"),
+        ("protocol: http", "protocol: htp", 4, "unknown protocol 'htp'", "'http'"),
+        ("latency_ms.p95 < 50", "latncy_ms.p95 < 50", 16, 'no metric "latncy_ms"', "latency_ms"),
+        ("latency_ms.p95 < 50", "latency_ms.p95 < 50ms", 16, "ms", ""),
+        ("aws/g6.2xlarge", "aws/g6.2xlrge", 6, "no offer", "'aws/g6.2xlarge'"),
+        ("offer: aws/g6.2xlarge", "accelerator: l40z", 6, "no accelerator", "'l40'"),
+        ("[us-east-1]", "[us-east1]", 19, "no region", "'us-east-1'"),
+        ("  regions: [us-east-1]", "  providers: [amazon, asw]", 19, "no provider", ""),
+        ("growth: 20%/year", "growth: 20%", 17, "unknown unit '%'", "%/year"),
+        ("growth: 20%/year", "shape: weekday", 17, "'weekday'", "'workday'"),
+        ("name: steady", "name: more", 9, "named 'more'", ""),
+        ("sizewise: 1", "sizewise: 2", 1, "must be 1", ""),
+        ("name: scoring", "name: a b", 2, "name", ""),
+        ("  body: {features: [0.1, 0.2]}", "  body: 1\n  bodies: [2]", 7, "only one", ""),
+        ("  body: {features: [0.1, 0.2]}", "  tensors: x.npz", 8, "'tensors'", "protocol oip"),
+        ("  url: http://127.0.0.1:8000/score\n", "  serve: {}\n", 5, "'serve'", "protocol oip"),
+        ("  url: http://127.0.0.1:8000/score\n", "", 3, "target lacks url", ""),
+        ("http://127.0.0.1:8000/score", "ftp://127.0.0.1/", 5, "http://", ""),
+        ("{offer: aws/g6.2xlarge}", "{offer: aws/g6.2xlarge, vcpus: 8}", 6, "offer, or", ""),
+        ("{offer: aws/g6.2xlarge}", "[1]", 6, "a mapping of keys", ""),
+        ("  stages:\n", "  stages: 7\n  x:\n", 12, "unknown key 'x'", ""),
+    ],
+)
+def test_an_error_has_its_line_and_the_nearest_right_name(
+    folder: Path, right: str, wrong: str, line: int, says: str, hint: str
+) -> None:
+    assert right in HTTP
+    path = written(folder, HTTP.replace(right, wrong, 1))
+    with pytest.raises(ProfileError) as caught:
+        load_profile(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert says in str(caught.value)
+    assert hint in (caught.value.hint or "")
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("model: forest.onnx", "model: digts", "neither a bundled model nor a file"),
+        ("tensors: rows.npz", "tensors: row.npz", "no such file"),
+        ("  serve:\n    model: forest.onnx\n", "", "lacks model"),
+        ("    model: forest.onnx\n", "    model: forest.onnx\n  url: http://127.0.0.1/\n", "exactly one of"),
+        ("tensors: rows.npz, ", "", "which is not given"),
+        ('slo: ["latency_ms.p95 < 50"]\n', "", "slo is empty"),
+        ("load: {search: {start: 10/s}}", "load: {}", "stages, a search or both"),
+        ("labels: label", "path: /x", "unknown key 'path'"),
+    ],
+)
+def test_an_oip_profile_that_does_not_fit_together(folder: Path, right: str, wrong: str, says: str) -> None:
+    assert right in OIP
+    with pytest.raises(ProfileError, match=says.replace("(", r"\(")):
+        load_profile(written(folder, OIP.replace(right, wrong, 1)))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "target: 3", "sizewise: 1\n"])
+def test_what_is_no_profile_at_all(folder: Path, content: str) -> None:
+    with pytest.raises(ProfileError):
+        load_profile(written(folder, content))
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="No such file"):
+        load_profile(tmp_path / "none.yaml")
+
+
+def test_overrides_go_in(folder: Path) -> None:
+    path = written(folder, HTTP)
+    profile = load_profile(
+        path,
+        [
+            "load.stages.0.rate=50/s",
+            "limits.duration=2m",
+            "traffic.peak=1/s",
+            "target.hardware.replicas=3",
+        ],
+    )
+    assert profile.load.stages[0].rate_per_s == 50.0
+    assert profile.limits.duration_s == 120.0
+    assert profile.target.hardware is not None
+    assert profile.target.hardware.replicas == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("load.stages.0.rat=50/s", "--set load.stages.0.rat: unknown key 'rat'"),
+        ("load.stages.7.rate=50/s", "--set load.stages.7.rate: there is no item 7"),
+        ("load.seed=abc", "--set load.seed: load.seed must be a whole number"),
+        ("load.seed", "--set load.seed: an override is written"),
+        ("load..seed=1", "--set load..seed: an override is written"),
+        ("name.x=1", "--set name.x: there is nothing to set"),
+        ("load.seed=[", "--set load.seed"),
+        ("slo=[latency_ms.p9 < 1]", "--set slo: "),
+    ],
+)
+def test_a_wrong_override_is_named(folder: Path, override: str, says: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load_profile(written(folder, HTTP), [override])
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["target.url=http://u:canary@127.0.0.1/", "target.url=http://127.0.0.1/?api_key=canary",
+     "target.url=http://127.0.0.1/?x=1&Token=canary", "target.headers.Authorization=[canary]",
+     'target.headers.X="\\u0001canary"', "target.headers=canary"],
+)  # fmt: skip
+def test_secrets_are_refused_and_not_shown(folder: Path, override: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load_profile(written(folder, HTTP), [override])
+    assert "canary" not in str(caught.value) + (caught.value.hint or "")

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from app.profiles.permission import is_this_machine, needs_permission
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.8.9.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.1.1", "0.0.0.0",
+     "::1", "fd00::1", "fe80::1", "fe80::1%eth0", "::ffff:10.0.0.1"],
+)  # fmt: skip
+def test_own_networks_need_no_permission(address: str) -> None:
+    assert not needs_permission([address])
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "172.32.0.1", "100.64.0.1", "2001:db8::1", "::ffff:8.8.8.8", "11.0.0.1"]
+)
+def test_all_others_do(address: str) -> None:
+    assert needs_permission([address])
+
+
+def test_one_outside_address_is_enough() -> None:
+    assert needs_permission(["127.0.0.1", "8.8.8.8"])
+
+
+def test_this_machine_is_loopback_only() -> None:
+    assert is_this_machine(["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+    assert not is_this_machine(["127.0.0.1", "10.0.0.1"])
+    assert not is_this_machine([])

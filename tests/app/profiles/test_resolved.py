@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.errors import UsageError
+from app.profiles.bundled import bundled_profiles
+from app.profiles.loading import load_profile
+from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.secrets import resolve_secret
+
+PROFILE = """\
+sizewise: 1
+name: scoring
+target:
+  protocol: http
+  url: http://127.0.0.1:8000/score
+  headers: {Authorization: "Bearer env:API_KEY", Cookie: canary-1, X-Key: "env:canary-2 env:X", accept: text/plain}
+workload:
+  dataset: rows.jsonl
+load: {stages: [{rate: 100/min, duration: 90s}]}
+slo: ["latency_ms.p95   <  50", "error_rate < 0.1% | warn"]
+traffic: {peak: 900/s, growth: 7.3%/year}
+"""
+TRICKY = [
+    "1e6",
+    "007",
+    "no",
+    "null",
+    "~",
+    "",
+    "a: b",
+    "# x",
+    "-1",
+    ".5",
+    "true",
+    "2026-01-01",
+    "é\n\tü",
+    "'",
+    '"',
+    "\x07",
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    path = tmp_path / "profile.yaml"
+    path.write_text(PROFILE)
+    return path
+
+
+def test_every_default_is_printed_with_its_unit(path: Path) -> None:
+    spec = yaml.safe_load(spec_yaml(load_profile(path)))
+    assert spec["load"]["warmup"] == "2s"
+    assert spec["load"]["stages"][0] == {
+        "name": "steady", "arrivals": "poisson", "rate": "1.6666666666666667/s", "duration": "1.5m", "repeats": 1,
+    }  # fmt: skip
+    assert spec["plan"]["assurance"] == "90%"
+    assert spec["plan"]["redundancy"] == "n+1"
+    assert spec["traffic"]["growth"] == "7.3%/year"
+    assert spec["target"]["timeouts"] == {"connect": "5s", "idle": "30s", "total": "1m"}
+
+
+def test_secrets_are_redacted_and_references_kept(path: Path) -> None:
+    text = spec_yaml(load_profile(path))
+    assert "canary" not in text
+    assert "Bearer env:API_KEY" in text
+    assert "text/plain" in text
+
+
+def test_a_redacted_header_is_not_sent(path: Path) -> None:
+    spec = path.with_name("spec.yaml")
+    spec.write_text(spec_yaml(load_profile(path)))
+    with pytest.raises(UsageError, match="redacted"):
+        resolve_secret(load_profile(spec).target.headers["Cookie"])
+
+
+@pytest.mark.parametrize("name", ["quickstart", "http", None])
+def test_a_written_profile_loads_again_with_its_hash(name: str | None, path: Path, tmp_path: Path) -> None:
+    profile = load_profile(bundled_profiles()[name] if name else path)
+    spec = tmp_path / "elsewhere" / "spec.yaml"
+    spec.parent.mkdir()
+    spec.write_text(spec_yaml(profile), encoding="utf-8")
+    again = load_profile(spec)
+    assert profile_hash(again) == profile_hash(profile)
+    assert spec_yaml(again) == spec_yaml(profile)
+
+
+def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
+    path.write_text(PROFILE.replace("dataset: rows.jsonl", f"bodies: {json.dumps(TRICKY)}"))
+    profile = load_profile(path)
+    spec = path.with_name("spec.yaml")
+    spec.write_text(spec_yaml(profile), encoding="utf-8")
+    assert list(load_profile(spec).workload.model_dump()["bodies"]) == TRICKY
+
+
+@pytest.mark.parametrize(
+    ("right", "other", "is_same"),
+    [
+        ("canary-1", "canary-3", True),
+        ("env:API_KEY", "env:OTHER", True),
+        ("duration: 90s", "duration: 1.5m", True),
+        ("p95   <  50", "p95 < 50", True),
+        ("text/plain", "text/html", False),
+        ("100/min", "101/min", False),
+        ("p95   <  50", "p95 < 51", False),
+    ],
+)
+def test_the_hash_is_that_of_the_question(path: Path, right: str, other: str, is_same: bool) -> None:
+    before = profile_hash(load_profile(path))
+    assert right in PROFILE
+    path.write_text(PROFILE.replace(right, other))
+    assert (profile_hash(load_profile(path)) == before) is is_same
+
+
+def test_the_hash_follows_a_files_content_and_not_its_place(path: Path, tmp_path: Path) -> None:
+    before = profile_hash(load_profile(path))
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "profile.yaml").write_text(PROFILE)
+    (moved / "rows.jsonl").write_text("{}\n")
+    assert profile_hash(load_profile(moved / "profile.yaml")) == before
+    (moved / "rows.jsonl").write_text("[]\n")
+    assert profile_hash(load_profile(moved / "profile.yaml")) != before

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.profiles.problems import BadValueError
+from app.profiles.secrets import anchor, redact, refuse_secrets_in_url, resolve_secret
+
+
+def test_references_are_resolved_late(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from file\n")
+    environment = {"API_KEY": "from env"}
+    assert resolve_secret("env:API_KEY", environment) == "from env"
+    assert resolve_secret("Bearer env:API_KEY", environment) == "Bearer from env"
+    assert resolve_secret(f"file:{tmp_path / 'key'}", environment) == "from file"
+    assert resolve_secret("plain", environment) == "plain"
+
+
+@pytest.mark.parametrize("text", ["env:NONE", "env:EMPTY", "env:LINES", "file:/does/not/exist", "<redacted>"])
+def test_what_cannot_be_resolved_shows_no_value(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_secret(text, {"EMPTY": "", "LINES": "canary\r\nX-Evil: 1"})
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "written"),
+    [
+        ("Authorization", "Bearer abc", "<redacted>"),
+        ("Authorization", "Bearer env:KEY", "Bearer env:KEY"),
+        ("X-Key", "canary env:KEY", "<redacted>"),
+        ("Cookie", "a=b", "<redacted>"),
+        ("Content-Type", "text/plain", "text/plain"),
+        ("X-Request-Id", "7", "7"),
+    ],
+)
+def test_only_harmless_headers_and_references_are_written(header: str, value: str, written: str) -> None:
+    assert redact(header, value) == written
+
+
+def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
+    assert anchor("Bearer file:key", tmp_path) == f"Bearer file:{tmp_path / 'key'}"
+    assert anchor("env:KEY", tmp_path) == "env:KEY"
+
+
+@pytest.mark.parametrize(
+    "rest", ["?token=x", "?a=1&api_key=x", "?X-Amz-Signature=x", "?sig=x", "?clientSecret=x", "?key="]
+)
+def test_a_secret_in_the_query_is_refused(rest: str) -> None:
+    with pytest.raises(BadValueError, match="query"):
+        refuse_secrets_in_url(f"http://h/{rest}")
+
+
+def test_user_information_is_refused() -> None:
+    with pytest.raises(BadValueError, match="user"):
+        refuse_secrets_in_url("http://user@h/")
+
+
+def test_other_queries_pass() -> None:
+    refuse_secrets_in_url("http://h/?version=2024&model=a")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from app.profiles import units
+from app.profiles.problems import BadValueError
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "number"),
+    [
+        (units.parse_duration_s, "2ms", 0.002),
+        (units.parse_duration_s, "1.5h", 5400.0),
+        (units.parse_duration_s, "250 us", 0.00025),
+        (units.parse_duration_s, "0s", 0.0),
+        (units.parse_days, "180d", 180),
+        (units.parse_rate_per_s, "200/s", 200.0),
+        (units.parse_rate_per_s, "6000/min", 100.0),
+        (units.parse_rate_per_s, "1e3/s", 1000.0),
+        (units.parse_share, "0.1%", 0.001),
+        (units.parse_share, "90%", 0.9),
+        (units.parse_growth_per_year, "-20%/year", -0.2),
+        (units.parse_usd_per_month, "4000 USD/month", 4000.0),
+        (units.parse_count, 1e6, 1_000_000),
+        (units.parse_redundancy, "n+2", 2),
+        (units.parse_redundancy, "N", 0),
+    ],
+)
+def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: object, number: float) -> None:
+    assert parse(text) == number
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "says"),
+    [
+        (units.parse_duration_s, 30, "no unit"),
+        (units.parse_duration_s, "5 parsec", "unknown unit"),
+        (units.parse_duration_s, "-5s", "below zero"),
+        (units.parse_duration_s, "1e999s", "too large"),
+        (units.parse_duration_s, True, "not a duration"),
+        (units.parse_days, "36h", "whole number of days"),
+        (units.parse_rate_per_s, "0/s", "above zero"),
+        (units.parse_rate_per_s, "200", "not a rate"),
+        (units.parse_share, "101%", "between"),
+        (units.parse_share, 0.9, "no unit"),
+        (units.parse_growth_per_year, "-100%/year", "no traffic"),
+        (units.parse_usd_per_month, "4000 EUR/month", "unknown unit"),
+        (units.parse_count, 0, "at least 1"),
+        (units.parse_count, 1.5, "whole number"),
+        (units.parse_count, True, "whole number"),
+        (units.parse_redundancy, "2n", "not a redundancy"),
+    ],
+)
+def test_a_wrong_value_is_refused(parse: Callable[[object], float], value: object, says: str) -> None:
+    with pytest.raises(BadValueError, match=says):
+        parse(value)
+
+
+@pytest.mark.parametrize(("value", "nearest"), [("5 sec", "'s'"), ("5 min", "'m'")])
+def test_an_unknown_unit_names_the_nearest(value: str, nearest: str) -> None:
+    with pytest.raises(BadValueError) as caught:
+        units.parse_duration_s(value)
+    assert nearest in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("parse", "format_", "unit"),
+    [
+        *((units.parse_duration_s, units.format_duration, unit) for unit in ("ns", "us", "ms", "s", "m", "h", "d")),
+        (units.parse_rate_per_s, units.format_rate, "/s"),
+        (units.parse_rate_per_s, units.format_rate, "/min"),
+        (units.parse_share, units.format_share, "%"),
+        (units.parse_growth_per_year, units.format_growth, "%/year"),
+        (units.parse_usd_per_month, units.format_usd_per_month, " USD/month"),
+    ],
+)
+def test_what_is_printed_reads_as_the_same_number(
+    parse: Callable[[object], float], format_: Callable[[float], str], unit: str
+) -> None:
+    dice = random.Random(5)
+    for _ in range(300):
+        digits = dice.choice((0, 1, 3, 12))
+        number = parse(f"{round(dice.uniform(0.001, 99.0), digits) or 1}{unit}")
+        assert parse(format_(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "again"), [("120s", "2m"), ("0.002s", "2ms"), ("86400s", "1d"), ("90s", "1.5m"), ("0s", "0s")]
+)
+def test_a_duration_is_printed_in_its_natural_unit(text: str, again: str) -> None:
+    assert units.format_duration(units.parse_duration_s(text)) == again
+
+
+def test_percentages_are_printed_without_an_exponent() -> None:
+    assert units.format_share(0.9) == "90%"
+    assert units.format_share(0.001) == "0.1%"
+    assert units.format_growth(0.2) == "20%/year"

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from app.errors import UsageError
+from app.serving.arguments import add_serving_arguments, command_line, model_name, settings_of
+from app.serving.settings import ServingSettings
+
+
+def parsed(*line: str) -> ServingSettings:
+    parser = argparse.ArgumentParser()
+    add_serving_arguments(parser)
+    return settings_of(parser.parse_args(line))
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    assert parsed("models/digits.onnx") == ServingSettings(model="models/digits.onnx", name="digits")
+
+
+def test_command_line_is_read_back_as_the_same_settings() -> None:
+    settings = ServingSettings(
+        model="-odd name.onnx",
+        name="m",
+        port=8000,
+        provider="cuda",
+        threads=2,
+        max_batch=16,
+        queue_delay_s=0.0005,
+        queue_limit=7,
+        leave_with_stdin=True,
+    )
+    assert parsed(*command_line(settings)) == settings
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2ms", 0.002), ("500us", 0.0005), ("0s", 0.0), ("1.5 ms", 0.0015)])
+def test_queue_delay_has_its_unit(text: str, seconds: float) -> None:
+    assert parsed("m.onnx", "--queue-delay", text).queue_delay_s == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("--queue-delay", "2"),
+        ("--queue-delay", "90s"),
+        ("--threads", "0"),
+        ("--max-batch", "0"),
+        ("--queue-limit", "0"),
+        ("--port", "70000"),
+        ("--name", "a/b"),
+        ("--name", ""),
+    ],
+)
+def test_values_that_cannot_be_are_refused(line: tuple[str, str]) -> None:
+    with pytest.raises(UsageError):
+        parsed("m.onnx", *line)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("a/fraud.v2.onnx", "fraud.v2"), ("my model.onnx", "my-model"), ("ä.onnx", "model")]
+)
+def test_model_is_named_after_its_file(path: str, name: str) -> None:
+    assert model_name(path) == name

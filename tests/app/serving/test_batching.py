@@ -1,0 +1,193 @@
+"""The model and the clock are fakes: a batch ends when the test says so, and time moves when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from app.errors import InstrumentError
+from app.serving.batching import Answer, Batcher, BatchQueue, DrainingError, Outputs, QueueFullError, WaitingRequest
+from tests.fakes.clock import FakeClock
+
+DELAY_S = 0.002
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class FakeModel:
+    """Holds the batch it was given until `finish`, then answers each request with its own feeds."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self._running: tuple[list[WaitingRequest], Callable[[Sequence[Answer]], None]] | None = None
+
+    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+        assert self._running is None, "two batches at once"
+        self.batches.append([number_of(request) for request in batch])
+        self._running = batch, done
+
+    def finish(self, answers: Sequence[Answer] | None = None) -> None:
+        assert self._running is not None
+        (batch, done), self._running = self._running, None
+        done([[request.feeds["n"]] for request in batch] if answers is None else answers)
+
+
+class Bench:
+    def __init__(self, max_rows: int = 4, limit: int = 100) -> None:
+        self.clock = FakeClock()
+        self.model = FakeModel()
+        self.timers: list[tuple[int, Callable[[], None]]] = []
+        queue = BatchQueue(max_rows, round(DELAY_S * 1e9), limit)
+        self.batcher = Batcher(queue, self.model.submit, now_ns=self.clock, call_later=self._call_later)
+
+    def ask(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
+        return self.batcher.request({"n": np.array([number])}, rows, joins)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        due = [call for at_ns, call in self.timers if at_ns <= self.clock.now_ns]
+        self.timers = [timer for timer in self.timers if timer[0] > self.clock.now_ns]
+        for call in due:
+            call()
+
+    def _call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self.timers.append((self.clock.now_ns + round(delay_s * 1e9), call))
+
+
+def number_of(request: WaitingRequest) -> int:
+    return int(request.feeds["n"][0])
+
+
+async def test_lone_request_waits_the_delay_and_no_longer() -> None:
+    bench = Bench()
+    bench.ask(1)
+    bench.advance(DELAY_S * 0.99)
+    assert bench.model.batches == []
+    bench.advance(DELAY_S * 0.02)
+    assert bench.model.batches == [[1]]
+
+
+async def test_delay_counts_from_the_oldest_request() -> None:
+    bench = Bench()
+    bench.ask(1)
+    bench.advance(DELAY_S * 0.9)
+    bench.ask(2)
+    bench.advance(DELAY_S * 0.2)
+    assert bench.model.batches == [[1, 2]]
+
+
+async def test_full_batch_starts_at_once() -> None:
+    bench = Bench(max_rows=3)
+    for number in range(3):
+        bench.ask(number)
+    assert bench.model.batches == [[0, 1, 2]]
+
+
+async def test_requests_that_came_during_a_batch_run_next_without_a_further_delay() -> None:
+    bench = Bench(max_rows=3)
+    for number in range(3):
+        bench.ask(number)
+    bench.ask(3)
+    bench.advance(DELAY_S * 2)
+    assert bench.model.batches == [[0, 1, 2]]
+    bench.model.finish()
+    assert bench.model.batches == [[0, 1, 2], [3]]
+
+
+async def test_fresh_request_behind_a_batch_still_waits_its_delay() -> None:
+    bench = Bench(max_rows=2)
+    bench.ask(1)
+    bench.ask(2)
+    bench.ask(3)
+    bench.model.finish()
+    assert bench.model.batches == [[1, 2]]
+    bench.advance(DELAY_S)
+    assert bench.model.batches == [[1, 2], [3]]
+
+
+async def test_requests_of_several_rows_are_kept_whole_and_in_order() -> None:
+    bench = Bench(max_rows=4)
+    bench.ask(1, rows=3)
+    bench.ask(2, rows=2)
+    assert bench.model.batches == [[1]]
+    bench.ask(3, rows=2)
+    bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3]]
+
+
+async def test_request_larger_than_a_batch_runs_alone() -> None:
+    bench = Bench(max_rows=4)
+    bench.ask(1, rows=9)
+    assert bench.model.batches == [[1]]
+
+
+async def test_requests_of_other_shapes_and_loners_do_not_join() -> None:
+    bench = Bench(max_rows=4)
+    bench.ask(1, joins="short")
+    bench.ask(2, joins="long")
+    assert bench.model.batches == [[1]]
+    bench.ask(3, joins=None)
+    bench.ask(4, joins=None)
+    for _ in range(3):
+        bench.model.finish()
+    assert bench.model.batches == [[1], [2], [3], [4]]
+
+
+async def test_each_answer_goes_to_its_request() -> None:
+    bench = Bench(max_rows=3)
+    asked = [bench.ask(number) for number in range(3)]
+    bench.model.finish()
+    assert [int((await answer)[0][0]) for answer in asked] == [0, 1, 2]
+
+
+async def test_one_failure_is_one_requests_failure() -> None:
+    bench = Bench(max_rows=2)
+    good, bad = bench.ask(1), bench.ask(2)
+    bench.model.finish([["fine"], InstrumentError("broken")])
+    assert await good == ["fine"]
+    with pytest.raises(InstrumentError, match="broken"):
+        await bad
+
+
+async def test_answer_for_a_client_that_has_gone_is_dropped() -> None:
+    bench = Bench(max_rows=2)
+    gone, here = bench.ask(1), bench.ask(2)
+    gone.cancel()
+    bench.model.finish()
+    assert int((await here)[0][0]) == 2
+
+
+async def test_queue_has_a_limit_and_running_requests_do_not_count() -> None:
+    bench = Bench(max_rows=1, limit=2)
+    for number in range(3):
+        bench.ask(number)
+    assert bench.batcher.waiting == 2
+    with pytest.raises(QueueFullError):
+        bench.ask(3)
+    bench.model.finish()
+    bench.ask(4)
+
+
+async def test_drain_answers_what_waits_at_once_and_takes_no_more() -> None:
+    bench = Bench(max_rows=4)
+    waiting = bench.ask(1)
+    draining = asyncio.ensure_future(bench.batcher.drain())
+    await asyncio.sleep(0)
+    assert bench.model.batches == [[1]]
+    with pytest.raises(DrainingError):
+        bench.ask(2)
+    assert not draining.done()
+    bench.model.finish()
+    await draining
+    assert waiting.done()
+
+
+async def test_drain_of_an_idle_batcher_is_immediate() -> None:
+    await Bench().batcher.drain()

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.errors import ExitCode, UnavailableError
+from app.records.events import Event, PhaseChanged, Snapshot, StageFinished
+from app.records.result import Target
+from app.serving.ready import EndpointReady
+from app.session.interruption import Interruption
+from app.session.run import RunOutcome, hold_s, run
+from app.session.spec import LimitSpec, RunSpec, SearchSpec, StageSpec
+from app.storage.run_directory import RunWriter, StoredRun
+from loadgen.process import LoadError
+from loadgen.records import Endpoint, HttpWorkload, PreflightDone, StagePlan
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.parts import SteadyTelemetry, fake_parts
+
+SERVICE_S = 0.004  # one server: 250/s is the most it can do
+SPEC = RunSpec(
+    run_id="r1",
+    name="test",
+    profile_hash="0" * 64,
+    target=Target("http", "http://127.0.0.1:1/", None, None),
+    endpoint=Endpoint("http://127.0.0.1:1/"),
+    workload=HttpWorkload(),
+    seed=7,
+    warmup_s=0,
+    stages=(StageSpec("steady", "steady", "poisson", 100.0, 10.0),),
+    search=None,
+    slo=(parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 0.1%")),
+    gates=(),
+    limits=LimitSpec(),
+    plan=None,
+    recalibrate=False,
+)
+SEARCH = msgspec.structs.replace(SPEC, stages=(), search=SearchSpec("poisson", 20.0, 30.0, 3))
+
+
+class Bench:
+    def __init__(self, directory: Path) -> None:
+        self.clock = FakeClock()
+        self.directory = directory
+        self.events: list[Event] = []
+        self.interruption = Interruption()
+        self.telemetry = SteadyTelemetry(self.clock)
+
+    def run(self, spec: RunSpec, load: ScriptedLoad | None = None, **parts: object) -> RunOutcome:
+        self.load = load or ScriptedLoad(self.clock, service_s=SERVICE_S)
+        with RunWriter(self.directory) as store:
+            built = fake_parts(self.clock, self.load, store, telemetry=self.telemetry, **parts)
+            return run(spec, built, self.events.append, self.interruption)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "run")
+
+
+def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
+    outcome = bench.run(SPEC)
+    assert outcome.result.verdict.status == "VALID", outcome.result.verdict
+    assert outcome.result.exit.code == 0
+    (stage,) = outcome.result.stages
+    assert stage.completed == len(outcome.rows) == StoredRun(bench.directory).requests().num_rows
+    assert StoredRun(bench.directory).result == outcome.result
+    assert outcome.result.slo[0].judgement == "PASS"
+    assert outcome.result.slo[1].judgement == "INCONCLUSIVE", "1,000 answers cannot show an error rate below 0.1 %"
+
+
+def test_the_events_tell_the_run(bench: Bench) -> None:
+    bench.run(SPEC)
+    phases = [event.phase for event in bench.events if isinstance(event, PhaseChanged)]
+    assert phases == ["doctor", "preflight", "stages", "report"]
+    assert sum(isinstance(event, Snapshot) for event in bench.events) == 40
+    assert sum(isinstance(event, StageFinished) for event in bench.events) == 1
+
+
+def test_everything_started_is_closed(bench: Bench) -> None:
+    bench.run(SPEC)
+    assert bench.load.is_closed
+    assert bench.telemetry.is_closed
+    assert bench.telemetry.watched == {"engine": os.getpid(), "generator": bench.load.pid}
+
+
+def test_the_search_finds_the_rate_that_holds(bench: Bench) -> None:
+    result = bench.run(SEARCH).result
+    assert result.max_rate is not None
+    found = result.max_rate.per_s.value
+    assert found is not None
+    # M/D/1, P(W > t) ~ rho exp(-2 (mu - lambda) t): the p95 of wait and service passes 50 ms at 218.6/s
+    assert found == pytest.approx(218.6, rel=0.05)
+    held = [stage for stage in result.stages if stage.kind == "hold" and stage.offered_per_s.value]
+    assert len([stage for stage in held if stage.held]) >= 3
+    assert any(stage.held is False for stage in result.stages), "failed probes stay on the curve"
+    assert "latency_ms.p95" in result.max_rate.limited_by
+
+
+def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:
+    result = bench.run(SEARCH, ScriptedLoad(bench.clock, service_s=0.2)).result
+    assert result.max_rate is None or result.max_rate.per_s.value is None
+    assert result.exit.code == ExitCode.GATE_FAILED
+
+
+def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:
+    assert hold_s(3.0, 1000.0, SPEC.slo) == 3.0
+    assert hold_s(3.0, 10.0, SPEC.slo) * 10.0 >= 72
+
+
+def test_a_target_that_fails_every_request_is_no_success(bench: Bench) -> None:
+    result = bench.run(SPEC, ScriptedLoad(bench.clock, error="http-5xx")).result
+    assert result.exit.code == ExitCode.GATE_FAILED
+    assert "the target answered no request with success" in result.exit.causes
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        PreflightDone("connect", None, "connection refused", None),
+        PreflightDone("tls", None, "self-signed certificate", None),
+        PreflightDone("http-4xx", 404, "answered 404", 1.0),
+    ],
+)
+def test_a_target_that_cannot_be_reached_is_unavailable(bench: Bench, report: PreflightDone) -> None:
+    with pytest.raises(UnavailableError, match=report.detail):
+        bench.run(SPEC, ScriptedLoad(bench.clock, preflight=report))
+    assert bench.load.plans == []
+    assert bench.load.is_closed
+
+
+def test_a_target_that_answers_500_is_measured_all_the_same(bench: Bench) -> None:
+    bench.run(SPEC, ScriptedLoad(bench.clock, preflight=PreflightDone("http-5xx", 500, "answered 500", 1.0)))
+    assert len(bench.load.plans) == 1
+
+
+def test_an_interrupted_run_keeps_what_it_measured(bench: Bench) -> None:
+    def interrupt(plan: StagePlan) -> None:
+        if plan.index == 1:
+            bench.interruption.request(ExitCode.INTERRUPTED)
+
+    stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=f"s{i}") for i in range(3))
+    load = ScriptedLoad(bench.clock, on_stage=interrupt)
+    result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load).result
+    assert load.stops == [True]
+    assert [stage.name for stage in result.stages] == ["s0", "s1"]
+    assert result.exit.code == ExitCode.INTERRUPTED
+
+
+def test_a_limit_on_duration_ends_the_run(bench: Bench) -> None:
+    result = bench.run(msgspec.structs.replace(SPEC, limits=LimitSpec(duration_s=4.0))).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert 300 <= result.stages[0].completed <= 500
+
+
+def test_a_lost_worker_makes_the_run_invalid_and_keeps_the_stages_before(bench: Bench) -> None:
+    def die(plan: StagePlan) -> None:
+        if plan.index == 1:
+            raise LoadError("the load worker was killed by signal 9")
+
+    stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=f"s{i}") for i in range(2))
+    result = bench.run(msgspec.structs.replace(SPEC, stages=stages), ScriptedLoad(bench.clock, on_stage=die)).result
+    assert result.exit.code == ExitCode.INVALID
+    assert [stage.name for stage in result.stages] == ["s0"]
+
+
+def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench) -> None:
+    stages = (StageSpec("fast", "steady", "poisson", 19_000.0, 1.0),)
+    load = ScriptedLoad(bench.clock, service_s=0.00001)
+    result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load).result
+    assert result.verdict.status == "INVALID"
+    assert result.exit.code == ExitCode.INVALID
+
+
+class FallenBack:
+    """An endpoint whose provider is not the one asked for."""
+
+    pid = 99
+    ready = EndpointReady(
+        url="http://127.0.0.1:1",
+        model="m",
+        pid=99,
+        provider_requested="cuda",
+        provider_used="cpu",
+        provider_reason="the CUDA libraries are missing",
+        nodes_elsewhere=("Conv on CPUExecutionProvider",),
+        inputs=(),
+        outputs=(),
+        threads=1,
+        max_batch=8,
+        queue_delay_s=0.0,
+        queue_limit=8,
+        runtime_version="1",
+    )
+    is_stopped = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+def test_another_provider_than_asked_for_is_invalid_and_nothing_is_sent(bench: Bench) -> None:
+    endpoint = FallenBack()
+    result = bench.run(SPEC, start_endpoint=lambda: endpoint).result
+    assert result.exit.code == ExitCode.INVALID
+    assert result.stages == ()
+    assert bench.load.plans == []
+    assert endpoint.is_stopped
+
+
+def test_the_same_seed_asks_for_the_same_arrivals(bench: Bench, tmp_path: Path) -> None:
+    other = Bench(tmp_path / "other")
+    first, second = bench.run(SPEC), other.run(SPEC)
+    assert bench.load.plans == other.load.plans
+    assert list(first.rows["intended_ns"]) == list(second.rows["intended_ns"])

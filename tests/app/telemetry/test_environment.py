@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.records.result import Environment, Gpu
+from app.telemetry import environment as module
+from app.telemetry.environment import fingerprint, read_environment
+
+A_GPU = Gpu(index=0, name="Card", uuid_hash="0" * 12, memory_gib=80.0, power_limit_w=700.0)
+
+
+@pytest.fixture(scope="module")
+def here() -> Environment:
+    return read_environment(("cpu",), "1.2.3")
+
+
+def test_this_machine_is_described(here: Environment) -> None:
+    assert here.host == platform.node()
+    assert here.logical_cores >= 1
+    assert here.memory_gib > 0.1
+    assert (here.providers, here.onnxruntime) == (("cpu",), "1.2.3")
+    assert here.packages["numpy"].count(".") >= 1
+    assert 0 < here.clock_resolution_ns <= 1_000
+    assert len(here.fingerprint) == 16
+
+
+def test_two_readings_of_one_machine_have_one_fingerprint(here: Environment) -> None:
+    assert read_environment(("cpu",), "1.2.3").fingerprint == here.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cpu_model": "another"},
+        {"cpu_limit_cores": 0.5},
+        {"cpu_governor": "powersave"},
+        {"onnxruntime": "9"},
+        {"providers": ("cuda",)},
+        {"gpus": (A_GPU,)},
+        {"packages": {}},
+        {"memory_gib": 1e6},
+    ],
+)
+def test_what_matters_for_comparing_changes_the_fingerprint(here: Environment, change: dict[str, object]) -> None:
+    assert fingerprint(msgspec.structs.replace(here, **change)) != here.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"host": "another"}, {"clock_resolution_ns": 77}, {"fingerprint": "x"}])
+def test_what_does_not_matter_leaves_it(here: Environment, change: dict[str, object]) -> None:
+    assert fingerprint(msgspec.structs.replace(here, **change)) == here.fingerprint
+
+
+def test_another_card_of_the_same_kind_has_the_same_fingerprint(here: Environment) -> None:
+    twin = msgspec.structs.replace(A_GPU, uuid_hash="1" * 12)
+    one, other = (fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (A_GPU, twin))
+    assert one == other
+
+
+def test_the_model_of_the_cpu(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU\n")
+    assert module._cpu_model(cpuinfo) == "Some CPU @ 2 GHz"
+
+
+@pytest.mark.parametrize(
+    ("governors", "told"),
+    [([], None), (["performance", "performance"], "performance"), (["powersave", "ondemand"], "ondemand, powersave")],
+)
+def test_the_governor_is_that_of_all_cores(tmp_path: Path, governors: list[str], told: str | None) -> None:
+    for core, governor in enumerate(governors):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(governor + "\n")
+    assert module._cpu_governor(tmp_path) == told

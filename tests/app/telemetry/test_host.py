@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from app.telemetry.cgroup import Cgroup
+from app.telemetry.host import GIB, HostReader, usable_cores
+
+SECOND = 1_000_000_000
+
+
+def burn(cpu_s: float) -> None:
+    end = time.process_time() + cpu_s
+    while time.process_time() < end:
+        pass
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    """A control group that may use half a core and 1 GiB."""
+    (tmp_path / "cpu.stat").write_text("usage_usec 1000000\n")
+    (tmp_path / "memory.current").write_text(f"{GIB // 2}\n")
+    (tmp_path / "memory.stat").write_text(f"inactive_file {GIB // 4}\n")
+    return tmp_path
+
+
+def reader_in(container: Path) -> HostReader:
+    return HostReader(0, Cgroup(0.5, GIB, container, container))
+
+
+def test_work_shows_in_the_cpu_of_the_machine() -> None:
+    reader = HostReader(0, Cgroup())
+    burn(0.2)
+    percent = reader.read(SECOND)["host_cpu_percent"]
+    assert percent is not None
+    # one core was busy throughout, but for the clock's ticks of 10 ms
+    assert 70 / (psutil.cpu_count() or 1) < percent <= 100
+
+
+class CpuTimes(NamedTuple):
+    user: float
+    system: float
+    idle: float
+    iowait: float
+    guest: float
+
+
+def test_cpu_of_the_machine_counts_from_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([CpuTimes(50, 10, 100, 5, 2), CpuTimes(58, 12, 128, 7, 2), CpuTimes(58, 12, 138, 7, 2)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
+    reader = HostReader(0, Cgroup())
+    assert reader.read(SECOND)["host_cpu_percent"] == pytest.approx(25)  # 10 of 40 core-seconds
+    assert reader.read(2 * SECOND)["host_cpu_percent"] == 0
+
+
+def test_a_guests_time_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([CpuTimes(0, 0, 0, 0, 0), CpuTimes(10, 0, 30, 0, 10)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
+    assert HostReader(0, Cgroup()).read(SECOND)["host_cpu_percent"] == pytest.approx(25)
+
+
+def test_two_readings_within_a_tick_of_the_clock_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_times", lambda: CpuTimes(50, 10, 100, 5, 2))
+    assert HostReader(0, Cgroup()).read(SECOND)["host_cpu_percent"] is None
+
+
+def test_memory_of_the_machine_is_what_is_not_available() -> None:
+    memory = psutil.virtual_memory()
+    used = HostReader(0, Cgroup()).read(SECOND)["host_memory_gib"]
+    assert used == pytest.approx((memory.total - memory.available) / GIB, abs=1)
+
+
+def test_cpu_in_a_container_is_a_share_of_its_limit(container: Path) -> None:
+    reader = reader_in(container)
+    (container / "cpu.stat").write_text("usage_usec 1400000\n")
+    assert reader.read(2 * SECOND)["host_cpu_percent"] == pytest.approx(40)  # 0.4 s of the 1 s it could have used
+
+
+def test_cpu_in_a_container_counts_from_the_last_reading(container: Path) -> None:
+    reader = reader_in(container)
+    reader.read(SECOND)
+    (container / "cpu.stat").write_text("usage_usec 1050000\n")
+    assert reader.read(2 * SECOND)["host_cpu_percent"] == pytest.approx(10)
+
+
+def test_memory_in_a_container_is_its_own(container: Path) -> None:
+    assert reader_in(container).read(SECOND)["host_memory_gib"] == pytest.approx(0.25)
+
+
+def test_a_container_that_stops_telling_gives_none(container: Path) -> None:
+    reader = reader_in(container)
+    for name in ("cpu.stat", "memory.current", "memory.stat"):
+        (container / name).unlink()
+    assert set(reader.read(SECOND).values()) == {None}
+
+
+def test_a_limit_above_the_machine_is_no_limit(container: Path) -> None:
+    reader = HostReader(0, Cgroup(10_000, 2**59, container, container))
+    assert reader.read(SECOND)["host_memory_gib"] != pytest.approx(0.25)
+
+
+def test_usable_cores_are_the_fewest() -> None:
+    everything = usable_cores(Cgroup())
+    assert 1 <= everything <= (psutil.cpu_count() or 1)
+    assert usable_cores(Cgroup(cpu_limit_cores=0.5)) == 0.5
+    assert usable_cores(Cgroup(cpu_limit_cores=10_000)) == everything

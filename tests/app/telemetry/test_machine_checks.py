@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+
+from app.records.result import Check, Environment, Gpu
+from app.telemetry.environment import read_environment
+from app.telemetry.host import busy_and_all_s
+from app.telemetry.machine_checks import MachineLoad, judge_machine, read_machine_load
+
+QUIET = MachineLoad(busy_cores=0.05, free_memory_gib=12.0)
+GPU = Gpu(index=0, name="Card", uuid_hash=None, memory_gib=80.0, power_limit_w=None)
+
+
+@pytest.fixture(scope="module")
+def good() -> Environment:
+    return msgspec.structs.replace(
+        read_environment(("cpu",), "1.2.3"),
+        logical_cores=8,
+        cpu_limit_cores=None,
+        cpu_governor="performance",
+        clock_resolution_ns=40,
+        gpus=(),
+        gpu_note=None,
+    )
+
+
+def judged(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
+    checks = judge_machine(msgspec.structs.replace(environment, **change), load)
+    return next(check for check in checks if check.check == name)
+
+
+def test_a_good_machine_passes_all(good: Environment) -> None:
+    checks = judge_machine(good, QUIET)
+    assert len(checks) == 7
+    assert {(check.verdict, check.hint) for check in checks} == {("VALID", None)}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "value"),
+    [
+        ("cores", {"logical_cores": 1}, 1),
+        ("cores", {"cpu_limit_cores": 1.5}, 1.5),
+        ("power governor", {"cpu_governor": "ondemand, powersave"}, "ondemand, powersave"),
+        ("clock resolution", {"clock_resolution_ns": 15_600_000}, 15_600_000),
+        ("GPUs", {"gpu_note": "GPU 0: GPU is lost"}, None),
+        ("providers", {"providers": ()}, None),
+        ("providers", {"gpus": (GPU,)}, "cpu"),
+    ],
+)
+def test_a_doubtful_machine_is_warned_of_with_a_next_step(
+    good: Environment, name: str, change: dict[str, object], value: object
+) -> None:
+    check = judged(good, name, **change)
+    assert (check.verdict, check.value) == ("WARN", value)
+    assert check.hint
+
+
+@pytest.mark.parametrize(("name", "load"), [
+    ("other load", MachineLoad(busy_cores=0.31, free_memory_gib=12)),
+    ("free memory", MachineLoad(busy_cores=0, free_memory_gib=0.5)),
+])  # fmt: skip
+def test_a_busy_machine_is_warned_of(good: Environment, name: str, load: MachineLoad) -> None:
+    assert judged(good, name, load).verdict == "WARN"
+
+
+def test_a_virtual_machine_has_no_governor_and_that_is_fine(good: Environment) -> None:
+    check = judged(good, "power governor", cpu_governor=None)
+    assert (check.verdict, check.value) == ("VALID", None)
+
+
+def test_a_gpu_in_use_is_fine(good: Environment) -> None:
+    assert judged(good, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
+    assert judged(good, "GPUs", gpus=(GPU, GPU)).value == "Card, Card"
+
+
+def test_without_onnx_runtime_providers_are_not_judged(good: Environment) -> None:
+    check = judged(good, "providers", onnxruntime=None, providers=())
+    assert (check.verdict, check.value) == ("VALID", None)
+
+
+def test_own_work_is_not_other_load() -> None:
+    seen_cores = 0.0
+
+    def work(seconds: float) -> None:
+        nonlocal seen_cores
+        (busy_s, _), end = busy_and_all_s(), time.process_time() + seconds
+        began = time.perf_counter()
+        while time.process_time() < end:
+            pass
+        seen_cores = (busy_and_all_s()[0] - busy_s) / (time.perf_counter() - began)
+
+    load = read_machine_load(0.3, work)
+    assert load.busy_cores < seen_cores - 0.3
+    assert load.free_memory_gib > 0

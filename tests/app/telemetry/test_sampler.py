@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from app.records.metrics import METRICS
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.telemetry import sampler as module
+from app.telemetry.gpu import Gpus
+from app.telemetry.sampler import Sampler, beats
+
+BEAT_NS = 100_000_000
+SECOND = 1_000_000_000
+
+
+@dataclass
+class Time:
+    """A clock that waiting moves on, up to `end_ns`; who waits beyond that waits for the stop."""
+
+    end_ns: int
+    at_ns: int = 0
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def now(self) -> int:
+        return self.at_ns
+
+    def wait(self, stop: threading.Event, seconds: float) -> bool:
+        due_ns = self.at_ns + round(seconds * SECOND)
+        if due_ns > self.end_ns:
+            self.is_over.set()
+            return stop.wait(30)
+        self.at_ns = due_ns
+        return stop.is_set()
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.threads: set[str] = set()
+
+    def __call__(self, batch: pa.RecordBatch) -> None:
+        self.batches.append(batch)
+        self.threads.add(threading.current_thread().name)
+
+    def rows(self, source: str) -> list[dict[str, Any]]:
+        return [row for batch in self.batches for row in batch.to_pylist() if row["source"] == source]
+
+
+class FakeGpu:
+    """A GPU of one metric; `answer` is called for each reading."""
+
+    def __init__(self, index: int, answer: Callable[[], float | None]) -> None:
+        self.index = index
+        self.is_lost = False
+        self._answer = answer
+
+    def read(self, at_ns: int) -> dict[str, float | None]:
+        return {"gpu_power_w": self._answer()}
+
+
+def opener(*readers: FakeGpu) -> Callable[[], Any]:
+    @contextmanager
+    def open_them() -> Iterator[Any]:
+        yield SimpleNamespace(readers=readers)
+
+    return open_them
+
+
+@contextmanager
+def no_gpus() -> Iterator[Gpus]:
+    yield Gpus((), None, None)
+
+
+def sample(time: Time, sink: Callable[[pa.RecordBatch], None], *watched: str) -> Sampler:
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+    for source in watched:
+        sampler.watch(source, os.getpid())
+    sampler.start(sink)
+    assert time.is_over.wait(30)
+    return sampler
+
+
+def test_beats_do_not_drift_when_samples_take_time() -> None:
+    time = Time(end_ns=10 * SECOND)
+    due = []
+    for due_ns in beats(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+        due.append(due_ns)
+        time.at_ns += 30_000_000
+        if len(due) == 50:
+            break
+    assert due == [number * BEAT_NS for number in range(50)]
+
+
+def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
+    time = Time(end_ns=10 * SECOND)
+    due = []
+    for due_ns in beats(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+        due.append(due_ns // 1_000_000)
+        time.at_ns += 250_000_000 if len(due) == 2 else 0
+        if len(due) == 5:
+            break
+    assert due == [0, 100, 400, 500, 600]
+
+
+def test_beats_end_when_told() -> None:
+    assert list(beats(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
+
+
+def test_rows_are_on_the_beat_and_in_the_catalogue() -> None:
+    time, sink = Time(end_ns=SECOND), Sink()
+    sample(time, sink, "engine").close()
+    assert [row["at_ns"] for row in sink.rows("engine")] == [number * BEAT_NS for number in range(1, 11)]
+    assert Counter(row["metric"] for row in sink.rows("host")) == {"host_cpu_percent": 10, "host_memory_gib": 10}
+    assert {row["metric"] for batch in sink.batches for row in batch.to_pylist()} <= METRICS.keys()
+    assert all(batch.schema.equals(TELEMETRY_SCHEMA, check_metadata=True) for batch in sink.batches)
+
+
+def test_batches_leave_once_a_second_and_the_rest_at_close() -> None:
+    time, sink = Time(end_ns=2 * SECOND + 3 * BEAT_NS), Sink()
+    sampler = sample(time, sink)
+    assert [batch.num_rows for batch in sink.batches] == [20, 20]
+    sampler.close()
+    assert [batch.num_rows for batch in sink.batches] == [20, 20, 6]
+    assert sink.threads == {"telemetry"}
+
+
+def test_watching_starts_and_ends_at_any_time() -> None:
+    time, sink = Time(end_ns=SECOND), Sink()
+    sampler = sample(time, sink, "engine", "generator")
+    sampler.close()
+    assert len(sink.rows("generator")) == 10
+
+    time, sink = Time(end_ns=2 * SECOND), Sink()
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+
+    def change(batch: pa.RecordBatch) -> None:
+        sink(batch)
+        if len(sink.batches) == 1:
+            sampler.watch("endpoint", os.getpid())
+            sampler.unwatch("engine")
+
+    sampler.watch("engine", os.getpid())
+    sampler.start(change)
+    assert time.is_over.wait(30)
+    sampler.close()
+    assert len(sink.rows("engine")) == 10
+    assert len(sink.rows("endpoint")) == 9  # the first beat takes what the second one counts from
+
+
+def test_a_gpu_that_does_not_answer_delays_nobody_else() -> None:
+    time, sink = Time(end_ns=SECOND), Sink()
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer() -> float:
+        asked.set()
+        assert may_answer.wait(30)
+        return 250.0
+
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, answer)))
+    sampler.start(sink)
+    assert asked.wait(30)
+    assert time.is_over.wait(30)  # only the host's thread can have come this far
+    assert len(sink.rows("host")) == 20
+    may_answer.set()
+    sampler.close()
+    assert [row["value"] for row in sink.rows("gpu0")] == [250.0]
+
+
+def test_close_leaves_a_hung_driver_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANG_S", 0.01)
+    time, sink, may_answer = Time(end_ns=SECOND), Sink(), threading.Event()
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: float(may_answer.wait(30)))))
+    sampler.start(sink)
+    assert time.is_over.wait(30)
+    sampler.close()
+    assert len(sink.rows("host")) == 20
+    assert sink.rows("gpu0") == []
+    may_answer.set()
+
+
+def test_a_gpu_that_has_not_answered_for_long_counts_as_lost() -> None:
+    time, sink, may_answer = Time(end_ns=3 * SECOND), Sink(), threading.Event()
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(5, lambda: float(may_answer.wait(30)))))
+    sampler.start(sink)
+    assert time.is_over.wait(30)
+    assert sampler.lost_gpus == (5,)
+    may_answer.set()
+    sampler.close()
+    assert sampler.lost_gpus == ()
+
+
+def test_a_lost_gpu_can_be_read_off_while_sampling_goes_on() -> None:
+    time, sink = Time(end_ns=SECOND), Sink()
+    gone = FakeGpu(3, lambda: None)
+    gone.is_lost = True
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: 1.0), gone))
+    assert sampler.lost_gpus == ()
+    sampler.start(sink)
+    assert time.is_over.wait(30)
+    sampler.close()
+    assert sampler.lost_gpus == (3,)
+    assert {row["value"] for row in sink.rows("gpu3")} == {None}
+    assert {row["value"] for row in sink.rows("gpu0")} == {1.0}
+
+
+def test_a_sink_that_fails_ends_the_sampling_and_close_says_why() -> None:
+    time = Time(end_ns=10 * SECOND)
+    failed = threading.Event()
+
+    def full_disk(batch: pa.RecordBatch) -> None:
+        failed.set()
+        raise OSError("no space left")
+
+    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+    sampler.start(full_disk)
+    assert failed.wait(30)
+    with pytest.raises(OSError, match="no space left"):
+        sampler.close()
+    assert not time.is_over.is_set()
+
+
+def test_closing_what_never_started_is_nothing() -> None:
+    Sampler(gpus=no_gpus).close()

@@ -1,0 +1,54 @@
+"""Small models with an answer one can work out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+
+def doubling(path: Path, *, rows: int | str = "batch") -> Path:
+    """`y = x + x`, of shape [rows, 3]."""
+    return _written(
+        path, [helper.make_node("Add", ["x", "x"], ["y"])], [_value("x", [rows, 3])], [_value("y", [rows, 3])]
+    )
+
+
+def lookup(path: Path) -> Path:
+    """`y` is row `id` of [[0, 0], [1, 10], [2, 20]]; any other id makes the run fail."""
+    table = numpy_helper.from_array(np.array([[0, 0], [1, 10], [2, 20]], np.float32), "table")
+    node = helper.make_node("Gather", ["table", "id"], ["y"])
+    return _written(path, [node], [_value("id", ["batch"], TensorProto.INT64)], [_value("y", ["batch", 2])], [table])
+
+
+def echo(path: Path, kind: int) -> Path:
+    """`y = x`, of any ONNX element type and any length."""
+    node = helper.make_node("Identity", ["x"], ["y"])
+    return _written(path, [node], [_value("x", ["batch", "n"], kind)], [_value("y", ["batch", "n"], kind)])
+
+
+def total(path: Path) -> Path:
+    """`y` is the sum over all rows, though its first axis looks like the batch."""
+    axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
+    node = helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1)
+    return _written(path, [node], [_value("x", ["batch", 3])], [_value("y", ["some", 3])], [axes])
+
+
+def with_sequence_output(path: Path) -> Path:
+    """`y = x + x`, and beside it a sequence, as exported classifiers have."""
+    nodes = [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("SequenceConstruct", ["x"], ["s"])]
+    sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    return _written(path, nodes, [_value("x", ["batch", 3])], [sequence, _value("y", ["batch", 3])])
+
+
+def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _written(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: Any = ()) -> Path:
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, list(constants))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path

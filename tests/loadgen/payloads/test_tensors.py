@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen.payloads.tensors import DTYPES, TensorError, TensorSpec, inputs_from, made_up, read_npz, to_bytes, to_list
+
+
+def spec(datatype: str = "FP32", shape: tuple[int, ...] = (-1, 3), name: str = "x") -> TensorSpec:
+    return TensorSpec(name, datatype, shape)
+
+
+def test_an_npz_is_read_whole(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(3), y=np.arange(3))
+    arrays = read_npz(str(tmp_path / "a.npz"))
+    assert sorted(arrays) == ["x", "y"]
+    assert np.array_equal(arrays["x"], np.eye(3))
+
+
+def test_objects_are_refused_unread(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(TensorError, match="cannot be read"):
+        read_npz(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not a zip", b"text"])
+def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TensorError, match=r"a\.npz"):
+        read_npz(str(path))
+
+
+def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.eye(2))
+    with pytest.raises(TensorError, match=r"not an \.npz"):
+        read_npz(str(tmp_path / "a.npz"))
+
+
+def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
+    inputs = inputs_from({"x": np.ones((2, 3)), "y": np.arange(2)}, [spec("FP32")])
+    assert list(inputs) == ["x"]
+    assert inputs["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arrays", "specs", "message"),
+    [
+        ({"y": np.ones(2)}, [spec()], "no array named x; the file has y"),
+        ({"x": np.ones(2)}, [spec("INT64")], "does not convert"),
+        ({"x": np.ones(2)}, [spec("BYTES")], "must hold text"),
+        ({"x": np.ones(2)}, [spec("BF16")], "BF16"),
+        ({"x": np.ones(2), "z": np.ones(3)}, [spec(), spec(name="z")], "same number of rows"),
+        ({"x": np.ones((0, 3))}, [spec()], "at least one"),
+        ({"x": np.float32(1)}, [spec()], "at least one"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays: dict, specs: list[TensorSpec], message: str) -> None:
+    with pytest.raises(TensorError, match=message):
+        inputs_from(arrays, specs)
+
+
+@pytest.mark.parametrize("datatype", [*DTYPES, "BYTES"])
+def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
+    first, again, other = (made_up([spec(datatype, (-1, 40, -1))], 4, 5, seed)["x"] for seed in (1, 1, 2))
+    assert first.shape == (20, 40, 1)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    if datatype != "BYTES":
+        assert first.dtype == DTYPES[datatype]
+
+
+def test_a_fixed_first_axis_decides_the_rows() -> None:
+    assert made_up([spec(shape=(1, 3))], 1, 2, 0)["x"].shape == (2, 3)
+    with pytest.raises(TensorError, match="takes 1 rows a request, not 8"):
+        made_up([spec(shape=(1, 3))], 8, 2, 0)
+    with pytest.raises(TensorError, match="scalar"):
+        made_up([spec(shape=())], 1, 2, 0)
+
+
+def test_bytes_on_the_wire() -> None:
+    assert to_bytes(np.array([[1, 2]], "<i2")) == b"\x01\x00\x02\x00"
+    assert to_bytes(np.array([["a", "éé"]])) == b"\x01\x00\x00\x00a\x04\x00\x00\x00" + "éé".encode()
+
+
+def test_lists_in_json() -> None:
+    assert to_list(np.array([[1.5, 2], [3, 4]])) == [1.5, 2, 3, 4]
+    assert to_list(np.array([b"a", b"b"])) == ["a", "b"]

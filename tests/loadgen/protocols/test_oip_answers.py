@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from loadgen.protocols.oip_answers import AnswerError, judge_outputs, read_outputs
+
+
+def json_answer(data: str, datatype: str = "FP32", shape: str = "[1, 2]") -> bytes:
+    return f'{{"outputs": [{{"name": "o", "datatype": "{datatype}", "shape": {shape}, "data": {data}}}]}}'.encode()
+
+
+def binary_answer(blob: bytes, size: int, datatype: str = "FP32", shape: str = "[1, 2]"):
+    head = (
+        f'{{"outputs": [{{"name": "o", "datatype": "{datatype}", "shape": {shape}, '
+        f'"parameters": {{"binary_data_size": {size}}}}}]}}'
+    ).encode()
+    return [(b"inference-Header-Content-Length", str(len(head)).encode())], head + blob
+
+
+def test_numbers_come_flat_or_nested() -> None:
+    for data in ("[1.5, 2]", "[[1.5, 2]]"):
+        (tensor,) = read_outputs([], json_answer(data))
+        assert (tensor.dtype, tensor.tolist()) == (np.float32, [[1.5, 2.0]])
+
+
+def test_binary_outputs_follow_the_head_in_order() -> None:
+    head = (
+        b'{"outputs": [{"datatype": "FP32", "shape": [1, 1], "parameters": {"binary_data_size": 4}},'
+        b'{"datatype": "INT64", "shape": [1], "data": [5]},'
+        b'{"datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 10}},'
+        b'{"datatype": "INT16", "shape": [2], "parameters": {"binary_data_size": 4}}]}'
+    )
+    body = head + np.float32(2.5).tobytes() + b"\x01\0\0\0a\x01\0\0\0b" + np.array([7, 8], "<i2").tobytes()
+    outputs = read_outputs([(b"Inference-Header-Content-Length", str(len(head)).encode())], body)
+    assert [output.tolist() for output in outputs] == [[[2.5]], [5], [], [7, 8]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"{}",
+        b'{"outputs": []}',
+        b'{"outputs": [{"datatype": "FP32", "shape": [1]}]}',
+        json_answer("[1]"),
+        json_answer("[1, 2, 3]"),
+        json_answer('["a", "b"]'),
+        json_answer("[1, null]", datatype="INT64"),
+        json_answer("[[1], [2, 3]]"),
+        json_answer("[1, 2]", datatype="COMPLEX"),
+        json_answer("[1, 300]", datatype="UINT8"),
+        json_answer("[]", shape="[-1, 0]"),
+        json_answer("NaN, oops"),
+    ],
+)
+def test_json_that_breaks_the_promise_is_refused(body: bytes) -> None:
+    with pytest.raises(AnswerError):
+        read_outputs([], body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        binary_answer(b"\0" * 7, 7),
+        binary_answer(b"\0" * 7, 8),
+        binary_answer(b"\0" * 9, 8),
+        binary_answer(b"\0" * 8, -8),
+        binary_answer(b"\x05\0\0\0ab", 6, "BYTES", "[1]"),
+        binary_answer(b"\x01\0\0\0ab", 6, "BYTES", "[1]"),
+        ([(b"Inference-Header-Content-Length", b"99")], b"{}"),
+        ([(b"Inference-Header-Content-Length", b"-1")], b"{}"),
+        ([(b"Inference-Header-Content-Length", b"two")], b"{}"),
+    ],
+)
+def test_sizes_that_do_not_add_up_are_refused(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    with pytest.raises(AnswerError):
+        read_outputs(headers, body)
+
+
+def test_nan_is_a_bad_output_however_it_is_written() -> None:
+    headers, body = binary_answer(np.array([1, np.nan], np.float32).tobytes(), 8)
+    assert judge_outputs(read_outputs(headers, body), None) == ("bad-output", None)
+    assert judge_outputs(read_outputs([], json_answer("[1, NaN]")), None) == ("bad-output", None)
+    assert judge_outputs(read_outputs([], json_answer("[1, null]")), None) == ("bad-output", None)
+    assert judge_outputs(read_outputs([], json_answer("[1, Infinity]")), None) == (None, None)
+
+
+def test_right_rows_are_counted_by_the_first_outputs_arg_max() -> None:
+    outputs = [np.array([[1, 9], [8, 2], [3, 4]]), np.zeros(3)]
+    assert judge_outputs(outputs, np.array([1, 1, 1])) == (None, 2)
+
+
+@pytest.mark.parametrize("first", [np.zeros((2, 2)), np.zeros((3, 0)), np.float32(1)])
+def test_an_output_without_a_row_for_each_label_is_refused(first: np.ndarray) -> None:
+    with pytest.raises(AnswerError):
+        judge_outputs([np.asarray(first)], np.array([0, 1, 0]))

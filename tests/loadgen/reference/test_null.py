@@ -1,0 +1,16 @@
+import http.client
+import subprocess
+
+from loadgen.process import start_module
+
+
+def test_every_request_gets_the_same_reply_until_stdin_closes() -> None:
+    with start_module("loadgen.reference.null", stdout=subprocess.PIPE) as child:
+        connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()))
+        for method, body in (("GET", None), ("POST", b"x" * 100_000)):
+            connection.request(method, "/", body)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"{}")
+        connection.close()
+        child.stdin.close()
+        assert child.wait(5) == 0

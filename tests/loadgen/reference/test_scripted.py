@@ -1,0 +1,44 @@
+import http.client
+import subprocess
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+
+from loadgen.process import start_module
+from loadgen.reference import scripted
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+
+FREEZE = Script(delay_s=0.05, freeze_after_s=4, freeze_s=1)
+
+
+@pytest.mark.parametrize(
+    ("received_s", "wait_s"), [(0, 0.05), (3.94, 0.05), (3.96, 1.04), (4, 1.05), (4.7, 0.35), (5, 0.05)]
+)
+def test_a_freeze_holds_what_is_received_or_due_in_it(received_s: float, wait_s: float) -> None:
+    assert scripted._wait_s(FREEZE, received_s) == pytest.approx(wait_s)
+
+
+def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:
+    with ScriptedServer(Script(paths={"/gone": Reply(404)}, delay_s=0.05)) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        before_ns = perf_counter_ns()
+        connection.request("GET", "/gone")
+        assert connection.getresponse().status == 404
+        after_ns = perf_counter_ns()
+        connection.close()
+        assert before_ns < server.received_ns[0] < after_ns - 50_000_000
+
+
+def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
+    log = tmp_path / "received.txt"
+    options = ["--status", "503", "--manner", "chunked", "--log", str(log)]
+    with start_module("loadgen.reference.scripted", *options, stdout=subprocess.PIPE) as child:
+        connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()))
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (503, b"{}")
+        connection.close()
+        child.stdin.close()
+        assert child.wait(5) == 0
+    assert len(log.read_text().split()) == 1

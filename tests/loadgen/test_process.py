@@ -1,0 +1,293 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from loadgen.process import LoadError, LoadProcess, start_module
+from loadgen.records import (
+    BATCH_ROWS,
+    REQUEST_SCHEMA,
+    Endpoint,
+    HttpWorkload,
+    OipWorkload,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+    Timeouts,
+)
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+
+METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
+ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
+OIP_PATHS = {"/v2/models/m": Reply(body=METADATA), "/v2/models/m/infer": Reply(body=ANSWER)}
+FREEZE = Script(delay_s=0.05, freeze_after_s=4, freeze_s=1)
+
+
+class Played:
+    """A stage on a load worker, with everything it told."""
+
+    def __init__(self, load: LoadProcess, plan: StagePlan, goes_on: bool = True) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.started: list[StageStarted] = []
+        self.progress: list[Progress] = []
+        self.goes_on = goes_on
+        self.ended: StageEnded = load.run_stage(plan, self.batches.append, self.started.append, self._listen)
+        self.rows: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
+
+    def _listen(self, progress: Progress) -> bool:
+        self.progress.append(progress)
+        return self.goes_on
+
+    def latency_ms(self, since: str) -> pd.Series:
+        return (self.rows["end_ns"] - self.rows[since]) / 1e6
+
+
+def plan(rate: float = 200, duration: float = 1, arrivals: str = "constant", **more) -> StagePlan:
+    return StagePlan(
+        index=3, name="s", arrivals=arrivals, rate_per_s=rate, duration_s=duration, seed=5, **{"drain_s": 2.0, **more}
+    )
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[LoadProcess]:
+    with LoadProcess() as process:
+        yield process
+
+
+def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint(server.url), HttpWorkload("POST", bodies=(b"a", b"b")))
+        before = len(server.requests)
+        played = Played(load, plan(rate=1_000))
+        bodies = [request[-1:] for request in server.requests[before:]]
+    rows, ended = played.rows, played.ended
+    (started,) = played.started
+    assert sorted(rows["index"]) == list(range(1_000))
+    assert rows["error"].isna().all()
+    assert set(rows["status"]) == {200}
+    assert rows["right"].isna().all()
+    assert (rows["intended_ns"] == started.start_ns + rows["index"] * 1_000_000).all()
+    assert (rows["sent_ns"] >= rows["intended_ns"]).all()
+    assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
+    assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
+    assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
+    assert ended.connections_opened == (~rows["reused"]).sum()
+    assert ended.start_ns == started.start_ns
+    assert 0 < ended.cpu_s < 5
+    assert 2 <= len(played.progress) <= 6
+    last = played.progress[-1]
+    assert last.sent == last.completed + last.failed + last.in_flight <= last.intended
+
+
+def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        load.preflight()  # the first connection is made here
+        rows = Played(load, plan(200, 8, "poisson")).rows
+    gaps_s = np.diff(np.sort(rows["sent_ns"])) / 1e9
+    assert stats.kstest(gaps_s, "expon", args=(0, 1 / 200)).statistic < 0.05
+
+
+def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(load: LoadProcess) -> None:
+    """100 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.45 s and p99 0.93 s."""
+    with ScriptedServer(FREEZE) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        played = Played(load, plan(rate=100, duration=12))
+    p95, p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
+    assert p95 == pytest.approx(450, rel=0.05)
+    assert p99 == pytest.approx(930, rel=0.05)
+    # nothing held the sends back, so the server alone is to blame and service time says the same
+    assert np.percentile(played.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
+
+
+def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_intended_time(
+    load: LoadProcess,
+) -> None:
+    """Five connections carry 100/s of 50 ms, as five closed-loop users would. They notice the freeze five times."""
+    with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
+        load.configure(Endpoint(server.url, max_connections=5), HttpWorkload())
+        played = Played(load, plan(rate=90, duration=6))
+    naive_p95, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [95, 99])
+    true_p95, true_p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
+    assert (naive_p95, naive_p99) == (pytest.approx(50, abs=10), pytest.approx(50, abs=10))
+    assert true_p95 > 900
+    assert true_p99 > 900
+
+
+def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) -> None:
+    """The worker itself is frozen for 1 s: sends are late, the service stays 50 ms, and the wait is in the latency."""
+    with ScriptedServer(Script(delay_s=0.05)) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        load.preflight()
+        freeze = threading.Timer(1.5, os.kill, (load.pid, signal.SIGSTOP))
+        thaw = threading.Timer(2.5, os.kill, (load.pid, signal.SIGCONT))
+        freeze.start()
+        thaw.start()
+        played = Played(load, plan(rate=100, duration=4))
+    lag_ms = (played.rows["sent_ns"] - played.rows["intended_ns"]) / 1e6
+    assert 850 < lag_ms.max() < 1_200
+    late = lag_ms > 100
+    assert 80 <= late.sum() <= 100
+    assert (played.latency_ms("intended_ns") - played.latency_ms("sent_ns"))[late].to_numpy() == pytest.approx(
+        lag_ms[late].to_numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(404), "http-4xx"),
+        (Reply(500), "http-5xx"),
+        (Reply(302), "bad-payload"),
+        (Reply(manner="cut-body"), "truncated"),
+        (Reply(manner="drop"), "send"),
+        (Reply(manner="hang"), "timeout"),
+    ],
+)
+def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, reply: Reply, error: str) -> None:
+    headers = (("Authorization", "Bearer canary"),)
+    with ScriptedServer(Script(reply)) as server:
+        load.configure(Endpoint(server.url, headers, timeouts=Timeouts(idle_s=0.3)), HttpWorkload())
+        preflight = load.preflight()
+        rows = Played(load, plan(rate=20, duration=0.5)).rows
+    assert preflight.error == error
+    assert preflight.status == (None if error in ("send", "timeout") else reply.status)
+    assert "canary" not in preflight.detail
+    assert set(rows["error"]) == {error}
+    assert len(rows) == 10
+
+
+def test_nothing_listens_there(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        gone = server.url
+    load.configure(Endpoint(gone), HttpWorkload())
+    assert load.preflight().error == "connect"
+    rows = Played(load, plan(rate=20, duration=0.5)).rows
+    assert set(rows["error"]) == {"connect"}
+    assert rows["sent_ns"].notna().all()
+
+
+def test_a_host_without_an_address(load: LoadProcess) -> None:
+    load.configure(Endpoint("http://nowhere.invalid"), HttpWorkload())
+    preflight = load.preflight()
+    assert (preflight.error, preflight.status, preflight.service_ms) == ("dns", None, None)
+
+
+def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadProcess) -> None:
+    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+        load.configure(Endpoint(server.url, max_connections=4), HttpWorkload())
+        played = Played(load, plan(rate=100, duration=0.2, drain_s=0.3))
+    assert set(played.rows["error"]) == {"timeout"}
+    assert len(played.rows) == 20
+    assert played.rows["sent_ns"].isna().sum() == played.ended.never_started == 16
+    assert (played.ended.end_ns - played.ended.start_ns) / 1e9 == pytest.approx(0.49, abs=0.2)
+
+
+def test_a_progress_answered_with_false_cuts_the_stage(load: LoadProcess) -> None:
+    with ScriptedServer(Script(delay_s=0.05)) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        start_s = perf_counter()
+        played = Played(load, plan(rate=100, duration=60), goes_on=False)
+    assert perf_counter() - start_s < 3
+    assert played.ended.stopped_early
+    assert played.ended.scheduled == 6_000
+    assert len(played.rows) < 300
+
+
+def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> None:
+    with ScriptedServer(Script(delay_s=0.2)) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        threading.Timer(0.5, load.stop, (True,)).start()
+        played = Played(load, plan(rate=100, duration=60))
+    assert played.ended.stopped_early
+    assert played.rows["error"].isna().all()
+    assert 10 < len(played.rows) < 200
+
+
+def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        before = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            played = Played(load, plan(rate=100, duration=60))
+        finally:
+            signal.signal(signal.SIGALRM, before)
+    assert played.ended.stopped_early
+
+
+def test_inference_is_judged_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
+    with ScriptedServer(Script(paths=OIP_PATHS)) as server:
+        load.configure(Endpoint(server.url), OipWorkload("m", str(tmp_path / "t.npz"), labels="y"))
+        assert load.preflight().error is None
+        rows = Played(load, plan(rate=40, duration=0.5)).rows
+    assert rows["error"].isna().all()
+    assert rows["right"].sum() == 15
+
+
+def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
+    with ScriptedServer(Script(Reply(404))) as server:
+        load.configure(Endpoint(server.url), OipWorkload("m"))
+        preflight = load.preflight()
+    assert (preflight.error, preflight.status) == ("http-4xx", 404)
+
+
+def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
+    with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
+        load.configure(Endpoint(server.url), OipWorkload("m", tensors="/nowhere.npz"))
+        with pytest.raises(LoadError, match=r"nowhere\.npz") as failed:
+            load.preflight()
+    assert failed.value.hint is not None
+    assert failed.value.error is None
+
+
+def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
+    with LoadProcess() as load:
+        load.configure(Endpoint("http://nowhere.invalid"), HttpWorkload())
+        with pytest.raises(LoadError) as failed:
+            Played(load, plan())
+    assert failed.value.error == "dns"
+
+
+def test_a_killed_worker_is_a_load_error() -> None:
+    with ScriptedServer(Script()) as server, LoadProcess() as load:
+        load.configure(Endpoint(server.url), HttpWorkload())
+        threading.Timer(0.5, os.kill, (load.pid, signal.SIGKILL)).start()
+        with pytest.raises(LoadError, match="killed by signal 9"):
+            Played(load, plan(duration=60))
+        load.stop(drain=True)
+
+
+def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
+    child = start_module("loadgen.worker", stdout=subprocess.PIPE)
+    with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
+        from loadgen.frames import message_frame, read_report
+        from loadgen.records import Configure, RunStage
+
+        for command in (Configure(Endpoint(server.url), HttpWorkload()), RunStage(plan(duration=60))):
+            child.stdin.write(message_frame(command))
+        child.stdin.flush()
+        while not isinstance(read_report(child.stdout), Progress):
+            pass
+        child.stdin.close()
+        assert child.wait(1) == 0
+
+
+def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "loadgen").mkdir()
+    (tmp_path / "loadgen" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    code = "from loadgen.process import LoadProcess; p = LoadProcess(); import os; print(os.getsid(p.pid) == p.pid)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

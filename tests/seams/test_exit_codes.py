@@ -1,0 +1,192 @@
+"""Every way a run can end, on real sockets: the right class, the right code, one clear sentence, in seconds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes.program import Sizewise, wait_until
+
+WriteProfile = Callable[..., str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_good_run_ends_with_0_and_its_result(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    result = sizewise.result(tmp_path / "run")
+    (stage,) = result["stages"]
+    assert stage["completed"] == 200
+    assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
+    assert result["exit"] == {"code": 0, "causes": []}
+    assert str(tmp_path / "run" / "report.html") in done.stdout
+
+
+def test_a_port_that_nobody_listens_on_is_3(sizewise: Sizewise, profile: WriteProfile) -> None:
+    done = sizewise("run", profile(f"http://127.0.0.1:{free_port()}"))
+    assert done.returncode == 3
+    assert "hint: Is the server up" in done.stderr
+
+
+def test_a_host_that_does_not_exist_is_3(sizewise: Sizewise, profile: WriteProfile) -> None:
+    done = sizewise("run", profile("http://no-such-host.invalid:8000/"))
+    assert done.returncode == 3
+    assert "no-such-host.invalid" in done.stderr
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_target_that_does_not_let_us_in_is_3(sizewise: Sizewise, profile: WriteProfile, status: int) -> None:
+    with ScriptedServer(Script(reply=Reply(status=status))) as server:
+        done = sizewise("run", profile(server.url))
+    assert done.returncode == 3
+    assert str(status) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(status=500), "http-5xx"),
+        (Reply(manner="cut-body", body=b"x" * 1000), "truncated"),
+        (Reply(manner="drop"), "send"),
+        (Reply(manner="hang"), "timeout"),
+    ],
+)
+def test_a_target_without_one_success_is_10(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
+) -> None:
+    with ScriptedServer(Script(reply=reply)) as server:
+        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"))
+    assert done.returncode == 10, done.stderr
+    (stage,) = sizewise.result(tmp_path / "run")["stages"]
+    assert stage["errors"] == {error: 200}
+    assert stage["completed"] == 0
+    assert "no request with success" in done.stderr
+
+
+def test_an_slo_that_fails_is_10(sizewise: Sizewise, profile: WriteProfile) -> None:
+    with ScriptedServer(Script(delay_s=0.02)) as server:
+        done = sizewise("run", profile(server.url), "--set", "slo=[latency_ms.p95 < 5]")
+    assert done.returncode == 10
+    assert "latency_ms.p95 < 5 failed in steady" in done.stderr
+
+
+def test_a_gate_that_only_warns_does_not_fail_the_run(sizewise: Sizewise, profile: WriteProfile) -> None:
+    with ScriptedServer(Script(delay_s=0.02)) as server:
+        done = sizewise("run", profile(server.url, extra='gates: ["latency_ms.p95 < 5 | warn"]'))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    with ScriptedServer(Script()) as server:
+        done = sizewise("run", profile(server.url, extra="limits: {requests: 50}"), "--out", str(tmp_path / "run"))
+    assert done.returncode == 5, done.stderr
+    assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 50
+
+
+def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    with ScriptedServer(Script()) as server:
+        process = sizewise.start("run", profile(server.url, duration="60s"), "--out", str(tmp_path / "run"))
+        wait_until(lambda: len(server.received_ns) > 100)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    result = sizewise.result(tmp_path / "run")
+    assert result["stages"][0]["completed"] >= 100
+    assert result["exit"]["causes"][0] == "stopped by the user"
+
+
+def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
+    with ScriptedServer(Script()) as server:
+        process = sizewise.start("run", profile(server.url, duration="60s"))
+        wait_until(lambda: len(server.received_ns) > 10)
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 143
+
+
+@pytest.mark.parametrize(
+    ("line", "replaced_by", "told"),
+    [
+        ("warmup: 0s", "warmpu: 0s", ("profile.yaml:9", "warmup")),
+        ("rate: 100/s", "rate: 100", ("profile.yaml:10", "100/s")),
+        ("latency_ms.p95 < 500", "latencyms.p95 < 500", ("profile.yaml:11", "latency_ms")),
+    ],
+)
+def test_a_typo_in_a_profile_is_2_with_its_line_and_the_right_name(
+    sizewise: Sizewise, profile: WriteProfile, line: str, replaced_by: str, told: tuple[str, str]
+) -> None:
+    path = Path(profile("http://127.0.0.1:1"))
+    path.write_text(path.read_text().replace(line, replaced_by))
+    done = sizewise("run", str(path))
+    assert done.returncode == 2
+    assert told[0] in done.stderr
+    assert told[1] in done.stderr
+
+
+def test_a_host_beyond_private_networks_needs_permission(sizewise: Sizewise, profile: WriteProfile) -> None:
+    done = sizewise("run", profile("http://192.0.2.1:9/"))
+    assert done.returncode == 2
+    assert "target.permitted" in done.stderr
+
+
+def test_a_run_that_does_not_know_its_hardware_succeeds_and_its_plan_is_2(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, nvml_stand_in: Path
+) -> None:
+    """On a machine with a GPU, a loopback target could be on either processor."""
+    library = {"LD_LIBRARY_PATH": str(nvml_stand_in)}
+    with ScriptedServer(Script()) as server:
+        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"), **library)
+    assert done.returncode == 0, done.stderr
+    planned = sizewise("plan", str(tmp_path / "run"), "--set", "traffic.peak=900/s")
+    assert planned.returncode == 2
+    assert "target.hardware" in planned.stderr
+
+
+def test_events_own_standard_output(sizewise: Sizewise, profile: WriteProfile) -> None:
+    with ScriptedServer(Script()) as server:
+        done = sizewise("run", profile(server.url), "--events", "-")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["type"] == "run_started"
+    assert events[-1]["type"] == "run_finished"
+    assert {"snapshot", "stage_finished"} <= {event["type"] for event in events}
+
+
+def test_a_reader_of_events_that_leaves_does_not_end_the_run(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    with ScriptedServer(Script()) as server:
+        process = sizewise.start("run", profile(server.url), "--events", "-", "--out", str(tmp_path / "run"))
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(60)
+        assert process.stderr is not None
+        process.stderr.close()
+    assert process.returncode == 0
+    assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 200
+
+
+def test_folders_named_like_ours_do_not_get_in_the_way(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    for name in ("app", "loadgen", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a foreign package was imported')\n")
+    with ScriptedServer(Script()) as server:
+        done = sizewise("run", profile(server.url))
+    assert done.returncode == 0, done.stderr
