@@ -159,11 +159,9 @@ class LoadProcess:
 
     def close(self) -> None:
         """End the worker, by force when it does not leave by itself."""
-        try:
+        with contextlib.suppress(LoadError):  # it is gone already
             self._tell(Quit())
-            self._stdin.close()
-        except (LoadError, OSError):
-            pass  # it is gone already
+        self._stdin.close()
         try:
             self._child.wait(_QUIT_S)
         except subprocess.TimeoutExpired:

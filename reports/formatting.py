@@ -80,9 +80,7 @@ def shown_unit(one: Quantity) -> str:
 
 
 def limit(one: Limit) -> str:
-    if one.unit == "share":
-        return f"{one.comparator} {with_unit(plain(one.value * 100), '%')}"
-    return f"{one.comparator} {with_unit(plain(one.value), one.unit)}"
+    return f"{one.comparator} {_chosen(one.value, one.unit)}"
 
 
 def check_value(row: CheckRow) -> str:
@@ -94,9 +92,7 @@ def check_limit(row: CheckRow) -> str:
         return "–"
     if isinstance(row.limit, str):
         return row.limit
-    return (
-        with_unit(plain(row.limit * 100), "%") if row.unit == "share" else with_unit(plain(row.limit), row.unit or "")
-    )
+    return _chosen(row.limit, row.unit or "")
 
 
 def _measured_or_text(value: float | str | None, unit: str | None) -> str:
@@ -107,6 +103,10 @@ def _measured_or_text(value: float | str | None, unit: str | None) -> str:
     if unit == "share":
         return percent(value)
     return with_unit(number(value), unit or "")
+
+
+def _chosen(value: float, unit: str) -> str:
+    return with_unit(plain(value * 100), "%") if unit == "share" else with_unit(plain(value), unit)
 
 
 def _digits(one: Quantity, part: float) -> str:

@@ -115,13 +115,17 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`judged` is the latency the SLO speaks of (see `Report.curve`). Failed probes are rows like any other."""
+    """`judged` is the latency the SLO speaks of (see `Report.curve`). Failed probes are rows like any other.
+
+    `scheduled_per_s` is the rate arrivals were drawn at, which `offered` came near to; None in a closed loop.
+    """
 
     name: str
     kind: str
     repeat: int
     start_s: float
     end_s: float
+    scheduled_per_s: float | None
     offered: Quantity
     achieved: Quantity
     good: Quantity

@@ -31,13 +31,12 @@ class StageRows:
     error: npt.NDArray[np.object_]
     """The error's class; not to be read where `is_failed` is false."""
     right: npt.NDArray[np.float64]
-    """1 where a labelled answer was right, 0 where wrong, NaN where there was nothing to hold it against."""
+    """How many rows of the request were answered rightly; NaN where there were no labels to hold them against."""
 
     @property
     def was_started(self) -> Mask:
-        """A request that failed before its first byte left, e.g. at connecting, was started and not sent."""
-        mask: Mask = self.was_sent | self.is_failed
-        return mask
+        """A started arrival has a sent time, even one whose connection failed: then it is when that was asked for."""
+        return self.was_sent
 
     def errors(self) -> dict[str, int]:
         """Failures by class; arrivals the generator never started stand beside them as a class of their own."""
@@ -55,7 +54,8 @@ def read_rows(frame: pd.DataFrame) -> StageRows:
     sent_ns, was_sent = _times(frame["sent_ns"])
     first_byte_ns, has_first_byte = _times(frame["first_byte_ns"])
     end_ns, has_end = _times(frame["end_ns"])
-    is_failed = frame["error"].notna().to_numpy(dtype=bool)
+    # an arrival that the end of the drain cut off before it was started has an error, and is no failure of the target
+    is_failed = frame["error"].notna().to_numpy(dtype=bool) & was_sent
     rows = StageRows(
         intended_ns=_times(frame["intended_ns"])[0],
         sent_ns=sent_ns,

@@ -63,8 +63,7 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective]) -> tuple[Check, Check
 
 
 def _sent_check(rows: StageRows, window: Window) -> Check:
-    """What failed before its first byte left, e.g. at connecting, was tried in time: the target's doing."""
-    in_time = (rows.was_sent & (rows.sent_ns < window.end_ns)) | (rows.was_started & ~rows.was_sent)
+    in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
     return grade_low(
         "achieved of offered",
         float(np.mean(in_time)) if in_time.size else None,

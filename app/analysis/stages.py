@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from app.analysis.estimates import distribution, maximum, mean, rate, timed_share
+from app.analysis.estimates import distribution, maximum, mean, rate, share, timed_share
 from app.analysis.objectives import binding, find_estimate, is_met
 from app.analysis.rows import Mask, StageRows, offered_window, read_rows
 from app.analysis.stage_checks import stage_checks
@@ -46,7 +46,10 @@ def summarise_stage(
         good_per_s=rate(offered.intended_ns[is_good], bounds),
         completed=int(np.count_nonzero(offered.is_success)),
         errors=offered.errors(),
-        metrics={**_request_metrics(offered, is_good, bounds), **_telemetry_metrics(telemetry, window)},
+        metrics={
+            **_request_metrics(offered, is_good, bounds, facts.rows_per_request),
+            **_telemetry_metrics(telemetry, window),
+        },
         verdict=verdict_of(checks),
         checks=checks,
         scheduled_per_s=facts.rate_per_s,
@@ -82,7 +85,7 @@ def _is_good(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     return good
 
 
-def _request_metrics(rows: StageRows, is_good: Mask, bounds: tuple[int, int]) -> Metrics:
+def _request_metrics(rows: StageRows, is_good: Mask, bounds: tuple[int, int], rows_per_request: int) -> Metrics:
     # Latencies are of successful requests: a quick refusal is no fast answer, and a time-out has no latency. What
     # failed shows in error_rate and goodput_share, and a stage with more than 1 % of it does not hold.
     success = rows.select(rows.is_success)
@@ -96,9 +99,9 @@ def _request_metrics(rows: StageRows, is_good: Mask, bounds: tuple[int, int]) ->
         "goodput_share": {"value": timed_share(is_good)},
         "completed_per_s": {"value": rate(success.end_ns, bounds)},
     }
-    labelled = rows.right[~np.isnan(rows.right)]
-    if labelled.size:
-        metrics["accuracy"] = {"value": timed_share(labelled == 1)}
+    judged = rows.right[~np.isnan(rows.right)]
+    if judged.size:
+        metrics["accuracy"] = {"value": share(int(judged.sum()), judged.size * rows_per_request)}
     return metrics
 
 

@@ -98,8 +98,10 @@ def _sentence(event: Event) -> str | None:
             return None  # told by the summary, or by the bar
 
 
-def _stage(event: StageFinished) -> str:
+def _stage(event: StageFinished) -> str | None:
     stage = event.stage
+    if stage.kind == "warmup":
+        return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
     shown = "n/a" if p95 is None or p95.value is None else f"{p95.value:.3g} ms"
     held = {True: "held", False: "did not hold", None: ""}[stage.held]

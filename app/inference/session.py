@@ -170,14 +170,20 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _nodes_elsewhere(session: Any, provider: str) -> tuple[str, ...]:
+    if provider == "cpu":
+        return ()  # what falls back falls back to it
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        raise UnavailableError(
+            f"ONNX Runtime {ort.__version__} cannot tell which provider runs which node",
+            hint="Install version 1.24 or newer, or choose the cpu provider.",
+        )
     asked = runtime_name(provider)
-    tolerated = _SHAPE_OPERATORS if provider != "cpu" else frozenset()
     strays = {
         f"{node.op_type} on {part.ep_name}"
         for part in session.get_provider_graph_assignment_info()
         if part.ep_name != asked
         for node in part.get_nodes()
-        if node.op_type not in tolerated
+        if node.op_type not in _SHAPE_OPERATORS
     }
     return tuple(sorted(strays))
 

@@ -124,18 +124,17 @@ def _validate(source: _Source, kind: type[Profile]) -> Profile:
     try:
         return kind.model_validate(source.document.value, context={"directory": source.path.resolve().parent})
     except ValidationError as error:
-        raise min((_explain(source, detail) for detail in error.errors()), key=lambda ranked: ranked[0])[1] from error
+        errors = [_explain(source, detail) for detail in error.errors()]
+        raise min(errors, key=lambda one: one.line or 0) from error
 
 
-def _explain(source: _Source, detail: ErrorDetails) -> tuple[tuple[bool, int], ProfileError]:
-    """An error ranked by what the user should see first: wrong names before what they left missing, then by line."""
+def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:
     cause = detail.get("ctx", {}).get("error")
     where = (*detail["loc"], cause.key) if isinstance(cause, UnknownKeyError) else detail["loc"]
     hint = cause.hint if isinstance(cause, BadValueError) else None
     if detail["type"] == "literal_error":
         hint = _nearest_literal(detail)
-    error = source.error(_message(detail, cause), where, hint)
-    return (detail["type"] == "missing", error.line or 0), error
+    return source.error(_message(detail, cause), where, hint)
 
 
 def _message(detail: ErrorDetails, cause: object) -> str:

@@ -26,7 +26,7 @@ from app.records.result import Objective
 class Settings(BaseModel):
     """`keys_of_others` maps keys that belong to a sibling to the sentence that says so."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
     keys_of_others: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")

@@ -31,3 +31,5 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     stopped_early: bool
     ceiling_per_s: float | None
     over_saturated: bool
+    rows_per_request: int = 1
+    """Rows of a labelled data set in one request: what `right` of a row of facts is counted out of."""

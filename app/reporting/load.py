@@ -43,6 +43,7 @@ def stage_row(stage: Stage, curve: model.Curve, start_ns: int) -> model.StageRow
         repeat=stage.repeat,
         start_s=(stage.window.start_ns - start_ns) / 1e9,
         end_s=(stage.window.end_ns - start_ns) / 1e9,
+        scheduled_per_s=stage.scheduled_per_s,
         offered=quantity(stage.offered_per_s, "1/s", trust),
         achieved=quantity(stage.achieved_per_s, "1/s", trust),
         good=quantity(stage.good_per_s, "1/s", trust),

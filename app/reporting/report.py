@@ -82,7 +82,7 @@ def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
     found = _max_rate(result)
     if found is None:
         return ()
-    return (model.Tile(label="Max rate inside the SLO", quantity=found.per_s, note=found.limited_by),)
+    return (model.Tile(label="Max rate", quantity=found.per_s),)
 
 
 def _load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
@@ -127,12 +127,12 @@ def _model_tiles(local: model.ModelSection | None) -> tuple[model.Tile, ...]:
     best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
     first = local.batches[0]
     tiles = [
-        model.Tile(label="Best throughput", quantity=best.throughput, note=f"batch {best.batch}"),
-        model.Tile(label="Latency p50", quantity=first.p50, note=f"batch {first.batch}"),
-        model.Tile(label="Latency p99", quantity=first.p99, note=f"batch {first.batch}"),
+        model.Tile(label="Model alone: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
+        model.Tile(label="Model alone: p50", quantity=first.p50, note=f"batch {first.batch}"),
+        model.Tile(label="Model alone: p99", quantity=first.p99, note=f"batch {first.batch}"),
     ]
     if local.accuracy is not None:
-        tiles.append(model.Tile(label="Accuracy", quantity=local.accuracy))
+        tiles.append(model.Tile(label="Model alone: accuracy", quantity=local.accuracy))
     return tuple(tiles)
 
 

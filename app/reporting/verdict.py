@@ -53,7 +53,7 @@ def _max_rate_sentence(result: Result) -> str:
     if estimate.value is None:
         return f"No rate held {slo}: {estimate.reason or 'the search found none'}."
     rate = formatting.with_unit(formatting.number(estimate.value), "/s")
-    return f"Carries {rate} inside {slo}; beyond that, {result.max_rate.limited_by}."
+    return f"Carries {rate} inside {slo}; what limits it: {result.max_rate.limited_by}."
 
 
 def _judged_sentence(judged: tuple[Judged, ...], stages: int) -> str:

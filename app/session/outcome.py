@@ -43,6 +43,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     local: tuple[Stage, ...]
     stages: tuple[Stage, ...]
+    pooled: Stage | None
+    """The last holds of a search that found its rate, together."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
@@ -56,12 +58,13 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
     """The result of a run, however it ended."""
-    answering = answering_stages(measured.stages, measured.search)
+    answering = _answering_stages(measured)
     validity = (*measured.checks, *_closing_checks(measured, answering))
     verdict = verdict_of(validity)
     found = max_rate(measured.stages, spec.slo, measured.search) if measured.search is not None else None
-    slo = _judge_all(spec.slo, answering)
-    gates = _judge_all(spec.gates, answering)
+    judged_on = (measured.pooled,) if measured.pooled is not None else answering
+    slo = _judge_all(spec.slo, judged_on)
+    gates = _judge_all(spec.gates, judged_on)
     causes = _causes(spec, measured, verdict, slo + gates, found)
     return Result(
         tool=Tool("sizewise", __version__),
@@ -73,7 +76,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         clock=_clock(measured),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + measured.stages,
+        stages=measured.local + measured.stages + ((measured.pooled,) if measured.pooled is not None else ()),
         max_rate=found,
         slo=slo,
         gates=gates,
@@ -83,13 +86,23 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     )
 
 
-def answering_stages(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the last holds of a search that found its rate, else all that ran steadily."""
+def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[int, ...]:
+    """Where the holds of the max rate stand in `stages`; empty when no rate was found."""
     if search is None or search.max_rate_per_s is None:
-        return tuple(stage for stage in stages if stage.kind == "steady")
-    holds = [stage for stage in stages if stage.kind == "hold" and stage.held]
-    last = holds[-1].name if holds else None
-    return tuple(stage for stage in holds if stage.name == last)
+        return ()
+    return tuple(
+        place
+        for place, stage in enumerate(stages)
+        if stage.kind == "hold" and stage.held and stage.scheduled_per_s == search.max_rate_per_s
+    )
+
+
+def _answering_stages(measured: Measured) -> tuple[Stage, ...]:
+    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily."""
+    holds = holds_of_the_answer(measured.stages, measured.search)
+    if holds:
+        return tuple(measured.stages[place] for place in holds)
+    return tuple(stage for stage in measured.stages if stage.kind == "steady")
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:

@@ -21,7 +21,7 @@ from app.session.calibration import calibrate
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import local_provider_check, local_stages
-from app.session.outcome import Measured, conclude
+from app.session.outcome import Measured, conclude, holds_of_the_answer
 from app.session.parts import Emit, Load, Parts, ServedEndpoint
 from app.session.preflight import require_reachable
 from app.session.spec import RunSpec, SearchSpec
@@ -234,11 +234,13 @@ class _Session:
         self._parts_running.close()
         telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
         stages = runner.summarise(telemetry) if runner else ()
+        holds = holds_of_the_answer(stages, self._search)
         rows = pd.concat(runner.rows, ignore_index=True) if runner and runner.rows else pd.DataFrame()
         measured = Measured(
             environment=environment,
             local=self._local,
             stages=stages,
+            pooled=runner.pool(holds, telemetry) if runner and holds else None,
             search=self._search,
             checks=tuple(self._checks),
             lost_gpus=self._parts.telemetry.lost_gpus,

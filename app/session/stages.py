@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.analysis.pooling import pool_stages
 from app.analysis.saturation import is_over_saturated
 from app.analysis.stages import summarise_stage
 from app.records import events
@@ -88,6 +89,7 @@ class StageRunner:
         facts = _facts(order, ended, self._ceiling_per_s, over_saturated=watch.is_over_saturated)
         rows = pa.Table.from_batches(watch.batches, REQUEST_SCHEMA).to_pandas()
         self._limits.add_sent(int(rows["sent_ns"].notna().sum()))
+        self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
         self.facts.append(facts)
         self.rows.append(rows)
         stage = summarise_stage(rows, None, facts, self._slo)
@@ -100,6 +102,11 @@ class StageRunner:
             summarise_stage(rows, telemetry, facts, self._slo)
             for rows, facts in zip(self.rows, self.facts, strict=True)
         )
+
+    def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
+        """Stages of one rate as one, by their places in the order run."""
+        rows, facts = [self.rows[index] for index in indices], [self.facts[index] for index in indices]
+        return pool_stages(rows, telemetry, facts, self._slo)
 
 
 class _StageWatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -44,10 +45,10 @@ class TensorSpec(msgspec.Struct, frozen=True):
 def read_npz(path: str) -> dict[str, Tensor]:
     """Every array of the file. Arrays of objects are refused: reading them would run what the file says."""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise TensorError(f"{path} is not an .npz file")
-        with archive:
+        with Path(path).open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise TensorError(f"{path} is not an .npz file")
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise TensorError(f"{path} cannot be read: {error}") from error

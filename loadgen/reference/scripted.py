@@ -43,8 +43,8 @@ class Reply(msgspec.Struct, frozen=True):
 class Script(msgspec.Struct, frozen=True):
     """Each reply comes `delay_s` after its request, any number at a time.
 
-    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: a request received during it is
-    served when it ends, and a reply due during it comes at its end.
+    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it come at its
+    end. At r requests a second, r × `freeze_s` of them so wait a uniform 0 to `freeze_s` longer.
     """
 
     reply: Reply = Reply()
@@ -159,9 +159,7 @@ def _wait_s(script: Script, received_s: float) -> float:
     """From the receipt of a request, `received_s` after the first one's, to its reply."""
     freeze_end_s = script.freeze_after_s + script.freeze_s
     due_s = received_s + script.delay_s
-    if script.freeze_after_s <= received_s < freeze_end_s:
-        due_s = freeze_end_s + script.delay_s
-    elif script.freeze_after_s <= due_s < freeze_end_s:
+    if script.freeze_after_s <= due_s < freeze_end_s:
         due_s = freeze_end_s
     return due_s - received_s
 

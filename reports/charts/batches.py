@@ -8,7 +8,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Drawing
-from reports.charts.style import DASHES, MAX_SERIES, SERIES, SHAPES, chart_of, fitted, styled
+from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, styled
 from reports.model import BatchRow, ModelSection, Quantity, Report
 
 
@@ -23,7 +23,7 @@ def batch_charts(report: Report) -> tuple[Drawing, ...]:
     )  # fmt: skip
     throughput = _drawing(
         local, "batch-throughput", "What it brings: inferences a second", "inferences/s",
-        {"": lambda row: row.throughput},
+        {"throughput": lambda row: row.throughput},
     )  # fmt: skip
     return tuple(drawing for drawing in (latency, throughput) if drawing is not None)
 
@@ -34,7 +34,7 @@ def _drawing(local: ModelSection, key: str, title: str, unit: str, read: dict[st
         for label, quantity_of in read.items():
             quantity: Quantity = quantity_of(row)
             if quantity.value is not None:
-                points.append(_point(row, label, quantity))
+                points.append(_point(row, _series(local, row, label), quantity))
     if not points:
         return None
     names = list(dict.fromkeys(str(point["series"]) for point in points))[:MAX_SERIES]
@@ -50,36 +50,27 @@ def _drawing(local: ModelSection, key: str, title: str, unit: str, read: dict[st
     )
 
 
-def _point(row: BatchRow, label: str, quantity: Quantity) -> dict[str, Any]:
-    series = f"{row.provider} {row.precision} {label}".strip()
+def _point(row: BatchRow, series: str, quantity: Quantity) -> dict[str, Any]:
     return {"series": series, "batch": row.batch, "value": quantity.value, "shown": formatting.quantity(quantity)}
 
 
+def _series(local: ModelSection, row: BatchRow, label: str) -> str:
+    """The variant is named only where there are several."""
+    several = len({(one.provider, one.precision) for one in local.batches}) > 1
+    return f"{row.provider} {row.precision} {label}" if several else label
+
+
 def _lines(points: list[dict[str, Any]], names: list[str], unit: str) -> alt.Chart:
-    batches = sorted({point["batch"] for point in points})
-    used = len(names)
-    legend = alt.Legend(title=None)
+    axis = alt.Axis(values=sorted({point["batch"] for point in points}))
+    scale = alt.Scale(type="log", base=2, nice=False, padding=12)
     chart: alt.Chart = (
         chart_of(points)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(
-            x=alt.X(
-                "batch:Q",
-                title="batch size",
-                axis=alt.Axis(values=batches),
-                scale=alt.Scale(type="log", base=2, padding=10),
-            ),
+            x=alt.X("batch:Q", title="batch size", axis=axis, scale=scale),
             y=alt.Y("value:Q", title=unit, **fitted([point["value"] for point in points], 20)),
-            color=alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
-            strokeDash=alt.StrokeDash(
-                "series:N", legend=legend, scale=alt.Scale(domain=names, range=list(DASHES[:used]))
-            ),
-            shape=alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SHAPES[:used]))),
-            tooltip=[
-                alt.Tooltip("series:N"),
-                alt.Tooltip("batch:Q"),
-                alt.Tooltip("shown:N", title=unit),
-            ],
+            tooltip=[alt.Tooltip("series:N"), alt.Tooltip("batch:Q"), alt.Tooltip("shown:N", title=unit)],
+            **point_scales(names),
         )
     )
     return chart

@@ -25,7 +25,7 @@ _STATES = {
 def rate_curve(report: Report) -> Drawing | None:
     """None when no stage has both a rate and a latency."""
     stages = [stage for stage in report.stages if stage.kind != "warmup"]
-    points = [_point(stage) for stage in stages if stage.offered.value is not None and stage.judged.value is not None]
+    points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
     if not points:
         return None
     latency = f"{report.curve.percentile.replace('_', '.')} of {report.curve.metric.removesuffix('_ms')}"
@@ -49,10 +49,15 @@ def state_of(stage: StageRow) -> str:
     return "not judged" if stage.held is None else "held" if stage.held else "failed"
 
 
+def _rate(stage: StageRow) -> float | None:
+    """What was asked for, so that repeats of one rate stand above each other."""
+    return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
+
+
 def _point(stage: StageRow) -> dict[str, Any]:
     low, high = stage.judged.ci95 or (stage.judged.value, stage.judged.value)
     return {
-        "offered": stage.offered.value,
+        "offered": _rate(stage),
         "latency": stage.judged.value,
         "low": low,
         "high": high,

@@ -26,11 +26,10 @@ def rates_over_time(report: Report) -> Drawing | None:
     )
     columns["in flight"] = tuple(map(float, load.in_flight))
     values = _values(load, columns)
-    layers = [
-        _lines(values, list(_RATES), "requests/s", [0, *load.offered_per_s]),
-        *_ribbon(report, load),
-        _hover(values, [*columns]),
-    ]
+    highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
+    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon has its place on top
+    lines = _lines(values, list(_RATES), "requests/s", axis)
+    layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
     return Drawing(
         key="rates",
         title="What was offered, sent, completed and good",
@@ -52,7 +51,8 @@ def latency_over_time(report: Report) -> Drawing | None:
     values = _values(load, columns)
     limit = report.curve.limit if report.curve.metric == "latency_ms" else None
     line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")
-    layers = [_lines(values, ["p50", "p95"], "latency, ms", answered), *line, _hover(values, ["p50", "p95"])]
+    lines = _lines(values, ["p50", "p95"], "latency, ms", fitted(answered, 20))
+    layers = [lines, *line, _hover(values, ["p50", "p95"])]
     worst = max(answered)
     return Drawing(
         key="latency",
@@ -73,8 +73,8 @@ def _values(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dict[str, 
     ]
 
 
-def _lines(values: list[dict[str, Any]], names: list[str], title: str, seen: list[float]) -> alt.Chart:
-    y = alt.Y("value:Q", title=title, **fitted(seen, 20, zero=True))
+def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dict[str, Any]) -> alt.Chart:
+    y = alt.Y("value:Q", title=title, **axis)
     chart: alt.Chart = (
         chart_of(values)
         .transform_fold([*names], as_=["series", "value"])

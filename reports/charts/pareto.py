@@ -30,7 +30,7 @@ def cost_front(report: Report) -> Drawing | None:
     points = [_point(row, plan) for row in drawable]
     return Drawing(
         key="front",
-        title=f"Cost against {plan.latency_metric.replace('_ms', '')} at peak",
+        title="Monthly cost against latency at the peak",
         alternative=_alternative(plan, drawable),
         spec=styled(_layers(points, plan), "front"),
         columns=("offer", "cost", "latency at peak", "role"),
@@ -84,7 +84,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
         .encode(x=x, y=y)
     )
     named = [one for one in points if one["role"] == "recommended"]
-    labels = chart_of(named).mark_text(align="left", dx=9, dy=-7, fontWeight=600).encode(x=x, y=y, text="fleet:N")
+    labels = chart_of(named).mark_text(align="left", dx=0, dy=-14, fontWeight=600).encode(x=x, y=y, text="fleet:N")
     return [line, _marks(points, x, y), labels]
 
 

@@ -8,7 +8,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Drawing
-from reports.charts.style import chart_of, fitted, limit_line, series_scales, styled
+from reports.charts.style import chart_of, fitted, limit_line, point_scales, styled
 from reports.model import Report, Spectrum
 
 _TICKS = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
@@ -38,7 +38,7 @@ def latency_spectrum(report: Report) -> Drawing | None:
     lines = (
         chart_of(points)
         .mark_line(point=alt.OverlayMarkDef(size=22))
-        .encode(x=x, y=y, tooltip=tooltip, **series_scales([spectrum.label for spectrum in report.spectra]))
+        .encode(x=x, y=y, tooltip=tooltip, **point_scales([spectrum.label for spectrum in report.spectra]))
     )
     limit = report.curve.limit if report.curve.metric in ("latency_ms", "service_ms") else None
     line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")

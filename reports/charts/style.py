@@ -34,12 +34,22 @@ def styled(layers: list[alt.Chart], name: str) -> dict[str, Any]:
 
 
 def series_scales(names: list[str]) -> dict[str, Any]:
-    """Colour and dash for lines of the field `series`, in one legend."""
+    """Colour and dash for lines, of the field `series`, in one legend."""
     legend = alt.Legend(title=None, symbolSize=320)
     used = len(names)
     return {
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
         "strokeDash": alt.StrokeDash("series:N", legend=legend, scale=alt.Scale(domain=names, range=DASHES[:used])),
+    }
+
+
+def point_scales(names: list[str]) -> dict[str, Any]:
+    """Colour and shape for points joined by a line, of the field `series`, in one legend."""
+    legend = alt.Legend(title=None)
+    used = len(names)
+    return {
+        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
+        "shape": alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SHAPES[:used]))),
     }
 
 
@@ -59,19 +69,19 @@ def zoom(name: str) -> alt.Parameter:
 
 
 def fitted(values: Sequence[float], ratio: float, **scale: Any) -> dict[str, Any]:
-    """Scale and axis that show all values: logarithmic, with ticks at 1, 2 and 5, when they span more than `ratio`."""
+    """Scale and axis that show all values: logarithmic, with ticks as in 1, 2, 5, when they span more than `ratio`."""
     if min(values) <= 0 or max(values) / min(values) <= ratio:
         return {"scale": alt.Scale(**{"zero": False, "padding": 10, **scale})}
     ticks = _log_ticks(min(values), max(values))
     return {
-        "scale": alt.Scale(type="log", nice=False, padding=10),
+        "scale": alt.Scale(type="log", nice=False, padding=12),
         "axis": alt.Axis(values=ticks, format=",~g"),
     }
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(decades) <= 5 else (1,)
+    steps = (1, 2, 3, 5, 7) if high / low < 30 else (1, 2, 5) if high / low < 1000 else (1,)
     return [step * 10.0**decade for decade in decades for step in steps]
 
 

@@ -13,14 +13,17 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
+from loadgen.frames import message_frame, read_report
 from loadgen.process import LoadError, LoadProcess, start_module
 from loadgen.records import (
     BATCH_ROWS,
     REQUEST_SCHEMA,
+    Configure,
     Endpoint,
     HttpWorkload,
     OipWorkload,
     Progress,
+    RunStage,
     StageEnded,
     StagePlan,
     StageStarted,
@@ -273,9 +276,6 @@ def test_a_killed_worker_is_a_load_error() -> None:
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
-        from loadgen.frames import message_frame, read_report
-        from loadgen.records import Configure, RunStage
-
         for command in (Configure(Endpoint(server.url), HttpWorkload()), RunStage(plan(duration=60))):
             child.stdin.write(message_frame(command))
         child.stdin.flush()

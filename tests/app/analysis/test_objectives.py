@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.analysis.objectives import find_estimate, is_met, judge, parse_objective
+from app.analysis.objectives import binding, find_estimate, is_met, judge, parse_objective, samples_needed
 from app.errors import UsageError
 from app.records.result import Estimate, Judgement, Stage, Verdict, Window
 
@@ -105,3 +105,18 @@ def test_an_estimate_is_found_by_metric_and_aggregate() -> None:
     assert find_estimate(measured, parse_objective("achieved_per_s > 1")).value == 99.0
     missing = find_estimate(measured, parse_objective("gpu_power_w.mean < 50"))
     assert missing == Estimate(None, reason="gpu_power_w was not measured")
+
+
+def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
+    latency, warned = parse_objective("latency_ms.p95 < 50"), parse_objective("latency_ms.p99 < 50 | warn")
+    goodput = parse_objective("goodput_share > 95%")
+    assert [one.text for one in binding((latency, warned))] == ["latency_ms.p95 < 50", "error_rate <= 1%"]
+    assert binding((latency, goodput)) == (latency, goodput)
+    assert binding((warned,)) == ()
+
+
+def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
+    slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
+    assert samples_needed(slo) == 368
+    assert samples_needed(slo[:1]) == 72
+    assert samples_needed(slo[2:]) == 0

@@ -15,12 +15,12 @@ TIMES = ["sent_ns", "first_byte_ns", "end_ns"]
 
 
 def three_kinds() -> pd.DataFrame:
-    """A success, a request that failed at connecting, and an arrival never started."""
-    frame = request_rows(constant_s(1, 3), np.full(3, 0.5), errors=[None, "connect", None])
+    """A success, a request that failed at connecting, two arrivals never started, one of them cut off by the drain."""
+    frame = request_rows(constant_s(1, 4), np.full(4, 0.5), errors=[None, "connect", None, "timeout"])
     return frame.astype(dict.fromkeys(TIMES, "float64")).assign(
-        sent_ns=[START_NS, np.nan, np.nan],
-        first_byte_ns=[START_NS + 5, np.nan, np.nan],
-        end_ns=[START_NS + 9, START_NS + 10**9, np.nan],
+        sent_ns=[START_NS, START_NS + 10**9, np.nan, np.nan],
+        first_byte_ns=[START_NS + 5, np.nan, np.nan, np.nan],
+        end_ns=[START_NS + 9, START_NS + 10**9, np.nan, START_NS + 10**10],
     )
 
 
@@ -39,11 +39,11 @@ def as_objects(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize("dress", [lambda frame: frame, as_pandas_nullable, as_arrow, as_objects])
 def test_nulls_are_read_however_they_are_written(dress: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     rows = read_rows(dress(three_kinds()))
-    assert rows.was_sent.tolist() == [True, False, False]
-    assert rows.is_success.tolist() == [True, False, False]
-    assert rows.was_started.tolist() == [True, True, False]
-    assert rows.sent_ns.tolist() == [START_NS, 0, 0]
-    assert rows.errors() == {"connect": 1, "not-started": 1}
+    assert rows.was_sent.tolist() == [True, True, False, False]
+    assert rows.is_success.tolist() == [True, False, False, False]
+    assert rows.is_failed.tolist() == [False, True, False, False]
+    assert rows.sent_ns.tolist() == [START_NS, START_NS + 10**9, 0, 0]
+    assert rows.errors() == {"connect": 1, "not-started": 2}
     assert np.isnan(rows.right).all()
 
 
@@ -53,11 +53,11 @@ def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
     assert rows.end_ns[0] - rows.intended_ns[0] == 10**9
 
 
-@pytest.mark.parametrize("right", [[True, False, None], [1.0, 0.0, np.nan]])
+@pytest.mark.parametrize("right", [[True, False, None, None], [1.0, 0.0, np.nan, np.nan]])
 def test_labelled_rows_say_whether_they_were_right(right: list[object]) -> None:
     rows = read_rows(three_kinds().assign(right=right))
     assert rows.right[:2].tolist() == [1.0, 0.0]
-    assert np.isnan(rows.right[2])
+    assert np.isnan(rows.right[2:]).all()
 
 
 def test_a_whole_stage_was_offered_for_its_duration() -> None:

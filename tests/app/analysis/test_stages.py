@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +138,10 @@ def test_labels_give_accuracy() -> None:
     right = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
     accuracy = summarise_stage(rows.assign(right=right), None, stage_facts(100, 1), SLO).metrics["accuracy"]["value"]
     assert (accuracy.value, accuracy.n) == (0.75, 80)
+    batched = msgspec.structs.replace(stage_facts(100, 1), rows_per_request=4)
+    counts = pd.Series([3] * 80 + [None] * 20, dtype="Int32")
+    accuracy = summarise_stage(rows.assign(right=counts), None, batched, SLO).metrics["accuracy"]["value"]
+    assert (accuracy.value, accuracy.n) == (0.75, 320)
     assert "accuracy" not in summarise_stage(rows, None, stage_facts(100, 1), SLO).metrics
 
 

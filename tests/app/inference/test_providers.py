@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.inference.providers import name_of, runtime_name
+from app.inference.providers import name_of, nvidia_driver_loads, runtime_name
 
 
 def test_names_go_there_and_back() -> None:
@@ -26,7 +26,8 @@ def test_unknown_provider_names_the_nearest(typed: str, hint: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
 def test_driver_is_there_when_its_library_loads(nvml_stand_in: Path) -> None:
     program = "from app.inference.providers import nvidia_driver_loads; print(nvidia_driver_loads())"
-    for library_path, answer in ((str(nvml_stand_in), b"True"), ("", b"False")):
+    here = str(nvidia_driver_loads()).encode()
+    for library_path, answer in ((str(nvml_stand_in), b"True"), ("", here)):
         run = subprocess.run(
             [sys.executable, "-c", program], env={"LD_LIBRARY_PATH": library_path}, capture_output=True, check=True
         )

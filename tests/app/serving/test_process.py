@@ -21,6 +21,7 @@ import pytest
 
 from app.errors import UnavailableError, UsageError
 from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.providers import nvidia_driver_loads
 from app.inference.session import open_session
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
@@ -105,7 +106,7 @@ def test_batched_answers_go_to_their_requests(images: Any) -> None:
     expected = open_session(DIGITS_MODEL, "cpu", threads=1).run({"image": images})[0]
     settings = msgspec.structs.replace(DIGITS, queue_delay_s=0.02)
     with EndpointProcess(settings) as endpoint, ThreadPoolExecutor(16) as clients:
-        sizes = [1 + number % 3 for number in range(160)]
+        sizes = [1 + number % 3 for number in range(64)]
         starts = np.cumsum([0, *sizes[:-1]])
         answers = clients.map(
             lambda start, size: binary_scores(endpoint, images[start : start + size]), starts.tolist(), sizes
@@ -114,7 +115,7 @@ def test_batched_answers_go_to_their_requests(images: Any) -> None:
             np.testing.assert_allclose(scores, expected[start : start + size], rtol=1e-3, atol=1e-3)
         _, metrics = asked(endpoint, "GET", "/metrics")
     batches = [line for line in metrics.decode().splitlines() if line.startswith("sizewise_endpoint_batch_rows_count")]
-    assert int(batches[0].split()[1]) < 120
+    assert int(batches[0].split()[1]) < 48
 
 
 def test_garbage_on_the_wire_is_400_and_the_endpoint_lives_on(digits: EndpointProcess, images: Any) -> None:
@@ -160,6 +161,8 @@ def test_model_of_a_fixed_batch_is_served_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("provider", ["rocm", "cuda"])
 def test_provider_that_cannot_exist_here_is_refused(provider: str) -> None:
+    if provider == "cuda" and nvidia_driver_loads():
+        pytest.skip("there is an NVIDIA driver here")
     endpoint = EndpointProcess(msgspec.structs.replace(DIGITS, provider=provider))
     with pytest.raises(UnavailableError, match=provider) as caught:
         endpoint.start()

@@ -1,0 +1,133 @@
+"""The summary a terminal shows: verdict, what to doubt, then the numbers. Plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from reports import formatting
+from reports.model import BatchRow, CheckRow, ModelSection, OfferRow, PlanSection, Report, Tile
+
+_MARGIN = 10
+
+
+def render_text(report: Report, width: int = 100) -> str:
+    """Not longer than a screen or two, whatever the run; without a line break at the end."""
+    header, verdict = report.header, report.verdict
+    where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    blocks = [
+        [f"{verdict.outcome}  {header.title} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
+        _block("Checks", _checks(report.checks), width),
+        _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
+        _block("Numbers", _tiles(report.tiles), width),
+        _block("SLO", _objectives(report), width),
+        _block("Model", _model(report.model), width),
+        _block("Plan", _plan(report.plan), width),
+    ]
+    text = "\n\n".join("\n".join(block) for block in blocks if block)
+    return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
+
+
+def _block(title: str, lines: Sequence[str], width: int) -> list[str]:
+    """The lines behind a margin that carries the title."""
+    wrapped = [part for line in lines for part in _wrapped(line, width, _MARGIN)]
+    return [title.ljust(_MARGIN) + wrapped[0].lstrip(), *wrapped[1:]] if wrapped else []
+
+
+def _wrapped(line: str, width: int, margin: int) -> list[str]:
+    indent = " " * margin
+    return textwrap.wrap(
+        line,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  " * bool(margin),
+        break_on_hyphens=False,
+    )
+
+
+def _checks(checks: Sequence[CheckRow]) -> list[str]:
+    doubtful = [check for check in checks if check.verdict != "VALID"]
+    if not checks:
+        return ["none was made"]
+    if not doubtful:
+        return [f"{len(checks)} checks, all valid"]
+    return [*map(_check, doubtful), f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid"]
+
+
+def _check(check: CheckRow) -> str:
+    limit = "" if check.limit is None else f", limit {formatting.check_limit(check)}"
+    hint = f" {check.hint}" if check.hint else ""
+    return f"{check.verdict} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
+
+
+def _tiles(tiles: Sequence[Tile]) -> list[str]:
+    """Label, number, limit, basis in columns; the spaces between them must not be folded."""
+    rows = [(tile.label, formatting.quantity(tile.quantity), _limit(tile), _basis(tile)) for tile in tiles]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    return [_columns(row, widths) for row in rows]
+
+
+def _columns(row: tuple[str, str, str, str], widths: list[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False) if width]
+    return "  ".join([*padded, row[3]])
+
+
+def _limit(tile: Tile) -> str:
+    return f"SLO {formatting.limit(tile.limit)}" if tile.limit else ""
+
+
+def _basis(tile: Tile) -> str:
+    if tile.quantity.value is None:
+        return tile.quantity.reason or ""
+    return "INVALID" if tile.quantity.trust == "INVALID" else tile.quantity.basis
+
+
+def _objectives(report: Report) -> list[str]:
+    return [
+        f"{row.judgement} {row.text}: {formatting.quantity(row.observed)}" + (f" in {row.stage}" if row.stage else "")
+        for row in report.objectives
+    ]
+
+
+def _model(local: ModelSection | None) -> list[str]:
+    if local is None:
+        return []
+    best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
+    rows = dict.fromkeys((local.batches[0], best))
+    accuracy = f"; accuracy {formatting.quantity(local.accuracy)}" if local.accuracy else ""
+    return [f"{local.name} alone, measured{accuracy}", *map(_batch, rows)]
+
+
+def _batch(row: BatchRow) -> str:
+    p50, p95, throughput = (formatting.value_unit(one) for one in (row.p50, row.p95, row.throughput))
+    return f"batch {row.batch} on {row.provider}: p50 {p50}, p95 {p95}, {throughput}"
+
+
+def _plan(plan: PlanSection | None) -> list[str]:
+    if plan is None:
+        return []
+    if plan.recommendation is None:
+        return [f"No offer fits a peak of {formatting.number(plan.peak_per_s)}/s.", *plan.notes]
+    return [
+        plan.recommendation.sentence,
+        f"What binds: {plan.recommendation.binding_constraint}",
+        *_named(plan),
+        *plan.notes,
+    ]
+
+
+def _named(plan: PlanSection) -> Iterator[str]:
+    chosen = plan.recommendation.offer if plan.recommendation else None
+    for label, offer, rows in (
+        ("Recommended", chosen, plan.offers),
+        ("Runner-up", plan.runner_up, plan.offers),
+        ("Cheapest refused", plan.cheapest_refused, plan.refused),
+    ):
+        yield from (f"{label}: {_offer(row)}" for row in rows if row.offer == offer)
+
+
+def _offer(row: OfferRow) -> str:
+    if row.refused is not None:
+        return f"{row.offer}: {row.refused}"
+    cost = formatting.quantity(row.usd_per_month)
+    return f"{row.instances} × {row.offer}, {cost}, {row.basis}, price of {row.price_date}"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from app.analysis.curve import capacity_curve
+from app.analysis.objectives import parse_objective
+from app.records.offers import CurvePoint
+from app.records.result import Estimate, MaxRate, Stage, StageKind, Verdict, Window
+
+SLO = (parse_objective("error_rate < 1%"), parse_objective("service_ms.p99 < 50"))
+FOUND = MaxRate(Estimate(100.0, (90.0, 110.0), 900), ("service_ms.p99 < 50",), "…")
+
+
+def stage(rate: float | None, kind: StageKind, *, held: bool | None, cores: float | None = None) -> Stage:
+    nothing = Estimate(None, reason="not asked")
+    telemetry = {} if cores is None else {"endpoint_cpu_cores": {"mean": Estimate(cores)}}
+    value = rate or 0.0
+    return Stage(
+        name=kind,
+        kind=kind,
+        repeat=1,
+        tags={},
+        variant=None,
+        window=Window(0, 1),
+        offered_per_s=nothing,
+        achieved_per_s=Estimate(value - 1),
+        good_per_s=nothing,
+        completed=1,
+        errors={},
+        metrics={
+            "latency_ms": {"p95": Estimate(value / 2)},
+            "service_ms": {"p99": Estimate(value / 4) if value < 150 else Estimate(None, reason="needs 368, has 9")},
+            **telemetry,
+        },
+        verdict=Verdict("VALID"),
+        held=held,
+        scheduled_per_s=rate,
+    )
+
+
+STAGES = (
+    stage(10, "warmup", held=None),
+    stage(100, "probe", held=True, cores=9.0),
+    stage(200, "probe", held=False),
+    stage(50, "probe", held=True),
+    stage(104, "hold", held=False, cores=9.0),
+    stage(100, "hold", held=True, cores=1.0),
+    stage(100, "hold", held=True, cores=2.0),
+    stage(None, "steady", held=None),
+)
+
+
+def test_every_rate_tried_is_a_point_of_the_slos_own_latency() -> None:
+    curve = capacity_curve(STAGES, SLO, FOUND)
+    assert curve.latency_metric == "service_ms.p99"
+    assert [point.offered_per_s for point in curve.points] == [50, 100, 100, 100, 104, 200]
+    assert curve.points[0] == CurvePoint(50, 12.5, 49, True)
+    assert curve.points[-1] == CurvePoint(200, None, 199, False)
+    assert (curve.max_rate_per_s, curve.max_rate_ci95) == (100.0, (90.0, 110.0))
+
+
+def test_the_cores_are_those_of_the_holds_at_the_max_rate() -> None:
+    assert capacity_curve(STAGES, SLO, FOUND).cores_used == 1.5
+    assert capacity_curve([stage(100, "hold", held=True)], SLO, FOUND).cores_used is None
+
+
+@pytest.mark.parametrize("slo", ["error_rate < 1%", "latency_ms.mean < 9", "service_ms.p99 < 9 | warn"])
+def test_without_a_latency_percentile_that_decides_the_curve_is_of_the_p95(slo: str) -> None:
+    curve = capacity_curve(STAGES, (parse_objective(slo),), FOUND)
+    assert curve.latency_metric == "latency_ms.p95"
+    assert curve.points[0].latency_ms == 25.0
+
+
+def test_no_rate_has_no_curve() -> None:
+    with pytest.raises(ValueError, match="no rate held"):
+        capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))

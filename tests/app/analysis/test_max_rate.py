@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from app.analysis.max_rate import max_rate
+from app.analysis.objectives import parse_objective
+from app.analysis.search import SearchOutcome
+from app.records.result import Estimate, Stage, StageKind, Verdict, Window
+
+SLO = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
+FOUND = SearchOutcome(100.0, None, (100.0, 110.0), 12)
+
+
+def stage(
+    rate: float,
+    p95: float,
+    ci95: tuple[float, float] | None,
+    *,
+    kind: StageKind = "probe",
+    held: bool = True,
+    errors: float = 0.0,
+    goodput: tuple[float, float] = (0.9, 1.0),
+    invalid: bool = False,
+    **telemetry: float,
+) -> Stage:
+    nothing = Estimate(None, reason="not asked")
+    latency = Estimate(p95, ci95, 500, reason=None if ci95 else "no interval")
+    return Stage(
+        name=f"{kind} {rate:g}/s",
+        kind=kind,
+        repeat=1,
+        tags={},
+        variant=None,
+        window=Window(0, 1),
+        offered_per_s=nothing,
+        achieved_per_s=Estimate(rate),
+        good_per_s=nothing,
+        completed=500,
+        errors={},
+        metrics={
+            "latency_ms": {"p95": latency},
+            "error_rate": {"value": Estimate(errors, (errors, errors), 500)},
+            "goodput_share": {"value": Estimate(sum(goodput) / 2, goodput, 500)},
+            **{name: {"mean": Estimate(value)} for name, value in telemetry.items()},
+        },
+        verdict=Verdict("INVALID" if invalid else "VALID"),
+        held=held,
+        scheduled_per_s=rate,
+    )
+
+
+HOLDS = [stage(100, 45, (40, 55), kind="hold") for _ in range(3)]
+
+
+def test_the_interval_runs_from_surely_inside_to_surely_outside() -> None:
+    stages = [
+        stage(80, 30, (25, 35)),
+        stage(90, 40, (35, 49)),
+        stage(95, 44, (39, 52)),
+        *HOLDS,
+        stage(110, 52, (45, 60), held=False),
+        stage(120, 70, (60, 90), held=False),
+        stage(160, 900, (800, 990), held=False),
+    ]
+    found = max_rate(stages, SLO, FOUND)
+    assert found.per_s == Estimate(100.0, (90.0, 120.0), 1_500)
+    assert found.slo == ("latency_ms.p95 < 50", "error_rate < 1%")
+
+
+def test_a_rate_counts_only_when_all_its_stages_agree() -> None:
+    stages = [stage(80, 30, (25, 35)), stage(90, 40, (35, 49)), stage(90, 45, (40, 51)), *HOLDS]
+    outside = [stage(120, 70, (60, 90), held=False), stage(120, 48, (40, 60), held=False), stage(130, 80, (60, 90))]
+    assert max_rate([*stages, *outside], SLO, FOUND).per_s.ci95 == (80.0, 130.0)
+
+
+def test_warm_up_is_no_evidence() -> None:
+    stages = [stage(80, 30, (25, 35)), stage(90, 30, (25, 35), kind="warmup"), *HOLDS, stage(120, 70, (60, 90))]
+    assert max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+
+
+def test_a_backlog_that_pushed_the_interval_away_is_outside_by_its_goodput() -> None:
+    stages = [stage(80, 30, (25, 35)), *HOLDS]
+    surely = stage(120, 700, None, held=False, goodput=(0.3, 0.6))
+    perhaps = stage(110, 60, None, held=False, goodput=(0.9, 0.96))
+    assert max_rate([*stages, surely, perhaps], SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+    withheld = max_rate([*stages, perhaps], SLO, FOUND).per_s
+    assert (withheld.value, withheld.ci95) == (100.0, None)
+    assert "missed beyond doubt" in str(withheld.reason)
+
+
+def test_an_open_lower_end_leaves_no_interval() -> None:
+    withheld = max_rate([*HOLDS, stage(120, 70, (60, 90), held=False)], SLO, FOUND).per_s
+    assert (withheld.value, withheld.ci95) == (100.0, None)
+    assert "met beyond doubt" in str(withheld.reason)
+
+
+def test_no_rate_has_the_searchs_reason() -> None:
+    outcome = SearchOutcome(None, "even 1/s, the lowest rate tried, failed", (None, 1.0), 7)
+    found = max_rate([stage(1, 300, (200, 400), held=False), stage(2, 600, (500, 700), held=False)], SLO, outcome)
+    assert found.per_s == Estimate(None, n=0, reason=outcome.reason)
+    assert found.limited_by == "at 1/s latency_ms.p95 was 300 ms against latency_ms.p95 < 50"
+
+
+def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
+    stages = [
+        *HOLDS,
+        stage(140, 900, None, held=False),
+        stage(
+            110,
+            52.34,
+            (45, 60),
+            held=False,
+            endpoint_cpu_cores=1.936,
+            host_cpu_percent=97.2,
+            gpu_utilisation_percent=35.0,
+        ),
+    ]
+    assert max_rate(stages, SLO, FOUND).limited_by == (
+        "at 110/s latency_ms.p95 was 52.34 ms against latency_ms.p95 < 50; there the endpoint kept 1.94 cores busy, "
+        "the host's CPUs were 97 % used and the GPU ran a kernel 35 % of the time"
+    )
+
+
+def test_failures_can_be_the_limit() -> None:
+    refused = stage(110, 20, (15, 25), held=False, errors=0.123)
+    assert "error_rate was 12.3 % against error_rate < 1%" in max_rate([*HOLDS, refused], SLO, FOUND).limited_by
+    implied = max_rate([*HOLDS, refused], SLO[:1], FOUND)
+    assert "error_rate was 12.3 % against error_rate <= 1%" in implied.limited_by
+    assert implied.slo == ("latency_ms.p95 < 50", "error_rate <= 1%")
+
+
+def test_a_generator_that_did_not_keep_up_is_named() -> None:
+    late = stage(110, 60, (55, 70), held=False, invalid=True)
+    assert max_rate([*HOLDS, late], SLO, FOUND).limited_by.endswith("this may be its limit and not the endpoint's")
+
+
+def test_nothing_failed() -> None:
+    assert max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: the search ended before a rate did"

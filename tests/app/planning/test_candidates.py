@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from app.planning.candidates import Candidate, Refused, consider, fleet_of, fleets_of
+from app.planning.capacity import Capacity, Refusal
+from app.planning.latency_curve import latency_curve
+from app.planning.sizing import Demand
+from app.records.offers import Offer, PlanLimits
+from tests.fakes.offers import TODAY, curve, offer
+
+SURE = Capacity(100.0, 0.0, 1, "measured")
+DEMAND = Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=1)
+
+
+def candidate(what: Offer, limits: PlanLimits | None = None, demand: Demand = DEMAND) -> Candidate:
+    found = consider(what, SURE, demand, limits or PlanLimits(), TODAY)
+    assert isinstance(found, Candidate)
+    return found
+
+
+def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
+    found = candidate(offer())
+    assert (found.needed, found.spares, found.instances, found.refused) == (8, 1, 9, None)
+    assert found.usd_per_month == 730 * 9
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (PlanLimits(providers=("other",)), "acme is not in plan.providers"),
+        (PlanLimits(regions=("there",)), "here is not in plan.regions"),
+        (PlanLimits(budget_usd_per_month=6000.0), "9 instances cost 6,570 USD a month, over plan.budget of 6,000 USD"),
+        (PlanLimits(max_price_age_days=20), "is 25 days old, over plan.max_price_age of 20d"),
+    ],
+)
+def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str) -> None:
+    found = candidate(offer(as_of=TODAY - datetime.timedelta(days=25)), limits)
+    assert found.refused is not None
+    assert says in found.refused
+
+
+def test_without_price_or_capacity_nothing_can_be_said() -> None:
+    unpriced = consider(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
+    unmeasured = consider(offer(), Refusal("measure it"), DEMAND, PlanLimits(), TODAY)
+    assert isinstance(unpriced, Refused)
+    assert isinstance(unmeasured, Refused)
+    assert unpriced.sentence == "no on-demand price is known"
+    assert unmeasured.sentence == "measure it"
+
+
+def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> None:
+    fleet = fleet_of(candidate(offer()), 10, DEMAND, latency_curve(curve(100.0)), TODAY)
+    assert fleet.utilisation_at_peak.value == pytest.approx(0.75)
+    assert fleet.spare_instances == 2
+    assert 10.0 < (fleet.latency_at_peak.value or 0) < 24.0
+    assert fleet.usd_per_month.value == 7300.0
+    assert fleet.usd_per_1k_inferences.value == pytest.approx(7300 / (400 * 3.6 * 730))
+    assert (fleet.risk, fleet.risk_reasons) == (0, ())
+
+
+def test_no_spare_is_a_risk() -> None:
+    lone = candidate(offer(), demand=Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=0))
+    fleet = fleet_of(lone, lone.instances, DEMAND, latency_curve(curve(100.0)), TODAY)
+    assert fleet.risk == 1
+    assert "no spare" in fleet.risk_reasons[0]
+
+
+def test_larger_fleets_go_up_to_half_as_many_again_inside_the_budget() -> None:
+    line = latency_curve(curve(100.0))
+    all_fleets = list(fleets_of(candidate(offer()), DEMAND, line, None, TODAY))
+    assert [fleet.instances for fleet in all_fleets] == [9, 10, 11, 12, 13]
+    cheap = list(fleets_of(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
+    assert [fleet.instances for fleet in cheap] == [9, 10]

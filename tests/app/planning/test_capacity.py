@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from app.planning.capacity import Capacity, Refusal, carry_over
+from app.records.offers import CapacityCurve, Offer
+from app.records.result import Hardware
+from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
+
+HERE = Hardware("this machine", vcpus=4, architecture="x86_64", is_this_machine=True)
+ONE_L4 = Hardware("acme/g1", offer="acme/g1@here", accelerator="l4", accelerator_count=1, vcpus=8)
+PARTS = catalogue().accelerators
+
+
+def carried(what: CapacityCurve, measured_on: Hardware, to: Offer) -> Capacity:
+    capacity = carry_over(what, measured_on, to, PARTS)
+    assert isinstance(capacity, Capacity)
+    return capacity
+
+
+def refused(what: CapacityCurve, measured_on: Hardware, to: Offer) -> str:
+    refusal = carry_over(what, measured_on, to, PARTS)
+    assert isinstance(refusal, Refusal)
+    return refusal.sentence
+
+
+def test_the_measured_offer_carries_what_was_measured_in_any_region() -> None:
+    capacity = carried(curve(100.0), ONE_L4, gpu_offer("g1", "l4", region="there"))
+    assert (capacity.per_s, capacity.basis, capacity.replicas, capacity.risks) == (100.0, "measured", 1, ())
+    low, high = capacity.estimate.ci95 or (0, 0)
+    assert high / low == pytest.approx(105 / 95)
+
+
+def test_without_an_interval_some_sigma_is_assumed() -> None:
+    assert carried(curve(max_rate_ci95=None), ONE_L4, gpu_offer("g1", "l4")).sigma == 0.05
+
+
+def test_more_of_the_same_accelerator_holds_more_replicas() -> None:
+    capacity = carried(curve(100.0), ONE_L4, gpu_offer("g4", "l4", 4, vcpus=48.0))
+    assert (capacity.per_s, capacity.replicas, capacity.basis) == (400.0, 4, "extrapolated")
+    assert capacity.sigma == pytest.approx(math.hypot(0.10, math.log(105 / 95) / 3.92), abs=1e-4)
+    assert max(risk.level for risk in capacity.risks) == 1
+
+
+def test_two_replicas_on_two_accelerators_are_one_each() -> None:
+    measured_on = Hardware("two", accelerator="l4", accelerator_count=2, replicas=2)
+    assert carried(curve(100.0), measured_on, gpu_offer("g3", "l4", 3)).per_s == 150.0
+
+
+def test_fewer_vcpus_beside_the_same_accelerator_are_a_risk() -> None:
+    capacity = carried(curve(), ONE_L4, gpu_offer("g0", "l4", vcpus=4.0))
+    assert [risk.level for risk in capacity.risks] == [1, 2]
+
+
+def test_a_slice_holds_no_replica() -> None:
+    assert "0.25 of an accelerator" in refused(curve(), ONE_L4, gpu_offer("g6f", "l4", 0.25))
+
+
+def test_a_cpu_measurement_goes_to_other_cpus_by_whole_replicas() -> None:
+    capacity = carried(curve(100.0, cores_used=1.5), HERE, offer(vcpus=16.0))
+    assert (capacity.replicas, capacity.per_s, capacity.basis) == (10, 1000.0, "extrapolated")
+    assert capacity.sigma == pytest.approx(math.hypot(0.20, math.log(105 / 95) / 3.92), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["arm64", None])
+def test_another_architecture_has_a_wider_interval(architecture: str | None) -> None:
+    capacity = carried(curve(), HERE, offer(cpu_architecture=architecture))
+    assert capacity.sigma > 0.30
+    assert capacity.risks[0].level == 3
+
+
+def test_two_unknown_architectures_are_not_the_same() -> None:
+    unknown = Hardware("some CPU", vcpus=4)
+    assert carried(curve(), unknown, offer(cpu_architecture=None)).sigma > 0.30
+
+
+def test_a_replica_never_counts_less_than_a_core() -> None:
+    assert carried(curve(cores_used=0.4), HERE, offer(vcpus=16.0)).replicas == 16
+
+
+def test_without_cores_measured_a_replica_takes_its_share_of_the_machine() -> None:
+    measured_on = Hardware("m", vcpus=8, architecture="x86_64", replicas=2)
+    capacity = carried(curve(100.0, cores_used=None), measured_on, offer(vcpus=16.0))
+    assert (capacity.replicas, capacity.per_s) == (4, 200.0)
+
+
+def test_what_a_cpu_measurement_cannot_reach() -> None:
+    assert "does not tell its vCPUs" in refused(curve(), HERE, offer(vcpus=None))
+    assert "one replica keeps 3 busy" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
+    assert "target.hardware.vcpus" in refused(curve(cores_used=None), Hardware("?"), offer())
+
+
+def test_another_accelerator_is_refused_with_what_to_measure() -> None:
+    sentence = refused(curve(), HERE, gpu_offer("g1", "l4"))
+    assert sentence == "measured on a CPU; to size NVIDIA L4, run this profile against the model on one NVIDIA L4"
+    assert "measured on NVIDIA L4; to size NVIDIA L40S" in refused(curve(), ONE_L4, gpu_offer("g9", "l40s"))
+    assert "run this profile against the model on a CPU" in refused(curve(), ONE_L4, offer())
+
+
+def test_an_accelerator_outside_the_catalogue_goes_by_its_key() -> None:
+    refusal = carry_over(curve(), HERE, gpu_offer("g", "x9"), {"l4": accelerator("l4", "L4")})
+    assert isinstance(refusal, Refusal)
+    assert "to size x9" in refusal.sentence

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from app.planning.fleets import plan_fleets
+from app.records.offers import Offer, PlanLimits
+from app.records.result import Hardware, Recommendation, Traffic
+from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+
+SLO = ("error_rate < 0.1%", "latency_ms.p95 < 50")
+MEASURED = Hardware("acme/small", offer="acme/small", vcpus=16, architecture="x86_64")
+
+
+def recommended(peak_per_s: float, limits: PlanLimits, *offers: Offer) -> Recommendation:
+    traffic = Traffic(peak_per_s, "flat", (1.0,) * 24)
+    sure = curve(100.0, max_rate_ci95=(100.0, 100.0))
+    found = plan_fleets(sure, MEASURED, traffic, catalogue(*offers), limits, slo=SLO, today=TODAY).recommendation
+    assert found is not None
+    return found
+
+
+SMALL = offer("small", on_demand_usd_per_hour=0.5)
+
+
+def test_the_sentence_says_how_many_of_what_at_what_cost() -> None:
+    found = recommended(250.0, PlanLimits(redundancy=1), SMALL)
+    assert found.sentence == (
+        "4 × acme/small in here (3 for the load, 1 spare): 1,460 USD a month, 0.00222 USD per 1k inferences"
+    )
+
+
+def test_the_peak_binds_where_it_takes_several() -> None:
+    found = recommended(250.0, PlanLimits(redundancy=2), SMALL)
+    assert found.binding_constraint == (
+        "the peak: one instance is sized at 100/s inside latency_ms.p95 < 50 at 90% assurance, "
+        "so the peak of 250/s needs 3, and n+2 makes it 5"
+    )
+
+
+def test_redundancy_binds_where_one_would_do() -> None:
+    assert recommended(60.0, PlanLimits(redundancy=1), SMALL).binding_constraint.startswith("redundancy:")
+
+
+def test_the_instance_binds_where_one_is_enough() -> None:
+    assert recommended(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("the size of an instance:")
+
+
+def test_a_budget_without_room_is_said() -> None:
+    limits = PlanLimits(redundancy=0, budget_usd_per_month=1200.0)
+    found = recommended(250.0, limits, SMALL)
+    assert found.binding_constraint.endswith("the budget of 1,200 USD a month has no room for another")
+    assert "A budget under 1,095 USD a month does not pay for it." in found.would_change_it
+
+
+def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
+    found = recommended(
+        250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0),
+        gpu_offer("g1", "l4", on_demand_usd_per_hour=0.1),
+    )  # fmt: skip
+    assert found.why[0] == "3 instances carry the peak with a probability of 100%; 90% was asked."
+    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs 365 USD a month more (33%)."
+    assert "acme/g1@here, at 0.1 USD an hour each: measured on a CPU; to size NVIDIA L4" in found.why[2]
+
+
+def test_what_would_change_it() -> None:
+    found = recommended(
+        250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0)
+    )  # fmt: skip
+    assert "A peak above 300/s needs one more instance." in found.would_change_it
+    assert "A peak up to 200/s needs one less." in found.would_change_it
+    assert "acme/big in here would win below 1.5 USD an hour; it costs 2 USD." in found.would_change_it
+    # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
+    assert any("would win at a peak of" in sentence for sentence in found.would_change_it)
+
+
+def test_an_only_offer_has_no_runner_up() -> None:
+    assert "No other offer fits." in recommended(250.0, PlanLimits(), SMALL).why

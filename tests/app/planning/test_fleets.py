@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import datetime
+import random
+
+import msgspec
+import pytest
+
+from app.planning.fleets import plan_fleets
+from app.profiles.catalogue import load_catalogue
+from app.records.offers import CapacityCurve, Catalogue, PlanLimits
+from app.records.result import Hardware, Plan, Traffic
+from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+
+HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
+BUNDLED = load_catalogue()
+
+
+def planned(
+    peak_per_s: float = 2000.0, *, of: Catalogue = BUNDLED, what: CapacityCurve | None = None,
+    limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
+) -> Plan:  # fmt: skip
+    traffic = Traffic(peak_per_s, "flat", (0.5,) * 24, growth)
+    return plan_fleets(
+        what or curve(250.0),
+        measured_on,
+        traffic,
+        of,
+        limits or PlanLimits(),
+        slo=("latency_ms.p95 < 50",),
+        today=today,
+    )
+
+
+def cheapest_usd(plan: Plan) -> float:
+    assert plan.recommendation is not None
+    cost = plan.recommendation.fleet.usd_per_month.value
+    assert cost is not None
+    return cost
+
+
+def test_every_offer_is_listed_once_feasible_ones_first_by_cost() -> None:
+    plan = planned()
+    assert sorted(fleet.offer for fleet in plan.offers) == sorted(one.key for one in BUNDLED.offers)
+    feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
+    assert list(plan.offers[: len(feasible)]) == feasible
+    costs = [fleet.usd_per_month.value or 0 for fleet in feasible]
+    assert costs == sorted(costs)
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet == feasible[0]
+
+
+def test_a_cpu_measurement_is_carried_to_cpus_and_refused_to_accelerators() -> None:
+    for fleet in planned().offers:
+        if fleet.accelerator is None:
+            assert fleet.basis == "extrapolated"
+            assert fleet.capacity_per_instance_per_s.ci95 is not None
+        else:
+            assert fleet.rejected is not None
+            assert fleet.rejected.startswith("measured on a CPU; to size ")
+            assert fleet.instances is None
+
+
+def test_the_measured_offer_is_measured() -> None:
+    measured_on = Hardware("g6", offer="aws/g6.2xlarge@us-east-1", accelerator="l4", accelerator_count=1, vcpus=8)
+    by_offer = {fleet.offer: fleet for fleet in planned(measured_on=measured_on).offers}
+    assert by_offer["aws/g6.2xlarge@us-east-1"].basis == "measured"
+    assert by_offer["aws/g6.12xlarge@us-east-1"].replicas_per_instance == 4
+    assert by_offer["aws/g6f.2xlarge@us-east-1"].rejected is not None
+    assert by_offer["ovhcloud/per-gpu-list:l4@any"].rejected is None
+    assert "run this profile against the model on a CPU" in (by_offer["aws/c7g.4xlarge@us-east-1"].rejected or "")
+
+
+def test_more_traffic_never_costs_less() -> None:
+    dice = random.Random(1)
+    for _ in range(40):
+        low, high = sorted(dice.uniform(1, 20_000) for _ in range(2))
+        fewer, more = planned(low), planned(high)
+        needed = {fleet.offer: fleet.instances for fleet in fewer.offers}
+        assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in more.offers)
+        assert cheapest_usd(fewer) <= cheapest_usd(more)
+
+
+def test_a_tighter_slo_is_never_cheaper() -> None:
+    dice = random.Random(2)
+    for _ in range(40):
+        tight, loose = sorted(dice.uniform(5, 500) for _ in range(2))
+        assert cheapest_usd(planned(what=curve(tight))) >= cheapest_usd(planned(what=curve(loose)))
+
+
+def test_a_dearer_offer_never_wins_by_its_price() -> None:
+    dice = random.Random(3)
+    for _ in range(60):
+        offers = [offer(f"c{n}", vcpus=dice.choice((4.0, 16.0, 64.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
+                  for n in range(5)]  # fmt: skip
+        before = planned(of=catalogue(*offers)).recommendation
+        at = dice.randrange(5)
+        price = (offers[at].on_demand_usd_per_hour or 0) * dice.uniform(1.01, 3)
+        offers[at] = msgspec.structs.replace(offers[at], on_demand_usd_per_hour=price)
+        after = planned(of=catalogue(*offers)).recommendation
+        assert before is not None
+        assert after is not None
+        assert after.fleet.offer == before.fleet.offer or after.fleet.offer != offers[at].key
+
+
+def test_the_front_is_not_dominated_and_starts_with_the_cheapest() -> None:
+    plan = planned()
+    points = [(fleet.usd_per_month.value or 0, fleet.latency_at_peak.value or 0) for fleet in plan.pareto]
+    assert points == sorted(points)
+    latencies = [latency_ms for _, latency_ms in points]
+    assert latencies == sorted(set(latencies), reverse=True)
+    assert points[0][0] == cheapest_usd(plan)
+    feasible = [(f.usd_per_month.value or 0, f.latency_at_peak.value or 0) for f in plan.offers if f.rejected is None]
+    assert not any(cost < c and latency_ms < m for cost, latency_ms in feasible for c, m in points)
+
+
+def test_the_smallest_fleet_is_never_busier_than_measured() -> None:
+    for fleet in planned().offers:
+        assert fleet.rejected or (fleet.utilisation_at_peak.value or 9) <= 1.0
+        assert fleet.rejected or (fleet.latency_at_peak.value or 99) <= 47.0
+
+
+def test_ties_go_to_the_lower_risk() -> None:
+    plan = planned(of=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.instance_type == "b"
+
+
+def test_growth_is_planned_for() -> None:
+    grown = planned(1000.0, growth=0.5)
+    assert cheapest_usd(grown) == cheapest_usd(planned(1500.0))
+    assert any("1,500/s" in note for note in grown.notes)
+
+
+def test_the_same_instance_elsewhere_is_no_runner_up() -> None:
+    plan = planned(of=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
+    assert plan.runner_up is not None
+    assert plan.runner_up.instance_type == "b"
+
+
+def test_today_is_an_argument() -> None:
+    limits = PlanLimits(max_price_age_days=60)
+    soon, later = (planned(limits=limits, today=day) for day in (TODAY, TODAY + datetime.timedelta(days=365)))
+    assert soon.recommendation is not None
+    assert later.recommendation is None
+    assert later.planned_on == "2027-08-01"
+    assert any(note.startswith("No offer fits: ") for note in later.notes)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [PlanLimits(providers=("aws",)), PlanLimits(regions=("us-east-1",)), PlanLimits(budget_usd_per_month=1500.0)],
+)
+def test_limits_leave_only_what_they_allow(limits: PlanLimits) -> None:
+    plan = planned(limits=limits)
+    chosen = [fleet for fleet in (*plan.offers, *plan.pareto) if fleet.rejected is None]
+    assert chosen
+    for fleet in chosen:
+        assert not limits.providers or fleet.provider in limits.providers
+        assert not limits.regions or fleet.region in limits.regions
+        assert limits.budget_usd_per_month is None or (fleet.usd_per_month.value or 0) <= limits.budget_usd_per_month
+
+
+def test_the_cheapest_refused_is_one_whose_cost_is_known() -> None:
+    of = catalogue(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
+    plan = planned(of=of, limits=PlanLimits(providers=("acme",)))
+    assert plan.cheapest_rejected is not None
+    assert plan.cheapest_rejected.offer == "other/a@here"
+
+
+def test_a_plan_survives_json() -> None:
+    plan = planned()
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+
+
+def test_an_empty_catalogue() -> None:
+    plan = planned(of=catalogue())
+    assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)

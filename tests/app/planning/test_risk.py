@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from app.planning.risk import price_age_days, price_risks
+from tests.fakes.offers import TODAY, offer
+
+
+@pytest.mark.parametrize(
+    ("age_days", "level"), [(0, 0), (30, 0), (31, 1), (90, 1), (91, 2), (365, 2), (366, 3), (730, 3), (731, 4)]
+)
+def test_an_older_price_is_a_greater_risk(age_days: int, level: int) -> None:
+    old = offer(as_of=TODAY - datetime.timedelta(days=age_days))
+    assert price_age_days(old, TODAY) == age_days
+    assert max((risk.level for risk in price_risks(old, TODAY)), default=0) == level
+
+
+def test_over_90_days_the_date_is_stamped() -> None:
+    old = offer(as_of=TODAY - datetime.timedelta(days=100))
+    assert str(old.as_of) in price_risks(old, TODAY)[0].sentence
+
+
+def test_a_price_from_tomorrow_is_new() -> None:
+    assert price_age_days(offer(as_of=TODAY + datetime.timedelta(days=1)), TODAY) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "level"), [("karp-aws+sky-v9-copy", 0), ("sky-v9-copy", 3), ("cloud-gpus", 3), ("sky-v8-pergpu", 1)]
+)
+def test_the_source_of_the_on_demand_price_counts(source: str, level: int) -> None:
+    assert max((risk.level for risk in price_risks(offer(source=source), TODAY)), default=0) == level

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from app.planning.wording import amount, share, usd
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (1270.4, "1,270"),
+        (99.96, "100"),
+        (12.345, "12.3"),
+        (4.0, "4"),
+        (0.00061, "0.00061"),
+        (1e-7, "0.0000001"),
+    ],
+)
+def test_amounts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
+    assert amount(number) == text
+    assert usd(number) == f"{text} USD"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0.9, "90%"), (0.9694, "96.9%"), (0.99999, "over 99.9%"), (1.0, "100%")])
+def test_shares_do_not_round_up_to_certainty(number: float, text: str) -> None:
+    assert share(number) == text
