@@ -9,6 +9,10 @@ from reports import formatting
 from reports.model import BatchRow, CheckRow, ModelSection, OfferRow, PlanSection, Report, Tile
 
 _MARGIN = 10
+_PRINTABLE: dict[int, str | None] = {
+    **{code: None for code in (*range(32), *range(127, 160)) if chr(code) != "\n"},  # no text may steer a terminal
+    ord(formatting.THIN): " ",  # not in every terminal's font
+}
 
 
 def render_text(report: Report, width: int = 100) -> str:
@@ -25,7 +29,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Plan", _plan(report.plan), width),
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
+    return text.translate(_PRINTABLE)
 
 
 def _block(title: str, lines: Sequence[str], width: int) -> list[str]:

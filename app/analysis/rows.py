@@ -45,7 +45,17 @@ class StageRows:
         not_started = int(np.count_nonzero(~self.was_started))
         return {**found, NOT_STARTED: not_started} if not_started else found
 
-    def select(self, which: Mask | Nanoseconds) -> StageRows:
+    def where(self, mask: Mask) -> StageRows:
+        # nearly every stage keeps all its rows, and copying millions of them costs memory
+        return self if mask.all() else self._taken(mask)
+
+    def in_order(self) -> StageRows:
+        """By intended start; those already in order are not copied."""
+        if np.all(self.intended_ns[1:] >= self.intended_ns[:-1]):
+            return self
+        return self._taken(np.argsort(self.intended_ns, kind="stable"))
+
+    def _taken(self, which: Mask | Nanoseconds) -> StageRows:
         return StageRows(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
 
@@ -68,9 +78,7 @@ def read_rows(frame: pd.DataFrame) -> StageRows:
         error=frame["error"].to_numpy(dtype=object),
         right=_numbers(frame["right"]) if "right" in frame else np.full(len(frame), np.nan),
     )
-    if np.all(rows.intended_ns[1:] >= rows.intended_ns[:-1]):
-        return rows
-    return rows.select(np.argsort(rows.intended_ns, kind="stable"))
+    return rows.in_order()
 
 
 def offered_window(rows: StageRows, facts: StageFacts) -> Window:

@@ -30,7 +30,7 @@ def summarise_stage(
     """
     every = read_rows(rows)
     window = offered_window(every, facts)
-    offered = every.select(every.intended_ns < window.end_ns)
+    offered = every.where(every.intended_ns < window.end_ns)
     is_good = _is_good(offered, slo)
     bounds = (window.start_ns, window.end_ns)
     checks = stage_checks(offered, facts, window, slo)
@@ -88,7 +88,7 @@ def _is_good(rows: StageRows, slo: Sequence[Objective]) -> Mask:
 def _request_metrics(rows: StageRows, is_good: Mask, bounds: tuple[int, int], rows_per_request: int) -> Metrics:
     # Latencies are of successful requests: a quick refusal is no fast answer, and a time-out has no latency. What
     # failed shows in error_rate and goodput_share, and a stage with more than 1 % of it does not hold.
-    success = rows.select(rows.is_success)
+    success = rows.where(rows.is_success)
     begun = success.has_first_byte
     metrics: Metrics = {
         "latency_ms": distribution((success.end_ns - success.intended_ns) / 1e6),

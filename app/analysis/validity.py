@@ -98,9 +98,9 @@ def _hold_check(holds: Sequence[Stage]) -> Check:
         shortest_s,
         unit="s",
         warn=_HOLD_S,
-        # shares of simulated searches on an M/M/1 near 0.85
-        hint="A 3 s hold lands within 5 % of the true rate in half of the searches, 10 s in 90 %, 30 s in 99 %: "
-        "lengthen load.search.hold.",
+        # shares of 150 simulated searches each: M/M/1 of 1,000/s, p95 met up to 850/s, three holds
+        hint="With 3 s holds 69 % of simulated searches ended within 5 % of the true rate, with 10 s 82 %, with 30 s "
+        "96 %: lengthen load.search.hold.",
     )
 
 

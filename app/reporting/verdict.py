@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from app.errors import ExitCode
-from app.records.result import Judged, Result
+from app.records.result import Judged, MaxRate, Result
 from reports import formatting, model
 from reports.model import Outcome
 
 _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
-_NOT_MEASURED = (ExitCode.BUG, ExitCode.USAGE, ExitCode.UNAVAILABLE)
 
 
 def verdict_of(result: Result) -> model.Verdict:
@@ -26,7 +25,7 @@ def _outcome(result: Result) -> Outcome:
     judged = [one for one in (*result.slo, *result.gates) if one.objective.level == "fail"]
     judgements = {one.judgement for one in judged}
     code = result.exit.code
-    if result.verdict.status == "INVALID" or code in _NOT_MEASURED:
+    if result.verdict.status == "INVALID":
         return "INVALID"
     if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in judgements:
         return "FAIL"
@@ -37,23 +36,23 @@ def _outcome(result: Result) -> Outcome:
 
 def _sentence(result: Result, outcome: Outcome) -> str:
     if outcome == "INVALID":
-        measured = "The numbers below are not to be relied on" if result.stages else "Nothing was measured"
-        return f"{measured}: the instrument, not the target, is what this run speaks of."
+        return "The numbers below are not to be relied on." if result.stages else "Nothing was measured."
     if result.exit.code in _STOPPED:
         return "The run was stopped before it was done; what was measured until then is below."
     if result.max_rate is not None:
-        return _max_rate_sentence(result)
+        return _max_rate_sentence(result.max_rate)
+    if outcome == "FAIL" and result.exit.causes:
+        return _capitalised(result.exit.causes[0])
     return _judged_sentence((*result.slo, *result.gates), len(result.stages))
 
 
-def _max_rate_sentence(result: Result) -> str:
-    assert result.max_rate is not None
-    slo = " and ".join(result.max_rate.slo) or "no SLO"
-    estimate = result.max_rate.per_s
+def _max_rate_sentence(found: MaxRate) -> str:
+    slo = " and ".join(found.slo)
+    estimate = found.per_s
     if estimate.value is None:
         return f"No rate held {slo}: {estimate.reason or 'the search found none'}."
     rate = formatting.with_unit(formatting.number(estimate.value), "/s")
-    return f"Carries {rate} inside {slo}; what limits it: {result.max_rate.limited_by}."
+    return f"Carries {rate} inside {slo}; what limits it: {found.limited_by}."
 
 
 def _judged_sentence(judged: tuple[Judged, ...], stages: int) -> str:
@@ -70,3 +69,7 @@ def _judged_sentence(judged: tuple[Judged, ...], stages: int) -> str:
 
 def _texts(judged: list[Judged] | tuple[Judged, ...]) -> str:
     return ", ".join(one.objective.text for one in judged)
+
+
+def _capitalised(cause: str) -> str:
+    return f"{cause[:1].upper()}{cause[1:]}."

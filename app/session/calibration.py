@@ -16,6 +16,8 @@ from loadgen.records import REQUEST_SCHEMA, Endpoint, HttpWorkload, StageEnded, 
 
 _RUNG_S = 0.75
 _HOPELESS_MS = 100.0
+_CONNECTIONS = 64
+"""Enough for a target that answers at once; more would only be opened in a stall, and cost both sides."""
 _BODY = b"\0" * 300
 
 
@@ -29,7 +31,7 @@ def calibrate(
 ) -> Calibration:
     """Closes the null server at the end. Raises loadgen.process.LoadError when the worker cannot go on."""
     try:
-        load.configure(Endpoint(url=null_server.url), HttpWorkload(method="POST", bodies=(_BODY,)))
+        load.configure(Endpoint(url=null_server.url, max_connections=_CONNECTIONS), HttpWorkload(method="POST", bodies=(_BODY,)))
         rungs = climb(lambda rate: _try_rate(load, rate, interruption))
     finally:
         null_server.close()

@@ -117,13 +117,14 @@ def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(lo
 def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_intended_time(
     load: LoadProcess,
 ) -> None:
-    """Five connections carry 100/s of 50 ms, as five closed-loop users would. They notice the freeze five times."""
+    """Five connections carry 100/s of 50 ms, as five closed-loop users would: five of 720 sends meet the freeze."""
     with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
         load.configure(Endpoint(server.url, max_connections=5), HttpWorkload())
-        played = Played(load, plan(rate=90, duration=6))
+        played = Played(load, plan(rate=90, duration=8))
     naive_p95, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [95, 99])
     true_p95, true_p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
-    assert (naive_p95, naive_p99) == (pytest.approx(50, abs=10), pytest.approx(50, abs=10))
+    assert naive_p95 == pytest.approx(50, abs=10)
+    assert naive_p99 < 100
     assert true_p95 > 900
     assert true_p99 > 900
 

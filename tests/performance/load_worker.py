@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -94,8 +95,6 @@ def nginx(executable: str) -> Iterator[str]:
 
 
 def _wait_for(port: int) -> None:
-    import socket
-
     deadline_s = time.monotonic() + 10
     while time.monotonic() < deadline_s:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -123,7 +123,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     ("line", "replaced_by", "told"),
     [
         ("warmup: 0s", "warmpu: 0s", ("profile.yaml:9", "warmup")),
-        ("rate: 100/s", "rate: 100", ("profile.yaml:10", "100/s")),
+        ("rate: 100/s", "rate: 100", ("profile.yaml:10", "Write it like 200/s")),
         ("latency_ms.p95 < 500", "latencyms.p95 < 500", ("profile.yaml:11", "latency_ms")),
     ],
 )

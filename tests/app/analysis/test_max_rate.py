@@ -71,6 +71,16 @@ def test_a_rate_counts_only_when_all_its_stages_agree() -> None:
     assert max_rate([*stages, *outside], SLO, FOUND).per_s.ci95 == (80.0, 130.0)
 
 
+def test_a_lower_rate_that_failed_by_bad_luck_does_not_turn_the_interval_round() -> None:
+    stages = [
+        stage(80, 30, (25, 35)),
+        stage(70, 80, (70, 90), held=False),
+        *HOLDS,
+        stage(120, 70, (60, 90), held=False),
+    ]
+    assert max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+
+
 def test_warm_up_is_no_evidence() -> None:
     stages = [stage(80, 30, (25, 35)), stage(90, 30, (25, 35), kind="warmup"), *HOLDS, stage(120, 70, (60, 90))]
     assert max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)

@@ -58,6 +58,13 @@ def test_a_backlog_inside_the_slo_is_left_alone() -> None:
     assert not is_over_saturated(history, 100, ())
 
 
+def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
+    """At 10/s for 2 s, 20 arrivals: three standard deviations are 13.4."""
+    rising = [(index * 250_000_000, index * 1.5) for index in range(9)]
+    assert not is_over_saturated([(at_ns, int(backlog)) for at_ns, backlog in rising], 10, SLO)
+    assert is_over_saturated([(at_ns, int(1.3 * backlog)) for at_ns, backlog in rising], 10, SLO)
+
+
 @pytest.mark.parametrize("readings", [0, 1, 5])
 def test_a_few_readings_tell_nothing(readings: int) -> None:
     assert not is_over_saturated([(index * 10**9, index * 1_000) for index in range(readings)], 100, SLO)

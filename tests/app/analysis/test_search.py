@@ -95,6 +95,14 @@ def test_a_hold_that_fails_fails_its_rate() -> None:
     assert search.outcome().bracket == (first / 1.02, first)
 
 
+def test_the_last_holds_of_the_budget_go_to_a_rate_that_is_likely_to_hold() -> None:
+    search = RateSearch(start_per_s=100, repeats=2, resolution=0.5, max_probes=6)
+    answers = iter([True, False, True, False, True, True])
+    holds = [probe.rate_per_s for probe, _ in run(search, lambda rate: next(answers)) if probe.kind == "hold"]
+    assert holds == [holds[0], holds[0] / 1.08, holds[0] / 1.08]
+    assert search.outcome().max_rate_per_s == holds[1]
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) -> None:
     """Targets that answer by a coin whose odds fall with the rate, from sharp to hardly at all."""

@@ -1,0 +1,48 @@
+"""Texts that try to become markup, script or addresses, put into every free text of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reports.model import Report
+
+PAYLOADS = (
+    "<script>window.hit=1</script>",
+    "</script><script>window.hit=1</script>",
+    "</title></style></textarea><img src=x onerror=window.hit=1>",
+    "<svg/onload=window.hit=1>",
+    "\" onmouseover=\"window.hit=1\" x=\"",
+    "' autofocus onfocus='window.hit=1",
+    "<!--<script>",
+    "]]><svg><script>window.hit=1</script>",
+    "<iframe srcdoc='<script>parent.hit=1</script>'></iframe>",
+    "<a href=javascript:window.hit=1>x</a>",
+    "<link rel=stylesheet href=//example.invalid/x.css>",
+    "{{ 7 * 7 }}{% raw %}",
+    "${window.hit=1}`",
+    "\u2028\u2029\u0000&lt;script&gt;&#60;b&#62;",
+    "url(#clip1) @import '//example.invalid'; }",
+)  # fmt: skip
+_MEANT = {  # fields a renderer decides by
+    "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator",
+}  # fmt: skip
+
+
+def hostile(report: Report, payload: str) -> Report:
+    """The report with `payload` before every text that is free."""
+    return msgspec.convert(_poisoned(msgspec.to_builtins(report), payload), type=Report)
+
+
+def _poisoned(value: Any, payload: str, key: str = "") -> Any:
+    if isinstance(value, dict):
+        is_objective = "judgement" in value
+        return {
+            name: one if (name in _MEANT and isinstance(one, str)) or (is_objective and name == "kind")
+            else _poisoned(one, payload, name)
+            for name, one in value.items()
+        }  # fmt: skip
+    if isinstance(value, list):
+        return [_poisoned(one, payload, key) for one in value]
+    return payload + value if isinstance(value, str) else value

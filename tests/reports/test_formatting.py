@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from reports import formatting
+from reports.model import CheckRow, Limit, Quantity
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (237.6, "238"), (12.345, "12.3"), (0.04119, "0.0412"), (12345.0, "12\u202f300"), (0.0, "0"), (999.7, "1\u202f000"),
+        (9.999, "10.0"), (-3.14159, "-3.14"), (1e-9, "0.000000"), (float("inf"), "n/a"), (float("nan"), "n/a"),
+    ],
+)  # fmt: skip
+def test_three_significant_digits(value: float, text: str) -> None:
+    assert formatting.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "text"),
+    [
+        (Quantity(237.6, "1/s", (231.2, 243.9)), "238 (231–244)/s"),
+        (Quantity(12.34, "ms", (11.9, 12.8)), "12.3 (11.9–12.8)\u202fms"),
+        (Quantity(0.0, "share", (0.0, 0.0012)), "0 (0–0.120)\u202f%"),
+        (Quantity(0.984, "share"), "98.4\u202f%"),
+        (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "1\u202f236 (1\u202f000–1\u202f500)\u202fUSD/month"),
+        (Quantity(None, "ms", reason="needs 368, has 90"), "n/a"),
+        (Quantity(1.03, ""), "1.03"),
+    ],
+)
+def test_quantities_carry_interval_and_unit(quantity: Quantity, text: str) -> None:
+    assert formatting.quantity(quantity) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(50.0, "50"), (0.1, "0.1"), (1200.0, "1\u202f200"), (0.0, "0")])
+def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
+    assert formatting.plain(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1236.6, "1\u202f237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500")]
+)
+def test_money(value: float, text: str) -> None:
+    assert formatting.money(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.34, "340\u202fms"), (12.3, "12.3\u202fs"), (125.4, "2\u202fmin 5\u202fs")]
+)
+def test_durations(value: float, text: str) -> None:
+    assert formatting.seconds(value) == text
+
+
+def test_limits_of_shares_are_percent() -> None:
+    assert formatting.limit(Limit(comparator="<", value=0.001, unit="share")) == "< 0.1\u202f%"
+    assert formatting.limit(Limit(comparator="<=", value=50.0, unit="ms")) == "<= 50\u202fms"
+
+
+def test_checks_show_words_numbers_and_what_is_missing() -> None:
+    missing = CheckRow(name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
+    words = CheckRow(name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
+    assert (formatting.check_value(missing), formatting.check_limit(missing)) == ("n/a", "70\u202f%")
+    assert (formatting.check_value(words), formatting.check_limit(words)) == ("CPU", "–")

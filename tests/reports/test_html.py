@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports.html import MAX_BYTES, inert_json, render_html
+from reports.model import Report
+from tests.reports.hostile import PAYLOADS, hostile
+
+_SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
+
+
+class _Elements(HTMLParser):
+    """What a parser finds: tags and attribute names, in and outside of pictures, and the text between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.page: list[tuple[str, tuple[str, ...]]] = []
+        self.picture: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self._depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._depth += tag == "svg"
+        self.attributes |= {name for name, _ in attrs}
+        if self._depth:
+            self.picture[tag] += 1
+        else:
+            self.page.append((tag, tuple(name for name, _ in attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= tag == "svg"
+
+
+def _elements(html: str) -> _Elements:
+    parser = _Elements()
+    parser.feed(html)
+    parser.close()
+    return parser
+
+
+def _text(html: str) -> str:
+    """Roughly what is read, top to bottom."""
+    body = re.sub(r"(?s)<(script|style|svg).*?</\1>", "", html)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def test_same_report_same_bytes_in_this_and_another_process(full_report: Report, tmp_path: Path) -> None:
+    here = render_html(full_report)
+    assert render_html(full_report) == here
+
+    stored = tmp_path / "report.json"
+    stored.write_bytes(msgspec.json.encode(full_report))
+    command = [sys.executable, "-m", "reports", str(stored), "-o", str(tmp_path / "report.html")]
+    subprocess.run(command, check=True, timeout=60)
+    assert (tmp_path / "report.html").read_text("utf-8") == here
+
+
+def test_the_file_is_small_and_leaves_out_raw_data_that_would_make_it_large(full_report: Report) -> None:
+    assert len(render_html(full_report).encode()) < MAX_BYTES
+
+    large = msgspec.structs.replace(full_report, result_json="x" * MAX_BYTES)
+    html = render_html(large)
+    assert len(html.encode()) < MAX_BYTES
+    assert "too large to travel in this file" in html
+
+
+def test_verdict_and_checks_stand_above_the_first_number(full_report: Report) -> None:
+    text = _text(render_html(full_report))
+    order = [text.index(part) for part in ("PASS", "hold length", "9 of 10 checks are valid", "Carries 218/s", "41.6")]
+    assert order == sorted(order)
+
+
+def test_a_check_list_without_doubt_is_one_line(full_report: Report) -> None:
+    checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
+    assert "9 checks, all valid" in _text(render_html(msgspec.structs.replace(full_report, checks=checks)))
+
+
+def test_nothing_in_the_page_points_outside(full_report: Report) -> None:
+    html = render_html(full_report)
+    assert _elements(html).attributes.isdisjoint({"src", "onload", "onerror", "onclick", "style", "action"})
+    assert {one for one in re.findall(r'href="([^"]*)"', html) if not one.startswith("#")} == set()
+
+
+def test_the_policy_allows_only_what_the_page_carries(full_report: Report) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', render_html(full_report))
+    assert policy is not None
+    assert policy[1].startswith("default-src &#39;none&#39;")
+    assert "unsafe" not in policy[1]
+    assert policy[1].count("sha256-") == 3
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_text_adds_no_element_and_no_attribute(full_report: Report, payload: str) -> None:
+    plain, attacked = (
+        _elements(render_html(one)) for one in (hostile(full_report, "plain text "), hostile(full_report, payload))
+    )
+    assert attacked.page == plain.page
+    assert set(attacked.picture) <= _SVG
+    assert attacked.attributes == plain.attributes
+
+
+def test_data_blocks_hold_no_character_that_could_end_them() -> None:
+    block = inert_json({"a": "</script>&\u2028\u2029"})
+    assert not set("<>&\u2028\u2029") & set(block)
+    assert msgspec.json.decode(str(block)) == {"a": "</script>&\u2028\u2029"}
+
+
+def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(full_report: Report) -> None:
+    html = render_html(full_report)
+    assert html.count("<table") == html.count("<caption") > 10
+    assert "<th>" not in html
+    assert html.count('role="img" aria-label="') == html.count("<figure") == 10
+    assert html.count('class="chart-data"') == 10
+
+
+def test_sections_without_content_say_so(empty_report: Report) -> None:
+    text = _text(render_html(empty_report))
+    for sentence in (
+        "There is no headline number", "No objective was judged", "No model was run on its own", "No max rate",
+        "No request was sent.", "The machine was not read", "No GPU was read", "so none failed", "No plan was made",
+    ):  # fmt: skip
+        assert sentence in text
+
+
+def test_an_interrupted_run_shows_what_it_has(interrupted_report: Report) -> None:
+    text = _text(render_html(interrupted_report))
+    assert "INCONCLUSIVE" in text
+    assert "stopped by the user" in text
+    assert "How p95 of latency grows" in text
+    assert "No plan was made" in text
+
+
+def test_invalid_numbers_are_struck_through(full_report: Report) -> None:
+    def distrusted(one: msgspec.Struct) -> msgspec.Struct:
+        return msgspec.structs.replace(one, trust="INVALID")
+
+    tile = full_report.tiles[0]
+    tiles = (msgspec.structs.replace(tile, quantity=distrusted(tile.quantity)),)
+    html = render_html(msgspec.structs.replace(full_report, tiles=tiles))
+    assert re.search(r'<s class="big">218', html)
+
+
+def test_what_is_not_available_has_its_reason(interrupted_report: Report) -> None:
+    assert '<abbr title="no stage to judge it on">n/a</abbr>' in render_html(interrupted_report)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_and_lines_have_enough_contrast(full_report: Report, theme: str) -> None:
+    """WCAG 2 AA: 4.5 for text, and no less for lines of charts."""
+    light, dark = re.findall(r":root \{(.*?)\}", render_html(full_report), re.DOTALL)[:2]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", light if theme == "light" else dark))
+    for ground in ("paper", "raised"):
+        for name in colours.keys() - {"paper", "raised", "grid"}:
+            bright, dim = sorted((_luminance(colours[name]), _luminance(colours[ground])), reverse=True)
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"{name} on {ground}"

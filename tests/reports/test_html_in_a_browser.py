@@ -1,0 +1,142 @@
+"""The report as a reader meets it: from disk, offline, with and without scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from reports.html import render_html
+from reports.model import Report
+from tests.reports.hostile import PAYLOADS, hostile
+
+pytestmark = pytest.mark.browser
+
+
+def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:
+    page = folder / "report.html"
+    page.write_text(html, "utf-8")
+    browser.get(page.as_uri())
+    return page.as_uri()
+
+
+def _wait_until_drawn(browser: webdriver.Chrome) -> None:
+    WebDriverWait(browser, 30).until(
+        lambda driver: driver.execute_script("return document.documentElement.dataset.charts") == "drawn"
+    )
+
+
+def _requested(browser: webdriver.Chrome) -> set[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    }
+
+
+def test_every_chart_becomes_interactive_without_network_or_console_message(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    address = _open(browser, render_html(full_report), tmp_path)
+    _wait_until_drawn(browser)
+
+    pictures = browser.find_elements(By.CSS_SELECTOR, "[data-spec]")
+    marks = [
+        picture.find_elements(By.CSS_SELECTOR, ".live svg.marks path, .live svg.marks line") for picture in pictures
+    ]
+    assert len(pictures) == 10
+    assert all(len(one) > 5 for one in marks)
+    assert _requested(browser) == {address}
+    assert browser.get_log("browser") == []
+
+
+def test_the_static_pictures_stand_where_scripts_are_off(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    address = _open(browser, render_html(full_report), tmp_path)
+
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".picture > svg")
+    assert len(pictures) == 10
+    assert all(picture.is_displayed() and picture.size["height"] == 280 for picture in pictures)
+    assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "PASS"
+    assert browser.find_elements(By.TAG_NAME, "button") == []
+    assert _requested(browser) == {address}
+    assert [entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]] == []
+
+
+def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_small_window(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    _open(browser, render_html(full_report), tmp_path)
+    _wait_until_drawn(browser)
+
+    verdict = browser.find_element(By.CSS_SELECTOR, ".outcome")
+    assert verdict.rect["y"] + verdict.rect["height"] < 400
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
+
+
+def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
+    _open(browser, render_html(full_report), tmp_path)
+    _wait_until_drawn(browser)
+    point = browser.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    webdriver.ActionChains(browser).move_to_element(point).perform()
+
+    WebDriverWait(browser, 10).until(
+        lambda driver: "probe 25/s" in driver.find_element(By.ID, "vg-tooltip-element").text
+    )
+    assert browser.get_log("browser") == []
+
+
+def test_the_download_is_the_result_byte_for_byte(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    _open(browser, render_html(full_report), tmp_path)
+    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
+    browser.find_element(By.TAG_NAME, "button").click()
+
+    saved = tmp_path / "result.json"
+    WebDriverWait(browser, 30).until(lambda _: saved.exists() and saved.stat().st_size > 0)
+    assert saved.read_text("utf-8") == full_report.result_json
+
+
+def test_a_run_without_measurement_opens_cleanly(
+    browser: webdriver.Chrome, empty_report: Report, tmp_path: Path
+) -> None:
+    _open(browser, render_html(empty_report), tmp_path)
+    _wait_until_drawn(browser)
+
+    assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "INVALID"
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".empty")) >= 6
+    assert browser.get_log("browser") == []
+
+
+def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
+    address = _open(browser, render_html(hostile(full_report, "".join(PAYLOADS))), tmp_path)
+    _wait_until_drawn(browser)
+
+    assert browser.execute_script("return window.hit") is None
+    assert _requested(browser) == {address}
+    assert browser.get_log("browser") == []
+
+
+def test_the_printed_report_has_few_pages_and_light_colours(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    )
+    _open(browser, render_html(full_report), tmp_path)
+    _wait_until_drawn(browser)
+
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.execute_script("return getComputedStyle(document.querySelector('.chart-data')).display") == "none"

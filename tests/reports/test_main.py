@@ -1,0 +1,50 @@
+"""Rendering again, from report.json alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports.__main__ import main
+from reports.html import render_html
+from reports.model import Report
+from reports.text import render_text
+
+
+def test_html_and_text_come_back_the_same(
+    full_report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored, out = tmp_path / "report.json", tmp_path / "x.html"
+    stored.write_bytes(msgspec.json.encode(full_report))
+
+    assert main([str(stored), "-o", str(out)]) == 0
+    assert main([str(stored)]) == 0
+    assert out.read_text("utf-8") == render_html(full_report)
+    assert capsys.readouterr().out == render_text(full_report) + "\n"
+
+
+def test_it_needs_neither_the_product_nor_an_inference_library(full_report: Report, tmp_path: Path) -> None:
+    stored = tmp_path / "report.json"
+    stored.write_bytes(msgspec.json.encode(full_report))
+    program = (
+        "import sys; from reports.__main__ import main; "
+        f"main([{str(stored)!r}, '-o', {str(tmp_path / 'x.html')!r}]); "
+        "sys.exit(', '.join({'app', 'onnxruntime', 'PySide6', 'locust'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_what_cannot_be_read_is_one_sentence(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "report.json"
+    if content is not None:
+        stored.write_bytes(content)
+    assert main([str(stored)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports.model import Report
+from reports.text import render_text
+
+_GOLDEN = Path(__file__).parents[1] / "golden"
+_REFRESH = "REFRESH_GOLDEN"
+"""Set it to 1 to write the golden files anew; look at the difference before keeping it."""
+
+
+@pytest.mark.parametrize("name", ["full_report", "empty_report", "interrupted_report"])
+def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+    golden = _GOLDEN / f"summary_{name}.txt"
+    text = render_text(request.getfixturevalue(name)) + "\n"
+    if os.environ.get(_REFRESH) == "1":
+        golden.write_text(text, "utf-8")
+    assert text == golden.read_text("utf-8")
+
+
+def test_a_screen_holds_it(full_report: Report) -> None:
+    lines = render_text(full_report, width=80).splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 80
+
+
+def test_without_doubt_the_checks_are_one_line_above_the_first_number(full_report: Report) -> None:
+    checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
+    text = render_text(msgspec.structs.replace(full_report, checks=checks))
+    assert text.index("9 checks, all valid") < text.index("Carries 218/s")
+
+
+def test_no_text_can_steer_the_terminal(full_report: Report) -> None:
+    header = msgspec.structs.replace(full_report.header, title="\x1b[2J\x07evil\x9b")
+    assert not {"\x1b", "\x07", "\x9b"} & set(render_text(msgspec.structs.replace(full_report, header=header)))
