@@ -44,7 +44,8 @@ def pool_stages(
 
 
 def _during(telemetry: pd.DataFrame, facts: StageFacts) -> pd.DataFrame:
-    return telemetry[telemetry["at_ns"].between(facts.start_ns, facts.start_ns + round(facts.duration_s * 1e9))]
+    end_ns = facts.start_ns + round(facts.duration_s * 1e9)
+    return telemetry[telemetry["at_ns"].between(facts.start_ns, end_ns, inclusive="left")]
 
 
 def _moved(frame: pd.DataFrame, shift_ns: int, columns: Sequence[str]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="sizewise",
         description="Measure AI inference and turn the measurement into a hardware decision.",
-        epilog="Start with `sizewise quickstart`. Exit codes: docs/guide.md.",
+        epilog="Start with `sizewise quickstart`. --debug, anywhere, shows the traceback of an error.",
     )
     root.add_argument("--version", action="version", version=f"sizewise {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
@@ -28,19 +28,19 @@ def parser() -> argparse.ArgumentParser:
         name = command.__name__.rpartition(".")[2]
         summary = (command.__doc__ or "").partition("\n")[0]
         sub = commands.add_parser(name, help=summary, description=command.__doc__)
-        sub.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
         command.add_arguments(sub)
         sub.set_defaults(execute=command.execute)
     return root
 
 
 def main(argv: Sequence[str]) -> int:
-    arguments = parser().parse_args(argv)
+    debug = "--debug" in argv  # wherever it stands, since it belongs to no command
+    arguments = parser().parse_args([one for one in argv if one != "--debug"])
     try:
         code = arguments.execute(arguments)
         sys.stdout.flush()
     except SizewiseError as error:
-        return _tell(str(error), error.hint, error.exit_code, arguments.debug)
+        return _tell(str(error), error.hint, error.exit_code, debug)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.OK
     except Exception as error:  # the edge: a bug is told in words too
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
-        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, arguments.debug)
+        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, debug)
     return int(code)
 
 

@@ -63,7 +63,8 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
-    """The target as a whole, all its replicas together. `cores_used` is what the endpoint kept busy at the max rate, None when not measured."""
+    """The target as a whole, all its replicas together. `cores_used` is what the endpoint kept busy at the max rate;
+    None when not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str

@@ -281,3 +281,9 @@ def json_schema() -> dict[str, Any]:
         "title": f"Sizewise result, schema {SCHEMA}",
         **schema,
     }
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n")

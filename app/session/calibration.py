@@ -31,7 +31,8 @@ def calibrate(
 ) -> Calibration:
     """Closes the null server at the end. Raises loadgen.process.LoadError when the worker cannot go on."""
     try:
-        load.configure(Endpoint(url=null_server.url, max_connections=_CONNECTIONS), HttpWorkload(method="POST", bodies=(_BODY,)))
+        endpoint = Endpoint(url=null_server.url, max_connections=_CONNECTIONS)
+        load.configure(endpoint, HttpWorkload(method="POST", bodies=(_BODY,)))
         rungs = climb(lambda rate: _try_rate(load, rate, interruption))
     finally:
         null_server.close()

@@ -27,7 +27,7 @@ from app.session.preflight import require_reachable
 from app.session.spec import RunSpec, SearchSpec
 from app.session.stages import StageOrder, StageRunner
 from loadgen.process import LoadError
-from loadgen.records import Endpoint
+from loadgen.records import Endpoint, OipWorkload
 
 _WARMUP_WINDOWS = 6
 _PROBE_DRAIN_S = 3.0
@@ -163,6 +163,7 @@ class _Session:
         return known
 
     def _runner(self, load: Load, calibration: Calibration) -> StageRunner:
+        workload = self._spec.workload
         return StageRunner(
             load,
             self._parts.store,
@@ -173,6 +174,7 @@ class _Session:
             limits=self._limits,
             interruption=self._interruption,
             ceiling_per_s=calibration.ceiling_per_s,
+            rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
         )
 
     def _warm_up(self, runner: StageRunner) -> None:

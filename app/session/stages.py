@@ -54,11 +54,12 @@ class StageRunner:
         limits: LimitWatch,
         interruption: Interruption,
         ceiling_per_s: float | None,
+        rows_per_request: int,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption = interruption
-        self._ceiling_per_s = ceiling_per_s
+        self._ceiling_per_s, self._rows_per_request = ceiling_per_s, rows_per_request
         self.facts: list[StageFacts] = []
         self.rows: list[pd.DataFrame] = []
 
@@ -86,7 +87,7 @@ class StageRunner:
             watch.take(batch)
 
         ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
-        facts = _facts(order, ended, self._ceiling_per_s, over_saturated=watch.is_over_saturated)
+        facts = self._facts(order, ended, over_saturated=watch.is_over_saturated)
         rows = pa.Table.from_batches(watch.batches, REQUEST_SCHEMA).to_pandas()
         self._limits.add_sent(int(rows["sent_ns"].notna().sum()))
         self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
@@ -107,6 +108,26 @@ class StageRunner:
         """Stages of one rate as one, by their places in the order run."""
         rows, facts = [self.rows[index] for index in indices], [self.facts[index] for index in indices]
         return pool_stages(rows, telemetry, facts, self._slo)
+
+    def _facts(self, order: StageOrder, ended: StageEnded, *, over_saturated: bool) -> StageFacts:
+        return StageFacts(
+            index=ended.index,
+            name=order.name,
+            kind=order.kind,
+            repeat=order.repeat,
+            tags={},
+            arrivals=order.arrivals,
+            rate_per_s=order.rate_per_s,
+            duration_s=order.duration_s,
+            start_ns=ended.start_ns,
+            end_ns=ended.end_ns,
+            worker_cpu_s=ended.cpu_s,
+            connections_opened=ended.connections_opened,
+            stopped_early=ended.stopped_early,
+            ceiling_per_s=self._ceiling_per_s,
+            over_saturated=over_saturated,
+            rows_per_request=self._rows_per_request,
+        )
 
 
 class _StageWatch:
@@ -161,23 +182,3 @@ class _StageWatch:
             self._in_flight.append((progress.at_ns, progress.intended - progress.completed - progress.failed))
             self.is_over_saturated = is_over_saturated(self._in_flight, self._order.rate_per_s, self._slo)
         return self._limits.check(progress.at_ns, progress.sent) and not self.is_over_saturated
-
-
-def _facts(order: StageOrder, ended: StageEnded, ceiling_per_s: float | None, *, over_saturated: bool) -> StageFacts:
-    return StageFacts(
-        index=ended.index,
-        name=order.name,
-        kind=order.kind,
-        repeat=order.repeat,
-        tags={},
-        arrivals=order.arrivals,
-        rate_per_s=order.rate_per_s,
-        duration_s=order.duration_s,
-        start_ns=ended.start_ns,
-        end_ns=ended.end_ns,
-        worker_cpu_s=ended.cpu_s,
-        connections_opened=ended.connections_opened,
-        stopped_early=ended.stopped_early,
-        ceiling_per_s=ceiling_per_s,
-        over_saturated=over_saturated,
-    )

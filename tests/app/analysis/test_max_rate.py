@@ -96,6 +96,19 @@ def test_a_backlog_that_pushed_the_interval_away_is_outside_by_its_goodput() -> 
     assert "missed beyond doubt" in str(withheld.reason)
 
 
+def test_an_interval_withheld_is_inside_by_its_goodput() -> None:
+    outside = stage(120, 70, (60, 90), held=False)
+    surely = stage(90, 30, None, goodput=(0.96, 1.0))
+    perhaps = stage(95, 30, None, goodput=(0.94, 1.0))
+    assert max_rate([surely, perhaps, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
+
+
+def test_a_share_counts_by_its_point_estimate() -> None:
+    outside = stage(120, 70, (60, 90), held=False)
+    failing = stage(95, 30, (25, 35), errors=0.02)
+    assert max_rate([stage(90, 30, (25, 35)), failing, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
+
+
 def test_an_open_lower_end_leaves_no_interval() -> None:
     withheld = max_rate([*HOLDS, stage(120, 70, (60, 90), held=False)], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)

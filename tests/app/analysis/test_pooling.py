@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.objectives import parse_objective
+from app.analysis.pooling import pool_stages
+from app.analysis.stages import summarise_stage
+from tests.fakes.queues import constant_s, request_rows, stage_facts
+
+SLO = (parse_objective("latency_ms.p95 < 50"),)
+PAUSE_NS = 1_700_000_000
+NO_TELEMETRY = pd.DataFrame({"at_ns": [], "source": [], "metric": [], "value": []})
+
+
+def later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
+    return rows.assign(**{name: rows[name] + by_ns for name in ("intended_ns", "sent_ns", "first_byte_ns", "end_ns")})
+
+
+def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
+    arrivals = constant_s(100, 30)
+    latency = np.random.default_rng(1).exponential(0.02, arrivals.size)
+    whole = request_rows(arrivals, latency)
+    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), repeat=k + 1) for k in range(3)]
+    step_ns = 10_000_000_000
+    rows, moved = [], []
+    for k, one in enumerate(facts):
+        start_ns = one.start_ns + k * step_ns
+        inside = whole[whole["intended_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
+        rows.append(later(inside, k * PAUSE_NS))
+        moved.append(replace(one, start_ns=start_ns + k * PAUSE_NS, end_ns=one.end_ns + k * (step_ns + PAUSE_NS)))
+    pooled = pool_stages(rows, NO_TELEMETRY, moved, SLO)
+    alone = summarise_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="hold", arrivals="constant"), SLO)
+    assert pooled.completed == 3000
+    assert pooled.metrics == alone.metrics
+    assert pooled.name == "3 holds at 100/s"
+    assert pooled.window.end_ns - pooled.window.start_ns == 3 * step_ns + 2 * PAUSE_NS
+
+
+def test_telemetry_of_the_pauses_is_left_out() -> None:
+    facts = [stage_facts(100, 10, kind="hold"), stage_facts(100, 10, kind="hold")]
+    facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 20_000_000_000, end_ns=facts[0].end_ns + 20_000_000_000)
+    rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
+    at_s = np.arange(0, 30, 1.0)
+    telemetry = pd.DataFrame(
+        {
+            "at_ns": facts[0].start_ns + (at_s * 1e9).astype(np.int64),
+            "source": "endpoint",
+            "metric": "endpoint_cpu_cores",
+            "value": np.where((at_s < 10) | (at_s >= 20), 1.0, 9.0),
+        }
+    )
+    pooled = pool_stages([rows, later(rows, 20_000_000_000)], telemetry, facts, SLO)
+    assert pooled.metrics["endpoint_cpu_cores"]["max"].value == pytest.approx(1.0)

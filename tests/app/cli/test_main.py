@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from app import __version__
+from app.cli.main import main
+from app.errors import ExitCode
+
+HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnxruntime", "locust", "altair", "psutil")
+
+
+def test_the_version_costs_no_heavy_import() -> None:
+    code = "import sys; from app.cli.main import main; main(['--version'])"
+    watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {HEAVY} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", f"{watch}; {code}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"sizewise {__version__}", "[]"]
+
+
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == ExitCode.USAGE
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_our_errors_are_two_lines_and_their_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profiles", "check", "quickstrat"]) == ExitCode.USAGE
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "error: quickstrat is neither a file nor a bundled profile"
+    assert hint == "hint: Did you mean 'quickstart'?"
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["runs", "show", "no-such-run", "--debug"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "profiles", "runs"):
+        with pytest.raises(SystemExit) as left:
+            main([command, "--help"])
+        assert left.value.code == 0
+        assert f"sizewise {command}" in capsys.readouterr().out
+
+
+def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profiles", "list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert "quickstart" in listed
+    for name in listed:
+        assert main(["profiles", "check", name]) == 0
+        assert main(["profiles", "show", name]) == 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "601", "soon"])
+def test_seconds_beyond_reason_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["quickstart", "--seconds", seconds])
+    assert left.value.code == ExitCode.USAGE
+    assert "--seconds" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+
+from app.errors import ExitCode, first_of
+from app.records.metrics import METRICS
+from app.records.result import json_schema
+from tests.fakes.results import full_run
+
+PUBLISHED = Path(__file__).parents[3] / "docs" / "result.schema.json"
+
+
+def test_the_published_schema_is_the_one_in_the_code() -> None:
+    """To publish it again: python -m app.records.result > docs/result.schema.json"""
+    assert json.loads(PUBLISHED.read_text()) == json.loads(msgspec.json.encode(json_schema()))
+
+
+def test_a_full_result_meets_the_published_schema() -> None:
+    document = json.loads(msgspec.json.encode(full_run().result))
+    jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
+
+
+def test_another_schema_number_does_not_meet_it() -> None:
+    document = json.loads(msgspec.json.encode(full_run().result)) | {"schema": 2}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
+
+
+def test_metrics_carry_their_unit_in_their_name() -> None:
+    suffix = {"ms": "_ms", "1/s": "_per_s", "%": "_percent", "GiB": "_gib", "cores": "_cores", "W": "_w"}
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.unit not in suffix or name.endswith(suffix[metric.unit])
+
+
+def test_the_first_cause_of_the_table_wins() -> None:
+    assert first_of([]) == ExitCode.OK
+    assert first_of([ExitCode.GATE_FAILED, ExitCode.INVALID]) == ExitCode.INVALID
+    assert first_of([ExitCode.LIMIT, ExitCode.INTERRUPTED]) == ExitCode.INTERRUPTED
