@@ -23,6 +23,7 @@ from reports.charts.pareto import cost_front, role_of
 from reports.charts.picture import Drawing, static_svg
 from reports.charts.spectrum import latency_spectrum
 from reports.model import OfferRow, PlanSection, Report
+from reports.printable import printable
 
 MAX_BYTES = 2_000_000
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,6 +38,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 def render_html(report: Report) -> str:
     """The same report makes the same bytes. Raw data that would make the file larger than MAX_BYTES stays out."""
+    report = printable(report)
     text = _render(report, raw=inert_json(report.result_json))
     return text if len(text.encode()) <= MAX_BYTES else _render(report, raw=None)
 

@@ -16,6 +16,7 @@ Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
+StageKind = Literal["warmup", "probe", "hold", "steady"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """MEASURED: valid, and nothing was asked that could pass or fail."""
 
@@ -121,7 +122,7 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: str
+    kind: StageKind
     repeat: int
     start_s: float
     end_s: float

@@ -7,16 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from reports import formatting
 from reports.model import BatchRow, CheckRow, ModelSection, OfferRow, PlanSection, Report, Tile
+from reports.printable import printable
 
 _MARGIN = 10
-_PRINTABLE: dict[int, str | None] = {
-    **{code: None for code in (*range(32), *range(127, 160)) if chr(code) != "\n"},  # no text may steer a terminal
-    ord(formatting.THIN): " ",  # not in every terminal's font
-}
 
 
 def render_text(report: Report, width: int = 100) -> str:
     """Not longer than a screen or two, whatever the run; without a line break at the end."""
+    report = printable(report)
     header, verdict = report.header, report.verdict
     where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     blocks = [
@@ -29,7 +27,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Plan", _plan(report.plan), width),
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    return text.translate(_PRINTABLE)
+    return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
 
 
 def _block(title: str, lines: Sequence[str], width: int) -> list[str]:

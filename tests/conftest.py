@@ -16,7 +16,7 @@ def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stand-in NVML library: LD_LIBRARY_PATH for a process, which then sees simulated GPUs."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler (cc) to build the stand-in NVML library")
+        pytest.fail("no C compiler (cc) for the stand-in NVML library: run tests/install-system-libraries")
     folder = tmp_path_factory.mktemp("nvml")
     library, source = folder / "libnvidia-ml.so.1", FAKES / "nvml" / "nvml_stand_in.c"
     subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True)

@@ -85,7 +85,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     )
     named = [one for one in points if one["role"] == "recommended"]
     labels = chart_of(named).mark_text(align="left", dx=0, dy=-14, fontWeight=600).encode(x=x, y=y, text="fleet:N")
-    return [line, _marks(points, x, y), labels]
+    return [*([line] if front else []), _marks(points, x, y), *([labels] if named else [])]
 
 
 def _marks(points: list[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:

@@ -15,6 +15,7 @@ SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
+_LABEL_LIMIT = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
@@ -35,7 +36,7 @@ def styled(layers: list[alt.Chart], name: str) -> dict[str, Any]:
 
 def series_scales(names: list[str]) -> dict[str, Any]:
     """Colour and dash for lines, of the field `series`, in one legend."""
-    legend = alt.Legend(title=None, symbolSize=320)
+    legend = alt.Legend(title=None, symbolSize=320, columns=_columns(names))
     used = len(names)
     return {
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
@@ -45,12 +46,18 @@ def series_scales(names: list[str]) -> dict[str, Any]:
 
 def point_scales(names: list[str]) -> dict[str, Any]:
     """Colour and shape for points joined by a line, of the field `series`, in one legend."""
-    legend = alt.Legend(title=None)
+    legend = alt.Legend(title=None, columns=_columns(names))
     used = len(names)
     return {
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
         "shape": alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SHAPES[:used]))),
     }
+
+
+def _columns(names: list[str]) -> int:
+    """As many as fit above the chart: a legend wider than the picture would leave the chart no room."""
+    widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30
+    return max(1, min(len(names), int((WIDTH - 100) // widest)))
 
 
 def limit_line(value: float, text: str) -> list[alt.Chart]:
@@ -114,7 +121,7 @@ _CONFIG: dict[str, Any] = {
         "labelFontSize": 11,
         "symbolSize": 70,
         "symbolStrokeWidth": 2,
-        "labelLimit": 300,
+        "labelLimit": _LABEL_LIMIT,
     },
     "line": {"strokeWidth": 2},
     "text": {"color": INK, "fontSize": 11},

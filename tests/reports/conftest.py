@@ -12,6 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from app.reporting import build_report
+from reports.html import render_html
 from reports.model import Report
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 
@@ -32,8 +33,8 @@ def full_report() -> Report:
 
 
 @pytest.fixture(scope="session")
-def report_without_gpu() -> Report:
-    return report_of(full_run())
+def full_html(full_report: Report) -> str:
+    return render_html(full_report)
 
 
 @pytest.fixture(scope="session")

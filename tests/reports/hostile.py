@@ -26,7 +26,7 @@ PAYLOADS = (
     "url(#clip1) @import '//example.invalid'; }",
 )  # fmt: skip
 _MEANT = {  # fields a renderer decides by
-    "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator",
+    "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator", "kind",
 }  # fmt: skip
 
 
@@ -35,14 +35,12 @@ def hostile(report: Report, payload: str) -> Report:
     return msgspec.convert(_poisoned(msgspec.to_builtins(report), payload), type=Report)
 
 
-def _poisoned(value: Any, payload: str, key: str = "") -> Any:
+def _poisoned(value: Any, payload: str) -> Any:
     if isinstance(value, dict):
-        is_objective = "judgement" in value
         return {
-            name: one if (name in _MEANT and isinstance(one, str)) or (is_objective and name == "kind")
-            else _poisoned(one, payload, name)
+            name: one if name in _MEANT and isinstance(one, str) else _poisoned(one, payload)
             for name, one in value.items()
-        }  # fmt: skip
-    if isinstance(value, list):
-        return [_poisoned(one, payload, key) for one in value]
+        }
+    if isinstance(value, list | tuple):
+        return [_poisoned(one, payload) for one in value]
     return payload + value if isinstance(value, str) else value

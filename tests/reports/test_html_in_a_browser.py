@@ -31,16 +31,16 @@ def _wait_until_drawn(browser: webdriver.Chrome) -> None:
 
 
 def _requested(browser: webdriver.Chrome) -> set[str]:
+    """What was asked for since the start, but for what the browser's own start page is made of."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return {
-        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-    }
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    return {one["request"]["url"] for one in sent if not one["documentURL"].startswith("chrome://")}
 
 
 def test_every_chart_becomes_interactive_without_network_or_console_message(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+    browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
-    address = _open(browser, render_html(full_report), tmp_path)
+    address = _open(browser, full_html, tmp_path)
     _wait_until_drawn(browser)
 
     pictures = browser.find_elements(By.CSS_SELECTOR, "[data-spec]")
@@ -50,14 +50,14 @@ def test_every_chart_becomes_interactive_without_network_or_console_message(
     assert len(pictures) == 10
     assert all(len(one) > 5 for one in marks)
     assert _requested(browser) == {address}
-    assert browser.get_log("browser") == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_the_static_pictures_stand_where_scripts_are_off(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+    browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    address = _open(browser, render_html(full_report), tmp_path)
+    address = _open(browser, full_html, tmp_path)
 
     pictures = browser.find_elements(By.CSS_SELECTOR, ".picture > svg")
     assert len(pictures) == 10
@@ -69,12 +69,12 @@ def test_the_static_pictures_stand_where_scripts_are_off(
 
 
 def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_small_window(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+    browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
-    _open(browser, render_html(full_report), tmp_path)
+    _open(browser, full_html, tmp_path)
     _wait_until_drawn(browser)
 
     verdict = browser.find_element(By.CSS_SELECTOR, ".outcome")
@@ -82,8 +82,8 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
 
 
-def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
-    _open(browser, render_html(full_report), tmp_path)
+def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html: str, tmp_path: Path) -> None:
+    _open(browser, full_html, tmp_path)
     _wait_until_drawn(browser)
     point = browser.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
@@ -92,14 +92,14 @@ def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_repo
     WebDriverWait(browser, 10).until(
         lambda driver: "probe 25/s" in driver.find_element(By.ID, "vg-tooltip-element").text
     )
-    assert browser.get_log("browser") == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_the_download_is_the_result_byte_for_byte(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+    browser: webdriver.Chrome, full_html: str, full_report: Report, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    _open(browser, render_html(full_report), tmp_path)
+    _open(browser, full_html, tmp_path)
     WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
     browser.find_element(By.TAG_NAME, "button").click()
 
@@ -116,7 +116,7 @@ def test_a_run_without_measurement_opens_cleanly(
 
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "INVALID"
     assert len(browser.find_elements(By.CSS_SELECTOR, ".empty")) >= 6
-    assert browser.get_log("browser") == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
@@ -125,17 +125,17 @@ def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_rep
 
     assert browser.execute_script("return window.hit") is None
     assert _requested(browser) == {address}
-    assert browser.get_log("browser") == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_the_printed_report_has_few_pages_and_light_colours(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+    browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
-    _open(browser, render_html(full_report), tmp_path)
+    _open(browser, full_html, tmp_path)
     _wait_until_drawn(browser)
 
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from app.reporting.method import method_sentences, read_spec
+from tests.fakes.results import SPEC, full_run, interrupted, nothing_measured
+
+
+def _method(run_name: str) -> str:
+    run = {"full": full_run, "interrupted": interrupted, "nothing": nothing_measured}[run_name]()
+    return "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
+
+
+def test_sentences_are_made_from_the_run() -> None:
+    method = _method("full")
+    for part in (
+        "run 3\u202f600 times over 6 batch sizes",
+        "open loop, Poisson arrivals, seed 7",
+        "1 warm-up stage of 3.00\u202fs",
+        "8 probes (3 failed and stay on the curve), doubling and then bisecting; 3 holds of 3.00\u202fs at 1 rate",
+        "read 580 times, every 100\u202fms (endpoint, engine, generator, host)",
+        "2.10 parts per million",
+        "counted to 2026-08-01",
+    ):
+        assert part in method
+
+
+def test_a_run_without_holds_says_nothing_of_them() -> None:
+    assert "holds" not in _method("interrupted")
+    assert "4 probes" in _method("interrupted")
+
+
+def test_a_run_without_load_speaks_of_no_request() -> None:
+    assert _method("nothing").splitlines() == [
+        "All times are of one monotonic clock; the wall clock ran 2.10 parts per million apart from it."
+    ]
+
+
+def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:
+    spec = read_spec("load: {seed: 3, stages: [{arrivals: constant}, {arrivals: poisson}]}")
+    assert (spec.seed, spec.arrivals) == (3, ("constant", "poisson"))

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.records.result import Result
+from app.reporting import build_report
+from reports.model import Report
+from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
+
+
+def _report(run: Run, spec_text: str = SPEC) -> Report:
+    return build_report(run.result, run.rows, run.telemetry, spec_text, COMMAND, "{}")
+
+
+@pytest.fixture(scope="module")
+def full() -> Report:
+    return _report(full_run(gpu=True))
+
+
+def test_header_and_reproduction_are_the_runs_own(full: Report) -> None:
+    assert full.header.target == "digits at oip http://127.0.0.1:41837"
+    assert full.header.hardware == "this machine, 2 vCPU"
+    assert full.header.tool == "sizewise 0.1.0"
+    assert (full.reproduce.command, full.reproduce.seed) == (COMMAND, 7)
+    assert full.result_json == "{}"
+
+
+def test_headlines_are_the_max_rate_the_worst_hold_and_the_cost(full: Report) -> None:
+    result = full_run().result
+    holds = [stage.metrics["latency_ms"]["p95"].value for stage in result.stages if stage.kind == "hold"]
+    tiles = {tile.label: tile for tile in full.tiles}
+
+    assert list(tiles) == [
+        "Max rate", "Latency p95", "Latency p99", "Error rate", "Cost of the fleet", "Cost per 1k inferences",
+    ]  # fmt: skip
+    assert tiles["Max rate"].quantity.value == 218.0
+    assert tiles["Latency p95"].quantity.value == max(value for value in holds if value is not None)
+    limit = tiles["Latency p95"].limit
+    assert limit is not None
+    assert (limit.comparator, limit.value, limit.unit) == ("<", 50.0, "ms")
+    assert tiles["Cost of the fleet"].quantity.basis == "extrapolated"
+
+
+def test_every_stage_stays_the_failed_ones_too(full: Report) -> None:
+    assert [stage.name for stage in full.stages].count("probe 400/s") == 1
+    failed = next(stage for stage in full.stages if stage.name == "probe 400/s")
+    assert failed.held is False
+    assert failed.failed == 790
+    assert failed.judged == failed.p95
+    assert full.stages[0].start_s == pytest.approx(24.0)
+
+
+def test_the_model_section_is_made_of_the_stages_with_a_variant(full: Report) -> None:
+    assert full.model is not None
+    assert [row.batch for row in full.model.batches] == [1, 2, 4, 8, 16, 32]
+    assert full.model.accuracy is not None
+    assert full.model.accuracy.value == pytest.approx(443 / 450)
+    assert [part.name for part in full.model.cold_start] == [
+        "loading the inference library", "building the session", "first inference",
+    ]  # fmt: skip
+    assert [check.name for check in full.model.proof] == ["provider"]
+
+
+def test_cold_start_and_accuracy_may_be_absent() -> None:
+    run = full_run()
+    bare = tuple(
+        msgspec.structs.replace(
+            stage, metrics={name: stage.metrics[name] for name in ("service_ms", "throughput_per_s")}
+        )
+        for stage in run.result.stages
+        if stage.variant is not None
+    )
+    report = _report(msgspec.structs.replace(run, result=msgspec.structs.replace(run.result, stages=bare)))
+    assert report.model is not None
+    assert (report.model.accuracy, report.model.cold_start) == (None, ())
+
+
+def test_margins_are_shares_of_the_limit(full: Report) -> None:
+    slo = full.objectives[0]
+    assert slo.observed.value is not None
+    assert slo.margin == pytest.approx((50 - slo.observed.value) / 50)
+    assert [row.kind for row in full.objectives] == ["SLO", "SLO", "gate"]
+
+
+def test_offers_are_by_cost_and_the_refused_apart(full: Report) -> None:
+    assert full.plan is not None
+    costs = [row.usd_per_month.value or 0 for row in full.plan.offers]
+    assert costs == sorted(costs)
+    assert [row.offer for row in full.plan.refused] == ["aws/g4dn.xlarge@us-east-1", "aws/g6.xlarge@us-east-1"]
+    assert full.plan.cheapest_refused == "aws/g4dn.xlarge@us-east-1"
+    assert sum(row.on_front for row in full.plan.offers) == 2
+
+
+def test_unknown_facts_have_no_value(full: Report) -> None:
+    facts = {fact.label: fact.value for fact in full.environment}
+    assert facts["CPU governor"] is None
+    assert facts["GPUs"] == "0: NVIDIA L4 (22.5 GiB, 72.0 W, id a81f)"
+
+
+def test_a_run_without_load_has_empty_sections() -> None:
+    report = _report(nothing_measured())
+    assert (report.load, report.max_rate, report.plan, report.model) == (None, None, None, None)
+    assert (report.tiles, report.stages, report.spectra, report.errors, report.telemetry) == ((), (), (), (), ())
+
+
+def test_a_run_cut_short_keeps_what_it_has() -> None:
+    report = _report(interrupted())
+    assert report.max_rate is None
+    assert len(report.stages) == 5
+    assert report.load is not None
+    assert {tile.label for tile in report.tiles} >= {"Model alone: throughput"}
+
+
+def test_without_a_search_the_good_rate_leads() -> None:
+    run = full_run()
+    steady = msgspec.structs.replace(run.result.stages[-1], kind="steady", name="steady")
+    result: Result = msgspec.structs.replace(run.result, max_rate=None, plan=None, stages=(steady,))
+    report = _report(msgspec.structs.replace(run, result=result))
+    assert [tile.label for tile in report.tiles] == ["Good rate", "Latency p95", "Latency p99", "Error rate"]
+
+
+@pytest.mark.parametrize("spec_text", ["", "[", "load: 3", "load: {seed: x, stages: [1]}"])
+def test_any_spec_text_makes_a_report(spec_text: str) -> None:
+    assert _report(full_run(), spec_text).reproduce.seed is None

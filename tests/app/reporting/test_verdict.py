@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.records.result import Estimate, Exit, Judged, MaxRate, Verdict
+from app.reporting.verdict import verdict_of
+from tests.fakes.results import GATE, SLO, full_run, interrupted, nothing_measured
+
+RESULT = full_run().result
+MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "sentence"),
+    [
+        ({}, "PASS", "Carries 218/s inside latency_ms.p95 < 50 and error_rate < 1%; what limits it: at 238/s"),
+        ({"max_rate": None, "slo": (MET,)}, "PASS", "All 2 objectives are met."),
+        ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "The objective is met: latency_ms.p95 < 50."),
+        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed: latency_ms.p95 < 50."),
+        ({"max_rate": None, "slo": (OPEN,), "gates": ()}, "INCONCLUSIVE", "1 of 1 objectives could not be settled"),
+        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "Measured in 18 stages; no objective was set."),
+        ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "The numbers below are not to be relied on."),
+        (
+            {"max_rate": None, "exit": Exit(10, ("the target answered no request with success",))},
+            "FAIL",
+            "The target answered no request with success.",
+        ),
+        (
+            {"max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")},
+            "PASS",
+            "No rate held latency_ms.p95 < 50: the lowest rate failed.",
+        ),
+        ({"exit": Exit(5, ("stopped by a limit",))}, "INCONCLUSIVE", "The run was stopped before it was done"),
+    ],
+)
+def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
+    gates = (Judged(GATE, Estimate(1.0), "PASS"),)
+    verdict = verdict_of(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
+    assert verdict.outcome == outcome
+    assert verdict.sentence.startswith(sentence)
+
+
+def test_a_gate_that_only_warns_does_not_decide() -> None:
+    gates = (Judged(GATE, Estimate(200.0), "FAIL"),)
+    assert verdict_of(msgspec.structs.replace(RESULT, gates=gates)).outcome == "PASS"
+
+
+def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
+    assert verdict_of(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
+    assert verdict_of(interrupted().result).reasons == ("stopped by the user",)
+    assert verdict_of(nothing_measured().result).sentence == "Nothing was measured."

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reports.charts.curve import rate_curve
+from reports.charts.picture import static_svg
+from reports.model import Report, StageRow
+
+
+def _points(report: Report) -> dict[str, dict[str, Any]]:
+    drawing = rate_curve(report)
+    assert drawing is not None
+    values = max(drawing.spec["datasets"].values(), key=lambda rows: len(rows[0]) if rows else 0)
+    return {value["stage"]: value for value in values}
+
+
+def _changed(report: Report, name: str, **changes: Any) -> Report:
+    def change(stage: StageRow) -> StageRow:
+        return msgspec.structs.replace(stage, **changes) if stage.name == name else stage
+
+    return msgspec.structs.replace(report, stages=tuple(map(change, report.stages)))
+
+
+def test_failed_probes_stay_and_the_warm_up_is_not_on_it(full_report: Report) -> None:
+    points = _points(full_report)
+    assert points["probe 400/s #1"]["state"] == "failed"
+    assert points["hold 218/s #3"]["state"] == "held"
+    assert "warm-up #1" not in points
+
+
+def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Report) -> None:
+    report = _changed(full_report, "probe 283/s", trust="INVALID")
+    drawing = rate_curve(report)
+    assert drawing is not None
+    assert _points(report)["probe 283/s #1"]["state"] == "INVALID"
+    lines = [rows for rows in drawing.spec["datasets"].values() if set(rows[0]) == {"offered", "latency"}]
+    assert 283.0 not in {row["offered"] for row in lines[0]}
+
+
+def test_a_stage_without_latency_is_told_of_and_kept_in_the_table(full_report: Report) -> None:
+    stage = next(one for one in full_report.stages if one.name == "probe 400/s")
+    report = _changed(full_report, stage.name, judged=msgspec.structs.replace(stage.judged, value=None))
+    drawing = rate_curve(report)
+    assert drawing is not None
+    assert drawing.note == "1 of 11 stages have no p95 of latency to draw; they are in the table."
+    assert len(drawing.rows) == 11
+
+
+def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> None:
+    drawing = rate_curve(full_report)
+    assert drawing is not None
+    svg = static_svg(drawing)
+    assert "SLO &lt; 50" in svg
+    assert "max 218/s" in svg
+    assert static_svg(drawing) == svg
+
+
+def test_no_stage_no_curve(empty_report: Report) -> None:
+    assert rate_curve(empty_report) is None
