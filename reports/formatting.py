@@ -13,7 +13,9 @@ _SIGNIFICANT = 3
 
 
 def number(value: float) -> str:
-    """Three significant digits: 238, 12.3, 0.0412, 12 300."""
+    """Three significant digits: 238, 12.3, 0.0412, 12 300; what is too small for that says so."""
+    if 0 < abs(value) < 10**-_MAX_DECIMALS:
+        return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _fixed(value, _decimals(value))
 
 

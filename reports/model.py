@@ -138,6 +138,8 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     judged: Quantity
     trust: Trust
     held: bool | None
+    pooled: bool = False
+    """Stands for several other stages together, which are rows of their own."""
     reasons: tuple[str, ...] = ()
 
 

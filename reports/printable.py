@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from reports.model import Report
-
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-def printable(report: Report) -> Report:
-    """The report with every control character of its texts replaced; a NUL alone would abort the chart renderer."""
-    return msgspec.convert(_cleaned(msgspec.to_builtins(report)), type=Report)
+def printable(record: _Record) -> _Record:
+    """The record with every control character of its texts replaced; a NUL alone would abort the chart renderer."""
+    return msgspec.convert(_cleaned(msgspec.to_builtins(record)), type=type(record))
 
 
 def _cleaned(value: Any) -> Any:

@@ -30,6 +30,18 @@ def render_text(report: Report, width: int = 100) -> str:
     return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
 
 
+def render_plan(plan: PlanSection, width: int = 100) -> str:
+    """The plan alone: what the summary says of it, why, and what would change it."""
+    plan = printable(plan)
+    chosen = plan.recommendation
+    blocks = [
+        _block("Plan", _plan(plan), width),
+        _block("Why", chosen.why if chosen else (), width),
+        _block("Changes", chosen.would_change_it if chosen else (), width),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN, " ")
+
+
 def _block(title: str, lines: Sequence[str], width: int) -> list[str]:
     """The lines behind a margin that carries the title."""
     wrapped = [part for line in lines for part in _wrapped(line, width, _MARGIN)]

@@ -26,7 +26,9 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
         latency_metric=f"{metric}.{aggregate}",
         max_rate_per_s=found.value,
         max_rate_ci95=found.ci95,
-        cores_used=_cores_used([one for one in tried if one.kind == "hold" and one.scheduled_per_s == found.value]),
+        cores_used=_cores_used(
+            [one for one in tried if one.kind in ("hold", "steady") and one.scheduled_per_s == found.value]
+        ),
     )
 
 

@@ -31,6 +31,18 @@ def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchO
     )
 
 
+def highest_held(stages: Sequence[Stage]) -> SearchOutcome:
+    """What stages at rates of the user's choice tell: as a search that ended with the highest that held each time."""
+    by_rate: dict[float, list[Stage]] = {}
+    for stage in stages:
+        if stage.kind == "steady" and stage.scheduled_per_s is not None and stage.held is not None:
+            by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
+    failed = min((rate for rate, those in by_rate.items() if not all(one.held for one in those)), default=None)
+    held = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
+    reason = None if held is not None else "no rate that was tried held the SLO"
+    return SearchOutcome(held, reason, (held, failed), sum(map(len, by_rate.values())))
+
+
 def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
     found = outcome.max_rate_per_s
     if found is None:
@@ -40,7 +52,7 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
         by_rate.setdefault(_scheduled(stage), []).append(stage)
     inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
     outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
-    n = sum(stage.completed for stage in by_rate.get(found, ()) if stage.kind == "hold")
+    n = sum(stage.completed for stage in by_rate.get(found, ()) if stage.kind in ("hold", "steady"))
     if not inside:
         return Estimate(found, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
     if not outside:
@@ -91,7 +103,7 @@ def _upper(estimate: Estimate) -> float:
 def _limited_by(tried: Sequence[Stage], deciding: Sequence[Objective], found_per_s: float) -> str:
     failed = [stage for stage in tried if stage.held is False and _scheduled(stage) > found_per_s]
     if not failed:
-        return "nothing failed: the search ended before a rate did"
+        return "nothing failed: no higher rate was tried"
     stage = min(failed, key=_scheduled)
     busy = _evidence(stage)
     sentence = f"at {_scheduled(stage):.4g}/s {_failure(stage, deciding)}" + (f"; there {busy}" if busy else "")

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.cli.tables import Cell
+    from app.records.result import Fleet
+
+_SHOWN = 10
+_HEADER = ("instances", "offer", "USD/month", "used at peak %", "latency at peak ms", "basis", "risk 0-4", "price of")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
+    from app.cli.tables import table
+    from app.reporting import plan_section
     from app.storage.run_directory import find_run
     from app.wiring.parts import wall_now
     from app.wiring.stored_plan import plan_stored_run
@@ -24,7 +34,21 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:
-        from app.reporting import plan_section
-
         print(render_plan(plan_section(plan)))
+        print()
+        print(table(_HEADER, [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]))
     return 0
+
+
+def _row(fleet: Fleet) -> tuple[Cell, ...]:
+    used = fleet.utilisation_at_peak.value
+    return (
+        fleet.instances,
+        fleet.offer,
+        fleet.usd_per_month.value,
+        None if used is None else 100 * used,
+        fleet.latency_at_peak.value,
+        fleet.basis,
+        fleet.risk,
+        fleet.price_date,
+    )

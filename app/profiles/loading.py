@@ -51,13 +51,13 @@ class _Source(msgspec.Struct, frozen=True):
         return ProfileError(message, path=str(self.path), hint=hint)
 
 
-def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile(path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True) -> Profile:
     """The profile in a file, with `a.b.c=value` overrides in it.
 
     Raises ProfileError. Paths in the profile are relative to its folder, and those of overrides too.
     """
     source = _read(path, overrides)
-    profile = _validate(source, _kind_of(source))
+    profile = _validate(source, _kind_of(source), files_must_exist)
     _check_against_catalogue(source, profile.target.hardware, profile.plan)
     return profile
 
@@ -120,9 +120,10 @@ def _kind_of(source: _Source) -> type[Profile]:
     return kind
 
 
-def _validate(source: _Source, kind: type[Profile]) -> Profile:
+def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:
+    context = {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
     try:
-        return kind.model_validate(source.document.value, context={"directory": source.path.resolve().parent})
+        return kind.model_validate(source.document.value, context=context)
     except ValidationError as error:
         errors = [_explain(source, detail) for detail in error.errors()]
         raise min(errors, key=lambda one: one.line or 0) from error

@@ -52,9 +52,16 @@ def _existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not the path of a file")
     path = (profile_directory(info) / value).resolve()
-    if not path.is_file():
+    if not path.is_file() and files_must_exist(info):
         raise BadValueError(f"no such file: {path}", hint="Paths are relative to the profile's folder.")
     return path
+
+
+def files_must_exist(info: ValidationInfo) -> bool:
+    """False for the profile of a stored run, whose files may be on another machine."""
+    context = info.context
+    assert isinstance(context, dict)
+    return bool(context["files_must_exist"])
 
 
 def profile_directory(info: ValidationInfo) -> Path:

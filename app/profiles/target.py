@@ -12,7 +12,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 from app.profiles import secrets
 from app.profiles.bundled import bundled_models
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Seconds, Settings, SomeSeconds, profile_directory
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Seconds,
+    Settings,
+    SomeSeconds,
+    files_must_exist,
+    profile_directory,
+)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
@@ -56,7 +64,7 @@ def _read_model(value: object, info: ValidationInfo) -> str:
     if value in known:
         return value
     path = (profile_directory(info) / value).resolve()
-    if not path.is_file():
+    if not path.is_file() and files_must_exist(info):
         hint = did_you_mean(value, known) or f"Bundled models: {', '.join(known)}. A path is relative to the profile."
         raise BadValueError(f"{value!r} is neither a bundled model nor a file", hint=hint)
     return str(path)

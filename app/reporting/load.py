@@ -9,11 +9,16 @@ from reports import model
 
 
 def answering_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the last rate that held, else what ran steadily under load."""
+    """The stages the answer rests on: the holds that held last, pooled where they are, else what ran steadily."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
     if holds:
         return tuple(stage for stage in holds if stage.name == holds[-1].name)
     return tuple(stage for stage in result.stages if stage.kind == "steady" and stage.variant is None)
+
+
+def is_pooled(stage: Stage) -> bool:
+    """Whether it is several holds judged together, each of them a stage too."""
+    return "pooled" in stage.tags
 
 
 def headline_stage(result: Result, curve: model.Curve) -> Stage | None:
@@ -55,6 +60,7 @@ def stage_row(stage: Stage, curve: model.Curve, start_ns: int) -> model.StageRow
         judged=stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
         held=stage.held,
+        pooled=is_pooled(stage),
         reasons=stage.verdict.reasons,
     )
 

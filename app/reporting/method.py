@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from app.records.result import Result, Stage
+from app.reporting.load import is_pooled
 from reports import formatting
 
 _NAMES = {"poisson": "Poisson"}
@@ -87,7 +88,7 @@ def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     """Not every hold held: the search steps back until one rate does."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
-    holds = [stage for stage in loaded if stage.kind == "hold"]
+    holds = [stage for stage in loaded if stage.kind == "hold" and not is_pooled(stage)]
     if not probes:
         return ()
     failed = sum(stage.held is False for stage in probes)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-from app.records.result import Fleet, Plan, Recommendation, Result
+from app.records.result import Fleet, Plan, Recommendation
 from app.reporting.quantities import quantity
 from reports import model
 
 
-def plan_section(result: Result) -> model.PlanSection | None:
-    plan = result.plan
-    if plan is None:
-        return None
+def plan_section(plan: Plan) -> model.PlanSection:
     front = {fleet.offer for fleet in plan.pareto}
     rows = [_offer_row(fleet, on_front=fleet.offer in front) for fleet in sorted(plan.offers, key=_by_cost)]
     return model.PlanSection(

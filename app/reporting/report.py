@@ -40,7 +40,7 @@ def build_report(
         telemetry=telemetry_series(telemetry, result.clock.monotonic_start_ns),
         spectra=spectra(requests, answering_stages(result), result.clock.monotonic_start_ns),
         errors=error_rows(requests),
-        plan=plan_section(result),
+        plan=plan_section(result.plan) if result.plan is not None else None,
         method=method_sentences(result, spec, telemetry),
         environment=environment_facts(result),
         reproduce=_reproduce(spec, command, spec_text),
@@ -51,7 +51,7 @@ def build_report(
 
 def _header(result: Result) -> model.Header:
     target = result.target
-    where = " ".join(part for part in (target.protocol, target.url) if part)
+    where = f"{target.protocol} at {target.url}" if target.url else target.protocol
     return model.Header(
         title=result.name,
         run_id=result.run_id,
@@ -59,7 +59,7 @@ def _header(result: Result) -> model.Header:
         duration_s=result.clock.duration_s,
         tool=f"{result.tool.name} {result.tool.version}",
         profile_hash=result.profile_hash,
-        target=f"{target.model} at {where}" if target.model else where,
+        target=f"{target.model} over {where}" if target.model else where,
         hardware=target.hardware.description if target.hardware else None,
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve
-from app.analysis.max_rate import max_rate
+from app.analysis.max_rate import highest_held, max_rate
 from app.analysis.objectives import find_estimate, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
@@ -61,7 +61,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     answering = _answering_stages(measured)
     validity = (*measured.checks, *_closing_checks(measured, answering))
     verdict = verdict_of(validity)
-    found = max_rate(measured.stages, spec.slo, measured.search) if measured.search is not None else None
+    found = _max_rate(spec, measured)
     judged_on = (measured.pooled,) if measured.pooled is not None else answering
     slo = _judge_all(spec.slo, judged_on)
     gates = _judge_all(spec.gates, judged_on)
@@ -84,6 +84,14 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         artifacts=artifacts,
         exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
     )
+
+
+def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
+    if measured.search is not None:
+        return max_rate(measured.stages, spec.slo, measured.search)
+    if spec.search is None and spec.slo and measured.stages:
+        return max_rate(measured.stages, spec.slo, highest_held(measured.stages))
+    return None
 
 
 def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[int, ...]:

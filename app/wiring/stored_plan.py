@@ -24,7 +24,7 @@ def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.da
             f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
             hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
         )
-    profile = load_profile(run.directory / SPEC, overrides)
+    profile = load_profile(run.directory / SPEC, overrides, files_must_exist=False)
     catalogue = load_catalogue()
     hardware = named_hardware(profile, catalogue) or result.target.hardware
     if hardware is None:

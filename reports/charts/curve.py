@@ -24,7 +24,7 @@ _STATES = {
 
 def rate_curve(report: Report) -> Drawing | None:
     """None when no stage has both a rate and a latency."""
-    stages = [stage for stage in report.stages if stage.kind != "warmup"]
+    stages = [stage for stage in report.stages if stage.kind != "warmup" and not stage.pooled]
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
     if not points:
         return None
@@ -71,7 +71,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     limit = [] if report.curve.limit is None else [report.curve.limit.value]
     heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
     rates = [point["offered"] for point in points]
-    x = alt.X("offered:Q", title="offered rate, requests/s", **fitted(rates, 12))
+    x = alt.X("offered:Q", title="offered rate, requests/s", **fitted(rates, 12, from_zero=False))
     y = alt.Y("latency:Q", title=f"{latency}, ms", **fitted(heights, 20))
     data = chart_of(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")

@@ -98,7 +98,7 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
         {"from": max(first, stage.start_s), "to": min(last, stage.end_s), "kind": stage.kind}
         | {"stage": f"{stage.name} #{stage.repeat}"}
         for stage in report.stages
-        if stage.end_s > first and stage.start_s < last
+        if stage.end_s > first and stage.start_s < last and not stage.pooled
     ]
     if not bars:
         return []

@@ -70,7 +70,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     x = alt.X(
         "cost:Q",
         title="USD/month",
-        **fitted([one["cost"] for one in points], 5),
+        **fitted([one["cost"] for one in points], 5, from_zero=False),
     )
     y = alt.Y(
         "latency:Q",
@@ -84,7 +84,11 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
         .encode(x=x, y=y)
     )
     named = [one for one in points if one["role"] == "recommended"]
-    labels = chart_of(named).mark_text(align="left", dx=0, dy=-14, fontWeight=600).encode(x=x, y=y, text="fleet:N")
+    labels = (
+        chart_of(named)
+        .mark_text(align="left", baseline="top", dx=0, dy=12, fontWeight=600)
+        .encode(x=x, y=y, text="fleet:N")
+    )
     return [*([line] if front else []), _marks(points, x, y), *([labels] if named else [])]
 
 

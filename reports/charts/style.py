@@ -75,10 +75,13 @@ def zoom(name: str) -> alt.Parameter:
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
 
 
-def fitted(values: Sequence[float], ratio: float, **scale: Any) -> dict[str, Any]:
-    """Scale and axis that show all values: logarithmic, with ticks as in 1, 2, 5, when they span more than `ratio`."""
+def fitted(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
+    """Scale and axis that show all values: logarithmic, with ticks as in 1, 2, 5, when they span more than `ratio`;
+    linear otherwise, and then from zero unless told not to."""
     if min(values) <= 0 or max(values) / min(values) <= ratio:
-        return {"scale": alt.Scale(**{"zero": False, "padding": 10, **scale})}
+        if from_zero and max(values) > 0:
+            return {"scale": alt.Scale(domain=[0, 1.06 * max(values)])}
+        return {"scale": alt.Scale(zero=False, padding=10)}
     ticks = _log_ticks(min(values), max(values))
     return {
         "scale": alt.Scale(type="log", nice=False, padding=12),

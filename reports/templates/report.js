@@ -36,9 +36,12 @@
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Download result.json";
-    button.addEventListener("click", () => {
+    button.addEventListener("click", async () => {
+      const packed = atob(document.getElementById("result-json").textContent);
+      const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+      const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([read("result-json")], { type: "application/json" }));
+      link.href = URL.createObjectURL(await new Response(unpacked).blob());
       link.download = "result.json";
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
+import random
 import re
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -67,10 +70,16 @@ def test_same_report_same_bytes_here_and_in_another_process(
 def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_report: Report, full_html: str) -> None:
     assert len(full_html.encode()) < MAX_BYTES
 
-    large = msgspec.structs.replace(full_report, result_json="x" * MAX_BYTES)
+    large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(MAX_BYTES).hex())
     html = render_html(large)
     assert len(html.encode()) < MAX_BYTES
     assert "too large to travel in this file" in html
+
+
+def test_the_raw_result_can_be_taken_out_again(full_report: Report, full_html: str) -> None:
+    block = re.search(r'id="result-json">([^<]*)<', full_html)
+    assert block is not None
+    assert zlib.decompress(base64.b64decode(block[1])).decode() == full_report.result_json
 
 
 def test_verdict_and_checks_stand_above_the_first_number(full_html: str) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.analysis.max_rate import max_rate
+from app.analysis.max_rate import highest_held, max_rate
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
 from app.records.result import Estimate, Stage, StageKind, Verdict, Window
@@ -156,4 +156,25 @@ def test_a_generator_that_did_not_keep_up_is_named() -> None:
 
 
 def test_nothing_failed() -> None:
-    assert max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: the search ended before a rate did"
+    assert max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: no higher rate was tried"
+
+
+def steady(rate: float, *held: bool) -> list[Stage]:
+    return [stage(rate, 40 if one else 60, (35, 45) if one else (55, 70), kind="steady", held=one) for one in held]
+
+
+def test_stages_at_chosen_rates_give_the_highest_that_always_held() -> None:
+    stages = [*steady(50, True), *steady(80, True, True), *steady(100, True, False), *steady(120, True)]
+    found = max_rate(stages, SLO, highest_held(stages))
+    assert found.per_s.value == 80.0
+    assert found.per_s.n == 1_000
+
+
+def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
+    found = max_rate(steady(50, True), SLO, highest_held(steady(50, True)))
+    assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
+    assert found.limited_by == "nothing failed: no higher rate was tried"
+
+
+def test_no_stage_that_held_is_no_rate() -> None:
+    assert highest_held(steady(50, False)).max_rate_per_s is None
