@@ -67,6 +67,7 @@ def _point(row: OfferRow, plan: PlanSection) -> dict[str, Any]:
 
 
 def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
+    latencies = [one["latency"] for one in points]  # and room for a label above the slowest
     x = alt.X(
         "cost:Q",
         title="USD/month",
@@ -75,7 +76,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     y = alt.Y(
         "latency:Q",
         title=f"{plan.latency_metric} at peak, ms",
-        **fitted([one["latency"] for one in points], 20),
+        **fitted([*latencies, 1.15 * max(latencies)], 20),
     )
     front = sorted((one for one in points if one["on_front"]), key=lambda one: one["cost"])
     line = (
@@ -84,11 +85,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
         .encode(x=x, y=y)
     )
     named = [one for one in points if one["role"] == "recommended"]
-    labels = (
-        chart_of(named)
-        .mark_text(align="left", baseline="top", dx=0, dy=12, fontWeight=600)
-        .encode(x=x, y=y, text="fleet:N")
-    )
+    labels = chart_of(named).mark_text(align="left", dx=0, dy=-12, fontWeight=600).encode(x=x, y=y, text="fleet:N")
     return [*([line] if front else []), _marks(points, x, y), *([labels] if named else [])]
 
 

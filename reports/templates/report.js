@@ -50,7 +50,7 @@
   }
 
   function unfoldForPaper() {
-    const folded = () => document.querySelectorAll("details:not(.chart-data):not([open])");
+    const folded = () => document.querySelectorAll("details:not(.chart-data):not(.long):not([open])");
     let opened = [];
     window.addEventListener("beforeprint", () => {
       opened = [...folded()];
