@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.html import render_html
 from reports.model import Report
+from tests.fakes.browsing import requested, wait_until_drawn
 from tests.reports.hostile import PAYLOADS, hostile
 
 pytestmark = pytest.mark.browser
@@ -24,24 +24,11 @@ def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:
     return page.as_uri()
 
 
-def _wait_until_drawn(browser: webdriver.Chrome) -> None:
-    WebDriverWait(browser, 30).until(
-        lambda driver: driver.execute_script("return document.documentElement.dataset.charts") == "drawn"
-    )
-
-
-def _requested(browser: webdriver.Chrome) -> set[str]:
-    """What was asked for since the start, but for what the browser's own start page is made of."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return {one["request"]["url"] for one in sent if not one["documentURL"].startswith("chrome://")}
-
-
 def test_every_chart_becomes_interactive_without_network_or_console_message(
     browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     address = _open(browser, full_html, tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
 
     pictures = browser.find_elements(By.CSS_SELECTOR, "[data-spec]")
     marks = [
@@ -49,7 +36,7 @@ def test_every_chart_becomes_interactive_without_network_or_console_message(
     ]
     assert len(pictures) == 10
     assert all(len(one) > 5 for one in marks)
-    assert _requested(browser) == {address}
+    assert requested(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
@@ -64,7 +51,7 @@ def test_the_static_pictures_stand_where_scripts_are_off(
     assert all(picture.is_displayed() and picture.size["height"] == 280 for picture in pictures)
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "PASS"
     assert browser.find_elements(By.TAG_NAME, "button") == []
-    assert _requested(browser) == {address}
+    assert requested(browser) == {address}
     assert [entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]] == []
 
 
@@ -75,7 +62,7 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
         "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
     _open(browser, full_html, tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
 
     verdict = browser.find_element(By.CSS_SELECTOR, ".outcome")
     assert verdict.rect["y"] + verdict.rect["height"] < 400
@@ -84,7 +71,7 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
 
 def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html: str, tmp_path: Path) -> None:
     _open(browser, full_html, tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
     point = browser.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     webdriver.ActionChains(browser).move_to_element(point).perform()
@@ -112,7 +99,7 @@ def test_a_run_without_measurement_opens_cleanly(
     browser: webdriver.Chrome, empty_report: Report, tmp_path: Path
 ) -> None:
     _open(browser, render_html(empty_report), tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
 
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "INVALID"
     assert len(browser.find_elements(By.CSS_SELECTOR, ".empty")) >= 6
@@ -121,10 +108,10 @@ def test_a_run_without_measurement_opens_cleanly(
 
 def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
     address = _open(browser, render_html(hostile(full_report, "".join(PAYLOADS))), tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
 
     assert browser.execute_script("return window.hit") is None
-    assert _requested(browser) == {address}
+    assert requested(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
@@ -136,7 +123,7 @@ def test_the_printed_report_has_few_pages_and_light_colours(
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
     _open(browser, full_html, tmp_path)
-    _wait_until_drawn(browser)
+    wait_until_drawn(browser)
 
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.execute_script("return getComputedStyle(document.querySelector('.chart-data')).display") == "none"
