@@ -1,7 +1,7 @@
 """How lean the load worker is: `python tests/performance/load_worker.py [--full]`.
 
 The worker has core 1 and its target core 0, where there are two. The peers, where installed, run in the same minute
-against the same target. `--full` takes longer stages and plays a 5 s freeze of a 60 s stage.
+against the same target. Last comes a 60 s stage with a freeze of 5 s. `--full` takes longer stages.
 """
 
 from __future__ import annotations

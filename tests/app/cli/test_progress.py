@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from app.cli.progress import open_progress
+from app.records.events import Checked, PhaseChanged, Snapshot, StageFinished
+from app.records.result import Check
+from tests.fakes.queues import stage_facts
+from tests.fakes.results import full_run
+
+
+def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
+    with open_progress() as progress:
+        for event in events:
+            progress.show(event)  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    assert captured.out == "", "progress goes to standard error"
+    return captured.err.splitlines()
+
+
+def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = told(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
+    assert lines == ["sent 0, failed 0, in flight 0, recent p95 2 ms"]
+
+
+def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    good = Check("cores", 2, 2, "cores", "VALID")
+    doubtful = Check("other load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
+    lines = told(capsys, PhaseChanged(1, "search", "searching"), Checked(2, good), Checked(3, doubtful))
+    assert lines == ["search: searching", "WARN other load: Stop other work."]
+
+
+def test_a_stage_tells_its_percentile_and_whether_it_held(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = next(stage for stage in full_run().result.stages if stage.kind == "hold")
+    lines = told(capsys, StageFinished(1, 0, stage_facts(), stage))
+    assert len(lines) == 1
+    assert stage.name in lines[0]
+    assert " held" in lines[0]
+
+
+def test_warm_up_windows_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = replace(full_run().result.stages[-1], kind="warmup")
+    assert told(capsys, StageFinished(1, 0, stage_facts(), stage)) == []

@@ -1,0 +1,31 @@
+import pytest
+
+from app.errors import ExitCode
+from app.session.interruption import Interruption
+
+
+def test_the_first_wish_drains_and_the_second_cuts() -> None:
+    stops: list[bool] = []
+    interruption = Interruption()
+    interruption.attach(stops.append)
+    assert not interruption.is_requested
+    interruption.request(ExitCode.INTERRUPTED)
+    interruption.request(ExitCode.INTERRUPTED)
+    assert stops == [True, False]
+    assert interruption.is_requested
+
+
+def test_the_first_signal_names_the_exit_code() -> None:
+    interruption = Interruption()
+    interruption.request(ExitCode.TERMINATED)
+    interruption.request(ExitCode.INTERRUPTED)
+    assert interruption.code == ExitCode.TERMINATED
+
+
+def test_the_third_wish_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr("os._exit", left.append)
+    interruption = Interruption()
+    for _ in range(3):
+        interruption.request(ExitCode.INTERRUPTED)
+    assert left == [130]
