@@ -1,7 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-TARGET ?= -e .
 
 .PHONY: demo test check bench lock
 

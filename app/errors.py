@@ -71,6 +71,12 @@ class UnavailableError(SizewiseError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class StorageError(SizewiseError):
+    """The run directory cannot be written any more: the disk is full, or its quota."""
+
+    exit_code = ExitCode.LIMIT
+
+
 class InstrumentError(SizewiseError):
     """The measuring side failed, so there is no measurement to believe."""
 

@@ -43,11 +43,14 @@ T = TypeVar("T", bound=Report)
 
 
 class LoadError(Exception):
-    """The load worker cannot go on. `error` is one of ERROR_CLASSES when the target is at fault."""
+    """The load worker cannot go on. `error` is one of ERROR_CLASSES when the target is at fault; `is_workload_wrong`
+    when the endpoint's or workload's own settings are; with neither the worker itself failed."""
 
-    def __init__(self, message: str, *, hint: str | None = None, error: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_wrong: bool = False
+    ) -> None:
         super().__init__(message)
-        self.message, self.hint, self.error = message, hint, error
+        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_wrong
 
 
 def start_module(
@@ -87,6 +90,7 @@ class LoadProcess:
         self._timeouts = Timeouts()
         self._is_running = False
         self._stop_asked: StopStage | None = None
+        self._failure: Failed | None = None
         self._listeners = [
             threading.Thread(target=self._listen, name="load-reports", daemon=True),
             threading.Thread(target=self._keep_stderr, name="load-stderr", daemon=True),
@@ -114,8 +118,7 @@ class LoadProcess:
 
     def preflight(self) -> PreflightDone:
         self._tell(Preflight())
-        patience_s = 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_S
-        return self._hear(PreflightDone, patience_s)
+        return self._hear(PreflightDone, self._preparing_s())
 
     def run_stage(
         self,
@@ -133,9 +136,10 @@ class LoadProcess:
         self._is_running = True
         if self._stop_asked is not None:  # between the first line and the third
             self._tell(self._stop_asked)
-        is_cut = False
+        is_cut, patience_s = False, self._preparing_s()
         while True:
-            match self._next(_SILENCE_S):
+            report, patience_s = self._next(patience_s), _SILENCE_S
+            match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
                 case StageStarted() as started:
@@ -154,13 +158,13 @@ class LoadProcess:
         """Let the running stage start no more arrivals; without `drain`, cut what is in flight too."""
         self._stop_asked = StopStage(drain)
         if self._is_running:
-            with contextlib.suppress(LoadError):  # whoever waits for the stage hears that the worker is lost
-                self._tell(self._stop_asked)
+            with contextlib.suppress(OSError, ValueError):  # whoever waits for the stage hears that the worker is lost
+                self._write(self._stop_asked)
 
     def close(self) -> None:
         """End the worker, by force when it does not leave by itself."""
-        with contextlib.suppress(LoadError):  # it is gone already
-            self._tell(Quit())
+        with contextlib.suppress(OSError, ValueError):  # it is gone already
+            self._write(Quit())
         self._stdin.close()
         try:
             self._child.wait(_QUIT_S)
@@ -172,14 +176,21 @@ class LoadProcess:
         for pipe in (self._child.stdout, self._child.stderr):
             cast(IO[bytes], pipe).close()
 
+    def _preparing_s(self) -> float:
+        """How long the worker may be silent while it asks for the metadata and sends one request."""
+        return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_S
+
     def _tell(self, command: Command) -> None:
-        # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
-        frame = memoryview(message_frame(command))
         try:
-            while frame:
-                frame = frame[os.write(self._stdin.fileno(), frame) :]
+            self._write(command)
         except (OSError, ValueError) as error:
             raise self._lost() from error
+
+    def _write(self, command: Command) -> None:
+        # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
+        frame = memoryview(message_frame(command))
+        while frame:
+            frame = frame[os.write(self._stdin.fileno(), frame) :]
 
     def _hear(self, expected: type[T], patience_s: float) -> T:
         report = self._next(patience_s)
@@ -195,15 +206,26 @@ class LoadProcess:
         if report is None:
             raise self._lost()
         if isinstance(report, Failed):
-            raise LoadError(report.message, hint=report.hint or self._last_words(), error=report.error)
+            raise self._told(report)
         return report
+
+    def _told(self, failed: Failed) -> LoadError:
+        return LoadError(
+            failed.message,
+            hint=failed.hint or self._last_words(),
+            error=failed.error,
+            is_workload_wrong=failed.is_workload_wrong,
+        )
 
     def _lost(self) -> LoadError:
         try:
             code = self._child.wait(_QUIT_S)
         except subprocess.TimeoutExpired:
             return LoadError("the load worker has closed its pipe", hint=self._last_words())
-        self._listeners[1].join(_QUIT_S)  # its last words may still be in the pipe
+        for listener in self._listeners:  # why it left and its last words may still be in the pipes
+            listener.join(_QUIT_S)
+        if self._failure is not None:
+            return self._told(self._failure)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return LoadError(f"the load worker {how}", hint=self._last_words())
 
@@ -216,6 +238,8 @@ class LoadProcess:
     def _listen(self) -> None:
         stream = cast(BinaryIO, self._child.stdout)
         while (report := read_report(stream)) is not None:
+            if isinstance(report, Failed):
+                self._failure = report
             self._heard.put(report)
         self._heard.put(None)
 

@@ -186,11 +186,13 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The worker cannot go on: a workload that cannot be built, a target that cannot be used."""
+    """The worker cannot go on. The target is at fault when `error`, one of ERROR_CLASSES, says so; what it was told to
+    send, or where, when `is_workload_wrong`; else the worker itself."""
 
     message: str
     hint: str | None = None
     error: str | None = None
+    is_workload_wrong: bool = False
 
 
 Report = Ready | PreflightDone | StageStarted | Progress | StageEnded | Failed

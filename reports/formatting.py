@@ -1,4 +1,4 @@
-"""How numbers look: three significant digits, thin thousands separators, units, intervals. Pure functions."""
+"""How numbers look: three significant digits, commas between thousands, units, intervals. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def number(value: float) -> str:
 def plain(value: float) -> str:
     """A number somebody chose, without measured zeros: 50, 0.1, 2.5."""
     text = f"{value:,.{_MAX_DECIMALS}f}".rstrip("0").rstrip(".")
-    return text.replace(",", THIN) if text not in ("", "-0") else "0"
+    return text if text not in ("", "-0") else "0"
 
 
 def count(value: int) -> str:
-    return f"{value:,}".replace(",", THIN)
+    return f"{value:,}"
 
 
 def money(value: float) -> str:
@@ -134,4 +134,4 @@ def _fixed(value: float, decimals: int) -> str:
     if not math.isfinite(value):
         return NOT_AVAILABLE
     rounded = round(value, decimals) + 0.0
-    return f"{rounded:,.{max(0, decimals)}f}".replace(",", THIN)
+    return f"{rounded:,.{max(0, decimals)}f}"

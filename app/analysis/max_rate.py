@@ -15,6 +15,8 @@ _EVIDENCE = (
     ("gpu_utilisation_percent", "the GPU ran a kernel {:.0f} % of the time"),
 )
 
+_LATENESS = ("late sends", "send lag p99")
+
 
 def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
     """`stages` are the run's, in any order.
@@ -48,7 +50,7 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
     if found is None:
         return Estimate(None, n=0, reason=outcome.reason)
     by_rate: dict[float, list[Stage]] = {}
-    for stage in tried:
+    for stage in [one for one in tried if one.verdict.status != "INVALID"] or tried:
         by_rate.setdefault(_scheduled(stage), []).append(stage)
     inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
     outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
@@ -109,6 +111,8 @@ def _limited_by(tried: Sequence[Stage], deciding: Sequence[Objective], found_per
     sentence = f"at {_scheduled(stage):.4g}/s {_failure(stage, deciding)}" + (f"; there {busy}" if busy else "")
     if stage.verdict.status == "INVALID":
         sentence += "; the generator did not keep up there, so this may be its limit and not the endpoint's"
+    elif any(check.check in _LATENESS and check.verdict != "VALID" for check in stage.checks):
+        sentence += "; the generator was late itself there, so part of this latency is its own"
     return sentence
 
 

@@ -40,12 +40,11 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
-def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str]) -> Check:
+def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str], reason: str | None = None) -> Check:
     """Did the model run where it was asked to? `nodes_elsewhere`: what did not, as "Conv on CPUExecutionProvider"."""
+    why = f" ({reason})" if reason else ""
     if used != requested:
-        hint = (
-            f"{requested} was asked for and {used} was used: choose {used}, or make {requested} work on this machine."
-        )
+        hint = f"{requested} was asked for and {used} was used{why}: choose {used}, or make {requested} work here."
         return Check("provider", used, requested, None, "INVALID", hint)
     if nodes_elsewhere:
         observed = f"{used}; {', '.join(nodes_elsewhere)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from types import ModuleType
 
 from app import __version__
 from app.cli import calibrate, doctor, plan, profiles, quickstart, report, run, runs, serve
+from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (quickstart, run, plan, report, serve, calibrate, doctor, profiles, runs)
@@ -36,16 +36,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     debug = "--debug" in argv  # wherever it stands, since it belongs to no command
     arguments = parser().parse_args([one for one in argv if one != "--debug"])
+    code = ExitCode.OK
     try:
-        code = arguments.execute(arguments)
-        sys.stdout.flush()
+        with leaving_reader():
+            code = arguments.execute(arguments)
     except SizewiseError as error:
         return _tell(str(error), error.hint, error.exit_code, debug)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nobody to tell
-        return ExitCode.OK
     except Exception as error:  # the edge: a bug is told in words too
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
         return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, debug)

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from app.cli.progress import Progress, open_progress
+from app.cli.rendering import COMMAND
 from app.cli.signals import stoppable
-from app.errors import SizewiseError
+from app.cli.streams import leaving_reader
+from app.errors import SizewiseError, StorageError
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
@@ -26,7 +28,7 @@ from reports.html import render_html
 from reports.text import render_text
 
 
-def measure(profile: Profile, arguments: argparse.Namespace, command: str) -> int:
+def measure(profile: Profile, arguments: argparse.Namespace) -> int:
     """Run the profile and return the exit code; what was measured is stored however it ends."""
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
@@ -43,15 +45,19 @@ def measure(profile: Profile, arguments: argparse.Namespace, command: str) -> in
         except SizewiseError as error:
             emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
             raise
-        text = _report(outcome, store, spec_yaml(profile), command)
+        except OSError as error:
+            hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
+            raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
+        text = _report(outcome, store, spec_yaml(profile))
         status = outcome.result.verdict.status
         emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
-    _print(outcome, text, str(directory), arguments)
+    with leaving_reader():
+        _print(outcome, text, str(directory), arguments)
     return outcome.result.exit.code
 
 
-def _report(outcome: RunOutcome, store: RunWriter, spec_text: str, command: str) -> str:
-    report = build_report(outcome.result, outcome.rows, outcome.telemetry, spec_text, command, outcome.result_text)
+def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> str:
+    report = build_report(outcome.result, outcome.rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     store.write_file(REPORT_JSON, msgspec.json.encode(report))
     store.write_file(REPORT_HTML, render_html(report).encode())
     return render_text(report)
@@ -76,11 +82,9 @@ def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callabl
         store.append_event(event)
         progress.show(event)
         if is_mirrored:
-            try:
+            with leaving_reader() as reader:
                 sys.stdout.buffer.write(encode(event) + b"\n")
                 sys.stdout.buffer.flush()
-            except BrokenPipeError:
-                is_mirrored = False  # the reader left: the run goes on
-                sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+            is_mirrored = not reader.has_left
 
     return emit

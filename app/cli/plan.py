@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.stored_plan import plan_stored_run
     from reports.text import render_plan
 
-    plan = plan_stored_run(find_run(arguments.run), arguments.overrides, wall_now().date())
+    run = find_run(arguments.run)
+    plan = plan_stored_run(run, arguments.overrides, wall_now().date())
+    verdict = run.result.verdict if run.result else None
+    if verdict is not None and verdict.status != "VALID":
+        print(f"The measurement is {verdict.status}: {'; '.join(verdict.reasons)}", file=sys.stderr)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:

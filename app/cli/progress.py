@@ -21,7 +21,6 @@ from app.records.events import (
     Snapshot,
     StageFinished,
     StageStarted,
-    Warned,
 )
 
 
@@ -31,11 +30,16 @@ class Progress(Protocol):
 
 @contextmanager
 def open_progress() -> Iterator[Progress]:
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _Lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(28), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(28),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=console, transient=True) as bar:
         yield _Terminal(bar)
 
@@ -68,11 +72,10 @@ class _Terminal:
                 self._bar.reset(self._task, total=event.duration_s, description=event.name)
             case Snapshot() if self._stage is not None:
                 done_s = (event.at_ns - self._stage.start_ns) / 1e9
-                text = f"{self._stage.name}: {_snapshot(event)}"
+                text = f"{self._stage.name}: p95 {_p95(event)}, {event.in_flight:,} in flight"
                 self._bar.update(self._task, completed=min(done_s, self._stage.duration_s), description=text)
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
-                self._bar.console.print(_sentence(event))
             case _:
                 line = _sentence(event)
                 if line is not None:
@@ -80,8 +83,11 @@ class _Terminal:
 
 
 def _snapshot(event: Snapshot) -> str:
-    p95 = "n/a" if event.latency_p95_ms is None else f"{event.latency_p95_ms:.3g} ms"
-    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {event.in_flight:,}, recent p95 {p95}"
+    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {event.in_flight:,}, recent p95 {_p95(event)}"
+
+
+def _p95(event: Snapshot) -> str:
+    return "n/a" if event.latency_p95_ms is None else f"{event.latency_p95_ms:.3g} ms"
 
 
 def _sentence(event: Event) -> str | None:
@@ -92,8 +98,6 @@ def _sentence(event: Event) -> str | None:
             return _stage(event)
         case Checked(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
-        case Warned():
-            return f"warning: {event.message}"
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
 
@@ -103,9 +107,9 @@ def _stage(event: StageFinished) -> str | None:
     if stage.kind == "warmup":
         return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
-    shown = "n/a" if p95 is None or p95.value is None else f"{p95.value:.3g} ms"
+    shown = "n/a" if p95 is None or p95.value is None else f"{p95.value:.4g} ms"
     held = {True: "held", False: "did not hold", None: ""}[stage.held]
-    parts = [f"  {stage.name}: p95 {shown}", held, stage.verdict.status if stage.verdict.status != "VALID" else ""]
-    if stage.verdict.status == "INVALID":
-        parts.append("(" + "; ".join(stage.verdict.reasons) + ")")
+    doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
+    trust = f"{stage.verdict.status} ({doubts})" if doubts else ""
+    parts = (f"  {stage.name}: p95 {shown}", held, trust)
     return " ".join(part for part in parts if part)

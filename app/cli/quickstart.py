@@ -20,7 +20,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     profile = load_profile(find_profile("quickstart"), [f"load.search.hold={arguments.seconds:g}s"])
     arguments.recalibrate = True
-    return measure(profile, arguments, f"sizewise quickstart --seconds {arguments.seconds:g}")
+    return measure(profile, arguments)
 
 
 def _seconds(text: str) -> float:

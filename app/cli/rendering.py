@@ -7,6 +7,9 @@ from app.reporting import build_report
 from app.storage.run_directory import StoredRun
 from reports.model import Report
 
+COMMAND = "sizewise run spec.yaml"
+"""How a run is made again, from its directory: the resolved profile holds every override, and no secret."""
+
 
 def report_of(run: StoredRun) -> Report:
     """Raises UsageError for a run that was cut short before its result."""
@@ -16,12 +19,11 @@ def report_of(run: StoredRun) -> Report:
             f"{run.directory} was cut short and has no result.json",
             hint="Its rows can be read: `sizewise.open_run(path).requests` in Python.",
         )
-    command = f"sizewise run {run.directory / 'spec.yaml'}"
     return build_report(
         result,
         run.requests().to_pandas(),
         run.telemetry().to_pandas(),
         run.spec_text or "",
-        command,
+        COMMAND,
         run.result_text or "",
     )

@@ -25,10 +25,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.cli.measuring import measure
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
 
     profile = load_profile(find_profile(arguments.profile), arguments.overrides)
-    command = " ".join(["sizewise run", arguments.profile, *(f"--set {one}" for one in arguments.overrides)])
-    return measure(profile, arguments, command)
+
+    from app.cli.measuring import measure  # a second of imports, which a wrong profile need not wait for
+
+    return measure(profile, arguments)

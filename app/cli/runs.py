@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.storage.run_directory import StoredRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,44 +25,47 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    import msgspec
-
-    from app.cli.tables import table
     from app.storage.run_directory import stored_runs
 
-    results = [(run, run.result) for run in stored_runs()]
+    rows = [_row(run) for run in stored_runs()]
     if arguments.json:
-        rows = [
-            {
-                "run_id": run.run_id,
-                "directory": str(run.directory),
-                "name": result.name if result else None,
-                "verdict": result.verdict.status if result else None,
-                "max_rate_per_s": result.max_rate.per_s.value if result and result.max_rate else None,
-                "exit_code": result.exit.code if result else None,
-            }
-            for run, result in results
-        ]
+        import msgspec
+
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
-        return 0
-    if not results:
+    elif not rows:
         print("no runs yet: `sizewise quickstart` makes the first")
-        return 0
-    print(
-        table(
-            ("run", "verdict", "max rate /s", "exit"),
-            [
-                (
-                    run.run_id,
-                    result.verdict.status if result else "cut short",
-                    result.max_rate.per_s.value if result and result.max_rate else None,
-                    result.exit.code if result else None,
-                )
-                for run, result in results
-            ],
-        )
-    )
+    else:
+        from app.cli.tables import table
+
+        cells = [
+            (row["run_id"], row["verdict"] or "cut short", row["max_rate_per_s"], row["exit_code"]) for row in rows
+        ]
+        print(table(("run", "verdict", "max rate /s", "exit"), cells))
     return 0
+
+
+def _row(run: StoredRun) -> dict[str, str | float | int | None]:
+    row: dict[str, str | float | int | None] = {
+        "run_id": run.directory.name,
+        "directory": str(run.directory),
+        "name": None,
+        "verdict": None,
+        "max_rate_per_s": None,
+        "exit_code": None,
+    }
+    try:
+        result = run.result
+    except UsageError:  # one damaged run, or one of a newer version, hides no other
+        return row | {"verdict": "unreadable"}
+    if result is None:
+        return row
+    return row | {
+        "run_id": result.run_id,
+        "name": result.name,
+        "verdict": result.verdict.status,
+        "max_rate_per_s": result.max_rate.per_s.value if result.max_rate else None,
+        "exit_code": result.exit.code,
+    }
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from app.profiles.bundled import bundled_models
     from app.serving import serve
 
+    arguments.model = str(bundled_models().get(arguments.model, arguments.model))
     return serve(arguments)

@@ -5,7 +5,9 @@ A model is not trusted: it must be a plain file under a size limit, and custom o
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,9 @@ def open_session(model: Path, provider: str, threads: int) -> ModelSession:
     """
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
+    cores = _usable_cores()
+    if threads > cores:
+        raise UsageError(f"{threads} threads are more than this machine's {cores} cores", hint=f"Use {cores} or fewer.")
     name = runtime_name(provider)
     _check_file(model)
     _check_provider(provider, name)
@@ -103,6 +108,12 @@ def runtime_version() -> str:
 def listed_providers() -> tuple[str, ...]:
     """Those the build knows, by the names users write: it says nothing about the machine."""
     return tuple(name for each in ort.get_available_providers() if (name := name_of(each)) != each)
+
+
+def _usable_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _created(model: Path, name: str, threads: int) -> Any:

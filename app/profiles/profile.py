@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
+from app.profiles import secrets
 from app.profiles.problems import BadValueError
 from app.profiles.settings import (
     Count,
@@ -16,12 +17,22 @@ from app.profiles.settings import (
     Seconds,
     Settings,
     SomeSeconds,
+    at_most,
 )  # fmt: skip
 from app.profiles.target import HttpTarget, OipTarget
 from app.profiles.traffic import PlanSettings, TrafficSettings
 
 Arrivals = Literal["poisson", "constant"]
+Repeats = Annotated[Count, at_most(1000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+def _read_path(value: object) -> object:
+    if isinstance(value, str):
+        if "#" in value:
+            raise BadValueError("a path is sent without a fragment, so it cannot hold #")
+        secrets.refuse_secrets_in_url(f"http://host{value}")
+    return value
 
 
 class HttpRequests(Settings):
@@ -31,7 +42,7 @@ class HttpRequests(Settings):
         key: f"{key} works with protocol oip." for key in ("tensors", "labels", "rows_per_request", "binary")
     }
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$")] | None = None
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = None
     body: JsonValue = None
     bodies: Listed[JsonValue] = ()
     dataset: ExistingFile | None = None
@@ -60,7 +71,7 @@ class OipRequests(Settings):
     }
     tensors: ExistingFile | None = None
     labels: str | None = None
-    rows_per_request: Count = 1
+    rows_per_request: Annotated[Count, at_most(65_536)] = 1
     binary: bool = True
 
     @model_validator(mode="after")
@@ -75,20 +86,20 @@ class StageSettings(Settings):
     arrivals: Arrivals = "poisson"
     rate_per_s: Rate = Field(alias="rate")
     duration_s: SomeSeconds = Field(alias="duration")
-    repeats: Count = 1
+    repeats: Repeats = 1
 
 
 class SearchSettings(Settings):
     arrivals: Arrivals = "poisson"
     start_per_s: Rate = Field(default=10.0, alias="start")
     hold_s: SomeSeconds = Field(default=10.0, alias="hold")
-    repeats: Count = 3
+    repeats: Repeats = 3
 
 
 class LoadSettings(Settings):
     """`warmup` is how long one warm-up window is at most; 0s for none."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
     warmup_s: Seconds = Field(default=2.0, alias="warmup")
     stages: Listed[StageSettings] = ()
     search: SearchSettings | None = None
@@ -108,7 +119,7 @@ class RunLimits(Settings):
     """None is no limit."""
 
     duration_s: SomeSeconds | None = Field(default=None, alias="duration")
-    requests: Count | None = None
+    requests: Annotated[Count, at_most(10**12)] | None = None
     usd: Annotated[float, Field(gt=0)] | None = None
 
 

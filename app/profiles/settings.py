@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -72,16 +74,40 @@ def profile_directory(info: ValidationInfo) -> Path:
     return directory
 
 
+def at_most(limit: float, shown: Callable[[float], str] = "{:,}".format) -> AfterValidator:
+    def check(value: float) -> float:
+        if value > limit:
+            raise BadValueError(f"{shown(value)} is more than {shown(limit)}, the most that can be asked for")
+        return value
+
+    return AfterValidator(check)
+
+
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
 ObjectiveText = Annotated[Objective, PlainValidator(_read_objective), PlainSerializer(lambda objective: objective.text)]
-Seconds = Annotated[float, BeforeValidator(units.parse_duration_s), PlainSerializer(units.format_duration)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(units.parse_duration_s),
+    at_most(30 * 86_400.0, units.format_duration),
+    PlainSerializer(units.format_duration),
+]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
-Days = Annotated[int, BeforeValidator(units.parse_days), PlainSerializer(lambda days: f"{days}d")]
-Rate = Annotated[float, BeforeValidator(units.parse_rate_per_s), PlainSerializer(units.format_rate)]
+Days = Annotated[int, BeforeValidator(units.parse_days), at_most(36_500), PlainSerializer(lambda days: f"{days}d")]
+Rate = Annotated[
+    float,
+    BeforeValidator(units.parse_rate_per_s),
+    at_most(1e6, units.format_rate),
+    PlainSerializer(units.format_rate),
+]
 Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(units.format_share)]
-Growth = Annotated[float, BeforeValidator(units.parse_growth_per_year), PlainSerializer(units.format_growth)]
+Growth = Annotated[
+    float,
+    BeforeValidator(units.parse_growth_per_year),
+    at_most(100.0, units.format_growth),
+    PlainSerializer(units.format_growth),
+]
 UsdPerMonth = Annotated[float, BeforeValidator(units.parse_usd_per_month), PlainSerializer(units.format_usd_per_month)]
 Redundancy = Annotated[int, BeforeValidator(units.parse_redundancy), PlainSerializer(units.format_redundancy)]
 Count = Annotated[int, BeforeValidator(units.parse_count)]

@@ -18,6 +18,7 @@ from app.profiles.settings import (
     Seconds,
     Settings,
     SomeSeconds,
+    at_most,
     files_must_exist,
     profile_directory,
 )
@@ -79,10 +80,10 @@ class HardwareSettings(Settings):
 
     offer: str | None = None
     accelerator: str | None = None
-    count: Annotated[float, Field(gt=0)] = 1.0
-    vcpus: Annotated[float, Field(gt=0)] | None = None
+    count: Annotated[float, Field(gt=0), at_most(10_000)] = 1.0
+    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = None
     architecture: Literal["x86_64", "arm64"] | None = None
-    replicas: Count = 1
+    replicas: Annotated[Count, at_most(10_000)] = 1
 
     @model_validator(mode="after")
     def _is_said_once(self) -> Self:
@@ -95,10 +96,10 @@ class HardwareSettings(Settings):
 class ServeSettings(Settings):
     model: Annotated[str, BeforeValidator(_read_model)]
     provider: Literal["cpu", "cuda"] = "cpu"
-    threads: Count = 1
-    max_batch: Count = 8
+    threads: Annotated[Count, at_most(1024)] = 1
+    max_batch: Annotated[Count, at_most(4096)] = 8
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay")
-    queue_limit: Count = 128
+    queue_limit: Annotated[Count, at_most(100_000)] = 128
 
     @property
     def model_path(self) -> Path:

@@ -17,7 +17,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
-    """`phase`: doctor, endpoint, preflight, calibrate, model, search, stages, plan, report."""
+    """`phase`: doctor, model, endpoint, preflight, calibrate, warmup, stages, search, report."""
 
     at_ns: int
     phase: str
@@ -63,12 +63,6 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
     check: Check
 
 
-class Warned(msgspec.Struct, frozen=True, tag="warned"):
-    at_ns: int
-    message: str
-    hint: str | None = None
-
-
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     at_ns: int
     status: str
@@ -76,4 +70,4 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     message: str
 
 
-Event = RunStarted | PhaseChanged | StageStarted | Snapshot | StageFinished | Checked | Warned | RunFinished
+Event = RunStarted | PhaseChanged | StageStarted | Snapshot | StageFinished | Checked | RunFinished

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-import yaml
 
+from app.errors import ProfileError
+from app.profiles.document import read_document
 from app.records.result import Result, Stage
 from app.reporting.load import is_pooled
 from reports import formatting
@@ -27,8 +28,8 @@ class Spec(msgspec.Struct, frozen=True):
 def read_spec(spec_text: str) -> Spec:
     """Tolerant, for a report must come of a spec of any age."""
     try:
-        spec = yaml.safe_load(spec_text)
-    except yaml.YAMLError:
+        spec = read_document(spec_text.encode(), "spec.yaml").value
+    except ProfileError:
         spec = None
     load = _mapping(_mapping(spec).get("load"))
     stages = load.get("stages")

@@ -13,6 +13,7 @@ _DELAY = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_DELAY_S = 60.0
+_LIMITS = {"max_batch": 4096, "queue_limit": 100_000}
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,9 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
     for option in ("threads", "max_batch", "queue_limit"):
         if getattr(arguments, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')} is at least 1")
+    for option, limit in _LIMITS.items():
+        if getattr(arguments, option) > limit:
+            raise UsageError(f"--{option.replace('_', '-')} is at most {limit:,}")
     if not 0 <= arguments.port <= 65535:
         raise UsageError(f"{arguments.port} is not a port", hint="Ports go to 65535; 0 takes a free one.")
     return ServingSettings(

@@ -39,6 +39,9 @@ class BadTensorError(Exception):
 
 def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     """Flat or nested, in row-major order."""
+    if dtype != "object" and b'"' in bytes(data):
+        # NumPy would give every element the length of the longest string
+        raise BadTensorError(f"its data holds values that {DATATYPES[dtype]} does not have")
     try:
         values: Array = np.array(msgspec.json.decode(data), dtype=object if dtype == "object" else None)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
@@ -47,8 +50,8 @@ def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     if dtype == "object":
         if not all(isinstance(value, str) for value in values.flat):
             raise BadTensorError("its data holds values that are not strings")
-        return values.reshape(shape)
-    return _cast(values, np.dtype(dtype)).reshape(shape)
+        return _shaped(values, shape)
+    return _shaped(_cast(values, np.dtype(dtype)), shape)
 
 
 def array_from_bytes(data: memoryview, dtype: str, shape: list[int]) -> Array:
@@ -56,15 +59,15 @@ def array_from_bytes(data: memoryview, dtype: str, shape: list[int]) -> Array:
     if dtype == "object":
         texts = _texts(data)
         _check_count(len(texts), shape)
-        return np.array(texts, dtype=object).reshape(shape)
+        return _shaped(np.array(texts, dtype=object), shape)
     wanted = np.dtype(dtype)
     if len(data) != math.prod(shape) * wanted.itemsize:
         raise BadTensorError(
             f"it has {len(data)} bytes; {DATATYPES[dtype]} of shape {shape} has {math.prod(shape) * wanted.itemsize}"
         )
     if wanted.kind == "b":
-        return np.frombuffer(data, np.uint8).astype(bool).reshape(shape)
-    return np.frombuffer(data, wanted).reshape(shape)
+        return _shaped(np.frombuffer(data, np.uint8).astype(bool), shape)
+    return _shaped(np.frombuffer(data, wanted), shape)
 
 
 def json_values(array: Array) -> list[Any]:
@@ -94,6 +97,13 @@ def _cast(values: Array, wanted: np.dtype[Any]) -> Array:
     if wanted.kind == "f" and not np.isfinite(cast).all():
         raise BadTensorError(f"its data does not fit {DATATYPES[wanted.name]}")
     return cast
+
+
+def _shaped(values: Array, shape: list[int]) -> Array:
+    try:
+        return values.reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise BadTensorError("its shape is not one an array can have") from error
 
 
 def _check_count(count: int, shape: list[int]) -> None:

@@ -14,7 +14,12 @@ _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the
 
 
 def local_provider_check(measurement: LocalMeasurement) -> Check:
-    return provider_check(measurement.provider_requested, measurement.provider_used, measurement.nodes_elsewhere)
+    return provider_check(
+        measurement.provider_requested,
+        measurement.provider_used,
+        measurement.nodes_elsewhere,
+        measurement.provider_reason,
+    )
 
 
 def local_stages(measurement: LocalMeasurement) -> tuple[Stage, ...]:

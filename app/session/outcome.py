@@ -12,7 +12,7 @@ import pandas as pd
 from app import __version__
 from app.analysis.curve import capacity_curve
 from app.analysis.max_rate import highest_held, max_rate
-from app.analysis.objectives import find_estimate, judge
+from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
@@ -53,6 +53,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     ended: ClockReading
     wall_start: datetime.datetime
     limit_reached: str | None
+    target_failure: str | None
+    """Why the target could not be loaded at all, though it was reached."""
     interrupted: ExitCode | None
 
 
@@ -63,7 +65,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     verdict = verdict_of(validity)
     found = _max_rate(spec, measured)
     judged_on = (measured.pooled,) if measured.pooled is not None else answering
-    slo = _judge_all(spec.slo, judged_on)
+    slo = _judge_all(binding(spec.slo) if spec.slo else (), judged_on)
     gates = _judge_all(spec.gates, judged_on)
     causes = _causes(spec, measured, verdict, slo + gates, found)
     return Result(
@@ -101,7 +103,10 @@ def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None)
     return tuple(
         place
         for place, stage in enumerate(stages)
-        if stage.kind == "hold" and stage.held and stage.scheduled_per_s == search.max_rate_per_s
+        if stage.kind == "hold"
+        and stage.held
+        and stage.scheduled_per_s == search.max_rate_per_s
+        and stage.verdict.status != "INVALID"  # it was run again: a disturbed hold is no part of the answer
     )
 
 
@@ -163,8 +168,9 @@ def _causes(
         causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(verdict.reasons)))
     if measured.limit_reached is not None:
         causes.append((ExitCode.LIMIT, measured.limit_reached))
-    if measured.stages and not any(stage.completed for stage in measured.stages):
-        causes.append((ExitCode.GATE_FAILED, "the target answered no request with success"))
+    loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
+    if not any(stage.completed for stage in loaded) and (loaded or not causes):
+        causes.append((ExitCode.GATE_FAILED, measured.target_failure or "the target answered no request with success"))
     for one in judged:
         if one.judgement == "FAIL" and one.objective.level == "fail":
             value = one.observed.value

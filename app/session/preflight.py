@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.errors import UnavailableError
+from app.errors import UnavailableError, UsageError
+from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 
 _HINTS = {
@@ -23,3 +24,16 @@ def require_reachable(report: PreflightDone, url: str) -> None:
     reason = report.status if report.status in _HINTS else report.error
     if reason in _HINTS:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=_HINTS[reason])
+
+
+def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:
+    """The sentence for a target that was reached and could not be loaded; None when the worker itself is at fault.
+
+    Raises UsageError for a workload that cannot be built and UnavailableError for a target that is not there, unless
+    something was measured before: what was measured is then kept.
+    """
+    if not has_measured and error.is_workload_wrong:
+        raise UsageError(error.message, hint=error.hint) from error
+    if not has_measured and error.error in _HINTS:
+        raise UnavailableError(error.message, hint=error.hint or _HINTS[error.error]) from error
+    return None if error.error is None else error.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 
@@ -13,6 +14,7 @@ from app.analysis.objectives import samples_needed
 from app.analysis.search import RateSearch, SearchOutcome
 from app.analysis.validity import provider_check
 from app.analysis.warmup import has_settled
+from app.errors import InstrumentError
 from app.records import events
 from app.records.calibration import Calibration
 from app.records.result import Check, Environment, Objective, Result, Stage
@@ -23,7 +25,7 @@ from app.session.limits import LimitWatch
 from app.session.local_model import local_provider_check, local_stages
 from app.session.outcome import Measured, conclude, holds_of_the_answer
 from app.session.parts import Emit, Load, Parts, ServedEndpoint
-from app.session.preflight import require_reachable
+from app.session.preflight import failure_of_target, require_reachable
 from app.session.spec import RunSpec, SearchSpec
 from app.session.stages import StageOrder, StageRunner
 from loadgen.process import LoadError
@@ -63,16 +65,22 @@ class _Session:
         self._local: tuple[Stage, ...] = ()
         self._telemetry: list[pa.RecordBatch] = []
         self._search: SearchOutcome | None = None
+        self._target_failure: str | None = None
 
     def execute(self) -> RunOutcome:
         environment = self._inspect()
         self._start_telemetry()
         self._measure_model()
-        endpoint = self._start_endpoint()
         runner: StageRunner | None = None
-        if not any(check.verdict == "INVALID" for check in self._checks):
-            runner = self._measure(environment, endpoint)
+        if self._may_measure:
+            endpoint = self._start_endpoint()
+            runner = self._measure(environment, endpoint) if self._may_measure else None
         return self._conclude(environment, runner)
+
+    @property
+    def _may_measure(self) -> bool:
+        is_invalid = any(check.verdict == "INVALID" for check in self._checks)
+        return not is_invalid and not self._interruption.is_requested
 
     def _phase(self, phase: str, message: str) -> None:
         self._emit(events.PhaseChanged(at_ns=self._parts.now_ns(), phase=phase, message=message))
@@ -96,13 +104,23 @@ class _Session:
 
         self._parts.telemetry.start(keep)
         self._parts.telemetry.watch("engine", os.getpid())
-        self._parts_running.callback(self._parts.telemetry.close)
+        self._parts_running.callback(self._close_telemetry)
+
+    def _close_telemetry(self) -> None:
+        try:
+            self._parts.telemetry.close()
+        except Exception as error:  # whatever befell the sampler, the requests were measured
+            self._note(Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete."))
 
     def _measure_model(self) -> None:
         if self._parts.measure_model is None or self._interruption.is_requested:
             return
         self._phase("model", "measuring the model alone on this machine")
-        measurement = self._parts.measure_model()
+        try:
+            measurement = self._parts.measure_model()
+        except InstrumentError as error:
+            self._note(Check("model alone", str(error), None, None, "WARN", error.hint))
+            return
         self._local = local_stages(measurement)
         check = local_provider_check(measurement)
         if check.verdict == "INVALID":
@@ -117,16 +135,20 @@ class _Session:
         self._parts.telemetry.watch("endpoint", served.pid)
         ready = served.ready
         if not any(check.check == "provider" for check in self._checks):
-            self._note(provider_check(ready.provider_requested, ready.provider_used, ready.nodes_elsewhere))
+            self._note(
+                provider_check(
+                    ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason
+                )
+            )
         return msgspec.structs.replace(self._spec.endpoint, url=ready.url)
 
     def _measure(self, environment: Environment, endpoint: Endpoint) -> StageRunner | None:
-        load = self._parts.start_load()
-        self._parts_running.callback(load.close)
-        self._interruption.attach(load.stop)
-        self._parts.telemetry.watch("generator", load.pid)
         runner: StageRunner | None = None
         try:
+            load = self._parts.start_load()
+            self._parts_running.callback(load.close)
+            self._interruption.attach(load.stop)
+            self._parts.telemetry.watch("generator", load.pid)
             self._preflight(load, endpoint)
             calibration = self._calibrate(load, environment)
             load.configure(endpoint, self._spec.workload)
@@ -136,9 +158,9 @@ class _Session:
             if self._spec.search is not None:
                 self._find_max_rate(runner, self._spec.search)
         except LoadError as error:
-            self._note(Check("load worker", error.message, None, None, "INVALID", error.hint))
-        except OSError as error:
-            self._limits.reached = f"the run directory could not be written: {error.strerror}"
+            self._target_failure = failure_of_target(error, has_measured=runner is not None and bool(runner.facts))
+            if self._target_failure is None:
+                self._note(Check("load worker", error.message, None, None, "INVALID", error.hint))
         return runner
 
     def _preflight(self, load: Load, endpoint: Endpoint) -> None:
@@ -159,7 +181,8 @@ class _Session:
             )
             if not self._interruption.is_requested:
                 self._parts.store_calibration(known)
-        self._parts.store.write_calibration(known)
+        if not self._interruption.is_requested:
+            self._parts.store.write_calibration(known)
         return known
 
     def _runner(self, load: Load, calibration: Calibration) -> StageRunner:
@@ -251,6 +274,7 @@ class _Session:
             ended=self._parts.read_clock(),
             wall_start=self._wall_start,
             limit_reached=self._limits.reached,
+            target_failure=self._target_failure,
             interrupted=self._interruption.code,
         )
         result = conclude(self._spec, measured, self._parts.store.seal())
@@ -259,5 +283,9 @@ class _Session:
 
 
 def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
-    """At least what is wanted, and long enough for a tenth more samples than the SLO's percentiles need."""
-    return max(wanted_s, 1.1 * samples_needed(slo) / rate_per_s)
+    """At least what is wanted, and so long that Poisson arrivals are enough for the SLO's percentiles.
+
+    Four standard deviations more than needed: a percentile withheld for want of samples would fail a good rate.
+    """
+    needed = samples_needed(slo)
+    return max(wanted_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)

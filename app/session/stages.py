@@ -80,7 +80,7 @@ class StageRunner:
             drain_s=order.drain_s,
             max_requests=self._limits.requests_left(),
         )
-        watch = _StageWatch(order, index, self._slo, self._emit, self._limits)
+        watch = _StageWatch(order, index, self._slo, self._emit, self._limits, lambda: self._load.stop(True))
 
         def keep(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
@@ -134,9 +134,16 @@ class _StageWatch:
     """Listens to one running stage."""
 
     def __init__(
-        self, order: StageOrder, index: int, slo: tuple[Objective, ...], emit: Emit, limits: LimitWatch
+        self,
+        order: StageOrder,
+        index: int,
+        slo: tuple[Objective, ...],
+        emit: Emit,
+        limits: LimitWatch,
+        drain: Callable[[], None],
     ) -> None:
         self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
+        self._drain, self._is_draining = drain, False
         self.batches: list[pa.RecordBatch] = []
         self.is_over_saturated = False
         self._in_flight: list[tuple[int, int]] = []
@@ -181,4 +188,7 @@ class _StageWatch:
         if self._order.ends_when_saturated:
             self._in_flight.append((progress.at_ns, progress.intended - progress.completed - progress.failed))
             self.is_over_saturated = is_over_saturated(self._in_flight, self._order.rate_per_s, self._slo)
-        return self._limits.check(progress.at_ns, progress.sent) and not self.is_over_saturated
+        if not self._limits.check(progress.at_ns, progress.sent) and not self._is_draining:
+            self._is_draining = True
+            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
+        return not self.is_over_saturated

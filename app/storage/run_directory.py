@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -20,7 +20,7 @@ from app.records.calibration import Calibration
 from app.records.events import Event, RunFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.storage.streams import StreamWriter, read_stream
+from app.storage.streams import StreamWriter, WholeFile, read_stream
 from loadgen.records import REQUEST_SCHEMA
 
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
@@ -65,7 +65,7 @@ class RunWriter:
             directory.mkdir(parents=True, exist_ok=True)
             if (directory / EVENTS).exists():
                 raise UsageError(f"{directory} already holds a run", hint="Choose another --out, or remove it first.")
-            self._events: BinaryIO = (directory / EVENTS).open("xb", buffering=0)
+            self._events = WholeFile(directory / EVENTS)
             self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA)
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA)
         except OSError as error:
@@ -167,7 +167,7 @@ class StoredRun:
         return any(isinstance(event, RunFinished) for event in self.events())
 
     def requests(self) -> pa.Table:
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA)
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=("right",))
 
     def telemetry(self) -> pa.Table:
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)
@@ -178,7 +178,7 @@ class StoredRun:
             return None
         try:
             return decode(path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
             ) from None

@@ -79,7 +79,7 @@ def _cpu_s(process: psutil.Process) -> float | None:
 class ProcessReader:
     """CPU of watched processes with their children, in cores. A child watched by itself counts only there.
 
-    `watch` and `unwatch` may be called from any thread, `read` from one.
+    `watch` may be called from any thread, `read` from one.
     """
 
     def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -92,10 +92,6 @@ class ProcessReader:
     def watch(self, source: str, pid: int) -> None:
         with self._lock:
             self._watched[source] = pid
-
-    def unwatch(self, source: str) -> None:
-        with self._lock:
-            self._watched.pop(source, None)
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Cores kept busy since the last reading, by source: from the second reading on; None of one that ended."""

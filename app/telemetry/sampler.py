@@ -77,9 +77,6 @@ class Sampler:
         """From now on, CPU of this process and its children, as `<source>_cpu_cores`."""
         self._processes.watch(source, pid)
 
-    def unwatch(self, source: str) -> None:
-        self._processes.unwatch(source)
-
     def start(self, sink: Sink) -> None:
         gpu_thread = threading.Thread(target=self._guard, args=(self._sample_gpus,), name="telemetry-gpus", daemon=True)
         self._host_thread = threading.Thread(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
 from app.profiles.catalogue import find_offer
@@ -10,7 +9,9 @@ from app.profiles.permission import is_this_machine
 from app.profiles.profile import OipProfile, Profile
 from app.records.offers import Catalogue
 from app.records.result import Hardware
+from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import open_gpus
+from app.telemetry.host import usable_cores
 from app.wiring.address import resolve
 
 
@@ -23,9 +24,9 @@ def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
             return None  # which of its processors the target uses cannot be told from outside
-    cores, architecture = os.cpu_count() or 1, _architecture()
+    cores, architecture = usable_cores(read_cgroup()), _architecture()
     return Hardware(
-        f"this machine ({cores} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
+        f"this machine ({cores:g} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
     )
 
 

@@ -6,6 +6,7 @@ import datetime
 import subprocess
 import time
 
+from app.errors import InstrumentError
 from app.inference.measurement import LocalMeasurement
 from app.inference.measuring import measure_model
 from app.inference.probe import probe_providers
@@ -23,7 +24,7 @@ from app.telemetry.clock import read_clock
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.sampler import Sampler
-from loadgen.process import LoadProcess, start_module
+from loadgen.process import LoadError, LoadProcess, start_module
 
 _MODEL_SECONDS = 0.6
 _MODEL_TIMEOUT_S = 60.0
@@ -57,15 +58,18 @@ def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
 def calibrate_machine(interruption: Interruption) -> Calibration:
     """Find the generator's ceiling and store it, unless interrupted."""
     environment, _ = inspect_machine()
-    with LoadProcess() as load:
-        interruption.attach(load.stop)
-        found = calibrate(
-            NullServerProcess(),
-            load,
-            fingerprint=environment.fingerprint,
-            wall_now=wall_now,
-            interruption=interruption,
-        )
+    try:
+        with LoadProcess() as load:
+            interruption.attach(load.stop)
+            found = calibrate(
+                NullServerProcess(),
+                load,
+                fingerprint=environment.fingerprint,
+                wall_now=wall_now,
+                interruption=interruption,
+            )
+    except LoadError as error:
+        raise InstrumentError(error.message, hint=error.hint) from error
     if not interruption.is_requested:
         store_calibration(found)
     return found

@@ -20,6 +20,9 @@ from app.wiring.address import resolve
 from app.wiring.hardware import hardware_of
 from loadgen.records import Endpoint, HttpWorkload, OipWorkload, Timeouts, Tls, Workload
 
+_MOST_ARRIVALS = 50_000_000
+"""A schedule is laid out before its stage: 400 MB of times."""
+
 
 def build_spec(profile: Profile, run_id: str, *, today: datetime.date, recalibrate: bool) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
@@ -84,6 +87,12 @@ def _workload(profile: Profile) -> Workload:
 
 
 def _stages(load: LoadSettings) -> tuple[StageSpec, ...]:
+    for stage in load.stages:
+        if stage.rate_per_s * stage.duration_s > _MOST_ARRIVALS:
+            raise UsageError(
+                f"stage {stage.name} asks for {stage.rate_per_s * stage.duration_s:.2g} requests, more than a schedule holds",
+                hint=f"A stage may have {_MOST_ARRIVALS:,} arrivals: make it shorter, or several stages of it.",
+            )
     return tuple(
         StageSpec(stage.name, "steady", stage.arrivals, stage.rate_per_s, stage.duration_s, repeat)
         for stage in load.stages

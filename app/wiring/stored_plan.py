@@ -15,9 +15,16 @@ from app.storage.run_directory import SPEC, StoredRun
 from app.wiring.hardware import named_hardware
 from app.wiring.spec import plan_spec
 
+_PLANNING = ("traffic", "plan", "target.hardware")
+
 
 def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.date) -> Plan:
     """Plan from a stored run's curve, with its own profile's traffic or what `overrides` say instead."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if not f"{key}.".startswith(tuple(f"{one}." for one in _PLANNING)):
+            hint = f"Override keys of {', '.join(_PLANNING)}, or run the profile again."
+            raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
     result = run.result
     if result is None or result.max_rate is None or result.max_rate.per_s.value is None:
         raise UsageError(

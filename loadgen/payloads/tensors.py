@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """Datatypes of the Open Inference Protocol as they lie on the wire. BYTES has none: its elements have lengths."""
 
 
+_MAX_AXES = 32
+_MAX_SIZE = 2**31
+_TEXT_BYTES = 16
+"""A made-up text: the eight bytes of the number drawn, and its six digits."""
+
+
 class TensorError(Exception):
     """The file or the metadata gives no usable inputs."""
 
@@ -50,7 +58,7 @@ def read_npz(path: str) -> dict[str, Tensor]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise TensorError(f"{path} is not an .npz file")
             return {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise TensorError(f"{path} cannot be read: {error}") from error
 
 
@@ -77,31 +85,46 @@ def _as_datatype(array: Tensor, spec: TensorSpec) -> Tensor:
     return array.astype(dtype, copy=False)
 
 
-def made_up(specs: Sequence[TensorSpec], rows: int, requests: int, seed: int) -> dict[str, Tensor]:
-    """Seeded inputs for `requests` requests of `rows` rows: a free first axis is the row's, every other has size 1.
+def made_up(specs: Sequence[TensorSpec], rows: int, requests: int, seed: int, *, limit_bytes: int) -> dict[str, Tensor]:
+    """Seeded inputs for requests of `rows` rows: a free first axis is the row's, every other has size 1. They are for
+    `requests` requests, or as many as `limit_bytes` hold.
 
     Floats are standard normal. Integers are 0 or 1, which are valid as token numbers, masks and categories alike.
-    Raises TensorError when a model with a fixed first axis cannot take `rows` rows.
+    Raises TensorError when a model with a fixed first axis cannot take `rows` rows, or not one request fits.
     """
+    shapes = [_row_shape(spec, rows) for spec in specs]
+    request_bytes = rows * sum(_drawn_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True))
+    if request_bytes > limit_bytes:
+        sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g}"
+        raise TensorError(f"made-up inputs for one request of {rows} rows would take {sizes}: ask for fewer rows")
+    count = rows * min(requests, limit_bytes // max(request_bytes, 1))
     rng = np.random.default_rng(seed)
-    inputs: dict[str, Tensor] = {}
-    for spec in specs:
-        if not spec.shape:
-            raise TensorError(f"{spec.name} is a scalar: give its values in an .npz")
-        if spec.shape[0] not in (-1, rows):
-            raise TensorError(f"{spec.name} takes {spec.shape[0]} rows a request, not {rows}")
-        shape = (rows * requests, *(1 if size < 0 else size for size in spec.shape[1:]))
-        inputs[spec.name] = _random(spec, shape, rng)
-    return inputs
+    return {spec.name: _random(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
+
+
+def _row_shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
+    if not spec.shape:
+        raise TensorError(f"{spec.name} is a scalar: give its values in an .npz")
+    if spec.shape[0] not in (-1, rows):
+        raise TensorError(f"{spec.name} takes {spec.shape[0]} rows a request, not {rows}")
+    if len(spec.shape) > _MAX_AXES or 0 in spec.shape or max(spec.shape) > _MAX_SIZE:
+        raise TensorError(f"{spec.name} has a shape that no values can be made up for")
+    return tuple(1 if size < 0 else size for size in spec.shape[1:])
+
+
+def _drawn_bytes(spec: TensorSpec) -> int:
+    """What one element takes while it is drawn."""
+    return _TEXT_BYTES if spec.datatype == "BYTES" else max(_dtype(spec).itemsize, 4)
 
 
 def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     if spec.datatype == "BYTES":
-        return rng.integers(100_000, 1_000_000, shape).astype(np.str_)
+        return rng.integers(100_000, 1_000_000, shape).astype("S6")
     dtype = _dtype(spec)
-    if dtype.kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
+    if dtype.kind != "f":
+        return rng.integers(0, 2, shape, dtype.type)
+    drawn = np.float64 if dtype.itemsize == 8 else np.float32
+    return rng.standard_normal(shape, drawn).astype(dtype, copy=False)
 
 
 def _dtype(spec: TensorSpec) -> np.dtype[Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from loadgen.transport.exchange import Headers
+from loadgen.transport.exchange import Exchange, Headers
 
 MAX_BUILT_BYTES = 256 * 2**20
 """Requests are built ahead of the run. What would need more memory than this is left out of the rotation."""
@@ -17,6 +17,9 @@ class WorkloadError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+Judge = Callable[[int, int, Headers, bytes], tuple[str | None, int | None]]
 
 
 class BuiltWorkload(Protocol):
@@ -37,6 +40,16 @@ class BuiltWorkload(Protocol):
         """The error class of an answer to request `number` (None: as promised), and how many of its rows were right
         (None: not held against labels)."""
         ...
+
+
+def judgement(judge: Judge, number: int, exchange: Exchange) -> tuple[str | None, int | None]:
+    """What `judge` says of the answer, if one came; else the transport's error."""
+    if exchange.error is not None or exchange.status is None:
+        return exchange.error, None
+    try:
+        return judge(number, exchange.status, exchange.headers, exchange.body)
+    except Exception:  # raised into the parser it would cost the request its row
+        return "bad-payload", None
 
 
 def status_error(status: int) -> str | None:

@@ -42,7 +42,7 @@ class OipRequests:
         try:
             outputs = read_outputs(headers, body)
             return judge_outputs(outputs, None if self._labels is None else self._labels[number])
-        except AnswerError:
+        except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
             return "bad-payload", None
 
 
@@ -55,13 +55,13 @@ def metadata_path(address: Address, model: str) -> str:
 
 
 def read_metadata(body: bytes) -> ModelMetadata:
-    """Raises WorkloadError when the answer is not a model's metadata."""
+    """Raises AnswerError, with a sentence, when the answer is not a model's metadata."""
     try:
         metadata = msgspec.json.decode(body, type=ModelMetadata)
-    except msgspec.DecodeError as error:
-        raise WorkloadError(f"the model's metadata cannot be read: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise AnswerError(f"the model's metadata cannot be read: {error}") from error
     if not metadata.inputs:
-        raise WorkloadError("the model's metadata names no inputs")
+        raise AnswerError("the model's metadata names no inputs")
     return metadata
 
 
@@ -104,7 +104,10 @@ def _inputs(workload: OipWorkload, metadata: ModelMetadata) -> tuple[dict[str, T
     if workload.tensors is None:
         if workload.labels is not None:
             raise TensorError("labels need tensors: made-up inputs have no right answer")
-        return made_up(metadata.inputs, workload.rows_per_request, _MADE_UP_REQUESTS, workload.seed), None
+        made = made_up(
+            metadata.inputs, workload.rows_per_request, _MADE_UP_REQUESTS, workload.seed, limit_bytes=MAX_BUILT_BYTES
+        )
+        return made, None
     arrays = read_npz(workload.tensors)
     inputs = inputs_from(arrays, metadata.inputs)
     if workload.labels is None:

@@ -16,6 +16,7 @@ from loadgen.transport.exchange import Headers, header_value
 Labels = npt.NDArray[np.int64]
 
 _NO_TENSOR = np.empty(0)
+_MAX_AXES = 32
 
 
 class AnswerError(Exception):
@@ -85,13 +86,15 @@ def judge_outputs(outputs: list[Tensor], labels: Labels | None) -> tuple[str | N
 def _decode_head(head: bytes) -> list[_Output]:
     try:
         return _decode(head).outputs
+    except RecursionError as error:
+        raise AnswerError from error
     except msgspec.DecodeError as error:
         if b"NaN" not in head and b"Infinity" not in head:
             raise AnswerError from error
     # not JSON, but many servers write it for a NaN, and then the output is at fault, not the message
     try:
         return msgspec.convert(json.loads(head), _Answer).outputs
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerError from error
 
 
@@ -103,7 +106,7 @@ def _from_bytes(output: _Output, body: bytes, at: int, size: int) -> Tensor:
     count = _count(output)
     if dtype is None or count * dtype.itemsize != size:
         raise AnswerError
-    return np.frombuffer(body, dtype, count, at).reshape(output.shape)
+    return _shaped(np.frombuffer(body, dtype, count, at), output)
 
 
 def _check_texts(blob: bytes, count: int) -> None:
@@ -121,19 +124,31 @@ def _from_list(output: _Output) -> Tensor:
     if not isinstance(output.data, list):
         raise AnswerError
     is_text = output.datatype == "BYTES"
-    dtype = None if is_text else DTYPES.get(output.datatype)
-    if dtype is None and not is_text:
+    # NumPy's own text type gives every element the length of the longest
+    dtype = np.dtype(object) if is_text else DTYPES.get(output.datatype)
+    if dtype is None:
         raise AnswerError
     try:
-        tensor = np.array(output.data, np.str_ if is_text else dtype)
-    except (ValueError, TypeError, OverflowError) as error:
+        tensor = np.array(output.data, dtype)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise AnswerError from error
     if tensor.size != _count(output):
         raise AnswerError
-    return _NO_TENSOR if is_text else tensor.reshape(output.shape)
+    if not is_text:
+        return _shaped(tensor, output)
+    if not all(isinstance(text, str) for text in tensor.flat):
+        raise AnswerError
+    return _NO_TENSOR
+
+
+def _shaped(tensor: Tensor, output: _Output) -> Tensor:
+    try:
+        return tensor.reshape(output.shape)
+    except (ValueError, OverflowError) as error:  # an axis of 0 beside one that no array can have
+        raise AnswerError from error
 
 
 def _count(output: _Output) -> int:
-    if any(size < 0 for size in output.shape):
+    if len(output.shape) > _MAX_AXES or any(size < 0 for size in output.shape):
         raise AnswerError
     return prod(output.shape)

@@ -66,7 +66,7 @@ class Worker:
             return
         target = self._target
         if target is None:
-            raise WorkloadError("the load worker was told to send before it was told where")
+            raise RuntimeError("the load worker was told to send before it was told where")
         if isinstance(command, Preflight):
             self._reports.send(without_blocking(self._sender.call(target.preflight()).result))
         else:
@@ -87,7 +87,7 @@ def main() -> None:
     try:
         Worker(reports).work()
     except WorkloadError as error:
-        reports.send(Failed(message=str(error), hint=error.hint))
+        reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
     except TargetError as error:
         reports.send(Failed(message=str(error), error=error.error))
     except Exception as error:

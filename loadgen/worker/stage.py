@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from loadgen.arrivals import Offsets
 from loadgen.pacing import Pacer, alarm_on
-from loadgen.protocols.built import BuiltWorkload
+from loadgen.protocols.built import BuiltWorkload, judgement
 from loadgen.records import StagePlan
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.pool import ConnectionPool
@@ -75,10 +75,8 @@ class Stage:
         self._pool.submit(Exchange(index, intended_ns, self._requests[index % self._count], self._done, self._is_head))
 
     def _done(self, exchange: Exchange) -> None:
-        error, right = exchange.error, None
-        status, sent_ns = exchange.status, exchange.sent_ns
-        if error is None and status is not None:
-            error, right = self._judge(exchange.index % self._count, status, exchange.headers, exchange.body)
+        sent_ns = exchange.sent_ns
+        error, right = judgement(self._judge, exchange.index % self._count, exchange)
         if error is None:
             self.completed += 1
         else:
@@ -95,7 +93,7 @@ class Stage:
                 sent_ns,
                 exchange.first_byte_ns,
                 exchange.end_ns,
-                status,
+                exchange.status,
                 error,
                 exchange.bytes_received,
                 exchange.reused,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from loadgen.protocols.built import BuiltWorkload, WorkloadError, status_error
+from loadgen.protocols.built import BuiltWorkload, WorkloadError, judgement, status_error
 from loadgen.protocols.http import build_http, request_bytes
-from loadgen.protocols.oip import build_oip, metadata_path, read_metadata
+from loadgen.protocols.oip import ModelMetadata, build_oip, metadata_path, read_metadata
+from loadgen.protocols.oip_answers import AnswerError
 from loadgen.records import Endpoint, HttpWorkload, OipWorkload, PreflightDone, Workload
 from loadgen.transport.address import UrlError, address_of
 from loadgen.transport.exchange import Exchange
@@ -53,9 +54,7 @@ class Target:
         except TargetError as error:
             return PreflightDone(error=error.error, status=error.status, detail=str(error), service_ms=None)
         exchange = await self._ask(built.requests[0], built.is_head)
-        error_class = exchange.error
-        if error_class is None and exchange.status is not None:
-            error_class, _ = built.judge(0, exchange.status, exchange.headers, exchange.body)
+        error_class, _ = judgement(built.judge, 0, exchange)
         return PreflightDone(
             error=error_class,
             status=exchange.status,
@@ -71,10 +70,9 @@ class Target:
             case HttpWorkload():
                 return build_http(workload, self._endpoint, self._address)
             case OipWorkload():
-                metadata = read_metadata(await self._read_metadata(workload))
-                return build_oip(workload, metadata, self._endpoint, self._address)
+                return build_oip(workload, await self._read_metadata(workload), self._endpoint, self._address)
 
-    async def _read_metadata(self, workload: OipWorkload) -> bytes:
+    async def _read_metadata(self, workload: OipWorkload) -> ModelMetadata:
         path = metadata_path(self._address, workload.model)
         request = request_bytes("GET", path, self._address, self._endpoint.headers, None)
         exchange = await self._ask(request, is_head=False)
@@ -83,7 +81,10 @@ class Target:
             error = status_error(exchange.status)
         if error is not None:
             raise TargetError(_told(f"GET {self._address.shown(path)}", exchange, error), error, exchange.status)
-        return exchange.body
+        try:
+            return read_metadata(exchange.body)
+        except AnswerError as answer_error:
+            raise TargetError(str(answer_error), "bad-payload", exchange.status) from answer_error
 
     async def _ask(self, request: bytes, is_head: bool) -> Exchange:
         answer: asyncio.Future[Exchange] = self._loop.create_future()

@@ -24,7 +24,10 @@ OK = PreflightDone(error=None, status=200, detail="answered", service_ms=1.0)
 
 
 class ScriptedLoad:
-    """Service takes `service_s` always. `error` fails every request; `on_stage` runs as each stage starts."""
+    """Service takes `service_s` always. `error` fails a share of the requests from stage `error_after` on.
+
+    `on_stage` runs as each stage starts.
+    """
 
     pid = 4242
     pacing = "fake"
@@ -36,10 +39,13 @@ class ScriptedLoad:
         *,
         service_s: float = 0.004,
         error: str | None = None,
+        error_share: float = 1.0,
+        error_after: int = 0,
         preflight: PreflightDone = OK,
         on_stage: Callable[[StagePlan], None] = lambda _: None,
     ) -> None:
         self._clock, self._service_s, self._error = clock, service_s, error
+        self._error_share, self._error_after = error_share, error_after
         self._preflight, self._on_stage = preflight, on_stage
         self.plans: list[StagePlan] = []
         self.stops: list[bool] = []
@@ -63,45 +69,49 @@ class ScriptedLoad:
         start_ns = self._clock.now_ns
         intended = start_ns + offsets_ns(plan)
         on_started(StageStarted(plan.index, start_ns, len(intended)))
+        self._stops_before = len(self.stops)
         self._on_stage(plan)
-        stops_before = len(self.stops)
         end = _queue(intended, round(self._service_s * 1e9))
-        cut_ns = self._follow(plan, intended, end, on_progress, stops_before)
-        far_end_ns = max(start_ns + round(plan.duration_s * 1e9), int(end[-1]))
-        self._clock.now_ns = far_end_ns if cut_ns is None else cut_ns
+        stopped_ns, is_drained = self._follow(plan, intended, end, on_progress)
+        if stopped_ns is not None and is_drained:
+            due = intended <= stopped_ns
+            intended, end = intended[due], end[due]
+        far_end_ns = max(start_ns + round(plan.duration_s * 1e9) if stopped_ns is None else 0, int(end[-1]))
+        self._clock.now_ns = far_end_ns if stopped_ns is None or is_drained else stopped_ns
         on_rows(self._rows(plan, intended, end, self._clock.now_ns))
         return StageEnded(
             index=plan.index,
             start_ns=start_ns,
             end_ns=self._clock.now_ns,
             scheduled=len(intended),
-            never_started=int(np.count_nonzero(intended > self._clock.now_ns)),
+            never_started=0,
             cpu_s=0.01,
             connections_opened=1,
-            stopped_early=cut_ns is not None,
+            stopped_early=stopped_ns is not None,
         )
 
     def _follow(
-        self,
-        plan: StagePlan,
-        intended: np.ndarray,
-        end: np.ndarray,
-        on_progress: Callable[[Progress], bool],
-        stops_before: int,
-    ) -> int | None:
-        """Tell progress four times a second; the moment the stage was cut, or None."""
+        self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
+    ) -> tuple[int | None, bool]:
+        """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
         for quarter in range(1, int(plan.duration_s * 4) + 1):
             at_ns = int(intended[0]) + quarter * 250_000_000
             due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
             failed = done if self._error else 0
             progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1)
-            if not on_progress(progress) or len(self.stops) > stops_before:
-                return at_ns
-        return None
+            if not on_progress(progress):
+                return at_ns, False
+            if len(self.stops) > self._stops_before:
+                return at_ns, self.stops[-1]
+        return None, False
 
     def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         started, answered = intended <= cut_ns, end <= cut_ns
-        error = [self._error if done else "timeout" for done in answered]
+        every = round(1 / self._error_share) if plan.index >= self._error_after else len(intended) + 1
+        failing = np.arange(1, len(intended) + 1) % every == 0
+        if self._error is None:
+            failing[:] = False
+        error = np.where(answered, np.where(failing, self._error, None), "timeout")
         columns = {
             "stage": pa.array(np.full(len(intended), plan.index, np.int32)),
             "index": pa.array(np.arange(len(intended))),
@@ -109,7 +119,7 @@ class ScriptedLoad:
             "sent_ns": pa.array(intended + 30_000, mask=~started),
             "first_byte_ns": pa.array(end, mask=~answered),
             "end_ns": pa.array(np.minimum(end, cut_ns), mask=~started),
-            "status": pa.array(np.full(len(intended), 500 if self._error else 200, np.int16), mask=~answered),
+            "status": pa.array(np.where(failing, 500, 200).astype(np.int16), mask=~answered),
             "error": pa.array([one if begun else None for one, begun in zip(error, started, strict=True)], pa.utf8()),
             "bytes_received": pa.array(np.full(len(intended), 100, np.int32)),
             "reused": pa.array(np.ones(len(intended), bool)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from app.inference.measurement import LocalMeasurement
 from app.records.calibration import Calibration, Rung
 from app.records.result import Check, Environment
 from app.records.telemetry import TELEMETRY_SCHEMA
@@ -81,16 +82,18 @@ def fake_parts(
     telemetry: SteadyTelemetry | None = None,
     checks: tuple[Check, ...] = (),
     start_endpoint: Callable[[], ServedEndpoint] | None = None,
+    start_load: Callable[[], ScriptedLoad] | None = None,
+    measure_model: Callable[[], LocalMeasurement] | None = None,
 ) -> Parts:
     def no_null_server() -> None:
         raise AssertionError("a calibration is stored: nothing is to be calibrated")
 
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),
-        start_load=lambda: load,
+        start_load=start_load or (lambda: load),
         start_null_server=no_null_server,
         start_endpoint=start_endpoint,
-        measure_model=None,
+        measure_model=measure_model,
         telemetry=telemetry or SteadyTelemetry(clock),
         store=store,
         load_calibration=lambda _fingerprint, _now: CALIBRATION,

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from loadgen.records import (
     StagePlan,
     StageStarted,
     Timeouts,
+    Tls,
 )
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 
@@ -248,13 +250,67 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
     assert (preflight.error, preflight.status) == ("http-4xx", 404)
 
 
+@pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(manner="hang"), "timeout")])
+def test_a_server_that_does_not_tell_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
+    with ScriptedServer(Script(reply)) as server:
+        load.configure(Endpoint(server.url, timeouts=Timeouts(idle_s=0.3)), OipWorkload("m"))
+        assert load.preflight().error == error
+
+
+@pytest.mark.parametrize("metadata", [b"<html>", b'{"inputs": []}'])
+def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata: bytes) -> None:
+    with ScriptedServer(Script(Reply(body=metadata))) as server:
+        load.configure(Endpoint(server.url), OipWorkload("m"))
+        preflight = load.preflight()
+    assert (preflight.error, preflight.status) == ("bad-payload", 200)
+    assert "metadata" in preflight.detail
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 10**30]])
+def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) -> None:
+    data = [0] if shape[0] else []
+    answer = json.dumps({"outputs": [{"name": "o", "datatype": "FP32", "shape": shape, "data": data}]}).encode()
+    with ScriptedServer(Script(paths={**OIP_PATHS, "/v2/models/m/infer": Reply(body=answer)})) as server:
+        load.configure(Endpoint(server.url), OipWorkload("m"))
+        played = Played(load, plan(rate=20, duration=0.5))
+    assert set(played.rows["error"]) == {"bad-payload"}
+    assert len(played.rows) == played.ended.scheduled == 10
+
+
+def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.process._SILENCE_S", 1.0)
+    with ScriptedServer(Script(paths=OIP_PATHS, delay_s=2)) as server:
+        load.configure(Endpoint(server.url), OipWorkload("m"))
+        assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
+
+
+def test_why_the_worker_left_is_told_by_the_next_command_too() -> None:
+    with LoadProcess() as load:
+        load.configure(Endpoint("ftp://nowhere"), HttpWorkload())
+        os.waitid(os.P_PID, load.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(LoadError, match="must be http") as failed:
+            load.preflight()
+    assert failed.value.is_workload_wrong
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    with LoadProcess() as load:
+        load.configure(Endpoint("https://localhost", tls=Tls(ca_file=str(tmp_path / "ca.pem"))), HttpWorkload())
+        with pytest.raises(LoadError, match="certificates") as failed:
+            load.preflight()
+    assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
+
+
 def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
     with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
         load.configure(Endpoint(server.url), OipWorkload("m", tensors="/nowhere.npz"))
         with pytest.raises(LoadError, match=r"nowhere\.npz") as failed:
             load.preflight()
     assert failed.value.hint is not None
-    assert failed.value.error is None
+    assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
 
 
 def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
@@ -262,16 +318,17 @@ def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
         load.configure(Endpoint("http://nowhere.invalid"), HttpWorkload())
         with pytest.raises(LoadError) as failed:
             Played(load, plan())
-    assert failed.value.error == "dns"
+    assert (failed.value.error, failed.value.is_workload_wrong) == ("dns", False)
 
 
 def test_a_killed_worker_is_a_load_error() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint(server.url), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.pid, signal.SIGKILL)).start()
-        with pytest.raises(LoadError, match="killed by signal 9"):
+        with pytest.raises(LoadError, match="killed by signal 9") as failed:
             Played(load, plan(duration=60))
         load.stop(drain=True)
+    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:

@@ -9,8 +9,8 @@ from reports.model import CheckRow, Limit, Quantity
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (237.6, "238"), (12.345, "12.3"), (0.04119, "0.0412"), (12345.0, "12\u202f300"), (0.0, "0"),
-        (999.7, "1\u202f000"),
+        (237.6, "238"), (12.345, "12.3"), (0.04119, "0.0412"), (12345.0, "12,300"), (0.0, "0"),
+        (999.7, "1,000"),
         (9.999, "10.0"), (-3.14159, "-3.14"), (1e-9, "<0.000001"), (float("inf"), "n/a"), (float("nan"), "n/a"),
     ],
 )  # fmt: skip
@@ -25,7 +25,7 @@ def test_three_significant_digits(value: float, text: str) -> None:
         (Quantity(12.34, "ms", (11.9, 12.8)), "12.3 (11.9–12.8)\u202fms"),
         (Quantity(0.0, "share", (0.0, 0.0012)), "0 (0–0.120)\u202f%"),
         (Quantity(0.984, "share"), "98.4\u202f%"),
-        (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "1\u202f236 (1\u202f000–1\u202f500)\u202fUSD/month"),
+        (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "1,236 (1,000–1,500)\u202fUSD/month"),
         (Quantity(None, "ms", reason="needs 368, has 90"), "n/a"),
         (Quantity(1.03, ""), "1.03"),
     ],
@@ -34,14 +34,12 @@ def test_quantities_carry_interval_and_unit(quantity: Quantity, text: str) -> No
     assert formatting.quantity(quantity) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(50.0, "50"), (0.1, "0.1"), (1200.0, "1\u202f200"), (0.0, "0")])
+@pytest.mark.parametrize(("value", "text"), [(50.0, "50"), (0.1, "0.1"), (1200.0, "1,200"), (0.0, "0")])
 def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
     assert formatting.plain(value) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(1236.6, "1\u202f237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500")]
-)
+@pytest.mark.parametrize(("value", "text"), [(1236.6, "1,237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500")])
 def test_money(value: float, text: str) -> None:
     assert formatting.money(value) == text
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.cli.progress import open_progress
-from app.records.events import Checked, PhaseChanged, Snapshot, StageFinished
+from app.records.events import Checked, PhaseChanged, Snapshot, StageFinished, StageStarted
 from app.records.result import Check
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
@@ -42,3 +42,21 @@ def test_a_stage_tells_its_percentile_and_whether_it_held(capsys: pytest.Capture
 def test_warm_up_windows_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     stage = replace(full_run().result.stages[-1], kind="warmup")
     assert told(capsys, StageFinished(1, 0, stage_facts(), stage)) == []
+
+
+def test_a_terminal_shows_brackets_and_colons_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    check = Check("other load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
+    lines = told(
+        capsys,
+        PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"),
+        StageStarted(2, 0, "[/c]", "steady", 1, 10.0, 5.0, 2),
+        Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0),
+        Checked(4, check),
+    )
+    text = "\n".join(lines)
+    for part in ("http://[::1]/[/a]", "Stop [/b] :smile:.", "[/c]"):
+        assert part in text

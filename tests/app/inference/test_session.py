@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,14 @@ def test_model_over_the_size_limit_is_refused_unread(tmp_path: Path) -> None:
 def test_provider_outside_this_build_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="has no rocm provider"):
         open_session(onnx_models.doubling(tmp_path / "m.onnx"), "rocm", threads=1)
+
+
+def test_more_threads_than_cores_are_a_usage_error(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    model = onnx_models.doubling(tmp_path / "m.onnx")
+    open_session(model, "cpu", threads=cores)
+    with pytest.raises(UsageError, match=f"{cores + 1} threads are more"):
+        open_session(model, "cpu", threads=cores + 1)
 
 
 def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:

@@ -198,9 +198,48 @@ def test_a_wrong_override_is_named(folder: Path, override: str, says: str) -> No
     "override",
     ["target.url=http://u:canary@127.0.0.1/", "target.url=http://127.0.0.1/?api_key=canary",
      "target.url=http://127.0.0.1/?x=1&Token=canary", "target.headers.Authorization=[canary]",
-     'target.headers.X="\\u0001canary"', "target.headers=canary"],
+     'target.headers.X="\\u0001canary"', "target.headers=canary", "workload.path=/s?api_key=canary",
+     "workload.path=/s?x=1#&token=canary"],
 )  # fmt: skip
 def test_secrets_are_refused_and_not_shown(folder: Path, override: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load_profile(written(folder, HTTP), [override])
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("override", "most"),
+    [
+        ("load.seed=9007199254740992", "9,007,199,254,740,991"),
+        (f"load.seed={'9' * 300}", "9,007,199,254,740,991"),
+        ("limits.requests=2e12", "1,000,000,000,000"),
+        (f"limits.requests={'9' * 300}", "1,000,000,000,000"),
+        ("limits.duration=31d", "31d is more than 30d"),
+        ("load.warmup=1e300d", "30d"),
+        ("load.stages.0.rate=2e6/s", "2000000/s is more than 1000000/s"),
+        ("load.stages.0.repeats=1001", "1,000"),
+        ("plan.max_price_age=1e12d", "36,500"),
+        ("traffic.growth=1e9%/year", "10000%/year"),
+    ],
+)
+def test_more_than_can_be_asked_for_is_refused(folder: Path, override: str, most: str) -> None:
+    with pytest.raises(ProfileError, match="more than") as caught:
+        load_profile(written(folder, HTTP), [override])
+    assert most in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ("target.serve.threads", 1024),
+        ("target.serve.max_batch", 4096),
+        ("target.serve.queue_limit", 100_000),
+        ("workload.rows_per_request", 65_536),
+        ("load.seed", 2**53 - 1),
+    ],
+)
+def test_the_most_that_can_be_asked_for_is_taken(folder: Path, key: str, most: int) -> None:
+    path = written(folder, OIP)
+    load_profile(path, [f"{key}={most}"])
+    with pytest.raises(ProfileError, match=f"is more than {most:,}"):
+        load_profile(path, [f"{key}={most + 1}"])

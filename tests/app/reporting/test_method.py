@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from app.reporting.method import method_sentences, read_spec
 from tests.fakes.results import SPEC, full_run, interrupted, nothing_measured
 
@@ -12,7 +14,7 @@ def _method(run_name: str) -> str:
 def test_sentences_are_made_from_the_run() -> None:
     method = _method("full")
     for part in (
-        "run 3\u202f600 times over 6 batch sizes",
+        "run 3,600 times over 6 batch sizes",
         "open loop, Poisson arrivals, seed 7",
         "1 warm-up stage of 3.00\u202fs",
         "8 probes (3 failed and stay on the curve), doubling and then bisecting; 3 holds of 3.00\u202fs at 1 rate",
@@ -37,3 +39,9 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
 def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:
     spec = read_spec("load: {seed: 3, stages: [{arrivals: constant}, {arrivals: poisson}]}")
     assert (spec.seed, spec.arrivals) == (3, ("constant", "poisson"))
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, "load: &a {seed: 3}\nmore: *a\n", "load: [", "a\x00b", "load: 7", ""])
+def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
+    spec = read_spec(text)
+    assert (spec.seed, spec.arrivals) == (None, ())

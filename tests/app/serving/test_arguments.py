@@ -47,6 +47,8 @@ def test_queue_delay_has_its_unit(text: str, seconds: float) -> None:
         ("--threads", "0"),
         ("--max-batch", "0"),
         ("--queue-limit", "0"),
+        ("--max-batch", "4097"),
+        ("--queue-limit", "100001"),
         ("--port", "70000"),
         ("--name", "a/b"),
         ("--name", ""),

@@ -62,6 +62,17 @@ async def test_bug_in_the_run_is_an_answer_too() -> None:
     assert isinstance(answer, InstrumentError)
 
 
+@pytest.mark.parametrize("error", [MemoryError, ZeroDivisionError, InstrumentError])
+async def test_batch_that_cannot_run_is_run_request_by_request(error: type[Exception]) -> None:
+    def run(feeds: Any) -> Any:
+        if len(feeds["id"]) > 1:
+            raise error("too large")
+        return [feeds["id"]]
+
+    answers = answers_of(run, [waiting(ids(1)), waiting(ids(2))])
+    assert [values(answer) for answer in answers] == [[[1]], [[2]]]
+
+
 def test_rows_join_when_all_but_their_number_is_equal() -> None:
     one = {"a": np.zeros((1, 3)), "b": np.zeros((1, 5))}
     two = {"b": np.zeros((2, 5)), "a": np.zeros((2, 3))}

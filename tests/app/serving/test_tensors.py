@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 import numpy as np
 import pytest
@@ -57,6 +59,7 @@ def test_nested_json_is_row_major() -> None:
         (b"[1, 2]", "object"),
         (b"[" * 100_000, "float32"),
         (b"[" * 80 + b"]" * 80, "float32"),
+        (b"[{}, {}]", "float32"),
     ],
 )
 def test_json_that_is_not_the_tensor_is_refused(data: bytes, dtype: str) -> None:
@@ -83,3 +86,24 @@ def test_bytes_that_are_not_the_tensor_are_refused(data: bytes, dtype: str) -> N
 def test_huge_shape_costs_no_memory() -> None:
     with pytest.raises(BadTensorError, match="it has 4 bytes"):
         array_from_bytes(memoryview(b"\0" * 4), "float32", [2**62, 2**62])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "object"])
+@pytest.mark.parametrize("shape", [[0, 10**30], [0, *[1] * 70]])
+def test_shape_no_array_can_have_is_refused(dtype: str, shape: list[int]) -> None:
+    with pytest.raises(BadTensorError, match="shape"):
+        array_from_bytes(memoryview(b""), dtype, shape)
+    with pytest.raises(BadTensorError, match="shape"):
+        array_from_json(msgspec.Raw(b"[]"), dtype, shape)
+
+
+def test_one_long_string_costs_no_memory_for_the_short_ones() -> None:
+    data = msgspec.json.encode(["x" * 20_000] + ["1"] * 20_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadTensorError):
+            array_from_json(msgspec.Raw(data), "float32", [20_001])
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10 * 2**20

@@ -5,25 +5,27 @@ import pyarrow as pa
 import pytest
 
 from app.errors import UsageError
-from app.records.events import RunFinished, Warned
+from app.records.events import PhaseChanged, RunFinished
 from app.storage.run_directory import EVENTS, REQUESTS, RunWriter, StoredRun, find_run, new_run_id, write_whole
+from app.storage.streams import StreamWriter
 from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.disk import largest_file
 
 
 def test_a_run_is_complete_once_it_told_its_end(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
-        writer.append_event(Warned(1, "a busy machine"))
+        writer.append_event(PhaseChanged(1, "doctor", "looking"))
         stored = StoredRun(tmp_path / "run")
         assert not stored.is_complete
         writer.append_event(RunFinished(2, "VALID", 0, ""))
     assert stored.is_complete
-    assert stored.events()[0] == Warned(1, "a busy machine")
+    assert stored.events()[0] == PhaseChanged(1, "doctor", "looking")
 
 
 def test_a_last_event_cut_short_is_left_out(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
-        writer.append_event(Warned(1, "whole"))
-        writer.append_event(Warned(2, "cut"))
+        writer.append_event(PhaseChanged(1, "doctor", "whole"))
+        writer.append_event(PhaseChanged(2, "doctor", "cut"))
     path = tmp_path / "run" / EVENTS
     path.write_bytes(path.read_bytes()[:-5])
     assert [event.at_ns for event in StoredRun(tmp_path / "run").events()] == [1]
@@ -87,3 +89,25 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"two"
+
+
+def test_an_event_that_does_not_fit_on_the_disk_is_told(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer, largest_file(100), pytest.raises(OSError, match="too large"):
+        writer.append_event(PhaseChanged(1, "doctor", "long" * 100))
+
+
+def test_requests_of_an_older_version_lack_what_was_judged_right(tmp_path: Path) -> None:
+    RunWriter(tmp_path).close()
+    (tmp_path / REQUESTS).unlink()
+    older = pa.schema([field for field in REQUEST_SCHEMA if field.name != "right"])
+    with StreamWriter(tmp_path / REQUESTS, older) as writer:
+        writer.append(pa.RecordBatch.from_pylist([{"index": 3}], schema=older))
+    assert [(row["index"], row["right"]) for row in StoredRun(tmp_path).requests().to_pylist()] == [(3, None)]
+
+
+def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:
+    RunWriter(tmp_path).close()
+    (tmp_path / REQUESTS).unlink()
+    StreamWriter(tmp_path / REQUESTS, pa.schema([("x", pa.int64())])).close()
+    with pytest.raises(UsageError, match=r"requests\.arrow cannot be read"):
+        StoredRun(tmp_path).requests()

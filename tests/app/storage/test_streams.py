@@ -1,9 +1,12 @@
+import errno
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from app.storage.streams import StreamWriter, read_stream
+from app.errors import UsageError
+from app.storage.streams import StreamWriter, WholeFile, read_stream
+from tests.fakes.disk import largest_file
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -43,3 +46,54 @@ def test_a_stream_cut_at_any_byte_gives_its_whole_batches(written: Path, tmp_pat
         assert len(numbers) % 10 == 0
         seen.add(len(numbers))
     assert seen == {0, 10, 20, 30, 40, 50}
+
+
+@pytest.mark.parametrize("foreign", [pa.schema([("x", pa.int64())]), pa.schema([("n", pa.utf8())]), pa.schema([])])
+def test_a_foreign_file_is_refused(foreign: pa.Schema, tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    StreamWriter(path, foreign).close()
+    with pytest.raises(UsageError, match="no one column n of type int64"):
+        read_stream(path, SCHEMA)
+
+
+def test_a_column_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    StreamWriter(path, pa.schema([*SCHEMA, *SCHEMA])).close()
+    with pytest.raises(UsageError, match="no one column n"):
+        read_stream(path, SCHEMA)
+
+
+def test_columns_may_be_more_and_in_another_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    schema = pa.schema([("extra", pa.utf8()), *SCHEMA])
+    with StreamWriter(path, schema) as writer:
+        writer.append(pa.RecordBatch.from_pylist([{"extra": "x", "n": 3}], schema=schema))
+    assert read_stream(path, SCHEMA).to_pylist() == [{"n": 3}]
+
+
+def test_what_an_older_file_lacks_is_null(written: Path) -> None:
+    schema = pa.schema([("right", pa.int32()), *SCHEMA])
+    table = read_stream(written, schema, added_later=("right",))
+    assert table.schema == schema
+    assert table["right"].null_count == 50
+    assert table["n"].to_pylist() == list(range(50))
+    with pytest.raises(UsageError, match="right"):
+        read_stream(written, schema)
+
+
+def test_a_file_that_may_not_grow_is_told_in_full(tmp_path: Path) -> None:
+    with WholeFile(tmp_path / "file") as file, largest_file(100):
+        assert file.write(b"x" * 90) == 90
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its number says it
+            file.write(b"x" * 90)
+    assert caught.value.errno == errno.EFBIG
+
+
+def test_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    writer = StreamWriter(tmp_path / "rows.arrow", SCHEMA)
+    with largest_file(1_000):
+        with pytest.raises(OSError, match="too large"):
+            writer.append(batch(0, rows=1_000))
+        with pytest.raises(OSError, match="too large"):
+            writer.close()
+    writer.close()

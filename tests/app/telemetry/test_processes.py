@@ -156,14 +156,6 @@ def test_a_process_that_never_was_is_none(reader: ProcessReader, start: Callable
     assert reader.read(SECOND) == {"endpoint": None}
 
 
-def test_unwatched_processes_have_no_readings(reader: ProcessReader) -> None:
-    reader.watch("engine", os.getpid())
-    reader.read(0)
-    assert set(reader.read(SECOND)) == {"engine"}
-    reader.unwatch("engine")
-    assert reader.read(2 * SECOND) == {}
-
-
 def test_a_source_may_move_to_another_process(reader: ProcessReader, start: Callable[..., Program]) -> None:
     first, second = start(WORKER), start(WORKER)
     reader.watch("endpoint", first.pid)

@@ -64,7 +64,9 @@ def test_arrays_that_do_not_fit_are_refused(arrays: dict, specs: list[TensorSpec
 
 @pytest.mark.parametrize("datatype", [*DTYPES, "BYTES"])
 def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
-    first, again, other = (made_up([spec(datatype, (-1, 40, -1))], 4, 5, seed)["x"] for seed in (1, 1, 2))
+    first, again, other = (
+        made_up([spec(datatype, (-1, 40, -1))], 4, 5, seed, limit_bytes=2**20)["x"] for seed in (1, 1, 2)
+    )
     assert first.shape == (20, 40, 1)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -73,11 +75,31 @@ def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
 
 
 def test_a_fixed_first_axis_decides_the_rows() -> None:
-    assert made_up([spec(shape=(1, 3))], 1, 2, 0)["x"].shape == (2, 3)
+    assert made_up([spec(shape=(1, 3))], 1, 2, 0, limit_bytes=2**20)["x"].shape == (2, 3)
     with pytest.raises(TensorError, match="takes 1 rows a request, not 8"):
-        made_up([spec(shape=(1, 3))], 8, 2, 0)
+        made_up([spec(shape=(1, 3))], 8, 2, 0, limit_bytes=2**20)
     with pytest.raises(TensorError, match="scalar"):
-        made_up([spec(shape=())], 1, 2, 0)
+        made_up([spec(shape=())], 1, 2, 0, limit_bytes=2**20)
+
+
+@pytest.mark.parametrize(("limit_bytes", "rows"), [(10_000, 20), (3 * 2 * 12, 6), (3 * 2 * 12 - 1, 4), (24, 2)])
+def test_no_more_requests_are_made_up_than_there_is_memory_for(limit_bytes: int, rows: int) -> None:
+    assert made_up([spec()], 2, 10, 0, limit_bytes=limit_bytes)["x"].shape == (rows, 3)
+
+
+def test_a_request_beyond_the_memory_is_refused() -> None:
+    with pytest.raises(TensorError, match="one request of 2 rows would take"):
+        made_up([spec()], 2, 10, 0, limit_bytes=23)
+
+
+def test_a_spoilt_npz_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.arange(1_000))
+    content = bytearray(path.read_bytes())
+    content[60:120] = b"\xff" * 60
+    path.write_bytes(content)
+    with pytest.raises(TensorError, match="cannot be read"):
+        read_npz(str(path))
 
 
 def test_bytes_on_the_wire() -> None:

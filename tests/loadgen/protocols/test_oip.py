@@ -4,9 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadgen.payloads.tensors import TensorSpec
 from loadgen.protocols import oip
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.oip import ModelMetadata, OipRequests, build_oip, read_metadata
+from loadgen.protocols.oip_answers import AnswerError
 from loadgen.records import Endpoint, OipWorkload
 from loadgen.transport.address import address_of
 
@@ -69,6 +71,29 @@ def test_tensors_beyond_the_memory_for_them_are_left_out(npz: str, monkeypatch: 
     assert 1 <= len(built.requests) < 5
 
 
+@pytest.mark.parametrize("shape", [(-1, 2**40), (-1, 0, 10**30), (-1, *[1] * 70), (-1, 2**31, 2**31)])
+def test_inputs_of_any_size_a_server_may_name_are_refused_before_they_are_made(shape: tuple[int, ...]) -> None:
+    with pytest.raises(WorkloadError, match=r"MiB|no values"):
+        build(OipWorkload("m"), ModelMetadata((TensorSpec("x", "FP32", shape),)))
+
+
+def test_large_inputs_make_fewer_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oip, "MAX_BUILT_BYTES", 1_000_000)
+    built = build(OipWorkload("m"), ModelMetadata((TensorSpec("x", "FP32", (-1, 50_000)),)))
+    assert len(built.requests) == 4  # five would fit without their heads
+
+
+@pytest.mark.parametrize("error", [ValueError, OverflowError, RecursionError, MemoryError])
+def test_an_answer_that_breaks_its_reader_is_a_bad_payload(
+    npz: str, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(oip, "read_outputs", fail)
+    assert build(OipWorkload("m", npz)).judge(0, 200, [], b"{}") == ("bad-payload", None)
+
+
 def test_the_answer_is_held_against_the_labels_of_its_rows(npz: str) -> None:
     built = build(OipWorkload("m", npz, labels="y", rows_per_request=2))
     answer = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [2, 2], "data": [9, 1, 2, 8]}]}'
@@ -89,7 +114,10 @@ def test_made_up_inputs_have_no_labels() -> None:
         build(OipWorkload("m", labels="y"))
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"inputs": []}', b'{"inputs": [{"name": "x"}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"inputs": []}', b'{"inputs": [{"name": "x"}]}', b'{"a":' + b"[" * 100_000],
+)
 def test_metadata_that_is_none_is_refused(body: bytes) -> None:
-    with pytest.raises(WorkloadError, match="metadata"):
+    with pytest.raises(AnswerError, match="metadata"):
         read_metadata(body)

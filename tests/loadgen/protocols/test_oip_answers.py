@@ -1,3 +1,6 @@
+import json
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -51,6 +54,14 @@ def test_binary_outputs_follow_the_head_in_order() -> None:
         json_answer("[1, 300]", datatype="UINT8"),
         json_answer("[]", shape="[-1, 0]"),
         json_answer("NaN, oops"),
+        json_answer("[1]", shape=str([1] * 65)),
+        json_answer("[1]", datatype="BYTES", shape=str([1] * 65)),
+        json_answer("[]", shape=f"[0, {10**30}]"),
+        json_answer("[" * 90 + "]" * 90, shape="[0]"),
+        json_answer("[" * 100_000),
+        json_answer("[" * 100_000 + "NaN"),
+        json_answer("[1, 2]", datatype="BYTES"),
+        json_answer('[["a"], ["b", "c"]]', datatype="BYTES"),
     ],
 )
 def test_json_that_breaks_the_promise_is_refused(body: bytes) -> None:
@@ -65,6 +76,8 @@ def test_json_that_breaks_the_promise_is_refused(body: bytes) -> None:
         binary_answer(b"\0" * 7, 8),
         binary_answer(b"\0" * 9, 8),
         binary_answer(b"\0" * 8, -8),
+        binary_answer(b"", 0, shape=f"[0, {10**30}]"),
+        binary_answer(b"\0" * 4, 4, shape=str([1] * 65)),
         binary_answer(b"\x05\0\0\0ab", 6, "BYTES", "[1]"),
         binary_answer(b"\x01\0\0\0ab", 6, "BYTES", "[1]"),
         ([(b"Inference-Header-Content-Length", b"99")], b"{}"),
@@ -94,3 +107,15 @@ def test_right_rows_are_counted_by_the_first_outputs_arg_max() -> None:
 def test_an_output_without_a_row_for_each_label_is_refused(first: np.ndarray) -> None:
     with pytest.raises(AnswerError):
         judge_outputs([np.asarray(first)], np.array([0, 1, 0]))
+
+
+def test_one_long_text_costs_no_memory_for_the_short_ones() -> None:
+    texts = ["x" * 20_000] + ["a"] * 20_000
+    body = json_answer(json.dumps(texts), datatype="BYTES", shape=f"[{len(texts)}]")
+    tracemalloc.start()
+    try:
+        read_outputs([], body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10 * 2**20

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.storage.run_directory import EVENTS, RESULT, RunWriter
+from tests.fakes.results import full_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One run that ended, one cut short, and two whose results cannot be read."""
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    folder = tmp_path / "runs"
+    with RunWriter(folder / "1-whole") as writer:
+        writer.write_result(full_run().result)
+    for name, result in (("2-cut", None), ("3-damaged", '{"schema": 1, "run'), ("4-nested", "[" * 100_000)):
+        RunWriter(folder / name).close()
+        if result is not None:
+            (folder / name / RESULT).write_text(result)
+    assert (folder / "4-nested" / EVENTS).exists()
+    return folder
+
+
+def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    whole = full_run().result
+    assert lines[0].startswith(whole.run_id)
+    assert whole.verdict.status in lines[0]
+    assert [line.split()[:2] for line in lines[2:]] == [["3-damaged", "unreadable"], ["4-nested", "unreadable"]]
+    assert "cut short" in lines[1]
+
+
+def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["verdict"] for row in rows[1:]] == [None, "unreadable", "unreadable"]
+    assert rows[0]["exit_code"] == full_run().result.exit.code
+    assert rows[2]["directory"] == str(runs / "3-damaged")
+
+
+def test_an_empty_list_says_what_makes_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    assert main(["runs", "list"]) == 0
+    assert "quickstart" in capsys.readouterr().out

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from app.profiles.bundled import bundled_profiles
+from app.profiles.catalogue import load_catalogue
+from app.profiles.loading import load_profile
+from app.telemetry.cgroup import Cgroup
+from app.wiring import hardware
+from app.wiring.hardware import hardware_of
+
+
+def test_a_container_has_the_cores_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "read_cgroup", lambda: Cgroup(cpu_limit_cores=0.5))
+    here = hardware_of(load_profile(bundled_profiles()["quickstart"]), load_catalogue())
+    assert here is not None
+    assert here.is_this_machine
+    assert here.vcpus == 0.5
+    assert "(0.5 vCPUs, " in here.description
+
+
+def test_hardware_that_the_profile_names_is_taken() -> None:
+    profile = load_profile(bundled_profiles()["quickstart"], ["target.hardware={vcpus: 3, accelerator: l4}"])
+    named = hardware_of(profile, load_catalogue())
+    assert named is not None
+    assert (named.vcpus, named.accelerator, named.is_this_machine) == (3, "l4", False)

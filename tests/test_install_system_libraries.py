@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "install-system-libraries"
+BASH = shutil.which("bash") or "/bin/bash"
+NEEDED = ("chromium", "chromedriver", "cc")
+
+
+def program(folder: Path, name: str, text: str = "") -> None:
+    (folder / name).write_text(f"#!{BASH}\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def run_among(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The script on a system that has the programs in `folder` and no others."""
+    return subprocess.run(
+        [BASH, str(SCRIPT)], env={"PATH": str(folder)}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_nothing_is_done_where_all_is_there(tmp_path: Path) -> None:
+    for name in NEEDED:
+        program(tmp_path, name)
+    done = run_among(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_without_apt_get_the_missing_commands_are_named(tmp_path: Path) -> None:
+    program(tmp_path, "cc")
+    done = run_among(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The tests need these commands: chromium chromedriver. Install them with this system's own package manager.\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
+def test_root_installs_the_packages_of_what_is_missing(tmp_path: Path) -> None:
+    program(tmp_path, "chromium")
+    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/asked')
+    assert run_among(tmp_path).returncode == 0
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[1] == "install --yes --no-install-recommends chromium-driver gcc --quiet=2"
+
+
+def test_no_feature_of_a_newer_bash_than_3_2_is_used() -> None:
+    assert "declare -A" not in SCRIPT.read_text()
