@@ -88,11 +88,10 @@ def _workload(profile: Profile) -> Workload:
 
 def _stages(load: LoadSettings) -> tuple[StageSpec, ...]:
     for stage in load.stages:
-        if stage.rate_per_s * stage.duration_s > _MOST_ARRIVALS:
-            raise UsageError(
-                f"stage {stage.name} asks for {stage.rate_per_s * stage.duration_s:.2g} requests, more than a schedule holds",
-                hint=f"A stage may have {_MOST_ARRIVALS:,} arrivals: make it shorter, or several stages of it.",
-            )
+        arrivals = stage.rate_per_s * stage.duration_s
+        if arrivals > _MOST_ARRIVALS:
+            hint = f"A stage may have {_MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
+            raise UsageError(f"stage {stage.name} asks for {arrivals:.2g} requests", hint=hint)
     return tuple(
         StageSpec(stage.name, "steady", stage.arrivals, stage.rate_per_s, stage.duration_s, repeat)
         for stage in load.stages
