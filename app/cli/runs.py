@@ -38,17 +38,21 @@ def _list(arguments: argparse.Namespace) -> int:
         from app.cli.tables import table
 
         cells = [
-            (row["run_id"], row["verdict"] or "cut short", row["max_rate_per_s"], row["exit_code"]) for row in rows
+            (row["run_id"], row["outcome"], row["verdict"] or "cut short", row["max_rate_per_s"], row["exit_code"])
+            for row in rows
         ]
-        print(table(("run", "verdict", "max rate /s", "exit"), cells))
+        print(table(("run", "outcome", "measurement", "max rate /s", "exit"), cells))
     return 0
 
 
 def _row(run: StoredRun) -> dict[str, str | float | int | None]:
+    from app.reporting.verdict import verdict_of
+
     row: dict[str, str | float | int | None] = {
         "run_id": run.directory.name,
         "directory": str(run.directory),
         "name": None,
+        "outcome": None,
         "verdict": None,
         "max_rate_per_s": None,
         "exit_code": None,
@@ -62,6 +66,7 @@ def _row(run: StoredRun) -> dict[str, str | float | int | None]:
     return row | {
         "run_id": result.run_id,
         "name": result.name,
+        "outcome": verdict_of(result).outcome,
         "verdict": result.verdict.status,
         "max_rate_per_s": result.max_rate.per_s.value if result.max_rate else None,
         "exit_code": result.exit.code,

@@ -78,7 +78,8 @@ def _read(path: Path, overrides: Sequence[str]) -> _Source:
 
 
 def _override(source: _Source, text: str) -> None:
-    dotted, equals, value = text.partition("=")
+    written, equals, value = text.partition("=")
+    dotted = written.replace("[", ".").replace("]", "")  # errors say stages[0], so that is taken too
     place = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
         raise ProfileError("an override is written key.key=value", path=place)

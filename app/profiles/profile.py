@@ -97,7 +97,7 @@ class SearchSettings(Settings):
 
 
 class LoadSettings(Settings):
-    """`warmup` is how long one warm-up window is at most; 0s for none."""
+    """`warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none."""
 
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
     warmup_s: Seconds = Field(default=2.0, alias="warmup")

@@ -14,12 +14,18 @@ def serve(arguments: argparse.Namespace) -> int:
     from app.serving.arguments import settings_of
     from app.serving.server import run
 
-    run(settings_of(arguments), _print_url)
+    run(settings_of(arguments), _announce)
     return 0
 
 
-def _print_url(ready: EndpointReady) -> None:
+def _announce(ready: EndpointReady) -> None:
+    """The URL that a profile's target takes to standard output, what a person wants to know to standard error."""
     import sys
 
-    sys.stdout.write(f"{ready.url}/v2/models/{ready.model}/infer\n")
+    sys.stdout.write(f"{ready.url}\n")
     sys.stdout.flush()
+    why = f" ({ready.provider_reason})" if ready.provider_reason else ""
+    sys.stderr.write(
+        f"serving {ready.model} on {ready.provider_used}{why}: POST {ready.url}/v2/models/{ready.model}/infer\n"
+        "Ctrl-C answers what waits and stops.\n"
+    )

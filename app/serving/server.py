@@ -137,9 +137,8 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UnavailableError(
-            f"cannot listen on {host}:{port}: {error.strerror}", hint="Choose another port; 0 takes a free one."
-        ) from error
+        hint = "Is it an address of this machine? Another port may be free: 0 takes one that is."
+        raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
 
 
 def _wait_for_stdin(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:

@@ -87,7 +87,9 @@ def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) 
     assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
     assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
-    assert ended.connections_opened == (~rows["reused"]).sum()
+    assert (
+        ended.connections_opened >= (~rows["reused"]).sum()
+    )  # one opened for an arrival may come after another is free
     assert ended.start_ns == started.start_ns
     assert 0 < ended.cpu_s < 5
     assert 2 <= len(played.progress) <= 6

@@ -31,7 +31,8 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     whole = full_run().result
     assert lines[0].startswith(whole.run_id)
     assert whole.verdict.status in lines[0]
-    assert [line.split()[:2] for line in lines[2:]] == [["3-damaged", "unreadable"], ["4-nested", "unreadable"]]
+    unreadable = ["n/a", "unreadable"]
+    assert [line.split()[:3] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
     assert "cut short" in lines[1]
 
 
