@@ -1,34 +1,92 @@
-"""When each request of a stage should start: pure functions of the plan, seed included."""
+"""When each request of a stage should start: pure functions of the plan, seed included.
+
+Arrivals of any rate curve are those of a process of rate 1, its time stretched: the n-th start is where the area under
+the curve reaches the process's n-th time (for Poisson: Çinlar, Introduction to Stochastic Processes, 1975).
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.records import StagePlan
+from loadgen.records import OpenArrivals, TraceArrivals
 
 Offsets = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Rates = tuple[tuple[float, float], ...]
 
 
-def offsets_ns(plan: StagePlan) -> Offsets:
-    """Intended starts counted from the stage's start, ascending, all inside its duration."""
-    duration_ns = round(plan.duration_s * 1e9)
-    gap_ns = 1e9 / plan.rate_per_s
-    if plan.arrivals == "constant":
-        offsets = _constant(gap_ns, duration_ns)
+def offsets_ns(arrivals: OpenArrivals | TraceArrivals, duration_s: float, lead_in_s: float, seed: int) -> Offsets:
+    """Intended starts counted from the measured part's start, ascending: from -`lead_in_s` to before `duration_s`.
+
+    The lead-in of a trace is the trace's own arrivals before its time 0, if it has any.
+    """
+    if isinstance(arrivals, TraceArrivals):
+        offsets = np.frombuffer(arrivals.offsets_ns, "<i8").astype(np.int64)
     else:
-        offsets = _poisson(gap_ns, duration_ns, np.random.default_rng(plan.seed))
-    return offsets[offsets < duration_ns][: plan.max_requests]
+        offsets = _open(arrivals, duration_s, lead_in_s, np.random.default_rng(seed))
+    return offsets[(offsets >= -round(lead_in_s * 1e9)) & (offsets < round(duration_s * 1e9))]
 
 
-def _constant(gap_ns: float, duration_ns: int) -> Offsets:
-    return (np.arange(int(duration_ns / gap_ns) + 1) * gap_ns).astype(np.int64)
+def _open(arrivals: OpenArrivals, duration_s: float, lead_in_s: float, rng: np.random.Generator) -> Offsets:
+    times, rates = played(arrivals.rates, -lead_in_s, duration_s)
+    areas = np.concatenate(([0.0], np.cumsum(np.diff(times) * (rates[1:] + rates[:-1]) / 2)))
+    process = _process(arrivals.process, arrivals.cv, float(areas[-1]), rng)
+    return np.rint(_times_at(process[process < areas[-1]], times, rates, areas) * 1e9).astype(np.int64)
 
 
-def _poisson(mean_gap_ns: float, duration_ns: int, rng: np.random.Generator) -> Offsets:
-    expected = duration_ns / mean_gap_ns
-    size = int(expected + 5 * expected**0.5) + 16
-    blocks = [np.cumsum(rng.exponential(mean_gap_ns, size))]
-    while blocks[-1][-1] < duration_ns:
-        blocks.append(blocks[-1][-1] + np.cumsum(rng.exponential(mean_gap_ns, size)))
-    return np.concatenate(blocks).astype(np.int64)
+def played(rates: Rates, start_s: float, end_s: float) -> tuple[Floats, Floats]:
+    """The curve's points from `start_s` to `end_s`; the first and the last rate hold beyond its ends."""
+    times, values = np.array([at for at, _ in rates]), np.array([rate for _, rate in rates])
+    inside = (times > start_s) & (times < end_s)
+    first, last = _rate_after(start_s, times, values), _rate_before(end_s, times, values)
+    return np.concatenate(([start_s], times[inside], [end_s])), np.concatenate(([first], values[inside], [last]))
+
+
+def _rate_after(at_s: float, times: Floats, values: Floats) -> float:
+    """The rate just after `at_s`: at a jump, the one it jumps to."""
+    index = int(np.searchsorted(times, at_s, side="right"))
+    return _between(at_s, index, times, values)
+
+
+def _rate_before(at_s: float, times: Floats, values: Floats) -> float:
+    index = int(np.searchsorted(times, at_s, side="left"))
+    return _between(at_s, index, times, values)
+
+
+def _between(at_s: float, index: int, times: Floats, values: Floats) -> float:
+    if index == 0 or index == len(times):
+        return float(values[min(index, len(times) - 1)])
+    share = (at_s - times[index - 1]) / (times[index] - times[index - 1])
+    return float(values[index - 1] + share * (values[index] - values[index - 1]))
+
+
+def _process(
+    kind: Literal["constant", "poisson", "gamma"], cv: float, until: float, rng: np.random.Generator
+) -> Floats:
+    """Times of a process with one arrival a unit of time, the last at or after `until`."""
+    if kind == "constant":
+        return np.arange(int(until) + 2, dtype=np.float64)
+    shape = 1.0 if kind == "poisson" else cv**-2
+    size = int(until + 5 * (until / shape) ** 0.5) + 16
+    blocks = [np.cumsum(_gaps(kind, shape, size, rng))]
+    while blocks[-1][-1] < until:
+        blocks.append(blocks[-1][-1] + np.cumsum(_gaps(kind, shape, size, rng)))
+    return np.concatenate(blocks)
+
+
+def _gaps(kind: str, shape: float, size: int, rng: np.random.Generator) -> Floats:
+    return rng.exponential(1.0, size) if kind == "poisson" else rng.gamma(shape, 1 / shape, size)
+
+
+def _times_at(wanted: Floats, times: Floats, rates: Floats, areas: Floats) -> Floats:
+    """Where the area under the curve is as wanted: in a segment, rate × t + slope × t² / 2 solved for t."""
+    segment = np.clip(np.searchsorted(areas, wanted, side="right") - 1, 0, len(times) - 2)
+    length = np.diff(times)
+    slopes = np.divide(np.diff(rates), length, out=np.zeros_like(length), where=length > 0)
+    area, rate, slope = wanted - areas[segment], rates[segment], slopes[segment]
+    # the root in the form that does not lose digits for a small slope
+    root = rate + np.sqrt(np.maximum(rate**2 + 2 * slope * area, 0))
+    return times[segment] + np.divide(2 * area, root, out=np.zeros_like(area), where=root > 0)

@@ -31,13 +31,33 @@ REQUEST_SCHEMA = pa.schema(
         ("bytes_received", pa.int32()),
         ("reused", pa.bool_()),
         ("right", pa.int32()),
+        ("target", pa.int16()),
+        ("name", pa.utf8()),
+        ("first_token_ns", pa.int64()),
+        ("first_output_ns", pa.int64()),
+        ("last_token_ns", pa.int64()),
+        ("tokens_in", pa.int32()),
+        ("tokens_out", pa.int32()),
+        ("tokens_from", pa.utf8()),
+        ("chunk_ns", pa.list_(pa.int64())),
+        ("chunk_tokens", pa.list_(pa.int32())),
     ],
-    metadata={"sizewise.requests": "1"},
+    metadata={"sizewise.requests": "2"},
 )
 """One row an arrival that came due; a stage stopped early has none for the rest. An arrival never started has no
 `sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
-cut off, started or not, by the end of its stage's drain is a `timeout`. `index` counts the stage's arrivals in their
-intended order, from 0. `right`: rows of the request whose arg max is their label, null when they were not judged."""
+cut off, started or not, by the end of its stage's drain is a `timeout`. `index` counts the stage's requests in the
+order they came due, from 0. `right`: rows of the request whose arg max is their label, null when they were not judged.
+`target`: which of the endpoint's URLs, from 0. `name`: what a Locust test calls the request.
+
+Of streamed answers: `first_token_ns` is the first delta that is not empty, `first_output_ns` the first that is not
+reasoning, `last_token_ns` the last that is not empty; `chunk_ns` the times of all deltas that are not empty, those read
+together sharing one; `chunk_tokens` how many tokens were in each, null where the server does not say. `tokens_from` is
+where `tokens_out` comes from: "server" (its usage), "tokenizer" (counted here with the user's), "chunks" (each counted
+as one). `intended_ns` and `first_byte_ns` are null where they cannot be known: a user's Locust test, gRPC.
+
+History: 2 added `target` and all after it, and lets `intended_ns` be null.
+"""
 
 BATCH_ROWS = 500
 
@@ -51,55 +71,296 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
+    """`cert_file` and `key_file` are the client's own, in PEM; the key may be in the certificate's file."""
+
     verify: bool = True
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class KeyFile(msgspec.Struct, frozen=True):
+    """A header whose value is `prefix` and the one line of a file, read again when the endpoint answers 401."""
+
+    header: str
+    path: str
+    prefix: str = ""
+
+
+Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where to send. Headers and proxy hold resolved secrets, so this record is never written to a file or a log.
+
+    Several `urls` are replicas that share the requests as `balance` says; all have the same path. With `unix_socket`
+    the one URL is only spoken, and the socket is what is connected to. `proxy` is a URL, with credentials if need be.
+    """
+
+    urls: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    key_files: tuple[KeyFile, ...] = ()
+    tls: Tls = Tls()
+    timeouts: Timeouts = Timeouts()
+    max_connections: int = 2048
+    balance: Balance = "round-robin"
+    unix_socket: str | None = None
+    proxy: str | None = None
+
+
+# what is sent
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """Rows of a file, in their order: JSON lines, CSV with a header, Parquet, or the files of a folder, sorted by name.
+
+    A row of a folder has one column, `file`: the bytes. A line of JSON that is no object has one column, `value`.
+    """
+
+    path: str
+    format: Literal["jsonl", "csv", "parquet", "folder"]
+
+
+class Popularity(msgspec.Struct, frozen=True):
+    """Which of the prepared requests an arrival sends: each in turn, any alike, or the k-th with weight k^-exponent."""
+
+    kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
+    exponent: float = 1.0
+
+
+class FixedLength(msgspec.Struct, frozen=True, tag="fixed"):
+    tokens: int
+
+
+class UniformLength(msgspec.Struct, frozen=True, tag="uniform"):
+    """Both ends included."""
+
+    low: int
+    high: int
+
+
+class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
+    """Drawn again until within `low` and `high`."""
+
+    mean: float
+    sd: float
+    low: int = 1
+    high: int | None = None
+
+
+class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
+    """`sigma` is the standard deviation of the logarithm."""
+
+    median: float
+    sigma: float
+    low: int = 1
+    high: int | None = None
+
+
+class EmpiricalLength(msgspec.Struct, frozen=True, tag="empirical"):
+    """Values with weights; no weights means all alike."""
+
+    values: tuple[int, ...]
+    weights: tuple[float, ...] = ()
+
+
+Length = FixedLength | UniformLength | NormalLength | LognormalLength | EmpiricalLength
+"""A distribution of lengths in tokens (of turns, where it says so)."""
+
+
+class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
+    """Seeded prompts of words. Without a tokenizer a length is approximate.
+
+    With `prefix_groups` every prompt begins with one of so many shared prefixes of `prefix_tokens`, drawn by the
+    workload's popularity; they come on top of `input_tokens`. With `turns` an arrival starts a session of so many
+    requests, each sent `think_s` (exponential, that mean) after the answer to the one before, and each holding all
+    turns before it; the answers in it are made up ahead as well, of `output_tokens`.
+    """
+
+    input_tokens: Length
+    output_tokens: Length | None = None
+    prefix_groups: int = 0
+    prefix_tokens: int = 0
+    turns: Length | None = None
+    think_s: float = 0.0
+    unique: int = 1000
+    """Different requests (sessions, with turns) prepared, memory permitting."""
+
+
+class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
+    """A column of text, or of a list of chat messages; optionally one with the number of tokens to ask for.
+
+    For embeddings and reranking the column may hold a list of texts.
+    """
+
+    dataset: Dataset
+    prompt: str = "prompt"
+    output_tokens: str | None = None
+
+
+class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
+    """Synthetic prompts of the lengths of a trace, one an arrival, in its order. Little-endian int32 each."""
+
+    input_tokens: bytes
+    output_tokens: bytes
+
+
+Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """What an answer must be to count as a success; an answer that is not is `bad-output`.
+
+    `pointer` is a JSON pointer (RFC 6901) to the value that `equals` (as JSON) or `matches` (a regular expression,
+    searched in text) is held against; without it, they are held against the whole body. A pointer alone must lead
+    somewhere.
+    """
+
+    statuses: tuple[int, ...] = ()
+    """Other than 200 to 299."""
+    pointer: str | None = None
+    equals: bytes | None = None
+    matches: str | None = None
 
 
 class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP: each body in turn is one request; no bodies means one request without a body."""
+    """Plain HTTP: each body is one request; no bodies means one request without a body.
+
+    `{{column}}` in `template` and in `path` is replaced by the column of a row of `dataset`: in a JSON template as JSON
+    (a placeholder inside a string as its text), elsewhere and in a path (percent-encoded) as text. A dataset without a
+    template is sent as it is: a folder's files, lines of JSON, else each row as a JSON object.
+    """
 
     method: str = "GET"
     path: str | None = None
     """Replaces the path of the target's URL when given."""
     bodies: tuple[bytes, ...] = ()
     content_type: str | None = None
+    template: str | None = None
+    dataset: Dataset | None = None
+    expect: Expectation | None = None
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
+class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
+    """An OpenAI-compatible API under the URL, which is the base URL as clients take it (usually ending in /v1).
+
+    `stream` is for chat, completions and responses. `extra_body` is a JSON object merged over what is built.
+    `tokenizer` is a `tokenizer.json` of the user's. `documents` are how many texts a reranking holds.
+    """
+
+    api: Literal["chat", "completions", "responses", "embeddings", "rerank"]
+    model: str
+    prompts: Prompts
+    stream: bool = True
+    extra_body: bytes = b"{}"
+    tokenizer: str | None = None
+    documents: int = 8
+    popularity: Popularity = Popularity()
+    seed: int = 0
 
 
 class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
-    """Open Inference Protocol v2 over HTTP. Inputs come from an .npz of arrays named like the model's inputs, whose
-    first axis is the row; without one they are made from the shapes in the model's metadata, seeded."""
+    """Open Inference Protocol v2 over HTTP or gRPC. Inputs come from an .npz of arrays named like the model's inputs,
+    whose first axis is the row; without one they are made from the shapes in the model's metadata, seeded.
+
+    Over HTTP, `binary` asks for the binary tensor extension; a server that refuses it gets JSON from then on.
+    """
 
     model: str
+    version: str | None = None
+    transport: Literal["http", "grpc", "grpc-stream"] = "http"
     tensors: str | None = None
     labels: str | None = None
     """Name of the .npz array with the right class of each row; the answer's arg max is held against it."""
     rows_per_request: int = 1
     binary: bool = True
+    popularity: Popularity = Popularity()
     seed: int = 0
 
 
-Workload = HttpWorkload | OipWorkload
+class TfServingWorkload(msgspec.Struct, frozen=True, tag="tf-serving"):
+    """TensorFlow Serving's REST API: rows of an .npz, or made up from the signature in the model's metadata."""
+
+    model: str
+    version: str | None = None
+    signature: str = "serving_default"
+    tensors: str | None = None
+    rows_per_request: int = 1
+    popularity: Popularity = Popularity()
+    seed: int = 0
 
 
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where to send. Headers hold resolved secrets, so this record is never written to a file or a log."""
+class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
+    """TorchServe's inference API: a body a request, or a row of the dataset (a folder's files as they are)."""
 
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    tls: Tls = Tls()
-    timeouts: Timeouts = Timeouts()
-    max_connections: int = 2048
+    model: str
+    version: str | None = None
+    bodies: tuple[bytes, ...] = ()
+    dataset: Dataset | None = None
+    content_type: str = "application/json"
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
+class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
+    """A user's own Locust test, driven unchanged by `loadgen.locustfile`; no classes named means all of the file's."""
+
+    file: str
+    user_classes: tuple[str, ...] = ()
+    spawn_per_s: float = 10.0
+
+
+Workload = HttpWorkload | OpenAiWorkload | OipWorkload | TfServingWorkload | TorchServeWorkload | LocustWorkload
+
+
+# when it is sent
+
+
+class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
+    """Arrivals that do not wait for answers: a process in time, sped up and slowed down along a rate curve.
+
+    `rates` are points (seconds from the stage's start, requests a second) joined by straight lines; two points at one
+    time are a jump. Gaps of `gamma` have `cv` as their coefficient of variation: 1 is Poisson, more is burstier.
+    """
+
+    process: Literal["constant", "poisson", "gamma"]
+    rates: tuple[tuple[float, float], ...]
+    cv: float = 1.0
+
+
+class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
+    """Recorded starts, as little-endian int64 nanoseconds from the stage's start, ascending."""
+
+    offsets_ns: bytes
+
+
+class ClosedArrivals(msgspec.Struct, frozen=True, tag="closed"):
+    """`concurrency` clients, each sending its next request `think_s` (exponential, that mean) after its last answer."""
+
+    concurrency: int
+    think_s: float = 0.0
+
+
+Arrivals = OpenArrivals | TraceArrivals | ClosedArrivals
 
 
 class StagePlan(msgspec.Struct, frozen=True):
-    """Arrivals at one rate. After the last one the stage drains: until nothing is in flight, at most `drain_s`."""
+    """Arrivals for `lead_in_s` and `duration_s`, without a break between. The lead-in warms up, and what is in flight
+    at its end goes over into the measured part; its rows are those intended before StageStarted.start_ns.
+
+    After the last arrival the stage drains: until nothing is in flight, at most `drain_s`. Times of `arrivals` count
+    from the start of the measured part; in the lead-in the first rate holds. A session's or a client's next request is
+    started while arrivals last, not in the drain.
+    """
 
     index: int
     name: str
-    arrivals: Literal["poisson", "constant"]
-    rate_per_s: float
+    arrivals: Arrivals
     duration_s: float
     seed: int
+    lead_in_s: float = 0.0
     drain_s: float = 5.0
     max_requests: int | None = None
 
@@ -126,11 +387,17 @@ class StopStage(msgspec.Struct, frozen=True, tag="stop_stage"):
     drain: bool
 
 
+class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
+    """From now on, the running stage's open arrivals come at this rate, to its end."""
+
+    rate_per_s: float
+
+
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """End the worker; so does the end of its standard input."""
 
 
-Command = Configure | Preflight | RunStage | StopStage | Quit
+Command = Configure | Preflight | RunStage | StopStage | ChangeRate | Quit
 
 
 # reports, worker → engine
@@ -139,23 +406,29 @@ Command = Configure | Preflight | RunStage | StopStage | Quit
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     pid: int
     pacing: str
-    """How the schedule is kept: "timerfd" or "sleep"."""
+    """How the schedule is kept: "timerfd", "sleep" or, by a user's own test, "locust"."""
     event_loop: str
 
 
 class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
-    """`error` is one of ERROR_CLASSES or None; `detail` is a sentence for the user, never holding a header's value."""
+    """`error` is one of ERROR_CLASSES or None; `detail` is a sentence for the user, never holding a header's value.
+
+    `notes` are sentences that belong into the result: what was found out about the target, what is approximate.
+    """
 
     error: str | None
     status: int | None
     detail: str
     service_ms: float | None
+    notes: tuple[str, ...] = ()
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
+    """`start_ns` is where the measured part begins, after the lead-in. `scheduled` is None where answers decide it."""
+
     index: int
     start_ns: int
-    scheduled: int
+    scheduled: int | None
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -177,12 +450,14 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     index: int
     start_ns: int
     end_ns: int
-    scheduled: int
+    scheduled: int | None
     never_started: int
     cpu_s: float
     """CPU the worker used between start and end."""
     connections_opened: int
     stopped_early: bool
+    rates: tuple[tuple[float, float], ...] = ()
+    """The rate curve of open arrivals as it was played, changes included."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -14,7 +14,9 @@ SCHEMA = 1
 Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-StageKind = Literal["warmup", "probe", "hold", "steady"]
+StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
+"""`closed`: clients that wait for answers; `varying`: a rate that changes all the time; `spike`: one that jumps up and
+comes back. Only probes, holds and steady stages are points of the capacity curve."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -81,6 +83,20 @@ class Variant(msgspec.Struct, frozen=True):
     threads: int
 
 
+class Spike(msgspec.Struct, frozen=True):
+    """What a jump of the rate did. Seconds are None, with the reason, where it never came to it."""
+
+    baseline_per_s: float
+    peak_per_s: float
+    spike_s: float
+    slo_broken_s: Estimate
+    """From the first second that broke the SLO to the last."""
+    backlog_peak: Estimate
+    """The most requests due and not answered at one time."""
+    drained_s: Estimate
+    """From the end of the spike until the backlog was back at what it was before it."""
+
+
 class Stage(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
@@ -101,6 +117,9 @@ class Stage(msgspec.Struct, frozen=True):
     """Whether the point estimates met every SLO; None where nothing was judged (a warm-up)."""
     scheduled_per_s: float | None = None
     """The rate the arrivals were drawn at, which `offered_per_s` came near to; None in a closed loop."""
+    concurrency: int | None = None
+    """Clients of a closed loop."""
+    spike: Spike | None = None
 
 
 class MaxRate(msgspec.Struct, frozen=True):
@@ -252,6 +271,15 @@ class Tool(msgspec.Struct, frozen=True):
     version: str
 
 
+class ColdStart(msgspec.Struct, frozen=True):
+    """From the command (or the first request to what sleeps) to readiness, to the first answer, to the first of three
+    windows in a row whose medians agree."""
+
+    ready_ms: Estimate
+    first_answer_ms: Estimate
+    steady_ms: Estimate
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     tool: Tool
@@ -269,6 +297,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Judged, ...]
     plan: Plan | None
     comparison: None = None
+    cold_start: ColdStart | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how it was measured: approximate prompt lengths, where token counts come from."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 

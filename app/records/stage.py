@@ -21,8 +21,9 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     kind: StageKind
     repeat: int
     tags: dict[str, str]
-    arrivals: Literal["poisson", "constant"]
-    rate_per_s: float
+    arrivals: Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
+    rate_per_s: float | None
+    """The one rate of open arrivals; None where it varies, or where answers decide it."""
     duration_s: float
     start_ns: int
     end_ns: int
@@ -31,5 +32,14 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     stopped_early: bool
     ceiling_per_s: float | None
     over_saturated: bool
+    rates: tuple[tuple[float, float], ...] = ()
+    """The rate curve of open arrivals, as points (seconds from `start_ns`, requests a second) joined by lines; the
+    first and last rate hold beyond them."""
+    cv: float = 1.0
+    """Coefficient of variation of the gaps of gamma arrivals."""
+    concurrency: int | None = None
+    """Clients of a closed loop."""
+    lead_in_s: float = 0.0
+    """Arrivals before `start_ns`, which are in the rows and in no number."""
     rows_per_request: int = 1
     """Rows of a labelled data set in one request: what `right` of a row of facts is counted out of."""

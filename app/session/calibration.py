@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from app.records.calibration import Calibration, Rung
 from app.session.ceiling import LATE_MS, ceiling, climb, holds
 from app.session.interruption import Interruption
 from app.session.parts import Load, NullServer
-from loadgen.records import REQUEST_SCHEMA, Endpoint, HttpWorkload, StageEnded, StagePlan
+from loadgen.records import REQUEST_SCHEMA, Endpoint, HttpWorkload, OpenArrivals, StageEnded, StagePlan
 
 _RUNG_S = 0.75
 _HOPELESS_MS = 100.0
@@ -31,7 +32,7 @@ def calibrate(
 ) -> Calibration:
     """Closes the null server at the end. Raises loadgen.process.LoadError when the worker cannot go on."""
     try:
-        endpoint = Endpoint(url=null_server.url, max_connections=_CONNECTIONS)
+        endpoint = Endpoint(urls=(null_server.url,), max_connections=_CONNECTIONS)
         load.configure(endpoint, HttpWorkload(method="POST", bodies=(_BODY,)))
         rungs = climb(lambda rate: _try_rate(load, rate, interruption))
     finally:
@@ -48,7 +49,12 @@ def calibrate(
 
 def _try_rate(load: Load, rate_per_s: float, interruption: Interruption) -> Rung | None:
     plan = StagePlan(
-        index=0, name="calibration", arrivals="poisson", rate_per_s=rate_per_s, duration_s=_RUNG_S, seed=1, drain_s=0.5
+        index=0,
+        name="calibration",
+        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s),)),
+        duration_s=_RUNG_S,
+        seed=1,
+        drain_s=0.5,
     )
     batches: list[pa.RecordBatch] = []
     ended = load.run_stage(plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_MS)
@@ -72,5 +78,5 @@ def _rung(rate_per_s: float, ended: StageEnded, rows: pa.Table) -> Rung:
         lag_p99_ms=float(np.percentile(lag_ms, 99)),
         late_share=late_share,
         worker_cpu_cores=ended.cpu_s / elapsed_s,
-        held=holds(in_time / ended.scheduled, late_share),
+        held=holds(in_time / cast(int, ended.scheduled), late_share),
     )

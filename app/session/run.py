@@ -140,7 +140,7 @@ class _Session:
                     ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason
                 )
             )
-        return msgspec.structs.replace(self._spec.endpoint, url=ready.url)
+        return msgspec.structs.replace(self._spec.endpoint, urls=(ready.url,))
 
     def _measure(self, environment: Environment, endpoint: Endpoint) -> StageRunner | None:
         runner: StageRunner | None = None
@@ -164,9 +164,9 @@ class _Session:
         return runner
 
     def _preflight(self, load: Load, endpoint: Endpoint) -> None:
-        self._phase("preflight", f"sending one request to {endpoint.url}")
+        self._phase("preflight", f"sending one request to {endpoint.urls[0]}")
         load.configure(endpoint, self._spec.workload)
-        require_reachable(load.preflight(), endpoint.url)
+        require_reachable(load.preflight(), endpoint.urls[0])
 
     def _calibrate(self, load: Load, environment: Environment) -> Calibration:
         known = self._parts.load_calibration(environment.fingerprint, self._parts.wall_now())

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
 
 import msgspec
 
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, StageKind, Target, Traffic
-from loadgen.records import Endpoint, Workload
+from loadgen.records import Arrivals, Endpoint, OpenArrivals, Workload
 
-Arrivals = Literal["poisson", "constant"]
+
+class ShareOf(msgspec.Struct, frozen=True):
+    """A rate that an earlier stage decides: this share of what it completed a second."""
+
+    stage: str
+    share: float
 
 
 class StageSpec(msgspec.Struct, frozen=True):
+    """With `share_of`, the rates of the open `arrivals` are in units of what that stage gives."""
+
     name: str
     kind: StageKind
     arrivals: Arrivals
-    rate_per_s: float
     duration_s: float
+    lead_in_s: float = 0.0
     repeat: int = 1
+    share_of: ShareOf | None = None
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    arrivals: Arrivals
+    """`arrivals` at a rate of 1, to be scaled by the rate that is tried."""
+
+    arrivals: OpenArrivals
     start_per_s: float
     hold_s: float
     repeats: int
+
+
+class StartSpec(msgspec.Struct, frozen=True):
+    """The target's own server, started for the run and stopped after it: up when `ready_url` answers with 2xx.
+
+    `environment` is added to this process's, and holds resolved secrets.
+    """
+
+    command: tuple[str, ...]
+    ready_url: str
+    timeout_s: float
+    directory: str
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
@@ -67,3 +89,6 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanSpec | None
     recalibrate: bool
     """Measure the generator's ceiling even where a recent one is stored."""
+    start: StartSpec | None = None
+    wakes: bool = False
+    """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""

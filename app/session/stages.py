@@ -20,8 +20,7 @@ from app.records.stage import StageFacts
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.parts import Emit, Load, Store
-from app.session.spec import Arrivals
-from loadgen.records import REQUEST_SCHEMA, Progress, StageEnded, StagePlan, StageStarted
+from loadgen.records import REQUEST_SCHEMA, OpenArrivals, Progress, StageEnded, StagePlan, StageStarted
 
 _RECENT_ROWS = 1000
 
@@ -32,7 +31,7 @@ class StageOrder(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
     repeat: int
-    arrivals: Arrivals
+    arrivals: OpenArrivals
     rate_per_s: float
     duration_s: float
     drain_s: float
@@ -74,7 +73,6 @@ class StageRunner:
             index=index,
             name=order.name,
             arrivals=order.arrivals,
-            rate_per_s=order.rate_per_s,
             duration_s=order.duration_s,
             seed=self._seed * 1_000 + index,
             drain_s=order.drain_s,
@@ -116,7 +114,7 @@ class StageRunner:
             kind=order.kind,
             repeat=order.repeat,
             tags={},
-            arrivals=order.arrivals,
+            arrivals=order.arrivals.process,
             rate_per_s=order.rate_per_s,
             duration_s=order.duration_s,
             start_ns=ended.start_ns,

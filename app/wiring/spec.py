@@ -18,7 +18,7 @@ from app.records.result import Target
 from app.session.spec import LimitSpec, PlanSpec, RunSpec, SearchSpec, StageSpec
 from app.wiring.address import resolve
 from app.wiring.hardware import hardware_of
-from loadgen.records import Endpoint, HttpWorkload, OipWorkload, Timeouts, Tls, Workload
+from loadgen.records import Endpoint, HttpWorkload, OipWorkload, OpenArrivals, Timeouts, Tls, Workload
 
 _MOST_ARRIVALS = 50_000_000
 """A schedule is laid out before its stage: 400 MB of times."""
@@ -62,7 +62,7 @@ def _endpoint(profile: Profile) -> Endpoint:
             hint="If you may, set target.permitted: true.",
         )
     return Endpoint(
-        url=target.url or "",
+        urls=(target.url,) if target.url is not None else (),
         headers=tuple((name, resolve_secret(text)) for name, text in target.headers.items()),
         tls=Tls(verify=target.tls.verify, ca_file=None if target.tls.ca_file is None else str(target.tls.ca_file)),
         timeouts=Timeouts(target.timeouts.connect_s, target.timeouts.idle_s, target.timeouts.total_s),
@@ -93,7 +93,13 @@ def _stages(load: LoadSettings) -> tuple[StageSpec, ...]:
             hint = f"A stage may have {_MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
             raise UsageError(f"stage {stage.name} asks for {arrivals:.2g} requests", hint=hint)
     return tuple(
-        StageSpec(stage.name, "steady", stage.arrivals, stage.rate_per_s, stage.duration_s, repeat)
+        StageSpec(
+            stage.name,
+            "steady",
+            OpenArrivals(stage.arrivals, ((0.0, stage.rate_per_s),)),
+            stage.duration_s,
+            repeat=repeat,
+        )
         for stage in load.stages
         for repeat in range(1, stage.repeats + 1)
     )
@@ -102,7 +108,12 @@ def _stages(load: LoadSettings) -> tuple[StageSpec, ...]:
 def _search(load: LoadSettings) -> SearchSpec | None:
     if load.search is None:
         return None
-    return SearchSpec(load.search.arrivals, load.search.start_per_s, load.search.hold_s, load.search.repeats)
+    return SearchSpec(
+        OpenArrivals(load.search.arrivals, ((0.0, 1.0),)),
+        load.search.start_per_s,
+        load.search.hold_s,
+        load.search.repeats,
+    )
 
 
 def _limits(profile: Profile, catalogue: Catalogue) -> LimitSpec:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from loadgen.transport.exchange import Exchange, Headers
+import msgspec
+
+from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
 MAX_BUILT_BYTES = 256 * 2**20
-"""Requests are built ahead of the run. What would need more memory than this is left out of the rotation."""
+"""Requests are built ahead of the run. What would need more memory than this is left out, and a note says so."""
 
 
 class WorkloadError(Exception):
@@ -19,37 +20,58 @@ class WorkloadError(Exception):
         self.hint = hint
 
 
-Judge = Callable[[int, int, Headers, bytes], tuple[str | None, int | None]]
+class Judgement(msgspec.Struct, frozen=True):
+    """`error`: one of ERROR_CLASSES, None when the answer is as promised. `right`: how many of its rows were right,
+    None when they were not held against labels."""
+
+    error: str | None = None
+    right: int | None = None
 
 
-class BuiltWorkload(Protocol):
-    """Arrival i sends request i modulo their number."""
+AS_PROMISED = Judgement()
 
-    @property
-    def requests(self) -> Sequence[bytes]: ...
-
-    @property
-    def is_head(self) -> bool: ...
-
-    @property
-    def shown(self) -> str:
-        """Method and URL in words, without anything secret."""
-        ...
-
-    def judge(self, number: int, status: int, headers: Headers, body: bytes, /) -> tuple[str | None, int | None]:
-        """The error class of an answer to request `number` (None: as promised), and how many of its rows were right
-        (None: not held against labels)."""
-        ...
+Judge = Callable[[Exchange], Judgement]
+"""Called with an answer that came whole, streamed or not. It may set the exchange's `tokens`."""
 
 
-def judgement(judge: Judge, number: int, exchange: Exchange) -> tuple[str | None, int | None]:
+class Sessions(msgspec.Struct, frozen=True):
+    """Requests that follow each other. `next_number[n]` is the request after n's answer, None at a session's end;
+    the pause before it is `think_ns[n]`."""
+
+    next_number: Sequence[int | None]
+    think_ns: Sequence[int]
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload ready to be sent.
+
+    Arrival i sends request `picks[i % len(picks)]`; all its requests in turn where there are no picks. `shown` is
+    method and URL in words, without anything secret. `new_reader` makes the reader of a streamed answer. `notes` are
+    for the result: what is approximate, what was left out.
+    """
+
+    requests: list[bytes]
+    judge: Judge
+    shown: str
+    is_head: bool = False
+    new_reader: Callable[[], StreamReader] | None = None
+    picks: Sequence[int] | None = None
+    sessions: Sessions | None = None
+    notes: tuple[str, ...] = ()
+
+
+def judged(judge: Judge, exchange: Exchange) -> Judgement:
     """What `judge` says of the answer, if one came; else the transport's error."""
     if exchange.error is not None or exchange.status is None:
-        return exchange.error, None
+        return Judgement(exchange.error)
     try:
-        return judge(number, exchange.status, exchange.headers, exchange.body)
+        return judge(exchange)
     except Exception:  # raised into the parser it would cost the request its row
-        return "bad-payload", None
+        return Judgement("bad-payload")
+
+
+def tokens_of(exchange: Exchange) -> Tokens | None:
+    return exchange.tokens if exchange.reader is None else exchange.reader.tokens
 
 
 def status_error(status: int) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from loadgen.protocols.built import MAX_BUILT_BYTES, WorkloadError, status_error
+from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, Judgement, WorkloadError, status_error
 from loadgen.records import Endpoint, HttpWorkload
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Headers
+from loadgen.transport.exchange import Exchange
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
@@ -35,19 +35,12 @@ def request_bytes(
         raise WorkloadError("a header holds a character outside ISO 8859-1") from error
 
 
-class HttpRequests:
-    """The built form of an HttpWorkload."""
-
-    def __init__(self, requests: Sequence[bytes], method: str, url: str) -> None:
-        self.requests = requests
-        self.is_head = method == "HEAD"
-        self.shown = f"{method} {url}"
-
-    def judge(self, _number: int, status: int, _headers: Headers, _body: bytes, /) -> tuple[str | None, int | None]:
-        return status_error(status), None
+def judge_status(exchange: Exchange) -> Judgement:
+    error = status_error(exchange.status or 0)
+    return AS_PROMISED if error is None else Judgement(error)
 
 
-def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> HttpRequests:
+def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> Built:
     """Raises WorkloadError."""
     method, path = workload.method.upper(), workload.path or address.path
     headers = list(endpoint.headers)
@@ -62,4 +55,6 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         if requests and total > MAX_BUILT_BYTES:
             break
         requests.append(request)
-    return HttpRequests(requests, method, address.shown(path))
+    return Built(
+        requests=requests, judge=judge_status, shown=f"{method} {address.shown(path)}", is_head=method == "HEAD"
+    )

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_from, made_up, read_npz, to_bytes, to_list
-from loadgen.protocols.built import MAX_BUILT_BYTES, WorkloadError, status_error
+from loadgen.protocols.built import MAX_BUILT_BYTES, Built, Judgement, WorkloadError, status_error
 from loadgen.protocols.http import request_bytes
 from loadgen.protocols.oip_answers import AnswerError, Labels, judge_outputs, read_outputs
 from loadgen.records import Endpoint, OipWorkload
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Headers
+from loadgen.transport.exchange import Exchange
 
 _MADE_UP_REQUESTS = 32
 """Different ones, so that a cache in front of the model does not answer them all."""
@@ -26,24 +26,21 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     inputs: tuple[TensorSpec, ...]
 
 
-class OipRequests:
-    """The built form of an OipWorkload. `labels` are the right classes of each request's rows."""
+class OipJudge:
+    """`labels` are the right classes of each request's rows."""
 
-    is_head = False
+    def __init__(self, labels: Labels | None) -> None:
+        self._labels = labels
 
-    def __init__(self, requests: Sequence[bytes], labels: Labels | None, url: str) -> None:
-        self.requests, self._labels = requests, labels
-        self.shown = f"POST {url}"
-
-    def judge(self, number: int, status: int, headers: Headers, body: bytes, /) -> tuple[str | None, int | None]:
-        error = status_error(status)
+    def __call__(self, exchange: Exchange) -> Judgement:
+        error = status_error(exchange.status or 0)
         if error is not None:
-            return error, None
+            return Judgement(error)
         try:
-            outputs = read_outputs(headers, body)
-            return judge_outputs(outputs, None if self._labels is None else self._labels[number])
+            outputs = read_outputs(exchange.headers, exchange.body)
+            return Judgement(*judge_outputs(outputs, None if self._labels is None else self._labels[exchange.number]))
         except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
-            return "bad-payload", None
+            return Judgement("bad-payload")
 
 
 def infer_path(address: Address, model: str) -> str:
@@ -65,7 +62,7 @@ def read_metadata(body: bytes) -> ModelMetadata:
     return metadata
 
 
-def build_oip(workload: OipWorkload, metadata: ModelMetadata, endpoint: Endpoint, address: Address) -> OipRequests:
+def build_oip(workload: OipWorkload, metadata: ModelMetadata, endpoint: Endpoint, address: Address) -> Built:
     """Raises WorkloadError. Rows that do not fill a last request are left out."""
     path = infer_path(address, workload.model)
     try:
@@ -84,11 +81,8 @@ def build_oip(workload: OipWorkload, metadata: ModelMetadata, endpoint: Endpoint
             hint="a request needs all its rows in the file, and must be below 256 MiB",
         )
     labels = None if row_labels is None else row_labels[: len(requests) * workload.rows_per_request]
-    return OipRequests(
-        requests,
-        None if labels is None else labels.reshape(len(requests), workload.rows_per_request),
-        address.shown(path),
-    )
+    per_request = None if labels is None else labels.reshape(len(requests), workload.rows_per_request)
+    return Built(requests=requests, judge=OipJudge(per_request), shown=f"POST {address.shown(path)}")
 
 
 class _Total:

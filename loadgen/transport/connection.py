@@ -114,7 +114,13 @@ class Connection(asyncio.Protocol):
             self._feed = self._parser.feed_data
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        exchange = self._exchange
+        if exchange is not None and exchange.reader is not None and 200 <= self._parser.get_status_code() < 300:
+            error = exchange.reader.feed(body, self._last_byte_ns)
+            if error is not None:
+                self.cut(error)
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._has_headers and self._exchange is not None:

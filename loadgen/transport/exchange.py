@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
 
 
+class Tokens(msgspec.Struct, gc=False):
+    """What is known of the tokens of one answer; the fields are those of REQUEST_SCHEMA."""
+
+    first_token_ns: int | None = None
+    first_output_ns: int | None = None
+    last_token_ns: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_from: str | None = None
+    chunk_ns: list[int] | None = None
+    chunk_tokens: list[int] | None = None
+
+
+class StreamReader(Protocol):
+    """Reads the body of one successful answer while it arrives, in memory that is bounded."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """May be read at any time, also after a failure."""
+        ...
+
+    def feed(self, piece: bytes, at_ns: int, /) -> str | None:
+        """Take what arrived at `at_ns`. An error class ends the exchange, and the connection with it."""
+        ...
+
+
 class Exchange(msgspec.Struct, gc=False):
     """Filled in by the transport, which calls `on_done` exactly once. Times are `time.perf_counter_ns`.
 
-    `sent_ns` of a request whose connection could not be made is when that connection was asked for; it stays None when
-    the request was given up while it waited for a free one. `bytes_received` counts headers too.
+    `number` is the request's place among the built ones. `sent_ns` of a request whose connection could not be made is
+    when that connection was asked for; it stays None when the request was given up while it waited for a free one.
+    `bytes_received` counts headers too. With a `reader`, the body of an answer with status 2xx is fed to it and `body`
+    stays empty.
     """
 
     index: int
+    number: int
     intended_ns: int
     request: bytes
     on_done: Callable[[Exchange], None]
     is_head: bool = False
+    reader: StreamReader | None = None
     asked_ns: int = 0
     sent_ns: int | None = None
     first_byte_ns: int | None = None
@@ -30,8 +61,39 @@ class Exchange(msgspec.Struct, gc=False):
     detail: str | None = None
     bytes_received: int = 0
     reused: bool = False
+    target: int = 0
     headers: Headers = []
     body: bytes = b""
+    tokens: Tokens | None = None
+    """Set by the judge of an answer that was not streamed."""
+
+
+class ResolveError(Exception):
+    """The host name has no address."""
+
+
+class Transport(Protocol):
+    """Carries exchanges. All methods belong to the event loop's thread.
+
+    `opened` counts connections, `sent` requests, failed connections included.
+    """
+
+    opened: int
+    sent: int
+
+    async def resolve(self) -> None:
+        """Look hosts up, once for all that follows. Raises ResolveError."""
+        ...
+
+    def submit(self, exchange: Exchange, /) -> None:
+        """Send it as soon as can be; nothing is ever sent twice."""
+        ...
+
+    def cut(self) -> None:
+        """End everything that is in flight or waits, as timed out."""
+        ...
+
+    def close(self) -> None: ...
 
 
 def header_value(headers: Headers, name: bytes) -> bytes | None:

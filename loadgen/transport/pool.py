@@ -11,14 +11,10 @@ from time import perf_counter_ns
 from loadgen.records import Endpoint, Tls
 from loadgen.transport.address import Address
 from loadgen.transport.connection import Connection
-from loadgen.transport.exchange import Exchange
+from loadgen.transport.exchange import Exchange, ResolveError
 
 _SWEEP_S = 0.1
 _OPEN_AT_ONCE = 32
-
-
-class ResolveError(Exception):
-    """The host name has no address."""
 
 
 class ConnectionPool:

@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 from loadgen.arrivals import Offsets
 from loadgen.pacing import Pacer, alarm_on
-from loadgen.protocols.built import BuiltWorkload, judgement
+from loadgen.protocols.built import Built, judged, tokens_of
 from loadgen.records import StagePlan
-from loadgen.transport.exchange import Exchange
-from loadgen.transport.pool import ConnectionPool
+from loadgen.transport.exchange import Exchange, Tokens, Transport
 
-Row: TypeAlias = tuple[
-    int, int, int, int | None, int | None, int | None, int | None, str | None, int, bool, int | None
-]  # in the order of REQUEST_SCHEMA
+Row: TypeAlias = tuple[object, ...]
+"""In the order of REQUEST_SCHEMA."""
+
+_NO_TOKENS = Tokens()
 
 _SCHEDULE_BLOCK = 4096
 
@@ -29,16 +29,16 @@ class Stage:
         plan: StagePlan,
         offsets: Offsets,
         start_ns: int,
-        pool: ConnectionPool,
-        built: BuiltWorkload,
+        transport: Transport,
+        built: Built,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._plan, self._pool = plan, pool
+        self._plan, self._pool = plan, transport
         self._requests, self._count = built.requests, len(built.requests)
-        self._is_head, self._judge = built.is_head, built.judge
+        self._is_head, self._judge, self._new_reader = built.is_head, built.judge, built.new_reader
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self._pacer = Pacer(_schedule(offsets, start_ns), self._send, self._start_draining, alarm_on(loop))
-        self._sent_before = pool.sent
+        self._sent_before = transport.sent
         self.start_ns = start_ns
         self.scheduled = len(offsets)
         self.rows: deque[Row] = deque()
@@ -72,11 +72,16 @@ class Stage:
             self._pool.cut()
 
     def _send(self, index: int, intended_ns: int) -> None:
-        self._pool.submit(Exchange(index, intended_ns, self._requests[index % self._count], self._done, self._is_head))
+        number = index % self._count
+        reader = None if self._new_reader is None else self._new_reader()
+        request = self._requests[number]
+        self._pool.submit(Exchange(index, number, intended_ns, request, self._done, self._is_head, reader))
 
     def _done(self, exchange: Exchange) -> None:
         sent_ns = exchange.sent_ns
-        error, right = judgement(self._judge, exchange.index % self._count, exchange)
+        judgement = judged(self._judge, exchange)
+        error = judgement.error
+        tokens = tokens_of(exchange) or _NO_TOKENS
         if error is None:
             self.completed += 1
         else:
@@ -97,7 +102,17 @@ class Stage:
                 error,
                 exchange.bytes_received,
                 exchange.reused,
-                right,
+                judgement.right,
+                exchange.target,
+                None,
+                tokens.first_token_ns,
+                tokens.first_output_ns,
+                tokens.last_token_ns,
+                tokens.tokens_in,
+                tokens.tokens_out,
+                tokens.tokens_from,
+                tokens.chunk_ns,
+                tokens.chunk_tokens,
             )
         )
         if self._pacer.has_ended:

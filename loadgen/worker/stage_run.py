@@ -7,7 +7,7 @@ import time
 from concurrent.futures import wait
 
 from loadgen.arrivals import offsets_ns
-from loadgen.records import Progress, StageEnded, StagePlan, StageStarted
+from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
 from loadgen.worker.reports import Reports
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage import Stage
@@ -33,7 +33,7 @@ class StageRun:
     def conduct(self, target: Target) -> None:
         """Send the stage and ship its rows, to the last report. Raises TargetError and WorkloadError."""
         stage = self._sender.call(self._prepare(target)).result()
-        opened, cpu_s = target.pool.opened, time.process_time()
+        opened, cpu_s = target.transport.opened, time.process_time()
         self._reports.send(StageStarted(index=self._plan.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         sending = self._sender.call(stage.run())
         next_progress_ns = stage.start_ns
@@ -54,19 +54,21 @@ class StageRun:
                 scheduled=stage.scheduled,
                 never_started=stage.never_started,
                 cpu_s=cpu_s,
-                connections_opened=target.pool.opened - opened,
+                connections_opened=target.transport.opened - opened,
                 stopped_early=stage.was_stopped,
             )
         )
 
     async def _prepare(self, target: Target) -> Stage:
         built = await target.prepare()
-        offsets = offsets_ns(self._plan)
+        plan = self._plan
+        assert not isinstance(plan.arrivals, ClosedArrivals)
+        offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
         # what lives on is not looked at again by the collections during the stage
         gc.collect()
         gc.freeze()
-        start_ns = time.perf_counter_ns() + _LEAD_NS
-        stage = self._stage = Stage(self._plan, offsets, start_ns, target.pool, built, self._sender.loop)
+        start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
+        stage = self._stage = Stage(self._plan, offsets, start_ns, target.transport, built, self._sender.loop)
         if self._drain is not None:
             stage.stop(self._drain)
         return stage

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from loadgen.protocols.built import BuiltWorkload, WorkloadError, judgement, status_error
+from loadgen.protocols.built import Built, WorkloadError, judged, status_error
 from loadgen.protocols.http import build_http, request_bytes
 from loadgen.protocols.oip import ModelMetadata, build_oip, metadata_path, read_metadata
 from loadgen.protocols.oip_answers import AnswerError
 from loadgen.records import Endpoint, HttpWorkload, OipWorkload, PreflightDone, Workload
 from loadgen.transport.address import UrlError, address_of
-from loadgen.transport.exchange import Exchange
-from loadgen.transport.pool import ConnectionPool, ResolveError
+from loadgen.transport.exchange import Exchange, ResolveError, StreamReader, Transport
+from loadgen.transport.pool import ConnectionPool
 
 
 class TargetError(Exception):
@@ -27,20 +27,20 @@ class Target:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
         try:
-            self._address = address_of(endpoint.url)
+            self._address = address_of(endpoint.urls[0])
         except UrlError as error:
             raise WorkloadError(str(error)) from error
         self._loop, self._endpoint, self._workload = loop, endpoint, workload
-        self._built: BuiltWorkload | None = None
+        self._built: Built | None = None
         try:
-            self.pool = ConnectionPool(loop, self._address, endpoint)
+            self.transport: Transport = ConnectionPool(loop, self._address, endpoint)
         except OSError as error:
             raise WorkloadError(f"the file of trusted certificates cannot be used: {error}") from error
 
-    async def prepare(self) -> BuiltWorkload:
+    async def prepare(self) -> Built:
         """Resolve the host, and build the requests if they are not built yet. Raises TargetError and WorkloadError."""
         try:
-            await self.pool.resolve()
+            await self.transport.resolve()
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
         if self._built is None:
@@ -53,29 +53,33 @@ class Target:
             built = await self.prepare()
         except TargetError as error:
             return PreflightDone(error=error.error, status=error.status, detail=str(error), service_ms=None)
-        exchange = await self._ask(built.requests[0], built.is_head)
-        error_class, _ = judgement(built.judge, 0, exchange)
+        reader = None if built.new_reader is None else built.new_reader()
+        exchange = await self._ask(built.requests[0], built.is_head, reader)
+        error_class = judged(built.judge, exchange).error
         return PreflightDone(
             error=error_class,
             status=exchange.status,
             detail=_told(built.shown, exchange, error_class),
             service_ms=_service_ms(exchange),
+            notes=built.notes,
         )
 
     def close(self) -> None:
-        self.pool.close()
+        self.transport.close()
 
-    async def _build(self, workload: Workload) -> BuiltWorkload:
+    async def _build(self, workload: Workload) -> Built:
         match workload:
             case HttpWorkload():
                 return build_http(workload, self._endpoint, self._address)
             case OipWorkload():
                 return build_oip(workload, await self._read_metadata(workload), self._endpoint, self._address)
+            case other:
+                raise NotImplementedError(type(other).__name__)
 
     async def _read_metadata(self, workload: OipWorkload) -> ModelMetadata:
         path = metadata_path(self._address, workload.model)
         request = request_bytes("GET", path, self._address, self._endpoint.headers, None)
-        exchange = await self._ask(request, is_head=False)
+        exchange = await self._ask(request)
         error = exchange.error
         if error is None and exchange.status is not None:
             error = status_error(exchange.status)
@@ -86,9 +90,9 @@ class Target:
         except AnswerError as answer_error:
             raise TargetError(str(answer_error), "bad-payload", exchange.status) from answer_error
 
-    async def _ask(self, request: bytes, is_head: bool) -> Exchange:
+    async def _ask(self, request: bytes, is_head: bool = False, reader: StreamReader | None = None) -> Exchange:
         answer: asyncio.Future[Exchange] = self._loop.create_future()
-        self.pool.submit(Exchange(index=0, intended_ns=0, request=request, is_head=is_head, on_done=answer.set_result))
+        self.transport.submit(Exchange(0, 0, 0, request, answer.set_result, is_head, reader))
         return await answer
 
 
