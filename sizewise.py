@@ -35,7 +35,8 @@ class Run:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """A row an arrival; times are monotonic nanoseconds, a missing one is null."""
+        """A row an arrival; times are monotonic nanoseconds, a missing one is null. Of streamed answers `chunk_ns` and
+        `chunk_tokens` hold an array a row: one entry a delta that is not empty."""
         return self._stored.requests().to_pandas()
 
     @cached_property
@@ -52,6 +53,9 @@ class Run:
                 "name": stage.name,
                 "kind": stage.kind,
                 "repeat": stage.repeat,
+                "arrivals": stage.arrivals,
+                "scheduled_per_s": stage.scheduled_per_s,
+                "concurrency": stage.concurrency,
                 "offered_per_s": stage.offered_per_s.value,
                 "achieved_per_s": stage.achieved_per_s.value,
                 "good_per_s": stage.good_per_s.value,

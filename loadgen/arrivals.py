@@ -45,6 +45,11 @@ def played(rates: Rates, start_s: float, end_s: float) -> tuple[Floats, Floats]:
     return np.concatenate(([start_s], times[inside], [end_s])), np.concatenate(([first], values[inside], [last]))
 
 
+def played_rates(rates: Rates, start_s: float, end_s: float) -> Rates:
+    times, values = played(rates, start_s, end_s)
+    return tuple(zip(times.tolist(), values.tolist(), strict=True))
+
+
 def _rate_after(at_s: float, times: Floats, values: Floats) -> float:
     """The rate just after `at_s`: at a jump, the one it jumps to."""
     index = int(np.searchsorted(times, at_s, side="right"))

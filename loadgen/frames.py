@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from typing import BinaryIO, Literal
 
 import msgspec
@@ -24,6 +25,25 @@ def message_frame(message: Command | Report) -> bytes:
 def rows_frame(batch: pa.RecordBatch) -> bytes:
     body: bytes = batch.serialize().to_pybytes()
     return _HEAD.pack(len(body), b"R") + body
+
+
+class Reports:
+    """What a child tells the engine: frames on the pipe, whole ones, from any thread."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, report: Report) -> None:
+        self._write(message_frame(report))
+
+    def send_rows(self, batch: pa.RecordBatch) -> None:
+        self._write(rows_frame(batch))
+
+    def _write(self, frame: bytes) -> None:
+        with self._lock:
+            self._pipe.write(frame)
+            self._pipe.flush()
 
 
 def read_command(stream: BinaryIO) -> Command | None:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import heapq
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 HAS_TIMERFD = sys.platform == "linux"
+
+_NEVER_NS = 2**62
+
+T = TypeVar("T")
 
 
 class Alarm(Protocol):
@@ -26,7 +31,8 @@ class Alarm(Protocol):
 
 
 class Pacer:
-    """Calls `send(index, intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last.
+    """Calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last, but not
+    before `end_ns`.
 
     A late wake sends everything that is due, each with its own intended time: a stall delays arrivals, it never
     drops or moves them.
@@ -35,42 +41,94 @@ class Pacer:
     def __init__(
         self,
         schedule_ns: Iterable[int],
-        send: Callable[[int, int], None],
+        send: Callable[[int], None],
         on_end: Callable[[], None],
         alarm: Callable[[Callable[[], None]], Alarm],
         now_ns: Callable[[], int] = time.perf_counter_ns,
+        end_ns: int = 0,
     ) -> None:
         self._schedule = iter(schedule_ns)
-        self._send, self._on_end, self._now_ns = send, on_end, now_ns
-        self._alarm = alarm(self._wake)
+        self._send, self._on_end, self._now_ns, self._end_ns = send, on_end, now_ns, end_ns
+        self._alarm = alarm(self.catch_up)
         self._next_ns = next(self._schedule, None)
-        self.started = 0
         self.has_ended = False
 
     def start(self) -> None:
-        self._wake()
+        self.catch_up()
+
+    def replace(self, schedule_ns: Iterable[int]) -> None:
+        """What comes instead of the arrivals that are left."""
+        if not self.has_ended:
+            self._schedule = iter(schedule_ns)
+            self._next_ns = next(self._schedule, None)
+            self.catch_up()
 
     def cancel(self) -> None:
         """Start no more arrivals."""
         self._next_ns = None
         self._end()
 
-    def _wake(self) -> None:
+    def catch_up(self) -> None:
+        """Send what is due by now; the alarm does so too."""
         now_ns = self._now_ns()
         while (due_ns := self._next_ns) is not None and due_ns <= now_ns:
             self._next_ns = next(self._schedule, None)
-            self._send(self.started, due_ns)
-            self.started += 1
-        if self._next_ns is None:
-            self._end()
-        else:
+            self._send(due_ns)
+        if self.has_ended:  # cancelled by what was sent
+            return
+        if self._next_ns is not None:
             self._alarm.set(self._next_ns)
+        elif now_ns < self._end_ns:
+            self._alarm.set(self._end_ns)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if not self.has_ended:
             self.has_ended = True
             self._alarm.close()
             self._on_end()
+
+
+class Agenda(Generic[T]):
+    """Calls `start(due_ns, what)` for each thing added when it is due, in the order of their times."""
+
+    def __init__(
+        self,
+        start: Callable[[int, T], None],
+        alarm: Callable[[Callable[[], None]], Alarm],
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._start, self._now_ns = start, now_ns
+        self._alarm = alarm(self._wake)
+        self._due: list[tuple[int, int, T]] = []
+        self._added = 0
+        self._is_closed = False
+
+    def add(self, due_ns: int, what: T) -> None:
+        if self._is_closed:
+            return
+        # the number keeps the order of things due at one time, and what is due from being compared
+        entry = (due_ns, self._added, what)
+        self._added += 1
+        heapq.heappush(self._due, entry)
+        if self._due[0] is entry:
+            self._alarm.set(due_ns)
+
+    def close(self) -> None:
+        """Start nothing more."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._due.clear()
+            self._alarm.close()
+
+    def _wake(self) -> None:
+        now_ns = self._now_ns()
+        while self._due and self._due[0][0] <= now_ns:
+            due_ns, _, what = heapq.heappop(self._due)
+            self._start(due_ns, what)
+        if not self._is_closed:
+            self._alarm.set(self._due[0][0] if self._due else _NEVER_NS)
 
 
 def alarm_on(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Alarm]:
@@ -88,6 +146,7 @@ class LoopAlarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, at_ns: int) -> None:
+        self.close()
         self._timer = self._loop.call_later(max(0, at_ns - time.perf_counter_ns()) / 1e9, self._wake)
 
     def close(self) -> None:

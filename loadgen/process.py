@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import subprocess
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from loadgen.frames import message_frame, read_report
 from loadgen.records import (
+    ChangeRate,
     Command,
     Configure,
     Endpoint,
@@ -77,13 +79,14 @@ def start_module(
 
 
 class LoadProcess:
-    """One load worker. One thread drives it; `stop` may come from any thread or a signal handler.
+    """One load worker, or the child that drives a user's Locust test (`module`). One thread drives it; `stop` and
+    `change_rate` may come from any thread or a signal handler.
 
     Every method raises LoadError when the worker reports a failure, is lost, or says nothing for too long.
     """
 
-    def __init__(self) -> None:
-        self._child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, module: str = "loadgen.worker") -> None:
+        self._child = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._child.stdin)
         self._heard: queue.SimpleQueue[Report | pa.RecordBatch | None] = queue.SimpleQueue()
         self._last_lines: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -160,6 +163,14 @@ class LoadProcess:
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # whoever waits for the stage hears that the worker is lost
                 self._write(self._stop_asked)
+
+    def change_rate(self, rate_per_s: float) -> None:
+        """From now on the running stage's open arrivals come at this rate; of no effect on any other stage."""
+        if not (0 < rate_per_s < math.inf):
+            raise ValueError(f"a rate must be above 0 and finite, not {rate_per_s}")
+        if self._is_running:
+            with contextlib.suppress(OSError, ValueError):  # as above
+                self._write(ChangeRate(rate_per_s))
 
     def close(self) -> None:
         """End the worker, by force when it does not leave by itself."""

@@ -211,9 +211,9 @@ Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
 class Expectation(msgspec.Struct, frozen=True):
     """What an answer must be to count as a success; an answer that is not is `bad-output`.
 
-    `pointer` is a JSON pointer (RFC 6901) to the value that `equals` (as JSON) or `matches` (a regular expression,
-    searched in text) is held against; without it, they are held against the whole body. A pointer alone must lead
-    somewhere.
+    `pointer` is a JSON pointer (RFC 6901) to the value that `equals` (as JSON) or `matches` (a regular expression, as
+    RE2 has them, searched in text) is held against; without it, they are held against the whole body. A pointer alone
+    must lead somewhere.
     """
 
     statuses: tuple[int, ...] = ()

@@ -85,6 +85,24 @@ def limit(one: Limit) -> str:
     return f"{one.comparator} {_chosen(one.value, one.unit)}"
 
 
+_METRICS = {
+    "latency_ms": "latency",
+    "service_ms": "service time",
+    "first_byte_ms": "time to the first byte",
+    "ttft_ms": "TTFT",
+    "ttft_service_ms": "TTFT from the send",
+    "ttfo_ms": "TTFO",
+    "tpot_ms": "TPOT",
+    "itl_ms": "ITL",
+    "icl_ms": "ICL",
+}
+
+
+def metric(name: str) -> str:
+    """A time's name as people say it; a name of its own without the unit."""
+    return _METRICS.get(name, name.removesuffix("_ms"))
+
+
 def check_value(row: CheckRow) -> str:
     return _measured_or_text(row.value, row.unit)
 

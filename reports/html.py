@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from reports import formatting
 from reports.charts.batches import batch_charts
+from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve, state_of
 from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
@@ -79,6 +80,7 @@ def _pictures(report: Report) -> dict[str, Picture]:
         latency_spectrum(report),
         rates_over_time(report),
         latency_over_time(report),
+        *concurrency_charts(report),
         *machine_charts(report),
         *batch_charts(report),
         cost_front(report),
@@ -131,6 +133,7 @@ def _environment() -> Environment:
             "seconds": formatting.seconds,
             "money": formatting.money,
             "value": formatting.value,
+            "value_unit": formatting.value_unit,
             "unit": formatting.shown_unit,
             "interval": formatting.interval,
             "quantity": formatting.quantity,

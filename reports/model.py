@@ -16,7 +16,7 @@ Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
-StageKind = Literal["warmup", "probe", "hold", "steady"]
+StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """MEASURED: valid, and nothing was asked that could pass or fail."""
 
@@ -118,7 +118,8 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """`judged` is the latency the SLO speaks of (see `Report.curve`). Failed probes are rows like any other.
 
-    `scheduled_per_s` is the rate arrivals were drawn at, which `offered` came near to; None in a closed loop.
+    `scheduled_per_s` is the rate arrivals were drawn at, which `offered` came near to; None in a closed loop, which has
+    `clients` instead. The percentiles are of what `Report.times` says.
     """
 
     name: str
@@ -141,6 +142,56 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     pooled: bool = False
     """Stands for several other stages together, which are rows of their own."""
     reasons: tuple[str, ...] = ()
+    arrivals: str | None = None
+    """How requests came, in words."""
+    clients: int | None = None
+    answered: Quantity | None = None
+    """Successful answers a second."""
+
+
+class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answers of one stage say of tokens: times to the first (`ttft_…`), per token of an answer (`tpot_…`),
+    between tokens (`itl_…`) and between chunks (`icl_…`)."""
+
+    stage: str
+    ttft_p50: Quantity
+    ttft_p95: Quantity
+    ttft_p99: Quantity
+    tpot_p50: Quantity
+    tpot_p95: Quantity
+    itl_p50: Quantity
+    itl_p99: Quantity
+    icl_p99: Quantity
+    coalesced: Quantity
+    output_tokens: Quantity
+    tokens_per_s: Quantity
+
+
+class SpikeRow(msgspec.Struct, frozen=True, kw_only=True):
+    stage: str
+    baseline_per_s: float
+    peak_per_s: float
+    spike_s: float
+    slo_broken: Quantity
+    backlog_peak: Quantity
+    drained: Quantity
+
+
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that have something in common; `share` is of all requests."""
+
+    label: str
+    requests: int
+    share: float
+    failed: int
+    p50: Quantity
+    p95: Quantity
+
+
+class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
+    title: str
+    column: str
+    rows: tuple[GroupRow, ...]
 
 
 class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +221,8 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: tuple[float | None, ...]
     p95_ms: tuple[float | None, ...]
     in_flight: tuple[int, ...]
+    ttft_p95_ms: tuple[float | None, ...] = ()
+    """Empty where no answer had a token."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +338,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     reproduce: Reproduce
     artifacts: tuple[Artifact, ...]
     result_json: str
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how it was measured."""
+    times: str = "latency"
+    """What the stages' percentiles are of: latency, or service time where no intended start is known."""
+    tokens: tuple[TokenRow, ...] = ()
+    spikes: tuple[SpikeRow, ...] = ()
+    cold_start: tuple[Named, ...] = ()
+    groups: tuple[GroupTable, ...] = ()
 
 
 def read_report(text: bytes | str) -> Report:

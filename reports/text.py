@@ -6,10 +6,24 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from reports import formatting
-from reports.model import BatchRow, CheckRow, ModelSection, OfferRow, PlanSection, Report, Tile
+from reports.model import (
+    BatchRow,
+    CheckRow,
+    GroupTable,
+    ModelSection,
+    Named,
+    OfferRow,
+    PlanSection,
+    Quantity,
+    Report,
+    SpikeRow,
+    StageRow,
+    Tile,
+)
 from reports.printable import printable
 
 _MARGIN = 10
+_MOST_ROWS = 8
 
 
 def render_text(report: Report, width: int = 100) -> str:
@@ -21,8 +35,13 @@ def render_text(report: Report, width: int = 100) -> str:
         [f"{verdict.outcome}  {header.title} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
         _block("Checks", _checks(report.checks), width),
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
+        _block("Notes", report.notes, width),
         _block("Numbers", _tiles(report.tiles), width),
         _block("SLO", _objectives(report), width),
+        _block("Clients", _clients(report.stages), width),
+        _block("Spikes", [*map(_spike, report.spikes)], width),
+        _block("Start", _cold_start(report.cold_start), width),
+        *(_block(f"By {group.column}", _group(group), width) for group in report.groups),
         _block("Model", _model(report.model), width),
         _block("Plan", _plan(report.plan), width),
     ]
@@ -101,6 +120,58 @@ def _objectives(report: Report) -> list[str]:
         f"{row.judgement} {row.text}: {formatting.quantity(row.observed)}" + (f" in {row.stage}" if row.stage else "")
         for row in report.objectives
     ]
+
+
+def _clients(stages: Sequence[StageRow]) -> list[str]:
+    """Closed loops, by the number of their clients, where there are several."""
+    rows = sorted((row for row in stages if row.kind == "closed" and row.clients), key=lambda row: row.clients or 0)
+    if len(rows) < 2:
+        return []
+    cells = [
+        [
+            f"{formatting.count(row.clients or 0)} {'client' if row.clients == 1 else 'clients'}",
+            formatting.NOT_AVAILABLE if row.answered is None else formatting.value_unit(row.answered),
+            *(f"{name} {formatting.value_unit(one)}" for name, one in (("p50", row.p50), ("p95", row.p95))),
+        ]
+        for row in rows[:_MOST_ROWS]
+    ]
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [*lines, *_left_out(len(rows))]
+
+
+def _spike(row: SpikeRow) -> str:
+    broken, drained = formatting.value_unit(row.slo_broken), formatting.value_unit(row.drained)
+    reasons = [f"{one.reason}" for one in (row.slo_broken, row.drained) if one.reason]
+    told = f" ({'; '.join(reasons)})" if reasons else ""
+    return (
+        f"{row.stage}: {formatting.number(row.baseline_per_s)} to {formatting.number(row.peak_per_s)}/s for "
+        f"{formatting.seconds(row.spike_s)}: SLO broken for {broken}, at most "
+        f"{formatting.value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{told}"
+    )
+
+
+def _cold_start(parts: Sequence[Named]) -> list[str]:
+    told = [f"{part.name} after {formatting.value_unit(part.quantity)}{_why_not(part.quantity)}" for part in parts]
+    return [", ".join(told)] if told else []
+
+
+def _why_not(one: Quantity) -> str:
+    return f" ({one.reason})" if one.value is None and one.reason else ""
+
+
+def _group(group: GroupTable) -> list[str]:
+    lines = [
+        f"{row.label}: {formatting.count(row.requests)} requests ({formatting.percent(row.share)}), "
+        f"{formatting.count(row.failed)} failed, p50 {formatting.value_unit(row.p50)}, "
+        f"p95 {formatting.value_unit(row.p95)}"
+        for row in group.rows[:_MOST_ROWS]
+    ]
+    return [*lines, *_left_out(len(group.rows))]
+
+
+def _left_out(count: int) -> list[str]:
+    return [f"… and {count - _MOST_ROWS} more in the report"] if count > _MOST_ROWS else []
 
 
 def _model(local: ModelSection | None) -> list[str]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.analysis.objectives import binding
+from app.analysis.spans import SPANS
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.result import MaxRate, Objective, Stage
+from app.records.result import MaxRate, Objective, Stage, StageKind
 
 _DEFAULT = ("latency_ms", "p95")
-_LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
+
+
+_KINDS: tuple[StageKind, ...] = ("probe", "hold", "steady")
+
+
+def on_the_curve(stages: Sequence[Stage]) -> list[Stage]:
+    """Those with one rate that was chosen: a point each of the capacity curve."""
+    return [stage for stage in stages if stage.kind in _KINDS and stage.scheduled_per_s is not None]
 
 
 def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
@@ -19,7 +27,7 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
     if found.value is None:
         raise ValueError("no rate held, so there is no capacity to draw a curve of")
     metric, aggregate = _latency_of(slo)
-    tried = [stage for stage in stages if stage.kind != "warmup" and stage.scheduled_per_s is not None]
+    tried = on_the_curve(stages)
     points = [_point(stage, metric, aggregate) for stage in tried]
     return CapacityCurve(
         points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
@@ -34,7 +42,7 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
 
 def _latency_of(slo: Sequence[Objective]) -> tuple[str, str]:
     """The first latency percentile that decides whether a stage holds."""
-    named = ((one.metric, one.aggregate) for one in binding(slo) if one.metric in _LATENCIES)
+    named = ((one.metric, one.aggregate) for one in binding(slo) if one.metric in SPANS)
     return next(((metric, aggregate) for metric, aggregate in named if aggregate in PERCENTILES), _DEFAULT)
 
 

@@ -104,6 +104,16 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
     return Estimate(value, (max(0.0, value - half), value + half), n)
 
 
+def rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
+    """What came a second, from the amounts of equal parts of the time; the interval is Student's on them."""
+    if length_s <= 0:
+        return Estimate(None, n=0, reason="the window is empty")
+    total = float(amounts.sum())
+    t = float(special.stdtrit(amounts.size - 1, 1 - ALPHA / 2))
+    half = t * float(amounts.std(ddof=1)) * math.sqrt(amounts.size)
+    return Estimate(total / length_s, (max(0.0, total - half) / length_s, (total + half) / length_s), round(total))
+
+
 def batch_means(timed: Values | Hits) -> Values:
     """Means of 20 equal batches; the few first values that do not fit are left out."""
     size = timed.size // BATCHES

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from app.analysis.curve import on_the_curve
 from app.analysis.objectives import binding, find_estimate, is_met, judge
 from app.analysis.search import SearchOutcome
+from app.analysis.spans import SPANS
 from app.records.metrics import METRICS, PERCENTILES
 from app.records.result import Estimate, MaxRate, Objective, Stage
 
@@ -25,7 +27,7 @@ def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchO
     lay wholly outside one. A rate tried several times must have done so each time.
     """
     deciding = binding(slo)
-    tried = [stage for stage in stages if stage.kind != "warmup" and stage.scheduled_per_s is not None]
+    tried = on_the_curve(stages)
     return MaxRate(
         per_s=_estimate(tried, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
@@ -78,8 +80,7 @@ def _is_inside(stage: Stage, objective: Objective) -> bool:
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
         return judge(objective, estimate).judgement == "PASS"
-    good = stage.metrics.get("goodput_share", {}).get("value")
-    q = PERCENTILES.get(objective.aggregate or "")
+    good, q = _goodput(stage, objective)
     return is_met(objective, estimate) is True and q is not None and good is not None and _lower(good) > q
 
 
@@ -89,9 +90,15 @@ def _is_outside(stage: Stage, objective: Objective) -> bool:
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return judge(objective, estimate).judgement == "FAIL"
-    good = stage.metrics.get("goodput_share", {}).get("value")
-    q = PERCENTILES.get(objective.aggregate or "")
+    good, q = _goodput(stage, objective)
     return is_met(objective, estimate) is False and q is not None and good is not None and _upper(good) < q
+
+
+def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
+    """The share of answers inside the limits, and the share the objective asks for; None where it is not on a time of
+    whole requests."""
+    q = PERCENTILES.get(objective.aggregate or "") if objective.metric in SPANS else None
+    return stage.metrics.get("goodput_share", {}).get("value"), q
 
 
 def _lower(estimate: Estimate) -> float:

@@ -26,6 +26,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_GAPS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 
 
@@ -60,8 +61,11 @@ def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
 
 
 def samples_needed(slo: Iterable[Objective]) -> int:
-    """The fewest answers with which every percentile of the objectives can be shown; 0 when they name none."""
-    named = (PERCENTILES.get(objective.aggregate or "") for objective in slo)
+    """The fewest answers with which every percentile of the objectives can be shown; 0 when they name none.
+
+    Gaps of a stream are many an answer, so their percentiles ask for no number of answers.
+    """
+    named = (PERCENTILES.get(one.aggregate or "") for one in slo if one.metric not in _GAPS)
     return max((needed_samples(q) for q in named if q is not None), default=0)
 
 

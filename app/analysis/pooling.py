@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import pandas as pd
+import pyarrow as pa
 from msgspec.structs import replace
 
-from app.analysis.stages import summarise_stage
+from app.analysis.rows import StageRows, joined, read_rows
+from app.analysis.stages import summarise_rows
 from app.records.result import Objective, Stage, Window
 from app.records.stage import StageFacts
 
-_TIMES = ("intended_ns", "sent_ns", "first_byte_ns", "end_ns")
-
 
 def pool_stages(
-    rows: Sequence[pd.DataFrame], telemetry: pd.DataFrame, facts: Sequence[StageFacts], slo: Sequence[Objective]
+    rows: Sequence[pd.DataFrame | pa.Table],
+    telemetry: pd.DataFrame,
+    facts: Sequence[StageFacts],
+    slo: Sequence[Objective],
 ) -> Stage:
     """One stage of several that had the same rate, as if each had begun when the one before it stopped offering.
 
@@ -35,11 +38,10 @@ def pool_stages(
         worker_cpu_s=sum(one.worker_cpu_s for one in facts),
         connections_opened=sum(one.connections_opened for one in facts),
     )
-    moved = pd.concat([_moved(one, shift, _TIMES) for one, shift in zip(rows, shifts_ns, strict=True)])
-    readings = pd.concat(
-        [_moved(_during(telemetry, one), shift, ("at_ns",)) for one, shift in zip(facts, shifts_ns, strict=True)]
-    )
-    stage = summarise_stage(moved, readings, together, slo)
+    parts = [_measured(read_rows(one), its) for one, its in zip(rows, facts, strict=True)]
+    every = joined([part.later(shift) for part, shift in zip(parts, shifts_ns, strict=True)])
+    readings = pd.concat([_moved(_during(telemetry, one), shift) for one, shift in zip(facts, shifts_ns, strict=True)])
+    stage = summarise_rows(every, readings, together, slo)
     return replace(stage, window=Window(first.start_ns, last.start_ns + round(last.duration_s * 1e9)))
 
 
@@ -48,5 +50,10 @@ def _during(telemetry: pd.DataFrame, facts: StageFacts) -> pd.DataFrame:
     return telemetry[telemetry["at_ns"].between(facts.start_ns, end_ns, inclusive="left")]
 
 
-def _moved(frame: pd.DataFrame, shift_ns: int, columns: Sequence[str]) -> pd.DataFrame:
-    return frame.assign(**{column: frame[column] + shift_ns for column in columns})
+def _moved(readings: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
+    return readings.assign(at_ns=readings["at_ns"] + shift_ns)
+
+
+def _measured(rows: StageRows, facts: StageFacts) -> StageRows:
+    """Without the lead-in: the drain of the hold before stands in its place."""
+    return rows.where(rows.intended_ns >= facts.start_ns)

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
+from app.analysis.columns import Floats, Mask, Nanoseconds, known_numbers, known_times
+from app.analysis.token_rows import TokenRows, joined_tokens, moved, read_tokens
 from app.records.result import Window
 from app.records.stage import StageFacts
 
-Nanoseconds = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 NOT_STARTED = "not-started"
 
 
 @dataclass(frozen=True)
 class StageRows:
-    """One entry an arrival, in the order of intended starts. A time that is not known is 0, and its mask false."""
+    """One entry an arrival, in the order of intended starts. A time that is not known is 0, and its mask false.
+
+    Where no intended start is known (`has_intended` false), `intended_ns` is the send, for its place in time.
+    """
 
     intended_ns: Nanoseconds
     sent_ns: Nanoseconds
     first_byte_ns: Nanoseconds
     end_ns: Nanoseconds
+    """End of the answer; of a stream that succeeded its last token, whatever the connection carried after it."""
+    has_intended: Mask
     was_sent: Mask
     has_first_byte: Mask
     is_failed: Mask
     is_success: Mask
     error: npt.NDArray[np.object_]
     """The error's class; not to be read where `is_failed` is false."""
-    right: npt.NDArray[np.float64]
+    right: Floats
     """How many rows of the request were answered rightly; NaN where there were no labels to hold them against."""
+    tokens: TokenRows | None
+    """None where no answer told anything of tokens."""
 
     @property
     def was_started(self) -> Mask:
         """A started arrival has a sent time, even one whose connection failed: then it is when that was asked for."""
         return self.was_sent
+
+    @property
+    def knows_intended(self) -> bool:
+        return bool(self.has_intended.all())
 
     def errors(self) -> dict[str, int]:
         """Failures by class; arrivals the generator never started stand beside them as a class of their own."""
@@ -55,34 +68,64 @@ class StageRows:
             return self
         return self._taken(np.argsort(self.intended_ns, kind="stable"))
 
+    def later(self, by_ns: int) -> StageRows:
+        return replace(
+            self,
+            intended_ns=self.intended_ns + by_ns,
+            sent_ns=moved(self.sent_ns, by_ns),
+            first_byte_ns=moved(self.first_byte_ns, by_ns),
+            end_ns=moved(self.end_ns, by_ns),
+            tokens=None if self.tokens is None else self.tokens.later(by_ns),
+        )
+
     def _taken(self, which: Mask | Nanoseconds) -> StageRows:
-        return StageRows(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+        taken = {field.name: getattr(self, field.name)[which] for field in fields(self) if field.name != "tokens"}
+        return StageRows(**taken, tokens=None if self.tokens is None else self.tokens.taken(which))
 
 
-def read_rows(frame: pd.DataFrame) -> StageRows:
-    """`frame` has the columns of the wire format and holds one stage, in any order; `right` may be missing."""
-    sent_ns, was_sent = _times(frame["sent_ns"])
-    first_byte_ns, has_first_byte = _times(frame["first_byte_ns"])
-    end_ns, has_end = _times(frame["end_ns"])
+def joined(parts: Sequence[StageRows]) -> StageRows:
+    """The rows of several stages as those of one."""
+    arrays = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(StageRows)
+        if field.name != "tokens"
+    }
+    told = [part.tokens for part in parts if part.tokens is not None]
+    return StageRows(**arrays, tokens=joined_tokens(told) if len(told) == len(parts) else None).in_order()
+
+
+def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
+    """`rows` have the columns of the wire format and are of one stage, in any order.
+
+    A column that is not of the first format may be missing.
+    """
+    frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
+    intended_ns, has_intended = known_times(frame["intended_ns"])
+    sent_ns, was_sent = known_times(frame["sent_ns"])
+    first_byte_ns, has_first_byte = known_times(frame["first_byte_ns"])
+    end_ns, has_end = known_times(frame["end_ns"])
     # an arrival that the end of the drain cut off before it was started has an error, and is no failure of the target
     is_failed = frame["error"].notna().to_numpy(dtype=bool) & was_sent
-    rows = StageRows(
-        intended_ns=_times(frame["intended_ns"])[0],
+    is_success = was_sent & has_end & ~is_failed
+    tokens = read_tokens(frame)
+    return StageRows(
+        intended_ns=intended_ns if has_intended.all() else np.where(has_intended, intended_ns, sent_ns),
         sent_ns=sent_ns,
         first_byte_ns=first_byte_ns,
-        end_ns=end_ns,
+        end_ns=end_ns if tokens is None else tokens.end_of_answer(end_ns, is_success),
+        has_intended=has_intended,
         was_sent=was_sent,
         has_first_byte=has_first_byte,
         is_failed=is_failed,
-        is_success=was_sent & has_end & ~is_failed,
+        is_success=is_success,
         error=frame["error"].to_numpy(dtype=object),
-        right=_numbers(frame["right"]) if "right" in frame else np.full(len(frame), np.nan),
-    )
-    return rows.in_order()
+        right=known_numbers(frame["right"]) if "right" in frame else np.full(len(frame), np.nan),
+        tokens=tokens,
+    ).in_order()
 
 
 def offered_window(rows: StageRows, facts: StageFacts) -> Window:
-    """The time arrivals were offered in: from the start for the stage's duration, without the drain.
+    """The time arrivals were offered in: from the start for the stage's duration, without lead-in and drain.
 
     A stage stopped early was offered load until the last arrival it started.
     """
@@ -90,14 +133,4 @@ def offered_window(rows: StageRows, facts: StageFacts) -> Window:
     if facts.stopped_early:
         started_ns = rows.intended_ns[rows.was_started]
         end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else facts.end_ns)
-    return Window(facts.start_ns, end_ns)
-
-
-def _times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
-    known = column.notna().to_numpy(dtype=bool)
-    times_ns: Nanoseconds = np.asarray(column.to_numpy(dtype=np.int64, na_value=0))
-    return times_ns, known
-
-
-def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
-    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return Window(facts.start_ns, max(end_ns, facts.start_ns))

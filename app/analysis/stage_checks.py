@@ -18,29 +18,54 @@ from app.analysis.drift import CHANGE_LIMIT, latency_drift
 from app.analysis.grading import grade_high, grade_low
 from app.analysis.objectives import samples_needed
 from app.analysis.rows import StageRows
-from app.records.result import Check, Objective, Window
+from app.analysis.spans import FROM_INTENDED
+from app.records.result import Check, Objective, StageKind, Window
 from app.records.stage import StageFacts
 
 LATE_MS = 10.0
-_LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
+_WITH_LIMITS = ("service_ms", *FROM_INTENDED)
+_FROM_LITTLE = 0.1
+_CHANGING: tuple[StageKind, ...] = ("varying", "spike")
 
 
 def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """`rows` are those of arrivals inside the window."""
+    sending = (
+        (_unpaced_check(), _cpu_check(facts)) if facts.arrivals == "locust" else _sending(rows, facts, window, slo)
+    )
+    return (
+        *sending,
+        _samples_check(rows, slo),
+        *(() if facts.kind in _CHANGING else (_drift_check(rows, facts),)),
+        *_clients_check(rows, facts, window),
+        _error_check(rows),
+        *_token_check(rows),
+    )
+
+
+def _sending(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     return (
         *_lag_checks(rows, slo),
         _sent_check(rows, window),
         _ceiling_check(rows, facts, window),
         _cpu_check(facts),
         *arrival_checks(rows.sent_ns[rows.was_sent], facts, window),
-        _samples_check(rows, slo),
-        _drift_check(rows, facts),
-        _error_check(rows),
+    )
+
+
+def _unpaced_check() -> Check:
+    return Check(
+        "closed loop, Locust's transport",
+        "coordinated omission cannot be ruled out",
+        None,
+        None,
+        "WARN",
+        "Locust does not say when a request should have started: what users wait while it is held up is in no number.",
     )
 
 
 def _lag_checks(rows: StageRows, slo: Sequence[Objective]) -> tuple[Check, Check]:
-    limits_ms = [one.limit for one in slo if one.metric in _LATENCIES and one.comparator in ("<", "<=")]
+    limits_ms = [one.limit for one in slo if one.metric in _WITH_LIMITS and one.comparator in ("<", "<=")]
     late_ms = max(LATE_MS, 0.05 * min(limits_ms, default=0.0))
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
     hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
@@ -127,6 +152,38 @@ def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
             "Latency kept changing: warm up for longer, or lengthen the stage; a growing one is an overloaded endpoint."
         )
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
+
+
+def _clients_check(rows: StageRows, facts: StageFacts, window: Window) -> tuple[Check, ...]:
+    """Little's law (Operations Research 9, 1961): clients = rate × (time of an answer + pause). What falls on the edges
+    of the window is one answer a client, so short stages may be that far off. Pauses of sessions and of Locust's users
+    are not known here.
+    """
+    length_s = (window.end_ns - window.start_ns) / 1e9
+    ended = rows.was_sent & (rows.end_ns > 0)
+    if facts.arrivals != "closed" or facts.sessions or not facts.concurrency or length_s <= 0 or not ended.any():
+        return ()
+    answer_s = float(np.mean((rows.end_ns - rows.sent_ns)[ended])) / 1e9 + facts.think_s
+    share = float(np.count_nonzero(ended)) / length_s * answer_s / facts.concurrency
+    within = _FROM_LITTLE + answer_s / length_s
+    is_valid = abs(share - 1) <= within
+    hint = "The clients were not always waiting or thinking: the generator was busy, or requests are missing."
+    limits = f"{1 - within:.2f} to {1 + within:.2f}"
+    check = Check(
+        "clients by Little's law", share, limits, "of them", "VALID" if is_valid else "WARN", None if is_valid else hint
+    )
+    return (check,)
+
+
+def _token_check(rows: StageRows) -> tuple[Check, ...]:
+    """What token numbers stand on, where there are any."""
+    tokens = rows.tokens
+    if tokens is None or not np.any(rows.is_success & (tokens.tokens_out > 0)):
+        return ()
+    if np.any(rows.is_success & tokens.is_counted_by_chunks):
+        hint = "The server counts no tokens: name its tokenizer in the profile, or ask it for usage."
+        return (Check("token counts", "chunks, not tokens", None, None, "WARN", hint),)
+    return (Check("token counts", "tokens", None, None, "VALID"),)
 
 
 def _error_check(rows: StageRows) -> Check:

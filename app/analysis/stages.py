@@ -7,11 +7,16 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from app.analysis.arrival_words import arrivals_in_words
 from app.analysis.estimates import distribution, maximum, mean, rate, share, timed_share
 from app.analysis.objectives import binding, find_estimate, is_met
-from app.analysis.rows import Mask, StageRows, offered_window, read_rows
+from app.analysis.rows import StageRows, offered_window, read_rows
+from app.analysis.spans import FROM_INTENDED, NOT_INTENDED, is_inside, span_ms
+from app.analysis.spikes import analyse_spike
 from app.analysis.stage_checks import stage_checks
+from app.analysis.token_metrics import token_metrics, withheld
 from app.analysis.validity import verdict_of
 from app.records.metrics import METRICS
 from app.records.result import Estimate, Objective, Stage, Window
@@ -21,19 +26,25 @@ Metrics = dict[str, dict[str, Estimate]]
 
 
 def summarise_stage(
-    rows: pd.DataFrame, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]
+    rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]
 ) -> Stage:
-    """`rows` are those of this stage, `telemetry` may be the whole run's.
+    """`rows` are those of this stage, `telemetry` may be the whole run's."""
+    return summarise_rows(read_rows(rows), telemetry, facts, slo)
+
+
+def summarise_rows(
+    every: StageRows, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]
+) -> Stage:
+    """`every` are the rows of the stage, with those of its lead-in.
 
     Requests are counted by their arrival, so answers that came in the drain belong to the stage; only the completed
-    rate counts what was answered within the window, else an overloaded endpoint's backlog would pass for throughput.
+    rates count what was answered within the window, else an overloaded endpoint's backlog would pass for throughput.
     """
-    every = read_rows(rows)
     window = offered_window(every, facts)
-    offered = every.where(every.intended_ns < window.end_ns)
-    is_good = _is_good(offered, slo)
+    offered = every.where((every.intended_ns >= window.start_ns) & (every.intended_ns < window.end_ns))
     bounds = (window.start_ns, window.end_ns)
     checks = stage_checks(offered, facts, window, slo)
+    good = _good(offered, bounds, slo)
     stage = Stage(
         name=facts.name,
         kind=facts.kind,
@@ -41,18 +52,24 @@ def summarise_stage(
         tags=facts.tags,
         variant=None,
         window=window,
-        offered_per_s=rate(offered.intended_ns, bounds),
+        offered_per_s=_offered(offered, facts, bounds),
         achieved_per_s=rate(offered.sent_ns[offered.was_sent], bounds),
-        good_per_s=rate(offered.intended_ns[is_good], bounds),
+        good_per_s=good["good_per_s"],
         completed=int(np.count_nonzero(offered.is_success)),
         errors=offered.errors(),
         metrics={
-            **_request_metrics(offered, is_good, bounds, facts.rows_per_request),
+            **_request_metrics(offered, facts.rows_per_request),
+            "goodput_share": {"value": good["goodput_share"]},
+            "completed_per_s": {"value": rate(every.end_ns[every.is_success], bounds)},
+            **token_metrics(offered, bounds, every),
             **_telemetry_metrics(telemetry, window),
         },
         verdict=verdict_of(checks),
         checks=checks,
         scheduled_per_s=facts.rate_per_s,
+        concurrency=facts.concurrency,
+        arrivals=arrivals_in_words(facts),
+        spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
     )
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))
 
@@ -70,39 +87,38 @@ def _has_held(stage: Stage, facts: StageFacts, slo: Sequence[Objective]) -> bool
     return all(is_met(objective, find_estimate(stage, objective)) for objective in deciding)
 
 
-def _is_good(rows: StageRows, slo: Sequence[Objective]) -> Mask:
-    """Answered with success and inside every latency limit of the SLO, whatever the aggregate it is set on."""
-    good = rows.is_success.copy()
-    spans_ns = {
-        "latency_ms": rows.end_ns - rows.intended_ns,
-        "service_ms": rows.end_ns - rows.sent_ns,
-        "first_byte_ms": rows.first_byte_ns - rows.intended_ns,
-    }
-    for objective in slo:
-        if objective.metric in spans_ns and objective.comparator in ("<", "<="):
-            span_ns, limit_ns = spans_ns[objective.metric], objective.limit * 1e6
-            good &= span_ns < limit_ns if objective.comparator == "<" else span_ns <= limit_ns
-    return good
+def _offered(offered: StageRows, facts: StageFacts, bounds: tuple[int, int]) -> Estimate:
+    if facts.arrivals in ("closed", "locust"):
+        return Estimate(None, reason="closed loop: the next request waits for an answer")
+    return rate(offered.intended_ns, bounds)
 
 
-def _request_metrics(rows: StageRows, is_good: Mask, bounds: tuple[int, int], rows_per_request: int) -> Metrics:
+def _good(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objective]) -> dict[str, Estimate]:
+    """Rate and share of what was answered inside every SLO; withheld where a limit counts from an unknown start."""
+    unknown = [one.text for one in slo if one.metric in FROM_INTENDED] if not offered.knows_intended else []
+    if unknown:
+        nothing = Estimate(None, reason=f"{NOT_INTENDED}, which {unknown[0]} counts from")
+        return {"good_per_s": nothing, "goodput_share": nothing}
+    is_good = is_inside(offered, slo)
+    return {"good_per_s": rate(offered.intended_ns[is_good], bounds), "goodput_share": timed_share(is_good)}
+
+
+def _request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     # Latencies are of successful requests: a quick refusal is no fast answer, and a time-out has no latency. What
     # failed shows in error_rate and goodput_share, and a stage with more than 1 % of it does not hold.
     success = rows.where(rows.is_success)
-    begun = success.has_first_byte
-    metrics: Metrics = {
-        "latency_ms": distribution((success.end_ns - success.intended_ns) / 1e6),
-        "service_ms": distribution((success.end_ns - success.sent_ns) / 1e6),
-        "first_byte_ms": distribution((success.first_byte_ns - success.intended_ns)[begun] / 1e6),
-        "send_lag_ms": distribution((rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6),
-        "error_rate": {"value": timed_share(rows.is_failed[rows.was_started])},
-        "goodput_share": {"value": timed_share(is_good)},
-        "completed_per_s": {"value": rate(success.end_ns, bounds)},
-    }
+    metrics = {name: _distribution(success, name) for name in ("latency_ms", "service_ms", "first_byte_ms")}
+    metrics["send_lag_ms"] = _distribution(rows, "send_lag_ms")
+    metrics["error_rate"] = {"value": timed_share(rows.is_failed[rows.was_started])}
     judged = rows.right[~np.isnan(rows.right)]
     if judged.size:
         metrics["accuracy"] = {"value": share(int(judged.sum()), judged.size * rows_per_request)}
     return metrics
+
+
+def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
+    values_ms = span_ms(rows, metric)
+    return withheld(NOT_INTENDED) if values_ms is None else distribution(values_ms)
 
 
 def _telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:

@@ -9,9 +9,10 @@ import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.grading import grade_high, grade_low
-from app.records.result import Check, Clock, Stage, Trust, Verdict
+from app.records.result import Check, Clock, Stage, StageKind, Trust, Verdict
 
 _RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
+_ASKED_FOR: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _HOLD_S = 10.0
 _SUSPENDED_S = 2.0
 
@@ -25,8 +26,8 @@ def verdict_of(checks: Sequence[Check]) -> Verdict:
 def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     """The worst of each check over the stages the answer rests on, and how long the holds were.
 
-    Those are the steady stages and the holds. A rate that failed is an answer of the endpoint, so failed probes and
-    failed holds count only where nothing held; a stage cut off by its backlog then shows as what it is.
+    Those are the stages the profile asked for and the holds. A rate that failed is an answer of the endpoint, so failed
+    probes and failed holds count only where nothing held; a stage cut off by its backlog then shows as what it is.
     """
     resting = _resting(stages)
     worst: dict[str, Check] = {}
@@ -86,7 +87,7 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
 
 def _resting(stages: Sequence[Stage]) -> list[Stage]:
     measured = [stage for stage in stages if stage.kind != "warmup"]
-    answering = [stage for stage in measured if stage.kind == "steady" or (stage.kind == "hold" and stage.held)]
+    answering = [stage for stage in measured if stage.kind in _ASKED_FOR or (stage.kind == "hold" and stage.held)]
     return answering or [stage for stage in measured if stage.held] or measured
 
 

@@ -14,8 +14,12 @@ from rich.progress import Progress as Bar
 
 from app.records.events import (
     Checked,
+    ColdStarted,
     Event,
+    Noted,
     PhaseChanged,
+    RateChanged,
+    RateResolved,
     RunFinished,
     RunStarted,
     Snapshot,
@@ -69,17 +73,27 @@ class _Terminal:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=event.duration_s, description=event.name)
-            case Snapshot() if self._stage is not None:
-                done_s = (event.at_ns - self._stage.start_ns) / 1e9
-                text = f"{self._stage.name}: p95 {_p95(event)}, {event.in_flight:,} in flight"
-                self._bar.update(self._task, completed=min(done_s, self._stage.duration_s), description=text)
+                self._bar.reset(self._task, total=event.lead_in_s + event.duration_s, description=event.name)
+            case Snapshot() if (stage := self._stage) is not None:
+                done_s = min((event.at_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s
+                text = f"{stage.name}{_pace(stage)}: p95 {_p95(event)}, {event.in_flight:,} in flight"
+                self._bar.update(self._task, completed=max(0.0, done_s), description=text)
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
             case _:
                 line = _sentence(event)
                 if line is not None:
                     self._bar.console.print(line)
+
+
+def _pace(stage: StageStarted) -> str:
+    if stage.concurrency is not None:
+        return f" ({stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''})"
+    return (
+        ""
+        if stage.offered_per_s is None or f"{stage.offered_per_s:.4g}/s" in stage.name
+        else (f" ({stage.offered_per_s:.4g}/s)")
+    )
 
 
 def _snapshot(event: Snapshot) -> str:
@@ -90,6 +104,10 @@ def _p95(event: Snapshot) -> str:
     return "n/a" if event.latency_p95_ms is None else f"{event.latency_p95_ms:.3g} ms"
 
 
+def _ms(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:,.0f} ms"
+
+
 def _sentence(event: Event) -> str | None:
     match event:
         case PhaseChanged():
@@ -98,6 +116,14 @@ def _sentence(event: Event) -> str | None:
             return _stage(event)
         case Checked(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
+        case RateResolved(message=message, rate_per_s=rate_per_s):
+            return f"{message} is {rate_per_s:.4g}/s"
+        case RateChanged(rate_per_s=rate_per_s):
+            return f"rate changed to {rate_per_s:.4g}/s"
+        case Noted(text=text):
+            return f"note: {text}"
+        case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
+            return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
 

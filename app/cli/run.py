@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.profiles.profile import Profile
+
+_LOCUST = ("users", "spawn_per_s", "duration", "host")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", help="a profile file, or the name of a bundled one (`sizewise profiles list`)")
+    parser.add_argument("profile", nargs="?",
+                        help="a profile file, or the name of a bundled one (`sizewise profiles list`)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one value of the profile, e.g. --set load.seed=3")  # fmt: skip
+    locust = parser.add_argument_group("a Locust test of your own, instead of a profile")
+    locust.add_argument("--locustfile", type=Path, metavar="FILE", help="drive this test unchanged, and measure it")
+    locust.add_argument("--users", type=int, metavar="N", help="how many users (default 10)")
+    locust.add_argument("--spawn-rate", type=float, dest="spawn_per_s", metavar="N",
+                        help="users started a second (default 10)")  # fmt: skip
+    locust.add_argument("--duration", metavar="TIME", help="how long, like 30s (default 1m)")
+    locust.add_argument("--host", metavar="URL", help="the users' host, where the test does not name it")
     add_run_arguments(parser)
 
 
@@ -25,11 +41,26 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.profiles.bundled import find_profile
-    from app.profiles.loading import load_profile
-
-    profile = load_profile(find_profile(arguments.profile), arguments.overrides)
+    profile = _profile(arguments)
 
     from app.cli.measuring import measure  # a second of imports, which a wrong profile need not wait for
 
     return measure(profile, arguments)
+
+
+def _profile(arguments: argparse.Namespace) -> Profile:
+    from app.profiles.bundled import find_profile
+    from app.profiles.loading import load_profile
+    from app.profiles.locust import locust_profile
+
+    given = {name: value for name in _LOCUST if (value := getattr(arguments, name)) is not None}
+    if arguments.locustfile is not None:
+        if arguments.profile is not None:
+            raise UsageError("run either a profile or a --locustfile")
+        return locust_profile(arguments.locustfile, **given, overrides=arguments.overrides)
+    if arguments.profile is None:
+        raise UsageError("what is to be run?", hint="Name a profile, or a Locust test with --locustfile.")
+    if given:
+        option = next(iter(given)).replace("spawn_per_s", "spawn-rate")
+        raise UsageError(f"--{option} is for a --locustfile", hint="A profile says it in load.stages.")
+    return load_profile(find_profile(arguments.profile), arguments.overrides)

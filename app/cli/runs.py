@@ -1,4 +1,4 @@
-"""List the stored runs, or show one."""
+"""List the stored runs, show one, or speak to one that is going on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from app.errors import UsageError
 
 if TYPE_CHECKING:
+    from app.records.control import Wish
     from app.storage.run_directory import StoredRun
 
 
@@ -18,10 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="print as JSON")
+    stop = actions.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
+    note = actions.add_parser("note", help="write a note into a running run's events and result")
+    rate = actions.add_parser("rate", help="change the rate of a running run's open stage, to its end")
+    for action in (stop, note, rate):
+        action.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    note.add_argument("text")
+    rate.add_argument("rate", help="like 300/s")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    return _list(arguments) if arguments.action == "list" else _show(arguments)
+    if arguments.action == "list":
+        return _list(arguments)
+    return _show(arguments) if arguments.action == "show" else _ask(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -84,3 +94,34 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     print(render_text(report_of(run)))
     return 0
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from app.storage.control import ask_engine
+    from app.storage.run_directory import find_run
+
+    wish = _wish(arguments)
+    print(ask_engine(find_run(arguments.run).directory, wish))
+    return 0
+
+
+def _wish(arguments: argparse.Namespace) -> Wish:
+    from app.profiles.problems import BadValueError
+    from app.profiles.units import parse_rate_per_s
+    from app.records.control import HIGHEST_RATE_PER_S, NOTE_LENGTH, AddNote, SetRate, StopRun
+
+    match arguments.action:
+        case "note":
+            if not 1 <= len(arguments.text) <= NOTE_LENGTH:
+                raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
+            return AddNote(arguments.text)
+        case "rate":
+            try:
+                rate_per_s = parse_rate_per_s(arguments.rate)
+            except BadValueError as error:
+                raise UsageError(str(error), hint=error.hint) from None
+            if rate_per_s > HIGHEST_RATE_PER_S:
+                raise UsageError(f"{arguments.rate} is more than any generator sends")
+            return SetRate(rate_per_s)
+        case _:
+            return StopRun()

@@ -14,13 +14,12 @@ from pydantic_core import ErrorDetails
 from app.errors import ProfileError, UsageError
 from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
+from app.profiles.endpoint import HardwareSettings
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.profile import HttpProfile, OipProfile, Profile
-from app.profiles.target import HardwareSettings
+from app.profiles.profile import PROFILES, Profile
 from app.profiles.traffic import PlanSettings
 from app.records.offers import Catalogue
 
-_PROTOCOLS: dict[str, type[Profile]] = {"http": HttpProfile, "oip": OipProfile}
 _EXPECTED = {
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
@@ -31,6 +30,8 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
 }
+
+_MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -56,10 +57,21 @@ def load_profile(path: Path, overrides: Sequence[str] = (), *, files_must_exist:
 
     Raises ProfileError. Paths in the profile are relative to its folder, and those of overrides too.
     """
-    source = _read(path, overrides)
+    return _checked(_read(path, overrides), files_must_exist)
+
+
+def _checked(source: _Source, files_must_exist: bool) -> Profile:
     profile = _validate(source, _kind_of(source), files_must_exist)
     _check_against_catalogue(source, profile.target.hardware, profile.plan)
     return profile
+
+
+def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Profile:
+    """A profile of values that were put together at `place`, which errors name; paths are the working directory's."""
+    source = _Source(Path(place), Document(values, {}), {})
+    for text in overrides:
+        _override(source, text)
+    return _checked(source, True)
 
 
 def _read(path: Path, overrides: Sequence[str]) -> _Source:
@@ -113,10 +125,10 @@ def _kind_of(source: _Source) -> type[Profile]:
         raise source.error("target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve.")
     protocol = target.get("protocol")
     if protocol is None:
-        raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(_PROTOCOLS)}.")
-    kind = _PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+        raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
+    kind = PROFILES.get(protocol) if isinstance(protocol, str) else None
     if kind is None:
-        hint = did_you_mean(str(protocol), _PROTOCOLS) or f"Write one of {', '.join(_PROTOCOLS)}."
+        hint = did_you_mean(str(protocol), PROFILES) or f"Write one of {', '.join(PROFILES)}."
         raise source.error(f"unknown protocol {protocol!r}", ("target", "protocol"), hint=hint)
     return kind
 
@@ -148,7 +160,7 @@ def _message(detail: ErrorDetails, cause: object) -> str:
     if detail["type"] == "missing":
         *holder, key = detail["loc"]
         return f"{_dotted(tuple(holder)) or 'the profile'} lacks {key}"
-    value = "" if "headers" in detail["loc"] else f", not {detail['input']!r:.60}"
+    value = "" if _MAY_BE_SECRET & set(detail["loc"]) else f", not {detail['input']!r:.60}"
     expected = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Input should be ")
     return f"{name} must be {expected}{value}"
 

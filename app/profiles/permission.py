@@ -19,6 +19,16 @@ def needs_permission(addresses: Iterable[str]) -> bool:
     return any(not _is_own(_address(text)) for text in addresses)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address says that it is this machine; no name is looked up."""
+    if host.casefold().rstrip(".") == "localhost" or host.casefold().rstrip(".").endswith(".localhost"):
+        return True
+    try:
+        return _address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_this_machine(addresses: Iterable[str]) -> bool:
     """Whether a target's name resolved to loopback addresses only."""
     own = [address.is_loopback or address.is_unspecified for address in map(_address, addresses)]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from app.profiles.document import plain_scalar
 from app.profiles.profile import OipProfile, Profile
-from app.profiles.secrets import REDACTED, is_sensitive
+from app.profiles.secrets import REDACTED, is_reference, is_sensitive
 
-_ORDER = ("sizewise", "name", "target", "workload", "load", "slo", "limits", "gates", "traffic", "plan")
+_ORDER = ("sizewise", "name", "description", "target", "workload", "load", "slo", "limits", "gates", "traffic", "plan")
+_PLACES = ("socket", "directory")
 
 
 def spec_yaml(profile: Profile) -> str:
@@ -27,15 +29,18 @@ def spec_yaml(profile: Profile) -> str:
 def profile_hash(profile: Profile) -> str:
     """The same for the same question: files count by their content, secrets by their header's name."""
     plain = _plain(profile)
-    headers = plain["target"]["headers"]
-    plain["target"]["headers"] = {name: REDACTED if is_sensitive(name) else text for name, text in headers.items()}
-    plain["target"]["tls"]["ca_file"] = _digest(profile.target.tls.ca_file)
-    if isinstance(profile, OipProfile):
-        plain["workload"]["tensors"] = _digest(profile.workload.tensors)
-        if profile.target.serve is not None:
-            plain["target"]["serve"]["model"] = _digest(profile.target.serve.model_path)
-    else:
-        plain["workload"]["dataset"] = _digest(profile.workload.dataset)
+    plain["description"] = None
+    _put_digests(plain, profile)
+    target = plain["target"]
+    if isinstance(profile, OipProfile) and profile.target.serve is not None:
+        target["serve"]["model"] = _digest(profile.target.serve.model_path)
+    if "headers" in target:
+        headers = target["headers"]
+        target["headers"] = {name: REDACTED if is_sensitive(name) else text for name, text in headers.items()}
+        target["api_key"] = target["api_key"] and REDACTED
+    if target["start"] is not None:
+        variables = target["start"]["env"]
+        target["start"]["env"] = {name: REDACTED if is_reference(text) else text for name, text in variables.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -43,9 +48,25 @@ def _plain(profile: Profile) -> dict[str, Any]:
     return profile.model_dump(mode="json", by_alias=True)
 
 
-def _digest(path: Path | None) -> str | None:
-    if path is None:
-        return None
+def _put_digests(plain: dict[str, Any], settings: BaseModel) -> None:
+    """In place of every path: what is there, but for the places a server is started and listens in."""
+    for name, field in type(settings).model_fields.items():
+        key, value = field.alias or name, getattr(settings, name)
+        if isinstance(value, Path):
+            plain[key] = None if name in _PLACES else _digest(value)
+        elif isinstance(value, BaseModel):
+            _put_digests(plain[key], value)
+        elif isinstance(value, tuple):
+            for below, one in zip(plain.get(key, ()), value, strict=False):
+                if isinstance(one, BaseModel):
+                    _put_digests(below, one)
+
+
+def _digest(path: Path) -> str:
+    """Of a folder: of its files' names and contents."""
+    if path.is_dir():
+        parts = [f"{child.name} {_digest(child)}" for child in sorted(path.iterdir()) if child.is_file()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -41,6 +41,17 @@ def anchor(value: str, directory: Path) -> str:
     return f"{reference['before']}file:{(directory / reference['name']).resolve()}"
 
 
+def is_reference(text: str) -> bool:
+    """Whether a text says where a secret is, instead of being one."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def file_of(text: str) -> tuple[str, str] | None:
+    """What stands before the secret and the file it is in, where a text refers to a file."""
+    reference = _REFERENCE.fullmatch(text)
+    return None if reference is None or reference["env"] else (reference["before"], reference["name"])
+
+
 def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """The header value a text stands for: itself, or with its `env:NAME` or `file:PATH` end replaced.
 
@@ -72,6 +83,12 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
         raise UsageError(f"the secret's file {name} cannot be read") from error
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether a value of that name is likely one: of a query, a command's option, an environment variable."""
+    word = re.sub(r"[^a-z0-9]", "", name.casefold())
+    return word in _SECRET_NAMES or word.endswith(_SECRET_SUFFIXES)
+
+
 def refuse_secrets_in_url(url: str) -> None:
     """Raises BadValueError, which does not show the URL."""
     parts = urlsplit(url)
@@ -79,6 +96,5 @@ def refuse_secrets_in_url(url: str) -> None:
     if "@" in parts.netloc:
         raise BadValueError("the URL holds a user or a password", hint=hint)
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        word = re.sub(r"[^a-z0-9]", "", name.casefold())
-        if word in _SECRET_NAMES or word.endswith(_SECRET_SUFFIXES):
+        if names_a_secret(name):
             raise BadValueError(f"the URL's query holds a secret: {name}=…", hint=hint)

@@ -59,6 +59,12 @@ def _existing_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _path_to_come(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadValueError(f"{value!r} is not a path")
+    return (profile_directory(info) / value).resolve()
+
+
 def files_must_exist(info: ValidationInfo) -> bool:
     """False for the profile of a stored run, whose files may be on another machine."""
     context = info.context
@@ -86,6 +92,8 @@ def at_most(limit: float, shown: Callable[[float], str] = "{:,}".format) -> Afte
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
+SomePath = Annotated[Path, BeforeValidator(_path_to_come), PlainSerializer(str)]
+"""Of something that need not be there yet."""
 ObjectiveText = Annotated[Objective, PlainValidator(_read_objective), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[
     float,
@@ -95,10 +103,18 @@ Seconds = Annotated[
 ]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Days = Annotated[int, BeforeValidator(units.parse_days), at_most(36_500), PlainSerializer(lambda days: f"{days}d")]
+MOST_PER_S = 1e6
+SomeRate = Annotated[
+    float,
+    BeforeValidator(units.parse_rate_or_none_per_s),
+    at_most(MOST_PER_S, units.format_rate),
+    PlainSerializer(units.format_rate),
+]
+"""A rate that may be 0/s."""
 Rate = Annotated[
     float,
     BeforeValidator(units.parse_rate_per_s),
-    at_most(1e6, units.format_rate),
+    at_most(MOST_PER_S, units.format_rate),
     PlainSerializer(units.format_rate),
 ]
 Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(units.format_share)]
@@ -110,4 +126,5 @@ Growth = Annotated[
 ]
 UsdPerMonth = Annotated[float, BeforeValidator(units.parse_usd_per_month), PlainSerializer(units.format_usd_per_month)]
 Redundancy = Annotated[int, BeforeValidator(units.parse_redundancy), PlainSerializer(units.format_redundancy)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Count = Annotated[int, BeforeValidator(units.parse_count)]

@@ -39,11 +39,16 @@ def parse_days(value: object) -> int:
 
 
 def parse_rate_per_s(value: object) -> float:
-    number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
-    rate = number / _RATES[unit]
+    rate = parse_rate_or_none_per_s(value)
     if rate <= 0:
         raise BadValueError(f"{value!r} is not above zero")
     return rate
+
+
+def parse_rate_or_none_per_s(value: object) -> float:
+    """Of 0/s too."""
+    number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
+    return _at_least_zero(number / _RATES[unit], value)
 
 
 def format_rate(per_s: float) -> str:
@@ -56,6 +61,25 @@ def parse_share(value: object) -> float:
     if not 0 <= number <= 100:
         raise BadValueError(f"{value!r} is not between 0% and 100%")
     return number / 100
+
+
+def parse_multiple(value: object) -> float:
+    """A factor above 0 and up to 10 from a percentage, which may be more than the whole."""
+    number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
+    if not 0 < number <= 1000:
+        raise BadValueError(f"{value!r} is not above 0% and at most 1000%")
+    return number / 100
+
+
+def parse_speed(value: object) -> float:
+    number, _ = _number_and_unit(value, {"x": 1.0}, "a speed", "2x")
+    if not 1e-3 <= number <= 1e6:
+        raise BadValueError(f"{value!r} is not between 0.001x and 1000000x")
+    return number
+
+
+def format_speed(speed: float) -> str:
+    return _number_text(speed) + "x"
 
 
 def format_share(share: float) -> str:

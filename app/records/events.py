@@ -17,7 +17,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
-    """`phase`: doctor, model, endpoint, preflight, calibrate, warmup, stages, search, report."""
+    """`phase`: doctor, model, endpoint, start, preflight, calibrate, warmup, stages, search, report."""
 
     at_ns: int
     phase: str
@@ -25,14 +25,19 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
+    """`start_ns` is where the measured part begins, `lead_in_s` after the first arrival. `offered_per_s` is None where
+    the rate varies and in a closed loop, which has its clients in `concurrency`."""
+
     at_ns: int
     index: int
     name: str
     kind: str
     repeat: int
-    offered_per_s: float
+    offered_per_s: float | None
     duration_s: float
     start_ns: int
+    concurrency: int | None = None
+    lead_in_s: float = 0.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
@@ -63,6 +68,38 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
     check: Check
 
 
+class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
+    """A stage whose rate was a share of what an earlier one completed: its highest rate, now known."""
+
+    at_ns: int
+    stage: str
+    rate_per_s: float
+    message: str
+
+
+class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
+    """By the user, while stage `index` ran."""
+
+    at_ns: int
+    index: int
+    rate_per_s: float
+
+
+class Noted(msgspec.Struct, frozen=True, tag="noted"):
+    """By the user, while the run went on."""
+
+    at_ns: int
+    text: str
+
+
+class ColdStarted(msgspec.Struct, frozen=True, tag="cold_started"):
+    """The target was started or woken for this run; steady state is not reached yet."""
+
+    at_ns: int
+    ready_ms: float | None
+    first_answer_ms: float | None
+
+
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     at_ns: int
     status: str
@@ -70,4 +107,16 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     message: str
 
 
-Event = RunStarted | PhaseChanged | StageStarted | Snapshot | StageFinished | Checked | RunFinished
+Event = (
+    RunStarted
+    | PhaseChanged
+    | StageStarted
+    | Snapshot
+    | StageFinished
+    | Checked
+    | RateResolved
+    | RateChanged
+    | Noted
+    | ColdStarted
+    | RunFinished
+)

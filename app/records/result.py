@@ -120,6 +120,8 @@ class Stage(msgspec.Struct, frozen=True):
     concurrency: int | None = None
     """Clients of a closed loop."""
     spike: Spike | None = None
+    arrivals: str | None = None
+    """How requests came, in words: "Poisson along a ramp 10 → 200/s"."""
 
 
 class MaxRate(msgspec.Struct, frozen=True):

@@ -39,6 +39,10 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Coefficient of variation of the gaps of gamma arrivals."""
     concurrency: int | None = None
     """Clients of a closed loop."""
+    think_s: float = 0.0
+    """Mean pause of a closed loop's client between an answer and its next request."""
+    sessions: bool = False
+    """An arrival starts a session whose further requests follow its answers: the rates are of sessions."""
     lead_in_s: float = 0.0
     """Arrivals before `start_ns`, which are in the rows and in no number."""
     rows_per_request: int = 1

@@ -9,11 +9,14 @@ from reports import model
 
 
 def answering_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds that held last, pooled where they are, else what ran steadily."""
+    """The stages the answer rests on: the holds that held last, pooled where they are, else what ran steadily,
+    else what the profile asked for otherwise."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
     if holds:
         return tuple(stage for stage in holds if stage.name == holds[-1].name)
-    return tuple(stage for stage in result.stages if stage.kind == "steady" and stage.variant is None)
+    loaded = [stage for stage in result.stages if stage.variant is None]
+    steady = tuple(stage for stage in loaded if stage.kind == "steady")
+    return steady or tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
 
 
 def is_pooled(stage: Stage) -> bool:
@@ -30,17 +33,26 @@ def headline_stage(result: Result, curve: model.Curve) -> Stage | None:
 
 
 def curve_of(result: Result) -> model.Curve:
-    """The latency the first SLO about a percentile speaks of; p95 of the latency when none does."""
+    """The time the first SLO about a percentile speaks of; p95 of what answers took when none does."""
     for one in result.slo:
         objective = one.objective
         if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
             return model.Curve(
                 metric=objective.metric, percentile=objective.aggregate or "p95", limit=limit_of(objective)
             )
-    return model.Curve(metric="latency_ms", percentile="p95")
+    return model.Curve(metric=times_of(result), percentile="p95")
 
 
-def stage_row(stage: Stage, curve: model.Curve, start_ns: int) -> model.StageRow:
+def times_of(result: Result) -> str:
+    """The metric that tells what answers took: service time where no stage knows when they should have started."""
+    stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
+    withheld = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
+    is_known = not stages or any(mean is not None and mean.value is not None for mean in withheld)
+    return "latency_ms" if is_known else "service_ms"
+
+
+def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> model.StageRow:
+    """`times` is the metric that the row's percentiles are of."""
     trust = stage.verdict.status
     return model.StageRow(
         name=stage.name,
@@ -54,14 +66,33 @@ def stage_row(stage: Stage, curve: model.Curve, start_ns: int) -> model.StageRow
         good=quantity(stage.good_per_s, "1/s", trust),
         completed=stage.completed,
         failed=sum(stage.errors.values()),
-        p50=stage_quantity(stage, "latency_ms", "p50"),
-        p95=stage_quantity(stage, "latency_ms", "p95"),
-        p99=stage_quantity(stage, "latency_ms", "p99"),
+        p50=stage_quantity(stage, times, "p50"),
+        p95=stage_quantity(stage, times, "p95"),
+        p99=stage_quantity(stage, times, "p99"),
         judged=stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
         held=stage.held,
         pooled=is_pooled(stage),
         reasons=stage.verdict.reasons,
+        arrivals=stage.arrivals,
+        clients=stage.concurrency,
+        answered=stage_quantity(stage, "completed_per_s"),
+    )
+
+
+def spike_rows(result: Result) -> tuple[model.SpikeRow, ...]:
+    return tuple(
+        model.SpikeRow(
+            stage=stage.name,
+            baseline_per_s=stage.spike.baseline_per_s,
+            peak_per_s=stage.spike.peak_per_s,
+            spike_s=stage.spike.spike_s,
+            slo_broken=quantity(stage.spike.slo_broken_s, "s", stage.verdict.status),
+            backlog_peak=quantity(stage.spike.backlog_peak, "requests", stage.verdict.status),
+            drained=quantity(stage.spike.drained_s, "s", stage.verdict.status),
+        )
+        for stage in result.stages
+        if stage.spike is not None
     )
 
 

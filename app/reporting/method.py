@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pandas as pd
 
 from app.errors import ProfileError
 from app.profiles.document import read_document
-from app.records.result import Result, Stage
+from app.records.result import Estimate, Result, Stage
 from app.reporting.load import is_pooled
 from reports import formatting
 
@@ -67,16 +68,9 @@ def _local_sentences(local: list[Stage]) -> tuple[str, ...]:
 
 
 def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
-    names = " and ".join(_NAMES.get(one, one) for one in spec.arrivals)
-    arrivals = f"{names} arrivals" if names else "arrivals on a schedule"
-    seed = f", seed {spec.seed}" if spec.seed is not None else ""
     warmups = [stage for stage in loaded if stage.kind == "warmup"]
-    sentences = [
-        f"Requests were sent open loop, {arrivals}{seed}: each at its intended time, whether or not earlier ones "
-        "had been answered.",
-        "Latency runs from the intended start to the end of the answer, so waiting for a slow target or a slow "
-        "generator counts; service time runs from the send.",
-    ]
+    closed = [stage for stage in loaded if stage.kind == "closed"]
+    sentences = [*_sending_sentences(loaded, closed, spec), *_time_sentences(loaded)]
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
@@ -84,6 +78,49 @@ def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
             "not part of any number."
         )
     return tuple(sentences)
+
+
+def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> Iterator[str]:
+    """How requests came: open loop, closed loop, and what each stage of a changing rate was."""
+    if len(closed) < len(loaded):
+        names = " and ".join(_NAMES.get(one, one) for one in spec.arrivals)
+        arrivals = f"{names} arrivals" if names else "arrivals on a schedule"
+        seed = f", seed {spec.seed}" if spec.seed is not None else ""
+        yield (
+            f"Requests were sent open loop, {arrivals}{seed}: each at its intended time, whether or not earlier ones "
+            "had been answered."
+        )
+    if closed:
+        yield (
+            f"In {_counted(len(closed), 'stage')} the load was a closed loop: a client sends its next request after "
+            "its last answer, so a target that slows down is asked less."
+        )
+    for stage in loaded:
+        if stage.arrivals is not None and stage.kind in ("varying", "spike"):
+            yield f"Stage {stage.name}: {stage.arrivals}."
+
+
+def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
+    measured = {name for stage in loaded for name, found in stage.metrics.items() if _has_value(found)}
+    if "latency_ms" in measured or not any(stage.completed for stage in loaded):
+        yield (
+            "Latency runs from the intended start to the end of the answer, so waiting for a slow target or a slow "
+            "generator counts; service time runs from the send."
+        )
+    else:
+        yield (
+            "Locust does not say when a request should have started, so times run from the send: service time is "
+            "known, latency is not."
+        )
+    if "ttft_ms" in measured:
+        yield (
+            "Of streams, TTFT runs from the intended start to the first delta that is not empty, the answer ends at "
+            "its last token, and TPOT is the time from the first token to the last over the tokens after the first."
+        )
+
+
+def _has_value(estimates: dict[str, Estimate]) -> bool:
+    return any(one.value is not None for one in estimates.values())
 
 
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 
 from app.records.result import Result, Stage
-from app.reporting.load import answering_stages, curve_of, headline_stage, objective_rows, stage_row
+from app.reporting.cold_start import cold_start_parts
+from app.reporting.groups import group_tables
+from app.reporting.load import (
+    answering_stages,
+    curve_of,
+    headline_stage,
+    objective_rows,
+    spike_rows,
+    stage_row,
+    times_of,
+)
 from app.reporting.local import model_section
 from app.reporting.machine import environment_facts
 from app.reporting.method import Spec, method_sentences, read_spec
 from app.reporting.plan import plan_section
-from app.reporting.quantities import check_row, limit_of, quantity, stage_quantity
+from app.reporting.quantities import check_row, quantity
 from app.reporting.rows import error_rows, load_series, request_times, spectra
 from app.reporting.telemetry import telemetry_series
+from app.reporting.tiles import load_tiles
+from app.reporting.tokens import token_rows
 from app.reporting.verdict import verdict_of
-from reports import model
+from reports import formatting, model
 
 
 def build_report(
-    result: Result, rows: pd.DataFrame, telemetry: pd.DataFrame, spec_text: str, command: str, result_json: str
+    result: Result,
+    rows: pd.DataFrame | pa.Table,
+    telemetry: pd.DataFrame,
+    spec_text: str,
+    command: str,
+    result_json: str,
 ) -> model.Report:
     """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty."""
     spec = read_spec(spec_text)
     requests = request_times(rows, result)
+    times = times_of(result)
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
     local = model_section(result)
+    answering = answering_stages(result)
     return model.Report(
         header=_header(result),
         verdict=verdict_of(result),
@@ -33,12 +53,12 @@ def build_report(
         checks=tuple(check_row(check) for check in result.validity),
         objectives=objective_rows(result),
         model=local,
-        stages=tuple(stage_row(stage, curve, result.clock.monotonic_start_ns) for stage in loaded),
+        stages=tuple(stage_row(stage, curve, times, result.clock.monotonic_start_ns) for stage in loaded),
         max_rate=_max_rate(result),
         curve=curve,
-        load=load_series(requests),
+        load=load_series(requests, times),
         telemetry=telemetry_series(telemetry, result.clock.monotonic_start_ns),
-        spectra=spectra(requests, answering_stages(result), result.clock.monotonic_start_ns),
+        spectra=spectra(requests, _alike(answering, headline_stage(result, curve)), result.clock.monotonic_start_ns),
         errors=error_rows(requests),
         plan=plan_section(result.plan) if result.plan is not None else None,
         method=method_sentences(result, spec, telemetry),
@@ -46,7 +66,20 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts),
         result_json=result_json,
+        notes=result.notes,
+        times=formatting.metric(times),
+        tokens=token_rows(loaded),
+        spikes=spike_rows(result),
+        cold_start=cold_start_parts(result),
+        groups=group_tables(rows, answering),
     )
+
+
+def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
+    """Stages whose answers make one distribution: those of different clients, or of a rate that changes, do not."""
+    if headline is not None and headline.kind in ("closed", "varying", "spike"):
+        return (headline,)
+    return answering
 
 
 def _header(result: Result) -> model.Header:
@@ -74,7 +107,7 @@ def _max_rate(result: Result) -> model.MaxRate | None:
 
 def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
     stage = headline_stage(result, curve)
-    load = _load_tiles(result, stage) if stage is not None else ()
+    load = load_tiles(result, stage) if stage is not None else ()
     return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or _model_tiles(local)
 
 
@@ -83,30 +116,6 @@ def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
     if found is None:
         return ()
     return (model.Tile(label="Max rate", quantity=found.per_s),)
-
-
-def _load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
-    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
-    note = f"in {stage.name}"
-    latency = tuple(
-        model.Tile(
-            label=f"Latency {percentile}",
-            quantity=stage_quantity(stage, "latency_ms", percentile),
-            limit=limits.get(("latency_ms", percentile)),
-            note=note,
-        )
-        for percentile in ("p95", "p99")
-    )
-    errors = model.Tile(
-        label="Error rate",
-        quantity=stage_quantity(stage, "error_rate"),
-        limit=limits.get(("error_rate", None)),
-        note=note,
-    )
-    if result.max_rate is not None:
-        return (*latency, errors)
-    good = quantity(stage.good_per_s, "1/s", stage.verdict.status)
-    return (model.Tile(label="Good rate", quantity=good, note=note), *latency, errors)
 
 
 def _cost_tiles(result: Result) -> tuple[model.Tile, ...]:

@@ -7,52 +7,52 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from app.analysis.estimates import share
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import needed_samples
-from app.records.result import Objective, Result, Stage
+from app.analysis.spans import is_inside, span_ms
+from app.records.result import Result, Stage
 from app.reporting.quantities import quantity
 from reports import model
 
 MAX_POINTS = 300
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
 _COLUMNS = {
-    **dict.fromkeys(("intended_s", "sent_s", "end_s", "latency_ms", "service_ms", "first_byte_ms"), "float64"),
+    **dict.fromkeys(("intended_s", "sent_s", "end_s", "latency_ms", "service_ms", "ttft_ms"), "float64"),
     "error": "object",
     **dict.fromkeys(("is_ok", "is_good"), "bool"),
 }
 
 
-def request_times(rows: pd.DataFrame, result: Result) -> pd.DataFrame:
+def request_times(rows: pd.DataFrame | pa.Table, result: Result) -> pd.DataFrame:
     """One row an arrival, times in seconds from the start of the run, NaN where there is none. `error` is None for a
-    success; `is_good`: answered inside every latency SLO."""
-    if rows.empty:
+    success; `is_good`: answered inside every limit of the SLO. An intended start that is not known is the send."""
+    if len(rows) == 0:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _COLUMNS.items()})
     read = read_rows(rows)
     start_ns = result.clock.monotonic_start_ns
     intended_s = (read.intended_ns - start_ns) / 1e9
     sent_s = np.where(read.was_sent, (read.sent_ns - start_ns) / 1e9, np.nan)
-    first_byte_s = np.where(read.has_first_byte, (read.first_byte_ns - start_ns) / 1e9, np.nan)
     end_s = np.where(read.is_success | read.is_failed, (read.end_ns - start_ns) / 1e9, np.nan)
-    requests = pd.DataFrame(
+    return pd.DataFrame(
         {
             "intended_s": intended_s,
             "sent_s": sent_s,
             "end_s": end_s,
-            "latency_ms": (end_s - intended_s) * 1e3,
+            "latency_ms": np.where(read.has_intended, (end_s - intended_s) * 1e3, np.nan),
             "service_ms": (end_s - sent_s) * 1e3,
-            "first_byte_ms": (first_byte_s - intended_s) * 1e3,
+            "ttft_ms": _or_nan(span_ms(read, "ttft_ms"), len(intended_s)),
             "error": _error_classes(read),
             "is_ok": read.is_success,
+            "is_good": is_inside(read, [one.objective for one in result.slo]),
         }
     )
-    requests["is_good"] = requests["is_ok"] & _meets_all(requests, [one.objective for one in result.slo])
-    return requests
 
 
-def load_series(requests: pd.DataFrame) -> model.LoadSeries | None:
-    """None when nothing was asked. At most MAX_POINTS bins."""
+def load_series(requests: pd.DataFrame, times: str = "latency_ms") -> model.LoadSeries | None:
+    """None when nothing was asked. At most MAX_POINTS bins; `times` is the column whose percentiles are shown."""
     if requests.empty:
         return None
     first = math.floor(requests["intended_s"].min())
@@ -64,7 +64,7 @@ def load_series(requests: pd.DataFrame) -> model.LoadSeries | None:
         return _rounded(np.histogram(times.dropna(), edges)[0] / width)
 
     answered = requests[requests["is_ok"]]
-    p50, p95 = (_binned_percentile(answered, edges, q) for q in (0.50, 0.95))
+    p50, p95 = (_binned_percentile(answered, times, edges, q) for q in (0.50, 0.95))
     return model.LoadSeries(
         bin_s=width,
         at_s=_rounded((edges[:-1] + edges[1:]) / 2),
@@ -75,22 +75,24 @@ def load_series(requests: pd.DataFrame) -> model.LoadSeries | None:
         p50_ms=p50,
         p95_ms=p95,
         in_flight=_in_flight(requests, edges[1:]),
+        ttft_p95_ms=_binned_percentile(answered, "ttft_ms", edges, 0.95) if answered["ttft_ms"].notna().any() else (),
     )
 
 
 def spectra(requests: pd.DataFrame, stages: tuple[Stage, ...], start_ns: int) -> tuple[model.Spectrum, ...]:
-    """Latency and service time of the stages' successful requests, pooled."""
+    """Latency, service time and TTFT of the stages' successful requests, pooled."""
     inside = pd.Series(False, index=requests.index)
     for stage in stages:
         start_s, end_s = ((edge - start_ns) / 1e9 for edge in (stage.window.start_ns, stage.window.end_ns))
         inside |= (requests["intended_s"] >= start_s) & (requests["intended_s"] < end_s)
     pooled = requests[inside & requests["is_ok"]]
-    if pooled.empty:
-        return ()
-    return (
-        _spectrum("latency, from the intended start", pooled["latency_ms"]),
-        _spectrum("service time, from the send", pooled["service_ms"]),
-    )
+    labels = {
+        "latency_ms": "latency, from the intended start",
+        "service_ms": "service time, from the send",
+        "ttft_ms": "TTFT, from the intended start",
+    }
+    known = {label: pooled[name].dropna() for name, label in labels.items()}
+    return tuple(_spectrum(label, values) for label, values in known.items() if not values.empty)
 
 
 def error_rows(requests: pd.DataFrame) -> tuple[model.ErrorRow, ...]:
@@ -111,6 +113,10 @@ def error_rows(requests: pd.DataFrame) -> tuple[model.ErrorRow, ...]:
     return tuple(rows)
 
 
+def _or_nan(values: npt.NDArray[np.float64] | None, size: int) -> npt.NDArray[np.float64]:
+    return np.full(size, np.nan) if values is None else values
+
+
 def _error_classes(read: StageRows) -> npt.NDArray[np.object_]:
     classes = read.error.copy()
     classes[~read.is_failed] = None
@@ -118,18 +124,11 @@ def _error_classes(read: StageRows) -> npt.NDArray[np.object_]:
     return classes
 
 
-def _meets_all(requests: pd.DataFrame, slo: list[Objective]) -> pd.Series:
-    """Whether each request is inside every limit that one request can be held against."""
-    good = pd.Series(True, index=requests.index)
-    for objective in slo:
-        if objective.metric in requests.columns and objective.comparator in ("<", "<="):
-            good &= requests[objective.metric] <= objective.limit
-    return good
-
-
-def _binned_percentile(answered: pd.DataFrame, edges: npt.NDArray[np.float64], q: float) -> tuple[float | None, ...]:
+def _binned_percentile(
+    answered: pd.DataFrame, times: str, edges: npt.NDArray[np.float64], q: float
+) -> tuple[float | None, ...]:
     bins = np.searchsorted(edges, answered["intended_s"], side="right") - 1
-    grouped = answered["latency_ms"].groupby(bins).quantile(q, interpolation="higher")
+    grouped = answered[times].groupby(bins).quantile(q, interpolation="higher")
     return tuple(_or_none(grouped.get(one)) for one in range(len(edges) - 1))
 
 

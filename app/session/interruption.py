@@ -15,6 +15,7 @@ class Interruption:
         self.code: ExitCode | None = None
         self._asked = 0
         self._stop_load: Callable[[bool], None] | None = None
+        self._last_act: Callable[[], None] | None = None
 
     @property
     def is_requested(self) -> bool:
@@ -24,10 +25,21 @@ class Interruption:
         """`stop_load(drain)` ends the stage that runs."""
         self._stop_load = stop_load
 
+    def before_leaving(self, last_act: Callable[[], None]) -> None:
+        """What to do before leaving at once: nothing that was started is closed then."""
+        self._last_act = last_act
+
+    def ask(self, code: ExitCode) -> None:
+        """Like `request`, by someone who may have the load cut and not have us leave at once."""
+        if self._asked < 2:
+            self.request(code)
+
     def request(self, code: ExitCode) -> None:
         self._asked += 1
         self.code = self.code or code
         if self._asked > 2:
+            if self._last_act is not None:
+                self._last_act()
             os._exit(int(self.code))
         if self._stop_load is not None:
             self._stop_load(self._asked == 1)

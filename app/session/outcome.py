@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.curve import capacity_curve
+from app.analysis.curve import capacity_curve, on_the_curve
 from app.analysis.max_rate import highest_held, max_rate
 from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
@@ -21,6 +21,7 @@ from app.records.result import (
     Artifact,
     Check,
     Clock,
+    ColdStart,
     Environment,
     Estimate,
     Exit,
@@ -30,11 +31,14 @@ from app.records.result import (
     Plan,
     Result,
     Stage,
+    StageKind,
     Tool,
     Verdict,
 )
 from app.session.spec import RunSpec
 from app.telemetry.clock import ClockReading
+
+_UNSTEADY: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +58,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     wall_start: datetime.datetime
     limit_reached: str | None
     target_failure: str | None
-    """Why the target could not be loaded at all, though it was reached."""
+    """Why the target could not be loaded, or not to the end, though it was reached."""
     interrupted: ExitCode | None
+    cold_start: ColdStart | None = None
+    notes: tuple[str, ...] = ()
 
 
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
@@ -83,6 +89,8 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         slo=slo,
         gates=gates,
         plan=_plan(spec, measured.stages, found),
+        cold_start=measured.cold_start,
+        notes=measured.notes,
         artifacts=artifacts,
         exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
     )
@@ -91,7 +99,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
 def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
     if measured.search is not None:
         return max_rate(measured.stages, spec.slo, measured.search)
-    if spec.search is None and spec.slo and measured.stages:
+    if spec.search is None and spec.slo and on_the_curve(measured.stages):
         return max_rate(measured.stages, spec.slo, highest_held(measured.stages))
     return None
 
@@ -111,11 +119,13 @@ def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None)
 
 
 def _answering_stages(measured: Measured) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily."""
+    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily, else
+    those of a closed loop and of rates that vary."""
     holds = holds_of_the_answer(measured.stages, measured.search)
     if holds:
         return tuple(measured.stages[place] for place in holds)
-    return tuple(stage for stage in measured.stages if stage.kind == "steady")
+    steady = tuple(stage for stage in measured.stages if stage.kind == "steady")
+    return steady or tuple(stage for stage in measured.stages if stage.kind in _UNSTEADY)
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
@@ -171,6 +181,8 @@ def _causes(
     loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
     if not any(stage.completed for stage in loaded) and (loaded or not causes):
         causes.append((ExitCode.GATE_FAILED, measured.target_failure or "the target answered no request with success"))
+    elif measured.target_failure is not None:
+        causes.append((ExitCode.GATE_FAILED, measured.target_failure))
     for one in judged:
         if one.judgement == "FAIL" and one.objective.level == "fail":
             value = one.observed.value

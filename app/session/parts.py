@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,9 +12,11 @@ import pyarrow as pa
 
 from app.inference.measurement import LocalMeasurement
 from app.records.calibration import Calibration
+from app.records.control import Answer, Wish
 from app.records.events import Event
 from app.records.result import Artifact, Check, Environment, Result
 from app.serving.ready import EndpointReady
+from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
 from loadgen.records import Endpoint, PreflightDone, Progress, StageEnded, StagePlan, StageStarted, Workload
 
@@ -44,6 +47,9 @@ class Load(Protocol):
 
     def stop(self, drain: bool) -> None: ...
 
+    def change_rate(self, rate_per_s: float) -> None:
+        """Of the running stage's open arrivals, from any thread."""
+
     def close(self) -> None: ...
 
 
@@ -57,6 +63,44 @@ class ServedEndpoint(Protocol):
     def ready(self) -> EndpointReady: ...
 
     def stop(self) -> object: ...
+
+
+class ScriptedTarget(Protocol):
+    """A server of known timings, started instead of a real target when the profile asks for it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def url(self) -> str:
+        """As a target's URL: with the path that its protocol's base URL has."""
+
+    def close(self) -> None: ...
+
+
+class StartedServer(Protocol):
+    """The target's own server, started by its command. `stop` ends it with all it started, and may be called again."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def started_ns(self) -> int:
+        """When the command was started, monotonic."""
+
+    def is_ready(self) -> bool:
+        """Whether the readiness URL answers with 2xx; asked once, at most a second long."""
+
+    def ending(self) -> str | None:
+        """How the command ended, as in "ended with code 1"; None while it runs."""
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The end of what it printed, without secrets."""
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None:
+        """At once, from a signal handler."""
 
 
 class NullServer(Protocol):
@@ -82,7 +126,8 @@ class Telemetry(Protocol):
 
 
 class Store(Protocol):
-    """The run directory. `append_telemetry` is called from the telemetry's thread, all else from the session's."""
+    """The run directory. `append_telemetry` is called from the telemetry's thread, `obey_wishes` from one of its own,
+    all else from the session's."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -91,6 +136,9 @@ class Store(Protocol):
     def append_requests(self, batch: pa.RecordBatch) -> None: ...
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
+
+    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+        """Take what was asked of the run since the last call, in its order, and leave the answers."""
 
     def seal(self) -> tuple[Artifact, ...]: ...
 
@@ -113,6 +161,10 @@ class Parts(msgspec.Struct, frozen=True):
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
     wall_now: Callable[[], datetime.datetime]
+    start_scripted: Callable[[], ScriptedTarget] | None = None
+    start_server: Callable[[StartSpec], StartedServer] | None = None
+    """Raises UsageError for a command that does not exist, UnavailableError when something else is ready already."""
+    pause: Callable[[float], None] = time.sleep
 
 
 Emit = Callable[[Event], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from contextlib import ExitStack
 
@@ -10,30 +9,29 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.objectives import samples_needed
-from app.analysis.search import RateSearch, SearchOutcome
-from app.analysis.validity import provider_check
-from app.analysis.warmup import has_settled
-from app.errors import InstrumentError
-from app.records import events
-from app.records.calibration import Calibration
-from app.records.result import Check, Environment, Objective, Result, Stage
+from app.analysis.search import SearchOutcome
+from app.errors import InstrumentError, UnavailableError, UsageError
+from app.records.result import Check, Environment, Result, Stage
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.calibration import calibrate
+from app.session.cold_start import Waiting
+from app.session.control import ControlWatch
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import local_provider_check, local_stages
+from app.session.notes import notes_of
 from app.session.outcome import Measured, conclude, holds_of_the_answer
-from app.session.parts import Emit, Load, Parts, ServedEndpoint
-from app.session.preflight import failure_of_target, require_reachable
-from app.session.spec import RunSpec, SearchSpec
-from app.session.stages import StageOrder, StageRunner
+from app.session.parts import Emit, Load, Parts
+from app.session.preflight import failure_of_target
+from app.session.rate_search import find_max_rate
+from app.session.spec import RunSpec
+from app.session.stage_list import orders_of
+from app.session.stages import StageRunner
+from app.session.target import MeasuredTarget
+from app.session.telling import Telling
+from app.session.warmup import warm_up
 from loadgen.process import LoadError
-from loadgen.records import Endpoint, OipWorkload
-
-_WARMUP_WINDOWS = 6
-_PROBE_DRAIN_S = 3.0
-_INSTRUMENT_RETRIES = 3
+from loadgen.records import REQUEST_SCHEMA, LocustWorkload
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
@@ -56,45 +54,54 @@ class _Session:
     def __init__(
         self, spec: RunSpec, parts: Parts, emit: Emit, interruption: Interruption, parts_running: ExitStack
     ) -> None:
-        self._spec, self._parts, self._emit = spec, parts, emit
+        self._spec, self._parts = spec, parts
         self._interruption, self._parts_running = interruption, parts_running
+        self._telling = Telling(emit, parts.now_ns)
+        waiting = Waiting(parts.now_ns, parts.pause, interruption)
+        self._target = MeasuredTarget(spec, parts, self._telling, waiting, parts_running)
         self._limits = LimitWatch(spec.limits, parts.now_ns())
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
-        self._checks: list[Check] = []
         self._local: tuple[Stage, ...] = ()
         self._telemetry: list[pa.RecordBatch] = []
+        self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
+        self._steady_ns: int | None = None
         self._target_failure: str | None = None
 
     def execute(self) -> RunOutcome:
-        environment = self._inspect()
-        self._start_telemetry()
-        self._measure_model()
-        runner: StageRunner | None = None
-        if self._may_measure:
-            endpoint = self._start_endpoint()
-            runner = self._measure(environment, endpoint) if self._may_measure else None
-        return self._conclude(environment, runner)
+        control = ControlWatch(
+            self._parts.store,
+            self._interruption,
+            add_note=self._telling.note_by_user,
+            change_rate=self._change_rate,
+        )
+        with control:
+            environment = self._inspect()
+            self._start_telemetry()
+            self._measure_model()
+            if self._may_measure:
+                self._target.start_built_in()
+            if self._may_measure:
+                self._measure(environment)
+        return self._conclude(environment)
 
     @property
     def _may_measure(self) -> bool:
-        is_invalid = any(check.verdict == "INVALID" for check in self._checks)
+        is_invalid = any(check.verdict == "INVALID" for check in self._telling.checks)
         return not is_invalid and not self._interruption.is_requested
 
-    def _phase(self, phase: str, message: str) -> None:
-        self._emit(events.PhaseChanged(at_ns=self._parts.now_ns(), phase=phase, message=message))
-
-    def _note(self, check: Check) -> None:
-        self._checks.append(check)
-        self._emit(events.Checked(at_ns=self._parts.now_ns(), check=check))
+    def _change_rate(self, rate_per_s: float) -> str:
+        if self._runner is None:
+            raise UsageError("no stage is running just now")
+        return self._runner.change_rate(rate_per_s)
 
     def _inspect(self) -> Environment:
-        self._phase("doctor", "looking at this machine")
+        self._telling.phase("doctor", "looking at this machine")
         environment, checks = self._parts.inspect_machine()
         self._parts.store.write_environment(environment)
         for check in checks:
-            self._note(check)
+            self._telling.check(check)
         return environment
 
     def _start_telemetry(self) -> None:
@@ -110,68 +117,65 @@ class _Session:
         try:
             self._parts.telemetry.close()
         except Exception as error:  # whatever befell the sampler, the requests were measured
-            self._note(Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete."))
+            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
+            self._telling.check(check)
 
     def _measure_model(self) -> None:
         if self._parts.measure_model is None or self._interruption.is_requested:
             return
-        self._phase("model", "measuring the model alone on this machine")
+        self._telling.phase("model", "measuring the model alone on this machine")
         try:
             measurement = self._parts.measure_model()
         except InstrumentError as error:
-            self._note(Check("model alone", str(error), None, None, "WARN", error.hint))
+            self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
             return
         self._local = local_stages(measurement)
         check = local_provider_check(measurement)
         if check.verdict == "INVALID":
-            self._note(check)
+            self._telling.check(check)
 
-    def _start_endpoint(self) -> Endpoint:
-        if self._parts.start_endpoint is None:
-            return self._spec.endpoint
-        self._phase("endpoint", "starting the embedded endpoint")
-        served: ServedEndpoint = self._parts.start_endpoint()
-        self._parts_running.callback(served.stop)
-        self._parts.telemetry.watch("endpoint", served.pid)
-        ready = served.ready
-        if not any(check.check == "provider" for check in self._checks):
-            self._note(
-                provider_check(
-                    ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason
-                )
-            )
-        return msgspec.structs.replace(self._spec.endpoint, urls=(ready.url,))
-
-    def _measure(self, environment: Environment, endpoint: Endpoint) -> StageRunner | None:
-        runner: StageRunner | None = None
+    def _measure(self, environment: Environment) -> None:
         try:
             load = self._parts.start_load()
             self._parts_running.callback(load.close)
             self._interruption.attach(load.stop)
             self._parts.telemetry.watch("generator", load.pid)
-            self._preflight(load, endpoint)
-            calibration = self._calibrate(load, environment)
-            load.configure(endpoint, self._spec.workload)
-            runner = self._runner(load, calibration)
-            self._warm_up(runner)
+            ceiling_per_s = self._reach_target(load, environment)
+            self._runner = runner = self._new_runner(load, ceiling_per_s)
+            if runner.may_go_on and self._spec.warmup_s > 0:
+                self._telling.phase("warmup", "warming up until three windows agree")
+                self._steady_ns = warm_up(runner, self._spec)
             self._run_stages(runner)
             if self._spec.search is not None:
-                self._find_max_rate(runner, self._spec.search)
+                self._telling.phase("search", "searching the highest rate that holds the SLO")
+                timeouts = self._spec.endpoint.timeouts
+                self._search = find_max_rate(runner, self._spec.search, self._spec.slo, timeouts.total_s)
         except LoadError as error:
-            self._target_failure = failure_of_target(error, has_measured=runner is not None and bool(runner.facts))
+            has_measured = self._runner is not None and bool(self._runner.facts)
+            self._target_failure = failure_of_target(error, has_measured=has_measured)
             if self._target_failure is None:
-                self._note(Check("load worker", error.message, None, None, "INVALID", error.hint))
-        return runner
+                self._telling.check(Check("load worker", error.message, None, None, "INVALID", error.hint))
+        self._look_after_server()
 
-    def _preflight(self, load: Load, endpoint: Endpoint) -> None:
-        self._phase("preflight", f"sending one request to {endpoint.urls[0]}")
-        load.configure(endpoint, self._spec.workload)
-        require_reachable(load.preflight(), endpoint.urls[0])
+    def _reach_target(self, load: Load, environment: Environment) -> float | None:
+        """The generator's ceiling, and the worker configured for the target, which has answered.
 
-    def _calibrate(self, load: Load, environment: Environment) -> Calibration:
+        What is started cold is asked after the calibration, which would stand between its start and its first answer.
+        """
+        if self._target.starts_cold:
+            ceiling_per_s = self._calibrate(load, environment)
+            if self._may_measure:
+                self._target.ask_cold(load)
+            return ceiling_per_s
+        self._target.ask(load)
+        return self._calibrate(load, environment)
+
+    def _calibrate(self, load: Load, environment: Environment) -> float | None:
+        if isinstance(self._spec.workload, LocustWorkload):
+            return None  # how fast a user's own test can send is its own affair
         known = self._parts.load_calibration(environment.fingerprint, self._parts.wall_now())
         if known is None or self._spec.recalibrate:
-            self._phase("calibrate", "finding the most this generator can send")
+            self._telling.phase("calibrate", "finding the most this generator can send")
             known = calibrate(
                 self._parts.start_null_server(),
                 load,
@@ -179,95 +183,61 @@ class _Session:
                 wall_now=self._parts.wall_now,
                 interruption=self._interruption,
             )
+            load.configure(self._target.endpoint, self._spec.workload)
             if not self._interruption.is_requested:
                 self._parts.store_calibration(known)
         if not self._interruption.is_requested:
             self._parts.store.write_calibration(known)
-        return known
+        return known.ceiling_per_s
 
-    def _runner(self, load: Load, calibration: Calibration) -> StageRunner:
-        workload = self._spec.workload
+    def _new_runner(self, load: Load, ceiling_per_s: float | None) -> StageRunner:
         return StageRunner(
             load,
             self._parts.store,
-            self._emit,
+            self._telling.emit,
             now_ns=self._parts.now_ns,
             slo=self._spec.slo,
             seed=self._spec.seed,
             limits=self._limits,
             interruption=self._interruption,
-            ceiling_per_s=calibration.ceiling_per_s,
-            rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
+            ceiling_per_s=ceiling_per_s,
+            workload=self._spec.workload,
+            is_target_gone=lambda: self._target.ending() is not None,
         )
-
-    def _warm_up(self, runner: StageRunner) -> None:
-        """Equal windows at the first rate until three medians in a row agree; they stay in the facts as warm-up."""
-        first_rate = self._spec.search.start_per_s if self._spec.search else self._spec.stages[0].rate_per_s
-        arrivals = self._spec.search.arrivals if self._spec.search else self._spec.stages[0].arrivals
-        if self._spec.warmup_s <= 0:
-            return
-        self._phase("warmup", "warming up until three windows agree")
-        medians: list[float] = []
-        for repeat in range(1, _WARMUP_WINDOWS + 1):
-            if not runner.may_go_on or has_settled(medians):
-                return
-            order = StageOrder("warm-up", "warmup", repeat, arrivals, first_rate, self._spec.warmup_s / 3, 1.0)
-            stage = runner.run(order)
-            median = stage.metrics.get("service_ms", {}).get("p50")
-            if median is not None and median.value is not None:
-                medians.append(median.value)
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages:
-            self._phase("stages", f"{len(self._spec.stages)} stage(s)")
-        drain_s = self._spec.endpoint.timeouts.total_s
-        for stage in self._spec.stages:
+            self._telling.phase("stages", f"{len(self._spec.stages)} stage(s)")
+        for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
             if not runner.may_go_on:
                 return
-            runner.run(
-                StageOrder(
-                    stage.name, stage.kind, stage.repeat, stage.arrivals, stage.rate_per_s, stage.duration_s, drain_s
-                )
-            )
+            runner.run(order)
 
-    def _find_max_rate(self, runner: StageRunner, wanted: SearchSpec) -> None:
-        self._phase("search", "searching the highest rate that holds the SLO")
-        search = RateSearch(start_per_s=wanted.start_per_s, repeats=wanted.repeats)
-        retries = _INSTRUMENT_RETRIES
-        while (probe := search.next()) is not None and runner.may_go_on:
-            order = StageOrder(
-                name=f"{probe.kind} {probe.rate_per_s:.4g}/s",
-                kind=probe.kind,
-                repeat=probe.repeat,
-                arrivals=wanted.arrivals,
-                rate_per_s=probe.rate_per_s,
-                duration_s=hold_s(wanted.hold_s, probe.rate_per_s, self._spec.slo),
-                drain_s=min(_PROBE_DRAIN_S, self._spec.endpoint.timeouts.total_s),
-                ends_when_saturated=True,
-            )
-            stage = runner.run(order)
-            if not runner.may_go_on:
-                break  # cut short by the user or a limit: it says nothing about the rate
-            if stage.verdict.status == "INVALID" and retries > 0:
-                retries -= 1  # the instrument was disturbed: the same rate again
-                continue
-            search.record(probe, bool(stage.held))
-        self._search = search.outcome()
+    def _look_after_server(self) -> None:
+        """Tell of a server that left by itself; raises UnavailableError when it left before the first stage."""
+        check = self._target.end_check()
+        if check is None:
+            return
+        if self._runner is None or not self._runner.facts:
+            raise UnavailableError(f"target.start: the server {check.value} before it was measured", hint=check.hint)
+        self._telling.check(check)
+        self._target_failure = f"the server {check.value} while it was measured"
 
-    def _conclude(self, environment: Environment, runner: StageRunner | None) -> RunOutcome:
-        self._phase("report", "judging and storing the result")
+    def _conclude(self, environment: Environment) -> RunOutcome:
+        self._telling.phase("report", "judging and storing the result")
         self._parts_running.close()
+        runner = self._runner
         telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
         stages = runner.summarise(telemetry) if runner else ()
         holds = holds_of_the_answer(stages, self._search)
-        rows = pd.concat(runner.rows, ignore_index=True) if runner and runner.rows else pd.DataFrame()
+        tables = runner.rows if runner else []
         measured = Measured(
             environment=environment,
             local=self._local,
             stages=stages,
             pooled=runner.pool(holds, telemetry) if runner and holds else None,
             search=self._search,
-            checks=tuple(self._checks),
+            checks=tuple(self._telling.checks),
             lost_gpus=self._parts.telemetry.lost_gpus,
             telemetry=telemetry,
             started=self._started,
@@ -276,16 +246,12 @@ class _Session:
             limit_reached=self._limits.reached,
             target_failure=self._target_failure,
             interrupted=self._interruption.code,
+            cold_start=self._target.cold_start(self._steady_ns) if self._target.starts_cold else None,
+            notes=notes_of(
+                self._spec.workload, (*self._spec.notes, *self._telling.notes), tables, self._telling.by_user
+            ),
         )
         result = conclude(self._spec, measured, self._parts.store.seal())
         text = self._parts.store.write_result(result)
-        return RunOutcome(result, text, rows, telemetry)
-
-
-def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
-    """At least what is wanted, and so long that Poisson arrivals are enough for the SLO's percentiles.
-
-    Four standard deviations more than needed: a percentile withheld for want of samples would fail a good rate.
-    """
-    needed = samples_needed(slo)
-    return max(wanted_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)
+        rows = pa.concat_tables(tables) if tables else REQUEST_SCHEMA.empty_table()
+        return RunOutcome(result, text, rows.to_pandas(types_mapper=pd.ArrowDtype), telemetry)

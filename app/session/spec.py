@@ -92,3 +92,5 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     start: StartSpec | None = None
     wakes: bool = False
     """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the result that are known before the run: a proxy between, a scripted target."""

@@ -1,41 +1,42 @@
-"""Runs stages on the load worker: stores their rows, tells how they go, ends those that cannot hold."""
+"""Runs stages on the load worker: stores their rows, makes their facts, changes the rate of the one that runs."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-import msgspec
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from app.analysis.pooling import pool_stages
-from app.analysis.saturation import is_over_saturated
 from app.analysis.stages import summarise_stage
+from app.errors import UsageError
 from app.records import events
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
+from app.session.orders import StageOrder
 from app.session.parts import Emit, Load, Store
-from loadgen.records import REQUEST_SCHEMA, OpenArrivals, Progress, StageEnded, StagePlan, StageStarted
+from app.session.rates import MOST_ARRIVALS, Rates, one_rate
+from app.session.stage_watch import StageWatch
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Arrivals,
+    ClosedArrivals,
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    OpenArrivals,
+    StageEnded,
+    StagePlan,
+    SyntheticPrompts,
+    TraceArrivals,
+    Workload,
+)
 
-_RECENT_ROWS = 1000
-
-
-class StageOrder(msgspec.Struct, frozen=True):
-    """What to run next. `drain_s`: how long answers are waited for after the last arrival."""
-
-    name: str
-    kind: StageKind
-    repeat: int
-    arrivals: OpenArrivals
-    rate_per_s: float
-    duration_s: float
-    drain_s: float
-    ends_when_saturated: bool = False
+_CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
+"""A warm-up is not measured, and a search lives on its rates being what it chose."""
 
 
 class StageRunner:
@@ -53,18 +54,22 @@ class StageRunner:
         limits: LimitWatch,
         interruption: Interruption,
         ceiling_per_s: float | None,
-        rows_per_request: int,
+        workload: Workload,
+        is_target_gone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
-        self._interruption = interruption
-        self._ceiling_per_s, self._rows_per_request = ceiling_per_s, rows_per_request
+        self._interruption, self._is_target_gone = interruption, is_target_gone
+        self._ceiling_per_s, self._workload = ceiling_per_s, workload
+        self._running: tuple[int, StageOrder] | None = None
         self.facts: list[StageFacts] = []
-        self.rows: list[pd.DataFrame] = []
+        self.rows: list[pa.Table] = []
+        self.stages: list[Stage] = []
+        """Of each stage, its numbers without telemetry, in the order run."""
 
     @property
     def may_go_on(self) -> bool:
-        return not self._interruption.is_requested and self._limits.check(self._now_ns())
+        return not self._interruption.is_requested and not self._is_target_gone() and self._limits.check(self._now_ns())
 
     def run(self, order: StageOrder) -> Stage:
         """Run one stage to its end, however it ends. Its rows are stored before this returns."""
@@ -75,25 +80,48 @@ class StageRunner:
             arrivals=order.arrivals,
             duration_s=order.duration_s,
             seed=self._seed * 1_000 + index,
+            lead_in_s=order.lead_in_s,
             drain_s=order.drain_s,
             max_requests=self._limits.requests_left(),
         )
-        watch = _StageWatch(order, index, self._slo, self._emit, self._limits, lambda: self._load.stop(True))
+        watch = StageWatch(
+            order, index, self._slo, self._emit, self._limits, lambda: self._load.stop(True), self._is_target_gone
+        )
 
         def keep(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
             watch.take(batch)
 
-        ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
+        self._running = (index, order)
+        try:
+            ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
+        finally:
+            self._running = None
         facts = self._facts(order, ended, over_saturated=watch.is_over_saturated)
-        rows = pa.Table.from_batches(watch.batches, REQUEST_SCHEMA).to_pandas()
-        self._limits.add_sent(int(rows["sent_ns"].notna().sum()))
+        rows = pa.Table.from_batches(watch.batches, REQUEST_SCHEMA)
+        self._limits.add_sent(rows.num_rows - rows["sent_ns"].null_count)
         self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
+        stage = summarise_stage(rows, None, facts, self._slo)
         self.facts.append(facts)
         self.rows.append(rows)
-        stage = summarise_stage(rows, None, facts, self._slo)
+        self.stages.append(stage)
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, facts=facts, stage=stage))
         return stage
+
+    def change_rate(self, rate_per_s: float) -> str:
+        """Of the running stage, to its end; from any thread. The sentence that says so; raises UsageError when no stage
+        runs whose rate can be changed."""
+        running = self._running
+        if running is None:
+            raise UsageError("no stage is running just now")
+        index, order = running
+        if not isinstance(order.arrivals, OpenArrivals) or order.kind not in _CHANGEABLE:
+            raise UsageError(f"the running stage, {order.name}, has no rate of its own to change")
+        if rate_per_s * order.duration_s > MOST_ARRIVALS:
+            raise UsageError(f"{rate_per_s:g}/s would be more than {MOST_ARRIVALS:,} requests in this stage")
+        self._load.change_rate(rate_per_s)
+        self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
+        return f"stage {order.name} now runs at {rate_per_s:g}/s"
 
     def summarise(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Every stage again from the facts, now with the telemetry that was still on its way when it ended."""
@@ -108,14 +136,16 @@ class StageRunner:
         return pool_stages(rows, telemetry, facts, self._slo)
 
     def _facts(self, order: StageOrder, ended: StageEnded, *, over_saturated: bool) -> StageFacts:
+        arrivals, workload = order.arrivals, self._workload
+        rates = (ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
         return StageFacts(
             index=ended.index,
             name=order.name,
-            kind=order.kind,
+            kind="varying" if _was_changed(arrivals, rates) and order.kind in _CHANGEABLE else order.kind,
             repeat=order.repeat,
             tags={},
-            arrivals=order.arrivals.process,
-            rate_per_s=order.rate_per_s,
+            arrivals=_manner(arrivals, workload),
+            rate_per_s=one_rate(rates),
             duration_s=order.duration_s,
             start_ns=ended.start_ns,
             end_ns=ended.end_ns,
@@ -124,69 +154,38 @@ class StageRunner:
             stopped_early=ended.stopped_early,
             ceiling_per_s=self._ceiling_per_s,
             over_saturated=over_saturated,
-            rows_per_request=self._rows_per_request,
+            rates=rates,
+            cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
+            concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
+            think_s=arrivals.think_s if isinstance(arrivals, ClosedArrivals) else 0.0,
+            sessions=_has_sessions(workload),
+            lead_in_s=order.lead_in_s,
+            rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
         )
 
 
-class _StageWatch:
-    """Listens to one running stage."""
+def _has_sessions(workload: Workload) -> bool:
+    return (
+        isinstance(workload, OpenAiWorkload)
+        and isinstance(workload.prompts, SyntheticPrompts)
+        and workload.prompts.turns is not None
+    )
 
-    def __init__(
-        self,
-        order: StageOrder,
-        index: int,
-        slo: tuple[Objective, ...],
-        emit: Emit,
-        limits: LimitWatch,
-        drain: Callable[[], None],
-    ) -> None:
-        self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
-        self._drain, self._is_draining = drain, False
-        self.batches: list[pa.RecordBatch] = []
-        self.is_over_saturated = False
-        self._in_flight: list[tuple[int, int]] = []
-        self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
 
-    def started(self, report: StageStarted) -> None:
-        order = self._order
-        self._emit(
-            events.StageStarted(
-                at_ns=report.start_ns,
-                index=self._index,
-                name=order.name,
-                kind=order.kind,
-                repeat=order.repeat,
-                offered_per_s=order.rate_per_s,
-                duration_s=order.duration_s,
-                start_ns=report.start_ns,
-            )
-        )
+def _was_changed(arrivals: Arrivals, rates: Rates) -> bool:
+    """Whether a rate was played that was not ordered; a stage stopped early lacks some that were."""
+    return isinstance(arrivals, OpenArrivals) and not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
 
-    def take(self, batch: pa.RecordBatch) -> None:
-        self.batches.append(batch)
-        answered = batch.filter(batch["error"].is_null())
-        latency_ms = pc.subtract(answered["end_ns"], answered["intended_ns"]).to_numpy(zero_copy_only=False) / 1e6
-        self._recent.extend(latency_ms[-_RECENT_ROWS:])
 
-    def goes_on(self, progress: Progress) -> bool:
-        recent = np.fromiter(self._recent, float) if self._recent else None
-        self._emit(
-            events.Snapshot(
-                at_ns=progress.at_ns,
-                stage=self._index,
-                offered=progress.intended,
-                sent=progress.sent,
-                completed=progress.completed,
-                failed=progress.failed,
-                in_flight=progress.in_flight,
-                latency_p50_ms=None if recent is None else float(np.median(recent)),
-                latency_p95_ms=None if recent is None else float(np.percentile(recent, 95)),
-            )
-        )
-        if self._order.ends_when_saturated:
-            self._in_flight.append((progress.at_ns, progress.intended - progress.completed - progress.failed))
-            self.is_over_saturated = is_over_saturated(self._in_flight, self._order.rate_per_s, self._slo)
-        if not self._limits.check(progress.at_ns, progress.sent) and not self._is_draining:
-            self._is_draining = True
-            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
-        return not self.is_over_saturated
+def _manner(
+    arrivals: Arrivals, workload: Workload
+) -> Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]:
+    if isinstance(workload, LocustWorkload):
+        return "locust"
+    match arrivals:
+        case OpenArrivals(process=process):
+            return process
+        case TraceArrivals():
+            return "trace"
+        case ClosedArrivals():
+            return "closed"

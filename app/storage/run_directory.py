@@ -17,15 +17,23 @@ import pyarrow as pa
 
 from app.errors import UsageError
 from app.records.calibration import Calibration
+from app.records.control import Answer, Wish
 from app.records.events import Event, RunFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
+from app.storage.control import ControlBox
 from app.storage.streams import StreamWriter, WholeFile, read_stream
 from loadgen.records import REQUEST_SCHEMA
 
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
 REQUESTS, TELEMETRY = "requests.arrow", "telemetry.arrow"
 CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
+
+_FIRST_COLUMNS = (
+    "stage", "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received",
+    "reused",
+)  # fmt: skip
+_ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
 
 _T = TypeVar("_T")
 
@@ -68,6 +76,7 @@ class RunWriter:
             self._events = WholeFile(directory / EVENTS)
             self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA)
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA)
+            self._control = ControlBox(directory)
         except OSError as error:
             raise UsageError(
                 f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
@@ -93,6 +102,9 @@ class RunWriter:
     def append_telemetry(self, batch: pa.RecordBatch) -> None:
         self._telemetry.append(batch)
 
+    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+        self._control.obey(obey)
+
     def seal(self) -> tuple[Artifact, ...]:
         """Close the bulk streams and return every fact file with its hash, by name."""
         self._requests.close()
@@ -111,6 +123,7 @@ class RunWriter:
         return self.directory / name
 
     def close(self) -> None:
+        self._control.close()
         self._requests.close()
         self._telemetry.close()
         self._events.close()
@@ -167,7 +180,8 @@ class StoredRun:
         return any(isinstance(event, RunFinished) for event in self.events())
 
     def requests(self) -> pa.Table:
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=("right",))
+        """Of an older schema, the columns it lacks are null."""
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=_ADDED_LATER)
 
     def telemetry(self) -> pa.Table:
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)

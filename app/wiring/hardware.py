@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 
+from app.errors import UnavailableError
 from app.profiles.catalogue import find_offer
+from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_this_machine
 from app.profiles.profile import OipProfile, Profile
+from app.profiles.target import LocustTarget
 from app.records.offers import Catalogue
 from app.records.result import Hardware
 from app.telemetry.cgroup import read_cgroup
@@ -16,10 +19,12 @@ from app.wiring.address import resolve
 
 
 def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
-    """What the profile names; else this machine for what runs here; else None."""
+    """What the profile names; else this machine for what runs here; else None.
+
+    Nothing for a scripted target: its timings are those of no hardware, so nothing is planned from them.
+    """
     named = named_hardware(profile, catalogue)
-    is_here = profile.target.url is None or is_this_machine(resolve(profile.target.url))
-    if named is not None or not is_here:
+    if named is not None or not _is_here(profile):
         return named
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
@@ -28,6 +33,26 @@ def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
     return Hardware(
         f"this machine ({cores:g} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
     )
+
+
+def _is_here(profile: Profile) -> bool:
+    """A single server, on this machine: what several replicas share cannot be told from outside."""
+    target = profile.target
+    if isinstance(target, LocustTarget) and target.url is None:
+        return False
+    if isinstance(target, EndpointSettings) and target.socket is not None:
+        return True
+    urls = target.all_urls
+    if not urls:
+        return isinstance(profile, OipProfile) and profile.target.serve is not None
+    return len(urls) == 1 and _leads_here(urls[0])
+
+
+def _leads_here(url: str) -> bool:
+    try:
+        return is_this_machine(resolve(url))
+    except UnavailableError:  # behind a proxy; whether it may be asked for is told elsewhere
+        return False
 
 
 def _is_served_on_cpu(profile: Profile) -> bool:

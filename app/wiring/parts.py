@@ -10,7 +10,7 @@ from app.errors import InstrumentError
 from app.inference.measurement import LocalMeasurement
 from app.inference.measuring import measure_model
 from app.inference.probe import probe_providers
-from app.profiles.profile import OipProfile, Profile
+from app.profiles.profile import LocustProfile, OipProfile, Profile
 from app.records.calibration import Calibration
 from app.records.result import Check, Environment
 from app.serving.process import EndpointProcess
@@ -24,6 +24,8 @@ from app.telemetry.clock import read_clock
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.sampler import Sampler
+from app.wiring.scripted import ScriptedProcess, face_of
+from app.wiring.server_process import ServerProcess
 from loadgen.process import LoadError, LoadProcess, start_module
 
 _MODEL_SECONDS = 0.6
@@ -33,9 +35,10 @@ _MODEL_TIMEOUT_S = 60.0
 def build_parts(profile: Profile, store: RunWriter) -> Parts:
     """Starts nothing: each part starts when the session wants it."""
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
+    face = face_of(profile)
     return Parts(
         inspect_machine=inspect_machine,
-        start_load=LoadProcess,
+        start_load=_start_locust if isinstance(profile, LocustProfile) else LoadProcess,
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
         measure_model=(lambda: _measure_model(profile)) if serves else None,
@@ -46,6 +49,8 @@ def build_parts(profile: Profile, store: RunWriter) -> Parts:
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
+        start_scripted=None if face is None else (lambda: ScriptedProcess(face)),
+        start_server=ServerProcess,
     )
 
 
@@ -97,6 +102,10 @@ class NullServerProcess:
             self._child.kill()
             self._child.wait()
         self._child.stdout.close()
+
+
+def _start_locust() -> LoadProcess:
+    return LoadProcess("loadgen.locustfile")
 
 
 def _start_endpoint(profile: Profile) -> EndpointProcess:

@@ -3,117 +3,74 @@
 from __future__ import annotations
 
 import datetime
-from urllib.parse import urlsplit
 
 from app.errors import UsageError
 from app.profiles.catalogue import find_offer, load_catalogue
-from app.profiles.permission import needs_permission
-from app.profiles.profile import HttpProfile, LoadSettings, OipProfile, Profile
-from app.profiles.requests import request_bodies
+from app.profiles.endpoint import EndpointSettings
+from app.profiles.profile import Profile
 from app.profiles.resolved import profile_hash
-from app.profiles.secrets import resolve_secret
+from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import plan_limits_of, traffic_of
 from app.records.offers import Catalogue
-from app.records.result import Target
-from app.session.spec import LimitSpec, PlanSpec, RunSpec, SearchSpec, StageSpec
-from app.wiring.address import resolve
+from app.records.result import Hardware, Target
+from app.session.spec import LimitSpec, PlanSpec, RunSpec
+from app.wiring.endpoint import endpoint_of
 from app.wiring.hardware import hardware_of
-from loadgen.records import Endpoint, HttpWorkload, OipWorkload, OpenArrivals, Timeouts, Tls, Workload
-
-_MOST_ARRIVALS = 50_000_000
-"""A schedule is laid out before its stage: 400 MB of times."""
+from app.wiring.proxy import shown_proxy
+from app.wiring.scripted import NOTE as SCRIPTED
+from app.wiring.scripted import face_of
+from app.wiring.stages import search_of, stages_of
+from app.wiring.start import start_of
+from app.wiring.workload import workload_of
+from loadgen.records import Endpoint
 
 
 def build_spec(profile: Profile, run_id: str, *, today: datetime.date, recalibrate: bool) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
     catalogue = load_catalogue()
     hardware = hardware_of(profile, catalogue)
-    target = Target(
-        protocol=profile.target.protocol,
-        url=profile.target.url,
-        model=profile.target.model if isinstance(profile, OipProfile) else None,
-        hardware=hardware,
-    )
+    endpoint = endpoint_of(profile)
     return RunSpec(
         run_id=run_id,
         name=profile.name,
         profile_hash=profile_hash(profile),
-        target=target,
-        endpoint=_endpoint(profile),
-        workload=_workload(profile),
+        target=_target(profile, hardware),
+        endpoint=endpoint,
+        workload=workload_of(profile),
         seed=profile.load.seed,
         warmup_s=profile.load.warmup_s,
-        stages=_stages(profile.load),
-        search=_search(profile.load),
+        stages=stages_of(profile.load),
+        search=search_of(profile.load.search),
         slo=profile.slo,
         gates=profile.gates,
         limits=_limits(profile, catalogue),
         plan=plan_spec(profile, catalogue, today),
         recalibrate=recalibrate,
+        start=start_of(profile),
+        wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
+        notes=_notes(profile, endpoint),
     )
 
 
-def _endpoint(profile: Profile) -> Endpoint:
+def _target(profile: Profile, hardware: Hardware | None) -> Target:
     target = profile.target
-    if target.url is not None and not target.permitted and needs_permission(resolve(target.url)):
-        host = urlsplit(target.url).hostname
-        raise UsageError(
-            f"{host} is neither this machine nor in a private network, and the profile does not say you may load it",
-            hint="If you may, set target.permitted: true.",
-        )
-    return Endpoint(
-        urls=(target.url,) if target.url is not None else (),
-        headers=tuple((name, resolve_secret(text)) for name, text in target.headers.items()),
-        tls=Tls(verify=target.tls.verify, ca_file=None if target.tls.ca_file is None else str(target.tls.ca_file)),
-        timeouts=Timeouts(target.timeouts.connect_s, target.timeouts.idle_s, target.timeouts.total_s),
+    return Target(
+        protocol=target.protocol,
+        url=", ".join(target.all_urls) or None,
+        model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
+        hardware=hardware,
     )
 
 
-def _workload(profile: Profile) -> Workload:
-    if isinstance(profile, HttpProfile):
-        wanted = profile.workload
-        return HttpWorkload(
-            method=wanted.method, path=wanted.path, bodies=request_bodies(wanted), content_type=wanted.content_type
-        )
-    rows = profile.workload
-    return OipWorkload(
-        model=profile.target.model,
-        tensors=None if rows.tensors is None else str(rows.tensors),
-        labels=rows.labels,
-        rows_per_request=rows.rows_per_request,
-        binary=rows.binary,
-        seed=profile.load.seed,
-    )
-
-
-def _stages(load: LoadSettings) -> tuple[StageSpec, ...]:
-    for stage in load.stages:
-        arrivals = stage.rate_per_s * stage.duration_s
-        if arrivals > _MOST_ARRIVALS:
-            hint = f"A stage may have {_MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
-            raise UsageError(f"stage {stage.name} asks for {arrivals:.2g} requests", hint=hint)
-    return tuple(
-        StageSpec(
-            stage.name,
-            "steady",
-            OpenArrivals(stage.arrivals, ((0.0, stage.rate_per_s),)),
-            stage.duration_s,
-            repeat=repeat,
-        )
-        for stage in load.stages
-        for repeat in range(1, stage.repeats + 1)
-    )
-
-
-def _search(load: LoadSettings) -> SearchSpec | None:
-    if load.search is None:
-        return None
-    return SearchSpec(
-        OpenArrivals(load.search.arrivals, ((0.0, 1.0),)),
-        load.search.start_per_s,
-        load.search.hold_s,
-        load.search.repeats,
-    )
+def _notes(profile: Profile, endpoint: Endpoint) -> tuple[str, ...]:
+    notes = []
+    if face_of(profile) is not None:
+        notes.append(SCRIPTED)
+    if endpoint.proxy is not None:
+        notes.append(f"Requests went through a proxy ({shown_proxy(endpoint.proxy)}), whose time is in the latencies.")
+    if len(endpoint.urls) > 1:
+        notes.append(f"The target is {len(endpoint.urls)} replicas that share the requests: {endpoint.balance}.")
+    return tuple(notes)
 
 
 def _limits(profile: Profile, catalogue: Catalogue) -> LimitSpec:

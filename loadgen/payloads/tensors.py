@@ -128,6 +128,8 @@ def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) 
 
 
 def _dtype(spec: TensorSpec) -> np.dtype[Any]:
+    if spec.datatype == "BF16":
+        raise TensorError(f"{spec.name} takes BF16, which no array can hold: serve the model with FP16 or FP32 inputs")
     if spec.datatype not in DTYPES:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which cannot be sent")
     return DTYPES[spec.datatype]
@@ -137,14 +139,15 @@ def to_bytes(tensor: Tensor) -> bytes:
     """The tensor as the binary extension has it: row by row, little-endian; each text with its length before it."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
-    return b"".join(len(text).to_bytes(4, "little") + text for text in map(_text, tensor.ravel().tolist()))
+    return b"".join(len(text).to_bytes(4, "little") + text for text in map(text_of, tensor.ravel().tolist()))
 
 
-def _text(value: str | bytes) -> bytes:
+def text_of(value: str | bytes) -> bytes:
+    """An element of BYTES as it is sent."""
     return value.encode() if isinstance(value, str) else value
 
 
 def to_list(tensor: Tensor) -> list[Any]:
     """The tensor as JSON has it: its elements, row by row."""
     flat = tensor.ravel()
-    return flat.astype(np.str_).tolist() if flat.dtype.kind == "S" else flat.tolist()
+    return [text.decode() for text in flat.tolist()] if flat.dtype.kind == "S" else flat.tolist()

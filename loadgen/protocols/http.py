@@ -1,17 +1,23 @@
-"""Plain HTTP: bodies go round in turn, the status alone is judged."""
+"""Plain HTTP: fixed bodies, or a template filled from a dataset."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from mimetypes import guess_type
+from typing import NamedTuple
 
-from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, Judgement, WorkloadError, status_error
+from loadgen.payloads.datasets import DatasetError, OneRow, Reading, as_body
+from loadgen.payloads.popularity import picks
+from loadgen.protocols.built import MAX_BUILT_BYTES, Built, WorkloadError
+from loadgen.protocols.expectation import judge_of
+from loadgen.protocols.template import PathTemplate, Template
 from loadgen.records import Endpoint, HttpWorkload
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Exchange
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
+_BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def request_bytes(
@@ -20,7 +26,11 @@ def request_bytes(
     """One request. Later headers of a name replace earlier ones; Content-Length is ours to say."""
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
         raise WorkloadError("the method or path holds a character that a request line cannot", hint="quote it as %XX")
-    fields = {"host": ("Host", address.authority), "user-agent": ("User-Agent", "sizewise")}
+    fields = {
+        "host": ("Host", address.authority),
+        "user-agent": ("User-Agent", "sizewise"),
+        "accept-encoding": ("Accept-Encoding", "identity"),
+    }
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or "\r" in value or "\n" in value or "\0" in value:
             raise WorkloadError(f"the header {name!r} holds a line break or a character that a header cannot")
@@ -35,26 +45,103 @@ def request_bytes(
         raise WorkloadError("a header holds a character outside ISO 8859-1") from error
 
 
-def judge_status(exchange: Exchange) -> Judgement:
-    error = status_error(exchange.status or 0)
-    return AS_PROMISED if error is None else Judgement(error)
+class Unsent(NamedTuple):
+    """What differs from request to request."""
+
+    path: str
+    body: bytes | None
+    content_type: str | None = None
 
 
 def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> Built:
     """Raises WorkloadError."""
     method, path = workload.method.upper(), workload.path or address.path
-    headers = list(endpoint.headers)
-    if workload.bodies and workload.content_type is not None:
-        headers.insert(0, ("Content-Type", workload.content_type))
-    bodiless = None if method in ("GET", "HEAD", "OPTIONS", "TRACE") else b""
+    reading = None if workload.dataset is None else Reading(workload.dataset, MAX_BUILT_BYTES)
+    unsent = _fixed(workload, method, path) if reading is None else _filled(workload, method, path, reading)
+    try:
+        requests, was_cut = within_memory(unsent, method, endpoint, address)
+    except DatasetError as error:
+        raise WorkloadError(str(error)) from error
+    return Built(
+        requests=requests,
+        judge=judge_of(workload.expect),
+        shown=f"{method} {address.shown(path)}",
+        is_head=method == "HEAD",
+        picks=picks(workload.popularity, len(requests), workload.seed),
+        notes=left_out_notes(requests, was_cut or (reading is not None and reading.was_cut)),
+    )
+
+
+def _fixed(workload: HttpWorkload, method: str, path: str) -> Iterator[Unsent]:
+    if PathTemplate(workload.path or "").has_holes:
+        raise WorkloadError("the path has a {{column}}, and there is no dataset")
+    if workload.template is not None:
+        template = Template(workload.template, is_json=_says_json(workload.content_type), is_csv=False)
+        if template.has_holes:
+            raise WorkloadError("the template has a {{column}}, and there is no dataset")
+        yield Unsent(path, template.fill({}), workload.content_type or _type_of(template))
+    elif workload.bodies:
+        yield from (Unsent(path, body, workload.content_type) for body in workload.bodies)
+    else:
+        yield Unsent(path, None if method in _BODILESS else b"")
+
+
+def _filled(workload: HttpWorkload, method: str, path: str, reading: Reading) -> Iterator[Unsent]:
+    path_template = PathTemplate(workload.path or "")
+    path_of = path_template.fill if path_template.has_holes else lambda _row: path
+    body_of = _body_maker(workload, method, reading.format)
+    for one in reading:
+        yield Unsent(path_of(one.row), *body_of(one))
+
+
+_Body = tuple[bytes | None, str | None]
+"""A body and its content type."""
+
+
+def _body_maker(workload: HttpWorkload, method: str, format_: str) -> Callable[[OneRow], _Body]:
+    is_csv, given_type = format_ == "csv", workload.content_type
+    if workload.template is not None:
+        template = Template(workload.template, is_json=_says_json(given_type), is_csv=is_csv)
+        content_type = given_type or _type_of(template)
+        return lambda one: (template.fill(one.row), content_type)
+    if method in _BODILESS:
+        return lambda _: (None, None)
+    return lambda one: (as_body(one, is_csv=is_csv), given_type or row_type(one))
+
+
+def row_type(one: OneRow) -> str:
+    """The content type of a row that is sent as it is: a file's is guessed from its name."""
+    return (guess_type(one.name)[0] or "application/octet-stream") if one.name else "application/json"
+
+
+def _says_json(content_type: str | None) -> bool | None:
+    if content_type is None:
+        return None
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or essence.endswith("+json")
+
+
+def _type_of(template: Template) -> str:
+    return "application/json" if template.is_json else "text/plain; charset=utf-8"
+
+
+def within_memory(
+    unsent: Iterable[Unsent], method: str, endpoint: Endpoint, address: Address
+) -> tuple[list[bytes], bool]:
+    """At least one request, and whether there were more than the memory for them holds."""
     requests: list[bytes] = []
     total = 0
-    for body in workload.bodies or (bodiless,):
-        request = request_bytes(method, path, address, headers, body)
+    for path, body, content_type in unsent:
+        fields = [] if content_type is None else [("Content-Type", content_type)]
+        request = request_bytes(method, path, address, [*fields, *endpoint.headers], body)
         total += len(request)
         if requests and total > MAX_BUILT_BYTES:
-            break
+            return requests, True
         requests.append(request)
-    return Built(
-        requests=requests, judge=judge_status, shown=f"{method} {address.shown(path)}", is_head=method == "HEAD"
-    )
+    return requests, False
+
+
+def left_out_notes(requests: Sequence[bytes], was_cut: bool) -> tuple[str, ...]:
+    if not was_cut:
+        return ()
+    return (f"only the first {len(requests):,} requests were used: more would take over {MAX_BUILT_BYTES >> 20} MiB",)

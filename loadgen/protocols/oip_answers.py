@@ -1,26 +1,16 @@
-"""Open Inference Protocol v2 over HTTP: how an answer is read and judged."""
+"""Open Inference Protocol v2 over HTTP: how an answer is read, JSON or binary."""
 
 from __future__ import annotations
 
 import json
-from math import prod
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from loadgen.payloads.tensors import DTYPES, Tensor
+from loadgen.protocols.oip_outputs import NO_TENSOR, AnswerError, count_of, from_bytes, shaped
 from loadgen.transport.exchange import Headers, header_value
-
-Labels = npt.NDArray[np.int64]
-
-_NO_TENSOR = np.empty(0)
-_MAX_AXES = 32
-
-
-class AnswerError(Exception):
-    """The answer is not what the protocol promises."""
 
 
 class _Parameters(msgspec.Struct, frozen=True):
@@ -30,7 +20,7 @@ class _Parameters(msgspec.Struct, frozen=True):
 class _Output(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     datatype: str
-    parameters: _Parameters = _Parameters()
+    parameters: _Parameters | None = None
     data: Any = None
 
 
@@ -56,31 +46,17 @@ def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
     tensors: list[Tensor] = []
     at = head_size
     for output in outputs:
-        size = output.parameters.binary_data_size
+        size = None if output.parameters is None else output.parameters.binary_data_size
         if size is None:
             tensors.append(_from_list(output))
             continue
         if size < 0 or at + size > len(body):
             raise AnswerError
-        tensors.append(_from_bytes(output, body, at, size))
+        tensors.append(from_bytes(output.datatype, output.shape, body, at, size))
         at += size
     if at != len(body):
         raise AnswerError
     return tensors
-
-
-def judge_outputs(outputs: list[Tensor], labels: Labels | None) -> tuple[str | None, int | None]:
-    """`bad-output` when a number is NaN; the rows whose arg max in the first output is their label. Raises AnswerError
-    when the first output has not one row for each label."""
-    if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
-        return "bad-output", None
-    if labels is None:
-        return None, None
-    first = outputs[0]
-    if first.ndim == 0 or first.shape[0] != len(labels) or first.size == 0:
-        raise AnswerError
-    classes = first.reshape(len(labels), -1).argmax(axis=1)
-    return None, int(np.count_nonzero(classes == labels))
 
 
 def _decode_head(head: bytes) -> list[_Output]:
@@ -88,7 +64,7 @@ def _decode_head(head: bytes) -> list[_Output]:
         return _decode(head).outputs
     except RecursionError as error:
         raise AnswerError from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if b"NaN" not in head and b"Infinity" not in head:
             raise AnswerError from error
     # not JSON, but many servers write it for a NaN, and then the output is at fault, not the message
@@ -96,27 +72,6 @@ def _decode_head(head: bytes) -> list[_Output]:
         return msgspec.convert(json.loads(head), _Answer).outputs
     except (ValueError, RecursionError) as error:
         raise AnswerError from error
-
-
-def _from_bytes(output: _Output, body: bytes, at: int, size: int) -> Tensor:
-    if output.datatype == "BYTES":
-        _check_texts(body[at : at + size], _count(output))
-        return _NO_TENSOR
-    dtype = DTYPES.get(output.datatype)
-    count = _count(output)
-    if dtype is None or count * dtype.itemsize != size:
-        raise AnswerError
-    return _shaped(np.frombuffer(body, dtype, count, at), output)
-
-
-def _check_texts(blob: bytes, count: int) -> None:
-    at = 0
-    for _ in range(count):
-        if at + 4 > len(blob):
-            raise AnswerError
-        at += 4 + int.from_bytes(blob[at : at + 4], "little")
-    if at != len(blob):
-        raise AnswerError
 
 
 def _from_list(output: _Output) -> Tensor:
@@ -132,23 +87,10 @@ def _from_list(output: _Output) -> Tensor:
         tensor = np.array(output.data, dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise AnswerError from error
-    if tensor.size != _count(output):
+    if tensor.size != count_of(output.shape):
         raise AnswerError
     if not is_text:
-        return _shaped(tensor, output)
+        return shaped(tensor, output.shape)
     if not all(isinstance(text, str) for text in tensor.flat):
         raise AnswerError
-    return _NO_TENSOR
-
-
-def _shaped(tensor: Tensor, output: _Output) -> Tensor:
-    try:
-        return tensor.reshape(output.shape)
-    except (ValueError, OverflowError) as error:  # an axis of 0 beside one that no array can have
-        raise AnswerError from error
-
-
-def _count(output: _Output) -> int:
-    if len(output.shape) > _MAX_AXES or any(size < 0 for size in output.shape):
-        raise AnswerError
-    return prod(output.shape)
+    return NO_TENSOR

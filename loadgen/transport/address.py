@@ -7,7 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 
-class UrlError(ValueError):
+class EndpointError(ValueError):
+    """Nothing can be sent to the endpoint as it is described; the message is a sentence without secrets."""
+
+
+class UrlError(EndpointError):
     """The URL cannot be requested; the message says why and never repeats a password."""
 
 

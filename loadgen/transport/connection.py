@@ -3,43 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import ssl
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import cast
 
-import httptools
+from loadgen.transport.answers import AnswerParser
+from loadgen.transport.exchange import Exchange
+from loadgen.transport.heads import KnownHeads
+from loadgen.transport.rewriting import Rewrite
+from loadgen.transport.tls import tls_failure
 
-from loadgen.transport.exchange import Exchange, Headers, header_value
-
-MAX_RESPONSE_BYTES = 64 * 2**20
+_LONG_IDLE_NS = 100_000_000
+_PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Connection(asyncio.Protocol):
     """`on_free` gets the connection back when it can carry another request, `on_lost` when it is gone."""
 
-    def __init__(self, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        on_free: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
+        heads: KnownHeads,
+        rewrite: Rewrite | None = None,
+    ) -> None:
         self._on_free, self._on_lost = on_free, on_lost
-        self._parser = httptools.HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
+        self._heads, self._rewrite = heads, rewrite
+        self._answer = AnswerParser()
         self._transport: asyncio.Transport | None = None
+        self._write: Callable[[bytes], None]
+        self._is_closing: Callable[[], bool]
         self._exchange: Exchange | None = None
-        self._headers: Headers = []
-        self._body: list[bytes] = []
-        self._has_headers = False
         self._was_used = False
         self._last_byte_ns = 0
 
     @property
     def can_send(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and not self._is_closing()
 
-    def send(self, exchange: Exchange) -> None:
-        assert self._transport is not None
+    def send(self, exchange: Exchange) -> bool:
+        """False, with nothing done, when the connection is known to be closed."""
+        if self._is_closing():
+            return False
+        now_ns = perf_counter_ns()
+        if now_ns - self._last_byte_ns > _LONG_IDLE_NS and self._was_used:
+            if self._has_news():
+                self.close()
+                return False
+            now_ns = perf_counter_ns()
         self._exchange = exchange
         exchange.reused = self._was_used
         self._was_used = True
-        exchange.sent_ns = self._last_byte_ns = perf_counter_ns()
-        self._transport.write(exchange.request)
+        exchange.sent_ns = self._last_byte_ns = now_ns
+        self._write(exchange.request)
+        return True
 
     def is_overdue(self, now_ns: int, idle_ns: int, total_ns: int) -> bool:
         exchange = self._exchange
@@ -47,24 +66,28 @@ class Connection(asyncio.Protocol):
             now_ns - self._last_byte_ns > idle_ns or now_ns - cast(int, exchange.sent_ns) > total_ns
         )
 
-    def cut(self, error: str) -> None:
+    def cut(self, error: str, detail: str | None = None) -> None:
         """End what is in flight with `error`, and the connection with it."""
         if self._transport is not None:
             self._transport.abort()
         if self._exchange is not None:
-            self._fail(error)
+            self._fail(self._exchange, error, detail)
 
     def close(self) -> None:
+        """Nothing is in flight. At once: a TLS connection would wait for its server to say goodbye."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = stream = cast(asyncio.Transport, transport)
         # uvloop keeps writes for the end of the loop's turn unless its buffer is full: let it be full at once, so that
         # the request is with the kernel when `send` returns
-        self._transport.set_write_buffer_limits(high=0)
+        stream.set_write_buffer_limits(high=0)
+        self._is_closing, self._write = stream.is_closing, stream.write
+        if (rewrite := self._rewrite) is not None:
+            self._write = lambda request: stream.write(rewrite(request))
 
     def data_received(self, data: bytes) -> None:
         now_ns = perf_counter_ns()
@@ -74,91 +97,83 @@ class Connection(asyncio.Protocol):
             return
         if exchange.first_byte_ns is None:
             exchange.first_byte_ns = now_ns
+            if exchange.reader is None and not exchange.is_head:
+                latest = self._heads.latest
+                is_like_latest = len(data) == latest.length and data.startswith(latest.head)
+                known = latest if is_like_latest else self._heads.find(data)
+                if known is not None:
+                    exchange.end_ns = now_ns
+                    exchange.status = known.status
+                    exchange.headers = known.headers
+                    exchange.body = data[len(known.head) :]
+                    exchange.bytes_received = known.length
+                    self._end(exchange)
+                    return
+            self._answer.start(exchange)
         self._last_byte_ns = now_ns
-        exchange.bytes_received += len(data)
-        if exchange.bytes_received > MAX_RESPONSE_BYTES:
-            self.cut("bad-payload")
-            return
-        try:
-            self._feed(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.cut("bad-payload")
+        self._read(exchange, data)
 
     def connection_lost(self, error: Exception | None) -> None:
         exchange = self._exchange
         if exchange is not None:
-            if exchange.first_byte_ns is None:
-                self._fail("send")
-            elif error is None and self._has_headers and self._runs_until_close():
-                self._finish(exchange)
-                exchange.on_done(exchange)
+            if exchange.first_byte_ns is not None:
+                self._lose_answer(exchange, error)
+            elif isinstance(error, ssl.SSLError):  # a TLS 1.3 server judges its client after the handshake
+                self._fail(exchange, "tls", tls_failure(error))
             else:
-                self._fail("truncated")
+                self._fail(exchange, "send")
         self._on_lost(self)
-        del self._feed, self._parser  # the parser holds this connection: without the cycle both go at once
+        self._answer.release()
 
-    # httptools
+    def _read(self, exchange: Exchange, data: bytes) -> None:
+        answer = self._answer
+        answer.feed(data, self._last_byte_ns)
+        exchange.bytes_received = answer.received
+        if answer.error is not None:
+            self.cut(answer.error, answer.detail)
+        elif answer.status == _PROXY_AUTHENTICATION_REQUIRED:
+            self.cut("connect", "the proxy refused: status 407")
+        elif answer.is_complete:
+            self._take_answer(exchange)
+            if answer.keeps_alive and answer.received == len(data) and exchange.reader is None and not exchange.is_head:
+                self._heads.learn(data, answer.status, answer.headers, len(exchange.body))
+            self._end(exchange, answer.keeps_alive)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        if self._parser.get_status_code() < 200:
-            self._headers = []
-            return
-        self._has_headers = True
-        if self._exchange is not None and self._exchange.is_head:
-            self._complete(self._exchange)
-            # the old parser waits for a body that a HEAD never gets
-            self._parser = httptools.HttpResponseParser(self)
-            self._feed = self._parser.feed_data
-
-    def on_body(self, body: bytes) -> None:
-        exchange = self._exchange
-        if exchange is not None and exchange.reader is not None and 200 <= self._parser.get_status_code() < 300:
-            error = exchange.reader.feed(body, self._last_byte_ns)
-            if error is not None:
-                self.cut(error)
-        else:
-            self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._has_headers and self._exchange is not None:
-            self._complete(self._exchange)
-
-    def _complete(self, exchange: Exchange) -> None:
-        self._finish(exchange)
+    def _end(self, exchange: Exchange, keeps_alive: bool = True) -> None:
+        self._exchange = None
         # the connection first: an arrival that waits for it is not to wait for the answer to be judged
-        if self._parser.should_keep_alive() or exchange.is_head:
+        if keeps_alive:
             self._on_free(self)
         else:
             self.close()
         exchange.on_done(exchange)
 
-    def _finish(self, exchange: Exchange) -> None:
-        exchange.end_ns = self._last_byte_ns
-        exchange.status = self._parser.get_status_code()
-        exchange.headers = self._headers
-        exchange.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._reset()
+    def _lose_answer(self, exchange: Exchange, error: Exception | None) -> None:
+        if error is None and self._answer.ends_with_connection():
+            self._take_answer(exchange)
+            self._end(exchange, keeps_alive=False)
+        else:
+            self._fail(exchange, "truncated")
 
-    def _fail(self, error: str) -> None:
-        exchange = cast(Exchange, self._exchange)
+    def _take_answer(self, exchange: Exchange) -> None:
+        exchange.end_ns = self._last_byte_ns
+        exchange.status = self._answer.status
+        exchange.headers = self._answer.headers
+        exchange.body = self._answer.take_body()
+
+    def _fail(self, exchange: Exchange, error: str, detail: str | None = None) -> None:
+        self._exchange = None
         exchange.end_ns = perf_counter_ns()
-        exchange.error = error
-        if self._has_headers:
-            exchange.status = self._parser.get_status_code()
-        self._reset()
+        exchange.error, exchange.detail = error, detail
+        if exchange.first_byte_ns is not None:
+            exchange.status = self._answer.status or None
         exchange.on_done(exchange)
 
-    def _reset(self) -> None:
-        self._exchange = None
-        self._has_headers = False
-        self._headers = []
-        self._body = []
-
-    def _runs_until_close(self) -> bool:
-        return (
-            header_value(self._headers, b"content-length") is None
-            and header_value(self._headers, b"transfer-encoding") is None
-        )
+    def _has_news(self) -> bool:
+        """Something can be read. On an idle connection that is its end, which the loop has not come to yet."""
+        fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
+        if not hasattr(select, "poll"):  # Windows, whose select() takes any number of sockets
+            return bool(select.select([fileno], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(fileno, select.POLLIN)
+        return bool(poll.poll(0))

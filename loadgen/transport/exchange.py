@@ -20,7 +20,7 @@ class Tokens(msgspec.Struct, gc=False):
     tokens_out: int | None = None
     tokens_from: str | None = None
     chunk_ns: list[int] | None = None
-    chunk_tokens: list[int] | None = None
+    chunk_tokens: list[int | None] | None = None
 
 
 class StreamReader(Protocol):
@@ -66,6 +66,10 @@ class Exchange(msgspec.Struct, gc=False):
     body: bytes = b""
     tokens: Tokens | None = None
     """Set by the judge of an answer that was not streamed."""
+    right: int | None = None
+    """As in a Judgement, once the answer is judged; `error` is the judgement's too by then."""
+    method: str = ""
+    """Of gRPC: the method, where it is not the one that the transport was made for."""
 
 
 class ResolveError(Exception):
@@ -78,8 +82,11 @@ class Transport(Protocol):
     `opened` counts connections, `sent` requests, failed connections included.
     """
 
-    opened: int
-    sent: int
+    @property
+    def opened(self) -> int: ...
+
+    @property
+    def sent(self) -> int: ...
 
     async def resolve(self) -> None:
         """Look hosts up, once for all that follows. Raises ResolveError."""

@@ -15,15 +15,15 @@ import traceback
 # before anything imports Locust: patched threads would be greenlets, and the sender must be a real one
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
-from loadgen.frames import read_command
+from loadgen.frames import Reports, read_command
 from loadgen.pacing import HAS_TIMERFD
+from loadgen.protocols.asking import TargetError
 from loadgen.protocols.built import WorkloadError
-from loadgen.records import Configure, Failed, Preflight, Quit, Ready, RunStage, StopStage
+from loadgen.records import ChangeRate, Configure, Failed, Preflight, Quit, Ready, RunStage, StopStage
 from loadgen.worker.orchestration import Orchestra, without_blocking
-from loadgen.worker.reports import Reports
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage_run import StageRun
-from loadgen.worker.target import Target, TargetError
+from loadgen.worker.target import Target
 
 _SWITCH_S = 0.0001
 """How long shipping may keep the sender from running; Python's own 5 ms would be the send lag's p99."""
@@ -55,6 +55,9 @@ class Worker:
                 case StopStage(drain=drain):
                     if running is not None:
                         running.stop(drain)
+                case ChangeRate(rate_per_s=rate_per_s):
+                    if running is not None:
+                        running.change_rate(rate_per_s)
                 case Quit() | None:
                     os._exit(0)  # at once, whatever the other threads do: all that was shipped is in the pipe
                 case command:

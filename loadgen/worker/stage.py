@@ -1,133 +1,153 @@
-"""One stage on the sending thread: arrivals in, rows out."""
+"""One stage on the sending thread: requests out, finished exchanges in."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Callable
 
-from loadgen.arrivals import Offsets
-from loadgen.pacing import Pacer, alarm_on
-from loadgen.protocols.built import Built, judged, tokens_of
-from loadgen.records import StagePlan
-from loadgen.transport.exchange import Exchange, Tokens, Transport
+from loadgen.arrivals import Offsets, Rates, played_rates
+from loadgen.protocols.built import Built, judged, status_error
+from loadgen.protocols.expectation import judge_status
+from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan
+from loadgen.transport.exchange import Exchange, Headers, Transport
+from loadgen.worker.traffic import ClosedTraffic, OpenTraffic, Traffic, schedule_ns
 
-Row: TypeAlias = tuple[object, ...]
-"""In the order of REQUEST_SCHEMA."""
-
-_NO_TOKENS = Tokens()
-
-_SCHEDULE_BLOCK = 4096
+_NO_HEADERS: Headers = []
 
 
 class Stage:
-    """Counts and `rows` may be read from other threads, and rows taken from the left."""
+    """Counts may be read, and `finished` taken from the left, by other threads.
+
+    `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
+    arrivals of a stage whose answers do not.
+    """
 
     def __init__(
         self,
         plan: StagePlan,
-        offsets: Offsets,
+        offsets: Offsets | None,
         start_ns: int,
         transport: Transport,
         built: Built,
         loop: asyncio.AbstractEventLoop,
+        on_refused_key: Callable[[], None] | None = None,
     ) -> None:
-        self._plan, self._pool = plan, transport
-        self._requests, self._count = built.requests, len(built.requests)
-        self._is_head, self._judge, self._new_reader = built.is_head, built.judge, built.new_reader
+        self._plan, self._transport = plan, transport
+        self._submit, self._sent_before = transport.submit, transport.sent
+        self._requests, self._is_head, self._new_reader = built.requests, built.is_head, built.new_reader
+        self._judge = None if built.judge is judge_status else built.judge
+        self._on_refused_key = on_refused_key
+        self._limit = plan.max_requests
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
-        self._pacer = Pacer(_schedule(offsets, start_ns), self._send, self._start_draining, alarm_on(loop))
-        self._sent_before = transport.sent
         self.start_ns = start_ns
-        self.scheduled = len(offsets)
-        self.rows: deque[Row] = deque()
-        self.completed = self.failed = self.never_started = 0
+        self._first_ns = start_ns - round(plan.lead_in_s * 1e9)
+        self._end_ns = start_ns + round(plan.duration_s * 1e9)
+        self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
+        is_decided = offsets is not None and built.sessions is None
+        self.scheduled = len(offsets) if offsets is not None and is_decided else None
+        self._traffic = self._traffic_of(plan, offsets, built, loop)
+        # what a scheduled stage does after an answer is nothing
+        self._answered = None if is_decided else self._traffic.answered
+        self.finished: deque[Exchange] = deque()
+        self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
 
     @property
-    def intended(self) -> int:
-        return self._pacer.started
-
-    @property
     def sent(self) -> int:
-        return self._pool.sent - self._sent_before
+        return self._transport.sent - self._sent_before
 
     async def run(self) -> None:
-        """Until the last arrival is answered, or its time to drain is over and what is left is cut."""
-        self._pacer.start()
+        """Until the last request is answered, or its time to drain is over and what is left is cut."""
+        self._traffic.start()
         await self._all_started.wait()
         try:
             async with asyncio.timeout(self._plan.drain_s):
                 await self._all_done.wait()
         except TimeoutError:
-            self._pool.cut()
+            self._transport.cut()
 
-    def stop(self, drain: bool) -> None:
-        """Start no more arrivals; without `drain`, cut what is in flight as well."""
-        self.was_stopped = self.was_stopped or not self._pacer.has_ended
-        self._pacer.cancel()
+    def stop(self, drain: bool, now_ns: int) -> None:
+        """Start no more requests; without `drain`, cut what is in flight as well."""
+        if not self._traffic.has_ended:
+            self.was_stopped = True
+            self._end_ns = min(self._end_ns, now_ns)
+        self._traffic.stop()
         if not drain:
-            self._pool.cut()
+            self._transport.cut()
 
-    def _send(self, index: int, intended_ns: int) -> None:
-        number = index % self._count
+    def change_rate(self, rate_per_s: float, offsets: Offsets, now_ns: int) -> None:
+        """From `now_ns` on arrivals come at that rate: `offsets` from now, to the end of the stage or beyond it."""
+        if not isinstance(self._traffic, OpenTraffic) or not self._rates or now_ns >= self._end_ns:
+            return
+        self._traffic.catch_up()
+        now_ns = max(now_ns, self._first_ns)
+        offsets = offsets[offsets < self._end_ns - now_ns][: None if self._limit is None else self._limit - self.due]
+        at_s = (now_ns - self.start_ns) / 1e9
+        before = played_rates(self._rates, -self._plan.lead_in_s, at_s)
+        self._rates = (*before, (at_s, rate_per_s), (self._plan.duration_s, rate_per_s))
+        if self.scheduled is not None:
+            self.scheduled = self.due + len(offsets)
+        self._traffic.replace(schedule_ns(offsets, now_ns))
+
+    def rates(self) -> Rates:
+        """The curve of open arrivals as it was played, up to where it was stopped."""
+        until_s = (self._end_ns - self.start_ns) / 1e9
+        return played_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
+
+    def _traffic_of(
+        self, plan: StagePlan, offsets: Offsets | None, built: Built, loop: asyncio.AbstractEventLoop
+    ) -> Traffic:
+        if offsets is not None:
+            return OpenTraffic(self._send, self._drain, built, loop, schedule_ns(offsets, self.start_ns), self._end_ns)
+        assert isinstance(plan.arrivals, ClosedArrivals)
+        span_ns = (self._first_ns, self._end_ns)
+        return ClosedTraffic(self._send, self._drain, built, loop, plan.arrivals, span_ns, plan.seed)
+
+    def _send(self, number: int, intended_ns: int) -> None:
+        index = self.due
+        if index == self._limit:
+            return
+        self.due = index + 1
         reader = None if self._new_reader is None else self._new_reader()
-        request = self._requests[number]
-        self._pool.submit(Exchange(index, number, intended_ns, request, self._done, self._is_head, reader))
+        self._submit(Exchange(index, number, intended_ns, self._requests[number], self._done, self._is_head, reader))
+        if self.due == self._limit:
+            self._traffic.stop()
 
     def _done(self, exchange: Exchange) -> None:
-        sent_ns = exchange.sent_ns
-        judgement = judged(self._judge, exchange)
-        error = judgement.error
-        tokens = tokens_of(exchange) or _NO_TOKENS
-        if error is None:
+        if exchange.error is None:
+            self._judge_answer(exchange)
+        # a row needs neither, and many rows may wait to be shipped
+        exchange.body, exchange.headers = b"", _NO_HEADERS
+        if exchange.error is None:
             self.completed += 1
         else:
             self.failed += 1
-        if sent_ns is None:
+        if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
         elif (lag_ns := sent_ns - exchange.intended_ns) > self.max_lag_ns:
             self.max_lag_ns = lag_ns
-        self.rows.append(
-            (
-                self._plan.index,
-                exchange.index,
-                exchange.intended_ns,
-                sent_ns,
-                exchange.first_byte_ns,
-                exchange.end_ns,
-                exchange.status,
-                error,
-                exchange.bytes_received,
-                exchange.reused,
-                judgement.right,
-                exchange.target,
-                None,
-                tokens.first_token_ns,
-                tokens.first_output_ns,
-                tokens.last_token_ns,
-                tokens.tokens_in,
-                tokens.tokens_out,
-                tokens.tokens_from,
-                tokens.chunk_ns,
-                tokens.chunk_tokens,
-            )
-        )
-        if self._pacer.has_ended:
+        self.finished.append(exchange)
+        if self._answered is not None:
+            self._answered(exchange)
+        if self._traffic.has_ended:
             self._check_done()
 
-    def _start_draining(self) -> None:
+    def _judge_answer(self, exchange: Exchange) -> None:
+        status = exchange.status
+        if self._judge is not None:
+            judgement = judged(self._judge, exchange)
+            exchange.error, exchange.right = judgement.error, judgement.right
+        elif status is not None and not 200 <= status < 300:
+            exchange.error = status_error(status)
+        if status == 401 and self._on_refused_key is not None:
+            self._on_refused_key()
+
+    def _drain(self) -> None:
         self._all_started.set()
         self._check_done()
 
     def _check_done(self) -> None:
-        if self.completed + self.failed == self._pacer.started:
+        if self.completed + self.failed == self.due:
             self._all_done.set()
-
-
-def _schedule(offsets: Offsets, start_ns: int) -> Iterator[int]:
-    """Python integers in blocks: as one list a long stage's schedule would take five times the array's memory."""
-    for block in range(0, len(offsets), _SCHEDULE_BLOCK):
-        yield from (offsets[block : block + _SCHEDULE_BLOCK] + start_ns).tolist()

@@ -22,13 +22,17 @@ _STATES = {
 }
 
 
+_CHOSEN = ("probe", "hold", "steady")
+"""Kinds of stages with one rate that was chosen."""
+
+
 def rate_curve(report: Report) -> Drawing | None:
-    """None when no stage has both a rate and a latency."""
-    stages = [stage for stage in report.stages if stage.kind != "warmup" and not stage.pooled]
+    """None when no two rates have a latency: one point is no curve."""
+    stages = [stage for stage in report.stages if stage.kind in _CHOSEN and not stage.pooled]
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
-    if not points:
+    if len({point["offered"] for point in points}) < 2:
         return None
-    latency = f"{report.curve.percentile.replace('_', '.')} of {report.curve.metric.removesuffix('_ms')}"
+    latency = f"{report.curve.percentile.replace('_', '.')} of {formatting.metric(report.curve.metric)}"
     missing = len(stages) - len(points)
     return Drawing(
         key="curve",

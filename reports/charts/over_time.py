@@ -12,7 +12,15 @@ from reports.charts.style import ACCENT, INK, MUTED, SERIES, chart_of, fitted, l
 from reports.model import LoadSeries, Report
 
 _RATES = ("offered", "sent", "completed", "good")
-_KINDS = {"warmup": MUTED, "probe": SERIES[1], "hold": ACCENT, "steady": ACCENT}
+_KINDS = {
+    "warmup": MUTED,
+    "probe": SERIES[1],
+    "hold": ACCENT,
+    "steady": ACCENT,
+    "closed": SERIES[2],
+    "varying": SERIES[3],
+    "spike": SERIES[5],
+}
 _X = alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
 
 
@@ -48,21 +56,26 @@ def latency_over_time(report: Report) -> Drawing | None:
     if load is None or not answered:
         return None
     columns = {"p50": load.p50_ms, "p95": load.p95_ms}
+    if load.ttft_p95_ms:
+        columns["TTFT p95"] = load.ttft_p95_ms
+        answered += [value for value in load.ttft_p95_ms if value is not None]
     values = _values(load, columns)
-    limit = report.curve.limit if report.curve.metric == "latency_ms" else None
-    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")
-    lines = _lines(values, ["p50", "p95"], "latency, ms", fitted(answered, 20))
-    layers = [lines, *line, _hover(values, ["p50", "p95"])]
+    judged = formatting.metric(report.curve.metric)
+    limit = report.curve.limit if judged == report.times or (judged == "TTFT" and load.ttft_p95_ms) else None
+    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile} of {judged}")
+    heights = answered + ([] if limit is None else [limit.value])
+    lines = _lines(values, list(columns), f"{report.times}, ms", fitted(heights, 20))
+    layers = [lines, *line, _hover(values, list(columns))]
     worst = max(answered)
     return Drawing(
         key="latency",
         title="How long answers took",
-        alternative=f"p50 and p95 of the latency per bin of {formatting.plain(load.bin_s)} s. The highest is "
+        alternative=f"p50 and p95 of the {report.times} per bin of {formatting.plain(load.bin_s)} s. The highest is "
         f"{formatting.number(worst)} ms, the lowest {formatting.number(min(answered))} ms.",
         spec=styled(_with_zoom(layers, "latency_zoom"), "latency"),
-        columns=("at, s", "p50, ms", "p95, ms"),
+        columns=("at, s", *(f"{name}, ms" for name in columns)),
         rows=_rows(load, list(columns.values())),
-        note="Latency is drawn at the intended start of the requests; a gap is a time without answers.",
+        note="Drawn at the start of the requests, as intended where that is known; a gap is a time without answers.",
     )
 
 

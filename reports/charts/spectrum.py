@@ -12,6 +12,7 @@ from reports.charts.style import chart_of, fitted, limit_line, point_scales, sty
 from reports.model import Report, Spectrum
 
 _TICKS = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
+_DRAWN = ("latency_ms", "service_ms", "ttft_ms")
 _LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICKS.items()) + " : ''"
 
 
@@ -29,7 +30,9 @@ def latency_spectrum(report: Report) -> Drawing | None:
     farthest = max(point["one_in"] for point in points)
     axis = alt.Axis(values=[one_in for one_in in _TICKS if one_in <= farthest], labelExpr=_LABELS, grid=True)
     x = alt.X("one_in:Q", title="percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
-    y = alt.Y("ms:Q", title="ms", **fitted([point["ms"] for point in points], 20))
+    limit = report.curve.limit if report.curve.metric in _DRAWN else None
+    heights = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
+    y = alt.Y("ms:Q", title="ms", **fitted(heights, 20))
     tooltip = [
         alt.Tooltip("series:N", title="what"),
         alt.Tooltip("share:N", title="percentile"),
@@ -40,12 +43,15 @@ def latency_spectrum(report: Report) -> Drawing | None:
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(x=x, y=y, tooltip=tooltip, **point_scales([spectrum.label for spectrum in report.spectra]))
     )
-    limit = report.curve.limit if report.curve.metric in ("latency_ms", "service_ms") else None
-    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile}")
+    line = (
+        []
+        if limit is None
+        else limit_line(limit.value, f"SLO on {report.curve.percentile} of {formatting.metric(report.curve.metric)}")
+    )
     requests = formatting.count(report.spectra[0].n)
     return Drawing(
         key="spectrum",
-        title="The slow end of the latency, behind the answer",
+        title="The slow end of what answers took",
         alternative=" ".join(_ends(spectrum) for spectrum in report.spectra),
         spec=styled([lines, *line], "spectrum"),
         columns=("what", "percentile", "ms"),
@@ -57,6 +63,6 @@ def latency_spectrum(report: Report) -> Drawing | None:
 def _ends(spectrum: Spectrum) -> str:
     middle = spectrum.ms[min(range(len(spectrum.share)), key=lambda at: abs(spectrum.share[at] - 0.5))]
     return (
-        f"{spectrum.label.capitalize()}: median {formatting.number(middle)} ms, "
+        f"{spectrum.label[:1].upper()}{spectrum.label[1:]}: median {formatting.number(middle)} ms, "
         f"p{100 * spectrum.share[-1]:.4g} {formatting.number(spectrum.ms[-1])} ms."
     )

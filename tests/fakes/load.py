@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,9 @@ import pyarrow as pa
 from loadgen.arrivals import offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
+    ClosedArrivals,
     Endpoint,
+    OpenArrivals,
     PreflightDone,
     Progress,
     StageEnded,
@@ -26,7 +28,9 @@ OK = PreflightDone(error=None, status=200, detail="answered", service_ms=1.0)
 class ScriptedLoad:
     """Service takes `service_s` always. `error` fails a share of the requests from stage `error_after` on.
 
-    `on_stage` runs as each stage starts.
+    `preflights` are told in their order, the last one again and again. With `tokens`, an answer is a stream of so many,
+    evenly over its service, whose count is told `tokens_from`. `on_stage` runs as each stage starts, `on_progress` with
+    each progress told.
     """
 
     pid = 4242
@@ -41,22 +45,30 @@ class ScriptedLoad:
         error: str | None = None,
         error_share: float = 1.0,
         error_after: int = 0,
-        preflight: PreflightDone = OK,
+        preflights: Sequence[PreflightDone] = (OK,),
+        tokens: int = 0,
+        tokens_from: str = "server",
+        is_locust: bool = False,
         on_stage: Callable[[StagePlan], None] = lambda _: None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self._clock, self._service_s, self._error = clock, service_s, error
+        self._clock, self._service_ns, self._error = clock, round(service_s * 1e9), error
         self._error_share, self._error_after = error_share, error_after
-        self._preflight, self._on_stage = preflight, on_stage
+        self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
+        self._tokens, self._tokens_from, self._is_locust = tokens, tokens_from, is_locust
+        self._changed: float | None = None
         self.plans: list[StagePlan] = []
         self.stops: list[bool] = []
         self.endpoints: list[Endpoint] = []
+        self.asked = 0
         self.is_closed = False
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)
 
     def preflight(self) -> PreflightDone:
-        return self._preflight
+        self.asked += 1
+        return self._preflights.pop(0) if len(self._preflights) > 1 else self._preflights[0]
 
     def run_stage(
         self,
@@ -66,12 +78,13 @@ class ScriptedLoad:
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
         self.plans.append(plan)
-        start_ns = self._clock.now_ns
-        intended = start_ns + offsets_ns(plan)
-        on_started(StageStarted(plan.index, start_ns, len(intended)))
+        self._changed = None
+        start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
+        intended, end = self._requests(plan, start_ns)
+        scheduled = None if isinstance(plan.arrivals, ClosedArrivals) else len(intended)
+        on_started(StageStarted(plan.index, start_ns, scheduled))
         self._stops_before = len(self.stops)
         self._on_stage(plan)
-        end = _queue(intended, round(self._service_s * 1e9))
         stopped_ns, is_drained = self._follow(plan, intended, end, on_progress)
         if stopped_ns is not None and is_drained:
             due = intended <= stopped_ns
@@ -83,22 +96,42 @@ class ScriptedLoad:
             index=plan.index,
             start_ns=start_ns,
             end_ns=self._clock.now_ns,
-            scheduled=len(intended),
+            scheduled=scheduled,
             never_started=0,
             cpu_s=0.01,
             connections_opened=1,
             stopped_early=stopped_ns is not None,
+            rates=self._rates_played(plan),
         )
+
+    def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """When each is due, and when it is answered."""
+        arrivals = plan.arrivals
+        if isinstance(arrivals, ClosedArrivals):
+            ends_ns = start_ns + round(plan.duration_s * 1e9)
+            return _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
+        offsets = offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+        return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
+
+    def _rates_played(self, plan: StagePlan) -> tuple[tuple[float, float], ...]:
+        """A change is told in the curve, and has no other effect on what was simulated."""
+        if not isinstance(plan.arrivals, OpenArrivals):
+            return ()
+        if self._changed is None:
+            return plan.arrivals.rates
+        half_s = plan.duration_s / 2
+        return (*plan.arrivals.rates, (half_s, plan.arrivals.rates[-1][1]), (half_s, self._changed))
 
     def _follow(
         self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
-        for quarter in range(1, int(plan.duration_s * 4) + 1):
+        for quarter in range(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1):
             at_ns = int(intended[0]) + quarter * 250_000_000
             due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
             failed = done if self._error else 0
             progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1)
+            self._on_progress(progress)
             if not on_progress(progress):
                 return at_ns, False
             if len(self.stops) > self._stops_before:
@@ -112,23 +145,41 @@ class ScriptedLoad:
         if self._error is None:
             failing[:] = False
         error = np.where(answered, np.where(failing, self._error, None), "timeout")
+        unknown = np.full(len(intended), self._is_locust)
         columns = {
             "stage": pa.array(np.full(len(intended), plan.index, np.int32)),
             "index": pa.array(np.arange(len(intended))),
-            "intended_ns": pa.array(intended),
+            "intended_ns": pa.array(intended, mask=unknown),
             "sent_ns": pa.array(intended + 30_000, mask=~started),
-            "first_byte_ns": pa.array(end, mask=~answered),
+            "first_byte_ns": pa.array(end, mask=~answered | unknown),
             "end_ns": pa.array(np.minimum(end, cut_ns), mask=~started),
             "status": pa.array(np.where(failing, 500, 200).astype(np.int16), mask=~answered),
             "error": pa.array([one if begun else None for one, begun in zip(error, started, strict=True)], pa.utf8()),
             "bytes_received": pa.array(np.full(len(intended), 100, np.int32)),
             "reused": pa.array(np.ones(len(intended), bool)),
+            **(self._stream(end, answered & ~failing) if self._tokens else {}),
         }
         arrays = [columns.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
+    def _stream(self, end: np.ndarray, succeeded: np.ndarray) -> dict[str, pa.Array]:
+        gaps_ns = np.arange(self._tokens)[::-1] * (self._service_ns // (self._tokens + 1))
+        chunks = [list(at - gaps_ns) if good else None for at, good in zip(end, succeeded, strict=True)]
+        first = pa.array(end - gaps_ns[0], mask=~succeeded)
+        return {
+            "first_token_ns": first,
+            "first_output_ns": first,
+            "last_token_ns": pa.array(end, mask=~succeeded),
+            "tokens_out": pa.array(np.full(len(end), self._tokens, np.int32), mask=~succeeded),
+            "tokens_from": pa.array([self._tokens_from if good else None for good in succeeded], pa.utf8()),
+            "chunk_ns": pa.array(chunks, pa.list_(pa.int64())),
+        }
+
     def stop(self, drain: bool) -> None:
         self.stops.append(drain)
+
+    def change_rate(self, rate_per_s: float) -> None:
+        self._changed = rate_per_s
 
     def close(self) -> None:
         self.is_closed = True
@@ -138,3 +189,19 @@ def _queue(intended: np.ndarray, service_ns: int) -> np.ndarray:
     """Ends of a D-service single-server queue: the k-th end is at least one service after the one before."""
     order = np.arange(len(intended)) * service_ns
     return np.maximum.accumulate(intended - order) + order + service_ns
+
+
+def _closed(
+    clients: ClosedArrivals, start_ns: int, end_ns: int, service_ns: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each client's next request comes when its last one was answered, and it has thought about it."""
+    rng = np.random.default_rng(seed)
+    waiting = [start_ns] * clients.concurrency
+    intended, ends, free_ns = [], [], start_ns
+    while (due_ns := min(waiting)) < end_ns:
+        free_ns = max(free_ns, due_ns) + service_ns
+        intended.append(due_ns)
+        ends.append(free_ns)
+        think_ns = round(rng.exponential(clients.think_s) * 1e9) if clients.think_s else 0
+        waiting[waiting.index(due_ns)] = free_ns + think_ns
+    return np.array(intended), np.array(ends)

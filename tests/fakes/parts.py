@@ -11,7 +11,8 @@ from app.inference.measurement import LocalMeasurement
 from app.records.calibration import Calibration, Rung
 from app.records.result import Check, Environment
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.session.parts import Parts, ServedEndpoint
+from app.session.parts import Parts, ServedEndpoint, StartedServer
+from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
 from tests.fakes.clock import FakeClock
@@ -74,6 +75,37 @@ class SteadyTelemetry:
             self._sink(pa.RecordBatch.from_pylist(rows, schema=TELEMETRY_SCHEMA))
 
 
+class FakeServer:
+    """Ready `ready_after_s` after its start, never when None; it leaves when `leave` says so."""
+
+    pid = 777
+
+    def __init__(self, clock: FakeClock, *, ready_after_s: float | None = 0.5, said: tuple[str, ...] = ()) -> None:
+        self._clock, self._ready_after_s, self._said = clock, ready_after_s, said
+        self._ending: str | None = None
+        self.started_ns = clock.now_ns
+        self.is_stopped = False
+
+    def is_ready(self) -> bool:
+        elapsed_s = (self._clock.now_ns - self.started_ns) / 1e9
+        return self._ready_after_s is not None and elapsed_s >= self._ready_after_s
+
+    def leave(self, how: str) -> None:
+        self._ending = how
+
+    def ending(self) -> str | None:
+        return self._ending
+
+    def last_lines(self) -> tuple[str, ...]:
+        return self._said
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+    def kill(self) -> None:
+        self.is_stopped = True
+
+
 def fake_parts(
     clock: FakeClock,
     load: ScriptedLoad,
@@ -84,6 +116,7 @@ def fake_parts(
     start_endpoint: Callable[[], ServedEndpoint] | None = None,
     start_load: Callable[[], ScriptedLoad] | None = None,
     measure_model: Callable[[], LocalMeasurement] | None = None,
+    start_server: Callable[[StartSpec], StartedServer] | None = None,
 ) -> Parts:
     def no_null_server() -> None:
         raise AssertionError("a calibration is stored: nothing is to be calibrated")
@@ -101,4 +134,6 @@ def fake_parts(
         read_clock=lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns),
         now_ns=clock,
         wall_now=lambda: NOON,
+        start_server=start_server,
+        pause=clock.advance,
     )

@@ -66,7 +66,7 @@ def stage_facts(
     duration_s: float = 10.0,
     *,
     kind: StageKind = "steady",
-    arrivals: Literal["poisson", "constant"] = "poisson",
+    arrivals: Literal["poisson", "constant", "gamma", "trace", "closed", "locust"] = "poisson",
     drain_s: float = 1.0,
     worker_cpu_s: float = 0.1,
     ceiling_per_s: float | None = 20_000.0,

@@ -1,30 +1,44 @@
 import io
 
+import pyarrow as pa
 import pytest
 
-from loadgen.frames import message_frame, read_command, read_report, rows_frame
+from loadgen.frames import Reports, message_frame, read_command, read_report, rows_frame
 from loadgen.records import (
+    REQUEST_SCHEMA,
+    ChangeRate,
+    ClosedArrivals,
     Configure,
     Endpoint,
     HttpWorkload,
+    LocustWorkload,
     OipWorkload,
+    OpenArrivals,
     Progress,
     Quit,
     RunStage,
     StagePlan,
     StopStage,
 )
-from loadgen.worker.reports import record_batch
 
-ROW = (0, 1, 10, None, None, 20, None, "timeout", 0, False, None)
+ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
+    "stage": 0,
+    "index": 1,
+    "end_ns": 20,
+    "error": "timeout",
+    "chunk_ns": [1, 2],
+}
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        Configure(Endpoint("http://h"), HttpWorkload(bodies=(b"\x00\xff", b""))),
-        Configure(Endpoint("http://h", headers=(("A", "b"),)), OipWorkload("m", labels="y")),
-        RunStage(StagePlan(1, "s", "poisson", 10, 1, 3)),
+        Configure(Endpoint(("http://h",)), HttpWorkload(bodies=(b"\x00\xff", b""))),
+        Configure(Endpoint(("http://h",), headers=(("A", "b"),)), OipWorkload("m", labels="y")),
+        Configure(Endpoint(()), LocustWorkload("f.py", ("A", "B"))),
+        RunStage(StagePlan(1, "s", OpenArrivals("gamma", ((0.0, 1.0), (2.0, 3.0)), 2.0), 10, 3)),
+        RunStage(StagePlan(1, "s", ClosedArrivals(5, 0.1), 10, 3, lead_in_s=2.0)),
+        ChangeRate(12.5),
         StopStage(drain=True),
         Quit(),
     ],
@@ -35,9 +49,9 @@ def test_commands_come_out_as_they_went_in(command: object) -> None:
 
 def test_reports_and_rows_share_a_stream_in_order() -> None:
     report = Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
-    stream = io.BytesIO(rows_frame(record_batch([ROW])) + message_frame(report))
+    stream = io.BytesIO(rows_frame(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)) + message_frame(report))
     rows = read_report(stream)
-    assert tuple(rows.to_pylist()[0].values()) == ROW
+    assert rows.to_pylist() == [ROW]
     assert read_report(stream) == report
     assert read_report(stream) is None
 
@@ -45,3 +59,13 @@ def test_reports_and_rows_share_a_stream_in_order() -> None:
 @pytest.mark.parametrize("cut_at", [1, 4, 8, -1])
 def test_a_stream_cut_inside_a_frame_ends_there(cut_at: int) -> None:
     assert read_report(io.BytesIO(message_frame(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))[:cut_at])) is None
+
+
+def test_what_a_child_tells_is_on_the_pipe_at_once() -> None:
+    pipe = io.BytesIO()
+    reports = Reports(pipe)
+    reports.send(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))
+    reports.send_rows(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA))
+    pipe.seek(0)
+    assert isinstance(read_report(pipe), Progress)
+    assert read_report(pipe).to_pylist() == [ROW]

@@ -9,6 +9,7 @@ from app.reporting import build_report
 from reports.html import render_html
 from reports.model import Report
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
 def report_of(run: Run) -> Report:
@@ -28,6 +29,26 @@ def full_html(full_report: Report) -> str:
 @pytest.fixture(scope="session")
 def empty_report() -> Report:
     return report_of(nothing_measured())
+
+
+@pytest.fixture(scope="session")
+def streaming_report() -> Report:
+    return report_of(streaming_run())
+
+
+@pytest.fixture(scope="session")
+def spike_report() -> Report:
+    return report_of(spike_run())
+
+
+@pytest.fixture(scope="session")
+def clients_report() -> Report:
+    return report_of(clients_run())
+
+
+@pytest.fixture(scope="session")
+def locust_report() -> Report:
+    return report_of(locust_run())
 
 
 @pytest.fixture(scope="session")

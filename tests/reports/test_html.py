@@ -180,3 +180,49 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
         for name in colours.keys() - {"paper", "raised", "grid"}:
             bright, dim = sorted((_luminance(colours[name]), _luminance(colours[ground])), reverse=True)
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"{name} on {ground}"
+
+
+def test_streams_show_their_tokens_and_what_must_be_known_of_them(streaming_report: Report, full_html: str) -> None:
+    text = _text(render_html(streaming_report))
+    order = [
+        text.index(part) for part in ("11 checks, all valid", "Prompt lengths are approximate", "TTFT p95", "TPOT p50")
+    ]
+    assert order == sorted(order)
+    for part in ("Cold start", "first answer 9,050", "Requests by target", "the answer ends at its last token"):
+        assert part in text
+    assert "TTFT" not in _text(full_html)
+
+
+def test_a_spike_shows_how_it_passed(spike_report: Report) -> None:
+    text = _text(render_html(spike_report))
+    assert "Spikes: what a jump of the rate did" in text
+    assert "burst 40.0 → 200/s 4.00 s 10.0 s 373 requests 6.03 s" in text
+    assert "Stage morning: Poisson along a ramp 0 → 150/s." in text
+
+
+def test_a_closed_loop_shows_its_clients(clients_report: Report) -> None:
+    html = render_html(clients_report)
+    assert "How latency grows with the clients" in html
+    assert "a target that slows down is asked less" in html
+    assert 'id="chart-curve"' not in html
+
+
+def test_a_locust_test_shows_service_time_by_name_and_its_doubt(locust_report: Report) -> None:
+    text = _text(render_html(locust_report))
+    for part in (
+        "coordinated omission cannot be ruled out",
+        "Service time p95",
+        "/item/[id]",
+        "service time is known, latency is not",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", ["streaming_report", "spike_report", "clients_report", "locust_report"])
+def test_hostile_text_adds_nothing_to_any_kind_of_report(name: str, request: pytest.FixtureRequest) -> None:
+    report = request.getfixturevalue(name)
+    attacked = _elements(render_html(hostile(report, "".join(PAYLOADS))))
+    harmless = _elements(render_html(hostile(report, "plain text ")))
+    assert attacked.page == harmless.page
+    assert attacked.attributes == harmless.attributes
+    assert len(render_html(report).encode()) < MAX_BYTES

@@ -106,6 +106,24 @@ def test_a_run_without_measurement_opens_cleanly(
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "theme"),
+    [("streaming_report", "light"), ("spike_report", "dark"), ("clients_report", "dark"), ("locust_report", "light")],
+)
+def test_every_kind_of_traffic_is_drawn_without_a_console_message(
+    browser: webdriver.Chrome, name: str, theme: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+    address = _open(browser, render_html(request.getfixturevalue(name)), tmp_path)
+    wait_until_drawn(browser)
+
+    live = browser.find_elements(By.CSS_SELECTOR, ".live svg.marks")
+    assert len(live) == len(browser.find_elements(By.CSS_SELECTOR, "[data-spec]")) >= 3
+    assert requested(browser) == {address}
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
 def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
     address = _open(browser, render_html(hostile(full_report, "".join(PAYLOADS))), tmp_path)
     wait_until_drawn(browser)

@@ -14,7 +14,13 @@ _REFRESH = "REFRESH_GOLDEN"
 """Set it to 1 to write the golden files anew; look at the difference before keeping it."""
 
 
-@pytest.mark.parametrize("name", ["full_report", "empty_report", "interrupted_report"])
+_REPORTS = (
+    "full_report", "empty_report", "interrupted_report", "streaming_report", "spike_report", "clients_report",
+    "locust_report",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _REPORTS)
 def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
     golden = _GOLDEN / f"summary_{name}.txt"
     text = render_text(request.getfixturevalue(name)) + "\n"

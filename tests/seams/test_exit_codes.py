@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes.processes import free_port
 from tests.fakes.program import Sizewise, wait_until
 
 WriteProfile = Callable[..., str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_good_run_ends_with_0_and_its_result(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:

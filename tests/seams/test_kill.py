@@ -11,18 +11,8 @@ import pytest
 
 import sizewise as notebook
 from loadgen.reference.scripted import Script, ScriptedServer
+from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import Sizewise, wait_until
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec.structs import replace
 
 from app.analysis.arrival_checks import arrival_checks
 from app.records.result import Check, Window
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals
 from tests.fakes.queues import START_NS, constant_s, poisson_s, stage_facts
 
 
@@ -66,3 +69,57 @@ def test_too_few_sends_tell_nothing(arrivals: str) -> None:
     for n in (0, 1, 99):
         found = checks(np.linspace(0, 2, n), 50, 2, arrivals)
         assert {(check.value, check.verdict) for check in found.values()} == {(None, "WARN")}
+
+
+RAMP = ((0.0, 10.0), (30.0, 200.0))
+SPIKE = ((0.0, 50.0), (10.0, 50.0), (10.0, 500.0), (15.0, 500.0), (15.0, 50.0), (30.0, 50.0))
+
+
+def of_a_curve(
+    arrivals: OpenArrivals, seed: int, stated: tuple[tuple[float, float], ...] | None = None, **changes: object
+) -> dict[str, Check]:
+    """30 s of what the worker would send, told to be of the rates `stated`."""
+    sent_ns = START_NS + offsets_ns(arrivals, 30.0, 0.0, seed)
+    facts = stage_facts(1.0, 30, arrivals=arrivals.process)
+    facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
+    found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
+    return {check.check: check for check in found}
+
+
+@pytest.mark.parametrize("rates", [RAMP, SPIKE])
+@pytest.mark.parametrize(("process", "cv"), [("poisson", 1.0), ("gamma", 0.5), ("gamma", 3.0), ("constant", 1.0)])
+def test_arrivals_along_any_curve_pass(rates: tuple[tuple[float, float], ...], process: str, cv: float) -> None:
+    """The time-rescaling theorem: along the area under its rate curve a process is one of rate 1."""
+    arrivals = OpenArrivals(process, rates, cv)  # type: ignore[arg-type]
+    verdicts = [check.verdict for seed in range(20) for check in of_a_curve(arrivals, seed).values()]
+    assert verdicts.count("VALID") >= len(verdicts) - 1
+
+
+def test_another_curve_than_stated_is_seen() -> None:
+    level = ((0.0, 105.0),)
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=level)["arrival dispersion"].verdict == "WARN"
+    double = ((0.0, 20.0), (30.0, 400.0))
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=double)["arrival spacing"].verdict == "WARN"
+
+
+def test_another_burstiness_than_stated_is_seen() -> None:
+    """Counts of a renewal process vary by cv² times their mean (Cox, Renewal Theory, 1962)."""
+    sent = OpenArrivals("gamma", ((0.0, 1_000.0),), 3.0)
+    index = of_a_curve(sent, 1)["arrival dispersion"].value
+    assert index == pytest.approx(9.0, rel=0.2)
+    poisson = replace(sent, cv=1.0)  # gamma gaps of cv 1 are exponential
+    assert {check.verdict for check in of_a_curve(poisson, 1, cv=3.0).values()} == {"WARN"}
+
+
+def test_a_lead_in_is_in_no_check() -> None:
+    sent_s = np.concatenate([np.linspace(-5, -0.001, 4_000), poisson_s(200, 30, np.random.default_rng(3))])
+    assert {check.verdict for check in checks(sent_s, 200, 30).values()} == {"VALID"}
+
+
+@pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
+def test_what_no_curve_made_is_held_against_none(arrivals: str) -> None:
+    assert checks(constant_s(200, 10), 200, 10, arrivals) == {}
+
+
+def test_later_turns_of_sessions_follow_answers_and_no_curve() -> None:
+    assert of_a_curve(OpenArrivals("poisson", ((0.0, 50.0),)), 0, sessions=True) == {}

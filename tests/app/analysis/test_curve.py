@@ -71,6 +71,17 @@ def test_without_a_latency_percentile_that_decides_the_curve_is_of_the_p95(slo: 
     assert curve.points[0].latency_ms == 25.0
 
 
+@pytest.mark.parametrize("kind", ["closed", "varying", "spike"])
+def test_only_rates_that_were_chosen_are_points(kind: StageKind) -> None:
+    more = (*STAGES, stage(300, kind, held=True))
+    assert capacity_curve(more, SLO, FOUND) == capacity_curve(STAGES, SLO, FOUND)
+
+
+def test_an_slo_on_first_tokens_is_what_the_curve_is_of() -> None:
+    curve = capacity_curve(STAGES, (parse_objective("ttft_ms.p99 < 500"), *SLO), FOUND)
+    assert curve.latency_metric == "ttft_ms.p99"
+
+
 def test_no_rate_has_no_curve() -> None:
     with pytest.raises(ValueError, match="no rate held"):
         capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))

@@ -9,6 +9,7 @@ from app.analysis.objectives import parse_objective
 from app.analysis.pooling import pool_stages
 from app.analysis.stages import summarise_stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.streams import Answer, stream_table
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 PAUSE_NS = 1_700_000_000
@@ -54,3 +55,26 @@ def test_telemetry_of_the_pauses_is_left_out() -> None:
     )
     pooled = pool_stages([rows, later(rows, 20_000_000_000)], telemetry, facts, SLO)
     assert pooled.metrics["endpoint_cpu_cores"]["max"].value == pytest.approx(1.0)
+
+
+def test_streams_of_several_holds_are_those_of_one() -> None:
+    def answers(begin_ms: float) -> list[Answer]:
+        starts = [begin_ms + 10 * at for at in range(1_000)]
+        return [Answer(intended_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
+
+    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), repeat=k + 1) for k in range(2)]
+    facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
+    pooled = pool_stages([stream_table(answers(0)), stream_table(answers(12_000))], NO_TELEMETRY, facts, SLO)
+    whole = stream_table([*answers(0), *answers(10_000)])
+    alone = summarise_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="hold", arrivals="constant"), SLO)
+    assert pooled.metrics == alone.metrics
+    assert pooled.metrics["icl_ms"]["mean"].value == 10
+
+
+def test_the_lead_in_of_a_hold_is_no_part_of_the_hold_before_it() -> None:
+    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), lead_in_s=2.0) for _ in range(2)]
+    facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
+    rows = request_rows(constant_s(100, 12) - 2, np.full(1200, 0.01))
+    pooled = pool_stages([rows, later(rows, 12 * 10**9)], NO_TELEMETRY, facts, SLO)
+    assert pooled.completed == 2000
+    assert pooled.metrics["completed_per_s"]["value"].value == pytest.approx(100, rel=0.01)

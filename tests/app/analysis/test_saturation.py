@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.saturation import is_over_saturated
+from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
 from tests.fakes.queues import constant_s, latency_s, poisson_s
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -55,7 +55,7 @@ def test_a_backlog_inside_the_slo_is_left_alone() -> None:
     history = [(index * 250_000_000, index * 10) for index in range(9)]
     assert is_over_saturated(history, 100, SLO)
     assert not is_over_saturated(history, 100, (parse_objective("latency_ms.p95 < 1000"),))
-    assert not is_over_saturated(history, 100, ())
+    assert not is_over_saturated(history, 100, (), 0.1)
 
 
 def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
@@ -69,3 +69,45 @@ def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
 def test_a_few_readings_tell_nothing(readings: int) -> None:
     assert not is_over_saturated([(index * 10**9, index * 1_000) for index in range(readings)], 100, SLO)
     assert not is_over_saturated([(index, index * 1_000) for index in range(20)], 100, SLO)
+
+
+TOKENS = (parse_objective("ttft_ms.p95 < 200"),)
+
+
+def ended_by_tokens_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.float64], rate: float) -> float | None:
+    """As `ended_after_s`, for an SLO on first tokens, told the p95 of the first answers."""
+    ends = arrivals + latency
+    in_order_of_ends = np.argsort(ends)
+    history: list[tuple[int, int]] = []
+    for at_s in np.arange(0.25, arrivals[-1], 0.25):
+        backlog = int(np.searchsorted(arrivals, at_s) - np.count_nonzero(ends <= at_s))
+        history.append((int(at_s * 1e9), backlog))
+        first = latency[in_order_of_ends][:FIRST_ANSWERS][: np.count_nonzero(ends <= at_s)]
+        answer_s = float(np.quantile(first, 0.95)) if first.size else None
+        if is_over_saturated(history, rate, TOKENS, answer_s):
+            return float(at_s)
+    return None
+
+
+def test_long_answers_under_way_are_no_queue() -> None:
+    """M/G/∞: answers of 4 s and of 2 to 8 s, all served at once, at 20/s for 30 s."""
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        arrivals = poisson_s(20, 30, random)
+        assert ended_by_tokens_s(arrivals, np.full(arrivals.size, 4.0), 20) is None
+        assert ended_by_tokens_s(arrivals, random.uniform(2, 8, arrivals.size), 20) is None
+
+
+def test_overload_is_ended_by_tokens_too() -> None:
+    """M/D/1 at 2 with 0.1 s of work a request."""
+    for seed in range(20):
+        arrivals = poisson_s(20, 60, np.random.default_rng(seed))
+        ended = ended_by_tokens_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 0.1)), 20)
+        assert ended is not None
+        assert ended < 30
+
+
+def test_without_a_limit_on_whole_answers_and_without_answers_nothing_is_told() -> None:
+    history = [(index * 250_000_000, index * 100) for index in range(20)]
+    assert is_over_saturated(history, 400, SLO)
+    assert not is_over_saturated(history, 400, TOKENS)

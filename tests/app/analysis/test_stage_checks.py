@@ -4,13 +4,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.analysis.rows import offered_window, read_rows
 from app.analysis.stage_checks import stage_checks
+from app.analysis.validity import verdict_of
 from app.records.result import Check
 from app.records.stage import StageFacts
 from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.streams import Answer, stream_rows
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 FACTS = stage_facts(200, 10, arrivals="constant")
@@ -116,3 +119,62 @@ def test_a_stage_ended_by_its_backlog_says_so() -> None:
     assert found.verdict == "WARN"
     assert "cannot carry this rate" in str(found.hint)
     assert check("stationarity", rows()).verdict == "VALID"
+
+
+def closed_loop(clients: int, think_s: float, answer_s: float) -> pd.DataFrame:
+    """Each client asks again a pause after its last answer, for 10 s."""
+    random = np.random.default_rng(4)
+    starts = []
+    for _ in range(clients):
+        at = 0.0
+        while at < 10:
+            starts.append(at)
+            at += answer_s + (random.exponential(think_s) if think_s else 0.0)
+    return request_rows(np.sort(np.array(starts)), np.full(len(starts), answer_s))
+
+
+@pytest.mark.parametrize(("clients", "think_s", "answer_s"), [(8, 0.0, 0.05), (50, 0.2, 0.05), (4, 0.0, 3.0)])
+def test_a_closed_loop_obeys_littles_law(clients: int, think_s: float, answer_s: float) -> None:
+    """Little, A proof for the queuing formula L = λW, Operations Research 9 (1961)."""
+    facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed"), concurrency=clients, think_s=think_s)
+    frame = closed_loop(clients, think_s, answer_s)
+    assert check("clients by Little's law", frame, facts).verdict == "VALID"
+    fewer = frame[frame["index"] % 3 == 0]
+    assert check("clients by Little's law", fewer, facts).verdict == "WARN"
+
+
+def test_open_stages_have_no_clients_to_count() -> None:
+    read = read_rows(rows())
+    found = {one.check for one in stage_checks(read, FACTS, offered_window(read, FACTS), SLO)}
+    assert "clients by Little's law" not in found
+    assert "token counts" not in found
+
+
+@pytest.mark.parametrize("kind", ["varying", "spike"])
+def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
+    facts = replace(FACTS, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
+    read = read_rows(rows())
+    assert "stationarity" not in {one.check for one in stage_checks(read, facts, offered_window(read, facts), SLO)}
+
+
+def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
+    frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
+    facts = replace(FACTS, arrivals="locust", kind="closed", rate_per_s=None, ceiling_per_s=None, concurrency=10)
+    read = read_rows(frame)
+    found = stage_checks(read, facts, offered_window(read, facts), SLO)
+    doubts = [one for one in found if one.verdict != "VALID"]
+    assert verdict_of(doubts).reasons == ("closed loop, Locust's transport: coordinated omission cannot be ruled out",)
+    assert not {"late sends", "send lag p99", "generator ceiling"} & {one.check for one in found}
+
+
+@pytest.mark.parametrize(("source", "verdict"), [("server", "VALID"), ("tokenizer", "VALID"), ("chunks", "WARN")])
+def test_chunks_counted_as_tokens_are_a_doubt(source: str, verdict: str) -> None:
+    answers = [Answer(intended_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
+    frame = stream_rows([*answers, Answer(intended_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
+    assert check("token counts", frame).verdict == verdict
+
+
+def test_late_sends_are_judged_by_a_limit_on_the_first_token_too() -> None:
+    frame = rows(late(0.5, 0.02))
+    assert check("late sends", frame, slo="ttft_ms.p99 < 1000").verdict == "VALID"
+    assert check("late sends", frame, slo="ttft_ms.p99 < 100").verdict == "INVALID"

@@ -56,10 +56,10 @@ def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
     assert found(*stages)["late sends"].verdict == "WARN"
 
 
-def test_a_steady_stage_counts_whether_or_not_it_held() -> None:
+@pytest.mark.parametrize("kind", ["steady", "closed", "varying", "spike"])
+def test_a_stage_that_was_asked_for_counts_whether_or_not_it_held(kind: StageKind) -> None:
     assert (
-        found(stage("steady", "INVALID", held=False), stage("hold", "VALID", held=True))["late sends"].verdict
-        == "INVALID"
+        found(stage(kind, "INVALID", held=False), stage("hold", "VALID", held=True))["late sends"].verdict == "INVALID"
     )
 
 

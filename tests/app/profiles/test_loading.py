@@ -77,7 +77,7 @@ def test_a_served_model_is_found_beside_the_profile(folder: Path) -> None:
     assert profile.workload.tensors == folder / "rows.npz"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "http"])
+@pytest.mark.parametrize("name", bundled_profiles())
 def test_bundled_profiles_are_right(name: str) -> None:
     assert load_profile(bundled_profiles()[name]).name == name
 
@@ -108,7 +108,7 @@ def test_bundled_profiles_are_right(name: str) -> None:
         ("  body: {features: [0.1, 0.2]}", "  body: 1\n  bodies: [2]", 7, "only one", ""),
         ("  body: {features: [0.1, 0.2]}", "  tensors: x.npz", 8, "'tensors'", "protocol oip"),
         ("  url: http://127.0.0.1:8000/score\n", "  serve: {}\n", 5, "'serve'", "protocol oip"),
-        ("  url: http://127.0.0.1:8000/score\n", "", 3, "target lacks url", ""),
+        ("  url: http://127.0.0.1:8000/score\n", "", 3, "exactly one of url, urls and scripted", ""),
         ("http://127.0.0.1:8000/score", "ftp://127.0.0.1/", 5, "http://", ""),
         ("{offer: aws/g6.2xlarge}", "{offer: aws/g6.2xlarge, vcpus: 8}", 6, "offer, or", ""),
         ("{offer: aws/g6.2xlarge}", "[1]", 6, "a mapping of keys", ""),

@@ -57,7 +57,8 @@ def test_every_default_is_printed_with_its_unit(path: Path) -> None:
     spec = yaml.safe_load(spec_yaml(load_profile(path)))
     assert spec["load"]["warmup"] == "2s"
     assert spec["load"]["stages"][0] == {
-        "name": "steady", "arrivals": "poisson", "rate": "1.6666666666666667/s", "duration": "1.5m", "repeats": 1,
+        "name": "steady", "arrivals": "poisson", "rate": "1.6666666666666667/s", "duration": "1.5m", "lead_in": "0s",
+        "repeats": 1,
     }  # fmt: skip
     assert spec["plan"]["assurance"] == "90%"
     assert spec["plan"]["redundancy"] == "n+1"
@@ -79,7 +80,7 @@ def test_a_redacted_header_is_not_sent(path: Path) -> None:
         resolve_secret(load_profile(spec).target.headers["Cookie"])
 
 
-@pytest.mark.parametrize("name", ["quickstart", "http", None])
+@pytest.mark.parametrize("name", [*bundled_profiles(), None])
 def test_a_written_profile_loads_again_with_its_hash(name: str | None, path: Path, tmp_path: Path) -> None:
     profile = load_profile(bundled_profiles()[name] if name else path)
     spec = tmp_path / "elsewhere" / "spec.yaml"

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.reporting.method import method_sentences, read_spec
-from tests.fakes.results import SPEC, full_run, interrupted, nothing_measured
+from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
 def _method(run_name: str) -> str:
@@ -45,3 +46,18 @@ def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:
 def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
     spec = read_spec(text)
     assert (spec.seed, spec.arrivals) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("run", "told", "untold"),
+    [
+        (streaming_run(), "TTFT runs from the intended start", "closed loop"),
+        (spike_run(), "Stage burst: Poisson with a spike 40 → 200 → 40/s.", "closed loop"),
+        (clients_run(), "In 6 stages the load was a closed loop", "open loop"),
+        (locust_run(), "Locust does not say when a request should have started", "open loop"),
+    ],
+)
+def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str) -> None:
+    method = "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
+    assert told in method
+    assert untold not in method

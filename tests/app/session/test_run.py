@@ -5,62 +5,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from scipy.stats import poisson
+from scipy import stats
 
-from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
-from app.records.events import Event, PhaseChanged, Snapshot, StageFinished
-from app.records.result import Target
+from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.serving.ready import EndpointReady
-from app.session.interruption import Interruption
-from app.session.run import RunOutcome, hold_s, run
-from app.session.spec import LimitSpec, RunSpec, SearchSpec, StageSpec
-from app.storage.run_directory import RunWriter, StoredRun
+from app.session.rate_search import hold_s
+from app.session.spec import LimitSpec, StageSpec
+from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
-from loadgen.records import Endpoint, HttpWorkload, PreflightDone, StagePlan
-from tests.fakes.clock import FakeClock
+from loadgen.records import PreflightDone, StagePlan
+from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import SteadyTelemetry, fake_parts
-
-SERVICE_S = 0.004  # one server: 250/s is the most it can do
-SPEC = RunSpec(
-    run_id="r1",
-    name="test",
-    profile_hash="0" * 64,
-    target=Target("http", "http://127.0.0.1:1/", None, None),
-    endpoint=Endpoint("http://127.0.0.1:1/"),
-    workload=HttpWorkload(),
-    seed=7,
-    warmup_s=0,
-    stages=(StageSpec("steady", "steady", "poisson", 100.0, 10.0),),
-    search=None,
-    slo=(parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 0.1%")),
-    gates=(),
-    limits=LimitSpec(),
-    plan=None,
-    recalibrate=False,
-)
-SEARCH = msgspec.structs.replace(SPEC, stages=(), search=SearchSpec("poisson", 20.0, 30.0, 3))
-
-
-class Bench:
-    def __init__(self, directory: Path) -> None:
-        self.clock = FakeClock()
-        self.directory = directory
-        self.events: list[Event] = []
-        self.interruption = Interruption()
-        self.telemetry = SteadyTelemetry(self.clock)
-
-    def run(self, spec: RunSpec, load: ScriptedLoad | None = None, **parts: object) -> RunOutcome:
-        self.load = load or ScriptedLoad(self.clock, service_s=SERVICE_S)
-        with RunWriter(self.directory) as store:
-            built = fake_parts(self.clock, self.load, store, telemetry=self.telemetry, **parts)
-            return run(spec, built, self.events.append, self.interruption)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "run")
 
 
 def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
@@ -111,7 +67,7 @@ def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:
 def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:
     assert hold_s(3.0, 1000.0, SPEC.slo) == 3.0
     expected_answers = hold_s(3.0, 10.0, SPEC.slo) * 10.0
-    assert poisson.cdf(71, expected_answers) < 0.001, "p95 needs 72"
+    assert stats.poisson.cdf(71, expected_answers) < 0.001, "p95 needs 72"
 
 
 def test_a_target_that_fails_every_request_is_no_success(bench: Bench) -> None:
@@ -130,13 +86,13 @@ def test_a_target_that_fails_every_request_is_no_success(bench: Bench) -> None:
 )
 def test_a_target_that_cannot_be_reached_is_unavailable(bench: Bench, report: PreflightDone) -> None:
     with pytest.raises(UnavailableError, match=report.detail):
-        bench.run(SPEC, ScriptedLoad(bench.clock, preflight=report))
+        bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(report,)))
     assert bench.load.plans == []
     assert bench.load.is_closed
 
 
 def test_a_target_that_answers_500_is_measured_all_the_same(bench: Bench) -> None:
-    bench.run(SPEC, ScriptedLoad(bench.clock, preflight=PreflightDone("http-5xx", 500, "answered 500", 1.0)))
+    bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(PreflightDone("http-5xx", 500, "answered 500", 1.0),)))
     assert len(bench.load.plans) == 1
 
 
@@ -254,7 +210,7 @@ def test_a_lost_worker_makes_the_run_invalid_and_keeps_the_stages_before(bench: 
 
 
 def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench) -> None:
-    stages = (StageSpec("fast", "steady", "poisson", 19_000.0, 1.0),)
+    stages = (StageSpec("fast", "steady", poisson(19_000.0), 1.0),)
     load = ScriptedLoad(bench.clock, service_s=0.00001)
     result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load).result
     assert result.verdict.status == "INVALID"

@@ -1,24 +1,31 @@
-from loadgen.protocols.built import judgement
-from loadgen.transport.exchange import Exchange, Headers
+from loadgen.protocols.built import Judgement, judged, status_error
+from loadgen.transport.exchange import Exchange
 
 
 def done(status: int | None, error: str | None = None) -> Exchange:
-    return Exchange(0, 0, b"", lambda _: None, status=status, error=error, body=b"b")
+    return Exchange(0, 1, 0, b"", lambda _: None, status=status, error=error, body=b"b")
 
 
-def judge(number: int, status: int, _headers: Headers, body: bytes) -> tuple[str | None, int | None]:
-    return None, number + status + len(body)
+def judge(exchange: Exchange) -> Judgement:
+    return Judgement(right=exchange.number + (exchange.status or 0) + len(exchange.body))
 
 
-def broken(*_: object) -> tuple[str | None, int | None]:
+def broken(_: Exchange) -> Judgement:
     raise ZeroDivisionError
 
 
 def test_an_answer_is_judged_and_a_lost_one_is_not() -> None:
-    assert judgement(judge, 1, done(200)) == (None, 202)
-    assert judgement(judge, 1, done(200, "truncated")) == ("truncated", None)
-    assert judgement(judge, 1, done(None, "send")) == ("send", None)
+    assert judged(judge, done(200)) == Judgement(None, 202)
+    assert judged(judge, done(200, "truncated")) == Judgement("truncated")
+    assert judged(judge, done(None, "send")) == Judgement("send")
 
 
 def test_an_answer_that_breaks_the_judge_has_a_judgement() -> None:
-    assert judgement(broken, 0, done(200)) == ("bad-payload", None)
+    assert judged(broken, done(200)) == Judgement("bad-payload")
+
+
+def test_only_2xx_is_as_promised() -> None:
+    found = {status: status_error(status) for status in (200, 204, 301, 404, 429, 500, 503)}
+    assert found == {
+        200: None, 204: None, 301: "bad-payload", 404: "http-4xx", 429: "http-4xx", 500: "http-5xx", 503: "http-5xx",
+    }  # fmt: skip

@@ -1,24 +1,43 @@
+from pathlib import Path
+
 import pytest
 
 from loadgen.protocols import http
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.http import build_http, request_bytes
-from loadgen.records import Endpoint, HttpWorkload
+from loadgen.records import Dataset, Endpoint, Expectation, HttpWorkload, Popularity
 from loadgen.transport.address import address_of
 
 URL = "http://h:1/a?b=c"
 ADDRESS = address_of(URL)
+ENDPOINT = Endpoint((URL,))
+HEAD = "Host: h:1\r\nUser-Agent: sizewise\r\nAccept-Encoding: identity\r\n"
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Dataset:
+    file = tmp_path / "people.csv"
+    file.write_text("name,age\nAda,36\nÉva,7\n")
+    return Dataset(str(file), "csv")
+
+
+def requests(workload: HttpWorkload, endpoint: Endpoint = ENDPOINT) -> list[bytes]:
+    return build_http(workload, endpoint, ADDRESS).requests
+
+
+def bodies(workload: HttpWorkload) -> list[bytes]:
+    return [request.partition(b"\r\n\r\n")[2] for request in requests(workload)]
 
 
 def test_a_request_without_a_body() -> None:
-    built = build_http(HttpWorkload(), Endpoint(URL, headers=(("X-A", "1"),)), ADDRESS)
-    assert built.requests == [b"GET /a?b=c HTTP/1.1\r\nHost: h:1\r\nUser-Agent: sizewise\r\nX-A: 1\r\n\r\n"]
-    assert (built.is_head, built.shown) == (False, "GET http://h:1/a")
+    built = build_http(HttpWorkload(), Endpoint((URL,), headers=(("X-A", "1"),)), ADDRESS)
+    assert built.requests == [f"GET /a?b=c HTTP/1.1\r\n{HEAD}X-A: 1\r\n\r\n".encode()]
+    assert (built.is_head, built.shown, built.notes) == (False, "GET http://h:1/a", ())
 
 
 def test_each_body_is_one_request_with_its_length_and_type() -> None:
     workload = HttpWorkload(method="post", path="/p", bodies=(b"one", b"three"), content_type="text/plain")
-    first, second = build_http(workload, Endpoint(URL), ADDRESS).requests
+    first, second = requests(workload)
     assert first.startswith(b"POST /p HTTP/1.1\r\n")
     assert b"\r\nContent-Type: text/plain\r\n" in first
     assert first.endswith(b"\r\nContent-Length: 3\r\n\r\none")
@@ -26,13 +45,14 @@ def test_each_body_is_one_request_with_its_length_and_type() -> None:
 
 
 def test_a_post_without_a_body_says_so() -> None:
-    assert b"\r\nContent-Length: 0\r\n\r\n" in build_http(HttpWorkload("POST"), Endpoint(URL), ADDRESS).requests[0]
+    assert b"\r\nContent-Length: 0\r\n\r\n" in requests(HttpWorkload("POST"))[0]
 
 
 def test_the_users_headers_replace_ours_but_not_the_length() -> None:
-    headers = [("user-agent", "mine"), ("HOST", "other"), ("content-length", "9")]
+    headers = [("user-agent", "mine"), ("HOST", "other"), ("content-length", "9"), ("accept-encoding", "gzip")]
     request = request_bytes("POST", "/", ADDRESS, headers, b"x")
-    assert request == b"POST / HTTP/1.1\r\nHOST: other\r\nuser-agent: mine\r\nContent-Length: 1\r\n\r\nx"
+    fields = b"HOST: other\r\nuser-agent: mine\r\naccept-encoding: gzip\r\nContent-Length: 1"
+    assert request == b"POST / HTTP/1.1\r\n" + fields + b"\r\n\r\nx"
 
 
 @pytest.mark.parametrize(
@@ -51,15 +71,57 @@ def test_what_would_break_out_of_its_line_is_refused(method: str, path: str, hea
     assert "Injected" not in str(refused.value)
 
 
-def test_bodies_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BUILT_BYTES", 300)
-    built = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), Endpoint(URL), ADDRESS)
-    assert len(built.requests) == 1
+def test_bodies_beyond_the_memory_for_them_are_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_BUILT_BYTES", 600)
+    built = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), ENDPOINT, ADDRESS)
+    assert len(built.requests) == 2
+    assert "only the first 2 requests" in built.notes[0]
 
 
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(200, None), (204, None), (301, "bad-payload"), (404, "http-4xx"), (429, "http-4xx"), (500, "http-5xx")],
-)
-def test_the_status_is_judged(status: int, error: str | None) -> None:
-    assert build_http(HttpWorkload(), Endpoint(URL), ADDRESS).judge(0, status, [], b"") == (error, None)
+def test_rows_fill_the_template_and_the_path(people: Dataset) -> None:
+    workload = HttpWorkload("POST", path="/u/{{name}}", template='{"age": {{age}}, "of": "{{name}}"}', dataset=people)
+    first, second = requests(workload)
+    assert first.startswith(b"POST /u/Ada HTTP/1.1\r\n")
+    assert b"\r\nContent-Type: application/json\r\n" in first
+    assert first.endswith(b'\r\n\r\n{"age": 36, "of": "Ada"}')
+    assert second.startswith(b"POST /u/%C3%89va HTTP/1.1\r\n")
+    assert second.endswith('{"age": 7, "of": "Éva"}'.encode())
+
+
+def test_rows_without_a_template_are_sent_as_objects_and_a_get_has_no_body(people: Dataset) -> None:
+    assert bodies(HttpWorkload("POST", dataset=people))[0] == b'{"name":"Ada","age":36}'
+    gets = requests(HttpWorkload("GET", path="/u?age={{age}}", dataset=people))
+    assert [request.split(b" ")[1] for request in gets] == [b"/u?age=36", b"/u?age=7"]
+    assert b"Content-" not in gets[0]
+
+
+def test_files_are_sent_as_they_are_with_the_type_of_their_name(tmp_path: Path) -> None:
+    for name in ("a.png", "b.unknown"):
+        (tmp_path / name).write_bytes(b"\xff" + name.encode())
+    workload = HttpWorkload("POST", dataset=Dataset(str(tmp_path), "folder"))
+    first, second = requests(workload)
+    assert b"\r\nContent-Type: image/png\r\n" in first
+    assert first.endswith(b"\xffa.png")
+    assert b"\r\nContent-Type: application/octet-stream\r\n" in second
+
+
+def test_a_template_alone_is_one_body() -> None:
+    assert bodies(HttpWorkload("POST", template='{"a": 1}')) == [b'{"a": 1}']
+
+
+@pytest.mark.parametrize("workload", [HttpWorkload(template="{{a}}"), HttpWorkload(path="/{{a}}")])
+def test_columns_need_a_dataset(workload: HttpWorkload) -> None:
+    with pytest.raises(WorkloadError, match="no dataset"):
+        requests(workload)
+
+
+def test_a_dataset_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"absent\.csv cannot be read"):
+        requests(HttpWorkload(dataset=Dataset(str(tmp_path / "absent.csv"), "csv")))
+
+
+def test_popularity_and_expectation_come_along(people: Dataset) -> None:
+    workload = HttpWorkload("POST", dataset=people, popularity=Popularity("zipf"), expect=Expectation(statuses=(201,)))
+    built = build_http(workload, ENDPOINT, ADDRESS)
+    assert built.picks is not None
+    assert set(built.picks) == {0, 1}

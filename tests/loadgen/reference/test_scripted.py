@@ -3,21 +3,8 @@ import subprocess
 from pathlib import Path
 from time import perf_counter_ns
 
-import pytest
-
 from loadgen.process import start_module
-from loadgen.reference import scripted
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
-
-FREEZE = Script(delay_s=0.05, freeze_after_s=4, freeze_s=1)
-
-
-@pytest.mark.parametrize(
-    ("received_s", "wait_s"),
-    [(0, 0.05), (3.94, 0.05), (3.96, 1.04), (4, 1), (4.7, 0.3), (4.94, 0.06), (4.96, 0.05), (5, 0.05)],
-)
-def test_a_freeze_holds_what_is_due_in_it(received_s: float, wait_s: float) -> None:
-    assert scripted._wait_s(FREEZE, received_s) == pytest.approx(wait_s)
 
 
 def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:

@@ -1,0 +1,122 @@
+"""What all targets have: where they are, how they are spoken to, and what they run on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from app.profiles.headers import ApiKey, Headers
+from app.profiles.problems import BadValueError
+from app.profiles.settings import Count, ExistingFile, Listed, Settings, SomePath, SomeSeconds, at_most
+from app.profiles.start import StartSettings
+from app.profiles.urls import HttpUrl
+
+_PLACES = ("url", "urls", "serve", "scripted")
+Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
+
+
+class HardwareSettings(Settings):
+    """What the target runs on: `replicas` of the model share one instance of `offer`, or what the other keys say."""
+
+    offer: str | None = None
+    accelerator: str | None = None
+    count: Annotated[float, Field(gt=0), at_most(10_000)] = 1.0
+    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = None
+    architecture: Literal["x86_64", "arm64"] | None = None
+    replicas: Annotated[Count, at_most(10_000)] = 1
+
+    @model_validator(mode="after")
+    def _is_said_once(self) -> Self:
+        own = self.accelerator is not None or self.vcpus is not None
+        if own == (self.offer is not None):
+            raise BadValueError("hardware needs an offer, or an accelerator, vcpus or both")
+        return self
+
+
+class TlsSettings(Settings):
+    verify: bool = True
+    ca_file: ExistingFile | None = None
+    cert_file: ExistingFile | None = None
+    key_file: ExistingFile | None = None
+
+    @model_validator(mode="after")
+    def _has_the_keys_certificate(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise BadValueError("tls.key_file is the key of tls.cert_file, which is not given")
+        return self
+
+
+class TimeoutSettings(Settings):
+    connect_s: SomeSeconds = Field(default=5.0, alias="connect")
+    idle_s: SomeSeconds = Field(default=30.0, alias="idle")
+    total_s: SomeSeconds = Field(default=60.0, alias="total")
+
+
+class TargetSettings(Settings):
+    """Of `url` and `urls` one is given, unless a target is served by the run itself."""
+
+    url: HttpUrl | None = None
+    urls: Listed[HttpUrl] = ()
+    hardware: HardwareSettings | None = None
+    permitted: bool = False
+    start: StartSettings | None = None
+    timeouts: TimeoutSettings = TimeoutSettings()
+
+    @property
+    def all_urls(self) -> tuple[str, ...]:
+        """Where it is; nothing for a target that the run serves itself."""
+        return self.urls if self.url is None else (self.url,)
+
+    @model_validator(mode="after")
+    def _is_where_it_is_started(self) -> Self:
+        if self.start is not None and not self.all_urls:
+            raise BadValueError("target.start needs the url at which the started server answers")
+        return self
+
+
+class EndpointSettings(TargetSettings):
+    """Several `urls` are replicas; `api_key` is sent as a bearer token."""
+
+    balance: Balance = "round-robin"
+    socket: SomePath | None = None
+    headers: Headers = Field(default_factory=dict)
+    api_key: ApiKey | None = None
+    tls: TlsSettings = TlsSettings()
+    max_connections: Annotated[Count, at_most(100_000)] = 2048
+    wake: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_the_scripted_model(cls, value: Any) -> Any:
+        """A scripted model is called so, unless the profile has another name for it."""
+        is_scripted = isinstance(value, dict) and value.get("scripted") is not None
+        is_named = "model" not in cls.model_fields or (isinstance(value, dict) and value.get("model") is not None)
+        return value if is_named or not is_scripted else {**value, "model": "scripted"}
+
+    @model_validator(mode="after")
+    def _is_one_endpoint(self) -> Self:
+        *first, last = places = [name for name in _PLACES if name in type(self).model_fields]
+        if sum(bool(getattr(self, place)) for place in places) != 1:
+            raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
+        if self.hardware is not None and getattr(self, "scripted", None) is not None:
+            hint = "Leave hardware out, or measure a real target."
+            raise BadValueError("a scripted target's timings are not those of any hardware", hint=hint)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.api_key is not None and any(name.casefold() == "authorization" for name in self.headers):
+            raise BadValueError("target has both api_key and a header Authorization: leave one out")
+        if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:
+            raise BadValueError("target.urls are replicas of one service, so all must have the same path")
+        if len({urlsplit(url).scheme for url in self.urls}) > 1:
+            raise BadValueError("target.urls are replicas of one service, so all must be plain or all encrypted")
+        if len(set(self.urls)) < len(self.urls):
+            raise BadValueError("target.urls names one of them twice")
+        if self.socket is not None and self.url is None:
+            raise BadValueError("target.socket needs one url: what is asked for on the socket")
+        if self.wake and not self.all_urls:
+            raise BadValueError("target.wake is for an endpoint somewhere, so it needs its url")
+        return self

@@ -1,0 +1,44 @@
+"""How the target is loaded: stages, a search, or both."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from app.profiles.problems import BadValueError
+from app.profiles.settings import Listed, Rate, Seconds, Settings, SomeSeconds, at_most
+from app.profiles.stages import Arrivals, Burstiness, Repeats, StageSettings, check_burstiness, check_shares
+
+
+class SearchSettings(Settings):
+    arrivals: Arrivals = "poisson"
+    burstiness: Burstiness | None = None
+    start_per_s: Rate = Field(default=10.0, alias="start")
+    hold_s: SomeSeconds = Field(default=10.0, alias="hold")
+    repeats: Repeats = 3
+
+    @model_validator(mode="after")
+    def _bursts_with_gamma(self) -> Self:
+        check_burstiness(self.arrivals, self.burstiness)
+        return self
+
+
+class LoadSettings(Settings):
+    """`warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none."""
+
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    warmup_s: Seconds = Field(default=2.0, alias="warmup")
+    stages: Listed[StageSettings] = ()
+    search: SearchSettings | None = None
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.stages and self.search is None:
+            raise BadValueError("load needs stages, a search or both")
+        names = [stage.name for stage in self.stages]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadValueError(f"two of load.stages are named {twice!r}")
+        check_shares(self.stages)
+        return self

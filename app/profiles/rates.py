@@ -1,0 +1,146 @@
+"""Rates that change during a stage: as a profile writes them, and as curves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Annotated, Self
+
+import msgspec
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+
+from app.profiles import units
+from app.profiles.problems import BadValueError
+from app.profiles.settings import MOST_PER_S, Rate, Settings, SomeRate, SomeSeconds
+from app.profiles.traffic import SHAPES, Shape
+
+Curve = tuple[tuple[float, float], ...]
+"""Points (seconds from the stage's start, requests a second) joined by straight lines; two at one time are a jump."""
+
+MOST_STEPS = 1000
+_SHARE = re.compile(r"(\S+%) +of +(\S+)")
+_SINE_POINTS = 64
+_MOST_PERIODS = 500
+
+
+class ShareOfStage(msgspec.Struct, frozen=True):
+    """A rate as a share of what an earlier stage completed a second."""
+
+    stage: str
+    share: float
+
+
+def _parse_rate(value: object) -> float | ShareOfStage:
+    match = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        return ShareOfStage(match[2], units.parse_multiple(match[1]))
+    rate = units.parse_rate_per_s(value)
+    if rate > MOST_PER_S:
+        most = units.format_rate(MOST_PER_S)
+        raise BadValueError(f"{units.format_rate(rate)} is more than {most}, the most that can be asked for")
+    return rate
+
+
+def _format_rate(rate: float | ShareOfStage) -> str:
+    if isinstance(rate, ShareOfStage):
+        return f"{units.format_share(rate.share)} of {rate.stage}"
+    return units.format_rate(rate)
+
+
+RateOrShare = Annotated[float | ShareOfStage, PlainValidator(_parse_rate), PlainSerializer(_format_rate)]
+
+
+class RampSettings(Settings):
+    """From one rate to another, in a straight line over the stage."""
+
+    from_per_s: SomeRate = Field(alias="from")
+    to_per_s: SomeRate = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _sends_something(self) -> Self:
+        if self.from_per_s == self.to_per_s == 0:
+            raise BadValueError("the ramp never leaves 0/s")
+        return self
+
+    def curve(self, duration_s: float) -> Curve:
+        return (0.0, self.from_per_s), (duration_s, self.to_per_s)
+
+
+class SpikeSettings(Settings):
+    """`base`, but for a jump to `peak` that begins `at` and lasts `for`."""
+
+    base_per_s: Rate = Field(alias="base")
+    peak_per_s: Rate = Field(alias="peak")
+    at_s: SomeSeconds = Field(alias="at")
+    for_s: SomeSeconds = Field(alias="for")
+
+    @model_validator(mode="after")
+    def _is_a_spike(self) -> Self:
+        if self.peak_per_s <= self.base_per_s:
+            raise BadValueError("spike.peak is not above spike.base")
+        return self
+
+    def curve(self, duration_s: float) -> Curve:
+        end_s = self.at_s + self.for_s
+        if end_s >= duration_s:
+            raise BadValueError(
+                f"the spike ends at {units.format_duration(end_s)}, and the stage lasts"
+                f" {units.format_duration(duration_s)}",
+                hint="Leave time after the spike to see how the backlog drains.",
+            )
+        base, peak = self.base_per_s, self.peak_per_s
+        return (0.0, base), (self.at_s, base), (self.at_s, peak), (end_s, peak), (end_s, base)
+
+
+class SineSettings(Settings):
+    """`mean` ± `amplitude`, rising at first."""
+
+    mean_per_s: Rate = Field(alias="mean")
+    amplitude_per_s: Rate = Field(alias="amplitude")
+    period_s: SomeSeconds = Field(alias="period")
+
+    @model_validator(mode="after")
+    def _is_never_negative(self) -> Self:
+        if self.amplitude_per_s > self.mean_per_s:
+            raise BadValueError("sine.amplitude is more than sine.mean, so the rate would fall below zero")
+        return self
+
+    def curve(self, duration_s: float) -> Curve:
+        periods = duration_s / self.period_s
+        if periods > _MOST_PERIODS:
+            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, more than {_MOST_PERIODS}")
+        step_s = self.period_s / _SINE_POINTS
+        times = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
+        turn = 2 * math.pi / self.period_s
+        return tuple((at, max(0.0, self.mean_per_s + self.amplitude_per_s * math.sin(turn * at))) for at in times)
+
+
+class DiurnalSettings(Settings):
+    """A day from midnight to midnight, played in the time of the stage: the hours of `traffic.shape`."""
+
+    peak_per_s: Rate = Field(alias="peak")
+    shape: Shape = "workday"
+
+    def curve(self, duration_s: float) -> Curve:
+        shares = SHAPES[self.shape]
+        hour_s = duration_s / len(shares)
+        middles = [((hour + 0.5) * hour_s, share * self.peak_per_s) for hour, share in enumerate(shares)]
+        midnight = (shares[0] + shares[-1]) / 2 * self.peak_per_s
+        return ((0.0, midnight), *middles, (duration_s, midnight))
+
+
+def steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
+    """Each rate for an equal part of the stage."""
+    step_s = duration_s / len(rates_per_s)
+    points: list[tuple[float, float]] = []
+    for index, rate in enumerate(rates_per_s):
+        points += [(index * step_s, rate), ((index + 1) * step_s, rate)]
+    return tuple(points)
+
+
+def arrivals_of(curve: Curve, duration_s: float, lead_in_s: float) -> float:
+    """How many arrivals are to be expected."""
+    points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
+    area = sum((end - start) * (first + last) / 2 for (start, first), (end, last) in itertools.pairwise(points))
+    return area + lead_in_s * curve[0][1]

@@ -1,0 +1,39 @@
+"""The embedded endpoint, which serves an ONNX model for the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from app.profiles.bundled import bundled_models
+from app.profiles.problems import BadValueError, did_you_mean
+from app.profiles.settings import Count, Seconds, Settings, at_most, files_must_exist, profile_directory
+
+
+def _read_model(value: object, info: ValidationInfo) -> str:
+    """A bundled model's name, or the absolute path of a model file."""
+    if not isinstance(value, str):
+        raise BadValueError(f"{value!r} is not a model")
+    known = bundled_models()
+    if value in known:
+        return value
+    path = (profile_directory(info) / value).resolve()
+    if not path.is_file() and files_must_exist(info):
+        hint = did_you_mean(value, known) or f"Bundled models: {', '.join(known)}. A path is relative to the profile."
+        raise BadValueError(f"{value!r} is neither a bundled model nor a file", hint=hint)
+    return str(path)
+
+
+class ServeSettings(Settings):
+    model: Annotated[str, BeforeValidator(_read_model)]
+    provider: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[Count, at_most(1024)] = 1
+    max_batch: Annotated[Count, at_most(4096)] = 8
+    queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay")
+    queue_limit: Annotated[Count, at_most(100_000)] = 128
+
+    @property
+    def model_path(self) -> Path:
+        return bundled_models().get(self.model, Path(self.model))

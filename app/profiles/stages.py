@@ -1,0 +1,182 @@
+"""The stages of a load: each has one form of traffic, for a time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)  # fmt: skip
+
+from app.profiles import units
+from app.profiles.problems import BadValueError
+from app.profiles.rates import (
+    MOST_STEPS,
+    Curve,
+    DiurnalSettings,
+    RampSettings,
+    RateOrShare,
+    ShareOfStage,
+    SineSettings,
+    SpikeSettings,
+    arrivals_of,
+    steps_curve,
+)
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Listed,
+    Name,
+    Seconds,
+    Settings,
+    SomeRate,
+    SomeSeconds,
+    at_most,
+    files_must_exist,
+)
+from app.profiles.traces import Trace, read_trace
+from app.records.result import StageKind
+
+Arrivals = Literal["poisson", "constant", "gamma"]
+Repeats = Annotated[Count, at_most(1000)]
+Burstiness = Annotated[float, Field(ge=0.01, le=100)]
+Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed)]
+
+_MOST_ARRIVALS = 50_000_000
+"""A schedule is laid out before its stage: 400 MB of times."""
+_FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
+_FORM_OF = {"speed": "trace", "superpose": "trace", "think": "concurrency"}
+_WITHOUT_PROCESS = ("trace", "concurrency")
+
+
+class StageSettings(Settings):
+    """One of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and `concurrency` says what comes.
+
+    `duration` is of the whole stage, after `lead_in`; a trace without one is replayed to its end. `burstiness` is the
+    coefficient of variation of gamma's gaps. A trace goes `speed` times as fast, `superpose` shifted copies at once.
+    """
+
+    name: Name = "steady"
+    arrivals: Arrivals | None = None
+    burstiness: Burstiness | None = None
+    rate_per_s: RateOrShare | None = Field(default=None, alias="rate")
+    ramp: RampSettings | None = None
+    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps")
+    spike: SpikeSettings | None = None
+    sine: SineSettings | None = None
+    diurnal: DiurnalSettings | None = None
+    trace: ExistingFile | None = None
+    speed: Speed | None = None
+    superpose: Annotated[Count, at_most(1000)] | None = None
+    concurrency: Annotated[Count, at_most(100_000)] | None = None
+    think_s: Seconds | None = Field(default=None, alias="think")
+    duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    lead_in_s: Seconds = Field(default=0.0, alias="lead_in")
+    repeats: Repeats = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fills_in_what_the_form_has(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        form = next((form for form in _FORMS if value.get(form) not in (None, [])), None)
+        if form == "trace":
+            defaults: dict[str, Any] = {"speed": "1x", "superpose": 1}
+        else:
+            defaults = {"think": "0s"} if form == "concurrency" else {"arrivals": "poisson"}
+        return {**value, **{key: given for key, given in defaults.items() if value.get(key) is None}}
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Self:
+        given = [form for form in _FORMS if self._given(form)]
+        if len(given) != 1:
+            what = f"has {' and '.join(given)}" if given else "says no rate"
+            raise BadValueError(f"stage {self.name} {what}", hint=f"Give exactly one of {', '.join(_FORMS)}.")
+        for key, form in _FORM_OF.items():
+            if self._given(key) and form not in given:
+                raise BadValueError(f"stage {self.name}: {key} goes with {form}")
+        if given[0] in _WITHOUT_PROCESS and self.arrivals is not None:
+            raise BadValueError(f"stage {self.name}: {given[0]} decides the arrivals, so arrivals cannot be given")
+        check_burstiness(self.arrivals, self.burstiness)
+        if self.duration_s is None and self.trace is None:
+            raise BadValueError(f"stage {self.name} lacks duration", hint="Write it like duration: 30s.")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_played(self, info: ValidationInfo) -> Self:
+        if len(self.steps_per_s) > MOST_STEPS:
+            raise BadValueError(f"stage {self.name} has more than {MOST_STEPS:,} steps")
+        if self.trace is not None and self.trace.is_file() and files_must_exist(info):
+            expected = float(len(self._check_trace(read_trace(self.trace)).at_s) * (self.superpose or 1))
+        else:
+            curve = self.curve
+            expected = arrivals_of(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
+        if expected == 0:
+            raise BadValueError(f"stage {self.name} sends nothing: every rate is 0/s")
+        if expected > _MOST_ARRIVALS:
+            hint = f"A stage may have {_MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
+            raise BadValueError(f"stage {self.name} asks for {expected:.2g} requests", hint=hint)
+        return self
+
+    @property
+    def curve(self) -> Curve | None:
+        """Of open arrivals whose rate the profile knows."""
+        if isinstance(self.rate_per_s, float):
+            return ((0.0, self.rate_per_s),)
+        if self.steps_per_s:
+            return steps_curve(self.steps_per_s, self.duration_s or 0.0)
+        shape = self.ramp or self.spike or self.sine or self.diurnal
+        return None if shape is None else shape.curve(self.duration_s or 0.0)
+
+    @property
+    def kind(self) -> StageKind:
+        if self.concurrency is not None:
+            return "closed"
+        if self.spike is not None:
+            return "spike"
+        return "varying" if self.rate_per_s is None else "steady"
+
+    def _given(self, key: str) -> bool:
+        values = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think": self.think_s}
+        return values.get(key, getattr(self, key, None)) is not None
+
+    def _check_trace(self, trace: Trace) -> Trace:
+        lasts_s = float(trace.at_s[-1]) / (self.speed or 1.0)
+        asked_s = (self.duration_s or 0.0) + self.lead_in_s
+        if self.duration_s is None and lasts_s <= self.lead_in_s:
+            raise BadValueError(f"the trace lasts {lasts_s:.6g} s, which lead_in takes all of")
+        if asked_s > lasts_s and self.duration_s is not None:
+            raise BadValueError(
+                f"the trace lasts {lasts_s:.6g} s at that speed, and lead_in and duration ask for {asked_s:.6g} s",
+                hint="Leave duration out to replay it to its end.",
+            )
+        return trace
+
+    @model_serializer(mode="wrap")
+    def _without_other_forms(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialise(self).items() if value is not None and value != []}
+
+
+def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
+    if (arrivals == "gamma") != (burstiness is not None):
+        hint = "burstiness is the coefficient of variation of the gaps: 1 is Poisson, more comes in bursts."
+        raise BadValueError("arrivals: gamma and burstiness go together", hint=hint)
+
+
+def check_shares(stages: tuple[StageSettings, ...]) -> None:
+    """Raises BadValueError where a rate is a share of no earlier stage."""
+    earlier: list[str] = []
+    for stage in stages:
+        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier:
+            known = ", ".join(earlier) or "none"
+            raise BadValueError(
+                f"stage {stage.name} takes a share of {stage.rate_per_s.stage!r}, which is no earlier stage",
+                hint=f"Earlier stages: {known}.",
+            )
+        earlier.append(stage.name)

@@ -1,0 +1,45 @@
+"""The headline numbers of a loaded endpoint."""
+
+from __future__ import annotations
+
+from app.records.result import Result, Stage
+from app.reporting.load import times_of
+from app.reporting.quantities import limit_of, quantity, stage_quantity
+from reports import formatting, model
+
+_TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
+
+
+def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
+    """What a user feels in the stage, and what it carries; of tokens too where answers have them."""
+    times = times_of(result)
+    found = [
+        *([] if result.max_rate is not None else [_carried(stage)]),
+        *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
+        *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
+    ]
+    if "output_tokens_per_s" in stage.metrics:
+        found.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
+    return (*found, _tile(result, stage, "Error rate", "error_rate"))
+
+
+def _carried(stage: Stage) -> model.Tile:
+    note = f"in {stage.name}"
+    if stage.kind == "closed":
+        return model.Tile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
+    return model.Tile(label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note)
+
+
+def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.Tile:
+    name = formatting.metric(metric)
+    return _tile(result, stage, f"{name[:1].upper()}{name[1:]} {aggregate}", metric, aggregate)
+
+
+def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.Tile:
+    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
+    return model.Tile(
+        label=label,
+        quantity=stage_quantity(stage, metric, aggregate or "value"),
+        limit=limits.get((metric, aggregate)),
+        note=f"in {stage.name}",
+    )

@@ -1,0 +1,51 @@
+"""The stages of a profile, in their order, with the rates that earlier ones decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from app.records import events
+from app.records.result import Check
+from app.session.orders import StageOrder
+from app.session.rates import MOST_ARRIVALS, highest_rate, scaled, share_of
+from app.session.spec import RunSpec, StageSpec
+from app.session.stages import StageRunner
+from app.session.telling import Telling
+from loadgen.records import OpenArrivals
+
+
+def orders_of(spec: RunSpec, runner: StageRunner, telling: Telling, now_ns: Callable[[], int]) -> Iterator[StageOrder]:
+    """Each is made when it is asked for, from what has been measured by then; one whose rate cannot be known is left
+    out, with a check that says so."""
+    for stage in spec.stages:
+        arrivals = stage.arrivals
+        if stage.share_of is not None and isinstance(arrivals, OpenArrivals):
+            resolved = _resolved(stage, arrivals, runner, telling)
+            if resolved is None:
+                continue
+            arrivals = resolved
+            text = f"{stage.name}: {100 * stage.share_of.share:.4g} % of what {stage.share_of.stage} completed"
+            telling.emit(events.RateResolved(now_ns(), stage.name, highest_rate(arrivals), text))
+        yield StageOrder(
+            name=stage.name,
+            kind=stage.kind,
+            repeat=stage.repeat,
+            arrivals=arrivals,
+            duration_s=stage.duration_s,
+            lead_in_s=stage.lead_in_s,
+            drain_s=spec.endpoint.timeouts.total_s,
+        )
+
+
+def _resolved(stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, telling: Telling) -> OpenArrivals | None:
+    wanted = stage.share_of
+    assert wanted is not None
+    rate_per_s = share_of(wanted, runner.stages)
+    if rate_per_s is None:
+        why = f"its rate is a share of what {wanted.stage} completed a second, which was nothing"
+    elif highest_rate(found := scaled(arrivals, rate_per_s)) * stage.duration_s > MOST_ARRIVALS:
+        why = f"at {rate_per_s:.4g}/s it would be more than {MOST_ARRIVALS:,} requests"
+    else:
+        return found
+    telling.check(Check("stage left out", stage.name, None, None, "WARN", f"{stage.name} was left out: {why}."))
+    return None

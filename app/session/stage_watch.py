@@ -1,0 +1,96 @@
+"""Listens to one running stage: tells how it goes, and ends it when it cannot hold or may not go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
+from app.records import events
+from app.records.result import Objective
+from app.session.limits import LimitWatch
+from app.session.orders import StageOrder
+from app.session.parts import Emit
+from app.session.rates import constant_rate
+from loadgen.records import ClosedArrivals, Progress, StageStarted
+
+_RECENT_ROWS = 1000
+
+
+class StageWatch:
+    """`drain` ends the stage without cutting what is in flight."""
+
+    def __init__(
+        self,
+        order: StageOrder,
+        index: int,
+        slo: tuple[Objective, ...],
+        emit: Emit,
+        limits: LimitWatch,
+        drain: Callable[[], None],
+        is_target_gone: Callable[[], bool],
+    ) -> None:
+        self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
+        self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
+        self._rate_per_s = constant_rate(order.arrivals)
+        self.batches: list[pa.RecordBatch] = []
+        self.is_over_saturated = False
+        self._in_flight: list[tuple[int, int]] = []
+        self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
+        self._first_ms: list[float] = []
+
+    def started(self, report: StageStarted) -> None:
+        order = self._order
+        self._emit(
+            events.StageStarted(
+                at_ns=report.start_ns,
+                index=self._index,
+                name=order.name,
+                kind=order.kind,
+                repeat=order.repeat,
+                offered_per_s=self._rate_per_s,
+                duration_s=order.duration_s,
+                start_ns=report.start_ns,
+                concurrency=order.arrivals.concurrency if isinstance(order.arrivals, ClosedArrivals) else None,
+                lead_in_s=order.lead_in_s,
+            )
+        )
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        self.batches.append(batch)
+        answered = batch.filter(batch["error"].is_null())
+        began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
+        latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
+        self._recent.extend(latency_ms[-_RECENT_ROWS:])
+        self._first_ms.extend(latency_ms[: FIRST_ANSWERS - len(self._first_ms)])
+
+    def goes_on(self, progress: Progress) -> bool:
+        recent = np.fromiter(self._recent, float) if self._recent else None
+        self._emit(
+            events.Snapshot(
+                at_ns=progress.at_ns,
+                stage=self._index,
+                offered=progress.intended,
+                sent=progress.sent,
+                completed=progress.completed,
+                failed=progress.failed,
+                in_flight=progress.in_flight,
+                latency_p50_ms=None if recent is None else float(np.median(recent)),
+                latency_p95_ms=None if recent is None else float(np.percentile(recent, 95)),
+            )
+        )
+        if self._order.ends_when_saturated and self._rate_per_s is not None:
+            self._in_flight.append((progress.at_ns, progress.intended - progress.completed - progress.failed))
+            answer_s = float(np.percentile(self._first_ms, 95)) / 1e3 if self._first_ms else None
+            self.is_over_saturated = is_over_saturated(self._in_flight, self._rate_per_s, self._slo, answer_s)
+        if not self._is_draining and self._must_end(progress):
+            self._is_draining = True
+            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
+        return not self.is_over_saturated
+
+    def _must_end(self, progress: Progress) -> bool:
+        return not self._limits.check(progress.at_ns, progress.sent) or self._is_target_gone()

@@ -1,0 +1,128 @@
+"""The target of a run, made ready to be measured: started or woken when the profile says so, and asked once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import msgspec
+
+from app.analysis.validity import provider_check
+from app.errors import UsageError
+from app.records import events
+from app.records.result import Check, ColdStart
+from app.session.cold_start import WAKE_LIMIT_S, Waiting, await_answer, await_ready, estimate_cold_start
+from app.session.parts import Load, Parts, StartedServer
+from app.session.preflight import require_reachable
+from app.session.spec import RunSpec
+from app.session.telling import Telling
+from loadgen.records import LocustWorkload, PreflightDone
+
+
+class MeasuredTarget:
+    """Starts what the profile wants started; `parts_running` closes it. `ending` tells when a server left by itself."""
+
+    def __init__(
+        self, spec: RunSpec, parts: Parts, telling: Telling, waiting: Waiting, parts_running: ExitStack
+    ) -> None:
+        self._spec, self._parts, self._telling = spec, parts, telling
+        self._waiting, self._parts_running = waiting, parts_running
+        self._server: StartedServer | None = None
+        self._began_ns = 0
+        self._ready_ns: int | None = None
+        self._answered_ns: int | None = None
+        self.endpoint = spec.endpoint
+
+    @property
+    def starts_cold(self) -> bool:
+        return self._spec.start is not None or self._spec.wakes
+
+    def start_built_in(self) -> None:
+        """The embedded endpoint or the scripted server, when the profile asks for one of them."""
+        if self._parts.start_scripted is not None:
+            self._telling.phase("endpoint", "starting the scripted server")
+            scripted = self._parts.start_scripted()
+            self._parts_running.callback(scripted.close)
+            self._take(scripted.url, scripted.pid)
+        if self._parts.start_endpoint is not None:
+            self._telling.phase("endpoint", "starting the embedded endpoint")
+            served = self._parts.start_endpoint()
+            self._parts_running.callback(served.stop)
+            ready = served.ready
+            self._take(ready.url, served.pid)
+            if not any(check.check == "provider" for check in self._telling.checks):
+                self._telling.check(
+                    provider_check(
+                        ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason
+                    )
+                )
+
+    def ask(self, load: Load) -> None:
+        """One request. Raises UnavailableError where no load could tell anything."""
+        self._telling.phase("preflight", f"sending one request to {self._shown}")
+        load.configure(self.endpoint, self._spec.workload)
+        report = load.preflight()
+        require_reachable(report, self._shown)
+        self._note(report)
+
+    def ask_cold(self, load: Load) -> None:
+        """Start the server or wake the endpoint, and ask until the first success. Raises UnavailableError."""
+        load.configure(self.endpoint, self._spec.workload)
+        self._began_ns = self._parts.now_ns()
+        limit_s = WAKE_LIMIT_S
+        if self._spec.start is not None:
+            limit_s = self._spec.start.timeout_s
+            self._start_server()
+        self._telling.phase("preflight", f"asking {self._shown} until it answers")
+        if self._waiting.interruption.is_requested:
+            return
+        report = await_answer(load, self._shown, limit_s, self.ending, self._waiting)
+        if report.error is None:
+            self._answered_ns = self._parts.now_ns()
+        self._note(report)
+        told = self.cold_start(None)
+        self._telling.emit(events.ColdStarted(self._parts.now_ns(), told.ready_ms.value, told.first_answer_ms.value))
+
+    def ending(self) -> str | None:
+        """How the server ended that was started for this run; None while it runs, and where none was."""
+        return None if self._server is None else self._server.ending()
+
+    def end_check(self) -> Check | None:
+        """Why the run ended with its server; None where it did not."""
+        if self._server is None or (how := self._server.ending()) is None:
+            return None
+        lines = self._server.last_lines()
+        said = f"It said last: {lines[-1]}" if lines else "It printed nothing."
+        return Check("server", how, None, None, "WARN", f"The server ended while it was measured. {said}")
+
+    def cold_start(self, steady_ns: int | None) -> ColdStart:
+        return estimate_cold_start(self._began_ns, self._ready_ns, self._answered_ns, steady_ns)
+
+    def _start_server(self) -> None:
+        start = self._spec.start
+        assert start is not None
+        if self._parts.start_server is None:
+            raise UsageError("a server cannot be started here")
+        self._telling.phase("start", f"starting {start.command[0]}")
+        server = self._parts.start_server(start)
+        self._server, self._began_ns = server, server.started_ns
+        self._parts_running.callback(server.stop)
+        self._waiting.interruption.before_leaving(server.kill)
+        self._parts.telemetry.watch("endpoint", server.pid)
+        await_ready(server, start, self._waiting)
+        if not self._waiting.interruption.is_requested:
+            self._ready_ns = self._parts.now_ns()
+
+    def _take(self, url: str, pid: int) -> None:
+        self._parts.telemetry.watch("endpoint", pid)
+        self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
+
+    def _note(self, report: PreflightDone) -> None:
+        for sentence in report.notes:
+            self._telling.note(sentence)
+
+    @property
+    def _shown(self) -> str:
+        workload = self._spec.workload
+        if isinstance(workload, LocustWorkload):
+            return workload.file
+        return self.endpoint.urls[0]

@@ -1,0 +1,40 @@
+"""What a session tells as it goes, and keeps for its result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from app.records import events
+from app.records.result import Check
+from app.session.parts import Emit
+
+
+class Telling:
+    """`emit` may be called from any thread: one event at a time goes out."""
+
+    def __init__(self, emit: Emit, now_ns: Callable[[], int]) -> None:
+        self._emit, self._now_ns = emit, now_ns
+        self._lock = threading.Lock()
+        self.checks: list[Check] = []
+        self.notes: list[str] = []
+        self.by_user: list[str] = []
+
+    def emit(self, event: events.Event) -> None:
+        with self._lock:
+            self._emit(event)
+
+    def phase(self, phase: str, message: str) -> None:
+        self.emit(events.PhaseChanged(at_ns=self._now_ns(), phase=phase, message=message))
+
+    def check(self, check: Check) -> None:
+        self.checks.append(check)
+        self.emit(events.Checked(at_ns=self._now_ns(), check=check))
+
+    def note(self, sentence: str) -> None:
+        """For the result alone."""
+        self.notes.append(sentence)
+
+    def note_by_user(self, text: str) -> None:
+        self.by_user.append(text)
+        self.emit(events.Noted(at_ns=self._now_ns(), text=text))

@@ -1,0 +1,50 @@
+"""Equal windows of load until three medians in a row agree; they stay in the facts as warm-up."""
+
+from __future__ import annotations
+
+from app.analysis.warmup import WINDOWS, has_settled
+from app.session.orders import StageOrder
+from app.session.rates import scaled, warmup_arrivals
+from app.session.spec import RunSpec
+from app.session.stages import StageRunner
+from loadgen.records import Arrivals
+
+_MOST_WINDOWS = 6
+_LONGEST_DRAIN_S = 10.0
+
+
+def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
+    """When the first of the three windows that agreed began, monotonic; None when no three did, or none were run."""
+    arrivals = _arrivals(spec)
+    if spec.warmup_s <= 0 or arrivals is None:
+        return None
+    medians: list[float] = []
+    starts_ns: list[int] = []
+    for repeat in range(1, _MOST_WINDOWS + 1):
+        if not runner.may_go_on:
+            return None
+        stage = runner.run(
+            StageOrder(
+                name="warm-up",
+                kind="warmup",
+                repeat=repeat,
+                arrivals=arrivals,
+                duration_s=spec.warmup_s / 3,
+                drain_s=min(_LONGEST_DRAIN_S, spec.endpoint.timeouts.total_s),
+            )
+        )
+        median = stage.metrics.get("service_ms", {}).get("p50")
+        if median is not None and median.value is not None:
+            medians.append(median.value)
+            starts_ns.append(runner.facts[-1].start_ns)
+        if has_settled(medians):
+            return starts_ns[-WINDOWS]
+    return None
+
+
+def _arrivals(spec: RunSpec) -> Arrivals | None:
+    """Of what comes first; a rate that an earlier stage decides is none to begin with."""
+    if spec.search is not None:
+        return scaled(spec.search.arrivals, spec.search.start_per_s)
+    first = spec.stages[0]
+    return None if first.share_of is not None else warmup_arrivals(first.arrivals, first.duration_s)

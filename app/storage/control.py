@@ -1,0 +1,115 @@
+"""The control files of a run: wishes for its engine, and the engine's answers.
+
+A wish is a file of its own, written under another name and renamed, so that it is read whole or not at all, whoever
+else has a wish; its name sorts by time. The engine takes it away and leaves an answer under the same name. Files do
+the same on every system, and a run on a shared disk can be spoken to from another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.records.control import Answer, Wish
+
+CONTROL = "control"
+_WISH, _ANSWER = ".wish", ".answer"
+_LARGEST_WISH = 8192
+_MOST_AT_ONCE = 100
+_LOOK_S = 0.05
+_RUNS = "`sizewise runs list` shows the runs there are."
+
+
+class ControlBox:
+    """The engine's side. One thread calls `obey`."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self._folder = run_directory / CONTROL
+        self._folder.mkdir()
+        self._decode = msgspec.json.Decoder(Wish).decode
+
+    def obey(self, obey: Callable[[Wish], Answer]) -> None:
+        """Take the wishes there are, the oldest first, and leave an answer to each."""
+        for path in self._wishes():
+            try:
+                content = _read(path)
+                path.unlink()
+            except OSError:
+                continue  # whoever wished it has taken it back
+            try:
+                answer = obey(self._decode(content))
+            except msgspec.DecodeError:
+                answer = Answer(False, "the wish is not one this version of Sizewise understands")
+            _put(path.with_suffix(_ANSWER), msgspec.json.encode(answer))
+
+    def close(self) -> None:
+        """From here on there is nobody to ask."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wishes(self) -> list[Path]:
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
+            found = [entry.path for entry in entries if _is_wish(entry)]
+            return [Path(path) for path in sorted(found)[:_MOST_AT_ONCE]]
+        return []
+
+
+def ask_engine(run_directory: Path, wish: Wish, *, within_s: float = 10.0) -> str:
+    """The engine's answer to a wish it granted.
+
+    Raises UsageError when it did not grant it, when the run has ended, and when nobody answers in time.
+    """
+    folder = run_directory / CONTROL
+    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_WISH}"
+    try:
+        _put(path, msgspec.json.encode(wish))
+    except OSError as error:
+        raise _ended(run_directory) from error
+    answer = _await_answer(path, within_s)
+    if not answer.granted:
+        raise UsageError(answer.message)
+    return answer.message
+
+
+def _await_answer(wish: Path, within_s: float) -> Answer:
+    answer, deadline_s = wish.with_suffix(_ANSWER), time.monotonic() + within_s
+    while not answer.exists():
+        if not wish.parent.exists():
+            raise _ended(wish.parents[1])
+        if time.monotonic() >= deadline_s:
+            wish.unlink(missing_ok=True)
+            hint = f"It may have been killed. {_RUNS}"
+            raise UsageError(f"the run in {wish.parents[1]} does not answer", hint=hint)
+        time.sleep(_LOOK_S)
+    try:
+        return msgspec.json.decode(_read(answer), type=Answer)
+    except (OSError, msgspec.DecodeError):
+        raise _ended(wish.parents[1]) from None
+    finally:
+        answer.unlink(missing_ok=True)
+
+
+def _ended(run_directory: Path) -> UsageError:
+    return UsageError(f"the run in {run_directory} has ended: there is nobody to ask", hint=_RUNS)
+
+
+def _is_wish(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith(_WISH) and entry.is_file(follow_symlinks=False)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LARGEST_WISH)
+
+
+def _put(path: Path, content: bytes) -> None:
+    draft = path.with_suffix(".part")
+    draft.write_bytes(content)
+    draft.replace(path)

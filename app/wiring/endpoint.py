@@ -1,0 +1,79 @@
+"""Where and how to send: addresses, permission, secrets, proxy."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from app.errors import UnavailableError, UsageError
+from app.profiles.endpoint import EndpointSettings, TimeoutSettings, TlsSettings
+from app.profiles.permission import needs_permission
+from app.profiles.profile import Profile
+from app.profiles.secrets import file_of, resolve_secret
+from app.wiring.address import resolve
+from app.wiring.proxy import proxy_for
+from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
+
+
+def endpoint_of(profile: Profile) -> Endpoint:
+    """Raises UsageError and UnavailableError. The record holds secrets."""
+    target = profile.target
+    socket = target.socket if isinstance(target, EndpointSettings) else None
+    proxy = proxy_for(target.all_urls) if socket is None else None
+    if socket is None and not target.permitted:
+        for url in target.all_urls:
+            _require_permission(url, is_proxied=proxy is not None)
+    if not isinstance(target, EndpointSettings):
+        return Endpoint(urls=target.all_urls, timeouts=_timeouts(target.timeouts))
+    headers, key_files = _headers(target)
+    return Endpoint(
+        urls=target.all_urls,
+        headers=headers,
+        key_files=key_files,
+        tls=_tls(target.tls),
+        timeouts=_timeouts(target.timeouts),
+        max_connections=target.max_connections,
+        balance=target.balance,
+        unix_socket=None if socket is None else str(socket),
+        proxy=proxy,
+    )
+
+
+def _require_permission(url: str, *, is_proxied: bool) -> None:
+    try:
+        addresses = resolve(url)
+    except UnavailableError:
+        if not is_proxied:  # whose names only the proxy may know
+            raise
+        addresses = []
+    if addresses and not needs_permission(addresses):
+        return
+    host = urlsplit(url).hostname
+    raise UsageError(
+        f"{host} is neither this machine nor in a private network, and the profile does not say you may load it",
+        hint="If you may, set target.permitted: true.",
+    )
+
+
+def _headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
+    """Those that stay as they are, and those whose file is read again when the target refuses them."""
+    texts = dict(target.headers)
+    if target.api_key is not None:
+        texts["Authorization"] = f"Bearer {target.api_key}"
+    fixed, key_files = [], []
+    for name, text in texts.items():
+        value = resolve_secret(text)  # a file that cannot be read is told before anything starts
+        in_file = file_of(text)
+        if in_file is None:
+            fixed.append((name, value))
+        else:
+            key_files.append(KeyFile(header=name, path=in_file[1], prefix=in_file[0]))
+    return tuple(fixed), tuple(key_files)
+
+
+def _tls(tls: TlsSettings) -> Tls:
+    files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
+    return Tls(verify=tls.verify, **{name: None if path is None else str(path) for name, path in files.items()})
+
+
+def _timeouts(timeouts: TimeoutSettings) -> Timeouts:
+    return Timeouts(timeouts.connect_s, timeouts.idle_s, timeouts.total_s)

@@ -1,0 +1,53 @@
+"""The proxy that the environment names for a target, as command-line clients take it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+from app.errors import UsageError
+from app.profiles.permission import is_loopback
+from loadgen.transport.address import UrlError
+from loadgen.transport.proxy import proxy_of
+
+_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
+"""A scheme's proxy is that of HTTP with as much encryption."""
+
+
+def proxy_for(urls: tuple[str, ...]) -> str | None:
+    """HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, but for hosts of NO_PROXY and this machine. It may hold a password.
+
+    Raises UsageError for a proxy we cannot speak to, and for replicas of which only some are behind it.
+    """
+    proxies = {_proxy(url) for url in urls}
+    if len(proxies) > 1:
+        raise UsageError(
+            "some of target.urls are behind the environment's proxy, and some are not",
+            hint="Name all or none of them in NO_PROXY.",
+        )
+    return proxies.pop() if proxies else None
+
+
+def shown_proxy(proxy: str) -> str:
+    """Host and port, and nothing secret."""
+    return proxy_of(proxy).shown
+
+
+def _proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    host, proxies = parts.hostname or "", getproxies_environment()
+    scheme = _SCHEMES[parts.scheme]
+    found = proxies.get(scheme) or proxies.get("all")
+    with_port = host if parts.port is None else f"{host}:{parts.port}"
+    if not found or is_loopback(host) or proxy_bypass_environment(with_port, proxies):
+        return None
+    proxy = found if "://" in found else f"http://{found}"
+    try:
+        proxy_of(proxy)
+    except UrlError as error:
+        name = f"{scheme.upper()}_PROXY" if proxies.get(scheme) else "ALL_PROXY"
+        raise UsageError(
+            f"{name}: {error}",
+            hint="Only plain HTTP proxies are spoken to; to go around it, name the host in NO_PROXY.",
+        ) from None
+    return proxy

@@ -1,0 +1,176 @@
+"""The target's own server as a child, with a group of its own, so that all it started ends with it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import IO, cast
+from urllib.parse import urlsplit
+
+from app.errors import UnavailableError, UsageError
+from app.session.spec import StartSpec
+from loadgen.process import start_module
+
+_STOP_LIMIT_S = 10.0
+_ASK_S = 1.0
+_KEPT_BYTES = 16_384
+_TOLD_LINES, _TOLD_LENGTH = 10, 300
+_SHORTEST_SECRET = 4
+_IS_WINDOWS = sys.platform == "win32"
+
+
+class ServerProcess:
+    """Runs from the constructor to `stop`. What it prints is read as it comes, and only the end of it is kept."""
+
+    def __init__(self, start: StartSpec) -> None:
+        """Raises UsageError for a command that cannot be started, UnavailableError when something else is ready."""
+        self._start = start
+        self._secrets = [value for _, value in start.environment if len(value) >= _SHORTEST_SECRET]
+        if self.is_ready():
+            raise UnavailableError(
+                f"target.start: something answers at {start.ready_url} already, before {start.command[0]} was started",
+                hint="Stop it, or leave out target.start to measure what is running.",
+            )
+        self._guard = None if _IS_WINDOWS else _Guard()
+        self.started_ns = time.perf_counter_ns()
+        try:
+            self._child = _started(start)
+        except BaseException:
+            if self._guard is not None:
+                self._guard.dismiss()
+            raise
+        if self._guard is not None:
+            self._guard.watch(self._child.pid)
+        self._tail = bytearray()
+        self._reader = threading.Thread(target=self._keep_tail, name="server-output", daemon=True)
+        self._reader.start()
+        self._is_stopped = False
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def is_ready(self) -> bool:
+        try:
+            with _opener(self._start.ready_url).open(self._start.ready_url, timeout=_ASK_S) as answer:
+                return 200 <= int(answer.status) < 300
+        except (OSError, http.client.HTTPException, ValueError):  # refused, reset, not HTTP: not ready
+            return False
+
+    def ending(self) -> str | None:
+        code = self._child.poll()
+        if code is None or self._is_stopped:
+            return None
+        if code >= 0:
+            return f"ended with code {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    def last_lines(self) -> tuple[str, ...]:
+        if self._child.poll() is not None:
+            self._reader.join(_ASK_S)  # its last words may still be in the pipe
+        text = bytes(self._tail).decode(errors="replace")
+        if len(self._tail) == _KEPT_BYTES:
+            text = text.partition("\n")[2]  # the first line is cut, perhaps in the middle of a secret
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        lines = ("".join(one for one in line if one.isprintable())[:_TOLD_LENGTH] for line in text.splitlines())
+        return tuple([line for line in lines if line.strip()][-_TOLD_LINES:])
+
+    def stop(self) -> None:
+        """Asks all of the group to end, and kills what is left of it after a while."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        _end(self._child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(_STOP_LIMIT_S)
+        self.kill()
+        self._child.wait()
+        if self._guard is not None:
+            self._guard.dismiss()
+        self._reader.join(_ASK_S)
+
+    def kill(self) -> None:
+        self._is_stopped = True
+        _end(self._child, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _keep_tail(self) -> None:
+        with cast(IO[bytes], self._child.stdout) as output:
+            while block := os.read(output.fileno(), 65_536):
+                self._tail = (self._tail + block)[-_KEPT_BYTES:]
+
+
+class _Guard:
+    """A process that ends the server's group when this one is killed and can no longer do it."""
+
+    def __init__(self) -> None:
+        self._child = start_module("app.wiring.server_guard")
+        self._stdin = cast(IO[bytes], self._child.stdin)
+
+    def watch(self, group: int) -> None:
+        self._write(b"%d\n" % group)
+
+    def dismiss(self) -> None:
+        self._write(b"done\n")
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+        self._child.wait()
+
+    def _write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):  # it has been killed itself
+            self._stdin.write(line)
+            self._stdin.flush()
+
+
+def _started(start: StartSpec) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            start.command,
+            cwd=start.directory,
+            env=os.environ | dict(start.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=not _IS_WINDOWS,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"target.start: {start.command[0]} cannot be started: {why}",
+            hint="target.start.command is a program and its arguments; the program is looked for on the PATH.",
+        ) from None
+
+
+def _end(child: subprocess.Popen[bytes], number: int) -> None:
+    if _IS_WINDOWS:
+        child.terminate()
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group has left
+        os.killpg(child.pid, number)
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Whether something answers is all that is asked, so no certificate is looked at; a proxy cannot see a loopback."""
+    unverified = ssl._create_unverified_context()
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
+    if _is_loopback(urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener(*handlers)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

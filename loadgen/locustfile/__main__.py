@@ -1,0 +1,129 @@
+"""Drives a user's own Locust test: `python -m loadgen.locustfile`, frames as those of the load worker.
+
+Everything runs in greenlets of one thread, patched as Locust wants it; only commands are read on another.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.pop("LOCUST_SKIP_MONKEY_PATCH", None)
+
+import locust  # noqa: F401  (first: it patches what the others import)  # isort: skip
+
+import signal
+import sys
+import traceback
+from typing import Any, BinaryIO
+
+import gevent
+from gevent.queue import Queue
+
+from loadgen.frames import Reports, read_command
+from loadgen.locustfile.stage import LocustStage
+from loadgen.locustfile.user_test import UserTest, load
+from loadgen.protocols.built import WorkloadError
+from loadgen.records import (
+    Configure,
+    Failed,
+    LocustWorkload,
+    Preflight,
+    PreflightDone,
+    Quit,
+    Ready,
+    RunStage,
+    StagePlan,
+    StopStage,
+)
+
+_QUITTING_S = 1.0
+
+
+class LocustChild:
+    def __init__(self, commands: BinaryIO, reports: Reports) -> None:
+        self._pipe, self._reports = commands, reports
+        self._commands: Queue[Configure | Preflight | RunStage] = Queue()
+        self._configured: Configure | None = None
+        self._test: UserTest | None = None
+        self._stage: LocustStage | None = None
+        self._stop: StopStage | None = None
+
+    def work(self) -> None:
+        """Until the process ends, which the reader of commands sees to. Raises what makes going on impossible."""
+        gevent.spawn(self._read_commands)
+        self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
+        while True:
+            match self._commands.get():
+                case Configure() as configured:
+                    self._configured = configured
+                case Preflight():
+                    self._reports.send(self._preflight())
+                case RunStage(plan=plan):
+                    self._run(plan)
+
+    def _read_commands(self) -> None:
+        read = gevent.get_hub().threadpool.apply
+        while True:
+            match read(read_command, (self._pipe,)):
+                case StopStage() as stop:
+                    self._stop = stop
+                    if self._stage is not None:
+                        self._stage.stop(stop.drain)
+                case Quit() | None:
+                    self._leave()
+                case Configure() | Preflight() as command:
+                    self._commands.put(command)
+                case RunStage() as command:
+                    self._stop = None
+                    self._commands.put(command)
+                case _:  # the rate of users who decide themselves cannot be changed
+                    pass
+
+    def _preflight(self) -> PreflightDone:
+        test, workload = self._loaded()
+        against = f"against {', '.join(test.hosts)}" if test.hosts else "naming no host"
+        detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {against}"  # noqa: PTH119
+        return PreflightDone(error=None, status=None, detail=detail, service_ms=None, notes=test.notes)
+
+    def _run(self, plan: StagePlan) -> None:
+        test, workload = self._loaded()
+        self._stage = LocustStage(plan, workload.spawn_per_s, test.environment, self._reports)
+        if self._stop is not None:
+            self._stage.stop(self._stop.drain)
+        self._stage.conduct()
+        self._stage = None
+
+    def _loaded(self) -> tuple[UserTest, LocustWorkload]:
+        configured = self._configured
+        if configured is None or not isinstance(configured.workload, LocustWorkload):
+            raise RuntimeError("the child that drives Locust tests was given none")
+        if self._test is None:
+            self._test = load(configured.workload, configured.endpoint)
+        return self._test, configured.workload
+
+    def _leave(self) -> None:
+        if self._test is not None:
+            quitting: Any = self._test.environment.events.quitting  # Locust has no types for it
+            with gevent.Timeout(_QUITTING_S, False):
+                quitting.fire(environment=self._test.environment, reverse=True)
+        os._exit(0)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    # the test may print, and may read, without breaking a frame
+    commands, reports = os.fdopen(os.dup(0), "rb"), Reports(os.fdopen(os.dup(1), "wb"))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    try:
+        LocustChild(commands, reports).work()
+    except WorkloadError as error:
+        reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
+    except Exception as error:
+        traceback.print_exc()
+        reports.send(Failed(message=f"the child that drives the Locust test failed: {error!r}"))
+    sys.stderr.flush()
+    os._exit(1)
+
+
+main()

@@ -1,0 +1,97 @@
+"""Locust's request events as rows."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from loadgen.locustfile.failures import error_class
+from loadgen.records import BATCH_ROWS, REQUEST_SCHEMA
+
+_MOST_BYTES = 2**31 - 1
+_MOST_OF_A_NAME = 300
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """What a request event tells; the other columns of a row cannot be known."""
+
+    stage: int
+    index: int
+    sent_ns: int
+    end_ns: int
+    status: int | None
+    error: str | None
+    bytes_received: int
+    name: str
+
+
+class RequestLog:
+    """Listens to Locust. `index` counts requests in the order they ended, for when they came due nobody knows."""
+
+    def __init__(self) -> None:
+        self.rows: deque[Row] = deque()
+        self.stage = 0
+        self.completed = self.failed = 0
+
+    def begin(self, stage: int) -> None:
+        self.rows.clear()
+        self.stage, self.completed, self.failed = stage, 0, 0
+
+    def heard(
+        self,
+        request_type: object,
+        name: object,
+        response_time: float | None,
+        response_length: object,
+        exception: object = None,
+        response: object = None,
+        start_time: float | None = None,
+        **_: Any,
+    ) -> None:
+        sent_ns, end_ns = _times(response_time, start_time, time.perf_counter_ns(), time.time_ns())
+        status = getattr(response, "status_code", None)
+        status = status if isinstance(status, int) and 100 <= status <= 599 else None
+        error = error_class(exception, status)
+        index = self.completed + self.failed
+        if error is None:
+            self.completed += 1
+        else:
+            self.failed += 1
+        length = response_length if isinstance(response_length, int) else 0
+        shown = f"{request_type} {name}"[:_MOST_OF_A_NAME]
+        self.rows.append(
+            Row(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MOST_BYTES), shown)
+        )
+
+    def take(self) -> pa.RecordBatch | None:
+        """The next rows, as many as one batch holds."""
+        count = min(len(self.rows), BATCH_ROWS)
+        return _batch([self.rows.popleft() for _ in range(count)]) if count else None
+
+
+def _times(response_time_ms: float | None, start_s: float | None, now_ns: int, wall_ns: int) -> tuple[int, int]:
+    """Sent and end on the monotonic clock.
+
+    Locust tells the start on the wall clock, and how long it took on its monotonic one. What the wall clock says the
+    start was ago is taken, unless it was set meanwhile: a request cannot have ended after it was told of.
+    """
+    took_ns = round((response_time_ms or 0.0) * 1e6)
+    if start_s is not None:
+        sent_ns = now_ns - (wall_ns - round(start_s * 1e9))
+        if sent_ns + took_ns <= now_ns and response_time_ms is not None:
+            return sent_ns, sent_ns + took_ns
+    return now_ns - took_ns, now_ns
+
+
+def _batch(rows: list[Row]) -> pa.RecordBatch:
+    columns = [
+        pa.array([getattr(row, field.name) for row in rows], field.type)
+        if field.name in Row.__struct_fields__
+        else pa.nulls(len(rows), field.type)
+        for field in REQUEST_SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=REQUEST_SCHEMA)

@@ -1,0 +1,109 @@
+"""A user's Locust test, loaded as Locust itself loads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import locust
+import msgspec
+from locust.argument_parser import get_parser
+from locust.env import Environment
+from locust.util.load_locustfile import load_locustfile
+
+from loadgen.protocols.built import WorkloadError
+from loadgen.records import Endpoint, LocustWorkload
+
+_CLOSED = "closed loop, Locust's transport: the intended time and the first byte of a request are not known"
+
+
+class UserTest(msgspec.Struct, frozen=True):
+    """`hosts` are what its users ask, one after another without those that have none."""
+
+    environment: Environment
+    names: tuple[str, ...]
+    hosts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def load(workload: LocustWorkload, endpoint: Endpoint) -> UserTest:
+    """Fires Locust's `init`. Raises WorkloadError."""
+    path = Path(workload.file).resolve()
+    found, shapes = _found(path)
+    classes = _chosen(found, workload.user_classes, path.name)
+    host = endpoint.urls[0] if endpoint.urls else None
+    options = _options(path, host)
+    try:
+        environment = Environment(
+            user_classes=list(classes.values()),
+            events=locust.events,
+            host=host,
+            locustfile=path.name,
+            tags=options.tags,
+            exclude_tags=options.exclude_tags,
+            parsed_options=options,
+        )
+    except ValueError as error:
+        raise WorkloadError(f"Locust cannot run {path.name}: {error}") from error
+    environment.create_local_runner()
+    events: Any = environment.events  # Locust has no types for it
+    events.init.fire(environment=environment, runner=environment.runner, web_ui=None)
+    hosts = (host,) if host is not None else tuple(dict.fromkeys(each.host for each in classes.values() if each.host))
+    shape_notes = [
+        f"{type(shape).__name__} in {path.name} is not followed: the stages decide how many users there are"
+        for shape in shapes
+    ]
+    return UserTest(environment, tuple(classes), hosts, (_CLOSED, *shape_notes))
+
+
+def _found(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]]:
+    if not path.is_file():
+        raise WorkloadError(f"there is no Locust test {path}")
+    try:
+        found: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
+    except SyntaxError as error:
+        raise WorkloadError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
+    except ModuleNotFoundError as error:
+        raise WorkloadError(
+            f"{path.name} needs the module {error.name}, which is not installed",
+            hint=f"install it beside Sizewise: {sys.executable} -m pip install …",
+        ) from error
+    except SystemExit as error:
+        raise WorkloadError(f"{path.name} ends the program while it is loaded") from error
+    except Exception as error:
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
+        )
+        raise WorkloadError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _chosen(found: dict[str, type[locust.User]], names: tuple[str, ...], file: str) -> dict[str, type[locust.User]]:
+    if not found:
+        raise WorkloadError(
+            f"{file} has no user class", hint="a Locust test holds at least one class of HttpUser or User"
+        )
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"it has {', '.join(found)}")
+    return {name: found[name] for name in names} if names else found
+
+
+def _options(path: Path, host: str | None) -> Namespace:
+    """As from Locust's own command line, with the test's own arguments at their defaults or from the environment."""
+    given = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
+    parser = get_parser(default_config_files=[])
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        try:
+            options: Namespace = parser.parse_args(args=given)
+        except SystemExit as error:
+            raise WorkloadError(
+                f"{path.name} needs arguments of its own that have no default",
+                hint="give them by their environment variables, or give them defaults",
+            ) from error
+    return options

@@ -1,0 +1,75 @@
+"""Open Inference Protocol v2: output tensors, however they came, and what is to be said of them."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.payloads.tensors import DTYPES, Tensor
+from loadgen.protocols.built import Judgement
+
+Labels = npt.NDArray[np.int64]
+
+NO_TENSOR: Tensor = np.empty(0)
+"""Stands for an output of texts, which are checked and not kept."""
+
+_MAX_AXES = 32
+
+
+class AnswerError(Exception):
+    """The answer is not what the protocol promises."""
+
+
+def count_of(shape: tuple[int, ...]) -> int:
+    """Elements. Raises AnswerError for a shape that is none."""
+    if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
+        raise AnswerError
+    return prod(shape)
+
+
+def shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return tensor.reshape(shape)
+    except (ValueError, OverflowError) as error:  # an axis of 0 beside one that no array can have
+        raise AnswerError from error
+
+
+def from_bytes(datatype: str, shape: tuple[int, ...], blob: bytes, at: int, size: int) -> Tensor:
+    """The tensor that `size` bytes of `blob` hold, little-endian, row by row. Raises AnswerError."""
+    count = count_of(shape)
+    if datatype == "BYTES":
+        _check_texts(blob[at : at + size], count)
+        return NO_TENSOR
+    dtype = np.dtype("<u2") if datatype == "BF16" else DTYPES.get(datatype)
+    if dtype is None or count * dtype.itemsize != size:
+        raise AnswerError
+    tensor = np.frombuffer(blob, dtype, count, at)
+    if datatype == "BF16":  # the upper half of an FP32
+        tensor = (tensor.astype("<u4") << 16).view("<f4")
+    return shaped(tensor, shape)
+
+
+def _check_texts(blob: bytes, count: int) -> None:
+    at = 0
+    for _ in range(count):
+        if at + 4 > len(blob):
+            raise AnswerError
+        at += 4 + int.from_bytes(blob[at : at + 4], "little")
+    if at != len(blob):
+        raise AnswerError
+
+
+def judge_outputs(outputs: list[Tensor], labels: Labels | None) -> Judgement:
+    """`bad-output` when a number is NaN; the rows whose arg max in the first output is their label. Raises AnswerError
+    when the first output has not one row for each label."""
+    if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
+        return Judgement("bad-output")
+    if labels is None:
+        return Judgement()
+    first = outputs[0]
+    if first.ndim == 0 or first.shape[0] != len(labels) or first.size == 0:
+        raise AnswerError
+    classes = first.reshape(len(labels), -1).argmax(axis=1)
+    return Judgement(right=int(np.count_nonzero(classes == labels)))

@@ -1,0 +1,104 @@
+"""Reads streamed answers of the OpenAI-compatible APIs: events in, tokens and their times out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from loadgen.protocols.openai_answers import Answer, Api, read_answer
+from loadgen.protocols.openai_chunks import ChunkEvents
+from loadgen.protocols.openai_responses import ResponseEvents
+from loadgen.protocols.openai_tokens import CountTokens, Tally
+from loadgen.protocols.sse import MAX_EVENT_BYTES, EventSplitter
+from loadgen.transport.exchange import Headers, Tokens, header_value
+
+_BLANKS = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_MOST_BLANKS = 4096
+
+
+class Events(Protocol):
+    """Makes sense of events, counting in a Tally."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer came to its end, as far as the server says."""
+        ...
+
+    def take(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
+        """An error class ends the answer."""
+        ...
+
+
+class OpenAiReader:
+    """A body that is one JSON object instead of events, from a server that does not stream, is read as such an answer
+    when it has come whole: it may be a success, and has no times of tokens."""
+
+    __slots__ = ("_api", "_body", "_count_tokens", "_events", "_last_ns", "_read", "_splitter", "_take", "_tally",
+                 "_whole")  # fmt: skip
+
+    def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
+        self._api, self._count_tokens = api, count_tokens
+        self._tally = Tally(count_tokens)
+        self._splitter = EventSplitter()
+        self._events: Events = ResponseEvents(self._tally) if api == "responses" else ChunkEvents(self._tally)
+        self._take = self._events.take
+        self._read: Callable[[bytes, int], str | None] = self._read_start
+        self._body = bytearray()
+        self._whole: Answer | None = None
+        self._last_ns = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._tally.tokens() if self._whole is None else self._whole.tokens
+
+    def feed(self, piece: bytes, at_ns: int) -> str | None:
+        return self._read(piece, at_ns)
+
+    def end(self, headers: Headers) -> str | None:
+        """What is wrong with an answer whose body came to its end. To be called once."""
+        if self._read == self._read_json:
+            self._whole = read_answer(self._api, bytes(self._body), count_tokens=self._count_tokens)
+            return self._whole.error
+        if self._take_rest() == "bad-output":
+            return "bad-output"
+        if self._events.is_whole:
+            return None
+        is_events = b"text/event-stream" in (header_value(headers, b"content-type") or b"").lower()
+        return "truncated" if is_events or self._tally.has_begun else "bad-payload"
+
+    def _read_start(self, piece: bytes, at_ns: int) -> str | None:
+        """Decides by the first byte that is not blank what the body is."""
+        self._body += piece
+        start = bytes(self._body).lstrip(_BLANKS)
+        is_open = len(start) < 4 and _BOM.startswith(start[:3])
+        start = start.removeprefix(_BOM).lstrip(_BLANKS)
+        if (is_open or not start) and len(self._body) < _MOST_BLANKS:
+            return None
+        if start.startswith(b"{"):
+            self._body = bytearray(start)
+            self._read = self._read_json
+            return None
+        head, self._body = bytes(self._body), bytearray()
+        self._read = self._read_events
+        return self._read_events(head, at_ns)
+
+    def _read_events(self, piece: bytes, at_ns: int) -> str | None:
+        self._last_ns = at_ns
+        take = self._take
+        for data, name in self._splitter.feed(piece):
+            error = take(data, name, at_ns)
+            if error is not None:
+                return error
+        return "bad-payload" if self._splitter.is_too_long else None
+
+    def _read_json(self, piece: bytes, _at_ns: int) -> str | None:
+        self._body += piece
+        return "bad-payload" if len(self._body) > MAX_EVENT_BYTES else None
+
+    def _take_rest(self) -> str | None:
+        """An event without its blank line counts if it is whole; one that is not was cut off."""
+        error = None
+        for data, name in self._splitter.finish():
+            error = self._take(data, name, self._last_ns)
+        return error

@@ -1,0 +1,162 @@
+"""The events of OpenAI-compatible streamed answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from loadgen.reference.streams import Pieces
+
+Api = Literal["chat", "completions", "responses"]
+Fields = dict[str, Any]
+
+TOKEN_TEXT = "tok "
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is generated and told. `reasoning` tokens come before the `tokens`, which are a tool's arguments with
+    `tool_call`; `per_chunk` of them share an event. `counted` are the input and output tokens that usage claims, where
+    they are to be other than the truth. No `finish_reason`: the events stop after the last token."""
+
+    tokens: int
+    api: Api = "chat"
+    model: str = "scripted"
+    text: str = TOKEN_TEXT
+    reasoning: int = 0
+    tool_call: bool = False
+    per_chunk: int = 1
+    role_chunk: bool = True
+    usage: bool = True
+    counted: tuple[int, int] | None = None
+    input_tokens: int = 10
+    finish_reason: str | None = "stop"
+    done: bool = True
+
+    @property
+    def told(self) -> tuple[int, int]:
+        return self.counted or (self.input_tokens, self.reasoning + self.tokens)
+
+
+def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
+    """The role at 0, the first event with tokens at `first_s`, each later one as many `gap_s` after it as it has tokens,
+    the rest with the last."""
+    before, after = _around(generation)
+    tokens = _token_events(generation)
+    pieces = [(0.0, event) for event in before]
+    made = 0
+    for event, count in tokens:
+        made += count
+        pieces.append((first_s + (made - tokens[0][1]) * gap_s, event))
+    end_s = pieces[-1][0] if tokens else first_s
+    return [*pieces, *((end_s, event) for event in after)]
+
+
+def _around(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+    if generation.api == "responses":
+        return _responses_around(generation)
+    before = [_chat(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
+    after = []
+    if generation.finish_reason is not None:
+        after.append(_finish(generation, generation.finish_reason))
+    if generation.usage:
+        after.append(_data({**_chunk_fields(generation), "choices": [], "usage": usage_of(generation)}))
+    if generation.done:
+        after.append(b"data: [DONE]\n\n")
+    return before, after
+
+
+def _has_role(generation: Generation) -> bool:
+    return generation.role_chunk and generation.api == "chat"
+
+
+def usage_of(generation: Generation) -> Fields:
+    given, made = generation.told
+    names = (
+        ("input_tokens", "output_tokens") if generation.api == "responses" else ("prompt_tokens", "completion_tokens")
+    )
+    return {names[0]: given, names[1]: made, "total_tokens": given + made}
+
+
+def _token_events(generation: Generation) -> list[tuple[bytes, int]]:
+    counts = [("reasoning", count) for count in _grouped(generation.reasoning, generation.per_chunk)]
+    kind = "tool" if generation.tool_call else "content"
+    counts += [(kind, count) for count in _grouped(generation.tokens, generation.per_chunk)]
+    made: dict[tuple[str, int], bytes] = {}
+    for key in counts:
+        if key not in made:
+            made[key] = _token_event(generation, key[0], generation.text * key[1])
+    return [(made[key], key[1]) for key in counts]
+
+
+def _grouped(tokens: int, size: int) -> list[int]:
+    return [min(size, tokens - at) for at in range(0, tokens, size)]
+
+
+def _token_event(generation: Generation, kind: str, text: str) -> bytes:
+    if generation.api == "responses":
+        return _event({"type": _RESPONSES_DELTAS[kind], "output_index": 0, "content_index": 0, "delta": text})
+    if generation.api == "completions":
+        return _data({**_chunk_fields(generation), "choices": [{"index": 0, "text": text, "finish_reason": None}]})
+    if kind == "reasoning":
+        return _chat(generation, {"reasoning_content": text})
+    if kind == "tool":
+        return _chat(generation, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+    return _chat(generation, {"content": text})
+
+
+def _chunk_fields(generation: Generation) -> Fields:
+    name = "text_completion" if generation.api == "completions" else "chat.completion.chunk"
+    return {"id": "scripted-1", "object": name, "created": 0, "model": generation.model}
+
+
+def _chat(generation: Generation, delta: Fields) -> bytes:
+    return _data({**_chunk_fields(generation), "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+
+def _finish(generation: Generation, reason: str) -> bytes:
+    empty: Fields = {"text": ""} if generation.api == "completions" else {"delta": {}}
+    return _data({**_chunk_fields(generation), "choices": [{"index": 0, **empty, "finish_reason": reason}]})
+
+
+_RESPONSES_DELTAS = {
+    "content": "response.output_text.delta",
+    "reasoning": "response.reasoning_text.delta",
+    "tool": "response.function_call_arguments.delta",
+}
+
+
+def _responses_around(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+    response = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model, "output": []}
+    created = _event({"type": "response.created", "response": {**response, "status": "in_progress"}})
+    if generation.finish_reason is None:
+        return [created], []
+    is_whole = generation.finish_reason == "stop"
+    status = "completed" if is_whole else "incomplete"
+    ended: Fields = {**response, "status": status}
+    if generation.usage:
+        ended["usage"] = usage_of(generation)
+    return [created], [_event({"type": f"response.{status}", "response": ended})]
+
+
+def _event(fields: Fields) -> bytes:
+    return b"event: %b\n" % str(fields["type"]).encode() + _data(fields)
+
+
+def _data(fields: Fields) -> bytes:
+    return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def answer_fields(generation: Generation) -> Fields:
+    """The same, not streamed."""
+    text, usage = generation.text * generation.tokens, usage_of(generation)
+    if generation.api == "responses":
+        message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+        named = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model}
+        return {**named, "status": "completed", "output": [message], "usage": usage}
+    content: Fields = (
+        {"text": text} if generation.api == "completions" else {"message": {"role": "assistant", "content": text}}
+    )
+    name = "text_completion" if generation.api == "completions" else "chat.completion"
+    choice = {"index": 0, **content, "finish_reason": generation.finish_reason}
+    return {**_chunk_fields(generation), "object": name, "choices": [choice], "usage": usage}

@@ -1,0 +1,126 @@
+"""What a scripted server does: fixed replies, streams that are exact to the byte and the time, and faces of protocols.
+
+As JSON (`python -m loadgen.reference.scripted --script FILE`) bytes are base64 and a record of a union has a `type`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from loadgen.payloads.tensors import TensorSpec
+
+Manner = Literal[
+    "whole", "chunked", "until-close", "close-after", "interim", "slow-head", "slow-body", "cut-body", "drop", "reset",
+    "hang", "garbage", "http-1.0",
+]  # fmt: skip
+"""How a reply goes out. `close-after`: whole, with Connection: close; `interim`: a 100 Continue before it; `slow-head`:
+byte by byte, a millisecond each; `slow-body`: so after the head; `cut-body`: the connection closes in the middle of the
+body; `drop`: it closes before any byte; `reset`: it is reset before any byte; `hang`: never; `garbage`: what goes out
+is not HTTP; `http-1.0`: as a server of that version answers, its end is the connection's."""
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    status: int = 200
+    body: bytes = b"{}"
+    headers: tuple[tuple[str, str], ...] = ()
+    manner: Manner = "whole"
+
+
+class Stream(msgspec.Struct, frozen=True, tag="stream"):
+    """`pieces` are written to the socket as they are, each so many seconds after the request came; small ones that are
+    due together, as one.
+
+    Then the connection stays open, is closed or is reset, or the last `repeated` pieces come again, for ever, each time
+    `period_s` later. `streams` has what composes them.
+    """
+
+    pieces: tuple[tuple[float, bytes], ...]
+    end: Literal["open", "close", "reset", "repeat"] = "open"
+    repeated: int = 1
+    period_s: float = 0.02
+
+
+class Law(msgspec.Struct, frozen=True):
+    """How long requests take. `servers` work at a time, the rest wait their turn; None: any number at a time.
+
+    An answer, or its first token, takes `delay_s`: always, or as the median of a lognormal distribution with the
+    standard deviation `sigma` of its logarithm. Each further token takes 1/`tokens_per_s`, each row `row_s` more.
+    """
+
+    delay_s: float = 0.0
+    sigma: float = 0.0
+    servers: int | None = None
+    tokens_per_s: float | None = None
+    row_s: float = 0.0
+    seed: int = 0
+
+
+class HttpFace(msgspec.Struct, frozen=True, tag="http"):
+    """Any request to `path` (None: any path) gets `answer`, as JSON."""
+
+    law: Law = Law()
+    path: str | None = None
+    answer: Any = msgspec.field(default_factory=dict)
+
+
+class OpenAiFace(msgspec.Struct, frozen=True, tag="openai"):
+    """/v1 of an OpenAI-compatible server: chat and text completions, responses, embeddings, rerank, models.
+
+    An answer has as many tokens as the request allows, else `output_tokens`, all of them "tok ".
+    """
+
+    law: Law = Law()
+    model: str = "scripted"
+    output_tokens: int = 16
+    embedding_size: int = 8
+
+
+class OipFace(msgspec.Struct, frozen=True, tag="oip"):
+    """A model of the Open Inference Protocol over HTTP, JSON and binary. Its outputs are zeros, a row for a row."""
+
+    law: Law = Law()
+    model: str = "scripted"
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "FP32", (-1, 4)),)
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "FP32", (-1, 2)),)
+
+
+class TfServingFace(msgspec.Struct, frozen=True, tag="tf-serving"):
+    """A model of TensorFlow Serving's REST API: predict, and its metadata. Datatypes are those of OIP."""
+
+    law: Law = Law()
+    model: str = "scripted"
+    signature: str = "serving_default"
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "FP32", (-1, 4)),)
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "FP32", (-1, 2)),)
+
+
+class TorchServeFace(msgspec.Struct, frozen=True, tag="torchserve"):
+    """A model of TorchServe's inference API, which answers every prediction with `answer`, as JSON."""
+
+    law: Law = Law()
+    model: str = "scripted"
+    answer: Any = msgspec.field(default_factory=dict)
+
+
+Face = HttpFace | OpenAiFace | OipFace | TfServingFace | TorchServeFace
+
+
+class Script(msgspec.Struct, frozen=True):
+    """Each reply comes `delay_s` after its request, any number at a time. The first of `faces` that knows a request
+    answers it, when its own law says.
+
+    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it come at its
+    end. At r requests a second, r × `freeze_s` of them so wait a uniform 0 to `freeze_s` longer.
+    """
+
+    reply: Reply | Stream = Reply()
+    paths: dict[str, Reply | Stream] = {}
+    """Other replies, by path."""
+    delay_s: float = 0.0
+    freeze_after_s: float = 0.0
+    freeze_s: float = 0.0
+    faces: tuple[Face, ...] = ()
+    ready_after_s: float = 0.0
+    """Counted from the server's start; until then every answer is a 503, at once."""

@@ -1,0 +1,147 @@
+"""Answers read by httptools, one after another, on one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httptools
+
+from loadgen.transport.exchange import Exchange, Headers, header_value
+
+MAX_RESPONSE_BYTES = 64 * 2**20
+"""Of an answer that is kept in memory."""
+MAX_HEAD_BYTES = 2**20
+"""Of a head, of trailers, and of anything else that comes without a byte of a body."""
+_MOST_COUNTED = 2**31 - 1
+"""`bytes_received` is an int32 in the rows."""
+
+
+class AnswerParser:
+    """What is known of the answer that is being read. `status` is 0 until the head is whole.
+
+    The parser's callbacks only take notes, and whoever feeds looks at them afterwards: nothing that is cut or sent in
+    consequence of an answer can then meet the parser halfway.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        self.status = 0
+        self.headers: Headers = []
+        self.is_complete = self.keeps_alive = False
+        self.error: str | None = None
+        self.detail: str | None = None
+        self._is_head = False
+        self._body: list[bytes] = []
+        self._reader_feed: Callable[[bytes, int], str | None] | None = None
+        self._feed_reader: Callable[[bytes, int], str | None] | None = None
+        self._at_ns = 0
+        self.received = self._without_body = 0
+        self._most = MAX_RESPONSE_BYTES
+
+    def start(self, exchange: Exchange) -> None:
+        """The next answer is that of `exchange`."""
+        if self._is_head:
+            self._renew()  # the old parser waits for a body that a HEAD never gets
+        self.status = 0
+        self.headers = []
+        self.is_complete = self.keeps_alive = False
+        self.error = self.detail = None
+        self._is_head = exchange.is_head
+        self._body = []
+        self._reader_feed = None if exchange.reader is None else exchange.reader.feed
+        self._feed_reader = None  # until the status is known to be one of success
+        self.received = self._without_body = 0
+        self._most = MAX_RESPONSE_BYTES
+
+    def feed(self, data: bytes, at_ns: int) -> None:
+        """Take what was read at `at_ns`. After an error nothing more may be fed."""
+        received = self.received + len(data)
+        if received > self._most:
+            self._refuse(f"the answer is larger than {self._most / 2**20:.0f} MiB")
+            return
+        self.received = received
+        self._at_ns = at_ns
+        self._without_body += len(data)
+        try:
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.keeps_alive = False
+            self._refuse(_not_http(error, data))
+        if self._without_body > MAX_HEAD_BYTES:
+            self._refuse(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
+
+    def take_body(self) -> bytes:
+        """The body of an answer that is not streamed; it is not kept here."""
+        pieces, self._body = self._body, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def ends_with_connection(self) -> bool:
+        """The answer has no end but the connection's."""
+        has_length = header_value(self.headers, b"content-length") is not None
+        return self.status > 0 and not has_length and header_value(self.headers, b"transfer-encoding") is None
+
+    def release(self) -> None:
+        """Nothing is fed any more. The parser holds us as we hold it: without this, both wait for a collection."""
+        del self._feed, self._parser
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            self.keeps_alive = False  # more than was asked for: the next answer could not be told from it
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # else it is a trailer
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.is_complete or self.status:
+            return
+        if status < 200:
+            self.headers = []
+            return
+        self.status = status
+        encoding = header_value(self.headers, b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+            self._refuse("the answer is compressed, and only identity is accepted")
+        elif self._is_head:
+            self.is_complete = True
+            connection = header_value(self.headers, b"connection") or b""
+            self.keeps_alive = self._parser.should_keep_alive() or b"close" not in connection.lower()
+        elif status < 300 and self._reader_feed is not None:
+            self._feed_reader = self._reader_feed
+            self._most = _MOST_COUNTED
+
+    def on_body(self, body: bytes) -> None:
+        self._without_body = 0
+        if self.is_complete:
+            self.keeps_alive = False
+        elif self.error is not None:
+            return
+        elif self._feed_reader is None:
+            self._body.append(body)
+        else:
+            self.error = self._feed_reader(body, self._at_ns)
+
+    def on_message_complete(self) -> None:
+        if self.status and not self.is_complete:
+            self.is_complete = True
+            self.keeps_alive = self._parser.should_keep_alive()
+
+    def _refuse(self, detail: str) -> None:
+        if self.error is None and not self.is_complete:
+            self.error, self.detail = "bad-payload", detail
+
+    def _renew(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._feed: Callable[[bytes], None] = self._parser.feed_data
+
+
+def _not_http(error: Exception, data: bytes) -> str:
+    """What is wrong with `data`, in words that hold nothing of it."""
+    if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, which every HTTP/2 server begins with
+        return "the server speaks HTTP/2, and only HTTP/1.1 is spoken here"
+    if data[:2] in (b"\x15\x03", b"\x16\x03"):
+        return "the server speaks TLS: its URL begins with https"
+    return f"it is not HTTP/1.1: {error}"

@@ -1,0 +1,92 @@
+"""Several replicas behind one front."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from loadgen.records import Balance
+from loadgen.transport.exchange import Exchange, Transport
+
+_SEED = 1
+"""Which replicas power-of-two-choices looks at is the same in every run."""
+
+
+class Pool(Transport, Protocol):
+    @property
+    def outstanding(self) -> int:
+        """Requests in flight and waiting."""
+        ...
+
+
+class BalancedPools:
+    """Gives each exchange to one of the pools and notes which as its `target`.
+
+    A pool whose replica refuses connections gets its share as the others do, and fails it.
+    """
+
+    def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
+        self._pools = pools
+        self._choose = _chooser(pools, balance)
+
+    @property
+    def opened(self) -> int:
+        return sum(pool.opened for pool in self._pools)
+
+    @property
+    def sent(self) -> int:
+        return sum(pool.sent for pool in self._pools)
+
+    async def resolve(self) -> None:
+        for pool in self._pools:
+            await pool.resolve()
+
+    def submit(self, exchange: Exchange) -> None:
+        exchange.target = target = self._choose()
+        self._pools[target].submit(exchange)
+
+    def cut(self) -> None:
+        for pool in self._pools:
+            pool.cut()
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.close()
+
+
+def _chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
+    match balance:
+        case "round-robin":
+            return itertools.cycle(range(len(pools))).__next__
+        case "least-outstanding":
+            return _least_outstanding(pools)
+        case "power-of-two":
+            return _power_of_two(pools)
+
+
+def _least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
+    """Of equals, the one whose turn it is."""
+    turns = itertools.cycle(tuple(_rotated(len(pools), first)) for first in range(len(pools)))
+
+    def choose() -> int:
+        return min(next(turns), key=lambda target: pools[target].outstanding)
+
+    return choose
+
+
+def _rotated(count: int, first: int) -> list[int]:
+    return [(first + step) % count for step in range(count)]
+
+
+def _power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
+    """The better of two different ones, drawn at random."""
+    draw, count = random.Random(_SEED).random, len(pools)
+
+    def choose() -> int:
+        one = int(draw() * count)
+        other = (one + 1 + int(draw() * (count - 1))) % count
+        return one if pools[one].outstanding <= pools[other].outstanding else other
+
+    return choose

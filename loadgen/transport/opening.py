@@ -1,0 +1,51 @@
+"""The transport that an endpoint asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from loadgen.records import Endpoint
+from loadgen.transport.address import Address, UrlError, address_of
+from loadgen.transport.balance import BalancedPools
+from loadgen.transport.exchange import Transport
+from loadgen.transport.pool import ConnectionPool
+
+_MOST_SOCKET_PATH = 103
+"""What every system takes; Linux would take 107."""
+
+
+def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
+    """For HTTP/1.1. Requests are to be built for the first URL. Raises EndpointError.
+
+    Replicas share `max_connections` evenly.
+    """
+    addresses = _addresses(endpoint)
+    if len(addresses) == 1:
+        return ConnectionPool(loop, addresses[0], endpoint)
+    share = max(1, endpoint.max_connections // len(addresses))
+    pools: list[ConnectionPool] = []
+    try:
+        for address in addresses:
+            pools.append(  # noqa: PERF401  what was made is closed when a later one cannot be
+                ConnectionPool(loop, address, endpoint, max_connections=share, built_for=addresses[0])
+            )
+    except ValueError:
+        for pool in pools:
+            pool.close()
+        raise
+    return BalancedPools(pools, endpoint.balance)
+
+
+def _addresses(endpoint: Endpoint) -> list[Address]:
+    if not endpoint.urls:
+        raise UrlError("the target has no URL")
+    addresses = [address_of(url) for url in endpoint.urls]
+    if len({address.path for address in addresses}) > 1:
+        raise UrlError("the URLs of one target must have the same path: they are replicas of one thing")
+    if endpoint.unix_socket is not None:
+        if len(addresses) > 1:
+            raise UrlError("a target with a unix socket has one URL")
+        if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MOST_SOCKET_PATH or "\0" in endpoint.unix_socket:
+            raise UrlError(f"the path of the unix socket must have 1 to {_MOST_SOCKET_PATH} bytes")
+    return addresses

@@ -1,0 +1,41 @@
+"""The HTTP proxy between us and the endpoint."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from loadgen.transport.address import UrlError
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """`authorization` is the value of the Proxy-Authorization header, a secret."""
+
+    host: str
+    port: int
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.shown})"
+
+    @property
+    def shown(self) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def proxy_of(url: str) -> Proxy:
+    """Raises UrlError, which never repeats a password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UrlError("the proxy's URL has a wrong host or port") from error
+    if parts.scheme != "http" or not parts.hostname:
+        raise UrlError("the proxy's URL must be http:// and name a host")
+    authorization = None
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = f"Basic {b64encode(credentials.encode()).decode()}"
+    return Proxy(parts.hostname, port or 80, authorization)

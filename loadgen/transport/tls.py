@@ -1,0 +1,47 @@
+"""What TLS needs to be told."""
+
+from __future__ import annotations
+
+import ssl
+
+from loadgen.records import Tls
+from loadgen.transport.address import EndpointError
+
+
+class TlsFileError(EndpointError):
+    """A file of certificates or keys cannot be used."""
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Raises TlsFileError."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except OSError as error:
+        raise TlsFileError(f"the file of trusted certificates cannot be used: {_reason(error)}") from error
+    context.set_alpn_protocols(["http/1.1"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert_file is not None:
+        try:
+            # a password, though empty, keeps an encrypted key from asking for one at the terminal
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except (OSError, ValueError) as error:
+            raise TlsFileError(f"the client's certificate or key cannot be used: {_reason(error)}") from error
+    return context
+
+
+def tls_failure(error: ssl.SSLError) -> str:
+    """Why the handshake failed, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
+        return "the server does not speak HTTP/1.1 over TLS; HTTP/2 is not spoken here"
+    if "CERTIFICATE_REQUIRED" in (error.reason or ""):
+        return "the server wants a client certificate"
+    return error.reason or str(error)
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    return str(reason or "it is not what it should be")

@@ -1,0 +1,186 @@
+"""What decides when the requests of a stage start. All of it belongs to the sending thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, cycle, repeat
+from typing import Protocol
+
+import numpy as np
+
+from loadgen.arrivals import Offsets
+from loadgen.pacing import Agenda, Pacer, alarm_on
+from loadgen.protocols.built import Built, Sessions
+from loadgen.records import ClosedArrivals
+from loadgen.transport.exchange import Exchange
+
+Send = Callable[[int, int], None]
+"""`send(number, intended_ns)`: one request is due."""
+
+_BLOCK = 4096
+_BACK_OFF_NS = 100_000_000
+_NO_CONNECTION = ("dns", "connect", "tls", "send")
+
+
+class Traffic(Protocol):
+    """Calls `send` for each request that is due and, once no more will be, `on_end()`."""
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Start no more requests."""
+        ...
+
+    def answered(self, exchange: Exchange, /) -> None:
+        """An exchange is over and judged."""
+        ...
+
+
+class OpenTraffic:
+    """Starts on a schedule, whatever is answered. With sessions an arrival starts one, and its further requests
+    follow the answers, to `end_ns`."""
+
+    def __init__(
+        self,
+        send: Send,
+        on_end: Callable[[], None],
+        built: Built,
+        loop: asyncio.AbstractEventLoop,
+        schedule_ns: Iterator[int],
+        end_ns: int,
+    ) -> None:
+        self._send, self._on_end, self._end_ns = send, on_end, end_ns
+        self._numbers = cycle(_picks(built))
+        self._pacer = Pacer(schedule_ns, self._arrive, self._finish, alarm_on(loop), end_ns=end_ns)
+        self._sessions = built.sessions
+        self._turns = None if built.sessions is None else Agenda(self._turn, alarm_on(loop))
+
+    @property
+    def has_ended(self) -> bool:
+        return self._pacer.has_ended
+
+    def start(self) -> None:
+        self._pacer.start()
+
+    def stop(self) -> None:
+        self._pacer.cancel()
+
+    def catch_up(self) -> None:
+        """Start what is due by now."""
+        self._pacer.catch_up()
+
+    def replace(self, schedule_ns: Iterator[int]) -> None:
+        """What comes instead of the arrivals that are left."""
+        self._pacer.replace(schedule_ns)
+
+    def answered(self, exchange: Exchange) -> None:
+        if self._turns is None or self._sessions is None or exchange.error is not None:
+            return
+        following = _following(self._sessions, exchange)
+        if following is not None and following[0] < self._end_ns:
+            self._turns.add(*following)
+
+    def _arrive(self, intended_ns: int) -> None:
+        self._send(next(self._numbers), intended_ns)
+
+    def _turn(self, due_ns: int, number: int) -> None:
+        self._send(number, due_ns)
+
+    def _finish(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
+        self._on_end()
+
+
+class ClosedTraffic:
+    """Clients that each send their next request when the last one is answered, and they have thought about it.
+
+    All start at once. A client that got no connection waits 0.1 s, so that a target that refuses connections is not
+    asked thousands of times a millisecond.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        on_end: Callable[[], None],
+        built: Built,
+        loop: asyncio.AbstractEventLoop,
+        clients: ClosedArrivals,
+        span_ns: tuple[int, int],
+        seed: int,
+    ) -> None:
+        self._send, self._on_end = send, on_end
+        self._concurrency = clients.concurrency
+        self._start_ns, self._end_ns = span_ns
+        self._numbers = cycle(_picks(built))
+        self._sessions = built.sessions
+        self._think_ns = _think_ns(clients.think_s, seed) if clients.think_s > 0 else None
+        self._agenda: Agenda[int | None] = Agenda(self._go_on, alarm_on(loop))
+        self._end = alarm_on(loop)(self.stop)
+        self.has_ended = False
+
+    def start(self) -> None:
+        if self.has_ended:  # stopped before it began
+            return
+        self._end.set(self._end_ns)
+        for _ in range(self._concurrency):
+            self._agenda.add(self._start_ns, None)
+
+    def stop(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self._agenda.close()
+            self._end.close()
+            self._on_end()
+
+    def answered(self, exchange: Exchange) -> None:
+        if self.has_ended:
+            return
+        due_ns: int = exchange.end_ns  # type: ignore[assignment]  # it is over
+        error = exchange.error
+        if error is None:
+            if self._sessions is not None and (turn := _following(self._sessions, exchange)) is not None:
+                self._agenda.add(*turn)
+                return
+        elif exchange.status is None:
+            # by way of the agenda in any case: a request that fails while it is sent must not send the next
+            self._agenda.add(due_ns + (_BACK_OFF_NS if error in _NO_CONNECTION else 0), None)
+            return
+        if self._think_ns is not None:
+            self._agenda.add(due_ns + next(self._think_ns), None)
+        elif due_ns < self._end_ns:
+            self._send(next(self._numbers), due_ns)
+
+    def _go_on(self, due_ns: int, number: int | None) -> None:
+        if due_ns < self._end_ns and not self.has_ended:
+            self._send(next(self._numbers) if number is None else number, due_ns)
+
+
+def _picks(built: Built) -> Sequence[int]:
+    if built.picks is None:
+        return range(len(built.requests))
+    return list(map(int, built.picks))
+
+
+def _following(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
+    """When the next request of the session is due, and which it is."""
+    number = sessions.next_number[exchange.number]
+    if number is None or exchange.end_ns is None:
+        return None
+    return exchange.end_ns + sessions.think_ns[exchange.number], number
+
+
+def _think_ns(mean_s: float, seed: int) -> Iterator[int]:
+    rng = np.random.default_rng(seed)
+    blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK)).astype(np.int64).tolist() for _ in repeat(None))
+    return chain.from_iterable(blocks)
+
+
+def schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
+    """Python integers in blocks: as one list a long stage's schedule would take five times the array's memory."""
+    for block in range(0, len(offsets), _BLOCK):
+        yield from (offsets[block : block + _BLOCK] + start_ns).tolist()

@@ -1,0 +1,81 @@
+"""What more clients of a closed loop do to time and throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Drawing
+from reports.charts.style import chart_of, fitted, point_scales, styled
+from reports.model import Quantity, Report, StageRow
+
+_Cell = Callable[[StageRow], Quantity | None]
+
+
+def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
+    """Empty when there are not two numbers of clients to compare."""
+    rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
+    if len({row.clients for row in rows}) < 2:
+        return ()
+    rows.sort(key=lambda row: (row.clients or 0, row.repeat))
+    times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
+    drawn = (
+        _chart(rows, times, "clients-time", f"{report.times}, ms", f"How {report.times} grows with the clients"),
+        _chart(
+            rows,
+            {"answers": lambda row: row.answered},
+            "clients-rate",
+            "successful answers/s",
+            "What the clients get answered together",
+        ),
+    )
+    return tuple(one for one in drawn if one is not None)
+
+
+def _chart(rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str, title: str) -> Drawing | None:
+    points = _points(rows, cells)
+    if not points:
+        return None
+    names = [name for name in cells if any(point["series"] == name for point in points)]
+    axis = alt.Axis(values=sorted({point["clients"] for point in points}))
+    x = alt.X("clients:Q", title="clients", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
+    y = alt.Y("value:Q", title=y_title, **fitted([point["value"] for point in points], 20))
+    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("clients:Q"), alt.Tooltip("shown:N", title="value")]
+    lines = chart_of(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
+    scales = point_scales(names)
+    return Drawing(
+        key=key,
+        title=title,
+        alternative=_alternative(points, names),
+        spec=styled([lines.encode(x=x, y=y, tooltip=tooltip, **scales)], key.replace("-", "_")),
+        columns=("clients", "stage", *cells),
+        rows=tuple((formatting.count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
+    )
+
+
+def _points(rows: list[StageRow], cells: dict[str, _Cell]) -> list[dict[str, Any]]:
+    return [
+        {"series": name, "clients": row.clients, "value": found.value, "shown": formatting.quantity(found)}
+        for name, cell in cells.items()
+        for row in rows
+        if (found := cell(row)) is not None and found.value is not None
+    ]
+
+
+def _shown(row: StageRow, cells: dict[str, _Cell]) -> tuple[str, ...]:
+    found = [cell(row) for cell in cells.values()]
+    return tuple(formatting.NOT_AVAILABLE if one is None else formatting.quantity(one) for one in found)
+
+
+def _alternative(points: list[dict[str, Any]], names: list[str]) -> str:
+    parts = []
+    for name in names:
+        own = [point for point in points if point["series"] == name]
+        parts.append(
+            f"{name} went from {own[0]['shown']} at {own[0]['clients']} clients to {own[-1]['shown']} at "
+            f"{own[-1]['clients']}"
+        )
+    return "; ".join(parts) + "."

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.analysis.stages import summarise_stage
+from app.records.result import Estimate, Stage
+from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.streams import Answer, stream_rows, stream_table
+
+FACTS = stage_facts(10, 10, arrivals="constant")
+
+
+def summarise(*answers: Answer, slo: str = "error_rate < 1%") -> Stage:
+    return summarise_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
+
+
+def mean(stage: Stage, metric: str) -> float | None:
+    return stage.metrics[metric]["mean"].value
+
+
+def test_each_time_runs_from_where_its_name_says() -> None:
+    """Due at 100 ms, sent at 110; reasoning at 150, output at 170 and 190; the connection ended at 500."""
+    stage = summarise(
+        Answer(
+            intended_ms=100,
+            sent_ms=110,
+            chunks_ms=(150, 170, 190),
+            output_ms=170,
+            end_ms=500,
+            tokens_out=3,
+            tokens_in=7,
+        )
+    )
+    found = {
+        name: mean(stage, name) for name in ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms", "icl_ms", "itl_ms")
+    }
+    assert found == {
+        "ttft_ms": 50, "ttft_service_ms": 40, "ttfo_ms": 70, "tpot_ms": 20, "icl_ms": 20, "itl_ms": 20,
+    }  # fmt: skip
+    assert (mean(stage, "latency_ms"), mean(stage, "service_ms")) == (90, 80)
+    assert (mean(stage, "output_tokens"), mean(stage, "input_tokens")) == (3, 7)
+    assert stage.metrics["coalesced_share"]["value"].value == 0
+
+
+def test_plain_answers_have_no_token_metrics() -> None:
+    stage = summarise_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
+    assert not {name for name in stage.metrics if "token" in name or name.startswith(("tt", "ic", "it", "tp"))}
+
+
+def test_an_answer_without_a_token_has_no_time_to_one() -> None:
+    stage = summarise(Answer(chunks_ms=(30, 40), tokens_out=2), Answer(end_ms=5, tokens_out=0))
+    assert stage.metrics["ttft_ms"]["mean"].n == 1
+    assert stage.completed == 2
+    assert mean(stage, "output_tokens") == 1.0
+
+
+def test_one_token_has_no_time_between_tokens_and_it_is_never_0() -> None:
+    stage = summarise(Answer(chunks_ms=(30,), tokens_out=1), Answer(chunks_ms=(30,), tokens_out=9))
+    assert stage.metrics["tpot_ms"]["mean"] == Estimate(None, n=0, reason="no values")
+    assert "icl_ms" not in stage.metrics
+
+
+def test_a_chunk_of_k_tokens_gives_k_gaps_of_a_kth() -> None:
+    stage = summarise(Answer(chunks_ms=(10, 40, 60), tokens=(1, 3, 1), tokens_out=5))
+    assert mean(stage, "icl_ms") == 25
+    assert stage.metrics["itl_ms"]["mean"].n == 4
+    assert mean(stage, "itl_ms") == pytest.approx((10 + 10 + 10 + 20) / 4)
+    assert mean(stage, "tpot_ms") == 12.5
+
+
+def test_one_token_a_chunk_may_be_counted_and_told_by_turns() -> None:
+    told, counted = Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(chunks_ms=(10, 30), tokens_out=2)
+    assert mean(summarise(told, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(chunks_ms=(10, 40), tokens_out=5),
+        Answer(chunks_ms=(10, 40)),
+        Answer(chunks_ms=(10, 40), tokens_out=2, tokens_from="chunks"),
+    ],
+)
+def test_gaps_between_tokens_are_withheld_where_chunks_do_not_tell(answer: Answer) -> None:
+    stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
+    itl = stage.metrics["itl_ms"]["p50"]
+    assert itl.value is None
+    assert itl.reason == "the server does not say how many tokens a chunk holds: see icl_ms"
+    assert mean(stage, "icl_ms") == 30
+
+
+def test_one_chunk_needs_no_telling() -> None:
+    stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), Answer(chunks_ms=(10,), tokens_out=5))
+    assert mean(stage, "itl_ms") == 30
+
+
+def test_chunks_read_together_are_gaps_of_0_and_their_share_is_told() -> None:
+    stage = summarise(Answer(chunks_ms=(10, 10, 10, 40), tokens_out=4), Answer(chunks_ms=(20, 40), tokens_out=2))
+    assert mean(stage, "icl_ms") == pytest.approx((0 + 0 + 30 + 20) / 4)
+    assert stage.metrics["coalesced_share"]["value"].value == 0.5
+
+
+def test_no_gap_reaches_from_one_answer_to_the_next_nor_into_a_failure() -> None:
+    """Failed answers, those without chunks and those of the lead-in stand between."""
+    stage = summarise(
+        Answer(intended_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
+        Answer(chunks_ms=(10, 20), tokens_out=2),
+        Answer(chunks_ms=(1_000, 5_000), error="truncated"),
+        Answer(end_ms=8_000),
+        Answer(intended_ms=7_900, chunks_ms=(8_000, 8_010, 8_020), tokens_out=3),
+    )
+    assert stage.metrics["icl_ms"]["max"].value == 10
+    assert stage.metrics["icl_ms"]["max"].n == 3
+    assert stage.metrics["ttft_ms"]["mean"].n == 2
+
+
+def test_tokens_a_second_are_of_the_window_whatever_began_before_it_or_ended_after() -> None:
+    """Half of the tokens of the first came before the window, half of the last's after it: 100 + 60 + 100 in 10 s."""
+    stage = summarise(
+        Answer(intended_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
+        Answer(intended_ms=4_000, end_ms=5_000, tokens_out=60),
+        Answer(intended_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
+        Answer(intended_ms=8_000, chunks_ms=(9_000, 9_500), tokens_out=1_000, error="truncated"),
+    )
+    assert stage.metrics["output_tokens_per_s"]["value"].value == pytest.approx(26.0)
+
+
+def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() -> None:
+    answers = (
+        Answer(chunks_ms=(30, 40), tokens_out=2),
+        Answer(chunks_ms=(60, 70), tokens_out=2),
+        Answer(chunks_ms=(30, 90), tokens_out=2),
+        Answer(chunks_ms=(30,), tokens_out=1),
+        Answer(end_ms=10, tokens_out=0),
+    )
+
+    def good(*slo: str) -> float | None:
+        objectives = tuple(map(parse_objective, slo))
+        return summarise_stage(stream_table(answers), None, FACTS, objectives).metrics["goodput_share"]["value"].value
+
+    assert good("ttft_ms.p99 < 50") == 0.6
+    assert good("tpot_ms.mean < 50") == 0.8
+    assert good("ttft_ms.p99 < 50", "tpot_ms.mean < 50") == 0.4
+    assert good("latency_ms.p95 <= 40", "ttft_ms.p99 < 50") == 0.4
+
+
+def test_an_slo_on_tokens_holds_or_does_not() -> None:
+    answers = [Answer(intended_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
+    assert summarise(*answers, slo="ttft_ms.p99 < 50").held is True
+    assert summarise(*answers, slo="ttft_ms.p99 < 20").held is False
+    assert summarise(*answers, slo="output_tokens_per_s > 99").held is True
+
+
+def test_an_intended_start_that_is_not_known_costs_what_counts_from_it() -> None:
+    stage = summarise(Answer(intended_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
+    assert stage.metrics["ttft_ms"]["p50"].reason == "the intended start is not known"
+    assert mean(stage, "ttft_service_ms") == 20
+
+
+@pytest.mark.parametrize("dress", [stream_table, stream_rows, lambda answers: stream_rows(answers).astype(object)])
+def test_rows_may_come_as_a_table_or_as_a_frame(dress: object) -> None:
+    answers = (Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(end_ms=3, target=1))
+    rows = dress(answers)  # type: ignore[operator]
+    stage = summarise_stage(rows, None, FACTS, ())
+    assert stage.metrics == summarise(*answers).metrics
+
+
+def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
+    """200 random answers of 0 to 30 chunks, some failed, against a plain loop."""
+    random = np.random.default_rng(5)
+    answers = []
+    for index in range(200):
+        chunks = tuple(np.round(index * 40 + 5 + np.cumsum(random.exponential(10, random.integers(0, 31))), 3))
+        tokens = tuple(int(one) for one in random.integers(1, 4, len(chunks)))
+        failed = "truncated" if random.random() < 0.1 else None
+        answers.append(
+            Answer(
+                intended_ms=index * 40,
+                chunks_ms=chunks,
+                tokens=tokens,
+                end_ms=index * 40 + 900,
+                tokens_out=sum(tokens),
+                error=failed,
+            )
+        )
+    kept = [one for one in answers if one.error is None]
+    icl = [gap for one in kept for gap in np.diff(one.chunks_ms)]
+    itl = [
+        gap / k
+        for one in kept
+        for gap, k in zip(np.diff(one.chunks_ms), (one.tokens or ())[1:], strict=True)
+        for _ in range(k)
+    ]
+    stage = summarise(*answers)
+    assert stage.metrics["icl_ms"]["mean"].n == len(icl)
+    assert mean(stage, "icl_ms") == pytest.approx(np.mean(icl))
+    assert stage.metrics["icl_ms"]["p90"].value == pytest.approx(np.quantile(icl, 0.9, method="inverted_cdf"))
+    assert stage.metrics["itl_ms"]["mean"].n == len(itl)
+    assert mean(stage, "itl_ms") == pytest.approx(np.mean(itl))
+
+
+def test_a_stage_without_rows_has_no_tokens() -> None:
+    assert "ttft_ms" not in summarise().metrics

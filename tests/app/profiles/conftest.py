@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.profiles.loading import load_profile
+from app.profiles.profile import Profile
+
+LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
+Load = Callable[..., Profile]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Writes a profile of a target, a workload and a load, and reads it."""
+
+    def write(target: Any, workload: Any = None, load: Any = LOAD, **more: Any) -> Profile:
+        values = {"sizewise": 1, "name": "test", "target": target, "load": load, **more}
+        if workload is not None:
+            values["workload"] = workload
+        path = tmp_path / "profile.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        return load_profile(path)
+
+    return write

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ProfileError
+from app.profiles.locust import locust_profile
+from app.profiles.profile import LocustProfile
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my shop test.py"
+    path.write_text("")
+    return path
+
+
+def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
+    profile = locust_profile(file, users=25, spawn_per_s=5, duration="30s", host="http://127.0.0.1:8000")
+    assert isinstance(profile, LocustProfile)
+    assert profile.name == "my-shop-test"
+    assert profile.target.file == file
+    assert profile.target.url == "http://127.0.0.1:8000"
+    assert profile.workload.spawn_per_s == 5.0
+    (stage,) = profile.load.stages
+    assert (stage.concurrency, stage.duration_s) == (25, 30.0)
+
+
+def test_overrides_go_in(file: Path) -> None:
+    profile = locust_profile(file, overrides=["slo=[latency_ms.p95 < 100]", "target.permitted=true"])
+    assert profile.slo
+    assert profile.target.permitted
+    assert profile.target.all_urls == ()
+
+
+def test_what_is_wrong_is_told(file: Path) -> None:
+    with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: no such file"):
+        locust_profile(file.with_name("none.py"))
+    with pytest.raises(ProfileError, match=r"--set load\.seed"):
+        locust_profile(file, overrides=["load.seed=x"])
+    with pytest.raises(ProfileError, match="whole number"):
+        locust_profile(file, users=0)

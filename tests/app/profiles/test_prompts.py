@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ProfileError
+from app.profiles.profile import GeneratingProfile
+from tests.app.profiles.conftest import Load
+
+
+def target(api: str = "chat") -> dict[str, Any]:
+    return {"protocol": f"openai-{api}", "url": "http://127.0.0.1:1/v1", "model": "m"}
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    (tmp_path / "asked.jsonl").write_text('{"question": "why?"}\n')
+    (tmp_path / "trace.csv").write_text("timestamp,input_tokens,output_tokens\n0,5,6\n1,7,8\n")
+    (tmp_path / "bare.csv").write_text("timestamp\n0\n")
+
+
+def test_a_dataset_may_be_a_path(load: Load) -> None:
+    profile = load(target(), {"dataset": "asked.jsonl"})
+    assert isinstance(profile, GeneratingProfile)
+    assert profile.workload.dataset is not None
+    assert profile.workload.dataset.prompt == "prompt"
+
+
+@pytest.mark.parametrize(
+    ("api", "workload", "says"),
+    [
+        ("chat", {}, "exactly one of prompts, dataset and trace"),
+        ("chat", {"prompts": {"input_tokens": 5}, "trace": "trace.csv"}, "exactly one of prompts, dataset and trace"),
+        ("chat", {"prompts": {}}, "lacks input_tokens"),
+        ("chat", {"prompts": {"input_tokens": {"lognormal": {"median": 3, "sgma": 1}}}}, "unknown key 'sgma'"),
+        ("chat", {"prompts": {"input_tokens": 5, "think": "1s"}}, "turns is not given"),
+        ("chat", {"prompts": {"input_tokens": 5, "turns": 3}}, "turns needs output_tokens"),
+        ("chat", {"prompts": {"input_tokens": 5, "output_tokens": 5, "turns": 2000}}, "more than 1,000"),
+        ("chat", {"prompts": {"input_tokens": 5, "prefix": {"groups": 2}}}, "lacks tokens"),
+        ("chat", {"trace": "bare.csv"}, "lacks the column"),
+        ("chat", {"prompts": {"input_tokens": 5}, "documents": 3}, "unknown key 'documents'"),
+        ("chat", {"prompts": {"input_tokens": 5}, "extra_body": [1]}, "extra_body"),
+        ("embeddings", {"prompts": {"input_tokens": 5, "output_tokens": 5}}, "unknown key 'output_tokens'"),
+        ("embeddings", {"prompts": {"input_tokens": 5}, "stream": True}, "unknown key 'stream'"),
+        ("rerank", {"prompts": {"input_tokens": 5}, "documents": 0}, "at least 1"),
+    ],
+)
+def test_nonsense_is_told(load: Load, api: str, workload: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load(target(api), workload)
+
+
+def test_prompts_of_a_trace_follow_one_replay_of_it(load: Load) -> None:
+    stages = [{"name": "a", "trace": "trace.csv"}, {"name": "b", "trace": "trace.csv", "superpose": 2}]
+    with pytest.raises(ProfileError, match="in another way"):
+        load(target(), {"trace": "trace.csv"}, {"stages": stages})
+    load(target(), {"trace": "trace.csv"}, {"stages": stages[:1]})

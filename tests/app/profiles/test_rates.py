@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.profiles.problems import BadValueError
+from app.profiles.rates import (
+    DiurnalSettings,
+    RampSettings,
+    SineSettings,
+    SpikeSettings,
+    arrivals_of,
+    steps_curve,
+)
+from app.profiles.settings import Settings
+
+CONTEXT: dict[str, Any] = {}
+
+
+def made(kind: type[Settings], **keys: Any) -> Any:
+    return kind.model_validate(keys, context=CONTEXT)
+
+
+def test_a_ramp_is_one_line() -> None:
+    ramp = made(RampSettings, **{"from": "0/s", "to": "200/s"})
+    assert ramp.curve(10.0) == ((0.0, 0.0), (10.0, 200.0))
+    assert arrivals_of(ramp.curve(10.0), 10.0, 0.0) == 1000.0
+
+
+def test_a_spike_jumps_up_and_comes_back() -> None:
+    spike = made(SpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
+    curve = spike.curve(60.0)
+    assert curve == ((0.0, 50.0), (20.0, 50.0), (20.0, 300.0), (30.0, 300.0), (30.0, 50.0))
+    assert arrivals_of(curve, 60.0, 2.0) == 50 * 62 + 250 * 10
+
+
+def test_a_sine_is_fine_enough_to_look_round() -> None:
+    sine = made(SineSettings, mean="100/s", amplitude="100/s", period="10s")
+    curve = sine.curve(25.0)
+    assert len(curve) == 161
+    assert curve[16] == (2.5, pytest.approx(200.0))
+    assert min(rate for _, rate in curve) >= 0
+    assert arrivals_of(curve, 20.0, 0.0) == pytest.approx(2000 + 100 * 5 + 100 * 10 / 3.14159, rel=0.01)
+
+
+def test_a_day_goes_by_in_the_time_of_the_stage() -> None:
+    day = made(DiurnalSettings, peak="1000/s", shape="workday")
+    curve = day.curve(24.0)
+    assert curve[11] == (10.5, 1000.0)
+    assert curve[0][1] == curve[-1][1] == pytest.approx(165.0)
+
+
+def test_steps_are_of_equal_length() -> None:
+    assert steps_curve((50.0, 100.0), 30.0) == ((0.0, 50.0), (15.0, 50.0), (15.0, 100.0), (30.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "says"),
+    [
+        (RampSettings, {"from": "0/s", "to": "0/s"}, "never leaves 0/s"),
+        (RampSettings, {"from": "-1/s", "to": "5/s"}, "below zero"),
+        (SpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "not above spike.base"),
+        (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "below zero"),
+    ],
+)
+def test_nonsense_is_told(kind: type[Settings], keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        made(kind, **keys)
+
+
+def test_a_spike_must_end_before_its_stage_and_a_sine_may_not_tremble() -> None:
+    spike = made(SpikeSettings, **{"base": "1/s", "peak": "2/s", "at": "20s", "for": "10s"})
+    with pytest.raises(BadValueError, match="the spike ends at 30s, and the stage lasts 30s"):
+        spike.curve(30.0)
+    sine = made(SineSettings, mean="2/s", amplitude="1/s", period="1ms")
+    with pytest.raises(BadValueError, match="600000 periods"):
+        sine.curve(600.0)

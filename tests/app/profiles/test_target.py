@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.errors import ProfileError
+from app.profiles.loading import load_profile
+from app.profiles.profile import PROFILES
+from app.profiles.resolved import profile_hash, spec_yaml
+from tests.app.profiles.conftest import Load
+
+URL = "http://127.0.0.1:8000"
+WORKLOADS: dict[str, Any] = {
+    "openai-chat": {"prompts": {"input_tokens": 10}},
+    "openai-completions": {"prompts": {"input_tokens": 10}},
+    "openai-responses": {"prompts": {"input_tokens": 10}},
+    "openai-embeddings": {"prompts": {"input_tokens": 10}},
+    "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
+    "torchserve": {"body": {"x": 1}},
+    "http": {},
+}
+
+
+def target(protocol: str, **more: Any) -> dict[str, Any]:
+    url = "grpc://127.0.0.1:8001" if protocol == "oip-grpc" else URL
+    named = {} if protocol in ("http", "locust") else {"model": "org/model:v1"}
+    file = {"file": "locustfile.py"} if protocol == "locust" else {}
+    return {"protocol": protocol, "url": url, **named, **file, **more}
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, protocol: str) -> None:
+    (tmp_path / "locustfile.py").write_text("")
+    stage = {"concurrency": 1, "duration": "1s"} if protocol == "locust" else {"rate": "1/s", "duration": "1s"}
+    profile = load(target(protocol), WORKLOADS.get(protocol), {"stages": [stage]})
+    assert profile.target.protocol == protocol
+    text = spec_yaml(profile)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    assert spec_yaml(load_profile(spec)) == text
+    assert profile_hash(load_profile(spec)) == profile_hash(profile)
+
+
+def test_replicas_share_the_requests(load: Load) -> None:
+    urls = [f"{URL}/score", "http://127.0.0.1:8001/score"]
+    profile = load({"protocol": "http", "urls": urls, "balance": "power-of-two"}, {})
+    assert profile.target.all_urls == tuple(urls)
+
+
+def test_a_start_is_cut_into_words_and_stays_where_it_was_written(load: Load, tmp_path: Path) -> None:
+    start = {"command": "python -m 'my server' --port 8000", "ready": "/health", "env": {"TOKEN": "env:TOKEN"}}
+    profile = load({**target("oip"), "start": start})
+    assert profile.target.start is not None
+    assert profile.target.start.command == ("python", "-m", "my server", "--port", "8000")
+    assert profile.target.start.directory == tmp_path
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "spec.yaml").write_text(spec_yaml(profile))
+    again = load_profile(elsewhere / "spec.yaml").target.start
+    assert again == profile.target.start
+
+
+def test_a_scripted_model_has_a_name(load: Load) -> None:
+    profile = load({"protocol": "openai-chat", "scripted": {"delay": "20ms"}}, {"prompts": {"input_tokens": 5}})
+    assert "model: scripted" in spec_yaml(profile)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "more", "says"),
+    [
+        ("http", {"urls": [URL]}, "exactly one of url, urls and scripted"),
+        ("http", {"url": None, "urls": [f"{URL}/a", f"{URL}/b"]}, "must have the same path"),
+        ("http", {"url": None, "urls": [URL, "https://127.0.0.1"]}, "all must be plain or all encrypted"),
+        ("http", {"url": None, "urls": [URL, URL]}, "one of them twice"),
+        ("http", {"url": None, "scripted": {}, "hardware": {"vcpus": 1}}, "not those of any hardware"),
+        ("http", {"url": None, "scripted": {}, "wake": True}, "needs its url"),
+        ("http", {"url": None, "scripted": {}, "start": {"command": "x", "ready": "/"}}, "target.start needs the url"),
+        ("http", {"url": None, "scripted": {"tokens": "5/s"}}, "unknown key 'tokens'"),
+        ("oip", {"url": None, "scripted": {"inputs": {"x": "FP23[4]"}}}, "not a tensor"),
+        ("oip", {"url": None, "scripted": {"inputs": {"x": "FP32[9999999]"}}}, "more than 4,000,000"),
+        ("oip", {"url": None, "scripted": {"inputs": {"x": "FP32[0]"}}}, "a size of 0"),
+        ("http", {"model": "x"}, "unknown key 'model'"),
+        ("openai-chat", {"serve": {"model": "digits"}}, "unknown key 'serve'"),
+        ("openai-chat", {"model": None}, "model must be text"),
+        ("oip", {"model": "a\nb"}, "model"),
+        ("oip-grpc", {"url": URL}, "grpc:// or grpcs://"),
+        ("oip-grpc", {"url": "grpc://127.0.0.1"}, "needs its port"),
+        ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
+        ("http", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
+        ("http", {"api_key": "sk-canary"}, "where the key is, not what it is"),
+        ("http", {"api_key": ["sk-canary"]}, "where the key is, not what it is"),
+        ("http", {"api_key": "env:K", "headers": {"authorization": "env:K"}}, "leave one out"),
+        ("http", {"balance": "random"}, "balance"),
+        ("http", {"socket": "s.sock", "url": None, "urls": [URL]}, "needs one url"),
+        ("http", {"tls": {"key_file": "profile.yaml"}}, "which is not given"),
+        ("http", {"start": {"command": ["x", "--api-key", "canary"], "ready": "/"}}, "to hold a secret: --api-key"),
+        ("http", {"start": {"command": "x --token=canary", "ready": "/"}}, "to hold a secret: --token"),
+        ("http", {"start": {"command": "x 'y", "ready": "/"}}, "cut into words"),
+        ("http", {"start": {"command": [], "ready": "/"}}, "a command is text"),
+        ("http", {"start": {"command": "x"}}, "lacks ready"),
+        ("http", {"start": {"command": "x", "ready": "/", "env": {"KEY": "canary"}}}, "profile holds none"),
+        ("http", {"start": {"command": "x", "ready": "/", "env": "canary"}}, "env must be"),
+        ("http", {"start": {"command": "x", "ready": "/", "directory": "none"}}, "no such folder"),
+    ],
+)
+def test_what_does_not_fit_is_told_without_secrets(load: Load, protocol: str, more: dict[str, Any], says: str) -> None:
+    values = {key: value for key, value in target(protocol, **more).items() if value is not None or key == "model"}
+    with pytest.raises(ProfileError, match=says) as caught:
+        load(values, WORKLOADS.get(protocol))
+    assert "canary" not in str(caught.value) + (caught.value.hint or "")
+
+
+def test_keys_stay_out_of_what_is_written(load: Load) -> None:
+    headers = {"X-Api-Key": "canary", "accept": "text/plain"}
+    profile = load({**target("http"), "headers": headers, "api_key": "file:key.txt"}, {})
+    text = spec_yaml(profile)
+    assert "canary" not in text
+    assert yaml.safe_load(text)["target"]["api_key"].startswith("file:/")

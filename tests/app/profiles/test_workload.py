@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ProfileError
+from app.profiles.workload import encoded
+from tests.app.profiles.conftest import Load
+
+TARGETS: dict[str, dict[str, Any]] = {
+    "http": {"protocol": "http", "url": "http://127.0.0.1:1/"},
+    "oip": {"protocol": "oip", "url": "http://127.0.0.1:1", "model": "m"},
+    "oip-grpc": {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:1", "model": "m"},
+    "tf-serving": {"protocol": "tf-serving", "url": "http://127.0.0.1:1", "model": "m"},
+    "torchserve": {"protocol": "torchserve", "url": "http://127.0.0.1:1", "model": "m"},
+    "locust": {"protocol": "locust", "file": "locustfile.py"},
+}
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    (tmp_path / "locustfile.py").write_text("")
+    (tmp_path / "rows.jsonl").write_text('{"x": 1}\n')
+    (tmp_path / "rows.txt").write_text("1\n")
+    (tmp_path / "images").mkdir()
+
+
+def test_what_has_a_body_is_posted(load: Load) -> None:
+    assert "method='GET'" in repr(load(TARGETS["http"], {}).workload)
+    assert "method='POST'" in repr(load(TARGETS["http"], {"body": 0}).workload)
+    assert "method='POST'" in repr(load(TARGETS["http"], {"dataset": "images"}).workload)
+
+
+def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
+    assert encoded("plain {{x}}") == b"plain {{x}}"
+    assert encoded({"é": [1, 0.5, None]}) == '{"é":[1,0.5,null]}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "workload", "says"),
+    [
+        ("http", {"dataset": "none.jsonl"}, "no such file or folder"),
+        ("http", {"dataset": "rows.txt"}, "no dataset by its name"),
+        ("http", {"template": "{{x}}"}, "workload.dataset, which is not given"),
+        ("http", {"path": "/rows/{{x}}"}, "workload.dataset, which is not given"),
+        ("http", {"body": 1, "dataset": "rows.jsonl"}, "only one of body, bodies and dataset"),
+        ("http", {"expect": {}}, "needs status, pointer, equals or matches"),
+        ("http", {"expect": {"pointer": "data/0"}}, "pointer"),
+        ("http", {"expect": {"matches": "("}}, "not a regular expression"),
+        ("http", {"expect": {"matches": "a", "equals": 1}}, "only one of equals and matches"),
+        ("http", {"expect": {"status": 42}}, "status"),
+        ("http", {"prompts": {}}, "unknown key 'prompts'"),
+        ("http", {"popularity": "ziph"}, "not a popularity"),
+        ("http", {"content_type": "a\r\nX: y"}, "content_type"),
+        ("oip-grpc", {"binary": True}, "unknown key 'binary'"),
+        ("tf-serving", {"labels": "x"}, "unknown key 'labels'"),
+        ("torchserve", {}, "exactly one of body, bodies and dataset"),
+        ("locust", {"body": 1}, "unknown key 'body'"),
+        ("locust", {"user_classes": ["My User"]}, "user_classes"),
+    ],
+)
+def test_nonsense_is_told(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:
+    stage = {"concurrency": 1, "duration": "1s"}
+    with pytest.raises(ProfileError, match=says):
+        load(TARGETS[protocol], workload, {"stages": [stage]})
+
+
+@pytest.mark.parametrize(
+    ("loads", "says"),
+    [
+        ({"stages": [{"rate": "1/s", "duration": "1s"}]}, "has no concurrency"),
+        ({"stages": [{"concurrency": 1, "think": "1s", "duration": "1s"}]}, "not for a Locust test"),
+        ({"search": {}}, "search needs arrivals at a rate"),
+    ],
+)
+def test_a_locust_test_is_a_closed_loop(load: Load, loads: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load(TARGETS["locust"], None, loads, slo=["latency_ms.p95 < 5"])

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import ExitCode, UsageError
+from app.records.control import AddNote, SetRate, StopRun, Wish
+from app.records.events import Noted, RateChanged
+from app.session.spec import RunSpec, StageSpec
+from app.storage.control import CONTROL, ask_engine
+from loadgen.records import ClosedArrivals, PreflightDone, Progress
+from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
+from tests.fakes.load import ScriptedLoad
+
+
+class Asked:
+    """Has one wish at the first progress of a stage, and waits for the answer there, as the load would go on."""
+
+    def __init__(self, directory: Path, *wishes: Wish) -> None:
+        self._directory, self._wishes = directory, list(wishes)
+        self.answers: list[str] = []
+
+    def __call__(self, _: Progress | None = None) -> None:
+        while self._wishes:
+            try:
+                self.answers.append(ask_engine(self._directory, self._wishes.pop(0)))
+            except UsageError as error:
+                self.answers.append(f"refused: {error}")
+
+
+def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
+    asked = Asked(bench.directory, AddNote("a fan\n\x1b[31m came on"))
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers == ["noted"]
+    assert [event.text for event in bench.told(Noted)] == ["a fan [31m came on"]
+    assert outcome.result.notes == ("Noted during the run: a fan [31m came on",)
+
+
+def test_a_run_takes_only_so_many_notes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(bench.directory, *[AddNote(f"{n}") for n in range(3)])
+    monkeypatch.setattr("app.session.control._MOST_NOTES", 2)
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers[2].startswith("refused: the run has 2 notes")
+    assert len(outcome.result.notes) == 2
+
+
+def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) -> None:
+    asked = Asked(bench.directory, StopRun(), StopRun(), StopRun())
+    load = ScriptedLoad(bench.clock, on_progress=asked)
+    outcome = bench.run(SPEC, load)
+    assert load.stops == [True, False]
+    assert asked.answers[0] == "the run is stopping: what is in flight may finish"
+    assert asked.answers[1] == "the run is stopping: what was in flight is cut"
+    assert outcome.result.exit.code == ExitCode.INTERRUPTED
+    assert outcome.result.exit.causes[0] == "stopped by the user"
+
+
+def test_the_rate_of_an_open_stage_is_changed_and_told(bench: Bench) -> None:
+    asked = Asked(bench.directory, SetRate(150.0))
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers == ["stage steady now runs at 150/s"]
+    assert [(event.index, event.rate_per_s) for event in bench.told(RateChanged)] == [(0, 150.0)]
+    assert outcome.result.stages[0].kind == "varying"
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", ClosedArrivals(2), 3.0),)), "c, has no rate"),
+        (SEARCH, "has no rate of its own"),
+        (msgspec.structs.replace(SPEC, warmup_s=3.0), "warm-up, has no rate"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(1.0), 3600.0),)), "more than"),
+    ],
+)
+def test_a_rate_that_is_not_the_users_to_change_is_refused(bench: Bench, spec: RunSpec, why: str) -> None:
+    asked = Asked(bench.directory, SetRate(100_000.0), StopRun())
+    bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers[0].startswith("refused: ")
+    assert why in asked.answers[0]
+    assert bench.told(RateChanged) == []
+
+
+def test_between_stages_there_is_no_rate_to_change(bench: Bench) -> None:
+    asked = Asked(bench.directory, SetRate(10.0))
+
+    class Asking(ScriptedLoad):
+        def preflight(self) -> PreflightDone:
+            asked()
+            return super().preflight()
+
+    bench.run(SPEC, Asking(bench.clock))
+    assert asked.answers == ["refused: no stage is running just now"]
+
+
+def test_a_finished_run_has_no_control_files_left(bench: Bench) -> None:
+    bench.run(SPEC)
+    assert not (bench.directory / CONTROL).exists()
+    assert [thread.name for thread in threading.enumerate() if thread.name == "control"] == []

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.records.result import Estimate, Stage
+from app.session.rates import constant_rate, highest_rate, one_rate, scaled, share_of, warmup_arrivals
+from app.session.spec import ShareOf
+from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
+from tests.fakes.bench import poisson
+from tests.fakes.results import full_run
+
+RAMP = OpenArrivals("gamma", ((0.0, 0.0), (10.0, 100.0)), cv=2.0)
+SPIKE = OpenArrivals("poisson", ((0.0, 10.0), (5.0, 10.0), (5.0, 50.0), (7.0, 50.0), (7.0, 10.0)))
+
+
+def test_only_a_rate_that_never_changes_is_one_rate() -> None:
+    assert constant_rate(poisson(5.0)) == 5.0
+    assert constant_rate(SPIKE) is None
+    assert constant_rate(ClosedArrivals(3)) is None
+    assert one_rate(((0.0, 5.0), (3.0, 5.0))) == 5.0
+    assert one_rate(()) is None
+
+
+def test_scaling_keeps_process_and_times() -> None:
+    assert scaled(RAMP, 2.0) == OpenArrivals("gamma", ((0.0, 0.0), (10.0, 200.0)), cv=2.0)
+    assert highest_rate(SPIKE) == 50.0
+
+
+def test_a_warm_up_is_at_the_rate_the_stage_begins_with() -> None:
+    assert warmup_arrivals(SPIKE, 20.0) == poisson(10.0)
+
+
+def test_a_warm_up_for_a_stage_that_begins_with_nothing_is_at_its_mean() -> None:
+    warm = warmup_arrivals(RAMP, 10.0)
+    assert isinstance(warm, OpenArrivals)
+    assert constant_rate(warm) == pytest.approx(50.0)
+    assert (warm.process, warm.cv) == ("gamma", 2.0)
+
+
+def test_a_warm_up_for_a_trace_is_at_its_mean_and_for_clients_is_those_clients() -> None:
+    starts = np.arange(0, 5_000_000_000, 50_000_000, dtype="<i8").tobytes()
+    assert warmup_arrivals(TraceArrivals(starts), 5.0) == poisson(20.0)
+    assert warmup_arrivals(ClosedArrivals(8, 0.5), 5.0) == ClosedArrivals(8, 0.5)
+
+
+def stage(name: str, completed_per_s: float | None) -> Stage:
+    base = full_run().result.stages[-1]
+    return msgspec.structs.replace(
+        base, name=name, metrics={"completed_per_s": {"value": Estimate(completed_per_s, reason="r")}}
+    )
+
+
+def test_a_share_is_of_the_mean_of_the_named_stages_repeats() -> None:
+    done = [stage("other", 7.0), stage("full", 100.0), stage("full", 300.0), stage("full", None)]
+    assert share_of(ShareOf("full", 0.5), done) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("completed", [None, 0.0])
+def test_a_share_of_nothing_is_not_known(completed: float | None) -> None:
+    assert share_of(ShareOf("full", 0.5), [stage("full", completed)]) is None
+    assert share_of(ShareOf("full", 0.5), []) is None

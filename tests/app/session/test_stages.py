@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.errors import ExitCode
+from app.records.events import RateChanged, StageFinished, StageStarted
+from app.records.stage import StageFacts
+from app.session.spec import LimitSpec, RunSpec, StageSpec
+from loadgen.records import (
+    Arrivals,
+    ClosedArrivals,
+    LocustWorkload,
+    OpenAiWorkload,
+    OpenArrivals,
+    SyntheticPrompts,
+    TraceArrivals,
+    UniformLength,
+)
+from tests.fakes.bench import SPEC, Bench, poisson
+from tests.fakes.load import ScriptedLoad
+
+SPIKE = OpenArrivals("poisson", ((0.0, 50.0), (3.0, 50.0), (3.0, 200.0), (4.0, 200.0), (4.0, 50.0)))
+
+
+def of(*stages: StageSpec, **changes: object) -> RunSpec:
+    return msgspec.structs.replace(SPEC, stages=stages, **changes)
+
+
+def facts_of(bench: Bench) -> list[StageFacts]:
+    return [event.facts for event in bench.told(StageFinished)]
+
+
+def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
+    outcome = bench.run(of(StageSpec("closed", "closed", ClosedArrivals(4, 0.01), 5.0)))
+    (facts,) = facts_of(bench)
+    assert (facts.arrivals, facts.rate_per_s, facts.rates, facts.concurrency, facts.think_s) == (
+        "closed", None, (), 4, 0.01,
+    )  # fmt: skip
+    (started,) = bench.told(StageStarted)
+    assert (started.offered_per_s, started.concurrency) == (None, 4)
+    (stage,) = outcome.result.stages
+    # four clients on one server of 4 ms: it is busy nearly always
+    assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(230, rel=0.1)
+    assert outcome.result.max_rate is None, "answers decided the rate, so there is none to be found"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrivals", "manner", "rate"),
+    [
+        ("steady", OpenArrivals("gamma", ((0.0, 100.0),), cv=2.0), "gamma", 100.0),
+        ("varying", OpenArrivals("constant", ((0.0, 50.0), (5.0, 100.0))), "constant", None),
+        ("spike", SPIKE, "poisson", None),
+        ("varying", TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes()), "trace", None),
+    ],
+)
+def test_facts_tell_how_requests_came(
+    bench: Bench, kind: str, arrivals: Arrivals, manner: str, rate: float | None
+) -> None:
+    outcome = bench.run(of(StageSpec("s", kind, arrivals, 5.0)))  # type: ignore[arg-type]
+    (facts,) = facts_of(bench)
+    assert (facts.kind, facts.arrivals, facts.rate_per_s) == (kind, manner, rate)
+    assert facts.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
+    assert facts.cv == (arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0)
+    assert bench.told(StageStarted)[0].offered_per_s == rate
+    assert [judged.stage for judged in outcome.result.slo] == ["s", "s"], "the SLO is judged on what there is"
+
+
+def test_a_spike_is_told_in_the_result(bench: Bench) -> None:
+    (stage,) = bench.run(of(StageSpec("spike", "spike", SPIKE, 8.0))).result.stages
+    assert stage.spike is not None
+    assert (stage.spike.baseline_per_s, stage.spike.peak_per_s) == (50.0, 200.0)
+
+
+def test_a_lead_in_is_in_the_rows_and_in_no_number(bench: Bench) -> None:
+    outcome = bench.run(of(StageSpec("s", "steady", poisson(100.0), 5.0, lead_in_s=2.0)))
+    (facts,) = facts_of(bench)
+    assert facts.lead_in_s == 2.0
+    (started,) = bench.told(StageStarted)
+    assert (started.start_ns, started.lead_in_s) == (facts.start_ns, 2.0)
+    led_in = (outcome.rows["intended_ns"] < facts.start_ns).sum()
+    assert led_in == pytest.approx(200, rel=0.3)
+    assert outcome.result.stages[0].completed == len(outcome.rows) - led_in
+
+
+def test_a_locust_test_has_no_intended_times_no_ceiling_and_is_said_so(bench: Bench) -> None:
+    spec = of(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
+    outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
+    (facts,) = facts_of(bench)
+    assert (facts.arrivals, facts.concurrency, facts.ceiling_per_s) == ("locust", 5, None)
+    assert outcome.result.notes[0].startswith("Closed loop, Locust's transport")
+    assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
+
+
+def test_facts_tell_that_arrivals_start_sessions(bench: Bench) -> None:
+    prompts = SyntheticPrompts(UniformLength(5, 9), turns=UniformLength(1, 3))
+    bench.run(of(*SPEC.stages, workload=OpenAiWorkload("chat", "m", prompts)))
+    assert facts_of(bench)[0].sessions
+
+
+def test_where_token_counts_come_from_is_in_the_notes(bench: Bench) -> None:
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, tokens=5, tokens_from="chunks"))
+    assert outcome.result.notes == (
+        "Output tokens are chunks of the stream, each counted as one: the server told no usage.",
+    )
+    assert outcome.result.stages[0].metrics["ttft_ms"]["p50"].value is not None
+
+
+def test_a_closed_stage_ends_at_a_limit(bench: Bench) -> None:
+    spec = of(StageSpec("closed", "closed", ClosedArrivals(2), 10.0), limits=LimitSpec(duration_s=3.0))
+    result = bench.run(spec).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert result.stages[0].completed == pytest.approx(750, rel=0.1)
+
+
+class Changing:
+    """Changes the rate at the first progress told, through whatever the session gave the worker."""
+
+    def __init__(self, bench: Bench, rate_per_s: float) -> None:
+        self._bench, self._rate_per_s, self._is_done = bench, rate_per_s, False
+
+    def __call__(self, _: object) -> None:
+        if not self._is_done:
+            self._is_done = True
+            self._bench.load.change_rate(self._rate_per_s)
+
+
+def test_a_stage_whose_rate_was_changed_has_no_one_rate(bench: Bench) -> None:
+    changing = Changing(bench, 150.0)
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=changing))
+    (facts,) = facts_of(bench)
+    assert (facts.kind, facts.rate_per_s) == ("varying", None)
+    assert facts.rates[-1][1] == 150.0
+    assert outcome.result.stages[0].scheduled_per_s is None
+    assert outcome.result.max_rate is None
+
+
+def test_a_rate_changed_to_what_it_was_is_no_change(bench: Bench) -> None:
+    bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=Changing(bench, 100.0)))
+    assert (facts_of(bench)[0].kind, facts_of(bench)[0].rate_per_s) == ("steady", 100.0)
+    assert bench.told(RateChanged) == []

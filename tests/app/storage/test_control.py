@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
+from app.storage.control import CONTROL, ControlBox, ask_engine
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> ControlBox:
+    return ControlBox(tmp_path)
+
+
+@contextmanager
+def obeying(box: ControlBox, answer: Answer) -> Iterator[list[Wish]]:
+    """An engine that looks for wishes all the time and answers each alike."""
+    taken: list[Wish] = []
+    is_over = threading.Event()
+
+    def obey(wish: Wish) -> Answer:
+        taken.append(wish)
+        return answer
+
+    def look() -> None:
+        while not is_over.wait(0.01):
+            box.obey(obey)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield taken
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("wish", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
+def test_a_wish_is_taken_once_and_answered(box: ControlBox, tmp_path: Path, wish: Wish) -> None:
+    with obeying(box, Answer(True, "granted")) as taken:
+        assert ask_engine(tmp_path, wish) == "granted"
+    assert taken == [wish]
+    assert list((tmp_path / CONTROL).iterdir()) == [], "nothing is left behind"
+
+
+def test_a_wish_that_is_not_granted_is_a_usage_error(box: ControlBox, tmp_path: Path) -> None:
+    with obeying(box, Answer(False, "no stage is running")), pytest.raises(UsageError, match="no stage is running"):
+        ask_engine(tmp_path, SetRate(1.0))
+
+
+def test_a_run_that_has_ended_has_nobody_to_ask(box: ControlBox, tmp_path: Path) -> None:
+    box.close()
+    with pytest.raises(UsageError, match="has ended"):
+        ask_engine(tmp_path, StopRun())
+
+
+def test_a_run_that_ends_while_it_is_asked_is_told(box: ControlBox, tmp_path: Path) -> None:
+    closing = threading.Timer(0.1, box.close)
+    closing.start()
+    with pytest.raises(UsageError, match="has ended"):
+        ask_engine(tmp_path, StopRun())
+    closing.join()
+
+
+def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: ControlBox, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not answer"):
+        ask_engine(tmp_path, StopRun(), within_s=0.1)
+    assert list((tmp_path / CONTROL).iterdir()) == []
+
+
+def test_wishes_are_obeyed_in_their_order(box: ControlBox, tmp_path: Path) -> None:
+    for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
+        (tmp_path / CONTROL / f"{name}.wish").write_text(f'{{"type":"note","text":"{text}"}}')
+    (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
+    taken: list[Wish] = []
+    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    assert taken == [AddNote("first"), AddNote("second"), AddNote("third")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not JSON",
+        b"[" * 100_000,
+        b'{"type":"format the disk"}',
+        b'{"type":"rate","rate_per_s":-1}',
+        b'{"type":"rate","rate_per_s":1e300}',
+        b'{"type":"rate","rate_per_s":"fast"}',
+        b'{"type":"note","text":""}',
+        b'{"type":"note","text":"' + b"x" * 501 + b'"}',
+        b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
+    ],
+)
+def test_what_is_no_wish_is_refused_and_does_nothing(box: ControlBox, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CONTROL / "1.wish").write_bytes(content)
+    taken: list[Wish] = []
+    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    assert taken == []
+    assert "understands" in (tmp_path / CONTROL / "1.answer").read_text()
+
+
+def test_only_plain_files_are_wishes(box: ControlBox, tmp_path: Path) -> None:
+    folder = tmp_path / CONTROL
+    (tmp_path / "elsewhere").write_text('{"type":"stop"}')
+    (folder / "link.wish").symlink_to(tmp_path / "elsewhere")
+    (folder / "folder.wish").mkdir()
+    os.mkfifo(folder / "pipe.wish")
+    taken: list[Wish] = []
+    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    assert taken == []

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from app.wiring.scripted import ScriptedProcess, face_of
+from loadgen.payloads.tensors import TensorSpec
+from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, TfServingFace, TorchServeFace
+from tests.app.wiring.conftest import Written
+
+PROMPTS = {"prompts": {"input_tokens": 5}}
+SPECS = ((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("output", "FP32", (-1, 2)),))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "scripted", "workload", "face"),
+    [
+        ("http", {"delay": "5ms", "answer": [1]}, None, HttpFace(Law(0.005), answer=[1])),
+        (
+            "openai-chat",
+            {"delay": "5ms", "spread": 0.5, "parallel": 4, "tokens": "50/s"},
+            PROMPTS,
+            OpenAiFace(Law(0.005, 0.5, 4, 50.0), output_tokens=64),
+        ),
+        ("openai-embeddings", {"row": "1ms"}, PROMPTS, OpenAiFace(Law(row_s=0.001))),
+        ("oip", {"row": "1ms", "inputs": {"x": "FP32[-1, 3]"}}, None, OipFace(Law(row_s=0.001), "scripted", *SPECS)),
+        (
+            "tf-serving",
+            {"inputs": {"x": "FP32[-1, 3]"}},
+            None,
+            TfServingFace(Law(), "scripted", "serving_default", *SPECS),
+        ),
+        ("torchserve", {"seed": 3}, {"body": 1}, TorchServeFace(Law(seed=3))),
+    ],
+)
+def test_each_protocol_has_its_face(
+    written: Written, protocol: str, scripted: dict[str, Any], workload: Any, face: Face
+) -> None:
+    assert face_of(written({"protocol": protocol, "scripted": scripted}, workload)) == face
+
+
+def test_what_is_not_scripted_has_none(written: Written) -> None:
+    assert face_of(written()) is None
+
+
+def test_the_server_answers_and_leaves() -> None:
+    server = ScriptedProcess(OpenAiFace(Law(tokens_per_s=1000.0), model="little"))
+    try:
+        assert server.url.endswith("/v1")
+        request = urllib.request.Request(
+            f"{server.url}/chat/completions",
+            json.dumps({"model": "little", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["usage"]["completion_tokens"] == 3
+    finally:
+        server.close()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.profiles.load import LoadSettings
+from app.session.spec import ShareOf
+from app.wiring.stages import search_of, stages_of
+from loadgen.arrivals import offsets_ns
+from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
+
+
+def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> LoadSettings:
+    context = {"directory": directory, "files_must_exist": True}
+    return LoadSettings.model_validate({"stages": list(stages), **more}, context=context)
+
+
+def test_repeats_are_stages_of_their_own() -> None:
+    stages = stages_of(load({"rate": "5/s", "duration": "2s", "lead_in": "1s", "repeats": 2}))
+    assert [stage.repeat for stage in stages] == [1, 2]
+    assert stages[0].arrivals == OpenArrivals("poisson", ((0.0, 5.0),))
+    assert (stages[0].kind, stages[0].duration_s, stages[0].lead_in_s) == ("steady", 2.0, 1.0)
+
+
+def test_closed_then_open() -> None:
+    closed, opened = stages_of(
+        load(
+            {"name": "closed", "concurrency": 8, "think": "100ms", "duration": "2s"},
+            {"name": "open", "rate": "80% of closed", "duration": "2s"},
+        )
+    )
+    assert closed.arrivals == ClosedArrivals(8, 0.1)
+    assert closed.kind == "closed"
+    assert opened.share_of == ShareOf("closed", 0.8)
+    assert opened.arrivals == OpenArrivals("poisson", ((0.0, 1.0),))
+
+
+def test_a_spike_sends_what_it_says() -> None:
+    spike = {"base": "50/s", "peak": "300/s", "at": "2s", "for": "1s"}
+    (stage,) = stages_of(load({"arrivals": "constant", "spike": spike, "duration": "5s"}))
+    assert isinstance(stage.arrivals, OpenArrivals)
+    at_s = offsets_ns(stage.arrivals, 5.0, 0.0, seed=1) / 1e9
+    assert np.histogram(at_s, [0, 2, 3, 5])[0].tolist() == [100, 300, 100]
+
+
+def test_a_trace_sends_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("timestamp\n0\n1\n4\n")
+    (stage,) = stages_of(load({"trace": "trace.csv"}, directory=tmp_path))
+    assert isinstance(stage.arrivals, TraceArrivals)
+    assert stage.kind == "varying"
+    assert offsets_ns(stage.arrivals, stage.duration_s, 0.0, seed=1).tolist() == [0, 10**9, 4 * 10**9]
+
+
+def test_a_search_is_at_a_rate_of_one() -> None:
+    search = search_of(load(search={"arrivals": "gamma", "burstiness": 2.0, "start": "20/s"}).search)
+    assert search is not None
+    assert search.arrivals == OpenArrivals("gamma", ((0.0, 1.0),), 2.0)
+    assert search.start_per_s == 20.0
+    assert search_of(None) is None

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.wiring.workload import workload_of
+from loadgen.records import (
+    Dataset,
+    DatasetPrompts,
+    Expectation,
+    FixedLength,
+    HttpWorkload,
+    LocustWorkload,
+    LognormalLength,
+    OipWorkload,
+    OpenAiWorkload,
+    Popularity,
+    SyntheticPrompts,
+    TfServingWorkload,
+    TorchServeWorkload,
+    TracePrompts,
+    UniformLength,
+)
+from tests.app.wiring.conftest import HTTP, URL, Written
+
+
+def model(protocol: str, **more: Any) -> dict[str, Any]:
+    return {"protocol": protocol, "url": URL, "model": "m", **more}
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "locustfile.py").write_text("")
+    (tmp_path / "trace.csv").write_text("timestamp,input_tokens,output_tokens\n0,5,50\n1,6,60\n")
+
+
+def test_bodies_are_text_as_it_is_or_json(written: Written) -> None:
+    workload = workload_of(written(HTTP, {"bodies": ["plain", {"a": None}], "popularity": {"zipf": 1.2}}))
+    assert workload == HttpWorkload(
+        method="POST",
+        bodies=(b"plain", b'{"a":null}'),
+        content_type="application/json",
+        popularity=Popularity("zipf", 1.2),
+        seed=7,
+    )
+
+
+def test_a_template_is_filled_from_a_dataset(written: Written, tmp_path: Path) -> None:
+    keys = {"dataset": "rows.jsonl", "template": {"text": "{{question}}"}, "path": "/score/{{id}}"}
+    expect = {"status": 201, "pointer": "/ok", "equals": True}
+    workload = workload_of(written(HTTP, {**keys, "expect": expect}))
+    assert workload == HttpWorkload(
+        method="POST",
+        path="/score/{{id}}",
+        template='{"text":"{{question}}"}',
+        dataset=Dataset(str(tmp_path / "rows.jsonl"), "jsonl"),
+        expect=Expectation((201,), "/ok", b"true"),
+        seed=7,
+    )
+
+
+def test_a_folder_is_sent_as_it_is(written: Written, tmp_path: Path) -> None:
+    workload = workload_of(written(model("torchserve"), {"dataset": "images"}))
+    assert workload == TorchServeWorkload(model="m", dataset=Dataset(str(tmp_path / "images"), "folder"), seed=7)
+
+
+def test_sessions_of_prompts(written: Written) -> None:
+    prompts = {"input_tokens": {"lognormal": {"median": 200, "sigma": 0.8}}, "output_tokens": 80, "unique": 5,
+               "prefix": {"groups": 3, "tokens": 100}, "turns": "uniform 3 to 10", "think": "500ms"}  # fmt: skip
+    workload = workload_of(
+        written(model("openai-chat"), {"prompts": prompts, "extra_body": {"temperature": 0.2}, "stream": False})
+    )
+    assert workload == OpenAiWorkload(
+        api="chat",
+        model="m",
+        prompts=SyntheticPrompts(
+            LognormalLength(200.0, 0.8), FixedLength(80), 3, 100, UniformLength(3, 10), 0.5, unique=5
+        ),
+        stream=False,
+        extra_body=b'{"temperature": 0.2}',
+        seed=7,
+    )
+
+
+def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:
+    embedding = workload_of(written(model("openai-embeddings"), {"dataset": {"path": "rows.jsonl", "prompt": "text"}}))
+    assert embedding == OpenAiWorkload(
+        api="embeddings",
+        model="m",
+        prompts=DatasetPrompts(Dataset(str(tmp_path / "rows.jsonl"), "jsonl"), "text"),
+        stream=False,
+        seed=7,
+    )
+    ranking = workload_of(written(model("openai-rerank"), {"prompts": {"input_tokens": 9}, "documents": 3}))
+    assert isinstance(ranking, OpenAiWorkload)
+    assert (ranking.api, ranking.documents, ranking.stream) == ("rerank", 3, False)
+
+
+def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:
+    workload = workload_of(written(model("openai-completions"), {"trace": "trace.csv"}))
+    assert isinstance(workload, OpenAiWorkload)
+    assert isinstance(workload.prompts, TracePrompts)
+    assert np.frombuffer(workload.prompts.input_tokens, "<i4").tolist() == [5, 6]
+    assert np.frombuffer(workload.prompts.output_tokens, "<i4").tolist() == [50, 60]
+
+
+@pytest.mark.parametrize(("stream", "transport"), [(False, "grpc"), (True, "grpc-stream")])
+def test_tensors_over_grpc(written: Written, stream: bool, transport: Any) -> None:
+    target = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m", "version": "3"}
+    workload = workload_of(written(target, {"stream": stream, "rows_per_request": 4}))
+    assert workload == OipWorkload(model="m", version="3", transport=transport, rows_per_request=4, seed=7)
+
+
+def test_tensors_over_http(written: Written) -> None:
+    assert workload_of(written(model("oip"), {"binary": False})) == OipWorkload(model="m", binary=False, seed=7)
+    assert workload_of(written(model("tf-serving", signature="s"))) == TfServingWorkload("m", signature="s", seed=7)
+
+
+def test_a_locust_test(written: Written, tmp_path: Path) -> None:
+    load = {"stages": [{"concurrency": 5, "duration": "1s"}]}
+    target = {"protocol": "locust", "file": "locustfile.py"}
+    workload = workload_of(written(target, {"user_classes": ["Shop"], "spawn": "2/s"}, load))
+    assert workload == LocustWorkload(str(tmp_path / "locustfile.py"), ("Shop",), 2.0)

@@ -1,0 +1,66 @@
+"""Someone who asks an endpoint through our transport and waits for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from loadgen.records import Endpoint
+from loadgen.transport.exchange import Exchange, StreamReader, Tokens, Transport
+from loadgen.transport.opening import new_transport
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+class Asker:
+    """`ask` ends with the exchange done, however it ended."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def submit(
+        self, request: bytes = GET, is_head: bool = False, reader: StreamReader | None = None
+    ) -> asyncio.Future[Exchange]:
+        done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        self.transport.submit(Exchange(0, 0, 0, request, done.set_result, is_head, reader))
+        return done
+
+    async def ask(self, request: bytes = GET, is_head: bool = False, reader: StreamReader | None = None) -> Exchange:
+        return await asyncio.wait_for(self.submit(request, is_head, reader), 20)
+
+
+Talk = Callable[[Asker], Awaitable[None]]
+Converse = Callable[[Endpoint, Talk], None]
+
+
+def converse_on(loop_name: str, endpoint: Endpoint, talk: Talk) -> None:
+    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+        runner.run(_converse(endpoint, talk))
+
+
+async def _converse(endpoint: Endpoint, talk: Talk) -> None:
+    transport = new_transport(asyncio.get_running_loop(), endpoint)
+    try:
+        await transport.resolve()
+        await talk(Asker(transport))
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+class KeptPieces:
+    """A reader that keeps what it is fed, and refuses everything from the piece on that holds `refused`."""
+
+    def __init__(self, refused: bytes | None = None, error: str = "bad-payload") -> None:
+        self.tokens = Tokens()
+        self.pieces: list[bytes] = []
+        self.at_ns: list[int] = []
+        self._refused, self._error = refused, error
+
+    def feed(self, piece: bytes, at_ns: int) -> str | None:
+        self.pieces.append(piece)
+        self.at_ns.append(at_ns)
+        return self._error if self._refused is not None and self._refused in piece else None

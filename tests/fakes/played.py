@@ -1,0 +1,39 @@
+"""A stage on a load worker, with everything it told."""
+
+import pandas as pd
+import pyarrow as pa
+
+from loadgen.process import LoadProcess
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Arrivals,
+    OpenArrivals,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+)
+
+
+class Played:
+    def __init__(self, load: LoadProcess, plan: StagePlan, goes_on: bool = True) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.started: list[StageStarted] = []
+        self.progress: list[Progress] = []
+        self.goes_on = goes_on
+        self.ended: StageEnded = load.run_stage(plan, self.batches.append, self.started.append, self._listen)
+        self.rows: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
+
+    def _listen(self, progress: Progress) -> bool:
+        self.progress.append(progress)
+        return self.goes_on
+
+    def latency_ms(self, since: str) -> pd.Series:
+        return (self.rows["end_ns"] - self.rows[since]) / 1e6
+
+
+def plan(
+    rate: float = 200, duration: float = 1, process: str = "constant", arrivals: Arrivals | None = None, **more
+) -> StagePlan:
+    arrivals = arrivals or OpenArrivals(process, ((0.0, float(rate)),))
+    return StagePlan(index=3, name="s", arrivals=arrivals, duration_s=duration, seed=5, **{"drain_s": 2.0, **more})

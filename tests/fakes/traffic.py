@@ -1,0 +1,150 @@
+"""Runs of every kind of traffic, made by hand and judged by the real analysis: streams, a spike, clients, Locust."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from app.analysis.objectives import find_estimate, judge, parse_objective
+from app.analysis.stages import summarise_stage
+from app.analysis.validity import run_checks, verdict_of
+from app.records.result import ColdStart, Estimate, Exit, Objective, Result, Stage
+from app.records.stage import StageFacts
+from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.results import Run, full_run
+from tests.fakes.streams import Answer, stream_rows
+
+Floats = npt.NDArray[np.float64]
+NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
+JUMP = ((0.0, 40.0), (8.0, 40.0), (8.0, 200.0), (12.0, 200.0), (12.0, 40.0))
+
+
+def streaming_run() -> Run:
+    """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
+    rng = np.random.default_rng(3)
+    answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
+    facts = _named(stage_facts(8, 60), "chat")
+    slo = tuple(map(parse_objective, ("ttft_ms.p95 < 250", "tpot_ms.p95 < 30", "error_rate < 1%")))
+    run = _run("chat", [(facts, stream_rows(answers))], slo)
+    result = msgspec.structs.replace(
+        run.result,
+        notes=("Prompt lengths are approximate: the profile names no tokenizer.",),
+        cold_start=ColdStart(Estimate(8_200.0), Estimate(9_050.0), Estimate(None, reason="the medians never agreed")),
+    )
+    return msgspec.structs.replace(run, result=result)
+
+
+def spike_run() -> Run:
+    """One server of 100/s under 40/s that jump to 200/s for 4 s; then a ramp that it carries."""
+    rng = np.random.default_rng(5)
+    before, during, after = (poisson_s(rate, length, rng) for rate, length in ((40, 8), (200, 4), (40, 18)))
+    arrivals = np.concatenate([before, 8 + during, 12 + after])
+    spike = msgspec.structs.replace(
+        _named(stage_facts(1, 30, kind="spike", drain_s=5), "burst"), rate_per_s=None, rates=JUMP
+    )
+    ramp_s = np.sqrt(poisson_s(75, 20, rng) / 20) * 20
+    ramp = msgspec.structs.replace(
+        _named(stage_facts(1, 20, kind="varying"), "morning"), rate_per_s=None, rates=((0.0, 0.0), (20.0, 150.0))
+    )
+    stages = [(spike, _served(arrivals, 0.01)), (ramp, _served(ramp_s[ramp_s < 20], 0.004))]
+    return _run("burst", stages, (parse_objective("latency_ms.p95 < 100"),))
+
+
+def clients_run() -> Run:
+    """1 to 32 clients of a closed loop on four servers of 20 ms of work."""
+    stages = []
+    for clients in (1, 2, 4, 8, 16, 32):
+        answer_s = 0.02 * max(1.0, clients / 4)
+        starts = np.sort(np.concatenate([np.arange(0, 10, answer_s) + 1e-4 * client for client in range(clients)]))
+        rng = np.random.default_rng(clients)
+        rows = request_rows(starts, answer_s * rng.uniform(0.97, 1.0, starts.size))
+        facts = _named(stage_facts(1, 10, kind="closed", arrivals="closed"), f"{clients} clients")
+        stages.append((msgspec.structs.replace(facts, rate_per_s=None, concurrency=clients), rows))
+    return _run("clients", stages, ())
+
+
+def locust_run() -> Run:
+    """A user's own test of two kinds of request; Locust says nothing of intended starts."""
+    rng = np.random.default_rng(9)
+    answers = []
+    for at in np.arange(0, 20_000, 12.5):
+        name, took_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
+        sent_ms, end_ms = float(at), float(at) + took_ms * float(rng.gamma(9, 1 / 9))
+        error = "http-5xx" if rng.random() < 0.004 else None
+        answers.append(Answer(intended_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
+    facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
+    facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
+    return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
+
+
+def _chat(intended_ms: float, rng: np.random.Generator) -> Answer:
+    """A reasoning delta first; now and then two chunks are read together."""
+    count = int(rng.integers(2, 60))
+    gaps = rng.gamma(25, 20 / 25, count - 1) * (rng.random(count - 1) > 0.03)
+    first = intended_ms + 90 + float(rng.gamma(4, 20))
+    chunks = (first, *(first + float(gap) for gap in np.cumsum(gaps)))
+    return Answer(
+        intended_ms=intended_ms,
+        sent_ms=intended_ms + 0.03,
+        chunks_ms=chunks,
+        output_ms=chunks[1],
+        tokens_in=int(rng.integers(100, 900)),
+        tokens_out=count,
+        target=int(rng.random() < 0.5),
+    )
+
+
+def _served(arrivals: Floats, work_s: float) -> pd.DataFrame:
+    return request_rows(arrivals, latency_s(arrivals, np.full(arrivals.size, work_s)))
+
+
+def _named(facts: StageFacts, name: str) -> StageFacts:
+    return msgspec.structs.replace(facts, name=name)
+
+
+def _run(name: str, measured: Sequence[tuple[StageFacts, pd.DataFrame]], slo: tuple[Objective, ...]) -> Run:
+    """The stages one after the other, with 2 s between."""
+    stages, frames = [], []
+    start_ns = START_NS + 2 * 10**9
+    for index, (facts, rows) in enumerate(measured):
+        by_ns = start_ns - facts.start_ns
+        frame = _later(rows, by_ns).assign(stage=index)
+        its = msgspec.structs.replace(facts, index=index, start_ns=start_ns, end_ns=facts.end_ns + by_ns)
+        stages.append(summarise_stage(frame, None, its, slo))
+        frames.append(frame)
+        start_ns = its.end_ns + 2 * 10**9
+    return Run(_result(name, tuple(stages), slo), pd.concat(frames, ignore_index=True), NO_TELEMETRY)
+
+
+def _later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
+    times = [name for name in rows if name.endswith("_ns") and name != "chunk_ns"]
+    moved = rows.assign(**{name: rows[name] + by_ns for name in times if rows[name].notna().any()})
+    if "chunk_ns" not in rows:
+        return moved
+    return moved.assign(chunk_ns=[None if one is None else one + by_ns for one in rows["chunk_ns"]])
+
+
+def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) -> Result:
+    full = full_run().result
+    checks = run_checks(stages)
+    judged = tuple(
+        msgspec.structs.replace(judge(one, find_estimate(stages[0], one)), stage=stages[0].name) for one in slo
+    )
+    return msgspec.structs.replace(
+        full,
+        run_id=f"20260801T091500-{name}-4f2a",
+        name=name,
+        clock=msgspec.structs.replace(full.clock, monotonic_start_ns=START_NS),
+        verdict=verdict_of(checks),
+        validity=checks,
+        stages=stages,
+        max_rate=None,
+        slo=judged,
+        gates=(),
+        plan=None,
+        exit=Exit(0, ()),
+    )

@@ -1,0 +1,54 @@
+"""A transport that answers by itself: when and how is the test's to say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from loadgen.transport.exchange import Exchange
+
+
+class FakeTransport:
+    """`answer` fills an exchange in, `after_s` its submission; without a delay, before `submit` returns.
+
+    `after_s` of None answers nothing until `cut`.
+    """
+
+    def __init__(self, answer: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
+        self._answer, self._after_s = answer or (lambda _: None), after_s
+        self.submitted: list[Exchange] = []
+        self.in_flight: dict[int, Exchange] = {}
+        self.most_in_flight = 0
+        self.opened = self.sent = 0
+
+    async def resolve(self) -> None: ...
+
+    def submit(self, exchange: Exchange) -> None:
+        self.sent += 1
+        self.submitted.append(exchange)
+        self.in_flight[exchange.index] = exchange
+        self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
+        exchange.sent_ns = perf_counter_ns()
+        if self._after_s == 0:
+            self._finish(exchange)
+        elif self._after_s is not None:
+            asyncio.get_running_loop().call_later(self._after_s, self._finish, exchange)
+
+    def cut(self) -> None:
+        for exchange in list(self.in_flight.values()):
+            del self.in_flight[exchange.index]
+            exchange.error, exchange.end_ns = "timeout", perf_counter_ns()
+            exchange.on_done(exchange)
+
+    def close(self) -> None: ...
+
+    def _finish(self, exchange: Exchange) -> None:
+        if self.in_flight.pop(exchange.index, None) is None:
+            return
+        exchange.end_ns = perf_counter_ns()
+        exchange.status = 200
+        self._answer(exchange)
+        if exchange.error is not None:
+            exchange.status = None
+        exchange.on_done(exchange)

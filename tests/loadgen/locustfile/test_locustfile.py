@@ -1,0 +1,220 @@
+"""The child as the engine has it: a process, frames, and a user's test as users write them."""
+
+import threading
+from pathlib import Path
+from textwrap import dedent
+from time import perf_counter
+
+import pytest
+
+from loadgen.process import LoadError, LoadProcess
+from loadgen.records import ClosedArrivals, Endpoint, LocustWorkload, OpenArrivals, PreflightDone
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes.played import Played, plan
+
+PATHS = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
+TWO_CLASSES = """
+    from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task
+    print("a test may print")
+    class Reader(HttpUser):
+        wait_time = between(0.01, 0.02)
+        @task
+        def read(self):
+            self.client.get("/page?n=1", name="/page")
+            self.client.get("/missing")
+            self.client.get("/dropped")
+    class Writer(FastHttpUser):
+        wait_time = between(0.01, 0.02)
+        @task
+        def write(self):
+            self.client.get("/broken")
+            with self.client.post("/form", json={"a": 1}, catch_response=True) as answer:
+                answer.failure("not what was hoped for")
+    class Shape(LoadTestShape):
+        def tick(self):
+            return 1, 1
+    """
+ONE_CLASS = """
+    from locust import FastHttpUser, constant, task
+    class One(FastHttpUser):
+        wait_time = constant(0.01)
+        host = "{host}"
+        @task
+        def read(self):
+            self.client.get("/")
+    """
+
+
+def written(folder: Path, text: str, name: str = "test_of_mine.py") -> str:
+    path = folder / name
+    path.write_text(dedent(text))
+    return str(path)
+
+
+def preflight(folder: Path, text: str, **workload) -> PreflightDone:
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(()), LocustWorkload(written(folder, text), **workload))
+        return load.preflight()
+
+
+def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -> None:
+    with ScriptedServer(Script(delay_s=0.02, paths=PATHS)) as server, LoadProcess("loadgen.locustfile") as load:
+        assert (load.pacing, load.event_loop) == ("locust", "gevent")
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, TWO_CLASSES), spawn_per_s=100))
+        checked = load.preflight()
+        played = Played(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
+        received = len(server.requests)
+    assert checked.error is None
+    assert checked.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
+    assert any("closed loop, Locust's transport" in note for note in checked.notes)
+    assert any("Shape" in note and "not followed" in note for note in checked.notes)
+    rows = played.rows
+    assert len(rows) == received
+    assert {name: set(group["error"].fillna("none")) for name, group in rows.groupby("name")} == {
+        "GET /page": {"none"},
+        "GET /missing": {"http-4xx"},
+        "GET /dropped": {"send"},
+        "GET /broken": {"http-5xx"},
+        "POST /form": {"bad-output"},
+    }
+    assert rows[["intended_ns", "first_byte_ns"]].isna().all(axis=None)
+    assert set(rows["status"].dropna()) == {200, 404, 503}
+    assert rows["index"].tolist() == list(range(len(rows)))
+    start_ns, end_ns = played.ended.start_ns - 300_000_000, played.ended.end_ns
+    assert rows["sent_ns"].between(start_ns, end_ns).all()
+    assert rows["end_ns"].between(start_ns, end_ns).all()
+    assert (rows["sent_ns"] < played.ended.start_ns).any()
+    took_ms = (rows["end_ns"] - rows["sent_ns"])[rows["name"] == "GET /page"] / 1e6
+    assert 20 <= took_ms.median() < 30
+    assert (played.ended.scheduled, played.ended.stopped_early, played.ended.rates) == (None, False, ())
+    assert played.progress[-1].completed > 0
+
+
+def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
+    with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        rows = Played(load, plan(arrivals=ClosedArrivals(1))).rows
+        received = sorted(server.received_ns)
+    assert len(rows) == len(received)
+    for sent_ns, received_ns, end_ns in zip(rows["sent_ns"], received, rows["end_ns"], strict=True):
+        assert sent_ns - 1_000_000 < received_ns < end_ns - 49_000_000
+
+
+def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -> None:
+    text = (
+        ONE_CLASS
+        + """
+    from pathlib import Path
+    from locust import events
+    def note(what):
+        with Path(__file__).with_suffix(".log").open("a") as log:
+            log.write(what + " ")
+    events.init_command_line_parser.add_listener(lambda parser: parser.add_argument("--mine", default="a-default"))
+    events.init.add_listener(lambda environment, **_: note("init " + environment.parsed_options.mine))
+    events.test_start.add_listener(lambda environment, **_: note("start"))
+    events.test_stop.add_listener(lambda environment, **_: note("stop"))
+    events.quitting.add_listener(lambda environment, **_: note("quitting"))
+    """
+    )
+    with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, text)))
+        stages = [Played(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
+    assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
+    log = (tmp_path / "test_of_mine.log").read_text()
+    assert log == "init a-default start stop start stop quitting "
+
+
+def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
+    with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, ONE_CLASS.replace("{host}", server.url))))
+        assert server.url in load.preflight().detail
+        assert Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
+
+
+def test_only_the_classes_that_were_named_are_run(tmp_path: Path) -> None:
+    assert (
+        "test_of_mine.py: Writer, naming no host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
+    )
+
+
+def test_nothing_listens_there(tmp_path: Path) -> None:
+    with ScriptedServer(Script()) as server:
+        gone = server.url
+    with LoadProcess("loadgen.locustfile") as load:
+        for text in (ONE_CLASS, ONE_CLASS.replace("FastHttpUser", "HttpUser")):
+            load.configure(Endpoint((gone,)), LocustWorkload(written(tmp_path, text)))
+            assert set(Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"]) == {"connect"}
+
+
+def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
+    with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        limited = Played(load, plan(duration=60, arrivals=ClosedArrivals(1), max_requests=5))
+        threading.Timer(0.3, load.stop, (True,)).start()
+        stopped = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
+    assert 5 <= len(limited.rows) < 20
+    assert (limited.ended.stopped_early, stopped.ended.stopped_early) == (False, True)
+    assert len(stopped.rows) > 5
+
+
+def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
+    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        before_s = perf_counter()
+        played = Played(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)
+    assert perf_counter() - before_s < 10
+    assert played.ended.stopped_early
+
+
+def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
+    text = ONE_CLASS + "        self.environment.runner.quit()\n"
+    with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, dedent(text))))
+        played = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
+    assert played.ended.stopped_early
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("import locust\n", r"^test_of_mine\.py has no user class$"),
+        ("def broken(:\n", r"^test_of_mine\.py, line 1: invalid syntax$"),
+        ("import no_such_module_here\n", r"^test_of_mine\.py needs the module no_such_module_here, which is not"),
+        ("x = 1\nraise KeyError('why')\n", r"^test_of_mine\.py, line 2: KeyError: 'why'$"),
+        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py ends the program while it is loaded$"),
+    ],
+)
+def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(LoadError, match=sentence) as failed:
+        preflight(tmp_path, text)
+    assert failed.value.is_workload_wrong
+    assert "Traceback" not in str(failed.value.hint)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(()), LocustWorkload(str(tmp_path / "nowhere.py")))
+        with pytest.raises(LoadError, match="there is no Locust test"):
+            load.preflight()
+
+
+def test_a_class_that_is_not_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="has no user class Nobody") as failed:
+        preflight(tmp_path, TWO_CLASSES, user_classes=("Nobody",))
+    assert failed.value.hint == "it has Reader, Writer"
+
+
+def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        with pytest.raises(LoadError, match="decides itself when it sends") as failed:
+            Played(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
+    assert failed.value.is_workload_wrong
+
+
+def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
+    text = ONE_CLASS.replace('self.client.get("/")', 'self.nothing["of that name"]')
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, text)))
+        with pytest.raises(LoadError, match="made no request: its task raised AttributeError"):
+            Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))

@@ -1,0 +1,141 @@
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from loadgen.payloads import datasets
+from loadgen.payloads.datasets import DatasetError, OneRow, Reading, as_body
+from loadgen.records import Dataset
+
+MIB = 2**20
+
+
+def rows(path: Path, format_: str, limit_bytes: int = MIB) -> list[dict[str, object]]:
+    return [one.row for one in Reading(Dataset(str(path), format_), limit_bytes)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "images"
+    path.mkdir()
+    (path / "b.png").write_bytes(b"bb")
+    (path / "a.txt").write_bytes(b"a")
+    return path
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n[1, 2]\r\n"text"\n{"a": null}')
+    assert rows(file, "jsonl") == [{"a": 1}, {"value": [1, 2]}, {"value": "text"}, {"a": None}]
+
+
+def test_cells_of_csv_are_text(tmp_path: Path) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text('id,say\r\n007,"two\nlines, ""quoted"""\r\n\r\n8,é\r\n')
+    assert rows(file, "csv") == [{"id": "007", "say": 'two\nlines, "quoted"'}, {"id": "8", "say": "é"}]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    file = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"a": list(range(250)), "b": [["x"]] * 250}), file)
+    read = rows(file, "parquet")
+    assert len(read) == 250
+    assert read[249] == {"a": 249, "b": ["x"]}
+
+
+def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
+    (folder / ".hidden").write_bytes(b"h")
+    (folder / "deeper").mkdir()
+    (folder / "link").symlink_to(folder / "a.txt")
+    os.mkfifo(folder / "pipe")
+    read = [(one.name, one.row) for one in Reading(Dataset(str(folder), "folder"), MIB)]
+    assert read == [("a.txt", {"file": b"a"}), ("b.png", {"file": b"bb"}), ("link", {"file": b"a"})]
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"s")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(DatasetError, match="leads out of the folder"):
+        rows(folder, "folder")
+
+
+@pytest.mark.parametrize(
+    ("format_", "content", "kept"),
+    [("jsonl", b'{"a":1}\n' * 10, 5), ("csv", b"a,b\n" + b"1,2\n" * 10, 9)],
+)
+def test_only_as_many_rows_as_the_limit_holds(tmp_path: Path, format_: str, content: bytes, kept: int) -> None:
+    file = tmp_path / "d"
+    file.write_bytes(content)
+    cut, whole = (
+        Reading(Dataset(str(file), format_), 40 if format_ == "jsonl" else 36),
+        Reading(Dataset(str(file), format_), MIB),
+    )
+    assert (len(list(cut)), cut.was_cut) == (kept, True)
+    assert (len(list(whole)), whole.was_cut) == (10, False)
+
+
+def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
+    reading = Reading(Dataset(str(folder), "folder"), 2)
+    assert ([one.name for one in reading], reading.was_cut) == (["a.txt"], True)
+
+
+@pytest.mark.parametrize(
+    ("format_", "content", "told"),
+    [
+        ("jsonl", b"", "has no rows"),
+        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
+        ("jsonl", b"[" * 100_000, "line 1: not JSON"),
+        ("jsonl", b'"\xff"', "line 1: not JSON"),
+        ("csv", b"a,b\n", "has no rows"),
+        ("csv", b"a,a\n1,2\n", "two columns"),
+        ("csv", b"a,b\n1,2\n3\n", "line 3: 1 cells, and 2 in the header"),
+        ("csv", b"a\n\xff\n", "line 2: not UTF-8"),
+        ("csv", b'a\n"never ended', "line 2: "),
+        ("csv", b'a\n"x"y\n', "line 2: "),
+        ("parquet", b"PAR1 not at all", "cannot be read as Parquet"),
+        ("parquet", b"", "cannot be read as Parquet"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, format_: str, content: bytes, told: str) -> None:
+    file = tmp_path / "d"
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=told) as refused:
+        rows(file, format_)
+    assert str(file) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("format_", "start"), [("jsonl", b'"'), ("csv", b"a\n"), ("csv", b'a\n"' + b"x\n" * 600)])
+def test_a_line_without_end_is_not_read_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str, start: bytes
+) -> None:
+    monkeypatch.setattr(datasets, "MAX_ROW_BYTES", 1_000)
+    file = tmp_path / "d"
+    file.write_bytes(start + b"x" * 5_000)
+    with pytest.raises(DatasetError, match=r"line \d+: "):
+        rows(file, format_)
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "folder"])
+def test_what_is_no_file_is_refused(tmp_path: Path, format_: str) -> None:
+    for path in (tmp_path / "absent", Path("/dev/zero")):
+        with pytest.raises(DatasetError, match=path.name):
+            rows(path, format_)
+    with pytest.raises(DatasetError):
+        rows(Path("a\0b"), format_)
+
+
+def test_a_row_larger_than_the_limit_is_refused(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="larger than the memory"):
+        rows(folder, "folder", 0)
+
+
+def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_bytes(b'  {"a":1.50,  "b":2}\n')
+    assert [as_body(one, is_csv=False) for one in Reading(Dataset(str(file), "jsonl"), MIB)] == [b'{"a":1.50,  "b":2}']
+    row = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
+    assert as_body(OneRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
+    assert as_body(OneRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'

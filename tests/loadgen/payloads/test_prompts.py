@@ -1,0 +1,48 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, synthetic
+from loadgen.payloads.texts import TextMaker
+from loadgen.records import FixedLength, Popularity, SyntheticPrompts, UniformLength
+
+MIB = 2**20
+
+
+def made(prompts: SyntheticPrompts, *, seed: int = 5, texts: int = 1, limit_bytes: int = 256 * MIB) -> list[Session]:
+    maker = TextMaker(np.random.default_rng(seed), None)
+    sessions = synthetic(prompts, maker, Popularity(), seed, texts=texts, limit_bytes=limit_bytes)
+    return list(islice(sessions, 10_000))
+
+
+def test_lengths_do_not_depend_on_what_else_is_drawn() -> None:
+    def lengths(**more: int) -> list[int]:
+        prompts = SyntheticPrompts(UniformLength(1, 100), UniformLength(1, 9), unique=50, **more)
+        return [len(session.prompts[0].texts[0].split()) for session in made(prompts)]
+
+    assert lengths() == lengths(prefix_groups=3, prefix_tokens=10)
+
+
+def test_a_session_is_no_longer_than_may_be() -> None:
+    (session,) = made(SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(MAX_TURNS + 5), unique=1))
+    assert len(session.prompts) == len(session.think_ns) == MAX_TURNS
+    assert len(session.prompts[-1].texts) == 2 * MAX_TURNS - 1
+
+
+def test_think_time_is_drawn_of_its_mean() -> None:
+    prompts = SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(100), think_s=0.5, unique=50)
+    pauses = np.array([pause for session in made(prompts) for pause in session.think_ns]) / 1e9
+    assert pauses.mean() == pytest.approx(0.5, rel=0.06)
+    assert pauses.std() == pytest.approx(0.5, rel=0.1)
+    assert not any(made(SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(3)))[0].think_ns)
+
+
+def test_what_would_not_fit_is_not_made() -> None:
+    prompts = SyntheticPrompts(FixedLength(MIB), unique=3)
+    with pytest.raises(PromptError, match="over 1 MiB"):
+        made(prompts, limit_bytes=MIB)
+    with pytest.raises(PromptError, match="over 1 MiB"):
+        made(SyntheticPrompts(FixedLength(1), prefix_groups=MIB, prefix_tokens=1), limit_bytes=MIB)
+    mixed = SyntheticPrompts(FixedLength(9), FixedLength(9), turns=UniformLength(1, 1000), unique=10_000)
+    assert 0 < len(made(mixed, limit_bytes=4 * MIB)) < 10_000

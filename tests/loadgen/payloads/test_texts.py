@@ -1,0 +1,71 @@
+from functools import cache
+
+import numpy as np
+import pytest
+import tokenizers
+
+from loadgen.payloads.texts import TextMaker
+from loadgen.payloads.tokenizer import CountTokens
+from loadgen.payloads.words import WORDS
+
+LENGTHS = (1, 2, 3, 5, 17, 100, 1000)
+
+
+@cache
+def byte_pairs(size: int) -> CountTokens:
+    """A byte-level tokenizer as language models have, trained on the words themselves to a vocabulary of `size`."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def maker(count_tokens: CountTokens | None = None, seed: int = 1) -> TextMaker:
+    return TextMaker(np.random.default_rng(seed), count_tokens)
+
+
+def test_without_a_tokenizer_a_word_is_a_token() -> None:
+    texts = [maker().make(tokens) for tokens in LENGTHS]
+    assert [len(text.split(" ")) for text in texts] == list(LENGTHS)
+    assert set(" ".join(texts).split()) <= set(WORDS)
+
+
+def test_texts_are_seeded_and_differ() -> None:
+    ours = maker()
+    made = [ours.make(20) for _ in range(100)]
+    assert len(set(made)) == 100
+    again = maker()
+    assert [again.make(20) for _ in range(100)] == made
+    assert maker(seed=2).make(20) != made[0]
+
+
+@pytest.mark.parametrize("size", [256, 400, 1000, 5000])
+def test_with_a_tokenizer_lengths_are_exact(size: int) -> None:
+    count_tokens = byte_pairs(size)
+    ours = maker(count_tokens)
+    for tokens in LENGTHS * 5:
+        assert count_tokens(ours.make(tokens)) == tokens
+    assert ours.missed == 0
+
+
+def test_lengths_a_tokenizer_cannot_give_are_counted_and_near() -> None:
+    def of_threes(text: str) -> int:
+        return 3 * len(text.split())
+
+    ours = maker(of_threes)
+    assert [of_threes(ours.make(tokens)) for tokens in (1, 3, 9, 10, 100)] == [3, 3, 9, 9, 99]
+    assert ours.missed == 3
+
+
+@pytest.mark.parametrize("count_tokens", [lambda text: 0, lambda text: 10**9, lambda text: 5])
+def test_a_tokenizer_that_makes_no_sense_ends(count_tokens: CountTokens) -> None:
+    ours = maker(count_tokens)
+    assert len(ours.make(1000)) < 200_000
+    assert ours.missed == 1
+
+
+def test_words_are_different_ones() -> None:
+    assert len(set(WORDS)) == len(WORDS) > 800
+    assert all(word.isascii() and word.islower() for word in WORDS)

@@ -1,0 +1,102 @@
+from time import perf_counter
+
+import pytest
+
+from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.expectation import judge_of, judge_status
+from loadgen.records import Expectation
+from loadgen.transport.exchange import Exchange
+
+
+def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str | None:
+    exchange = Exchange(0, 0, 0, b"", lambda _: None, status=status, body=body)
+    return judge_of(expect)(exchange).error
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, None), (204, None), (301, "bad-payload"), (404, "http-4xx"), (429, "http-4xx"), (500, "http-5xx")],
+)
+def test_the_status_alone_is_judged_when_nothing_is_expected(status: int, error: str | None) -> None:
+    assert error_of(Expectation(), status=status) == error
+    assert judge_of(None) is judge_of(Expectation()) is judge_status
+
+
+def test_other_statuses_may_be_right() -> None:
+    expect = Expectation(statuses=(404, 301))
+    seen = [error_of(expect, status=status) for status in (404, 301, 403, 200, 503)]
+    assert seen == [None, None, "http-4xx", "bad-output", "http-5xx"]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "body", "leads"),
+    [
+        ("/a/1/b", b'{"a": [0, {"b": 0}]}', True),
+        ("/a/2", b'{"a": [0, 1]}', False),
+        ("/a/01", b'{"a": [0, 1]}', False),
+        ("/a/-", b'{"a": [0, 1]}', False),
+        ("/x~1y/~0", b'{"x/y": {"~": null}}', True),
+        ("", b"1", True),
+        ("/", b'{"": 1}', True),
+        ("/a/b", b'{"a": "text"}', False),
+    ],
+)
+def test_a_pointer_must_lead_somewhere(pointer: str, body: bytes, leads: bool) -> None:
+    assert error_of(Expectation(pointer=pointer), body) == (None if leads else "bad-output")
+
+
+@pytest.mark.parametrize(
+    ("equals", "body", "same"),
+    [
+        (b"1", b" 1.0", True),
+        (b"1", b"true", False),
+        (b"0", b"false", False),
+        (b"null", b"null", True),
+        (b'{"a": [1, "x"], "b": {}}', b'{"b": {}, "a": [1, "x"]}', True),
+        (b'{"a": 1}', b'{"a": 1, "b": 2}', False),
+        (b"[1, 2]", b"[2, 1]", False),
+        (b"[true]", b"[1]", False),
+    ],
+)
+def test_equals_is_as_json_has_it(equals: bytes, body: bytes, same: bool) -> None:
+    assert error_of(Expectation(equals=equals), body) == (None if same else "bad-output")
+    nested = b'{"v": %b}' % body
+    assert error_of(Expectation(pointer="/v", equals=equals), nested) == (None if same else "bad-output")
+
+
+@pytest.mark.parametrize(
+    ("expect", "body", "error"),
+    [
+        (Expectation(matches="ca[tr]s?$"), b"my cats", None),
+        (Expectation(matches="^cat"), b"my cats", "bad-output"),
+        (Expectation(matches="\\p{Greek}"), "λ".encode(), None),
+        (Expectation(matches="x"), b"\xffx", None),
+        (Expectation(pointer="/a", matches="^b.c$"), b'{"a": "bxc"}', None),
+        (Expectation(pointer="/a", matches="^[12]$"), b'{"a": 2}', None),
+        (Expectation(pointer="/a", matches="x", equals=b'"y"'), b'{"a": "x"}', "bad-output"),
+        (Expectation(pointer="/a"), b"not JSON", "bad-payload"),
+        (Expectation(equals=b"1"), b"[" * 100_000, "bad-payload"),
+        (Expectation(matches="x"), b"y" * 2**20 + b"x", "bad-output"),
+    ],
+)
+def test_the_body_is_judged(expect: Expectation, body: bytes, error: str | None) -> None:
+    assert error_of(expect, body) == error
+
+
+def test_a_failed_request_is_not_looked_into() -> None:
+    assert error_of(Expectation(matches="x"), b"x", status=500) == "http-5xx"
+
+
+def test_no_pattern_takes_for_ever() -> None:
+    before_s = perf_counter()
+    assert error_of(Expectation(matches="(a*)*(a|aa)+$"), b"a" * 100_000 + b"b") == "bad-output"
+    assert perf_counter() - before_s < 2
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [Expectation(pointer="a"), Expectation(equals=b"{"), Expectation(matches="("), Expectation(matches="(?=a)")],
+)
+def test_an_expectation_that_cannot_be_read_is_refused(expect: Expectation) -> None:
+    with pytest.raises(WorkloadError):
+        judge_of(expect)

@@ -1,0 +1,373 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.protocols import openai
+from loadgen.protocols.built import Built, WorkloadError, judged, tokens_of
+from loadgen.protocols.openai import build_openai
+from loadgen.records import (
+    Dataset,
+    DatasetPrompts,
+    Endpoint,
+    FixedLength,
+    OpenAiWorkload,
+    Popularity,
+    Prompts,
+    SyntheticPrompts,
+    TracePrompts,
+    UniformLength,
+)
+from loadgen.transport.address import address_of
+from loadgen.transport.exchange import Exchange, Tokens
+
+URL = "http://h:1/v1"
+FEW = SyntheticPrompts(FixedLength(5), FixedLength(3), unique=4)
+
+
+def build(api: Any = "chat", prompts: Prompts = FEW, url: str = URL, **more: Any) -> Built:
+    endpoint = Endpoint((url,), headers=(("Authorization", "Bearer s3cret"),))
+    return build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, address_of(url))
+
+
+def bodies(built: Built) -> list[dict[str, Any]]:
+    return [json.loads(request.partition(b"\r\n\r\n")[2]) for request in built.requests]
+
+
+def dataset(path: Path, *rows: Any, **more: Any) -> DatasetPrompts:
+    file = path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return DatasetPrompts(Dataset(str(file), "jsonl"), **more)
+
+
+# where to
+
+
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [("chat", "/chat/completions"), ("completions", "/completions"), ("responses", "/responses"),
+     ("embeddings", "/embeddings"), ("rerank", "/rerank")],
+)  # fmt: skip
+def test_requests_go_below_the_base_url(api: str, path: str) -> None:
+    built = build(api)
+    head = built.requests[0].partition(b"\r\n\r\n")[0].decode()
+    assert head.startswith(f"POST /v1{path} HTTP/1.1\r\n")
+    assert "\r\nContent-Type: application/json\r\n" in head
+    assert "\r\nAuthorization: Bearer s3cret\r\n" in head
+    assert built.shown == f"POST http://h:1/v1{path}"
+    assert (len(built.requests), built.picks, built.sessions) == (4, None, None)
+
+
+def test_a_base_url_may_end_in_a_slash_and_have_a_query() -> None:
+    assert build(url="http://h:1/v1/?api-version=2").requests[0].startswith(b"POST /v1/chat/completions?api-version=2 ")
+    assert build(url="http://h:1").requests[0].startswith(b"POST /chat/completions ")
+
+
+# what is asked
+
+
+def test_a_chat() -> None:
+    first, second, *_ = bodies(build())
+    text = first["messages"][0]["content"]
+    assert len(text.split()) == 5
+    assert first == {
+        "model": "m",
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": 3,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert second["messages"] != first["messages"]
+
+
+def test_the_other_apis() -> None:
+    made = {api: bodies(build(api, documents=2))[0] for api in ("completions", "responses", "embeddings", "rerank")}
+    text = made["completions"]["prompt"]
+    streamed = {"model": "m", "max_tokens": 3, "stream": True, "stream_options": {"include_usage": True}}
+    assert made["completions"] == {**streamed, "prompt": text}
+    assert made["responses"] == {"model": "m", "input": text, "max_output_tokens": 3, "stream": True}
+    assert made["embeddings"] == {"model": "m", "input": text}
+    assert [*made["rerank"]] == ["model", "query", "documents"]
+    assert [len(one.split()) for one in (made["rerank"]["query"], *made["rerank"]["documents"])] == [5, 5, 5]
+
+
+def test_without_streaming_or_a_length() -> None:
+    body = bodies(build(prompts=SyntheticPrompts(FixedLength(5), unique=1), stream=False))[0]
+    assert [*body] == ["model", "messages"]
+
+
+def test_the_same_seed_makes_the_same_requests() -> None:
+    assert build(seed=3).requests == build(seed=3).requests != build(seed=4).requests
+
+
+def test_extra_body_is_merged_and_null_takes_away() -> None:
+    extra = {"temperature": 0, "max_tokens": None, "max_completion_tokens": 9, "model": "other",
+             "stream_options": {"continuous_usage_stats": True}, "nested": {"a": {"b": 1, "c": None}}}  # fmt: skip
+    body = bodies(build(extra_body=json.dumps(extra).encode()))[0]
+    assert body.pop("messages")
+    assert body == {
+        "model": "other", "stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "temperature": 0, "max_completion_tokens": 9, "nested": {"a": {"b": 1}},
+    }  # fmt: skip
+    assert "stream_options" not in bodies(build(extra_body=b'{"stream_options": null}'))[0]
+
+
+@pytest.mark.parametrize("extra", [b"", b"[]", b"{", b"[" * 100_000, b'{"a": NaN}'])
+def test_an_extra_body_that_is_no_object(extra: bytes) -> None:
+    with pytest.raises(WorkloadError, match="extra_body must be a JSON object"):
+        build(extra_body=extra)
+
+
+def test_the_answer_is_streamed_when_the_request_asks_for_it() -> None:
+    assert build().new_reader is not None
+    assert build(stream=False).new_reader is build("embeddings").new_reader is None
+    assert build(extra_body=b'{"stream": false}').new_reader is None
+    assert build(stream=False, extra_body=b'{"stream": true}').new_reader is not None
+
+
+# prefixes, sessions, popularity
+
+
+def test_prefixes_are_shared() -> None:
+    prompts = SyntheticPrompts(FixedLength(2), prefix_groups=2, prefix_tokens=3, unique=6)
+    chats = [[message["content"] for message in body["messages"]] for body in bodies(build(prompts=prompts))]
+    prefixes = [prefix for prefix, _ in chats]
+    assert prefixes == prefixes[:2] * 3
+    assert {len(prefix.split()) for prefix in prefixes} == {3}
+    assert len({text for _, text in chats}) == 6
+    texts = [body["prompt"] for body in bodies(build("completions", prompts))]
+    assert [text.split()[:3] for text in texts] == [prefix.split() for prefix in prefixes]
+    assert [message["role"] for message in bodies(build("responses", prompts))[0]["input"]] == ["system", "user"]
+
+
+def test_popularity_is_of_prompts_and_prefixes() -> None:
+    prompts = SyntheticPrompts(FixedLength(2), prefix_groups=50, prefix_tokens=3, unique=200)
+    built = build(prompts=prompts, popularity=Popularity("zipf", 1.5))
+    prefixes = [body["messages"][0]["content"] for body in bodies(built)]
+    assert max(prefixes.count(prefix) for prefix in prefixes) > 50
+    assert built.picks is not None
+    picked = list(built.picks)
+    assert max(picked.count(number) for number in set(picked)) > len(picked) / 5
+
+
+SESSIONS = SyntheticPrompts(FixedLength(2), FixedLength(3), turns=UniformLength(2, 3), think_s=2.0, unique=40)
+
+
+def test_a_session_holds_all_turns_before() -> None:
+    built = build(prompts=SESSIONS)
+    made = bodies(built)
+    assert built.sessions is not None
+    assert built.picks is not None
+    starts = list(built.picks)
+    assert len(starts) == 40
+    following, think_ns = built.sessions.next_number, built.sessions.think_ns
+    assert len(following) == len(think_ns) == len(made)
+    reached = []
+    for start in starts:
+        number, history = start, []
+        while number is not None:
+            reached.append(number)
+            messages = made[number]["messages"]
+            roles = [message["role"] for message in messages]
+            assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
+            assert roles[-1] == "user"
+            assert messages[: len(history)] == history
+            assert len(messages) == len(history) + (2 if history else 1)
+            assert [len(message["content"].split()) for message in messages[-2:]] == [3, 2][-len(messages) :]
+            number, history = following[number], messages
+    assert reached == list(range(len(made)))
+    assert 1.2e9 < sum(think_ns) / len(think_ns) < 3e9
+
+
+def test_popularity_is_of_whole_sessions() -> None:
+    starts = set(build(prompts=SESSIONS).picks or ())
+    assert set(build(prompts=SESSIONS, popularity=Popularity("uniform")).picks or ()) == starts
+
+
+def test_a_session_of_completions_is_one_text() -> None:
+    first, second, *_ = (body["prompt"] for body in bodies(build("completions", SESSIONS)))
+    assert second.startswith(f"{first}\n")
+    assert [len(line.split()) for line in second.splitlines()] == [2, 3, 2]
+
+
+def test_sessions_of_one_turn_are_none() -> None:
+    prompts = SyntheticPrompts(FixedLength(2), FixedLength(3), turns=FixedLength(1), unique=3)
+    assert build(prompts=prompts).sessions is None
+
+
+def test_sessions_need_a_length_of_answers_and_an_api_that_answers() -> None:
+    with pytest.raises(WorkloadError, match="needs output_tokens"):
+        build(prompts=SyntheticPrompts(FixedLength(2), turns=FixedLength(2)))
+    with pytest.raises(WorkloadError, match="sessions of several turns are for"):
+        build("embeddings", SESSIONS)
+
+
+# traces and datasets
+
+
+def test_a_trace_is_sent_in_its_order() -> None:
+    trace = TracePrompts(struct.pack("<4i", 3, 1, 0, 7), struct.pack("<4i", 5, 0, -2, 9))
+    built = build(prompts=trace, popularity=Popularity("uniform"))
+    made = [(len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in bodies(built)]
+    assert (made, built.picks) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
+
+
+@pytest.mark.parametrize("lengths", [(b"", b""), (b"1234", b""), (b"123", b"123")])
+def test_a_trace_without_lengths(lengths: tuple[bytes, bytes]) -> None:
+    with pytest.raises(WorkloadError, match="as many lengths of answers as of prompts"):
+        build(prompts=TracePrompts(*lengths))
+
+
+def test_texts_and_messages_of_a_dataset(tmp_path: Path) -> None:
+    messages = [{"role": "system", "content": "s", "name": None}, {"role": "user", "content": [{"type": "text"}]}]
+    prompts = dataset(tmp_path, {"q": "é", "n": 7}, {"q": messages, "n": 8.0}, prompt="q", output_tokens="n")
+    built = build(prompts=prompts)
+    first, second = bodies(built)
+    assert (first["messages"], first["max_tokens"]) == ([{"role": "user", "content": "é"}], 7)
+    assert (second["messages"], second["max_tokens"]) == ([{"role": "system", "content": "s"}, messages[1]], 8)
+    assert built.notes == ()
+    assert [body["input"] for body in bodies(build("responses", prompts))] == ["é", second["messages"]]
+
+
+def test_numbers_in_a_csv(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("prompt,n\nhello,7\n")
+    prompts = DatasetPrompts(Dataset(str(file), "csv"), output_tokens="n")
+    assert bodies(build("completions", prompts))[0]["max_tokens"] == 7
+
+
+def test_a_folder_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one ☃")
+    prompts = DatasetPrompts(Dataset(str(tmp_path), "folder"), prompt="file")
+    assert bodies(build("completions", prompts))[0]["prompt"] == "one ☃"
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(WorkloadError, match=r"b\.jpg of the dataset is not text"):
+        build("completions", prompts)
+
+
+def test_a_dataset_for_embeddings_and_reranking(tmp_path: Path) -> None:
+    prompts = dataset(tmp_path, {"prompt": "a"}, {"prompt": ["q", "x", "y"]}, {"prompt": "b"}, {"prompt": "c"})
+    assert [body["input"] for body in bodies(build("embeddings", prompts))] == ["a", ["q", "x", "y"], "b", "c"]
+    ranked = bodies(build("rerank", prompts, documents=8))
+    assert [(body["query"], body["documents"]) for body in ranked] == [
+        ("a", ["b", "c"]), ("q", ["x", "y"]), ("b", ["c", "a"]), ("c", ["a", "b"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("api", "row", "message"),
+    [
+        ("chat", {"other": 1}, "row 1 of the dataset has no column 'prompt'; it has other"),
+        ("chat", {"prompt": 7}, "neither a text nor a list"),
+        ("chat", {"prompt": []}, "neither a text nor a list"),
+        ("chat", {"prompt": [{"role": "user"}]}, "neither a text nor a list"),
+        ("chat", {"prompt": [{"content": "a"}]}, "neither a text nor a list"),
+        ("chat", {"prompt": ["a", "b", "c"]}, "lists of texts, which are for embeddings"),
+        ("completions", {"prompt": ["a", "b"]}, "lists of texts, which are for embeddings"),
+        ("completions", {"prompt": [{"role": "user", "content": "a"}]}, "which completions do not take"),
+        ("embeddings", {"prompt": [{"role": "user", "content": "a"}]}, "texts are needed"),
+        ("rerank", {"prompt": "alone"}, "at least two rows"),
+    ],
+)
+def test_a_dataset_that_does_not_fit(tmp_path: Path, api: str, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        build(api, dataset(tmp_path, row))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "many", None, True, 10**9])
+def test_a_column_of_lengths_that_are_none(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(WorkloadError, match="row 1 of the dataset does not ask for a whole number"):
+        build(prompts=dataset(tmp_path, {"prompt": "a", "n": wrong}, output_tokens="n"))
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match="cannot be read"):
+        build(prompts=DatasetPrompts(Dataset(str(tmp_path / "none"), "jsonl")))
+
+
+# bounds and notes
+
+
+def test_what_is_approximate_is_said(tmp_path: Path) -> None:
+    note = "prompt lengths are approximate: without a tokenizer a word counts as a token"
+    assert build().notes == (note,)
+    assert build(prompts=dataset(tmp_path, {"prompt": "a"})).notes == ()
+
+
+def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(openai, "MAX_BUILT_BYTES", 3000)
+    built = build(prompts=SyntheticPrompts(FixedLength(5), unique=1000))
+    assert sum(map(len, built.requests)) <= 3000
+    assert built.notes[-1].startswith(f"only the first {len(built.requests)} requests were used")
+    sessions = build(prompts=SESSIONS)
+    assert sessions.sessions is not None
+    assert sessions.sessions.next_number[-1] is None
+    assert "sessions (" in sessions.notes[-1]
+    rows = build(prompts=dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
+    assert rows.notes == (f"only the first {len(rows.requests)} requests were used: more would take over 0 MiB",)
+
+
+def test_a_request_larger_than_the_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(openai, "MAX_BUILT_BYTES", 3000)
+    for prompts in (
+        SyntheticPrompts(FixedLength(2000)),
+        SyntheticPrompts(FixedLength(600)),
+        SyntheticPrompts(FixedLength(9), FixedLength(9), turns=FixedLength(1000)),
+        SyntheticPrompts(FixedLength(9), prefix_groups=100, prefix_tokens=100),
+        TracePrompts(struct.pack("<i", 2000), struct.pack("<i", 1)),
+        dataset(tmp_path, {"prompt": "x" * 2950}),
+    ):
+        with pytest.raises(WorkloadError, match="over 0 MiB"):
+            build(prompts=prompts)
+
+
+def test_lengths_that_cannot_be() -> None:
+    with pytest.raises(WorkloadError, match="a length must be from 1"):
+        build(prompts=SyntheticPrompts(FixedLength(0)))
+
+
+def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match="is not a file") as refused:
+        build(tokenizer=str(tmp_path / "none"))
+    assert refused.value.hint == "give the model's tokenizer.json"
+
+
+# the judge
+
+
+def exchange(status: int = 200, body: bytes = b"", number: int = 0, **more: Any) -> Exchange:
+    return Exchange(0, number, 0, b"", lambda _: None, status=status, body=body, **more)
+
+
+def test_the_judge_of_whole_answers() -> None:
+    built = build(stream=False)
+    answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
+    whole = exchange(body=json.dumps(answer).encode())
+    assert judged(built.judge, whole).error is None
+    assert tokens_of(whole) == Tokens(tokens_in=2, tokens_out=1, tokens_from="server")
+    for status, error in ((500, "http-5xx"), (429, "http-4xx"), (302, "bad-payload")):
+        assert judged(built.judge, exchange(status)).error == error
+
+
+def test_the_judge_of_streams() -> None:
+    built = build()
+    assert built.new_reader is not None
+    for piece, error in ((b'data: {"choices": [{"finish_reason": "stop"}]}\n\n', None), (b": ping\n\n", "truncated")):
+        reader = built.new_reader()
+        assert reader.feed(piece, 1) is None
+        streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
+        assert judged(built.judge, streamed).error == error
+        assert streamed.detail == (error and "no finish_reason came")
+        assert tokens_of(streamed) is reader.tokens
+    assert judged(built.judge, exchange(503, reader=built.new_reader())).error == "http-5xx"
+
+
+def test_the_judge_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:
+    prompts = dataset(tmp_path, {"prompt": ["a", "b"]}, {"prompt": ["a", "b", "c"]})
+    embeddings = json.dumps({"data": [{"embedding": [1]}] * 3}).encode()
+    ranking = b'{"results": [{"index": 1, "score": 1}]}'
+    for api, body in (("embeddings", embeddings), ("rerank", ranking)):
+        judge = build(api, prompts).judge
+        assert [judged(judge, exchange(body=body, number=number)).error for number in (0, 1)] == ["bad-output", None]

@@ -1,0 +1,204 @@
+"""Whatever happens between us and the server, a request ends: with the right class, by its deadline and a second."""
+
+import asyncio
+import socket
+from time import perf_counter
+
+import pytest
+
+from loadgen.records import Endpoint, Timeouts
+from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
+from tests.fakes.asker import Asker, Converse, KeptPieces
+from tests.fakes.faulty_proxy import FaultyProxy, Toxics
+
+TOTAL_S = 0.3
+TIMEOUTS = Timeouts(connect_s=0.3, idle_s=0.2, total_s=TOTAL_S)
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENTS = Stream(
+    pieces=((0, HEAD), (0.01, b"7\r\ndata: \xe2\r\n"), (0.02, b"4\r\n\x82\xac\n\n\r\n"), (0.03, b"0\r\n\r\n"))
+)
+BODY = b"x" * 300
+
+
+async def asked_in_time(asker: Asker, reader: KeptPieces | None = None):
+    start_s = perf_counter()
+    done = await asker.ask(reader=reader)
+    assert perf_counter() - start_s < TOTAL_S + 1
+    return done
+
+
+FAULTS = {
+    "none": (Toxics(), None),
+    "latency": (Toxics(latency_s=0.05), None),
+    "latency beyond the deadline": (Toxics(latency_s=0.6), "timeout"),
+    "jitter": (Toxics(latency_s=0.01, jitter_s=0.05, seed=1), None),
+    "reset before the answer": (Toxics(reset_after=0), "send"),
+    "reset in the head": (Toxics(reset_after=10), "truncated"),
+    "reset in the body": (Toxics(reset_after=100), "truncated"),
+    "slow close": (Toxics(slow_close_s=5), None),
+    "slices": (Toxics(slice_bytes=1), None),
+    "slices, then reset": (Toxics(slice_bytes=1, reset_after=45), "truncated"),
+    "narrow": (Toxics(bytes_per_s=4_000, slice_bytes=20), None),
+    "too narrow": (Toxics(bytes_per_s=100, slice_bytes=10), "timeout"),
+    "half open": (Toxics(is_half_open=True), "timeout"),
+}
+
+
+@pytest.mark.parametrize(("toxics", "error"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("manner", ["whole", "chunked"])
+def test_every_fault_ends_in_time_with_its_class(
+    converse: Converse, toxics: Toxics, error: str | None, manner: str
+) -> None:
+    async def talk(asker: Asker) -> None:
+        for _ in range(times):
+            done = await asked_in_time(asker)
+            assert done.error == error
+            assert done.body == (BODY if error is None else b"")
+        assert asker.transport.sent == times
+
+    times = 1 if error == "timeout" else 2
+
+    with (
+        ScriptedServer(Script(Reply(body=BODY, manner=manner))) as server,
+        FaultyProxy(server.port, toxics) as proxy,
+    ):
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+        assert len(server.requests) == (0 if toxics.is_half_open else times)
+        assert proxy.connections == (1 if error is None else times)
+
+
+@pytest.mark.parametrize(("slow_close_s", "error"), [(0.1, None), (5, "timeout")])
+def test_an_answer_that_ends_with_its_connection_waits_for_that_end(
+    converse: Converse, slow_close_s: float, error: str | None
+) -> None:
+    async def talk(asker: Asker) -> None:
+        assert (await asked_in_time(asker)).error == error
+
+    with (
+        ScriptedServer(Script(Reply(manner="until-close"))) as server,
+        FaultyProxy(server.port, Toxics(slow_close_s=slow_close_s)) as proxy,
+    ):
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_half_open_connection_ends_by_the_deadline_that_is_running(converse: Converse, scheme: str) -> None:
+    async def talk(asker: Asker) -> None:
+        done = await asked_in_time(asker)
+        assert (done.error, done.detail) == expected
+
+    expected = ("timeout", None) if scheme == "http" else ("connect", "no connection within 0.3 s")
+    with FaultyProxy(1, Toxics(is_half_open=True)) as proxy:
+        converse(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), talk)
+
+
+@pytest.mark.parametrize("slice_bytes", [None, 1, 2, 3])
+def test_a_stream_split_anywhere_is_fed_whole(converse: Converse, slice_bytes: int | None) -> None:
+    reader = KeptPieces()
+
+    async def talk(asker: Asker) -> None:
+        done = await asked_in_time(asker, reader)
+        assert (done.error, done.body) == (None, b"")
+
+    with (
+        ScriptedServer(Script(EVENTS)) as server,
+        FaultyProxy(server.port, Toxics(slice_bytes=slice_bytes)) as proxy,
+    ):
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+    assert b"".join(reader.pieces) == b"data: \xe2\x82\xac\n\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"),
+    [
+        (Stream(pieces=EVENTS.pieces[:3], end="reset"), "truncated"),
+        (Stream(pieces=EVENTS.pieces[:3], end="close"), "truncated"),
+        (Stream(pieces=EVENTS.pieces[:3], end="open"), "timeout"),
+        (Stream(pieces=EVENTS.pieces[:3], end="repeat"), "timeout"),
+        (Stream(pieces=((0, HEAD[:30]),), end="open"), "timeout"),
+        (Stream(pieces=((0, HEAD), (0.01, b"nonsense\r\n")), end="open"), "bad-payload"),
+        (Stream(pieces=((0, b"HTTP/1.0 200 OK\r\n\r\n"), (0.01, b"data: x\n\n")), end="close"), None),
+    ],
+    ids=["reset", "close", "open", "repeat", "half a head", "no chunks", "HTTP/1.0"],
+)
+def test_a_stream_that_goes_wrong_ends_in_time_with_its_class(
+    converse: Converse, stream: Stream, error: str | None
+) -> None:
+    async def talk(asker: Asker) -> None:
+        reader = KeptPieces()
+        done = await asked_in_time(asker, reader)
+        assert (done.error, done.body) == (error, b"")
+        assert (len(reader.pieces) > 0) == (len(stream.pieces) > 2 or error is None)
+
+    with ScriptedServer(Script(stream)) as server:
+        converse(Endpoint((server.url,), timeouts=TIMEOUTS), talk)
+
+
+def test_a_never_ending_stream_that_keeps_coming_ends_at_the_total_deadline(converse: Converse) -> None:
+    async def talk(asker: Asker) -> None:
+        reader = KeptPieces()
+        done = await asked_in_time(asker, reader)
+        assert TOTAL_S <= (done.end_ns - done.sent_ns) / 1e9 < TOTAL_S + 0.5
+        assert (done.error, done.status) == ("timeout", 200)
+        assert len(reader.pieces) > 10
+
+    endless = Stream(pieces=((0, HEAD), (0.005, b"3\r\nabc\r\n")), end="repeat", period_s=0.005)
+    with ScriptedServer(Script(endless)) as server:
+        converse(Endpoint((server.url,), timeouts=TIMEOUTS), talk)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_quarter_of_a_gibibyte_without_a_newline_is_read_in_little_memory(converse: Converse, refuses: bool) -> None:
+    size, most = 256 * 2**20, 2**20
+
+    class Counting(KeptPieces):
+        count = longest = 0
+
+        def feed(self, piece: bytes, at_ns: int) -> str | None:
+            self.count += len(piece)
+            self.longest = max(self.longest, len(piece))
+            return "bad-payload" if refuses and self.count > most else None
+
+    async def talk(asker: Asker) -> None:
+        reader = Counting()
+        done = await asker.ask(reader=reader)
+        assert done.error == ("bad-payload" if refuses else None)
+        assert reader.longest <= most
+        assert (reader.count <= 2 * most) if refuses else (reader.count == size)
+
+    async def serve(asker: Asker) -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Flood(size), "127.0.0.1", port)
+        await talk(asker)
+        server.close()
+
+    port = free_port()
+    converse(Endpoint((f"http://127.0.0.1:{port}",)), serve)
+
+
+class Flood(asyncio.Protocol):
+    """Answers with so many bytes, no faster than they are taken."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport, self._may_write = transport, True
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self._left)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        while self._may_write and self._left and not self._transport.is_closing():
+            piece = bytes(min(2**20, self._left))
+            self._left -= len(piece)
+            self._transport.write(piece)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]

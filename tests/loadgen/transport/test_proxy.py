@@ -1,0 +1,21 @@
+import pytest
+
+from loadgen.transport.address import UrlError
+from loadgen.transport.proxy import proxy_of
+
+
+def test_a_proxy_and_its_credentials_come_from_its_url() -> None:
+    assert (proxy_of("http://h").host, proxy_of("http://h").port, proxy_of("http://h").authorization) == ("h", 80, None)
+    proxy = proxy_of("http://m%40e:p%3Aw@[::1]:3128/")
+    assert (proxy.host, proxy.port, proxy.authorization) == ("::1", 3128, "Basic bUBlOnA6dw==")
+    assert proxy.shown == "[::1]:3128"
+    assert "bUBl" not in repr(proxy)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@h:1", "socks5://me:secret@h", "me:secret@h:1", "http://me:secret@h:port", "http://", ""]
+)
+def test_other_urls_are_refused_without_repeating_secrets(url: str) -> None:
+    with pytest.raises(UrlError) as refused:
+        proxy_of(url)
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,54 @@
+import ssl
+from pathlib import Path
+
+import pytest
+
+from loadgen.records import Tls
+from loadgen.transport.tls import TlsFileError, tls_context, tls_failure
+from tests.fakes.certificates import self_signed
+
+NO_HTTP_2 = "HTTP/2 is not spoken here"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"secret"])
+@pytest.mark.parametrize("field", ["ca_file", "cert_file"])
+def test_a_file_that_holds_no_certificate_is_named_by_what_it_is_for(
+    tmp_path: Path, field: str, content: bytes | None
+) -> None:
+    path = tmp_path / "file.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TlsFileError) as refused:
+        tls_context(Tls(**{field: str(path)}))
+    said = "trusted certificates" if field == "ca_file" else "client's certificate or key"
+    assert said in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_an_encrypted_key_is_an_error_and_no_question_at_the_terminal(tmp_path: Path) -> None:
+    with pytest.raises(TlsFileError, match="client's certificate or key"):
+        tls_context(Tls(cert_file=str(self_signed(tmp_path / "client.pem", password=b"secret"))))
+
+
+def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
+    one, other = self_signed(tmp_path / "one.pem"), self_signed(tmp_path / "other.pem")
+    tls_context(Tls(cert_file=str(one), key_file=str(one)))
+    with pytest.raises(TlsFileError):
+        tls_context(Tls(cert_file=str(one), key_file=str(other)))
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+            "the server does not speak HTTP/1.1 over TLS; HTTP/2 is not spoken here",
+        ),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "the server wants a client certificate"),
+        ("WRONG_VERSION_NUMBER", "WRONG_VERSION_NUMBER"),
+    ],
+)
+def test_a_failed_handshake_is_told_in_words(reason: str, words: str) -> None:
+    error = ssl.SSLError(1, "any")
+    error.reason = reason
+    assert tls_failure(error) == words

@@ -1,0 +1,52 @@
+import pytest
+
+from loadgen.records import REQUEST_SCHEMA
+from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.worker.rows import record_batch
+
+
+def exchange(index: int, **told) -> Exchange:
+    made = Exchange(index, 0, 1_000 + index, b"", print)
+    for name, value in ({"sent_ns": 1_001 + index, "end_ns": 1_002 + index, "status": 200} | told).items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_row_says_what_the_exchange_says() -> None:
+    told = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "right": 3, "target": 2}
+    (row,) = record_batch(5, [exchange(4, **told)]).to_pylist()
+    assert row == dict.fromkeys(REQUEST_SCHEMA.names) | told | {
+        "stage": 5,
+        "index": 4,
+        "intended_ns": 1_004,
+        "sent_ns": 1_005,
+        "end_ns": 1_006,
+        "status": 200,
+    }
+
+
+def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None:
+    alike = [exchange(index) for index in range(3)]
+    mixed = [exchange(0), exchange(1, status=None, error="timeout", sent_ns=None), exchange(2, reused=True, right=0)]
+    assert record_batch(1, alike).column("status").to_pylist() == [200, 200, 200]
+    rows = record_batch(1, mixed)
+    assert rows.column("status").to_pylist() == [200, None, 200]
+    assert rows.column("error").to_pylist() == [None, "timeout", None]
+    assert rows.column("sent_ns").to_pylist() == [1_001, None, 1_003]
+    assert rows.column("reused").to_pylist() == [False, False, True]
+    assert rows.column("right").to_pylist() == [None, None, 0]
+    assert rows.schema == record_batch(1, alike).schema == REQUEST_SCHEMA
+
+
+class Reader:
+    tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None])
+
+    def feed(self, piece: bytes, at_ns: int, /) -> None: ...
+
+
+@pytest.mark.parametrize("told", [{"tokens": Reader.tokens}, {"reader": Reader()}])
+def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
+    rows = record_batch(1, [exchange(0), exchange(1, **told)]).to_pylist()
+    names = list(Tokens.__struct_fields__)
+    assert [rows[0][name] for name in names] == [None] * 8
+    assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None]]

@@ -1,0 +1,321 @@
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+from time import perf_counter_ns
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import uvloop
+from scipy import stats
+
+from loadgen.arrivals import offsets_ns
+from loadgen.protocols.built import Built, Judgement, Sessions
+from loadgen.protocols.expectation import judge_status
+from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan
+from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.worker.stage import Stage
+from tests.fakes.transport import FakeTransport
+
+REQUESTS = [b"zero", b"one", b"two", b"three"]
+TWO_TURNS = Sessions(next_number=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
+DURATION_S = 0.3
+
+
+class Played(NamedTuple):
+    stage: Stage
+    transport: FakeTransport
+    finished: list[Exchange]
+
+    def since_start_ms(self, of: str) -> list[float]:
+        return [(getattr(exchange, of) - self.stage.start_ns) / 1e6 for exchange in self.finished]
+
+
+def built(**more) -> Built:
+    return Built(**{"requests": REQUESTS, "judge": judge_status, "shown": "GET /", **more})
+
+
+def plan(arrivals: OpenArrivals | ClosedArrivals, **more) -> StagePlan:
+    settings = {"duration_s": DURATION_S, "seed": 3, "drain_s": 1.0} | more
+    return StagePlan(index=0, name="s", arrivals=arrivals, **settings)
+
+
+def constant(rate: float) -> OpenArrivals:
+    return OpenArrivals("constant", ((0.0, rate),))
+
+
+def play(
+    of: StagePlan,
+    transport: FakeTransport | None = None,
+    workload: Built | None = None,
+    meanwhile: Callable[[Stage], None] | None = None,
+    at_s: float = 0.1,
+    on_refused_key: Callable[[], None] | None = None,
+) -> Played:
+    """`meanwhile` is called `at_s` after the stage's start."""
+    transport = transport or FakeTransport()
+
+    async def run() -> Stage:
+        loop = asyncio.get_running_loop()
+        offsets = None
+        if not isinstance(of.arrivals, ClosedArrivals):
+            offsets = offsets_ns(of.arrivals, of.duration_s, of.lead_in_s, of.seed)[: of.max_requests]
+        start_ns = perf_counter_ns() + round(of.lead_in_s * 1e9)
+        stage = Stage(of, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
+        if meanwhile is not None:
+            loop.call_later(at_s, meanwhile, stage)
+        await asyncio.wait_for(stage.run(), 10)
+        return stage
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stage = runner.run(run())
+    return Played(stage, transport, list(stage.finished))
+
+
+def failing(error: str) -> Callable[[Exchange], None]:
+    def answer(exchange: Exchange) -> None:
+        exchange.error = error
+
+    return answer
+
+
+# open
+
+
+def test_arrivals_send_the_requests_in_turn() -> None:
+    played = play(plan(constant(20)))
+    assert [exchange.request for exchange in played.transport.submitted] == [*REQUESTS, *REQUESTS[:2]]
+    assert [exchange.index for exchange in played.transport.submitted] == list(range(6))
+
+
+def test_arrivals_send_the_requests_that_were_picked() -> None:
+    played = play(plan(constant(20)), workload=built(picks=np.array([2, 2, 0])))
+    assert [exchange.number for exchange in played.transport.submitted] == [2, 2, 0, 2, 2, 0]
+
+
+def test_an_open_stage_lasts_its_time_whenever_the_last_arrival_was() -> None:
+    played = play(plan(constant(4)))
+    assert len(played.finished) == 2
+    assert (perf_counter_ns() - played.stage.start_ns) / 1e9 >= DURATION_S
+
+
+def test_max_requests_ends_a_stage_at_once() -> None:
+    played = play(plan(constant(100), duration_s=5.0, max_requests=3))
+    assert len(played.finished) == 3
+    assert (perf_counter_ns() - played.stage.start_ns) / 1e9 < 1
+
+
+def test_the_lead_in_comes_before_the_start_and_is_in_the_rows() -> None:
+    played = play(plan(constant(100), lead_in_s=0.2))
+    intended_ms = played.since_start_ms("intended_ns")
+    assert sorted(map(round, intended_ms)) == list(range(-200, 300, 10))
+    assert played.stage.scheduled == 50
+
+
+def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
+    class Reader:
+        tokens = Tokens()
+
+        def feed(self, piece: bytes, at_ns: int, /) -> None: ...
+
+    readers: list[Reader] = []
+
+    def new_reader() -> Reader:
+        readers.append(Reader())
+        return readers[-1]
+
+    played = play(plan(constant(20)), workload=built(new_reader=new_reader))
+    assert len(readers) == 6
+    assert {id(exchange.reader) for exchange in played.finished} == set(map(id, readers))
+
+
+def test_the_judge_decides_and_a_judge_that_raises_costs_no_row() -> None:
+    def judge(exchange: Exchange) -> Judgement:
+        if exchange.number == 1:
+            raise ZeroDivisionError
+        return Judgement("bad-output" if exchange.number == 2 else None, right=exchange.number)
+
+    played = play(plan(constant(20)), workload=built(judge=judge))
+    errors = {exchange.number: (exchange.error, exchange.right) for exchange in played.finished}
+    assert errors == {0: (None, 0), 1: ("bad-payload", None), 2: ("bad-output", 2), 3: (None, 3)}
+    assert (played.stage.completed, played.stage.failed) == (3, 3)
+
+
+@pytest.mark.parametrize(("status", "error"), [(204, None), (302, "bad-payload"), (404, "http-4xx"), (503, "http-5xx")])
+def test_without_an_expectation_the_status_decides(status: int, error: str | None) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.status = status
+
+    assert {exchange.error for exchange in play(plan(constant(20)), FakeTransport(answer)).finished} == {error}
+
+
+def test_a_401_asks_for_a_new_key_and_stays_a_401() -> None:
+    asked: list[int] = []
+
+    def answer(exchange: Exchange) -> None:
+        exchange.status = 401 if exchange.index == 2 else 200
+
+    played = play(plan(constant(20)), FakeTransport(answer), on_refused_key=lambda: asked.append(1))
+    assert len(asked) == 1
+    assert [exchange.error for exchange in played.finished].count("http-4xx") == 1
+
+
+# a change of rate
+
+
+def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
+    def change(stage: Stage) -> None:
+        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1), perf_counter_ns())
+
+    played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
+    (first, before, after, last) = played.stage.rates()
+    assert (first, last) == ((0, 20), (0.4, 500))
+    assert before[0] == after[0] == pytest.approx(0.2, abs=0.05)
+    assert (before[1], after[1]) == (20, 500)
+    intended_s = np.array(played.since_start_ms("intended_ns")) / 1e3
+    assert (intended_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1)
+    assert (intended_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
+    assert played.stage.scheduled == len(played.finished)
+
+
+def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
+    def change(stage: Stage) -> None:
+        stage.change_rate(1_000, offsets_ns(constant(1_000), 5, 0, 1), perf_counter_ns())
+
+    played = play(plan(constant(50), duration_s=0.5, max_requests=15), meanwhile=change)
+    assert len(played.finished) == 15
+
+
+def test_a_closed_stage_has_no_rate_to_change() -> None:
+    def change(stage: Stage) -> None:
+        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1), perf_counter_ns())
+
+    assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.rates() == ()
+
+
+def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
+    played = play(plan(constant(20)), meanwhile=lambda stage: stage.stop(True, perf_counter_ns()))
+    (_, (end_s, rate)) = played.stage.rates()
+    assert (end_s, rate) == (pytest.approx(0.1, abs=0.05), 20)
+    assert played.stage.was_stopped
+
+
+# closed
+
+
+def test_clients_send_the_next_request_at_the_moment_of_the_last_answer() -> None:
+    played = play(plan(ClosedArrivals(3)), FakeTransport(after_s=0.01))
+    assert played.transport.most_in_flight == 3
+    assert played.stage.scheduled is None
+    assert played.since_start_ms("intended_ns").count(0) == 3
+    ends = {exchange.end_ns for exchange in played.finished}
+    later = [exchange for exchange in played.finished if exchange.intended_ns != played.stage.start_ns]
+    assert len(later) > 20
+    assert {exchange.intended_ns for exchange in later} <= ends
+    assert max(played.since_start_ms("intended_ns")) < 300
+
+
+def test_a_closed_stage_ends_on_time_when_nothing_is_answered() -> None:
+    played = play(plan(ClosedArrivals(3), drain_s=0.1), FakeTransport(after_s=None))
+    assert [exchange.error for exchange in played.finished] == ["timeout"] * 3
+    assert (perf_counter_ns() - played.stage.start_ns) / 1e9 == pytest.approx(0.4, abs=0.2)
+
+
+def test_clients_start_no_more_than_max_requests() -> None:
+    played = play(plan(ClosedArrivals(3), duration_s=5.0, max_requests=10))
+    assert len(played.finished) == played.stage.due == 10
+
+
+def test_fewer_requests_than_clients_are_enough() -> None:
+    assert len(play(plan(ClosedArrivals(8), duration_s=5.0, max_requests=3)).finished) == 3
+
+
+def test_clients_think_for_exponential_times_of_the_stated_mean() -> None:
+    played = play(plan(ClosedArrivals(200, think_s=0.05), duration_s=1.0), FakeTransport(after_s=0.001))
+    ends_ns = sorted(exchange.end_ns for exchange in played.finished)
+    later_ns = sorted(exchange.intended_ns for exchange in played.finished)[200:]
+    # as many clients think at any time as have ended and not begun: by Little's law the mean is theirs over the rate
+    thought_s = (sum(later_ns) - sum(ends_ns[: len(later_ns)])) / len(later_ns) / 1e9
+    assert 0.035 < thought_s < 0.055
+
+
+def test_thinking_is_drawn_from_the_seed() -> None:
+    def thoughts(seed: int) -> list[int]:
+        played = play(plan(ClosedArrivals(1, think_s=0.01), seed=seed, duration_s=0.5), FakeTransport(after_s=0))
+        rows = sorted(played.finished, key=lambda exchange: exchange.index)
+        return [after.intended_ns - before.end_ns for before, after in pairwise(rows)]
+
+    first, again, other = thoughts(1), thoughts(1), thoughts(2)
+    assert len(first) > 20
+    common = min(len(first), len(again))
+    assert first[:common] == again[:common]
+    assert first[:10] != other[:10]
+    assert stats.kstest(np.array(first) / 1e9, "expon", args=(0, 0.01)).pvalue > 0.001
+
+
+@pytest.mark.parametrize("error", ["connect", "dns", "tls", "send"])
+def test_clients_that_get_no_connection_do_not_hammer(error: str) -> None:
+    played = play(plan(ClosedArrivals(4)), FakeTransport(failing(error), after_s=0))
+    assert 8 <= len(played.finished) <= 12
+
+
+def test_failures_that_come_while_sending_do_not_pile_up_on_the_stack() -> None:
+    played = play(plan(ClosedArrivals(1), max_requests=5_000, duration_s=5.0), FakeTransport(failing("timeout"), 0))
+    assert len(played.finished) == 5_000
+
+
+def test_a_stopped_closed_stage_starts_no_more() -> None:
+    stop = lambda stage: stage.stop(False, perf_counter_ns())  # noqa: E731
+    played = play(plan(ClosedArrivals(3), duration_s=5.0), FakeTransport(after_s=0.03), meanwhile=stop)
+    assert played.stage.was_stopped
+    assert sorted(filter(None, (exchange.error for exchange in played.finished))) == ["timeout"] * 3
+
+
+@pytest.mark.parametrize("arrivals", [constant(100), ClosedArrivals(3)])
+def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | ClosedArrivals) -> None:
+    of = plan(arrivals, duration_s=60.0)
+
+    async def run() -> Stage:
+        offsets = None if isinstance(arrivals, ClosedArrivals) else offsets_ns(arrivals, 60, 0, 1)
+        stage = Stage(of, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
+        stage.stop(True, perf_counter_ns())
+        await asyncio.wait_for(stage.run(), 5)
+        return stage
+
+    stage = asyncio.run(run())
+    assert (stage.due, stage.was_stopped) == (0, True)
+
+
+def test_the_lead_in_of_clients_comes_before_the_start() -> None:
+    played = play(plan(ClosedArrivals(2), lead_in_s=0.2), FakeTransport(after_s=0.01))
+    intended_ms = played.since_start_ms("intended_ns")
+    assert min(intended_ms) == -200
+    assert 280 < max(intended_ms) < 300
+
+
+# sessions
+
+
+@pytest.mark.parametrize("arrivals", [constant(10), ClosedArrivals(1)])
+def test_a_session_goes_on_after_each_answer_and_the_pause(arrivals: OpenArrivals | ClosedArrivals) -> None:
+    workload = built(sessions=TWO_TURNS, picks=[0, 2])
+    played = play(plan(arrivals, max_requests=4), FakeTransport(after_s=0.01), workload)
+    rows = sorted(played.finished, key=lambda exchange: exchange.index)
+    assert [exchange.number for exchange in rows] == [0, 1, 2, 3]
+    assert played.stage.scheduled is None
+    for first, second in ((rows[0], rows[1]), (rows[2], rows[3])):
+        assert second.intended_ns == first.end_ns + 20_000_000
+        assert second.sent_ns - second.intended_ns < 20_000_000
+
+
+def test_a_failed_turn_ends_its_session() -> None:
+    workload = built(sessions=TWO_TURNS, picks=[0, 2])
+    for arrivals in (constant(20), ClosedArrivals(1)):
+        played = play(plan(arrivals), FakeTransport(failing("timeout"), after_s=0.01), workload)
+        assert {exchange.number for exchange in played.finished} == {0, 2}
+
+
+def test_no_turn_is_started_in_the_drain() -> None:
+    workload = built(sessions=TWO_TURNS, picks=[0, 2])
+    played = play(plan(constant(1)), FakeTransport(after_s=0.29), workload)
+    assert [exchange.number for exchange in played.finished] == [0]

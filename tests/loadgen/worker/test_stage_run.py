@@ -1,0 +1,110 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen.process import LoadError, LoadProcess
+from loadgen.records import ClosedArrivals, Endpoint, HttpWorkload, KeyFile, TraceArrivals
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes.played import Played, plan
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[LoadProcess]:
+    with LoadProcess() as process:
+        yield process
+
+
+def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadProcess) -> None:
+    with ScriptedServer(Script(delay_s=0.05)) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        played = Played(load, plan(arrivals=ClosedArrivals(4)))
+        connections = server.connections
+    rows = played.rows.sort_values("index")
+    assert played.started[0].scheduled is None
+    assert 4 * 1 / 0.05 * 0.8 < len(rows) <= 4 * 1 / 0.05
+    assert connections == 4
+    at_start = rows["intended_ns"] == played.ended.start_ns
+    assert at_start.sum() == 4
+    assert rows["intended_ns"][~at_start].isin(rows["end_ns"]).all()
+    assert played.ended.rates == ()
+
+
+def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        played = Played(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
+    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    assert offsets.tolist() == list(range(-500_000_000, 500_000_000, 10_000_000))
+    assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
+    assert (played.rows["sent_ns"] >= played.rows["intended_ns"]).all()
+
+
+def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        threading.Timer(0.5, load.change_rate, (400.0,)).start()
+        played = Played(load, plan(rate=20, duration=1, process="poisson"))
+    (start, before, after, end) = played.ended.rates
+    assert (start, end) == ((0.0, 20.0), (1.0, 400.0))
+    assert before[0] == after[0]
+    offsets_s = (np.sort(played.rows["intended_ns"]) - played.ended.start_ns) / 1e9
+    expected = 400 * (1 - after[0])
+    assert (offsets_s > after[0]).sum() == pytest.approx(expected, abs=4 * expected**0.5)
+    assert played.ended.scheduled == len(played.rows)
+
+
+def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        threading.Timer(0.3, load.change_rate, (100.0,)).start()
+        played = Played(load, plan(rate=10, duration=0.5, lead_in_s=0.8))
+    assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
+    assert (played.rows["intended_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
+
+
+def test_a_changed_rate_must_be_one(load: LoadProcess) -> None:
+    for rate in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="rate"):
+            load.change_rate(rate)
+
+
+def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
+    recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        played = Played(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
+    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    assert offsets.tolist() == recorded.tolist()
+    assert played.ended.rates == ()
+
+
+def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProcess, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first\n")
+    with ScriptedServer(Script(Reply(401))) as server:
+        endpoint = Endpoint((server.url,), key_files=(KeyFile("Authorization", str(key), prefix="Bearer "),))
+        load.configure(endpoint, HttpWorkload(method="POST", bodies=(b"Authorization: Bearer first\r\n",)))
+        threading.Timer(0.3, key.write_text, ("second\n",)).start()
+        played = Played(load, plan(rate=50, duration=2))
+        requests = server.requests
+    with_key = [request.partition(b"\r\n\r\n")[0].partition(b"Authorization: ")[2] for request in requests]
+    assert with_key[0].startswith(b"Bearer first")
+    assert with_key[-1].startswith(b"Bearer second")
+    assert all(request.endswith(b"\r\n\r\nAuthorization: Bearer first\r\n") for request in requests)
+    assert set(played.rows["error"]) == {"http-4xx"}
+
+
+@pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
+def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: str | None) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_text(content)
+    with LoadProcess() as load:
+        load.configure(Endpoint(("http://127.0.0.1:1",), key_files=(KeyFile("X-Key", str(key)),)), HttpWorkload())
+        with pytest.raises(LoadError, match="key") as failed:
+            load.preflight()
+    assert failed.value.is_workload_wrong
+    assert "two" not in str(failed.value)

@@ -1,0 +1,58 @@
+"""Every bundled profile, through the real program with short stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.profiles.bundled import bundled_profiles, description_of
+from app.profiles.loading import load_profile
+from tests.fakes.program import Sizewise
+
+NEEDS_A_SERVER = {"http"}
+IS_TESTED_ELSEWHERE = {"quickstart"}
+PRESETS = sorted(bundled_profiles().keys() - NEEDS_A_SERVER - IS_TESTED_ELSEWHERE)
+FASTER = {
+    "image-generation": ["target.scripted.delay=150ms", "load.stages.1.rate=10/s"],
+    "speech": ["load.stages.1.ramp.to=15/s"],
+    "recommendation": ["load.stages.1.duration=1200ms"],
+    "medical-imaging": ["load.stages.1.spike.at=300ms", "load.stages.1.spike.for=200ms"],
+    "agents": ["workload.prompts.turns=3", "workload.prompts.think=50ms", "load.stages.0.rate=3/s"],
+}
+"""What makes the stages of a second right for each."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all, so that the generator's ceiling is found once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.mark.parametrize("name", bundled_profiles())
+def test_each_says_in_a_line_what_it_is(name: str) -> None:
+    description = description_of(bundled_profiles()[name])
+    assert 10 < len(description) < 100
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_runs_as_it_is(home: Path, tmp_path: Path, name: str) -> None:
+    profile = load_profile(bundled_profiles()[name])
+    overrides = ["load.warmup=0s"]
+    overrides += [f"load.stages.{index}.duration=1s" for index, _ in enumerate(profile.load.stages)]
+    if "prompts" in type(profile.workload).model_fields:
+        overrides += ["workload.prompts.output_tokens=5", "target.scripted.delay=30ms"]
+    if getattr(profile.target, "serve", None) is not None:
+        overrides.append("target.serve.max_batch=1")  # the model alone is measured once for each power of two
+    settings = [part for override in overrides + FASTER.get(name, []) for part in ("--set", override)]
+    done = Sizewise(home, tmp_path)("run", name, *settings, "--out", str(tmp_path / "run"))
+    # a busy machine may spoil the measurement (4) or fail an SLO (10); that it measured all the same is what is asked
+    assert done.returncode in (0, 4, 10), done.stderr
+    result = Sizewise(home, tmp_path).result(tmp_path / "run")
+    loaded = [stage for stage in result["stages"] if stage["kind"] != "warmup" and not stage["variant"]]
+    assert {stage["name"] for stage in loaded} == {stage.name for stage in profile.load.stages}
+    for stage in loaded:
+        assert stage["completed"] > 0
+        assert not stage["errors"]
+    is_scripted = getattr(profile.target, "scripted", None) is not None
+    assert any("scripted server" in note for note in result["notes"]) == is_scripted

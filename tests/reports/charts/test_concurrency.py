@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import msgspec
+
+from reports.charts.concurrency import concurrency_charts
+from reports.charts.picture import static_svg
+from reports.model import Report
+
+
+def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -> None:
+    times, rates = concurrency_charts(clients_report)
+    assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
+    assert times.alternative.startswith("p50 went from 19.7")
+    assert "at 32." in rates.alternative
+    assert "clients" in static_svg(times)
+    assert static_svg(rates) == static_svg(rates)
+
+
+def test_one_number_of_clients_is_no_curve(clients_report: Report, full_report: Report) -> None:
+    alone = msgspec.structs.replace(clients_report, stages=clients_report.stages[:1])
+    assert concurrency_charts(alone) == ()
+    assert concurrency_charts(full_report) == ()

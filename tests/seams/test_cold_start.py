@@ -1,0 +1,137 @@
+"""A run that starts the target's own server: how long that took, and that nothing of it is left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import slow_server
+from tests.fakes.processes import children_of, free_port, is_running
+from tests.fakes.program import Sizewise, wait_until
+
+WriteProfile = Callable[..., str]
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> WriteProfile:
+    """Writes a profile that starts a server with these options."""
+
+    def write(*options: str, duration: str = "1s", timeout: str = "20s", command: str | None = None) -> str:
+        port = free_port()
+        words = [sys.executable, slow_server.__file__, str(port), *options]
+        path = tmp_path / "profile.yaml"
+        path.write_text(
+            f"""sizewise: 1
+name: cold
+target:
+  protocol: http
+  url: http://127.0.0.1:{port}/
+  start: {{command: {command or words}, ready: /ready, timeout: {timeout}}}
+workload: {{method: POST, body: {{a: 1}}}}
+load:
+  warmup: 0.6s
+  stages: [{{rate: 50/s, arrivals: constant, duration: {duration}}}]
+"""
+        )
+        return str(path)
+
+    return write
+
+
+def test_a_started_server_is_timed_and_stopped(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
+    options = ("after=0.7", f"child={tmp_path / 'child'}")
+    done = sizewise("run", starting(*options), "--out", str(tmp_path / "run"))
+    assert done.returncode in (0, 4), done.stderr
+    result = sizewise.result(tmp_path / "run")
+    cold = {name: estimate["value"] for name, estimate in result["cold_start"].items()}
+    assert 700 <= cold["ready_ms"] < 5_000
+    assert cold["ready_ms"] <= cold["first_answer_ms"]
+    assert cold["steady_ms"] is None or cold["first_answer_ms"] <= cold["steady_ms"]
+    assert "cold start: ready after" in done.stderr
+    assert "endpoint_cpu_cores" in result["stages"][-1]["metrics"]
+    assert not is_running(int((tmp_path / "child").read_text()))
+
+
+def test_ctrl_c_leaves_no_process(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
+    path = starting(f"child={tmp_path / 'child'}", duration="60s")
+    process = sizewise.start("run", path, "--out", str(tmp_path / "run"))
+    wait_until(lambda: (tmp_path / "run" / "events.jsonl").exists())
+    wait_until(lambda: '"snapshot"' in (tmp_path / "run" / "events.jsonl").read_text())
+    children = [*children_of(process.pid), int((tmp_path / "child").read_text())]
+    assert len(children) >= 4, "the load worker, the server, its guard, and the server's child"
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert [pid for pid in children if is_running(pid)] == []
+
+
+@pytest.mark.parametrize("kill", ["three signals", "SIGKILL"])
+def test_leaving_at_once_leaves_no_process_either(
+    sizewise: Sizewise, starting: WriteProfile, tmp_path: Path, kill: str
+) -> None:
+    path = starting(f"child={tmp_path / 'child'}", "after=1000", timeout="60s")
+    process = sizewise.start("run", path)
+    wait_until((tmp_path / "child").exists)
+    children = [*children_of(process.pid), int((tmp_path / "child").read_text())]
+    if kill == "SIGKILL":
+        process.kill()
+    else:
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    wait_until(lambda: not any(is_running(pid) for pid in children), within_s=15)
+
+
+def test_a_server_that_dies_is_10_with_its_last_words_and_what_was_measured(
+    sizewise: Sizewise, starting: WriteProfile, tmp_path: Path
+) -> None:
+    done = sizewise("run", starting("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
+    assert done.returncode in (10, 4), done.stderr
+    result = sizewise.result(tmp_path / "run")
+    assert "the server ended with code 7 while it was measured" in result["exit"]["causes"]
+    assert any("it is too much" in str(check["hint"]) for check in result["validity"] if check["check"] == "server")
+    assert sum(stage["completed"] for stage in result["stages"]) >= 70
+
+
+def test_a_server_that_never_gets_ready_is_3(sizewise: Sizewise, starting: WriteProfile) -> None:
+    done = sizewise("run", starting("after=1000", "says=loading weights", timeout="1s"))
+    assert done.returncode == 3
+    assert "was not ready within 1 s" in done.stderr
+    assert "loading weights" in done.stderr
+
+
+def test_a_command_that_ends_at_once_is_3_and_one_that_does_not_exist_is_2(
+    sizewise: Sizewise, starting: WriteProfile
+) -> None:
+    done = sizewise("run", starting(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]"))
+    assert done.returncode == 3
+    assert "ended with code 1 before it was ready" in done.stderr
+    assert "no such model" in done.stderr
+    done = sizewise("run", starting(command="[no-such-program]"))
+    assert done.returncode == 2
+    assert "no-such-program cannot be started" in done.stderr
+
+
+def test_an_endpoint_that_wakes_is_waited_for(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    """Nobody listens until the run has asked for a while; then its server comes up."""
+    port = free_port()
+    path = Path(profile("URL"))
+    path.write_text(path.read_text().replace("url: URL", f"url: http://127.0.0.1:{port}/\n  wake: true"))
+    process = sizewise.start("run", str(path), "--out", str(tmp_path / "run"))
+    events = tmp_path / "run" / "events.jsonl"
+    wait_until(lambda: events.exists() and "until it answers" in events.read_text())
+    server = subprocess.Popen([sys.executable, slow_server.__file__, str(port)])
+    try:
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        server.kill()
+        server.wait()
+    assert process.returncode in (0, 4), stderr
+    cold = sizewise.result(tmp_path / "run")["cold_start"]
+    assert cold["ready_ms"]["value"] is None
+    assert cold["first_answer_ms"]["value"] > 0

@@ -1,0 +1,81 @@
+"""A Locust test of the user's own, unchanged, with our rows and verdicts around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sizewise as notebook
+from loadgen.reference.script import Reply, Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.program import Sizewise
+
+TEST = """
+from locust import FastHttpUser, HttpUser, constant, task
+
+
+class Reader(HttpUser):
+    wait_time = constant(0)
+
+    @task(3)
+    def read(self):
+        self.client.get("/read", name="reading")
+
+    @task
+    def fail(self):
+        self.client.get("/fail")
+"""
+
+
+@pytest.fixture
+def locustfile(tmp_path: Path) -> Path:
+    path = tmp_path / "locustfile.py"
+    path.write_text(TEST)
+    return path
+
+
+def test_it_is_driven_unchanged_and_measured(sizewise: Sizewise, locustfile: Path, tmp_path: Path) -> None:
+    script = Script(delay_s=0.02, paths={"/fail": Reply(500)})
+    with ScriptedServer(script) as server:
+        done = sizewise(
+            "run", "--locustfile", str(locustfile), "--users", "4", "--spawn-rate", "50", "--duration", "3s",
+            "--host", server.url, "--out", str(tmp_path / "run"),
+        )  # fmt: skip
+    assert done.returncode in (0, 4, 10), done.stderr
+    result = sizewise.result(tmp_path / "run")
+    stage = result["stages"][-1]
+    assert (stage["kind"], stage["concurrency"]) == ("closed", 4)
+    assert stage["completed"] > 100
+    assert stage["errors"].keys() == {"http-5xx"}
+    assert stage["metrics"]["service_ms"]["p50"]["value"] == pytest.approx(20, abs=15)
+    assert stage["metrics"]["latency_ms"]["p50"]["value"] is None, "the intended start is not known"
+    assert any("Locust's transport" in note for note in result["notes"])
+    rows = notebook.open_run(tmp_path / "run").requests
+    assert {"reading", "/fail"} <= set(rows["name"])
+    assert rows["intended_ns"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--locustfile", "gone.py"), "gone.py"),
+        (("quickstart", "--locustfile", "locustfile.py"), "either a profile or a --locustfile"),
+        (("quickstart", "--users", "3"), "--users is for a --locustfile"),
+        ((), "what is to be run?"),
+        (("--locustfile", "locustfile.py", "--users", "0"), "concurrency"),
+    ],
+)
+def test_what_does_not_go_together_is_2(
+    sizewise: Sizewise, locustfile: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    done = sizewise("run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+
+
+def test_a_test_that_cannot_be_loaded_is_2(sizewise: Sizewise, locustfile: Path) -> None:
+    locustfile.write_text("import no_such_module_of_mine\n")
+    done = sizewise("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
+    assert done.returncode == 2, done.stderr
+    assert "no_such_module_of_mine" in done.stderr

@@ -1,0 +1,107 @@
+"""Each protocol against its face: the worker's requests are understood, and the face's answers are as promised."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen.payloads.tensors import TensorSpec
+from loadgen.process import LoadProcess
+from loadgen.records import (
+    ClosedArrivals,
+    Dataset,
+    Endpoint,
+    FixedLength,
+    HttpWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    Popularity,
+    SyntheticPrompts,
+    TfServingWorkload,
+    TorchServeWorkload,
+    UniformLength,
+    Workload,
+)
+from loadgen.reference.script import HttpFace, Law, OipFace, OpenAiFace, Reply, Script, TfServingFace, TorchServeFace
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.played import Played, plan
+
+PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)
+INPUTS = (TensorSpec("x", "FP32", (-1, 3)), TensorSpec("id", "INT64", (-1, 1)), TensorSpec("t", "BYTES", (-1, 1)))
+LAW = Law(delay_s=0.002)
+SCRIPT = Script(
+    reply=Reply(404),
+    faces=(
+        HttpFace(LAW, "/score"),
+        OpenAiFace(LAW),
+        OipFace(LAW, inputs=INPUTS),
+        TfServingFace(LAW, inputs=INPUTS),
+        TorchServeFace(LAW),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[LoadProcess]:
+    with LoadProcess() as process:
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("base", "workload"),
+    [
+        ("/score", HttpWorkload("POST", bodies=(b"[]",))),
+        ("/v1", OpenAiWorkload("chat", "scripted", PROMPTS)),
+        ("/v1", OpenAiWorkload("chat", "scripted", PROMPTS, stream=False)),
+        ("/v1", OpenAiWorkload("completions", "scripted", PROMPTS)),
+        ("/v1", OpenAiWorkload("completions", "scripted", PROMPTS, stream=False)),
+        ("/v1", OpenAiWorkload("responses", "scripted", PROMPTS)),
+        ("/v1", OpenAiWorkload("responses", "scripted", PROMPTS, stream=False)),
+        ("/v1", OpenAiWorkload("embeddings", "scripted", PROMPTS)),
+        ("/v1", OpenAiWorkload("rerank", "scripted", PROMPTS)),
+        ("", OipWorkload("scripted", rows_per_request=2)),
+        ("", OipWorkload("scripted", binary=False, popularity=Popularity("zipf"))),
+        ("", TfServingWorkload("scripted", rows_per_request=2)),
+        ("", TorchServeWorkload("scripted", bodies=(b"[1]", b"[2]"))),
+    ],
+    ids=lambda given: None if isinstance(given, str) else f"{type(given).__name__}-{getattr(given, 'api', '')}",
+)
+def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Workload) -> None:
+    with ScriptedServer(SCRIPT) as server:
+        load.configure(Endpoint((f"{server.url}{base}",)), workload)
+        told = load.preflight()
+        assert told.error is None, told
+        rows = Played(load, plan(rate=100, duration=0.2)).rows
+    assert len(rows) == 20
+    assert rows["error"].isna().all()
+    assert (rows["end_ns"] - rows["sent_ns"]).min() >= 2_000_000
+    if isinstance(workload, OpenAiWorkload) and workload.api in ("chat", "completions", "responses"):
+        assert set(rows["tokens_out"]) == {4}
+        assert set(rows["tokens_from"]) == {"server"}
+
+
+def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    workload = TorchServeWorkload(
+        "scripted", dataset=Dataset(str(tmp_path), "folder"), popularity=Popularity("zipf", exponent=2)
+    )
+    with ScriptedServer(SCRIPT) as server:
+        load.configure(Endpoint((server.url,)), workload)
+        rows = Played(load, plan(rate=400, duration=0.5)).rows
+        sent = [request[-1:] for request in server.requests]
+    assert rows["error"].isna().all()
+    counts = sorted((sent.count(name) for name in set(sent)), reverse=True)
+    assert counts[0] > 0.5 * len(sent)
+
+
+def test_a_law_with_servers_has_a_knee(load: LoadProcess) -> None:
+    """Two servers of 10 ms carry 200/s, however many ask."""
+    face = HttpFace(Law(delay_s=0.01, servers=2))
+    with ScriptedServer(Script(faces=(face,))) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        below = Played(load, plan(arrivals=ClosedArrivals(1), duration=0.5))
+        beyond = Played(load, plan(arrivals=ClosedArrivals(8), duration=0.5))
+    assert np.median(below.latency_ms("sent_ns")) == pytest.approx(10, abs=2)
+    assert np.median(beyond.latency_ms("sent_ns")) == pytest.approx(40, abs=6)
