@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 HAS_TIMERFD = sys.platform == "linux"
 
 _NEVER_NS = 2**62
+_AT_ONCE = 32
 
 T = TypeVar("T")
 
@@ -34,8 +35,8 @@ class Pacer:
     """Calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last, but not
     before `end_ns`.
 
-    A late wake sends everything that is due, each with its own intended time: a stall delays arrivals, it never
-    drops or moves them.
+    After a late wake everything that is due is sent, each with its own intended time: a stall delays arrivals, it never
+    drops or moves them. The loop gets its turn in between, so that answers do not wait for all of them.
     """
 
     def __init__(
@@ -49,19 +50,19 @@ class Pacer:
     ) -> None:
         self._schedule = iter(schedule_ns)
         self._send, self._on_end, self._now_ns, self._end_ns = send, on_end, now_ns, end_ns
-        self._alarm = alarm(self.catch_up)
+        self._alarm = alarm(self._wake)
         self._next_ns = next(self._schedule, None)
         self.has_ended = False
 
     def start(self) -> None:
-        self.catch_up()
+        self._wake()
 
     def replace(self, schedule_ns: Iterable[int]) -> None:
         """What comes instead of the arrivals that are left."""
         if not self.has_ended:
             self._schedule = iter(schedule_ns)
             self._next_ns = next(self._schedule, None)
-            self.catch_up()
+            self._wake()
 
     def cancel(self) -> None:
         """Start no more arrivals."""
@@ -69,11 +70,12 @@ class Pacer:
         self._end()
 
     def catch_up(self) -> None:
-        """Send what is due by now; the alarm does so too."""
+        """Send all that is due by now."""
+        self._send_due(self._now_ns(), sys.maxsize)
+
+    def _wake(self) -> None:
         now_ns = self._now_ns()
-        while (due_ns := self._next_ns) is not None and due_ns <= now_ns:
-            self._next_ns = next(self._schedule, None)
-            self._send(due_ns)
+        self._send_due(now_ns, _AT_ONCE)
         if self.has_ended:  # cancelled by what was sent
             return
         if self._next_ns is not None:
@@ -82,6 +84,12 @@ class Pacer:
             self._alarm.set(self._end_ns)
         else:
             self._end()
+
+    def _send_due(self, now_ns: int, at_most: int) -> None:
+        while (due_ns := self._next_ns) is not None and due_ns <= now_ns and at_most:
+            self._next_ns = next(self._schedule, None)
+            self._send(due_ns)
+            at_most -= 1
 
     def _end(self) -> None:
         if not self.has_ended:

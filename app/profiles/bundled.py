@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from app.errors import UsageError
-from app.profiles.document import read_document
 from app.profiles.problems import did_you_mean
 
 DIRECTORY = Path(str(files("profiles")))
@@ -15,12 +14,6 @@ DIRECTORY = Path(str(files("profiles")))
 
 def bundled_profiles() -> dict[str, Path]:
     return {path.stem: path for path in sorted((DIRECTORY / "workloads").glob("*.yaml"))}
-
-
-def description_of(path: Path) -> str:
-    """What a bundled profile says of itself, in a line."""
-    values = read_document(path.read_bytes(), str(path)).value
-    return str(values.get("description") or "")
 
 
 def bundled_models() -> dict[str, Path]:

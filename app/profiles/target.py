@@ -85,6 +85,13 @@ class OipGrpcTarget(EndpointSettings):
     model: ModelName
     version: Version | None = None
 
+    @model_validator(mode="after")
+    def _verifies_certificates(self) -> Self:
+        if not self.tls.verify:
+            hint = "Give the file of the CA that signed it in tls.ca_file."
+            raise BadValueError("tls.verify: false is for HTTP: gRPC always looks at the certificate", hint=hint)
+        return self
+
 
 class TfServingTarget(EndpointSettings):
     """The URL has no path: the protocol's begins with /v1/models."""

@@ -66,7 +66,7 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts),
         result_json=result_json,
-        notes=result.notes,
+        notes=tuple(map(_sentence, result.notes)),
         times=formatting.metric(times),
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
@@ -80,6 +80,10 @@ def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage,
     if headline is not None and headline.kind in ("closed", "varying", "spike"):
         return (headline,)
     return answering
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}{'' if note.endswith(('.', '!', '?')) else '.'}"
 
 
 def _header(result: Result) -> model.Header:

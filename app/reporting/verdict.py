@@ -43,7 +43,8 @@ def _sentence(result: Result, outcome: Outcome) -> str:
         return _max_rate_sentence(result.max_rate)
     if outcome == "FAIL" and result.exit.causes:
         return _capitalised(result.exit.causes[0])
-    return _judged_sentence((*result.slo, *result.gates), len(result.stages))
+    measured = sum(stage.kind != "warmup" for stage in result.stages)
+    return _judged_sentence((*result.slo, *result.gates), measured)
 
 
 def _max_rate_sentence(found: MaxRate) -> str:

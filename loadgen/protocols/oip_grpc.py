@@ -91,11 +91,13 @@ class OipGrpc:
         ).SerializeToString()
 
     def is_refusal(self, exchange: Exchange) -> bool:
-        if exchange.error is not None or exchange.status is None or exchange.status >= 400 or not self._is_streamed:
-            return exchange.error is None and exchange.status is not None and exchange.status >= 400
+        if exchange.error is not None or exchange.status is None:
+            return False
+        if exchange.status >= 400 or not self._is_streamed:
+            return exchange.status >= 400
         try:  # several messages in a row read as one
-            return bool(ModelStreamInferResponse.FromString(exchange.body).error_message)
-        except DecodeError:
+            return _unwrapped(exchange.body) is None
+        except (AnswerError, DecodeError):
             return False
 
     def judge(self, labels: Labels | None) -> Judge:
@@ -141,10 +143,10 @@ class StreamedOutputs:
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
         try:
-            message = ModelStreamInferResponse.FromString(piece)
-            if message.error_message:
+            response = _unwrapped(piece)
+            if response is None:
                 return "http-5xx"
-            outputs = read_response(message.infer_response)
+            outputs = read_response(response)
             error = judge_outputs(outputs, None).error
         except (AnswerError, DecodeError, ValueError, OverflowError, MemoryError):
             return "bad-payload"
@@ -152,6 +154,24 @@ class StreamedOutputs:
             self._first = outputs
         self._times_ns.append(at_ns)
         return "bad-payload" if len(self._times_ns) > _MAX_RESPONSES else error
+
+
+def _unwrapped(piece: bytes) -> ModelInferResponse | None:
+    """One streamed answer, None when it is the server's word that there is none. Triton wraps its answers; MLServer
+    does not, and what is an error's text in the one is the model's name in the other. Raises AnswerError, DecodeError.
+    """
+    try:
+        wrapped = ModelStreamInferResponse.FromString(piece)
+    except DecodeError:
+        wrapped = ModelStreamInferResponse()
+    if wrapped.HasField("infer_response"):
+        return None if wrapped.error_message else wrapped.infer_response
+    plain = ModelInferResponse.FromString(piece)
+    if plain.outputs:
+        return plain
+    if wrapped.error_message:
+        return None
+    raise AnswerError
 
 
 def read_response(response: ModelInferResponse) -> list[Tensor]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from loadgen.protocols.openai_answers import Answer, Api, read_answer
 from loadgen.protocols.openai_chunks import ChunkEvents
@@ -34,7 +33,7 @@ class OpenAiReader:
     """A body that is one JSON object instead of events, from a server that does not stream, is read as such an answer
     when it has come whole: it may be a success, and has no times of tokens."""
 
-    __slots__ = ("_api", "_body", "_count_tokens", "_events", "_last_ns", "_read", "_splitter", "_take", "_tally",
+    __slots__ = ("_api", "_body", "_count_tokens", "_events", "_kind", "_last_ns", "_splitter", "_take", "_tally",
                  "_whole")  # fmt: skip
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
@@ -43,7 +42,7 @@ class OpenAiReader:
         self._splitter = EventSplitter()
         self._events: Events = ResponseEvents(self._tally) if api == "responses" else ChunkEvents(self._tally)
         self._take = self._events.take
-        self._read: Callable[[bytes, int], str | None] = self._read_start
+        self._kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
         self._whole: Answer | None = None
         self._last_ns = 0
@@ -53,11 +52,19 @@ class OpenAiReader:
         return self._tally.tokens() if self._whole is None else self._whole.tokens
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
-        return self._read(piece, at_ns)
+        if self._kind != "events":
+            return self._feed_others(piece, at_ns)
+        self._last_ns = at_ns
+        take, splitter = self._take, self._splitter
+        for data, name in splitter.feed(piece):
+            error = take(data, name, at_ns)
+            if error is not None:
+                return error
+        return "bad-payload" if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
         """What is wrong with an answer whose body came to its end. To be called once."""
-        if self._read == self._read_json:
+        if self._kind == "json":
             self._whole = read_answer(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._whole.error
         if self._take_rest() == "bad-output":
@@ -67,34 +74,22 @@ class OpenAiReader:
         is_events = b"text/event-stream" in (header_value(headers, b"content-type") or b"").lower()
         return "truncated" if is_events or self._tally.has_begun else "bad-payload"
 
-    def _read_start(self, piece: bytes, at_ns: int) -> str | None:
+    def _feed_others(self, piece: bytes, at_ns: int) -> str | None:
         """Decides by the first byte that is not blank what the body is."""
         self._body += piece
+        if self._kind == "json":
+            return "bad-payload" if len(self._body) > MAX_EVENT_BYTES else None
         start = bytes(self._body).lstrip(_BLANKS)
         is_open = len(start) < 4 and _BOM.startswith(start[:3])
         start = start.removeprefix(_BOM).lstrip(_BLANKS)
         if (is_open or not start) and len(self._body) < _MOST_BLANKS:
             return None
         if start.startswith(b"{"):
-            self._body = bytearray(start)
-            self._read = self._read_json
+            self._kind, self._body = "json", bytearray(start)
             return None
         head, self._body = bytes(self._body), bytearray()
-        self._read = self._read_events
-        return self._read_events(head, at_ns)
-
-    def _read_events(self, piece: bytes, at_ns: int) -> str | None:
-        self._last_ns = at_ns
-        take = self._take
-        for data, name in self._splitter.feed(piece):
-            error = take(data, name, at_ns)
-            if error is not None:
-                return error
-        return "bad-payload" if self._splitter.is_too_long else None
-
-    def _read_json(self, piece: bytes, _at_ns: int) -> str | None:
-        self._body += piece
-        return "bad-payload" if len(self._body) > MAX_EVENT_BYTES else None
+        self._kind = "events"
+        return self.feed(head, at_ns)
 
     def _take_rest(self) -> str | None:
         """An event without its blank line counts if it is whole; one that is not was cut off."""

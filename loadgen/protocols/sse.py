@@ -18,7 +18,7 @@ class EventSplitter:
     `is_too_long` once a line or an event was longer than may be; nothing is read after it.
     """
 
-    __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_line", "_name", "is_too_long")
+    __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_is_between", "_line", "_name", "is_too_long")
 
     def __init__(self) -> None:
         self.is_too_long = False
@@ -28,16 +28,21 @@ class EventSplitter:
         self._has_data = False
         self._is_after_cr = False
         self._is_at_start = True
+        self._is_between = False
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events that `piece` completes."""
-        if self._line or self._has_data or self._name or self._is_at_start:
+        if not self._is_between or len(piece) > MAX_LINE_BYTES:
             return self._feed_lines(piece)
-        if b"\r" in piece and piece.count(b"\r") == piece.count(b"\r\n"):
+        if b"\r" in piece:
+            if piece.count(b"\r") != piece.count(b"\r\n"):
+                return self._feed_lines(piece)
             piece = piece.replace(b"\r\n", b"\n")
-        if not piece.endswith(b"\n\n") or b"\r" in piece or len(piece) > MAX_LINE_BYTES:
+        if not piece.endswith(b"\n\n"):
             return self._feed_lines(piece)
-        # whole events and nothing else: most pieces of most streams
+        # whole events and nothing else: most pieces of most streams, and most of them are one event
+        if piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
+            return [(piece[6:-2], b"")]
         events: list[Event] = []
         for block in piece[:-2].split(b"\n\n"):
             if block.startswith(b"data: ") and b"\n" not in block:
@@ -61,6 +66,7 @@ class EventSplitter:
         events: list[Event] = []
         if not piece or self.is_too_long:
             return events
+        self._is_between = False
         ends_in_cr = piece.endswith(b"\r")
         if self._is_after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
@@ -75,6 +81,7 @@ class EventSplitter:
                 return events
             self._line[:] = following
         self.is_too_long = len(self._line) > MAX_LINE_BYTES
+        self._is_between = not (self._line or self._has_data or self._name or self._is_at_start)
         return events
 
     def _take(self, line: bytes, events: list[Event]) -> None:

@@ -39,8 +39,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
-    """The role at 0, the first event with tokens at `first_s`, each later one as many `gap_s` after it as it has tokens,
-    the rest with the last."""
+    """The role at 0, the first event with tokens at `first_s`, each later one as many `gap_s` after the one before as
+    it has tokens, the rest with the last."""
     before, after = _around(generation)
     tokens = _token_events(generation)
     pieces = [(0.0, event) for event in before]

@@ -15,12 +15,15 @@ MAX_HEAD_BYTES = 2**20
 _MOST_COUNTED = 2**31 - 1
 """`bytes_received` is an int32 in the rows."""
 
+_ENCODING = b"content-encoding"
+_ENCODING_LENGTH = len(_ENCODING)
+
 
 class AnswerParser:
     """What is known of the answer that is being read. `status` is 0 until the head is whole.
 
-    The parser's callbacks only take notes, and whoever feeds looks at them afterwards: nothing that is cut or sent in
-    consequence of an answer can then meet the parser halfway.
+    The parser's callbacks only take notes, and all that follows from them is done afterwards: nothing that is read, cut
+    or sent in consequence of an answer can then meet the parser halfway.
     """
 
     def __init__(self) -> None:
@@ -30,11 +33,10 @@ class AnswerParser:
         self.is_complete = self.keeps_alive = False
         self.error: str | None = None
         self.detail: str | None = None
-        self._is_head = False
+        self._is_head = self._is_compressed = False
         self._body: list[bytes] = []
         self._reader_feed: Callable[[bytes, int], str | None] | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
-        self._at_ns = 0
         self.received = self._without_body = 0
         self._most = MAX_RESPONSE_BYTES
 
@@ -46,7 +48,7 @@ class AnswerParser:
         self.headers = []
         self.is_complete = self.keeps_alive = False
         self.error = self.detail = None
-        self._is_head = exchange.is_head
+        self._is_head, self._is_compressed = exchange.is_head, False
         self._body = []
         self._reader_feed = None if exchange.reader is None else exchange.reader.feed
         self._feed_reader = None  # until the status is known to be one of success
@@ -60,19 +62,21 @@ class AnswerParser:
             self._refuse(f"the answer is larger than {self._most / 2**20:.0f} MiB")
             return
         self.received = received
-        self._at_ns = at_ns
         self._without_body += len(data)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.keeps_alive = False
-            self._refuse(_not_http(error, data))
+            self._refuse(not_http(data, error))
+        if self._feed_reader is not None and self._body:
+            self._pass_on(self._feed_reader, at_ns)
         if self._without_body > MAX_HEAD_BYTES:
             self._refuse(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def take_body(self) -> bytes:
         """The body of an answer that is not streamed; it is not kept here."""
         pieces, self._body = self._body, []
+        self._reader_feed = self._feed_reader = None  # a kept connection is not to keep what its last reader holds
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def ends_with_connection(self) -> bool:
@@ -93,17 +97,18 @@ class AnswerParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # else it is a trailer
             self.headers.append((name, value))
+            if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+                self._is_compressed = value.strip().lower() not in (b"", b"identity")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self.is_complete or self.status:
             return
         if status < 200:
-            self.headers = []
+            self.headers, self._is_compressed = [], False
             return
         self.status = status
-        encoding = header_value(self.headers, b"content-encoding")
-        if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        if self._is_compressed:
             self._refuse("the answer is compressed, and only identity is accepted")
         elif self._is_head:
             self.is_complete = True
@@ -117,17 +122,25 @@ class AnswerParser:
         self._without_body = 0
         if self.is_complete:
             self.keeps_alive = False
-        elif self.error is not None:
-            return
-        elif self._feed_reader is None:
-            self._body.append(body)
         else:
-            self.error = self._feed_reader(body, self._at_ns)
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self.status and not self.is_complete:
             self.is_complete = True
             self.keeps_alive = self._parser.should_keep_alive()
+
+    def _pass_on(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
+        """All of one read at once: its pieces have one time, and a reader is cheaper called once."""
+        pieces = self._body
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        try:
+            error, detail = feed_reader(piece, at_ns), None
+        except Exception as broken:  # it costs the request, not the run
+            error, detail = "bad-payload", f"its reader failed: {type(broken).__name__}"
+        if error is not None:
+            self.error, self.detail = error, detail
 
     def _refuse(self, detail: str) -> None:
         if self.error is None and not self.is_complete:
@@ -138,10 +151,10 @@ class AnswerParser:
         self._feed: Callable[[bytes], None] = self._parser.feed_data
 
 
-def _not_http(error: Exception, data: bytes) -> str:
+def not_http(data: bytes, error: Exception | None = None) -> str:
     """What is wrong with `data`, in words that hold nothing of it."""
     if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, which every HTTP/2 server begins with
         return "the server speaks HTTP/2, and only HTTP/1.1 is spoken here"
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "the server speaks TLS: its URL begins with https"
-    return f"it is not HTTP/1.1: {error}"
+    return "it is not HTTP/1.1" if error is None else f"it is not HTTP/1.1: {error}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import cast
 
-from loadgen.transport.answers import AnswerParser
+from loadgen.transport.answers import AnswerParser, not_http
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.heads import KnownHeads
 from loadgen.transport.rewriting import Rewrite
@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._was_used = False
         self._last_byte_ns = 0
+        self.closed_because: str | None = None
 
     @property
     def can_send(self) -> bool:
@@ -93,7 +94,9 @@ class Connection(asyncio.Protocol):
         now_ns = perf_counter_ns()
         exchange = self._exchange
         if exchange is None:
-            self.close()  # nothing was asked, so what follows cannot be told from the next answer
+            # nothing was asked, so what follows cannot be told from the next answer
+            self.closed_because = not_http(data)
+            self.close()
             return
         if exchange.first_byte_ns is None:
             exchange.first_byte_ns = now_ns

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter_ns
 
-from loadgen.records import Endpoint
+from loadgen.records import Balance, Endpoint
 from loadgen.transport.address import Address, UrlError
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import Exchange, ResolveError, Transport
@@ -34,7 +34,18 @@ def new_grpc_transport(
     share = max(1, endpoint.max_connections // len(addresses))
     new_line = StreamLine if is_streamed else UnaryLine
     pools = [GrpcPool(loop, address, endpoint, method, new_line, share) for address in addresses]
-    return pools[0] if len(pools) == 1 else BalancedPools(pools, endpoint.balance)
+    return pools[0] if len(pools) == 1 else GrpcReplicas(pools, endpoint.balance)
+
+
+class GrpcReplicas(BalancedPools):
+    def __init__(self, pools: Sequence[GrpcPool], balance: Balance) -> None:
+        super().__init__(pools, balance)
+        self._servers = pools
+
+    def set_headers(self, endpoint: Endpoint) -> None:
+        """As each pool's. Raises EndpointError."""
+        for pool in self._servers:
+            pool.set_headers(endpoint)
 
 
 class _Call:

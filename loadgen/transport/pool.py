@@ -146,8 +146,8 @@ class ConnectionPool:
         self._open_for_waiting()
 
     def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         now_ns = perf_counter_ns()
         idle_ns, total_ns = int(self._timeouts.idle_s * 1e9), int(self._timeouts.total_s * 1e9)
         for connection in [each for each in self._connections if each.is_overdue(now_ns, idle_ns, total_ns)]:
             connection.cut("timeout")
-        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)

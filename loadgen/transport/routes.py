@@ -184,5 +184,5 @@ def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
 
 def _alive(connection: Connection) -> Connection:
     if not connection.can_send:
-        raise ConnectionResetError("the connection was closed at once")
+        raise ConnectionResetError(connection.closed_because or "the connection was closed at once")
     return connection

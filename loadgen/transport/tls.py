@@ -31,15 +31,19 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+_WORDS = {
+    "NO_APPLICATION_PROTOCOL": "the server does not speak HTTP/1.1 over TLS; HTTP/2 is not spoken here",
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
+    "WRONG_VERSION_NUMBER": "what answers is not TLS; the URL of a server without it begins with http://",
+}
+
+
 def tls_failure(error: ssl.SSLError) -> str:
     """Why the handshake failed, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
-    if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
-        return "the server does not speak HTTP/1.1 over TLS; HTTP/2 is not spoken here"
-    if "CERTIFICATE_REQUIRED" in (error.reason or ""):
-        return "the server wants a client certificate"
-    return error.reason or str(error)
+    reason = error.reason or str(error)
+    return next((words for part, words in _WORDS.items() if part in reason), reason)
 
 
 def _reason(error: Exception) -> str:

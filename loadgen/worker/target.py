@@ -45,6 +45,7 @@ class Target:
             raise TargetError(str(error), "dns") from error
         if self._built is None:
             self._built = await self._build()
+            # gRPC sends the headers itself; in HTTP they are part of the requests
             self.keys.guard(self._built.requests, getattr(self.transport, "set_headers", None))
         return self._built
 

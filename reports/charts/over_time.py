@@ -117,6 +117,8 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
         return []
     kinds = [kind for kind in _KINDS if any(bar["kind"] == kind for bar in bars)]
     scale = alt.Scale(domain=kinds, range=[_KINDS[kind] for kind in kinds])
+    # one row of more than three would not fit beside the lines' own legend
+    legend = alt.Legend(title=None, symbolType="square", columns=min(3, len(kinds)))
     ribbon = (
         chart_of(bars)
         .mark_rect(opacity=0.85)
@@ -125,7 +127,7 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
             x2="to:Q",
             y=alt.value(0),
             y2=alt.value(6),
-            fill=alt.Fill("kind:N", scale=scale, legend=alt.Legend(title=None, symbolType="square")),
+            fill=alt.Fill("kind:N", scale=scale, legend=legend),
             tooltip=[alt.Tooltip("stage:N"), alt.Tooltip("kind:N")],
         )
     )

@@ -71,6 +71,23 @@ def test_a_late_wake_sends_all_that_is_due_with_their_own_intended_times() -> No
     assert paced.alarm.at_ns == 400
 
 
+def test_the_loop_has_its_turn_while_many_are_due() -> None:
+    paced = Paced(list(range(100)))
+    paced.wake_at(500)
+    assert 0 < len(paced.sent) < 100
+    assert paced.alarm.at_ns == len(paced.sent)
+    while not paced.ends:
+        paced.alarm.wake()
+    assert [intended for intended, _ in paced.sent] == list(range(100))
+
+
+def test_catching_up_sends_all_that_is_due() -> None:
+    paced = Paced([*range(100), 1_000])
+    paced.clock.now_ns = 500
+    paced.pacer.catch_up()
+    assert len(paced.sent) == 100
+
+
 def test_an_early_wake_sends_nothing_and_asks_again() -> None:
     paced = Paced([100])
     paced.wake_at(99)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.profiles.bundled import bundled_profiles, description_of
+from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
 from tests.fakes.program import Sizewise
 
@@ -31,7 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", bundled_profiles())
 def test_each_says_in_a_line_what_it_is(name: str) -> None:
-    description = description_of(bundled_profiles()[name])
+    description = load_profile(bundled_profiles()[name]).description
+    assert description is not None
     assert 10 < len(description) < 100
 
 

@@ -33,7 +33,7 @@ def running(sizewise: Sizewise, path: str, directory: Path) -> Iterator[subproce
 def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script()) as server:
-        with running(sizewise, profile(server.url, rate="50/s", duration="5s"), run) as process:
+        with running(sizewise, profile(server.url, rate="50/s", duration="4s"), run) as process:
             done = sizewise("runs", "rate", str(run), "250/s")
             assert done.returncode == 0, done.stderr
             assert "now runs at 250/s" in done.stdout
@@ -44,9 +44,8 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
     assert process.returncode in (0, 4, 10), stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     changed_ns = next(event["at_ns"] for event in events if event["type"] == "rate_changed")
-    per_s = [np.mean((received >= start) & (received < start + 1e9)) * len(received)
-             for start in (changed_ns + 0.2e9, changed_ns + 1.2e9)]  # fmt: skip
-    assert per_s[0] > 200
+    second = (received >= changed_ns + 0.2e9) & (received < changed_ns + 1.2e9)
+    assert np.count_nonzero(second) > 200
     result = sizewise.result(run)
     (stage,) = result["stages"]
     assert (stage["kind"], stage["scheduled_per_s"]) == ("varying", None)
@@ -54,33 +53,18 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
 
 
 def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with (
-        ScriptedServer(Script()) as server,
-        running(sizewise, profile(server.url, duration="60s"), run) as process,
-    ):
-        done = sizewise("runs", "stop", str(run))
-        assert done.returncode == 0, done.stderr
-        process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert sizewise.result(run)["exit"]["causes"][0] == "stopped by the user"
-    assert (run / "report.html").exists()
-    again = sizewise("runs", "stop", str(run))
-    assert again.returncode == 2
-    assert "has ended" in again.stderr
-
-
-def test_what_cannot_be_is_refused_with_a_sentence(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    path = Path(profile("URL"))
+    run, path = tmp_path / "run", Path(profile("URL"))
     with ScriptedServer(Script(delay_s=0.01)) as server:
         text = path.read_text().replace("URL", server.url)
         path.write_text(text.replace("arrivals: constant, rate: 100/s, duration: 2s", "concurrency: 2, duration: 60s"))
         with running(sizewise, str(path), run) as process:
             refused = sizewise("runs", "rate", str(run), "250/s")
             assert (refused.returncode, "has no rate of its own" in refused.stderr) == (2, True)
-            wrong = sizewise("runs", "rate", str(run), "250")
-            assert (wrong.returncode, "Write it like 200/s" in wrong.stderr) == (2, True)
-            sizewise("runs", "stop", str(run))
+            done = sizewise("runs", "stop", str(run))
+            assert done.returncode == 0, done.stderr
             process.communicate(timeout=30)
     assert process.returncode == 130
+    assert sizewise.result(run)["exit"]["causes"][0] == "stopped by the user"
+    assert (run / "report.html").exists()
+    again = sizewise("runs", "stop", str(run))
+    assert (again.returncode, "has ended" in again.stderr) == (2, True)

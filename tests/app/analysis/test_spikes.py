@@ -131,3 +131,17 @@ def test_a_ramp_up_and_down_is_a_spike_of_its_whole_length() -> None:
     rates = ((0.0, 50.0), (10.0, 50.0), (12.0, 200.0), (16.0, 50.0), (40.0, 50.0))
     found = spike(np.full(ARRIVALS.size, 0.01), rates=rates)
     assert (found.spike_s, found.peak_per_s) == (6, 200)
+
+
+def test_what_the_backlog_was_before_counts_by_time_and_not_by_arrivals() -> None:
+    """10/s answered within 50 ms, but for one burst of 300 that is gone after 30 ms, which is 0.3 % of the time."""
+    calm, burst = np.arange(100) / 10, np.full(300, 5.05)
+    spike_s, after = 10 + np.arange(200) / 100, 12 + np.arange(280) / 10
+    arrivals = np.concatenate([calm, burst, spike_s, after])
+    # the spike's answers all come at 15 s
+    latency = np.concatenate([np.full(100, 0.05), np.full(300, 0.03), 15 - spike_s, np.full(280, 0.05)])
+    order = np.argsort(arrivals, kind="stable")
+    rates = ((0.0, 10.0), (10.0, 10.0), (10.0, 100.0), (12.0, 100.0), (12.0, 10.0))
+    stage = summarise_stage(request_rows(arrivals[order], latency[order]), None, facts(rates), ())
+    assert stage.spike is not None
+    assert stage.spike.drained_s.value == pytest.approx(3.0, abs=0.1)

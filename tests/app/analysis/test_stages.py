@@ -163,3 +163,40 @@ def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
     assert metrics["gpu_power_w"]["mean"].value == 150.0
     assert metrics["gpu_memory_gib"]["mean"] == Estimate(None, n=0, reason="no values")
     assert "not_in_the_catalogue" not in metrics
+
+
+def test_a_lead_in_hands_over_what_is_under_way() -> None:
+    """100/s answered in 1 s, for 2 s of lead-in and 5 s of stage: the stage's throughput is 100/s from its start."""
+    rows = request_rows(constant_s(100, 7) - 2, np.full(700, 1.0))
+    stage = summarise_stage(rows, None, msgspec.structs.replace(stage_facts(100, 5), lead_in_s=2.0), SLO)
+    assert stage.completed == 500
+    assert stage.offered_per_s.value == pytest.approx(100)
+    assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(100)
+
+
+def test_nothing_is_offered_in_a_closed_loop() -> None:
+    facts = msgspec.structs.replace(
+        stage_facts(100, 5, kind="closed", arrivals="closed"), rate_per_s=None, concurrency=2
+    )
+    stage = summarise_stage(request_rows(constant_s(100, 5), np.full(500, 0.02)), None, facts, SLO)
+    assert stage.offered_per_s.reason == "closed loop: the next request waits for an answer"
+    assert (stage.concurrency, stage.scheduled_per_s, stage.arrivals) == (2, None, "closed loop, 2 clients")
+    assert stage.achieved_per_s.value == pytest.approx(100)
+
+
+def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reason() -> None:
+    frame = request_rows(constant_s(100, 5), np.full(500, 0.02))
+    frame = frame.assign(intended_ns=pd.array([None] * 500, dtype="Int64"))
+    facts = msgspec.structs.replace(
+        stage_facts(100, 5, kind="closed", arrivals="locust"), rate_per_s=None, concurrency=2
+    )
+    stage = summarise_stage(frame, None, facts, SLO)
+    for name in ("latency_ms", "first_byte_ms", "send_lag_ms"):
+        assert stage.metrics[name]["p50"] == Estimate(None, reason="the intended start is not known")
+    assert stage.metrics["service_ms"]["p95"].value == pytest.approx(20)
+    assert stage.completed == 500
+    assert str(stage.good_per_s.reason).startswith("the intended start is not known, which latency_ms.p95 < 50")
+    assert stage.metrics["goodput_share"]["value"].value is None
+    served = (parse_objective("service_ms.p95 < 50"),)
+    assert summarise_stage(frame, None, facts, served).metrics["goodput_share"]["value"].value == 1.0
+    assert summarise_stage(frame, None, facts, served).held is True

@@ -4,7 +4,17 @@ import pytest
 from msgspec.structs import replace
 
 from app.cli.progress import open_progress
-from app.records.events import Checked, PhaseChanged, Snapshot, StageFinished, StageStarted
+from app.records.events import (
+    Checked,
+    ColdStarted,
+    Noted,
+    PhaseChanged,
+    RateChanged,
+    RateResolved,
+    Snapshot,
+    StageFinished,
+    StageStarted,
+)
 from app.records.result import Check
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
@@ -60,3 +70,36 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
     text = "\n".join(lines)
     for part in ("http://[::1]/[/a]", "Stop [/b] :smile:.", "[/c]"):
         assert part in text
+
+
+def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(
+        capsys,
+        ColdStarted(1, 1234.5, None),
+        RateResolved(2, "half", 104.3, "half: 50 % of what full completed"),
+        RateChanged(3, 0, 300.0),
+        Noted(4, "a fan came on"),
+    ) == [
+        "cold start: ready after 1,234 ms, first answer after n/a",
+        "half: 50 % of what full completed is 104.3/s",
+        "rate changed to 300/s",
+        "note: a fan came on",
+    ]
+
+
+def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = []
+    for stage in (
+        StageStarted(2, 0, "full", "closed", 1, None, 5.0, 2, concurrency=8),
+        StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2),
+        StageStarted(2, 0, "ramp", "varying", 1, None, 5.0, 2),
+        StageStarted(2, 0, "probe 40/s", "probe", 1, 40.0, 5.0, 2),
+    ):
+        snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
+        shown.append("\n".join(told(capsys, stage, snapshot)))
+    assert "full (8 clients): p95" in shown[0]
+    assert "steady (40/s): p95" in shown[1]
+    assert "ramp: p95" in shown[2]
+    assert "probe 40/s: p95" in shown[3]

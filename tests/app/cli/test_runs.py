@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.main import main
+from app.errors import ExitCode
 from app.storage.run_directory import EVENTS, RESULT, RunWriter
 from tests.fakes.results import full_run
 
@@ -50,3 +51,21 @@ def test_an_empty_list_says_what_makes_a_run(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     assert main(["runs", "list"]) == 0
     assert "quickstart" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["stop", "1-whole"], "has ended: there is nobody to ask"),
+        (["note", "1-whole", "x"], "has ended"),
+        (["note", "1-whole", ""], "1 to 500 characters"),
+        (["rate", "1-whole", "300"], "Write it like 200/s"),
+        (["rate", "1-whole", "1e9/s"], "more than any generator sends"),
+        (["rate", "no-such-run", "300/s"], "no run is"),
+    ],
+)
+def test_who_cannot_be_spoken_to_is_told(
+    runs: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", *arguments]) == ExitCode.USAGE
+    assert told in capsys.readouterr().err

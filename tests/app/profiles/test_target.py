@@ -89,6 +89,7 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("oip-grpc", {"url": URL}, "grpc:// or grpcs://"),
         ("oip-grpc", {"url": "grpc://127.0.0.1"}, "needs its port"),
         ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
+        ("oip-grpc", {"tls": {"verify": False}}, "gRPC always looks at the certificate"),
         ("http", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
         ("http", {"api_key": "sk-canary"}, "where the key is, not what it is"),
         ("http", {"api_key": ["sk-canary"]}, "where the key is, not what it is"),

@@ -21,7 +21,7 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
         ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "The objective is met: latency_ms.p95 < 50."),
         ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed: latency_ms.p95 < 50."),
         ({"max_rate": None, "slo": (OPEN,), "gates": ()}, "INCONCLUSIVE", "1 of 1 objectives could not be settled"),
-        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "Measured in 19 stages; no objective was set."),
+        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "Measured in 18 stages; no objective was set."),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "The numbers below are not to be relied on."),
         (
             {"max_rate": None, "exit": Exit(10, ("the target answered no request with success",))},

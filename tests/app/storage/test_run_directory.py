@@ -96,13 +96,19 @@ def test_an_event_that_does_not_fit_on_the_disk_is_told(tmp_path: Path) -> None:
         writer.append_event(PhaseChanged(1, "doctor", "long" * 100))
 
 
-def test_requests_of_an_older_version_lack_what_was_judged_right(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [10, 11])
+def test_requests_of_an_older_version_lack_what_was_added_later(tmp_path: Path, columns: int) -> None:
+    """Schema 1, before and after `right` came to it."""
     RunWriter(tmp_path).close()
     (tmp_path / REQUESTS).unlink()
-    older = pa.schema([field for field in REQUEST_SCHEMA if field.name != "right"])
+    older = pa.schema(list(REQUEST_SCHEMA)[:columns], metadata={"sizewise.requests": "1"})
+    assert older.names[-1] == ("reused" if columns == 10 else "right")
     with StreamWriter(tmp_path / REQUESTS, older) as writer:
         writer.append(pa.RecordBatch.from_pylist([{"index": 3}], schema=older))
-    assert [(row["index"], row["right"]) for row in StoredRun(tmp_path).requests().to_pylist()] == [(3, None)]
+    table = StoredRun(tmp_path).requests()
+    assert table.schema.names == REQUEST_SCHEMA.names
+    assert table["index"].to_pylist() == [3]
+    assert all(table[name].null_count == 1 for name in REQUEST_SCHEMA.names[columns:])
 
 
 def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,23 +1,55 @@
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorSpec
 from loadgen.protocols import oip
-from loadgen.protocols.built import WorkloadError
-from loadgen.protocols.oip import ModelMetadata, OipRequests, build_oip, read_metadata
-from loadgen.protocols.oip_answers import AnswerError
-from loadgen.records import Endpoint, OipWorkload
-from loadgen.transport.address import address_of
+from loadgen.protocols.asking import TargetError
+from loadgen.protocols.built import Built, Judgement, WorkloadError
+from loadgen.protocols.oip import build_oip
+from loadgen.protocols.oip_grpc import METADATA
+from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelStreamInferResponse
+from loadgen.records import Endpoint, OipWorkload, Popularity
+from loadgen.transport.exchange import Exchange
+from loadgen.transport.grpc_address import grpc_address_of
+from tests.fakes.open_inference import floats, inputs
 
-URL = "http://h:1/base/"
-METADATA = read_metadata(b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}')
+METADATA_JSON = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
+ANSWER_JSON = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [9, 1]}]}'
+Answers = Callable[[bytes, str], tuple[int | None, bytes]]
 
 
-def build(workload: OipWorkload, metadata: ModelMetadata = METADATA) -> OipRequests:
-    return build_oip(workload, metadata, Endpoint(URL, headers=(("X-A", "1"),)), address_of(URL))
+class Server:
+    """Answers what is asked as the test says: a status and a body, or no status for a lost connection."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self.asked: list[bytes] = []
+
+    async def __call__(self, request: bytes, method: str = "", /) -> Exchange:
+        self.asked.append(request)
+        exchange = Exchange(0, 0, 0, request, lambda _: None, method=method)
+        exchange.status, exchange.body = self._answers(request, method)
+        exchange.error = "send" if exchange.status is None else None
+        return exchange
+
+
+def http(infer: Answers = lambda request, _: (200, ANSWER_JSON)) -> Server:
+    return Server(
+        lambda request, method: (200, METADATA_JSON) if request.startswith(b"GET") else infer(request, method)
+    )
+
+
+def grpc(infer: Answers, shape: tuple[int, ...] = (-1, 2)) -> Server:
+    metadata = inputs(("x", "FP32", shape)).SerializeToString()
+    return Server(lambda request, method: (200, metadata) if method == METADATA else infer(request, method))
+
+
+def build(workload: OipWorkload, server: Server | None = None) -> Built:
+    url = "http://h:1/"
+    return asyncio.run(build_oip(workload, Endpoint((url,)), grpc_address_of(url), server or http()))
 
 
 @pytest.fixture
@@ -26,98 +58,129 @@ def npz(tmp_path: Path) -> str:
     return str(tmp_path / "t.npz")
 
 
-def split(request: bytes) -> tuple[bytes, bytes]:
-    head, _, body = request.partition(b"\r\n\r\n")
-    assert f"\r\nContent-Length: {len(body)}".encode() in head
-    return head, body
+def is_binary(request: bytes) -> bool:
+    return b"Inference-Header-Content-Length" in request
 
 
-def test_a_binary_request_is_a_json_head_and_the_tensors(npz: str) -> None:
-    head, body = split(build(OipWorkload("a/b c", npz, rows_per_request=2)).requests[1])
-    assert head.startswith(b"POST /base/v2/models/a%2Fb%20c/infer HTTP/1.1\r\n")
-    assert b"\r\nX-A: 1" in head
-    size = int(head.partition(b"Inference-Header-Content-Length: ")[2].split(b"\r\n")[0])
-    assert msgspec.json.decode(body[:size]) == {
-        "inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "parameters": {"binary_data_size": 16}}],
-        "parameters": {"binary_data_output": True},
-    }
-    assert np.frombuffer(body[size:], np.float32).tolist() == [4, 5, 6, 7]
+def test_a_server_that_takes_binary_tensors_is_asked_once_and_gets_them() -> None:
+    server = http()
+    built = build(OipWorkload("m"), server)
+    assert [request.split(b" ")[0] for request in server.asked] == [b"GET", b"POST"]
+    assert all(map(is_binary, built.requests))
+    assert built.notes == ()
 
 
-def test_a_json_request_has_its_data_inside(npz: str) -> None:
-    head, body = split(build(OipWorkload("m", npz, binary=False)).requests[0])
-    assert b"\r\nContent-Type: application/json" in head
-    assert msgspec.json.decode(body) == {
-        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.0, 1.0]}]
-    }
+@pytest.mark.parametrize("status", [400, 415, 500, 501])
+def test_a_server_that_refuses_binary_tensors_gets_json_and_a_note(status: int) -> None:
+    server = http(lambda request, _: (status, b"") if is_binary(request) else (200, ANSWER_JSON))
+    built = build(OipWorkload("m"), server)
+    assert not any(map(is_binary, built.requests))
+    assert built.notes == ("The server refused binary tensors; JSON was sent.",)
+    assert len(server.asked) == 3
 
 
-def test_rows_that_fill_no_request_are_left_out(npz: str) -> None:
-    assert len(build(OipWorkload("m", npz, rows_per_request=2)).requests) == 2
-    with pytest.raises(WorkloadError, match="no request of 6 rows"):
-        build(OipWorkload("m", npz, rows_per_request=6))
+def test_a_connection_closed_behind_the_refusal_is_no_answer() -> None:
+    answers = iter([(500, b""), (None, b""), (200, ANSWER_JSON)])
+    built = build(OipWorkload("m"), http(lambda *_: next(answers)))
+    assert not any(map(is_binary, built.requests))
 
 
-def test_without_tensors_seeded_inputs_are_made_up() -> None:
+@pytest.mark.parametrize("answers", [[(500, b""), (500, b"")], [(None, b"")], [(500, b""), (None, b""), (None, b"")]])
+def test_a_server_that_answers_neither_is_asked_for_binary_to_show_what_it_says(
+    answers: list[tuple[int | None, bytes]],
+) -> None:
+    left = iter(answers)
+    built = build(OipWorkload("m"), http(lambda *_: next(left)))
+    assert all(map(is_binary, built.requests))
+    assert built.notes == ()
+
+
+def test_json_is_sent_unasked_when_binary_is_not_wanted() -> None:
+    server = http()
+    built = build(OipWorkload("m", binary=False), server)
+    assert (len(server.asked), built.notes) == (1, ())
+    assert not any(map(is_binary, built.requests))
+
+
+def test_inputs_that_json_cannot_hold_stay_binary(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.full((1, 2), np.nan))
+    built = build(OipWorkload("m", tensors=str(tmp_path / "t.npz")), http(lambda *_: (400, b"")))
+    assert all(map(is_binary, built.requests))
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_server_that_refuses_raw_tensors_gets_numbers_and_a_note(streams: bool) -> None:
+    def infer(request: bytes, method: str) -> tuple[int, bytes]:
+        is_raw = bool(ModelInferRequest.FromString(request).raw_input_contents)
+        if not streams:
+            return (501, b"") if is_raw else (200, floats(0, 1).SerializeToString())
+        refusal = ModelStreamInferResponse(error_message="no") if is_raw else None
+        return 200, (refusal or ModelStreamInferResponse(infer_response=floats(0, 1))).SerializeToString()
+
+    built = build(OipWorkload("m", transport="grpc-stream" if streams else "grpc"), grpc(infer))
+    sent = ModelInferRequest.FromString(built.requests[0])
+    assert len(sent.inputs[0].contents.fp32_contents) == 2
+    assert "refused raw tensors" in built.notes[0]
+    assert (built.new_reader is not None) == streams
+
+
+def test_a_workload_is_the_same_for_a_seed_and_different_for_another() -> None:
     first, again, other = (build(OipWorkload("m", seed=seed)).requests for seed in (1, 1, 2))
     assert first == again
     assert first != other
     assert len(set(first)) == len(first) > 1
 
 
-def test_tensors_beyond_the_memory_for_them_are_left_out(npz: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oip, "MAX_BUILT_BYTES", 400)
-    built = build(OipWorkload("m", npz, labels="y"))
+def test_popularity_picks_among_the_requests() -> None:
+    assert build(OipWorkload("m")).picks is None
+    picks = build(OipWorkload("m", popularity=Popularity("zipf"))).picks
+    assert picks is not None
+    assert 0 <= min(picks) < max(picks) < 32
+
+
+def test_rows_that_fill_no_request_are_left_out(npz: str) -> None:
+    assert len(build(OipWorkload("m", tensors=npz, rows_per_request=2)).requests) == 2
+    with pytest.raises(WorkloadError, match="no request of 6 rows"):
+        build(OipWorkload("m", tensors=npz, rows_per_request=6))
+
+
+def test_the_answer_is_held_against_the_labels(npz: str) -> None:
+    built = build(OipWorkload("m", tensors=npz, labels="y"))
+    exchange = Exchange(0, 1, 0, b"", lambda _: None)
+    exchange.status, exchange.body = 200, ANSWER_JSON
+    assert built.judge(exchange) == Judgement(None, 0)
+    exchange.number = 0
+    assert built.judge(exchange) == Judgement(None, 1)
+
+
+def test_tensors_beyond_the_memory_for_them_are_left_out_and_said_so(npz: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oip, "MAX_BUILT_BYTES", 700)
+    built = build(OipWorkload("m", tensors=npz, labels="y"))
     assert 1 <= len(built.requests) < 5
+    assert f"only the first {len(built.requests)} requests" in built.notes[0]
 
 
-@pytest.mark.parametrize("shape", [(-1, 2**40), (-1, 0, 10**30), (-1, *[1] * 70), (-1, 2**31, 2**31)])
-def test_inputs_of_any_size_a_server_may_name_are_refused_before_they_are_made(shape: tuple[int, ...]) -> None:
-    with pytest.raises(WorkloadError, match=r"MiB|no values"):
-        build(OipWorkload("m"), ModelMetadata((TensorSpec("x", "FP32", shape),)))
-
-
-def test_large_inputs_make_fewer_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oip, "MAX_BUILT_BYTES", 1_000_000)
-    built = build(OipWorkload("m"), ModelMetadata((TensorSpec("x", "FP32", (-1, 50_000)),)))
-    assert len(built.requests) == 4  # five would fit without their heads
-
-
-@pytest.mark.parametrize("error", [ValueError, OverflowError, RecursionError, MemoryError])
-def test_an_answer_that_breaks_its_reader_is_a_bad_payload(
-    npz: str, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(oip, "read_outputs", fail)
-    assert build(OipWorkload("m", npz)).judge(0, 200, [], b"{}") == ("bad-payload", None)
-
-
-def test_the_answer_is_held_against_the_labels_of_its_rows(npz: str) -> None:
-    built = build(OipWorkload("m", npz, labels="y", rows_per_request=2))
-    answer = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [2, 2], "data": [9, 1, 2, 8]}]}'
-    assert built.judge(0, 200, [], answer) == (None, 2)  # the labels are 0, 1
-    assert built.judge(1, 200, [], answer) == (None, 0)  # 1, 0
-    assert built.judge(0, 500, [], answer) == ("http-5xx", None)
-    assert built.judge(0, 200, [], b"{}") == ("bad-payload", None)
-
-
-@pytest.mark.parametrize("labels", ["nothing", "x"])
-def test_labels_must_be_one_whole_number_a_row(npz: str, labels: str) -> None:
-    with pytest.raises(WorkloadError, match="5 whole numbers"):
-        build(OipWorkload("m", npz, labels=labels))
-
-
-def test_made_up_inputs_have_no_labels() -> None:
-    with pytest.raises(WorkloadError, match="labels need tensors"):
-        build(OipWorkload("m", labels="y"))
+@pytest.mark.parametrize("workload", [OipWorkload("m", labels="y"), OipWorkload("m", tensors="/nowhere.npz")])
+def test_tensors_that_cannot_be_had_are_the_workloads_fault(workload: OipWorkload) -> None:
+    with pytest.raises(WorkloadError) as refused:
+        build(workload)
+    assert refused.value.hint is not None
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"[]", b"{}", b'{"inputs": []}', b'{"inputs": [{"name": "x"}]}', b'{"a":' + b"[" * 100_000],
+    ("transport", "answer", "error"),
+    [
+        ("http", (404, b""), "http-4xx"),
+        ("http", (None, b""), "send"),
+        ("http", (200, b"<html>"), "bad-payload"),
+        ("grpc", (404, b""), "http-4xx"),
+        ("grpc", (200, b"\xff"), "bad-payload"),
+        ("grpc", (200, b""), "bad-payload"),
+    ],
 )
-def test_metadata_that_is_none_is_refused(body: bytes) -> None:
-    with pytest.raises(AnswerError, match="metadata"):
-        read_metadata(body)
+def test_a_model_that_does_not_tell_its_inputs_is_the_targets_fault(
+    transport: str, answer: tuple[int | None, bytes], error: str
+) -> None:
+    with pytest.raises(TargetError) as refused:
+        build(OipWorkload("m", transport=transport), Server(lambda *_: answer))
+    assert (refused.value.error, refused.value.status) == (error, answer[0])

@@ -142,7 +142,10 @@ def test_what_a_stream_may_be() -> None:
         (endless([(0.0, b": keep-alive\n\n")], repeated=1, period_s=0.01), "timeout"),
         (without_newline(64 * 2**20), "bad-payload"),
         (chunked([(0.0, b"data: {rubbish\n\n")]), "bad-payload"),
-        (chunked([*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]), "bad-output"),
+        (
+            chunked([*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]),
+            "bad-output",
+        ),
         (Reply(body=b"<html>", headers=(("Content-Type", "text/html"),)), "bad-payload"),
         (Reply(status=429, headers=(("Retry-After", "1"),)), "http-4xx"),
         (Reply(status=503), "http-5xx"),

@@ -1,5 +1,8 @@
+import functools
+import gc
 import json
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -292,6 +295,23 @@ def test_tokens_may_be_read_at_any_time() -> None:
     for piece, counted in ((text("ab")[0], 2), (b"data: {", 2), (b"}\n\n", 2), (text("c")[0], 3)):
         reader.feed(piece, 5)
         assert (reader.tokens.tokens_out, reader.tokens.tokens_out) == (counted, counted)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_reader_goes_without_a_collection(api: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        count = functools.partial(len)
+        held = weakref.ref(count)
+        reader = OpenAiReader(api, count)
+        del count
+        reader.feed(text("a")[0], 1)
+        assert held() is not None
+        del reader
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 # completions

@@ -78,6 +78,7 @@ def test_a_line_may_be_so_long_and_no_longer(end: bytes, size: int) -> None:
         line = b"data: a" + end * 2 + b"data: ".ljust(length, b"x") + end * 2 + b"data: b" + end * 2
         events = [event for at in range(0, len(line), size) for event in splitter.feed(line[at : at + size])]
         assert (splitter.is_too_long, len(events)) == (is_too_long, 1 if is_too_long else 3)
+        assert len(splitter.feed(b"data: after\n\n")) == (not is_too_long)
 
 
 def test_a_line_without_an_end_is_given_up() -> None:

@@ -99,6 +99,13 @@ def test_a_streamed_response_is_completed(port: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_tokens_take_their_time(port: int, is_streamed: bool) -> None:
+    before_s = perf_counter()
+    ask(port, "/v1/chat/completions", {"model": "scripted", "stream": is_streamed, "max_tokens": 101})
+    assert perf_counter() - before_s >= 0.1
+
+
 def test_embeddings_and_ranks_are_one_for_each_text(port: int) -> None:
     made = told(port, "/v1/embeddings", {"model": "scripted", "input": ["a", "b", "c"]})
     assert [len(one["embedding"]) for one in made["data"]] == [8, 8, 8]

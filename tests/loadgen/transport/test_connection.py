@@ -2,6 +2,7 @@
 
 import random
 import ssl
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -174,13 +175,13 @@ def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
     assert wire.done == []
 
 
-def test_a_stream_is_fed_piece_by_piece_with_the_time_of_its_read() -> None:
+def test_a_stream_is_fed_read_by_read_with_the_time_of_its_read() -> None:
     wire, reader = Wire(), KeptPieces()
     wire.ask(reader=reader)
     wire.bring(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
     (done,) = wire.done
-    assert (reader.pieces, done.body, done.error, done.status) == ([b"abc", b"de", b"f"], b"", None, 200)
-    assert reader.at_ns[0] == reader.at_ns[1] == done.first_byte_ns < reader.at_ns[2] < done.end_ns
+    assert (reader.pieces, done.body, done.error, done.status) == ([b"abcde", b"f"], b"", None, 200)
+    assert done.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < done.end_ns
     assert wire.times_free == 1
 
 
@@ -194,6 +195,16 @@ def test_chunks_split_anywhere_say_the_same(size: int) -> None:
     assert (wire.done[0].error, wire.done[0].bytes_received) == (None, len(whole))
 
 
+def test_a_kept_connection_lets_go_of_its_last_reader() -> None:
+    wire, reader = Wire(), KeptPieces()
+    wire.ask(reader=reader)
+    wire.bring(EVENTS + b"0\r\n\r\n")
+    wire.done.clear()
+    held = weakref.ref(reader)
+    del reader
+    assert held() is None
+
+
 def test_an_answer_without_success_goes_to_the_body_though_a_reader_waits() -> None:
     wire, reader = Wire(), KeptPieces()
     wire.ask(reader=reader)
@@ -205,9 +216,9 @@ def test_an_answer_without_success_goes_to_the_body_though_a_reader_waits() -> N
 def test_a_reader_can_refuse_in_the_middle_of_a_read(last: bytes) -> None:
     wire, reader = Wire(), KeptPieces(refused=b"bad", error="bad-output")
     wire.ask(reader=reader)
-    wire.bring(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"0\r\n\r\n")
+    wire.bring(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
     assert [(done.error, done.status) for done in wire.done] == [("bad-output", 200)]
-    assert reader.pieces == [b"ok", b"bad"]
+    assert reader.pieces == [b"okbadmore"]
     assert wire.is_closed
     assert wire.times_free == 0
     wire.end()
@@ -231,7 +242,7 @@ def test_a_stream_that_is_cut_off_is_truncated() -> None:
     wire.ask(reader=reader)
     wire.bring(EVENTS + b"2\r\nok\r\n5\r\nhal")
     wire.end()
-    assert (wire.done[0].error, wire.done[0].status, reader.pieces) == ("truncated", 200, [b"ok", b"hal"])
+    assert (wire.done[0].error, wire.done[0].status, reader.pieces) == ("truncated", 200, [b"okhal"])
 
 
 def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatch: pytest.MonkeyPatch) -> None:

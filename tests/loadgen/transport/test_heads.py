@@ -26,3 +26,12 @@ def test_heads_that_never_come_again_take_no_more_memory() -> None:
     for number in range(1_000):
         heads.learn(b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: 0\r\n\r\n" % number, 200, [], 0)
     assert len(heads._known) <= 64
+
+
+def test_where_no_head_comes_again_looking_pauses_and_is_then_tried_again() -> None:
+    heads = KnownHeads()
+    heads.learn(HEAD + b"{}", 200, HEADERS, 2)
+    for number in range(64):
+        assert heads.find(b"HTTP/1.1 200 OK\r\nX-Id: %d\r\n\r\n" % number) is None
+    assert heads.latest.head == HEAD  # what is like the latest is known without looking
+    assert [heads.find(HEAD + b"{}") is None for _ in range(1_001)] == [True] * 1_000 + [False]

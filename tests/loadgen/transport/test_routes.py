@@ -148,3 +148,26 @@ def test_a_server_that_wants_to_know_its_clients_gets_the_certificate(converse: 
             converse(Endpoint((server.url,), tls=Tls(ca_file=str(certificate), cert_file=cert_file)), talk)
     assert seen[0] is None
     assert seen[1] in ("tls", "send")  # this server closes before what it says of its reason is out
+
+
+@pytest.mark.parametrize(
+    ("scheme", "greeting", "error", "words"),
+    [
+        ("https", b"this is not TLS\r\n", "tls", "what answers is not TLS"),
+        ("http", b"\0\0\x12\x04\0\0\0\0\0", None, "the server speaks HTTP/2"),
+    ],
+)
+def test_a_server_that_speaks_something_else_first_is_named(
+    converse: Converse, scheme: str, greeting: bytes, error: str | None, words: str
+) -> None:
+    async def talk(asker: Asker) -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Blurt(greeting), "127.0.0.1", port)
+        done = await asker.ask()
+        # what comes with the connection may be read before there is a request, or after
+        assert done.error in ((error,) if error else ("connect", "bad-payload"))
+        assert done.detail.startswith(words)
+        server.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    converse(Endpoint((f"{scheme}://127.0.0.1:{port}",)), talk)

@@ -165,7 +165,7 @@ def test_a_401_asks_for_a_new_key_and_stays_a_401() -> None:
 
 def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     def change(stage: Stage) -> None:
-        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1), perf_counter_ns())
+        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1)[1:], perf_counter_ns())
 
     played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
     (first, before, after, last) = played.stage.rates()
@@ -173,7 +173,7 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     assert before[0] == after[0] == pytest.approx(0.2, abs=0.05)
     assert (before[1], after[1]) == (20, 500)
     intended_s = np.array(played.since_start_ms("intended_ns")) / 1e3
-    assert (intended_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1)
+    assert (intended_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1.1)
     assert (intended_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
     assert played.stage.scheduled == len(played.finished)
 
@@ -188,7 +188,7 @@ def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
 
 def test_a_closed_stage_has_no_rate_to_change() -> None:
     def change(stage: Stage) -> None:
-        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1), perf_counter_ns())
+        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1)[1:], perf_counter_ns())
 
     assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.rates() == ()
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from loadgen.process import LoadError, LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, HttpWorkload, KeyFile, TraceArrivals
+from loadgen.records import (
+    ClosedArrivals,
+    Endpoint,
+    FixedLength,
+    HttpWorkload,
+    KeyFile,
+    OpenAiWorkload,
+    SyntheticPrompts,
+    TraceArrivals,
+)
+from loadgen.reference.script import Law, OpenAiFace
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.played import Played, plan
 
@@ -108,3 +118,24 @@ def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: 
             load.preflight()
     assert failed.value.is_workload_wrong
     assert "two" not in str(failed.value)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProcess, stream: bool) -> None:
+    prompts = SyntheticPrompts(FixedLength(20), FixedLength(4), turns=FixedLength(3), think_s=0.02, unique=50)
+    face = OpenAiFace(Law(delay_s=0.02, tokens_per_s=200))
+    with ScriptedServer(Script(faces=(face,))) as server:
+        load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
+        assert load.preflight().error is None
+        before = len(server.requests)
+        played = Played(load, plan(rate=40, duration=1))
+        bodies = sorted(len(request) for request in server.requests[before:])
+    rows = played.rows
+    assert rows["error"].isna().all()
+    assert played.ended.scheduled is None
+    # 40 sessions of three turns, of which some do not come to their end
+    assert 90 < len(rows) <= 120
+    assert bodies[-1] > 2 * bodies[0]
+    assert set(rows["tokens_out"]) == {4}
+    assert rows["first_token_ns"].notna().all() == stream
+    assert sorted(rows["index"]) == list(range(len(rows)))

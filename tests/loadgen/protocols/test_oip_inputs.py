@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen.payloads.tensors import TensorError, TensorSpec
+from loadgen.protocols.oip_inputs import inputs_of
+from loadgen.records import OipWorkload
+
+X = TensorSpec("x", "FP32", (-1, 2))
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> str:
+    x = np.arange(10, dtype=np.float64).reshape(5, 2)
+    np.savez(tmp_path / "t.npz", x=x, y=np.array([0, 1, 1, 0, 1]), t=np.array([0.5, 1, 1.5, 2, 2.5]))
+    return str(tmp_path / "t.npz")
+
+
+def shapes(workload: OipWorkload, *specs: TensorSpec) -> list[list[tuple[int, ...]]]:
+    return [[tensor.shape for _, tensor in part] for part in inputs_of(workload, specs).parts()]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "made"),
+    [
+        ((-1, 2), 1, (1, 2)),
+        ((-1, 2), 4, (4, 2)),
+        ((-1, -1, 3), 4, (4, 1, 3)),
+        ((-1,), 4, (4,)),
+        ((4, 2), 4, (4, 2)),
+        ((), 1, ()),
+        ((), 4, ()),
+        ((3,), 1, (3,)),
+        ((16, -1, 2), 1, (16, 1, 2)),
+        ((1, -1), 1, (1, 1)),
+    ],
+)
+def test_inputs_are_made_up_for_every_shape(shape: tuple[int, ...], rows: int, made: tuple[int, ...]) -> None:
+    parts = shapes(OipWorkload("m", rows_per_request=rows), TensorSpec("x", "INT64", shape))
+    assert set(map(tuple, parts)) == {(made,)}
+    assert len(parts) == 32
+
+
+def test_a_scalar_beside_rows_is_one_for_each_request() -> None:
+    parts = shapes(OipWorkload("m", rows_per_request=3), X, TensorSpec("t", "FP32", ()))
+    assert parts == [[(3, 2), ()]] * 32
+
+
+@pytest.mark.parametrize("datatype", ["BOOL", "UINT8", "INT64", "FP16", "FP64", "BYTES"])
+def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
+    spec = TensorSpec("x", datatype, (-1, 64))
+    first, again, other = (
+        next(inputs_of(OipWorkload("m", seed=seed), [spec]).parts())[0][1].tolist() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_bfloat16_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TensorError, match="x takes BF16.*FP16 or FP32"):
+        inputs_of(OipWorkload("m"), [TensorSpec("x", "BF16", (-1, 2))])
+
+
+def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
+    inputs = inputs_of(OipWorkload("m", tensors=npz, labels="y", rows_per_request=2), [X])
+    assert [part[0][1].tolist() for part in inputs.parts()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+    assert inputs.labels(2).tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
+    scalar = TensorSpec("t", "FP32", ())
+    parts = list(inputs_of(OipWorkload("m", tensors=npz), [X, scalar]).parts())
+    assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
+    assert parts[0][1][1].shape == ()
+    with pytest.raises(TensorError, match="one row a request"):
+        inputs_of(OipWorkload("m", tensors=npz, rows_per_request=2), [X, scalar])
+
+
+def test_axes_that_do_not_fit_are_refused(npz: str) -> None:
+    with pytest.raises(TensorError, match="x has 2 axes, and the model's input 3"):
+        inputs_of(OipWorkload("m", tensors=npz), [TensorSpec("x", "FP32", (-1, 1, 2))])
+
+
+@pytest.mark.parametrize("labels", ["nothing", "x"])
+def test_labels_must_be_one_whole_number_a_row(npz: str, labels: str) -> None:
+    with pytest.raises(TensorError, match="5 whole numbers"):
+        inputs_of(OipWorkload("m", tensors=npz, labels=labels), [X])
+
+
+def test_made_up_inputs_have_no_labels() -> None:
+    with pytest.raises(TensorError, match="labels need tensors"):
+        inputs_of(OipWorkload("m", labels="y"), [X])
+
+
+@pytest.mark.parametrize(
+    ("specs", "rows", "sentence"), [([X, X], 1, "alike"), ([X], 0, "at least one row"), ([X], -1, "at least one row")]
+)
+def test_what_makes_no_request_is_refused(specs: list[TensorSpec], rows: int, sentence: str) -> None:
+    with pytest.raises(TensorError, match=sentence):
+        inputs_of(OipWorkload("m", rows_per_request=rows), specs)
+
+
+@pytest.mark.parametrize("shape", [(-1, 2**40), (-1, 0, 10**30), (-1, *[1] * 70), (-1, 2**31, 2**31), (0, 3), (2**40,)])
+def test_inputs_of_any_size_a_server_may_name_are_refused_before_they_are_made(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TensorError, match=r"MiB|no values"):
+        inputs_of(OipWorkload("m"), [TensorSpec("x", "FP32", shape)])

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from loadgen.protocols.built import Judgement
+from loadgen.protocols.oip_outputs import AnswerError, from_bytes, judge_outputs
+
+
+def test_right_rows_are_counted_by_the_first_outputs_arg_max() -> None:
+    outputs = [np.array([[1, 9], [8, 2], [3, 4]]), np.zeros(3)]
+    assert judge_outputs(outputs, np.array([1, 1, 1])) == Judgement(None, 2)
+
+
+@pytest.mark.parametrize("first", [np.zeros((2, 2)), np.zeros((3, 0)), np.float32(1)])
+def test_an_output_without_a_row_for_each_label_is_refused(first: np.ndarray) -> None:
+    with pytest.raises(AnswerError):
+        judge_outputs([np.asarray(first)], np.array([0, 1, 0]))
+
+
+def test_a_nan_anywhere_is_a_bad_output() -> None:
+    assert judge_outputs([np.zeros(1), np.array([0, np.nan], np.float16)], None) == Judgement("bad-output")
+    assert judge_outputs([np.array([np.inf])], None) == Judgement()
+
+
+def test_bfloat16_is_the_upper_half_of_a_float() -> None:
+    halves = (np.array([1.5, -2, np.nan], np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
+    numbers = from_bytes("BF16", (3,), halves, 0, 6)
+    assert numbers.tolist()[:2] == [1.5, -2.0]
+    assert judge_outputs([numbers], None) == Judgement("bad-output")
+
+
+def test_a_scalar_has_one_element() -> None:
+    assert from_bytes("INT64", (), np.int64(7).tobytes(), 0, 8) == 7

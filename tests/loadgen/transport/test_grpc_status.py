@@ -1,0 +1,43 @@
+import grpc
+import pytest
+
+from loadgen.transport.grpc_status import SUCCESS, End, end_of
+
+PEER = "a peer's words, with a canary in them"
+
+
+def test_ok_is_a_success() -> None:
+    assert end_of(grpc.StatusCode.OK, None, False) == SUCCESS == End(200, None, None)
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "DEADLINE_EXCEEDED")])
+def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) -> None:
+    end = end_of(code, PEER, False)
+    assert end.status is not None
+    assert 400 <= end.status < 600
+    assert (end.error, end.detail) == (None, f"gRPC {code.name}")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "has_answer", "error"),
+    [
+        (
+            "UNAVAILABLE",
+            "failed to connect to all addresses; last error: UNKNOWN: Connection refused",
+            False,
+            "connect",
+        ),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: Tls handshake failed (x)", False, "tls"),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: Ssl handshake failed", False, "tls"),
+        ("UNAVAILABLE", "Stream removed (Socket closed)", False, "send"),
+        ("UNAVAILABLE", "Socket closed", True, "truncated"),
+        ("UNAVAILABLE", "recvmsg:Connection reset by peer", True, "truncated"),
+        ("DEADLINE_EXCEEDED", PEER, False, "timeout"),
+        ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (9 vs. 1)", False, "bad-payload"),
+    ],
+)
+def test_what_grpc_found_itself_is_the_transports_error(code: str, words: str, has_answer: bool, error: str) -> None:
+    end = end_of(grpc.StatusCode[code], words, has_answer)
+    assert end.error == error
+    assert end.status == (200 if error == "bad-payload" else None)
+    assert "canary" not in (end.detail or "")

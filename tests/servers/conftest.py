@@ -1,0 +1,145 @@
+"""Real servers, installed once from pinned requirements into an environment beside the one that runs the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.program import wait_until
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
+INSTALL_S = 300
+START_S = 90
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+FLOATS = [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """The interpreter that has the servers. Fails where they cannot be installed."""
+    ours = Path(sys.prefix)
+    folder = (HERE.parents[1] / ".venv" if sys.prefix == sys.base_prefix else ours).with_name(f"{ours.name}-servers")
+    executable = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    stamp, wanted = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        _run(sys.executable, "-m", "venv", "--clear", str(folder))
+        pinned = ("--require-hashes", "-r", str(REQUIREMENTS))
+        if importlib.util.find_spec("uv") is not None:  # seconds instead of a minute
+            _run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(executable), *pinned)
+        else:
+            _run(str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned)
+        stamp.write_text(wanted)
+    return executable
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"the real servers were not installed within {INSTALL_S} s: is there a network?")
+    if done.returncode:
+        pytest.fail(f"the real servers cannot be installed: {done.stderr[-2_000:]}")
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path, ready: str | None = None, **environment: str) -> Iterator[Path]:
+    """A server, once it is ready: once `ready` answers, else once it has said something. Gives its standard output."""
+    said = log.with_suffix(".out")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with (
+        said.open("wb") as stdout,
+        log.open("wb") as stderr,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=inherited | environment, cwd=log.parent
+        ) as server,
+    ):
+
+        def is_up() -> bool:
+            if server.poll() is not None:
+                pytest.fail(f"{command[1]} ended with code {server.returncode}: {log.read_text()[-2_000:]}")
+            return said.read_text().endswith("\n") if ready is None else _answers(ready)
+
+        try:
+            wait_until(is_up, within_s=START_S)
+            yield said
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _DIRECT.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as sockets:
+        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in bound:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in bound]
+
+
+@pytest.fixture(scope="session")
+def mlserver(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Its HTTP and gRPC URLs."""
+    folder = tmp_path_factory.mktemp("mlserver")
+    http_port, grpc_port = free_ports(2)
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": http_port,
+        "grpc_port": grpc_port,
+        "parallel_workers": 0,
+        "metrics_endpoint": None,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    texts = [
+        {"name": "texts", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "numbers", "datatype": "INT64", "shape": [-1, 1]},
+    ]
+    models = (("doubling", "Doubling", FLOATS), ("a/doubling", "Doubling", FLOATS), ("echo", "Echo", texts))
+    for place, (name, model, inputs) in enumerate(models):
+        described = {"name": name, "implementation": f"mlserver_models.{model}", "inputs": inputs}
+        (folder / str(place)).mkdir()
+        (folder / str(place) / "model-settings.json").write_text(json.dumps(described))
+    url = f"http://127.0.0.1:{http_port}"
+    command = [str(python.with_name("mlserver")), "start", str(folder)]
+    with running(command, folder / "log", f"{url}/v2/health/ready", PYTHONPATH=str(HERE)):
+        yield url, f"grpc://127.0.0.1:{grpc_port}"
+
+
+@pytest.fixture(scope="session")
+def kserve(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Its HTTP and gRPC URLs."""
+    http_port, grpc_port = free_ports(2)
+    url = f"http://127.0.0.1:{http_port}"
+    command = [str(python), str(HERE / "kserve_model.py"), str(http_port), str(grpc_port)]
+    with running(command, tmp_path_factory.mktemp("kserve") / "log", f"{url}/v2/health/ready"):
+        yield url, f"grpc://127.0.0.1:{grpc_port}"
+
+
+@pytest.fixture(scope="session")
+def llama(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its base URL."""
+    folder = tmp_path_factory.mktemp("llama")
+    command = [str(python), str(HERE / "llama_server.py"), str(folder / "tiny.gguf")]
+    with running(command, folder / "log") as said:
+        yield f"{said.read_text().strip()}/v1"

@@ -1,0 +1,121 @@
+"""The load worker against servers that others wrote: no error, inputs from their metadata, tokens from their usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from loadgen.process import LoadProcess
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Arrivals,
+    ClosedArrivals,
+    Endpoint,
+    FixedLength,
+    OipWorkload,
+    OpenAiWorkload,
+    OpenArrivals,
+    PreflightDone,
+    StagePlan,
+    SyntheticPrompts,
+    Workload,
+)
+
+# the first of them installs the servers
+pytestmark = pytest.mark.timeout(600)
+
+TOKENS = 12
+REFUSED = "The server refused binary tensors; JSON was sent."
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[LoadProcess]:
+    with LoadProcess() as process:
+        yield process
+
+
+CLOSED = ClosedArrivals(4)
+POISSON = OpenArrivals("poisson", ((0.0, 100.0),))
+EVERY_20_MS = OpenArrivals("constant", ((0.0, 50.0),))
+
+
+def played(
+    load: LoadProcess, url: str, workload: Workload, arrivals: Arrivals = CLOSED
+) -> tuple[PreflightDone, pd.DataFrame]:
+    """A second of load."""
+    load.configure(Endpoint((url,)), workload)
+    preflight = load.preflight()
+    assert preflight.error is None, preflight.detail
+    batches: list[pa.RecordBatch] = []
+    plan = StagePlan(0, "steady", arrivals, 1.0, seed=1, drain_s=20)
+    load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
+    return preflight, pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
+
+
+def check(rows: pd.DataFrame) -> None:
+    assert len(rows) > 20
+    assert rows["error"].isna().all(), rows["error"].value_counts().to_dict()
+    assert (rows["status"] == 200).all()
+    assert (rows["end_ns"] > rows["sent_ns"]).all()
+
+
+@pytest.mark.parametrize("model", ["doubling", "echo"])
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("rows_per_request", [1, 4])
+def test_mlserver(
+    load: LoadProcess, mlserver: tuple[str, str], model: str, transport: str, rows_per_request: int
+) -> None:
+    workload = OipWorkload(model, transport=transport, rows_per_request=rows_per_request)
+    preflight, rows = played(load, mlserver[transport == "grpc"], workload, POISSON)
+    check(rows)
+    assert preflight.notes == ((REFUSED,) if transport == "http" else ())
+    assert rows["first_byte_ns"].isna().all() == (transport == "grpc")
+
+
+def test_mlserver_in_json_without_asking_for_binary(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+    preflight, rows = played(load, mlserver[0], OipWorkload("doubling", binary=False))
+    check(rows)
+    assert preflight.notes == ()
+
+
+def test_mlserver_streamed(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+    preflight, rows = played(load, mlserver[1], OipWorkload("a/doubling", transport="grpc-stream"))
+    check(rows)
+    assert set(rows["chunk_ns"].map(len)) == {3}
+    assert (rows["first_token_ns"] <= rows["last_token_ns"]).all()
+    assert (rows["last_token_ns"] <= rows["end_ns"]).all()
+
+
+def test_mlserver_without_the_model(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+    for url, transport in zip(mlserver, ("http", "grpc"), strict=True):
+        load.configure(Endpoint((url,)), OipWorkload("nothing", transport=transport))
+        preflight = load.preflight()
+        assert (preflight.error, preflight.status) == ("http-4xx", 404)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: str, binary: bool) -> None:
+    workload = OipWorkload("doubling", transport=transport, binary=binary, rows_per_request=2)
+    preflight, rows = played(load, kserve[transport == "grpc"], workload)
+    check(rows)
+    assert preflight.notes == ()
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_llama_cpp(load: LoadProcess, llama: str, api: str, stream: bool) -> None:
+    prompts = SyntheticPrompts(FixedLength(8), FixedLength(TOKENS), unique=20)
+    workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
+    # it closes the connection behind a stream and does not say so: a request sent at once would go nowhere
+    preflight, rows = played(load, llama, workload, EVERY_20_MS if stream else CLOSED)
+    check(rows)
+    assert set(rows["tokens_from"]) == {"server"}
+    assert set(rows["tokens_out"]) == {TOKENS}
+    assert (rows["tokens_in"] > 8).all()
+    assert rows["first_token_ns"].notna().all() == stream
+    if stream:
+        assert (rows["first_token_ns"] >= rows["first_byte_ns"]).all()
