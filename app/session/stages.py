@@ -174,7 +174,9 @@ def _has_sessions(workload: Workload) -> bool:
 
 def _was_changed(arrivals: Arrivals, rates: Rates) -> bool:
     """Whether a rate was played that was not ordered; a stage stopped early lacks some that were."""
-    return isinstance(arrivals, OpenArrivals) and not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
+    if not isinstance(arrivals, OpenArrivals):
+        return False
+    return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
 
 
 def _manner(

@@ -194,7 +194,14 @@ def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorC
     elements: Sequence[Any] = getattr(contents, field)
     if len(elements) != count_of(shape):
         raise AnswerError
-    return NO_TENSOR if datatype == "BYTES" else shaped(np.array(elements, DTYPES[datatype]), shape)
+    if datatype == "BYTES":
+        return NO_TENSOR
+    dtype = DTYPES[datatype]
+    tensor = np.array(elements, dtype)
+    # a field for narrow numbers is wider than they are
+    if dtype.kind in "iu" and dtype.itemsize < 4 and not np.array_equal(tensor, np.array(elements, np.int64)):
+        raise AnswerError
+    return shaped(tensor, shape)
 
 
 def _contents(spec: TensorSpec, tensor: Tensor) -> InferTensorContents:

@@ -30,6 +30,9 @@ class Peer(NamedTuple):
     timeouts: Timeouts
 
 
+_AS_IT_IS = None
+"""Neither what is sent nor what comes is turned into anything else than bytes."""
+
 OnEnd = Callable[[End, int, bytes], None]
 """Called on the loop's thread with when it ended, and the answer's message."""
 
@@ -65,13 +68,13 @@ class UnaryLine:
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
         call = self._calls.get(method)
         if call is None:
-            call = self._calls[method] = self._channel.unary_unary(method)
+            call = self._calls[method] = self._channel.unary_unary(method, _AS_IT_IS, _AS_IT_IS)
         loop = self._peer.loop
 
-        def stamp(done: grpc.CallFuture[bytes]) -> None:
+        def stamp(_: object) -> None:
             end_ns = perf_counter_ns()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it
-                loop.call_soon_threadsafe(_hand_over, done, end_ns, on_end)
+                loop.call_soon_threadsafe(_hand_over, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
         future = call.future(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
@@ -111,14 +114,14 @@ class StreamLine:
         begin = self._calls.get(method)
         if begin is None:
             # a stream of one message and the end of it is what a single request is on the wire too
-            begin = self._calls[method] = self._channel.unary_stream(method)
+            begin = self._calls[method] = self._channel.unary_stream(method, _AS_IT_IS, _AS_IT_IS)
         exchange.sent_ns = perf_counter_ns()
         call = begin(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
         self._keep(self._read(exchange, call, on_end))
         return call.cancel
 
     def close(self) -> None:
-        self._keep(self._channel.close())
+        self._keep(self._channel.close(None))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._peer.loop.create_task(work)

@@ -82,7 +82,7 @@ def test_mlserver_in_json_without_asking_for_binary(load: LoadProcess, mlserver:
 
 
 def test_mlserver_streamed(load: LoadProcess, mlserver: tuple[str, str]) -> None:
-    preflight, rows = played(load, mlserver[1], OipWorkload("a/doubling", transport="grpc-stream"))
+    _, rows = played(load, mlserver[1], OipWorkload("a/doubling", transport="grpc-stream"))
     check(rows)
     assert set(rows["chunk_ns"].map(len)) == {3}
     assert (rows["first_token_ns"] <= rows["last_token_ns"]).all()
@@ -111,7 +111,7 @@ def test_llama_cpp(load: LoadProcess, llama: str, api: str, stream: bool) -> Non
     prompts = SyntheticPrompts(FixedLength(8), FixedLength(TOKENS), unique=20)
     workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
     # it closes the connection behind a stream and does not say so: a request sent at once would go nowhere
-    preflight, rows = played(load, llama, workload, EVERY_20_MS if stream else CLOSED)
+    _, rows = played(load, llama, workload, EVERY_20_MS if stream else CLOSED)
     check(rows)
     assert set(rows["tokens_from"]) == {"server"}
     assert set(rows["tokens_out"]) == {TOKENS}

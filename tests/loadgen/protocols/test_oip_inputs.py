@@ -57,7 +57,7 @@ def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
 
 
 def test_bfloat16_is_refused_with_what_to_do() -> None:
-    with pytest.raises(TensorError, match="x takes BF16.*FP16 or FP32"):
+    with pytest.raises(TensorError, match=r"x takes BF16.*FP16 or FP32"):
         inputs_of(OipWorkload("m"), [TensorSpec("x", "BF16", (-1, 2))])
 
 

@@ -1,0 +1,139 @@
+"""The worker against a gRPC server, through its pipe."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from loadgen.process import LoadError, LoadProcess
+from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
+from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OipWorkload, OpenArrivals, StagePlan, Tls
+from tests.fakes.open_inference import OpenInference, floats, inputs
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[LoadProcess]:
+    with LoadProcess() as process:
+        yield process
+
+
+def played(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
+    batches: list[pa.RecordBatch] = []
+    plan = StagePlan(0, "steady", OpenArrivals("constant", ((0.0, rate_per_s),)), 0.5, seed=1)
+    load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
+    return pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
+def test_inputs_are_made_from_the_metadata_and_answers_judged(load: LoadProcess, transport: str) -> None:
+    described = inputs(
+        ("x", "FP32", (-1, 2)), ("ids", "INT64", (-1, -1)), ("scale", "FP64", ()), ("text", "BYTES", (4,))
+    )
+    with OpenInference(described=described) as server:
+        load.configure(Endpoint((server.url,)), OipWorkload("a/b", version="2", transport=transport))
+        preflight = load.preflight()
+        rows = played(load)
+    assert (preflight.error, preflight.status, preflight.notes) == (None, 200, ())
+    assert preflight.detail.startswith(f"{server.url}/inference.GRPCInferenceService/Model")
+    assert rows["error"].isna().all()
+    assert set(rows["status"]) == {200}
+    assert rows["first_byte_ns"].isna().all()
+    assert rows["first_token_ns"].notna().all() == (transport == "grpc-stream")
+    asked = server.seen[-1]
+    assert (asked.model_name, asked.model_version) == ("a/b", "2")
+    assert [list(tensor.shape) for tensor in asked.inputs] == [[1, 2], [1, 1], [], [4]]
+    assert [len(blob) for blob in asked.raw_input_contents] == [8, 8, 8, 40]
+
+
+def test_answers_are_held_against_labels(load: LoadProcess, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
+    with OpenInference() as server:
+        workload = OipWorkload("m", transport="grpc", tensors=str(tmp_path / "t.npz"), labels="y")
+        load.configure(Endpoint((server.url,)), workload)
+        assert load.preflight().error is None
+        assert played(load)["right"].sum() == 15
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
+def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(load: LoadProcess, transport: str) -> None:
+    def plain(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
+        if request.raw_input_contents:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "contents, please")
+        return floats(*request.inputs[0].contents.fp32_contents)
+
+    with OpenInference(
+        answer=plain, stream=lambda *call: [ModelStreamInferResponse(infer_response=plain(*call))]
+    ) as server:
+        load.configure(Endpoint((server.url,)), OipWorkload("m", transport=transport))
+        preflight = load.preflight()
+        assert played(load)["error"].isna().all()
+    assert "refused raw tensors" in preflight.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "status"), [("UNAUTHENTICATED", "http-4xx", 401), ("NOT_FOUND", "http-4xx", 404)]
+)
+def test_a_refusal_at_the_metadata_has_its_status(load: LoadProcess, code: str, error: str, status: int) -> None:
+    def refuse(request: object, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode[code], "canary")
+
+    server = OpenInference()
+    server._metadata = refuse
+    with server:
+        load.configure(
+            Endpoint((server.url,), headers=(("Authorization", "canary"),)), OipWorkload("m", transport="grpc")
+        )
+        preflight = load.preflight()
+    assert (preflight.error, preflight.status) == (error, status)
+    assert "canary" not in preflight.detail
+
+
+def test_a_renewed_key_is_read_again_after_a_refusal(load: LoadProcess, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("old")
+
+    def guarded(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
+        if dict(context.invocation_metadata())["authorization"] != f"Bearer {valid[0]}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
+        return floats(0, 1)
+
+    valid = ["old"]
+    with OpenInference(answer=guarded) as server:
+        keys = (KeyFile("Authorization", str(key), prefix="Bearer "),)
+        load.configure(Endpoint((server.url,), key_files=keys), OipWorkload("m", transport="grpc"))
+        assert load.preflight().error is None
+        valid[0] = "new"
+        key.write_text("new")
+        rows = played(load)
+    assert rows["status"].iloc[0] == 401
+    assert rows["status"].iloc[-1] == 200
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sentence"),
+    [
+        (Endpoint(("ftp://h",)), "must be grpc://"),
+        (Endpoint(("grpcs://h:1",), tls=Tls(verify=False)), "always verifies"),
+        (Endpoint(("grpc://h:1",), headers=(("grpc-timeout", "1S"),)), "metadata"),
+    ],
+)
+def test_an_endpoint_that_grpc_cannot_reach_is_the_workloads_fault(endpoint: Endpoint, sentence: str) -> None:
+    with LoadProcess() as load:
+        load.configure(endpoint, OipWorkload("m", transport="grpc"))
+        with pytest.raises(LoadError, match=sentence) as failed:
+            load.preflight()
+    assert failed.value.is_workload_wrong
+
+
+def test_grpc_is_loaded_for_no_other_target() -> None:
+    code = (
+        "import sys, loadgen.worker.target, loadgen.protocols.oip;"
+        "sys.exit(any(name in sys.modules for name in ('grpc', 'google.protobuf')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
