@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench lock
+.PHONY: demo test check bench lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -26,6 +26,12 @@ lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --extra test pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links tests/servers/requirements.in -o tests/servers/requirements.txt
+
+# The messages of the Open Inference Protocol over gRPC, as code.
+proto: $(VENV)/.installed-test
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/protocols/open_inference.proto
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Sizewise needs Python 3.11 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'

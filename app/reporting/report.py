@@ -39,13 +39,11 @@ def build_report(
     result_json: str,
 ) -> model.Report:
     """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty."""
-    spec = read_spec(spec_text)
-    requests = request_times(rows, result)
-    times = times_of(result)
+    spec, requests = read_spec(spec_text), request_times(rows, result)
+    times, start_ns = times_of(result), result.clock.monotonic_start_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
-    local = model_section(result)
-    answering = answering_stages(result)
+    local, answering = model_section(result), answering_stages(result)
     return model.Report(
         header=_header(result),
         verdict=verdict_of(result),
@@ -53,18 +51,18 @@ def build_report(
         checks=tuple(check_row(check) for check in result.validity),
         objectives=objective_rows(result),
         model=local,
-        stages=tuple(stage_row(stage, curve, times, result.clock.monotonic_start_ns) for stage in loaded),
+        stages=tuple(stage_row(stage, curve, times, start_ns) for stage in loaded),
         max_rate=_max_rate(result),
         curve=curve,
         load=load_series(requests, times),
-        telemetry=telemetry_series(telemetry, result.clock.monotonic_start_ns),
-        spectra=spectra(requests, _alike(answering, headline_stage(result, curve)), result.clock.monotonic_start_ns),
+        telemetry=telemetry_series(telemetry, start_ns),
+        spectra=spectra(requests, _alike(answering, headline_stage(result, curve)), start_ns),
         errors=error_rows(requests),
-        plan=plan_section(result.plan) if result.plan is not None else None,
+        plan=None if result.plan is None else plan_section(result.plan),
         method=method_sentences(result, spec, telemetry),
         environment=environment_facts(result),
         reproduce=_reproduce(spec, command, spec_text),
-        artifacts=tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts),
+        artifacts=_artifacts(result),
         result_json=result_json,
         notes=tuple(map(_sentence, result.notes)),
         times=formatting.metric(times),
@@ -73,6 +71,10 @@ def build_report(
         cold_start=cold_start_parts(result),
         groups=group_tables(rows, answering),
     )
+
+
+def _artifacts(result: Result) -> tuple[model.Artifact, ...]:
+    return tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts)
 
 
 def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:

@@ -24,7 +24,8 @@ Options = list[tuple[str, str | int]]
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _OURS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
-_MOST_BACKOFF_MS = 1_000
+_BACKOFF_MS = 100
+"""The least there is. In between, calls to a server that could not be reached fail without another try."""
 
 
 def metadata_of(endpoint: Endpoint) -> Metadata:
@@ -74,8 +75,8 @@ def options_of(endpoint: Endpoint, address: Address) -> Options:
         ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
         ("grpc.max_send_message_length", -1),
         ("grpc.min_reconnect_backoff_ms", connect_ms),  # which is how long one attempt may take
-        ("grpc.initial_reconnect_backoff_ms", min(connect_ms, _MOST_BACKOFF_MS)),
-        ("grpc.max_reconnect_backoff_ms", max(connect_ms, _MOST_BACKOFF_MS)),
+        ("grpc.initial_reconnect_backoff_ms", _BACKOFF_MS),
+        ("grpc.max_reconnect_backoff_ms", _BACKOFF_MS),
         ("grpc.enable_http_proxy", 0 if endpoint.proxy is None else 1),
     ]
     if address.is_tls:

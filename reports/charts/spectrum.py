@@ -20,11 +20,7 @@ def latency_spectrum(report: Report) -> Drawing | None:
     """None when the answer rests on no successful request."""
     if not report.spectra:
         return None
-    points: list[dict[str, Any]] = [
-        {"series": spectrum.label, "one_in": 1 / (1 - share), "ms": ms, "share": f"p{100 * share:.4g}"}
-        for spectrum in report.spectra
-        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
-    ]
+    points = _points(report)
     if not points:
         return None
     farthest = max(point["one_in"] for point in points)
@@ -58,6 +54,14 @@ def latency_spectrum(report: Report) -> Drawing | None:
         rows=tuple((point["series"], point["share"], formatting.number(point["ms"])) for point in points),
         note=f"{requests} requests of the stages the answer rests on, pooled; drawn as far as that many samples allow.",
     )
+
+
+def _points(report: Report) -> list[dict[str, Any]]:
+    return [
+        {"series": spectrum.label, "one_in": 1 / (1 - share), "ms": ms, "share": f"p{100 * share:.4g}"}
+        for spectrum in report.spectra
+        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
+    ]
 
 
 def _ends(spectrum: Spectrum) -> str:

@@ -48,6 +48,7 @@ class OpenInference:
     stream: Stream = lambda request, context: [ModelStreamInferResponse(infer_response=floats(0, 1))]
     credentials: grpc.ServerCredentials | None = None
     unix_socket: str | None = None
+    port: int = 0
     seen: list[ModelInferRequest] = field(default_factory=list)
     asked: list[ModelMetadataRequest] = field(default_factory=list)
     metadata_seen: list[tuple[str, dict[str, str | bytes]]] = field(default_factory=list)
@@ -56,7 +57,7 @@ class OpenInference:
     def __enter__(self) -> OpenInference:
         self._threads = ThreadPoolExecutor(64)
         self._server = grpc.server(self._threads, handlers=[self._handlers()])
-        where = "127.0.0.1:0" if self.unix_socket is None else f"unix:{self.unix_socket}"
+        where = f"127.0.0.1:{self.port}" if self.unix_socket is None else f"unix:{self.unix_socket}"
         if self.credentials is None:
             self.port = self._server.add_insecure_port(where)
         else:

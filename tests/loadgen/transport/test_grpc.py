@@ -2,77 +2,19 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from time import perf_counter, perf_counter_ns
 
 import grpc
 import pytest
 
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from loadgen.records import Endpoint, Timeouts, Tls
+from loadgen.records import Endpoint, Timeouts
 from loadgen.transport import grpc_channel, grpc_lines
-from loadgen.transport.address import EndpointError
-from loadgen.transport.exchange import Exchange, ResolveError, StreamReader, Transport
-from loadgen.transport.grpc import new_grpc_transport
-from tests.fakes.asker import LOOPS, KeptPieces
-from tests.fakes.certificates import self_signed
-from tests.fakes.http_proxy import HttpProxy
+from loadgen.transport.exchange import ResolveError
+from tests.fakes.asker import KeptPieces
+from tests.fakes.grpc_caller import INFER, METADATA, STREAM, Call, Caller, call_on, closed_port
 from tests.fakes.open_inference import OpenInference, floats
 from tests.fakes.program import wait_until
-
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
-METADATA = "/inference.GRPCInferenceService/ModelMetadata"
-REQUEST = ModelInferRequest(model_name="m").SerializeToString()
-
-Talk = Callable[["Caller"], Awaitable[None]]
-Call = Callable[[Endpoint, Talk], None]
-
-
-class Caller:
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-
-    def submit(self, reader: StreamReader | None = None, method: str = "") -> asyncio.Future[Exchange]:
-        done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
-        self.transport.submit(Exchange(0, 0, 0, REQUEST, done.set_result, False, reader, method=method))
-        return done
-
-    async def ask(self, reader: StreamReader | None = None, method: str = "") -> Exchange:
-        return await asyncio.wait_for(self.submit(reader, method), 20)
-
-
-def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        transport = new_grpc_transport(loop, endpoint, method, is_streamed=method == STREAM)
-        try:
-            await transport.resolve()
-            await talk(Caller(transport))
-        finally:
-            transport.close()
-            await asyncio.sleep(0)
-
-    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
-        runner.run(run())
-
-
-@pytest.fixture(params=[INFER, STREAM], ids=["unary", "stream"])
-def method(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(LOOPS))
-def call(request: pytest.FixtureRequest, method: str) -> Call:
-    """Runs a test's talk with an endpoint, on each kind of loop, as either kind of call."""
-    return lambda endpoint, talk: call_on(request.param, endpoint, talk, method)
-
-
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def refusing(code: grpc.StatusCode, secret: str = "") -> OpenInference:
@@ -146,6 +88,33 @@ def test_nothing_listens_there(call: Call) -> None:
         assert (caller.transport.opened, caller.transport.sent) == (0, 1)
 
     call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), talk)
+
+
+def test_a_peer_that_never_speaks_is_given_up_in_time(call: Call) -> None:
+    async def talk(caller: Caller) -> None:
+        start_s = perf_counter()
+        assert (await caller.ask()).error == "connect"
+        assert 0.3 <= perf_counter() - start_s < 1
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        call(Endpoint((f"grpc://127.0.0.1:{port}",), timeouts=Timeouts(connect_s=0.4)), talk)
+
+
+def test_a_server_that_comes_back_is_reached_again_soon(call: Call) -> None:
+    port = closed_port()
+
+    async def talk(caller: Caller) -> None:
+        for _ in range(30):
+            assert (await caller.ask()).error == "connect"
+            await asyncio.sleep(0.02)
+        with OpenInference(port=port):
+            start_s = perf_counter()
+            while (await caller.ask()).error == "connect":
+                assert perf_counter() - start_s < 1
+                await asyncio.sleep(0.01)
+
+    call(Endpoint((f"grpc://127.0.0.1:{port}",)), talk)
 
 
 def test_a_server_that_goes_away_before_it_answers(call: Call) -> None:
@@ -325,16 +294,6 @@ def test_headers_become_metadata_and_may_be_renewed(call: Call) -> None:
     assert "content-type" not in first
 
 
-@pytest.mark.parametrize("header", [("grpc-timeout", "1S"), ("a b", "x"), ("a", "é"), ("a", "x\ny")])
-def test_a_header_that_cannot_be_metadata_is_refused(header: tuple[str, str]) -> None:
-    with pytest.raises(EndpointError, match="metadata"):
-        call_on("asyncio", Endpoint(("grpc://h:1",), headers=(header,)), nothing)
-
-
-async def nothing(_: Caller) -> None:
-    raise AssertionError("not reached")
-
-
 def test_replicas_share_the_calls_and_the_headers(call: Call) -> None:
     async def talk(caller: Caller) -> None:
         assert Counter([(await caller.ask()).target for _ in range(6)]) == {0: 3, 1: 3}
@@ -348,79 +307,9 @@ def test_replicas_share_the_calls_and_the_headers(call: Call) -> None:
         assert server.metadata_seen[-1][1]["x-key"] == "new"
 
 
-def test_a_unix_socket(call: Call, tmp_path: Path) -> None:
-    async def talk(caller: Caller) -> None:
-        assert (await caller.ask()).error is None
-
-    with OpenInference(unix_socket=str(tmp_path / "s")) as server:
-        call(Endpoint(("grpc://model",), unix_socket=server.unix_socket), talk)
-
-
-def credentials(certificate: Path, clients: Path | None = None) -> grpc.ServerCredentials:
-    pem = certificate.read_bytes()
-    roots = None if clients is None else clients.read_bytes()
-    return grpc.ssl_server_credentials([(pem, pem)], roots, require_client_auth=clients is not None)
-
-
-def test_tls_is_verified_with_the_authority_that_is_given(call: Call, tmp_path: Path) -> None:
-    certificate, other = self_signed(tmp_path / "server.pem"), self_signed(tmp_path / "other.pem")
-    seen: list[str | None] = []
-
-    async def talk(caller: Caller) -> None:
-        seen.append((await caller.ask()).error)
-
-    with OpenInference(credentials=credentials(certificate)) as server:
-        for tls in (Tls(), Tls(ca_file=str(other)), Tls(ca_file=str(certificate))):
-            call(Endpoint((server.url,), tls=tls), talk)
-    assert seen == ["tls", "tls", None]
-
-
-def test_a_client_shows_its_certificate(call: Call, tmp_path: Path) -> None:
-    certificate, client = self_signed(tmp_path / "server.pem"), self_signed(tmp_path / "client.pem")
-    seen: list[str | None] = []
-
-    async def talk(caller: Caller) -> None:
-        seen.append((await caller.ask()).error)
-
-    with OpenInference(credentials=credentials(certificate, client)) as server:
-        for cert_file in (str(client), None):
-            call(Endpoint((server.url,), tls=Tls(ca_file=str(certificate), cert_file=cert_file)), talk)
-    assert seen[0] is None
-    assert seen[1] in ("tls", "connect", "send")
-
-
-@pytest.mark.parametrize(
-    ("tls", "sentence"),
-    [(Tls(verify=False), "always verifies"), (Tls(ca_file="/nowhere.pem"), "trusted certificates")],
-)
-def test_tls_that_cannot_be_had_is_refused(tls: Tls, sentence: str) -> None:
-    with pytest.raises(EndpointError, match=sentence):
-        call_on("asyncio", Endpoint(("grpcs://h:1",), tls=tls), nothing)
-
-
-def test_a_proxy_is_asked_for_a_tunnel(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        assert (await caller.ask()).error is None
-
-    with OpenInference() as server, HttpProxy("me:secret") as proxy:
-        call(Endpoint((server.url,), proxy=f"http://me:secret@127.0.0.1:{proxy.port}"), talk)
-        assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{server.port}".encode())
-
-
-def test_the_environments_proxy_is_not_looked_at(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.delenv("no_proxy", raising=False)
-
-    async def talk(caller: Caller) -> None:
-        assert (await caller.ask()).error is None
-
-    with OpenInference() as server:
-        call(Endpoint((server.url,)), talk)
-
-
 def test_a_host_without_an_address(call: Call) -> None:
     with pytest.raises(ResolveError, match=r"nowhere\.invalid"):
-        call(Endpoint(("grpc://nowhere.invalid:1",)), nothing)
+        call(Endpoint(("grpc://nowhere.invalid:1",)), Caller.ask)
 
 
 def test_no_thread_is_left_behind(call: Call) -> None:

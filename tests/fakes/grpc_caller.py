@@ -1,0 +1,55 @@
+"""Someone who calls a gRPC server through our transport and waits for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+from loadgen.protocols.open_inference_pb2 import ModelInferRequest
+from loadgen.records import Endpoint
+from loadgen.transport.exchange import Exchange, StreamReader, Transport
+from loadgen.transport.grpc import new_grpc_transport
+from tests.fakes.asker import LOOPS
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+METADATA = "/inference.GRPCInferenceService/ModelMetadata"
+REQUEST = ModelInferRequest(model_name="m").SerializeToString()
+
+Talk = Callable[["Caller"], Awaitable[None]]
+Call = Callable[[Endpoint, Talk], None]
+
+
+class Caller:
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def submit(self, reader: StreamReader | None = None, method: str = "") -> asyncio.Future[Exchange]:
+        done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        self.transport.submit(Exchange(0, 0, 0, REQUEST, done.set_result, False, reader, method=method))
+        return done
+
+    async def ask(self, reader: StreamReader | None = None, method: str = "") -> Exchange:
+        return await asyncio.wait_for(self.submit(reader, method), 20)
+
+
+def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        transport = new_grpc_transport(loop, endpoint, method, is_streamed=method == STREAM)
+        try:
+            await transport.resolve()
+            await talk(Caller(transport))
+        finally:
+            transport.close()
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+        runner.run(run())
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
