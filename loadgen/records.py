@@ -106,6 +106,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     balance: Balance = "round-robin"
     unix_socket: str | None = None
     proxy: str | None = None
+    reuses_connections: bool = True
+    """False for a target that closes a connection after each answer without having said so."""
 
 
 # what is sent
@@ -420,7 +422,11 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     status: int | None
     detail: str
     service_ms: float | None
+    end_ns: int | None = None
+    """When the answer was whole."""
     notes: tuple[str, ...] = ()
+    keeps_connection: bool = True
+    """False when the target closed the connection soon after its answer, having promised to keep it."""
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):

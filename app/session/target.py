@@ -17,6 +17,11 @@ from app.session.spec import RunSpec
 from app.session.telling import Telling
 from loadgen.records import LocustWorkload, PreflightDone
 
+_CLOSES = (
+    "The target closes a connection after each answer, though it promises to keep it: every request opened its own, "
+    "and its latency holds the opening."
+)
+
 
 class MeasuredTarget:
     """Starts what the profile wants started; `parts_running` closes it. `ending` tells when a server left by itself."""
@@ -62,7 +67,7 @@ class MeasuredTarget:
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
         require_reachable(report, self._shown)
-        self._note(report)
+        self._heed(report, load)
 
     def ask_cold(self, load: Load) -> None:
         """Start the server or wake the endpoint, and ask until the first success. Raises UnavailableError."""
@@ -77,8 +82,8 @@ class MeasuredTarget:
             return
         report = await_answer(load, self._shown, limit_s, self.ending, self._waiting)
         if report.error is None:
-            self._answered_ns = self._parts.now_ns()
-        self._note(report)
+            self._answered_ns = report.end_ns or self._parts.now_ns()
+        self._heed(report, load)
         told = self.cold_start(None)
         self._telling.emit(events.ColdStarted(self._parts.now_ns(), told.ready_ms.value, told.first_answer_ms.value))
 
@@ -116,7 +121,11 @@ class MeasuredTarget:
         self._parts.telemetry.watch("endpoint", pid)
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
-    def _note(self, report: PreflightDone) -> None:
+    def _heed(self, report: PreflightDone, load: Load) -> None:
+        if not report.keeps_connection:
+            self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
+            load.configure(self.endpoint, self._spec.workload)
+            self._telling.note(_CLOSES)
         for sentence in report.notes:
             self._telling.note(sentence)
 

@@ -129,7 +129,7 @@ def _together(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]
 
 
 _MILLISECOND_NS = 1_000_000
-_CLOSING = ("until-close", "close-after", "cut-body", "drop", "http-1.0")
+_CLOSING = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "http-1.0")
 
 
 def course_of_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> Course:

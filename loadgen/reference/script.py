@@ -12,13 +12,14 @@ import msgspec
 from loadgen.payloads.tensors import TensorSpec
 
 Manner = Literal[
-    "whole", "chunked", "until-close", "close-after", "interim", "slow-head", "slow-body", "cut-body", "drop", "reset",
-    "hang", "garbage", "http-1.0",
+    "whole", "chunked", "until-close", "close-after", "close-unsaid", "interim", "slow-head", "slow-body", "cut-body",
+    "drop", "reset", "hang", "garbage", "http-1.0",
 ]  # fmt: skip
-"""How a reply goes out. `close-after`: whole, with Connection: close; `interim`: a 100 Continue before it; `slow-head`:
-byte by byte, a millisecond each; `slow-body`: so after the head; `cut-body`: the connection closes in the middle of the
-body; `drop`: it closes before any byte; `reset`: it is reset before any byte; `hang`: never; `garbage`: what goes out
-is not HTTP; `http-1.0`: as a server of that version answers, its end is the connection's."""
+"""How a reply goes out. `close-after`: whole, with Connection: close; `close-unsaid`: whole, and closed without a word;
+`interim`: a 100 Continue before it; `slow-head`: byte by byte, a millisecond each; `slow-body`: so after the head;
+`cut-body`: the connection closes in the middle of the body; `drop`: it closes before any byte; `reset`: it is reset
+before any byte; `hang`: never; `garbage`: what goes out is not HTTP; `http-1.0`: as a server of that version answers,
+its end is the connection's."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):

@@ -39,6 +39,10 @@ class BalancedPools:
     def sent(self) -> int:
         return sum(pool.sent for pool in self._pools)
 
+    @property
+    def closed_idle(self) -> int:
+        return sum(pool.closed_idle for pool in self._pools)
+
     async def resolve(self) -> None:
         for pool in self._pools:
             await pool.resolve()

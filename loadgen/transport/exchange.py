@@ -88,6 +88,11 @@ class Transport(Protocol):
     @property
     def sent(self) -> int: ...
 
+    @property
+    def closed_idle(self) -> int:
+        """Connections that the target closed while they waited for another request."""
+        ...
+
     async def resolve(self) -> None:
         """Look hosts up, once for all that follows. Raises ResolveError."""
         ...

@@ -89,6 +89,7 @@ class GrpcPool:
         self._waiting: deque[Exchange] = deque()
         self.opened = 0
         self.sent = 0
+        self.closed_idle = 0  # gRPC opens connections itself, and sends on none that was closed
 
     @property
     def outstanding(self) -> int:

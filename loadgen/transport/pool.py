@@ -49,8 +49,10 @@ class ConnectionPool:
         self._opening: set[asyncio.Task[None]] = set()
         self._waiting: deque[Exchange] = deque()
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+        self._when_free = self._free if endpoint.reuses_connections else self._drop
         self.opened = 0
         self.sent = 0
+        self.closed_idle = 0
 
     @property
     def outstanding(self) -> int:
@@ -123,7 +125,7 @@ class ConnectionPool:
             self._free(connection)
 
     def _new_connection(self) -> Connection:
-        return Connection(self._free, self._lost, self._heads, self._rewrite)
+        return Connection(self._when_free, self._lost, self._heads, self._rewrite)
 
     def _fail_oldest(self, error: str, detail: str) -> None:
         if self._waiting:
@@ -140,9 +142,14 @@ class ConnectionPool:
             self._waiting.popleft()
             self.sent += 1
 
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._idle.pop(connection, None)
+        if connection in self._idle:
+            del self._idle[connection]
+            self.closed_idle += 1
         self._open_for_waiting()
 
     def _sweep(self) -> None:

@@ -23,6 +23,9 @@ from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.opening import new_transport
 from loadgen.worker.keys import Keys
 
+_CLOSING_S = 0.05
+"""How long after its answer a target is watched for closing the connection."""
+
 
 class Target:
     """Belongs to the sending thread. The constructor raises WorkloadError for a URL nothing can be sent to."""
@@ -59,12 +62,16 @@ class Target:
         number = 0 if built.picks is None else int(built.picks[0])
         exchange = await self._send(built.requests[number], number, built.is_head, reader)
         error_class = judged(built.judge, exchange).error
+        closed_before = self.transport.closed_idle
+        await asyncio.sleep(_CLOSING_S)
         return PreflightDone(
             error=error_class,
             status=exchange.status,
             detail=told(built.shown, exchange, error_class),
             service_ms=_service_ms(exchange),
+            end_ns=exchange.end_ns,
             notes=built.notes,
+            keeps_connection=self.transport.closed_idle == closed_before,
         )
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ class FakeTransport:
         self.submitted: list[Exchange] = []
         self.in_flight: dict[int, Exchange] = {}
         self.most_in_flight = 0
-        self.opened = self.sent = 0
+        self.opened = self.sent = self.closed_idle = 0
 
     async def resolve(self) -> None: ...
 

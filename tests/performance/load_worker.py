@@ -33,7 +33,7 @@ from loadgen.records import (
     StagePlan,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
-from tests.performance.peers import fast_http_user, wrk
+from tests.performance.http_peers import fast_http_user, wrk
 from tests.performance.targets import CLIENT_CORE, logging_server, nginx, null_server, on_core
 
 REPEATS = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -39,16 +40,18 @@ def load() -> Iterator[LoadProcess]:
 
 CLOSED = ClosedArrivals(4)
 POISSON = OpenArrivals("poisson", ((0.0, 100.0),))
-EVERY_20_MS = OpenArrivals("constant", ((0.0, 50.0),))
 
 
 def played(
     load: LoadProcess, url: str, workload: Workload, arrivals: Arrivals = CLOSED
 ) -> tuple[PreflightDone, pd.DataFrame]:
     """A second of load."""
-    load.configure(Endpoint((url,)), workload)
+    endpoint = Endpoint((url,))
+    load.configure(endpoint, workload)
     preflight = load.preflight()
     assert preflight.error is None, preflight.detail
+    if not preflight.keeps_connection:
+        load.configure(msgspec.structs.replace(endpoint, reuses_connections=False), workload)
     batches: list[pa.RecordBatch] = []
     plan = StagePlan(0, "steady", arrivals, 1.0, seed=1, drain_s=20)
     load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
@@ -110,9 +113,9 @@ def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: str, bina
 def test_llama_cpp(load: LoadProcess, llama: str, api: str, stream: bool) -> None:
     prompts = SyntheticPrompts(FixedLength(8), FixedLength(TOKENS), unique=20)
     workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
-    # it closes the connection behind a stream and does not say so: a request sent at once would go nowhere
-    _, rows = played(load, llama, workload, EVERY_20_MS if stream else CLOSED)
+    preflight, rows = played(load, llama, workload)
     check(rows)
+    assert preflight.keeps_connection != stream, "it closes the connection behind a stream and does not say so"
     assert set(rows["tokens_from"]) == {"server"}
     assert set(rows["tokens_out"]) == {TOKENS}
     assert (rows["tokens_in"] > 8).all()

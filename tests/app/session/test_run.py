@@ -16,7 +16,7 @@ from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone, StagePlan
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
-from tests.fakes.load import ScriptedLoad
+from tests.fakes.load import OK, ScriptedLoad
 
 
 def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
@@ -257,3 +257,12 @@ def test_the_same_seed_asks_for_the_same_arrivals(bench: Bench, tmp_path: Path) 
     first, second = bench.run(SPEC), other.run(SPEC)
     assert bench.load.plans == other.load.plans
     assert list(first.rows["intended_ns"]) == list(second.rows["intended_ns"])
+
+
+def test_a_target_that_closes_without_a_word_gets_a_connection_for_each_request_and_a_note(bench: Bench) -> None:
+    closes = msgspec.structs.replace(OK, keeps_connection=False)
+    load = ScriptedLoad(bench.clock, preflights=(closes,))
+    outcome = bench.run(SPEC, load)
+    assert load.endpoints[0].reuses_connections
+    assert not load.endpoints[-1].reuses_connections
+    assert any("opened its own" in note for note in outcome.result.notes)

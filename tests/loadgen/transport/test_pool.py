@@ -39,6 +39,26 @@ def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: str) -> N
         assert server.connections == (2 if "close" in manner or manner == "http-1.0" else 1)
 
 
+def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_is_never_missed(
+    converse: Converse,
+) -> None:
+    async def talk_once(asker: Asker) -> None:
+        assert (await asker.ask()).error is None
+        async with asyncio.timeout(5):
+            while asker.transport.closed_idle == 0:
+                await asyncio.sleep(0)
+
+    async def talk(asker: Asker) -> None:
+        for _ in range(20):
+            assert (await asker.ask()).error is None
+        assert asker.transport.closed_idle == 0
+
+    with ScriptedServer(Script(Reply(manner="close-unsaid"))) as server:
+        converse(Endpoint((server.url,)), talk_once)
+        converse(Endpoint((server.url,), reuses_connections=False), talk)
+        assert server.connections >= 21  # those of two event loops
+
+
 @pytest.mark.parametrize(
     ("manner", "error"),
     [("drop", "send"), ("reset", "send"), ("cut-body", "truncated"), ("garbage", "bad-payload"), ("hang", "timeout")],
