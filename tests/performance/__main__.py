@@ -1,19 +1,27 @@
-"""`make bench`: every benchmark in turn, printed and never gated. `--full` asks for the long forms."""
+"""`make bench`: every benchmark in turn, printed and never gated; or those named. `--full` asks for the long forms.
+
+`peers` installs other tools, of some 7 GB, and runs only when it is named.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
-BENCHES = ("load_worker", "streams", "telemetry", "analysis", "command_line")
-WITH_LONG_FORM = ("load_worker", "streams")
+BENCHES = ("load_worker", "streams", "grpc_infer", "telemetry", "analysis", "command_line")
+WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; peers")
+    parser.add_argument("--full", action="store_true")
+    given = parser.parse_args()
     failed = 0
-    for bench in BENCHES:
+    for bench in given.benches or BENCHES:
         print(f"\n== {bench}", flush=True)
-        takes_full = bench in WITH_LONG_FORM and "--full" in sys.argv[1:]
+        takes_full = given.full and bench in WITH_LONG_FORM
         command = [sys.executable, "-m", f"tests.performance.{bench}", *(["--full"] if takes_full else [])]
         failed += subprocess.run(command, check=False).returncode != 0
     return failed

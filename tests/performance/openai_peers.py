@@ -5,11 +5,13 @@ Each has a virtual environment below `.venv-peers/`, which is kept. GuideLLM bri
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 VENVS = Path(__file__).parents[2] / ".venv-peers"
 MODEL = "scripted"
 WORDS = 1_000
+PROMPTS = 2_000
 PROMPT_WORDS = 100
 OFFLINE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """Nothing is asked of a hub."""
@@ -44,7 +47,7 @@ class Told(NamedTuple):
     cpu_s: float
 
 
-class NoResult(Exception):
+class NoResultError(Exception):
     """A peer cannot be compared, and why."""
 
 
@@ -96,7 +99,7 @@ PEERS = (Peer("aiperf", aiperf, aiperf_told), Peer("guidellm", guidellm, guidell
 
 
 def installed(package: str, timeout_s: float) -> Path:
-    """Its program, installed if it is not there. Raises NoResult."""
+    """Its program, installed if it is not there. Raises NoResultError."""
     venv = VENVS / package
     program = venv / "bin" / package
     if not program.exists():
@@ -111,7 +114,7 @@ def installed(package: str, timeout_s: float) -> Path:
 
 
 def played(peer: Peer, program: Path, load: Load, folder: Path, timeout_s: float) -> Told:
-    """Raises NoResult."""
+    """Raises NoResultError."""
     write_inputs(folder)
     before_s = _children_cpu_s()
     _bounded("its run", [[str(program), *peer.command(load, folder)]], timeout_s, folder)
@@ -119,9 +122,9 @@ def played(peer: Peer, program: Path, load: Load, folder: Path, timeout_s: float
     try:
         told = Told(*peer.read(folder), cpu_s)
     except (OSError, LookupError, TypeError, msgspec.DecodeError) as error:
-        raise NoResult(f"its numbers cannot be read: {type(error).__name__}: {error}") from error
+        raise NoResultError(f"its numbers cannot be read: {type(error).__name__}: {error}") from error
     if told.requests < load.requests:
-        raise NoResult(f"only {told.requests} of {load.requests} requests succeeded")
+        raise NoResultError(f"only {told.requests} of {load.requests} requests succeeded")
     return told
 
 
@@ -135,13 +138,35 @@ def write_inputs(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
     (folder / "tokenizer" / "tokenizer_config.json").write_bytes(msgspec.json.encode(named))
-    prompts = (" ".join(words[(first + at) % WORDS] for at in range(PROMPT_WORDS)) for first in range(WORDS))
+    prompts = (" ".join(words[(first + at) % WORDS] for at in range(PROMPT_WORDS)) for first in range(PROMPTS))
     (folder / "prompts.jsonl").write_bytes(b"".join(msgspec.json.encode({"prompt": each}) + b"\n" for each in prompts))
 
 
 def _bounded(what: str, commands: Sequence[Sequence[str]], timeout_s: float, folder: Path | None = None) -> None:
-    """Run them one after the other, and end all they started when their time together is over."""
-    ...
+    """Run them one after the other; when their time together is over, end them and all that they started."""
+    end_s = time.monotonic() + timeout_s
+    for command in commands:
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | OFFLINE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = child.communicate(timeout=max(0.0, end_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise NoResultError(f"{what} took more than {timeout_s:.0f} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        if child.returncode:
+            last = (said.strip().splitlines() or ["nothing said"])[-1]
+            raise NoResultError(f"{what} ended with {child.returncode}: {last[:150]}")
 
 
 def _read(path: Path) -> Any:

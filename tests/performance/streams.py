@@ -10,18 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from loadgen.process import LoadProcess, start_module
+from loadgen.process import LoadProcess
 from loadgen.records import (
     Arrivals,
     ClosedArrivals,
@@ -36,7 +32,7 @@ from loadgen.reference.openai_events import Generation, openai_stream
 from loadgen.reference.script import Script, Stream
 from loadgen.reference.streams import chunked
 from tests.performance.load_worker import play
-from tests.performance.targets import CLIENT_CORE, SERVER_CORE, on_core
+from tests.performance.targets import CLIENT_CORE, on_core, scripted_server
 
 REPEATS = 3
 STREAMS = 200
@@ -49,19 +45,12 @@ WORKLOAD = OpenAiWorkload("chat", "scripted", SyntheticPrompts(FixedLength(100),
 @contextlib.contextmanager
 def playing(stream: Stream) -> Iterator[LoadProcess]:
     """A worker whose target answers everything with `stream`."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "script.json"
-        script.write_bytes(msgspec.json.encode(Script(reply=stream)))
-        with on_core(SERVER_CORE):
-            child = start_module("loadgen.reference.scripted", "--script", str(script), stdout=subprocess.PIPE)
+    with scripted_server(Script(reply=stream)) as url:
         with on_core(CLIENT_CORE):
             load = LoadProcess()
-        with child, load:
-            assert child.stdout is not None
-            assert child.stdin is not None
-            load.configure(Endpoint((f"http://127.0.0.1:{int(child.stdout.readline())}/v1",)), WORKLOAD)
+        with load:
+            load.configure(Endpoint((f"{url}/v1",)), WORKLOAD)
             yield load
-            child.stdin.close()
 
 
 def events(rows: pd.DataFrame) -> int:

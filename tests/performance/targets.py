@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from loadgen.process import start_module
 from loadgen.reference.scripted import Script, ScriptedServer
 
@@ -50,6 +52,15 @@ def logging_server(log: Path) -> Iterator[str]:
     """A scripted server that answers at once; when it has gone, `log` holds the nanoseconds of what it received."""
     with _child("loadgen.reference.scripted", "--log", str(log)) as url:
         yield url
+
+
+@contextlib.contextmanager
+def scripted_server(script: Script) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "script.json"
+        path.write_bytes(msgspec.json.encode(script))
+        with _child("loadgen.reference.scripted", "--script", str(path)) as url:
+            yield url
 
 
 @contextlib.contextmanager
