@@ -69,9 +69,9 @@ class Pacer:
         self._next_ns = None
         self._end()
 
-    def catch_up(self) -> None:
-        """Send all that is due by now."""
-        self._send_due(self._now_ns(), sys.maxsize)
+    def catch_up(self, now_ns: int) -> None:
+        """Send all that is due by then."""
+        self._send_due(now_ns, sys.maxsize)
 
     def _wake(self) -> None:
         now_ns = self._now_ns()

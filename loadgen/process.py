@@ -40,6 +40,7 @@ from loadgen.records import (
 _SILENCE_S = 30.0
 _QUIT_S = 2.0
 _STDERR_LINES = 20
+_MOST_OF_A_LINE = 4096
 
 T = TypeVar("T", bound=Report)
 
@@ -221,9 +222,10 @@ class LoadProcess:
         return report
 
     def _told(self, failed: Failed) -> LoadError:
+        is_explained = failed.is_workload_wrong or failed.error is not None  # then nobody needs the worker's last words
         return LoadError(
             failed.message,
-            hint=failed.hint or self._last_words(),
+            hint=failed.hint or (None if is_explained else self._last_words()),
             error=failed.error,
             is_workload_wrong=failed.is_workload_wrong,
         )
@@ -255,5 +257,6 @@ class LoadProcess:
         self._heard.put(None)
 
     def _keep_stderr(self) -> None:
-        for line in cast(BinaryIO, self._child.stderr):
+        stderr = cast(BinaryIO, self._child.stderr)
+        while line := stderr.readline(_MOST_OF_A_LINE):
             self._last_lines.append(line.decode(errors="replace").rstrip())

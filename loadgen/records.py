@@ -46,7 +46,8 @@ REQUEST_SCHEMA = pa.schema(
 )
 """One row an arrival that came due; a stage stopped early has none for the rest. An arrival never started has no
 `sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
-cut off, started or not, by the end of its stage's drain is a `timeout`. `index` counts the stage's requests in the
+cut off, started or not, by the end of its stage's drain is a `timeout`, and so is one that waited too long for a free
+connection. `index` counts the stage's requests in the
 order they came due, from 0. `right`: rows of the request whose arg max is their label, null when they were not judged.
 `target`: which of the endpoint's URLs, from 0. `name`: what a Locust test calls the request.
 
@@ -63,7 +64,8 @@ BATCH_ROWS = 500
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """`idle_s`: no byte of an answer for so long; `total_s`: from the send to the end of the answer."""
+    """`idle_s`: no byte of an answer for so long; `total_s`: from the send to the end of the answer, and as long may a
+    request wait for a free connection."""
 
     connect_s: float = 5.0
     idle_s: float = 30.0
@@ -438,7 +440,8 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """Counts of the running stage, at most four a second; `intended` counts arrivals due so far."""
+    """Counts of the running stage, at most four a second; `intended` counts arrivals due so far. `in_flight` is None
+    where it cannot be known: a user's Locust test tells of requests when they are over."""
 
     index: int
     at_ns: int
@@ -446,7 +449,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     sent: int
     completed: int
     failed: int
-    in_flight: int
+    in_flight: int | None
     max_lag_ms: float
 
 

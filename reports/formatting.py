@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from reports.model import CheckRow, Limit, Quantity
+from reports.model import CheckRow, Limit, Quantity, StageRow
 
 THIN = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -103,6 +103,13 @@ def metric(name: str) -> str:
     return _METRICS.get(name, name.removesuffix("_ms"))
 
 
+def stage_state(row: StageRow) -> str:
+    """What became of a stage, in a word or two."""
+    if row.trust == "INVALID":
+        return "INVALID"
+    return "not judged" if row.held is None else "held" if row.held else "failed"
+
+
 def check_value(row: CheckRow) -> str:
     return _measured_or_text(row.value, row.unit)
 
@@ -134,6 +141,8 @@ def _digits(one: Quantity, part: float) -> str:
         return "0"
     if one.unit.startswith("USD"):
         return money(part)
+    if one.unit == "requests":
+        return count(round(part))
     scale = 100 if one.unit == "share" else 1
     # an interval around nothing still has digits of its own: 0.00 (0.00–0.12) %
     leading = one.value or (one.ci95[1] if one.ci95 else 0.0)

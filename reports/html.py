@@ -18,7 +18,7 @@ from markupsafe import Markup
 from reports import formatting
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
-from reports.charts.curve import rate_curve, state_of
+from reports.charts.curve import rate_curve
 from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_front, role_of
@@ -140,7 +140,7 @@ def _environment() -> Environment:
             "limit": formatting.limit,
             "check_value": formatting.check_value,
             "check_limit": formatting.check_limit,
-            "state": state_of,
+            "state": formatting.stage_state,
         }
     )
     environment.globals["role_of"] = role_of

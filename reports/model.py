@@ -85,6 +85,10 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     judgement: Judgement
     level: Literal["fail", "warn"]
     stage: str | None = None
+    why: str | None = None
+    """What keeps it from PASS or FAIL; None when it is one of them."""
+    implied: bool = False
+    """No profile said it: an SLO without a limit on errors is held to one."""
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +202,8 @@ class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
     per_s: Quantity
     slo: tuple[str, ...]
     limited_by: str
+    at_least: bool = False
+    """No higher rate was tried."""
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +212,8 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     percentile: str
     limit: Limit | None = None
+    counts: Literal["requests", "sessions"] = "requests"
+    """What the rates asked for are of."""
 
 
 class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,11 @@ from reports import formatting
 from reports.model import (
     BatchRow,
     CheckRow,
+    ErrorRow,
     GroupTable,
     ModelSection,
     Named,
+    ObjectiveRow,
     OfferRow,
     PlanSection,
     Quantity,
@@ -19,6 +21,7 @@ from reports.model import (
     SpikeRow,
     StageRow,
     Tile,
+    TokenRow,
 )
 from reports.printable import printable
 
@@ -37,11 +40,13 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
         _block("Notes", report.notes, width),
         _block("Numbers", _tiles(report.tiles), width),
-        _block("SLO", _objectives(report), width),
-        _block("Clients", _clients(report.stages), width),
+        _block("SLO", [*map(_objective, report.objectives)], width),
+        _block("Stages", _stages(report.stages, report.times), width),
+        _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),
         _block("Start", _cold_start(report.cold_start), width),
         *(_block(f"By {group.column}", _group(group), width) for group in report.groups),
+        _block("Errors", _errors(report.errors), width),
         _block("Model", _model(report.model), width),
         _block("Plan", _plan(report.plan), width),
     ]
@@ -95,7 +100,10 @@ def _check(check: CheckRow) -> str:
 
 def _tiles(tiles: Sequence[Tile]) -> list[str]:
     """Label, number, limit, basis in columns; the spaces between them must not be folded."""
-    rows = [(tile.label, formatting.quantity(tile.quantity), _limit(tile), _basis(tile)) for tile in tiles]
+    rows = [
+        (tile.label, formatting.quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
+        for tile, note in zip(tiles, _notes_once(tiles), strict=True)
+    ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     return [_columns(row, widths) for row in rows]
 
@@ -115,29 +123,98 @@ def _basis(tile: Tile) -> str:
     return "INVALID" if tile.quantity.trust == "INVALID" else tile.quantity.basis
 
 
-def _objectives(report: Report) -> list[str]:
-    return [
-        f"{row.judgement} {row.text}: {formatting.quantity(row.observed)}" + (f" in {row.stage}" if row.stage else "")
-        for row in report.objectives
-    ]
+def _notes_once(tiles: Sequence[Tile]) -> Iterator[str]:
+    """What a number is of, beside the first number that it holds for."""
+    told: set[str | None] = set()
+    for tile in tiles:
+        is_cost = tile.quantity.unit.startswith("USD")  # what of is told with the plan
+        is_new = tile.quantity.value is not None and tile.note not in told and not is_cost
+        yield f", {tile.note}" if is_new and tile.note else ""
+        told |= {tile.note} if is_new else set()
 
 
-def _clients(stages: Sequence[StageRow]) -> list[str]:
-    """Closed loops, by the number of their clients, where there are several."""
-    rows = sorted((row for row in stages if row.kind == "closed" and row.clients), key=lambda row: row.clients or 0)
-    if len(rows) < 2:
+def _objective(row: ObjectiveRow) -> str:
+    implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
+    where = f" in {row.stage}" if row.stage else ""
+    why = f"; {row.why}" if row.why else ""
+    return f"{row.judgement} {row.text}{implied}: {formatting.quantity(row.observed)}{where}{why}"
+
+
+def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
+    """What the profile asked for; of a search the answer is told, and its probes are in the report."""
+    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
+    if not rows:
         return []
-    cells = [
-        [
-            f"{formatting.count(row.clients or 0)} {'client' if row.clients == 1 else 'clients'}",
-            formatting.NOT_AVAILABLE if row.answered is None else formatting.value_unit(row.answered),
-            *(f"{name} {formatting.value_unit(one)}" for name, one in (("p50", row.p50), ("p95", row.p95))),
-        ]
-        for row in rows[:_MOST_ROWS]
+    is_judged = any(row.held is not None for row in rows)
+    header = ("stage", "arrivals", "answered", f"{times} p50", "p95", "failed", "SLO" if is_judged else "")
+    doubtful = [f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.trust == "INVALID" and row.reasons]
+    return [*_table([header, *map(_stage, rows[:_MOST_ROWS])]), *_left_out(len(rows)), *doubtful[:_MOST_ROWS]]
+
+
+def _stage(row: StageRow) -> tuple[str, ...]:
+    states = {"failed": "not held", "not judged": ""}
+    state = formatting.stage_state(row)
+    return (
+        f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
+        _arrivals(row),
+        formatting.NOT_AVAILABLE if row.answered is None else formatting.value_unit(row.answered),
+        formatting.value_unit(row.p50),
+        formatting.value_unit(row.p95),
+        formatting.count(row.failed),
+        states.get(state, state),
+    )
+
+
+def _arrivals(row: StageRow) -> str:
+    if row.kind == "closed" and row.clients is not None:
+        return f"{formatting.count(row.clients)} {'client' if row.clients == 1 else 'clients'}"
+    return row.arrivals or row.kind
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side, empty ones left out."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
     ]
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return [*lines, *_left_out(len(rows))]
+
+
+_TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL p99", "tokens/s", "read together")
+
+
+def _tokens(rows: Sequence[TokenRow]) -> list[str]:
+    """TTFT, TPOT, ITL and ICL in ms; why one is missing, once."""
+    if not rows:
+        return []
+    cells = [[row.stage, *map(_in_ms, _token_quantities(row))] for row in rows[:_MOST_ROWS]]
+    missing = {
+        f"{name} n/a: {one.reason}": None
+        for row in rows
+        for name, one in (("ITL", row.itl_p50), ("TPOT", row.tpot_p50), ("ICL", row.icl_p99), ("TTFT", row.ttft_p50))
+        if one.value is None and one.reason
+    }
+    told = "times in ms; read together: chunks that came with the one before, so without a gap of their own"
+    return [*_table([_TOKEN_COLUMNS, *cells]), *_left_out(len(rows)), told, *missing]
+
+
+def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
+    times = (row.ttft_p50, row.ttft_p95, row.tpot_p50, row.itl_p50, row.itl_p99, row.icl_p99)
+    return (*times, row.tokens_per_s, row.coalesced)
+
+
+def _in_ms(one: Quantity) -> str:
+    return formatting.value_unit(one) if one.unit == "share" else formatting.value(one)
+
+
+def _errors(errors: Sequence[ErrorRow]) -> list[str]:
+    """By class, of the whole run."""
+    told = [
+        f"{row.error}: {formatting.count(row.count)}, {formatting.value_unit(row.share)} of all arrivals of the run"
+        for row in errors[:_MOST_ROWS]
+    ]
+    return [*told, *_left_out(len(errors))]
 
 
 def _spike(row: SpikeRow) -> str:
@@ -145,7 +222,7 @@ def _spike(row: SpikeRow) -> str:
     reasons = [f"{one.reason}" for one in (row.slo_broken, row.drained) if one.reason]
     told = f" ({'; '.join(reasons)})" if reasons else ""
     return (
-        f"{row.stage}: {formatting.number(row.baseline_per_s)} to {formatting.number(row.peak_per_s)}/s for "
+        f"{row.stage}: {formatting.plain(row.baseline_per_s)} to {formatting.plain(row.peak_per_s)}/s for "
         f"{formatting.seconds(row.spike_s)}: SLO broken for {broken}, at most "
         f"{formatting.value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{told}"
     )

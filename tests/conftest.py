@@ -12,12 +12,23 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from tests.fakes.program import Sizewise
+
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 _ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 )  # fmt: skip
 FAKES = Path(__file__).parent / "fakes"
+
+
+@pytest.fixture(scope="session")
+def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with this machine's calibration in it, so that runs begin at once."""
+    home = tmp_path_factory.mktemp("home")
+    done = Sizewise(home, home)("calibrate")
+    assert done.returncode == 0, done.stderr
+    return home
 
 
 @pytest.fixture(scope="session")

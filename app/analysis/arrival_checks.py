@@ -96,5 +96,5 @@ def _spacing(sent: Floats, cv: float, shortest: float) -> Check:
     steps = np.arange(n + 1) / n
     apart = np.maximum(steps[1:] - expected, expected - steps[:-1])
     distance = float(np.max(apart, where=gaps >= shortest, initial=0.0))
-    limit = _SPACING_LIMIT + 1.36 / math.sqrt(n)
+    limit = round(_SPACING_LIMIT + 1.36 / math.sqrt(n), 3)
     return grade_high(name, distance, unit="KS distance", warn=limit, hint=_HINT_BUSY)

@@ -34,14 +34,14 @@ def _along(facts: StageFacts, unit: str) -> str:
     if not rates:
         return "at a varying rate"
     if facts.kind == "spike":
-        return f"with a spike {rates[0]:.4g} → {max(rates):.4g} → {rates[-1]:.4g}{unit}"
+        return f"spike {rates[0]:.4g} → {max(rates):.4g} → {rates[-1]:.4g}{unit}"
     if _is_stepped(facts):
         steps = [rate for at, rate in enumerate(rates) if at == 0 or rate != rates[at - 1]]
         if len(steps) <= 6:
             return f"in steps {' → '.join(f'{rate:.4g}' for rate in steps)}{unit}"
     elif len(rates) == 2:
         return f"along a ramp {rates[0]:.4g} → {rates[1]:.4g}{unit}"
-    return f"varying between {min(rates):.4g} and {max(rates):.4g}{unit}"
+    return f"varying {min(rates):.4g} to {max(rates):.4g}{unit}"
 
 
 def _is_stepped(facts: StageFacts) -> bool:

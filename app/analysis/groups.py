@@ -31,16 +31,22 @@ class Group(msgspec.Struct, frozen=True):
     p95_ms: Estimate
 
 
-def by_target(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Of requests intended inside the windows, targets counted from 1; empty where there is one target."""
+def by_target(rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()) -> tuple[Group, ...]:
+    """Of requests intended inside the windows, by the targets' URLs or counted from 1; empty where there is one."""
     labels = _labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
     groups = _grouped(rows, labels, windows)
     return tuple(
-        msgspec.structs.replace(group, label=f"target {int(group.label) + 1}")
+        msgspec.structs.replace(group, label=_target_label(int(group.label), urls))
         for group in sorted(groups, key=lambda one: int(one.label))
     )
+
+
+def _target_label(place: int, urls: Sequence[str]) -> str:
+    if place < 0:
+        return "never sent"
+    return urls[place] if place < len(urls) and len(urls) > 1 else f"target {place + 1}"
 
 
 def by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:

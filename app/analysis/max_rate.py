@@ -28,10 +28,14 @@ def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchO
     """
     deciding = binding(slo)
     tried = on_the_curve(stages)
+    found_per_s = outcome.max_rate_per_s or 0.0
+    failed = [stage for stage in tried if stage.held is False and _scheduled(stage) > found_per_s]
     return MaxRate(
         per_s=_estimate(tried, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
-        limited_by=_limited_by(tried, deciding, outcome.max_rate_per_s or 0.0),
+        limited_by=_limited_by(failed, deciding),
+        at_least=outcome.max_rate_per_s is not None and not failed,
+        sessions=any(stage.sessions for stage in tried),
     )
 
 
@@ -109,13 +113,16 @@ def _upper(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
-def _limited_by(tried: Sequence[Stage], deciding: Sequence[Objective], found_per_s: float) -> str:
-    failed = [stage for stage in tried if stage.held is False and _scheduled(stage) > found_per_s]
+def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
     if not failed:
         return "nothing failed: no higher rate was tried"
     stage = min(failed, key=_scheduled)
+    unit = " sessions/s" if stage.sessions else "/s"
+    sentence = f"at {_scheduled(stage):.4g}{unit} {_failure(stage, deciding)}"
+    if any(find_estimate(stage, one).value is None for one in deciding):
+        return sentence  # too few answers to judge: what was busy then limits nothing that is known
     busy = _evidence(stage)
-    sentence = f"at {_scheduled(stage):.4g}/s {_failure(stage, deciding)}" + (f"; there {busy}" if busy else "")
+    sentence += f"; there {busy}" if busy else ""
     if stage.verdict.status == "INVALID":
         sentence += "; the generator did not keep up there, so this may be its limit and not the endpoint's"
     elif any(check.check in _LATENESS and check.verdict != "VALID" for check in stage.checks):
@@ -131,12 +138,19 @@ def _failure(stage: Stage, deciding: Sequence[Objective]) -> str:
         name = objective.metric if objective.aggregate is None else f"{objective.metric}.{objective.aggregate}"
         if estimate.value is None:
             return f"{name} could not be had ({estimate.reason}), and {objective.text} needs it"
-        return f"{name} was {_shown(estimate.value, METRICS[objective.metric].unit)} against {objective.text}"
+        return f"{name} was {shown_value(estimate.value, METRICS[objective.metric].unit)} against {objective.text}"
     return "the backlog kept growing"
 
 
-def _shown(value: float, unit: str) -> str:
-    return f"{100 * value:.3g} %" if unit == "share" else f"{value:.4g} {unit}"
+def shown_value(value: float, unit: str) -> str:
+    """A number of a metric in a sentence, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s"."""
+    if unit == "share":
+        return f"{_digits(100 * value)} %"
+    return f"{_digits(value)}/s" if unit == "1/s" else f"{_digits(value)} {unit}"
+
+
+def _digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 def _evidence(stage: Stage) -> str:

@@ -7,6 +7,8 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
 from app.records.metrics import METRICS, PERCENTILES, Metric
@@ -149,4 +151,4 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(names)}."
 
 
-_IMPLIED = parse_objective("error_rate <= 1%")
+_IMPLIED = replace(parse_objective("error_rate <= 1%"), implied=True)

@@ -69,6 +69,7 @@ def summarise_rows(
         scheduled_per_s=facts.rate_per_s,
         concurrency=facts.concurrency,
         arrivals=arrivals_in_words(facts),
+        sessions=facts.sessions,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
     )
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))

@@ -109,9 +109,15 @@ def _label(stage: Stage) -> str:
 
 
 def _reason(check: Check) -> str:
-    value = (
-        f"{check.value:.4g}" if isinstance(check.value, float) else "n/a" if check.value is None else str(check.value)
-    )
-    limit = f"{check.limit:.4g}" if isinstance(check.limit, float) else check.limit
-    unit = "" if check.unit is None else f" {check.unit}"
-    return f"{check.check}: {value}{unit}" + ("" if limit is None else f" (limit {limit})")
+    limit = None if check.limit is None else _shown(check.limit, check.unit)
+    return f"{check.check}: {_shown(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
+
+
+def _shown(value: float | str | None, unit: str | None) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, str):
+        return value
+    if unit == "share":
+        return f"{100 * value:.4g} %"
+    return f"{value:.4g}" + ("" if unit is None else f" {unit}")

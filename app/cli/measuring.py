@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -21,6 +22,7 @@ from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
 from app.reporting import build_report
 from app.session.run import RunOutcome, run
+from app.session.spec import RunSpec
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, new_run_id, runs_home
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
@@ -33,27 +35,33 @@ def measure(profile: Profile, arguments: argparse.Namespace) -> int:
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    with RunWriter(directory) as store, open_progress() as progress, stoppable() as interruption:
-        emit = _listeners(store, progress, mirror=arguments.events == "-")
-        now_ns = time.perf_counter_ns
-        emit(RunStarted(now_ns(), run_id, profile.name, str(directory.resolve()), os.getpid()))
-        store.write_spec(spec_yaml(profile))
-        try:
-            spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
-            parts = build_parts(profile, store)
-            outcome = run(spec, parts, emit, interruption)
-        except SizewiseError as error:
-            emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
-            raise
-        except OSError as error:
-            hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
-            raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
-        text = _report(outcome, store, spec_yaml(profile))
-        status = outcome.result.verdict.status
-        emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
+    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
+    try:
+        outcome, text = _stored(profile, spec, directory, mirror=arguments.events == "-")
+    except OSError as error:
+        hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
+        raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with leaving_reader():
         _print(outcome, text, str(directory), arguments)
     return outcome.result.exit.code
+
+
+def _stored(profile: Profile, spec: RunSpec, directory: Path, *, mirror: bool) -> tuple[RunOutcome, str]:
+    """The run, and its report as text. Raises OSError where the directory cannot be written, be it on closing it."""
+    with RunWriter(directory) as store, open_progress() as progress, stoppable() as interruption:
+        emit = _listeners(store, progress, mirror=mirror)
+        now_ns = time.perf_counter_ns
+        emit(RunStarted(now_ns(), spec.run_id, spec.name, str(directory.resolve()), os.getpid()))
+        store.write_spec(spec_yaml(profile))
+        try:
+            outcome = run(spec, build_parts(profile, store), emit, interruption)
+        except SizewiseError as error:
+            emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
+            raise
+        text = _report(outcome, store, spec_yaml(profile))
+        status = outcome.result.verdict.status
+        emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
+    return outcome, text
 
 
 def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> str:

@@ -76,7 +76,7 @@ class _Terminal:
                 self._bar.reset(self._task, total=event.lead_in_s + event.duration_s, description=event.name)
             case Snapshot() if (stage := self._stage) is not None:
                 done_s = min((event.at_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s
-                text = f"{stage.name}{_pace(stage)}: p95 {_p95(event)}, {event.in_flight:,} in flight"
+                text = f"{stage.name}{_pace(stage)}: p95 {_p95(event)}, {_in_flight(event)} in flight"
                 self._bar.update(self._task, completed=max(0.0, done_s), description=text)
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
@@ -97,7 +97,11 @@ def _pace(stage: StageStarted) -> str:
 
 
 def _snapshot(event: Snapshot) -> str:
-    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {event.in_flight:,}, recent p95 {_p95(event)}"
+    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {_in_flight(event)}, recent p95 {_p95(event)}"
+
+
+def _in_flight(event: Snapshot) -> str:
+    return "n/a" if event.in_flight is None else f"{event.in_flight:,}"
 
 
 def _p95(event: Snapshot) -> str:

@@ -48,7 +48,7 @@ def _list(arguments: argparse.Namespace) -> int:
         from app.cli.tables import table
 
         cells = [
-            (row["run_id"], row["outcome"], row["verdict"] or "cut short", row["max_rate_per_s"], row["exit_code"])
+            (row["run_id"], row["outcome"], row["verdict"] or row["state"], row["max_rate_per_s"], row["exit_code"])
             for row in rows
         ]
         print(table(("run", "outcome", "measurement", "max rate /s", "exit"), cells))
@@ -62,6 +62,7 @@ def _row(run: StoredRun) -> dict[str, str | float | int | None]:
         "run_id": run.directory.name,
         "directory": str(run.directory),
         "name": None,
+        "state": "done",
         "outcome": None,
         "verdict": None,
         "max_rate_per_s": None,
@@ -69,10 +70,12 @@ def _row(run: StoredRun) -> dict[str, str | float | int | None]:
     }
     try:
         result = run.result
+        if result is None:
+            finished = run.finished
+            state = "running" if run.is_running else "cut short" if finished is None else "not measured"
+            return row | {"state": state, "exit_code": None if finished is None else finished.exit_code}
     except UsageError:  # one damaged run, or one of a newer version, hides no other
         return row | {"verdict": "unreadable"}
-    if result is None:
-        return row
     return row | {
         "run_id": result.run_id,
         "name": result.name,

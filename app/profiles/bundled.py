@@ -26,6 +26,8 @@ def find_profile(name_or_path: str) -> Path:
     if path.is_file():
         return path
     known = bundled_profiles()
+    if path.is_dir():
+        raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Name the .yaml file in it.")
     if name_or_path not in known:
         hint = did_you_mean(name_or_path, known) or f"Bundled profiles: {', '.join(known)}."
         raise UsageError(f"{name_or_path} is neither a file nor a bundled profile", hint=hint)

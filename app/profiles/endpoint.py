@@ -13,6 +13,7 @@ from app.profiles.settings import Count, ExistingFile, Listed, Settings, SomePat
 from app.profiles.start import StartSettings
 from app.profiles.urls import HttpUrl
 
+_PLAIN = ("http", "grpc")
 _PLACES = ("url", "urls", "serve", "scripted")
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
@@ -115,6 +116,9 @@ class EndpointSettings(TargetSettings):
             raise BadValueError("target.urls are replicas of one service, so all must be plain or all encrypted")
         if len(set(self.urls)) < len(self.urls):
             raise BadValueError("target.urls names one of them twice")
+        scheme = next((urlsplit(url).scheme for url in self.all_urls), "https")
+        if (self.tls.ca_file or self.tls.cert_file) and scheme in _PLAIN:
+            raise BadValueError(f"target.tls has certificates, and without {scheme}s:// in the URL none is asked for")
         if self.socket is not None and self.url is None:
             raise BadValueError("target.socket needs one url: what is asked for on the socket")
         if self.wake and not self.all_urls:

@@ -15,6 +15,7 @@ from app.errors import ProfileError, UsageError
 from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
 from app.profiles.endpoint import HardwareSettings
+from app.profiles.measurable import wrong_objective
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile
 from app.profiles.traffic import PlanSettings
@@ -29,6 +30,12 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
+}
+
+_BEGINNINGS = {
+    "Input should be ": "",
+    "String should match pattern": "text that fits the pattern",
+    "String should have": "text of",
 }
 
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
@@ -136,10 +143,14 @@ def _kind_of(source: _Source) -> type[Profile]:
 def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:
     context = {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
     try:
-        return kind.model_validate(source.document.value, context=context)
+        profile = kind.model_validate(source.document.value, context=context)
     except ValidationError as error:
         errors = [_explain(source, detail) for detail in error.errors()]
         raise min(errors, key=lambda one: one.line or 0) from error
+    if (wrong := wrong_objective(profile)) is not None:
+        where, problem = wrong
+        raise source.error(str(problem), where, problem.hint)
+    return profile
 
 
 def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:
@@ -161,8 +172,15 @@ def _message(detail: ErrorDetails, cause: object) -> str:
         *holder, key = detail["loc"]
         return f"{_dotted(tuple(holder)) or 'the profile'} lacks {key}"
     value = "" if _MAY_BE_SECRET & set(detail["loc"]) else f", not {detail['input']!r:.60}"
-    expected = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Input should be ")
-    return f"{name} must be {expected}{value}"
+    return f"{name} must be {_EXPECTED.get(detail['type']) or _in_our_words(detail['msg'])}{value}"
+
+
+def _in_our_words(message: str) -> str:
+    """Pydantic's sentence as it goes on after `must be`."""
+    for theirs, ours in _BEGINNINGS.items():
+        if message.startswith(theirs):
+            return ours + message.removeprefix(theirs)
+    return message
 
 
 def _nearest_literal(detail: ErrorDetails) -> str | None:

@@ -78,9 +78,18 @@ class PromptDatasetSettings(TextDatasetSettings):
 
 
 class _OpenAiRequests(Settings):
+    """`extra_body` is merged over the request; what the profile says elsewhere is not said there again."""
+
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     tokenizer: ExistingFile | None = None
     popularity: PopularityText = Popularity()
+
+    @model_validator(mode="after")
+    def _says_it_once(self) -> Self:
+        for key, place in (("stream", "workload.stream"), ("model", "target.model")):
+            if key in self.extra_body:
+                raise BadValueError(f"workload.extra_body.{key} would contradict {place}", hint=f"Write {place}.")
+        return self
 
 
 class PromptRequests(_OpenAiRequests):

@@ -80,7 +80,9 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
     try:
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the secret's file {name} cannot be read") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        hint = "A file: reference is relative to the profile's folder."
+        raise UsageError(f"the secret's file {name} cannot be read: {why}", hint=hint) from None
 
 
 def names_a_secret(name: str) -> bool:

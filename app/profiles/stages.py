@@ -149,6 +149,9 @@ class StageSettings(Settings):
     def _check_trace(self, trace: Trace) -> Trace:
         lasts_s = float(trace.at_s[-1]) / (self.speed or 1.0)
         asked_s = (self.duration_s or 0.0) + self.lead_in_s
+        if lasts_s == 0:
+            hint = "A replay needs requests at two different times, or its speed is too high."
+            raise BadValueError("the trace lasts no time at all", hint=hint)
         if self.duration_s is None and lasts_s <= self.lead_in_s:
             raise BadValueError(f"the trace lasts {lasts_s:.6g} s, which lead_in takes all of")
         if asked_s > lasts_s and self.duration_s is not None:

@@ -81,7 +81,7 @@ def _read(path: Path) -> pa.Table:
         _ = table.column_names  # decoded only now
         return table
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        what = str(error).splitlines()[0][:200]
+        what = "".join(one for one in str(error).splitlines()[0] if one.isprintable() and one.isascii())[:100]
         raise ProfileError(f"not a CSV file of numbers: {what}", path=str(path)) from error
 
 
@@ -118,7 +118,9 @@ def _numbers(path: Path, name: str, column: pa.ChunkedArray, kind: type[np.gener
     import pyarrow as pa
 
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
-        raise ProfileError(f"{name} holds something that is not a number", path=str(path))
+        what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
+        hint = "All rows are written the same way." if name == "timestamp" else None
+        raise ProfileError(f"{name} holds something that is {what}", path=str(path), hint=hint)
     if column.null_count:
         line = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 2
         raise ProfileError(f"{name} is empty", path=str(path), line=line)

@@ -49,7 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     sent: int
     completed: int
     failed: int
-    in_flight: int
+    in_flight: int | None
     latency_p50_ms: float | None
     latency_p95_ms: float | None
 

@@ -54,6 +54,8 @@ class Objective(msgspec.Struct, frozen=True):
     comparator: Literal["<", "<=", ">", ">="]
     limit: float
     level: Literal["fail", "warn"] = "fail"
+    implied: bool = False
+    """No profile said it: an SLO that sets no limit on errors is held to this one."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -122,6 +124,8 @@ class Stage(msgspec.Struct, frozen=True):
     spike: Spike | None = None
     arrivals: str | None = None
     """How requests came, in words: "Poisson along a ramp 10 → 200/s"."""
+    sessions: bool = False
+    """`scheduled_per_s` is of sessions; the other rates are of their requests."""
 
 
 class MaxRate(msgspec.Struct, frozen=True):
@@ -130,6 +134,10 @@ class MaxRate(msgspec.Struct, frozen=True):
     per_s: Estimate
     slo: tuple[str, ...]
     limited_by: str
+    at_least: bool = False
+    """No higher rate failed, for none was tried: the endpoint may carry more."""
+    sessions: bool = False
+    """The rate is of sessions, not of their requests."""
 
 
 class Hardware(msgspec.Struct, frozen=True):

@@ -13,13 +13,15 @@ from app.reporting.quantities import quantity
 from reports import model
 
 
-def group_tables(rows: pd.DataFrame | pa.Table, stages: Sequence[Stage]) -> tuple[model.GroupTable, ...]:
-    """Empty tables are left out."""
+def group_tables(
+    rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: str | None = None
+) -> tuple[model.GroupTable, ...]:
+    """Empty tables are left out. `urls` are the targets', as a result tells them, in their order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]
     found = (
-        ("Requests by target", "target", by_target(rows, windows)),
+        ("Requests by target", "target", by_target(rows, windows, tuple((urls or "").split(", ")))),
         ("Requests by the name the Locust test gave them", "name", by_name(rows, windows)),
     )
     return tuple(

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from app.records.metrics import PERCENTILES
 from app.records.result import Judged, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
-from reports import model
+from reports import formatting, model
+
+_Z = 1.959964
 
 
 def answering_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds that held last, pooled where they are, else what ran steadily,
-    else what the profile asked for otherwise."""
+    """The stages the answer rests on: the holds that held last, pooled where they are, else those at the highest of the
+    profile's rates that held, else what ran steadily, else what the profile asked for otherwise."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
     if holds:
         return tuple(stage for stage in holds if stage.name == holds[-1].name)
     loaded = [stage for stage in result.stages if stage.variant is None]
     steady = tuple(stage for stage in loaded if stage.kind == "steady")
-    return steady or tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
+    found = None if result.max_rate is None else result.max_rate.per_s.value
+    at_most = tuple(stage for stage in steady if found is not None and stage.scheduled_per_s == found)
+    return at_most or steady or tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
 
 
 def is_pooled(stage: Stage) -> bool:
@@ -38,9 +45,17 @@ def curve_of(result: Result) -> model.Curve:
         objective = one.objective
         if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
             return model.Curve(
-                metric=objective.metric, percentile=objective.aggregate or "p95", limit=limit_of(objective)
+                metric=objective.metric,
+                percentile=objective.aggregate or "p95",
+                limit=limit_of(objective),
+                counts=counted(result),
             )
-    return model.Curve(metric=times_of(result), percentile="p95")
+    return model.Curve(metric=times_of(result), percentile="p95", counts=counted(result))
+
+
+def counted(result: Result) -> Literal["requests", "sessions"]:
+    """What the rates that were asked for are of."""
+    return "sessions" if any(stage.sessions for stage in result.stages) else "requests"
 
 
 def times_of(result: Result) -> str:
@@ -113,7 +128,29 @@ def _objective_row(one: Judged, kind: model.ObjectiveKind, result: Result) -> mo
         judgement=one.judgement,
         level=objective.level,
         stage=one.stage,
+        why=_why_open(one),
+        implied=objective.implied,
     )
+
+
+def _why_open(one: Judged) -> str | None:
+    """What keeps it from being settled."""
+    if one.judgement != "INCONCLUSIVE":
+        return None
+    observed, limit = one.observed, one.objective.limit
+    if observed.value is None:
+        return observed.reason
+    if observed.ci95 is None:
+        return f"{observed.reason}; a longer stage gives one"
+    if observed.value == 0 and one.objective.metric == "error_rate" and 0 < limit < 1:
+        needed = formatting.count(_faultless(limit))
+        return f"the interval reaches past the limit; {needed} requests without an error would settle it"
+    return "the interval reaches past the limit; a longer stage narrows it"
+
+
+def _faultless(limit: float) -> int:
+    """The samples of a share of 0 whose Wilson interval ends at the limit."""
+    return math.ceil(_Z * _Z * (1 - limit) / limit)
 
 
 def _margin(one: Judged) -> float | None:

@@ -74,8 +74,8 @@ def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
-            f"{_counted(len(warmups), 'warm-up stage')} of {formatting.seconds(length_s)} in all came first and is "
-            "not part of any number."
+            f"{_counted(len(warmups), 'warm-up stage')}, {formatting.seconds(length_s)} in all, came first; none of "
+            "its requests is in any number."
         )
     return tuple(sentences)
 

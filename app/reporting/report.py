@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 
@@ -28,6 +29,11 @@ from app.reporting.tiles import load_tiles
 from app.reporting.tokens import token_rows
 from app.reporting.verdict import verdict_of
 from reports import formatting, model
+
+_OVERSIZED = (
+    "No higher rate was tried, so the fleet may be larger than needed: a search, or stages of higher rates, tell what "
+    "one replica carries."
+)
 
 
 def build_report(
@@ -58,7 +64,7 @@ def build_report(
         telemetry=telemetry_series(telemetry, start_ns),
         spectra=spectra(requests, _alike(answering, headline_stage(result, curve)), start_ns),
         errors=error_rows(requests),
-        plan=None if result.plan is None else plan_section(result.plan),
+        plan=_plan(result),
         method=method_sentences(result, spec, telemetry),
         environment=environment_facts(result),
         reproduce=_reproduce(spec, command, spec_text),
@@ -69,8 +75,18 @@ def build_report(
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
         cold_start=cold_start_parts(result),
-        groups=group_tables(rows, answering),
+        groups=group_tables(rows, answering, result.target.url),
     )
+
+
+def _plan(result: Result) -> model.PlanSection | None:
+    """With a word of warning where its capacity is only what was tried."""
+    if result.plan is None:
+        return None
+    section = plan_section(result.plan)
+    if result.max_rate is None or not result.max_rate.at_least:
+        return section
+    return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
 
 
 def _artifacts(result: Result) -> tuple[model.Artifact, ...]:
@@ -107,8 +123,8 @@ def _max_rate(result: Result) -> model.MaxRate | None:
     found = result.max_rate
     if found is None:
         return None
-    per_s = quantity(found.per_s, "1/s", result.verdict.status)
-    return model.MaxRate(per_s=per_s, slo=found.slo, limited_by=found.limited_by)
+    per_s = quantity(found.per_s, "sessions/s" if found.sessions else "1/s", result.verdict.status)
+    return model.MaxRate(per_s=per_s, slo=found.slo, limited_by=found.limited_by, at_least=found.at_least)
 
 
 def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
@@ -119,8 +135,10 @@ def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None)
 
 def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
     found = _max_rate(result)
-    if found is None:
-        return ()
+    if found is None or (found.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
+        return ()  # a rate nobody looked for is no number that is missing
+    if found.at_least:
+        return (model.Tile(label="Carried at least", quantity=found.per_s, note="none higher tried"),)
     return (model.Tile(label="Max rate", quantity=found.per_s),)
 
 

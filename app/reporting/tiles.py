@@ -14,7 +14,7 @@ def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
     """What a user feels in the stage, and what it carries; of tokens too where answers have them."""
     times = times_of(result)
     found = [
-        *([] if result.max_rate is not None else [_carried(stage)]),
+        *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_carried(stage)]),
         *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
         *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
     ]

@@ -40,20 +40,33 @@ def _sentence(result: Result, outcome: Outcome) -> str:
     if result.exit.code in _STOPPED:
         return "The run was stopped before it was done; what was measured until then is below."
     if result.max_rate is not None:
-        return _max_rate_sentence(result.max_rate)
+        return f"{_max_rate_sentence(result.max_rate, outcome)}{_not_settled(result, outcome)}"
     if outcome == "FAIL" and result.exit.causes:
         return _capitalised(result.exit.causes[0])
     measured = sum(stage.kind != "warmup" for stage in result.stages)
     return _judged_sentence((*result.slo, *result.gates), measured)
 
 
-def _max_rate_sentence(found: MaxRate) -> str:
+def _max_rate_sentence(found: MaxRate, outcome: Outcome) -> str:
     slo = " and ".join(found.slo)
     estimate = found.per_s
     if estimate.value is None:
-        return f"No rate held {slo}: {estimate.reason or 'the search found none'}."
-    rate = formatting.with_unit(formatting.number(estimate.value), "/s")
+        why = found.limited_by if found.limited_by.startswith("at ") else estimate.reason or "the search found none"
+        held = "could be shown to hold" if outcome == "INCONCLUSIVE" else "held"
+        return f"No rate that was tried {held} {slo}: {why}."
+    rate = formatting.with_unit(formatting.number(estimate.value), "sessions/s" if found.sessions else "/s")
+    if found.at_least:
+        return f"Carried {rate} inside {slo}. No higher rate was tried, so it may carry more."
     return f"Carries {rate} inside {slo}; what limits it: {found.limited_by}."
+
+
+def _not_settled(result: Result, outcome: Outcome) -> str:
+    """Point estimates decide whether a rate held, intervals whether an objective passed."""
+    open_ones = [one for one in (*result.slo, *result.gates) if one.judgement == "INCONCLUSIVE"]
+    is_found = result.max_rate is not None and result.max_rate.per_s.value is not None
+    if outcome != "INCONCLUSIVE" or not open_ones or not is_found:
+        return ""
+    return f" Not settled by its interval: {_texts(open_ones)}."
 
 
 def _judged_sentence(judged: tuple[Judged, ...], stages: int) -> str:

@@ -67,13 +67,14 @@ def await_answer(
 
 
 def estimate_cold_start(
-    began_ns: int, ready_ns: int | None, answered_ns: int | None, steady_ns: int | None
+    began_ns: int, ready_ns: int | None, answered_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
     """Milliseconds from `began_ns`; None where it never came to it, or where nothing tells."""
+    unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_since(began_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"),
         first_answer_ms=_since(began_ns, answered_ns, "the first request was not answered with success"),
-        steady_ms=_since(began_ns, steady_ns, "no three warm-up windows in a row agreed"),
+        steady_ms=_since(began_ns, steady_ns, unsteady),
     )
 
 

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loadgen.records import LocustWorkload, OipWorkload, OpenAiWorkload, Workload
+from loadgen.records import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
-_LOCUST = "Closed loop, Locust's transport: intended time and first byte are not known."
 _CEILING = (
     "The generator's ceiling is that of plain HTTP requests: {} cost it more, so look at the generator's CPU too."
+)
+
+
+_SESSIONS = (
+    "Arrivals are sessions of several turns: rates asked for, and a max rate, count sessions; offered, achieved, good "
+    "and completed rates count their requests."
 )
 
 
@@ -26,12 +31,11 @@ def notes_of(
 
 def _of_manner(workload: Workload) -> tuple[str, ...]:
     match workload:
-        case LocustWorkload():
-            return (_LOCUST,)
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_CEILING.format("gRPC calls"),)
-        case OpenAiWorkload(api="chat" | "completions" | "responses", stream=True):
-            return (_CEILING.format("streams"),)
+        case OpenAiWorkload(api="chat" | "completions" | "responses", stream=is_stream, prompts=prompts):
+            has_turns = isinstance(prompts, SyntheticPrompts) and prompts.turns is not None
+            return (*([_CEILING.format("streams")] if is_stream else ()), *([_SESSIONS] if has_turns else ()))
         case _:
             return ()
 

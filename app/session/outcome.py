@@ -11,12 +11,13 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve, on_the_curve
-from app.analysis.max_rate import highest_held, max_rate
+from app.analysis.max_rate import highest_held, max_rate, shown_value
 from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
+from app.records.metrics import METRICS
 from app.records.result import (
     Artifact,
     Check,
@@ -73,7 +74,8 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     judged_on = (measured.pooled,) if measured.pooled is not None else answering
     slo = _judge_all(binding(spec.slo) if spec.slo else (), judged_on)
     gates = _judge_all(spec.gates, judged_on)
-    causes = _causes(spec, measured, verdict, slo + gates, found)
+    spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    causes = _causes(spec, measured, spoilt, slo + gates, found)
     return Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -185,8 +187,8 @@ def _causes(
         causes.append((ExitCode.GATE_FAILED, measured.target_failure))
     for one in judged:
         if one.judgement == "FAIL" and one.objective.level == "fail":
-            value = one.observed.value
-            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value:.4g}"))
+            value = shown_value(one.observed.value or 0.0, METRICS[one.objective.metric].unit)
+            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
     if spec.search is not None and measured.interrupted is None and (found is None or found.per_s.value is None):
         reason = found.per_s.reason if found else "the search did not run"
         causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))

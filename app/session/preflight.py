@@ -8,7 +8,7 @@ from loadgen.records import PreflightDone
 
 _HINTS = {
     "dns": "Check the host name in target.url.",
-    "connect": "Is the server up, and is the port in target.url right?",
+    "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
     "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
     401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
     403: "The credential is known and may not do this: check target.headers.",

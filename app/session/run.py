@@ -206,7 +206,7 @@ class _Session:
         )
 
     def _run_stages(self, runner: StageRunner) -> None:
-        if self._spec.stages:
+        if self._spec.stages and runner.may_go_on:
             self._telling.phase("stages", f"{len(self._spec.stages)} stage(s)")
         for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
             if not runner.may_go_on:

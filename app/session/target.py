@@ -63,7 +63,8 @@ class MeasuredTarget:
 
     def ask(self, load: Load) -> None:
         """One request. Raises UnavailableError where no load could tell anything."""
-        self._telling.phase("preflight", f"sending one request to {self._shown}")
+        is_locust = isinstance(self._spec.workload, LocustWorkload)
+        self._telling.phase("preflight", f"{'loading' if is_locust else 'sending one request to'} {self._shown}")
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
         require_reachable(report, self._shown)
@@ -100,7 +101,8 @@ class MeasuredTarget:
         return Check("server", how, None, None, "WARN", f"The server ended while it was measured. {said}")
 
     def cold_start(self, steady_ns: int | None) -> ColdStart:
-        return estimate_cold_start(self._began_ns, self._ready_ns, self._answered_ns, steady_ns)
+        warms_up = self._spec.warmup_s > 0
+        return estimate_cold_start(self._began_ns, self._ready_ns, self._answered_ns, steady_ns, warms_up=warms_up)
 
     def _start_server(self) -> None:
         start = self._spec.start
@@ -134,4 +136,5 @@ class MeasuredTarget:
         workload = self._spec.workload
         if isinstance(workload, LocustWorkload):
             return workload.file
-        return self.endpoint.urls[0]
+        socket = self.endpoint.unix_socket
+        return self.endpoint.urls[0] if socket is None else f"{self.endpoint.urls[0]} on {socket}"

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,21 @@ class ControlBox:
             found = [entry.path for entry in entries if _is_wish(entry)]
             return [Path(path) for path in sorted(found)[:_MOST_AT_ONCE]]
         return []
+
+
+def is_engine_there(run_directory: Path, pid: int) -> bool:
+    """Whether a run's engine still hears wishes. One that was killed leaves its folder, but not its process."""
+    if not (run_directory / CONTROL).is_dir():
+        return False
+    if sys.platform == "win32":  # where asking for a process is not harmless
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def ask_engine(run_directory: Path, wish: Wish, *, within_s: float = 10.0) -> str:

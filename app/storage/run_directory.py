@@ -18,10 +18,10 @@ import pyarrow as pa
 from app.errors import UsageError
 from app.records.calibration import Calibration
 from app.records.control import Answer, Wish
-from app.records.events import Event, RunFinished
+from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.storage.control import ControlBox
+from app.storage.control import ControlBox, is_engine_there
 from app.storage.streams import StreamWriter, WholeFile, read_stream
 from loadgen.records import REQUEST_SCHEMA
 
@@ -35,6 +35,7 @@ _FIRST_COLUMNS = (
 )  # fmt: skip
 _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
 
+_RUNS = "`sizewise runs list` shows the runs there are."
 _T = TypeVar("_T")
 
 
@@ -141,7 +142,7 @@ class StoredRun:
     def __init__(self, directory: Path) -> None:
         """Raises UsageError when the directory holds no run."""
         if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
-            raise UsageError(f"{directory} holds no run", hint="`sizewise runs list` shows the runs there are.")
+            raise UsageError(f"{directory} holds no run", hint=_RUNS)
         self.directory = directory
 
     @property
@@ -177,7 +178,35 @@ class StoredRun:
 
     @property
     def is_complete(self) -> bool:
-        return any(isinstance(event, RunFinished) for event in self.events())
+        return self.finished is not None
+
+    @property
+    def finished(self) -> RunFinished | None:
+        """How it ended; None where it goes on, or was killed."""
+        return next((event for event in self.events() if isinstance(event, RunFinished)), None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its engine goes on, as far as this machine can tell."""
+        started = next((event for event in self.events() if isinstance(event, RunStarted)), None)
+        has_engine = started is not None and is_engine_there(self.directory, started.pid)
+        return has_engine and self.finished is None
+
+    @property
+    def measured(self) -> Result:
+        """Raises UsageError where there is no result to read, saying why there is none."""
+        result = self.result
+        if result is not None:
+            return result
+        if self.is_running:
+            raise UsageError(f"{self.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
+        finished = self.finished
+        if finished is not None and finished.exit_code:
+            raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
+        raise UsageError(
+            f"{self.directory} was cut short and has no result.json",
+            hint="Its rows can be read: `sizewise.open_run(path).requests` in Python.",
+        )
 
     def requests(self) -> pa.Table:
         """Of an older schema, the columns it lacks are null."""
@@ -210,7 +239,7 @@ def find_run(name: str) -> StoredRun:
     if len(found) == 1:
         return found[0]
     problem = "no run is" if not found else f"{len(found)} runs begin with"
-    raise UsageError(f"{problem} {name!r}", hint="`sizewise runs list` shows the runs there are.")
+    raise UsageError(f"{problem} {name!r}", hint=_RUNS)
 
 
 def stored_runs() -> list[StoredRun]:

@@ -25,8 +25,8 @@ def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.da
         if not f"{key}.".startswith(tuple(f"{one}." for one in _PLANNING)):
             hint = f"Override keys of {', '.join(_PLANNING)}, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
-    result = run.result
-    if result is None or result.max_rate is None or result.max_rate.per_s.value is None:
+    result = run.measured
+    if result.max_rate is None or result.max_rate.per_s.value is None:
         raise UsageError(
             f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
             hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",

@@ -121,7 +121,7 @@ def main() -> None:
         reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
     except Exception as error:
         traceback.print_exc()
-        reports.send(Failed(message=f"the child that drives the Locust test failed: {error!r}"))
+        reports.send(Failed(message=f"the child that drives the Locust test failed: {type(error).__name__}: {error}"))
     sys.stderr.flush()
     os._exit(1)
 

@@ -62,7 +62,8 @@ class RequestLog:
         else:
             self.failed += 1
         length = response_length if isinstance(response_length, int) else 0
-        shown = f"{request_type} {name}"[:_MOST_OF_A_NAME]
+        # a test may name its requests by what is no text
+        shown = f"{request_type} {name}"[:_MOST_OF_A_NAME].encode(errors="replace").decode()
         self.rows.append(
             Row(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MOST_BYTES), shown)
         )

@@ -23,7 +23,7 @@ class LocustStage:
     """As many users as the stage has clients, spawned at the test's own rate from the lead-in's start on.
 
     At the end, users may finish the task they are in for `drain_s`; a request that is cut off then has no row, because
-    Locust does not tell of it. Nor can be told what is in flight.
+    Locust does not tell of it.
     """
 
     def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: Reports) -> None:
@@ -119,7 +119,7 @@ class LocustStage:
                     sent=done,
                     completed=self._log.completed,
                     failed=self._log.failed,
-                    in_flight=0,
+                    in_flight=None,
                     max_lag_ms=0.0,
                 )
             )

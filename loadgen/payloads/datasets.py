@@ -189,7 +189,11 @@ def _parquet(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
                 for row in batch.to_pylist():
                     yield OneRow(row, size)
         except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
-            raise DatasetError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+            raise DatasetError(f"{path} cannot be read as Parquet: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _folder(path: Path, limit_bytes: int) -> Iterator[OneRow]:

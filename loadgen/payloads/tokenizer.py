@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,12 +31,14 @@ def counter_of(path: str) -> CountTokens:
     tokenizer = _read(path)
 
     def count(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False))
+        # as a batch, for which the package lets other threads run meanwhile
+        return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     return count
 
 
 def _read(path: str) -> tokenizers.Tokenizer:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a batch of one needs no threads of its own
     # optional, and loads slowly: only who asks for a tokenizer needs it
     try:
         import tokenizers

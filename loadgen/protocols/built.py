@@ -22,10 +22,11 @@ class WorkloadError(Exception):
 
 class Judgement(msgspec.Struct, frozen=True):
     """`error`: one of ERROR_CLASSES, None when the answer is as promised. `right`: how many of its rows were right,
-    None when they were not held against labels."""
+    None when they were not held against labels. `note`: what the answer shows of the target, for the result."""
 
     error: str | None = None
     right: int | None = None
+    note: str | None = None
 
 
 AS_PROMISED = Judgement()

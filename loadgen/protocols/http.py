@@ -106,10 +106,10 @@ def _body_maker(workload: HttpWorkload, method: str, format_: str) -> Callable[[
         return lambda one: (template.fill(one.row), content_type)
     if method in _BODILESS:
         return lambda _: (None, None)
-    return lambda one: (as_body(one, is_csv=is_csv), given_type or row_type(one))
+    return lambda one: (as_body(one, is_csv=is_csv), given_type or _type_of_row(one))
 
 
-def row_type(one: OneRow) -> str:
+def _type_of_row(one: OneRow) -> str:
     """The content type of a row that is sent as it is: a file's is guessed from its name."""
     return (guess_type(one.name)[0] or "application/octet-stream") if one.name else "application/json"
 

@@ -124,6 +124,7 @@ class StreamedOutputs:
 
     def __init__(self) -> None:
         self._tokens = Tokens()
+        self.detail: str | None = None
         self._times_ns: list[int] = []
         self._first: list[Tensor] | None = None
 

@@ -184,13 +184,16 @@ def _length_notes(workload: OpenAiWorkload, maker: TextMaker) -> Iterator[str]:
         yield f"the tokenizer has no text of just the length drawn for {maker.missed:,} texts: those are a little off"
 
 
+_UNSTREAMED = Judgement(note="the server does not stream: its answers have no times of tokens")
+
+
 def _judge_of(api: Api, sizes: list[int], count_tokens: CountTokens | None) -> Judge:
     def judge(exchange: Exchange) -> Judgement:
-        error = status_error(exchange.status or 0)
-        if error is None and isinstance(exchange.reader, OpenAiReader):
-            error = exchange.reader.end(exchange.headers)
-            if error == "truncated":
-                exchange.detail = "no finish_reason came"
+        error, reader = status_error(exchange.status or 0), exchange.reader
+        if error is None and isinstance(reader, OpenAiReader):
+            error, exchange.detail = reader.end(exchange.headers), reader.detail
+            if error is None and not reader.is_streamed:
+                return _UNSTREAMED
         elif error is None:
             asked = sizes[exchange.number]
             answer = read_answer(api, exchange.body, asked=asked, count_tokens=count_tokens)

@@ -92,9 +92,9 @@ class ChunkEvents:
         kind = _NOTHING
         for choice in chunk.choices or ():
             kind |= self._take_choice(choice)
-        if kind:
-            return tally.take_chunk(at_ns, is_output=kind >= _OUTPUT, total=total)
-        return None if len(self._open) + len(self._finished) <= _MAX_CHOICES else "bad-payload"
+        if len(self._open) + len(self._finished) > _MAX_CHOICES:
+            return "bad-payload"
+        return tally.take_chunk(at_ns, is_output=kind >= _OUTPUT, total=total) if kind else None
 
     def _take_choice(self, choice: _Choice) -> int:
         index = choice.index or 0

@@ -8,12 +8,19 @@ from loadgen.protocols.openai_answers import Answer, Api, read_answer
 from loadgen.protocols.openai_chunks import ChunkEvents
 from loadgen.protocols.openai_responses import ResponseEvents
 from loadgen.protocols.openai_tokens import CountTokens, Tally
-from loadgen.protocols.sse import MAX_EVENT_BYTES, EventSplitter
+from loadgen.protocols.sse import MAX_EVENT_BYTES, MAX_LINE_BYTES, EventSplitter
 from loadgen.transport.exchange import Headers, Tokens, header_value
 
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _MOST_BLANKS = 4096
+
+_DETAILS = {
+    "bad-output": "the stream tells of an error",
+    "bad-payload": "the stream has an event that the API has not, or too many",
+    "truncated": "the stream ended without a word that the answer is whole",
+}
+_TOO_LONG = f"a line is longer than {MAX_LINE_BYTES >> 20} MiB, or an event than {MAX_EVENT_BYTES >> 20} MiB"
 
 
 class Events(Protocol):
@@ -34,7 +41,7 @@ class OpenAiReader:
     when it has come whole: it may be a success, and has no times of tokens."""
 
     __slots__ = ("_api", "_body", "_count_tokens", "_events", "_kind", "_last_ns", "_splitter", "_take", "_tally",
-                 "_whole")  # fmt: skip
+                 "_whole", "detail")  # fmt: skip
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
         self._api, self._count_tokens = api, count_tokens
@@ -46,6 +53,11 @@ class OpenAiReader:
         self._body = bytearray()
         self._whole: Answer | None = None
         self._last_ns = 0
+        self.detail: str | None = None
+
+    @property
+    def is_streamed(self) -> bool:
+        return self._kind != "json"
 
     @property
     def tokens(self) -> Tokens:
@@ -59,8 +71,8 @@ class OpenAiReader:
         for data, name in splitter.feed(piece):
             error = take(data, name, at_ns)
             if error is not None:
-                return error
-        return "bad-payload" if splitter.is_too_long else None
+                return self._failed(error)
+        return self._failed("bad-payload", _TOO_LONG) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
         """What is wrong with an answer whose body came to its end. To be called once."""
@@ -68,17 +80,23 @@ class OpenAiReader:
             self._whole = read_answer(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._whole.error
         if self._take_rest() == "bad-output":
-            return "bad-output"
+            return self._failed("bad-output")
         if self._events.is_whole:
             return None
         is_events = b"text/event-stream" in (header_value(headers, b"content-type") or b"").lower()
-        return "truncated" if is_events or self._tally.has_begun else "bad-payload"
+        if is_events or self._tally.has_begun:
+            return self._failed("truncated")
+        return self._failed("bad-payload", "it is neither a stream of events nor JSON")
+
+    def _failed(self, error: str, detail: str | None = None) -> str:
+        self.detail = detail or _DETAILS[error]
+        return error
 
     def _feed_others(self, piece: bytes, at_ns: int) -> str | None:
         """Decides by the first byte that is not blank what the body is."""
         self._body += piece
         if self._kind == "json":
-            return "bad-payload" if len(self._body) > MAX_EVENT_BYTES else None
+            return self._failed("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
         start = bytes(self._body).lstrip(_BLANKS)
         is_open = len(start) < 4 and _BOM.startswith(start[:3])
         start = start.removeprefix(_BOM).lstrip(_BLANKS)

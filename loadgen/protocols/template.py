@@ -10,10 +10,11 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.payloads.datasets import as_json
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.built import MAX_BUILT_BYTES, WorkloadError
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
 _STRING_PARTS = re.compile(r'\\.|"', re.DOTALL)
+_MOST_IN_A_PATH = 64 * 1024
 
 
 class _Hole(NamedTuple):
@@ -38,8 +39,13 @@ class Template:
         return any(isinstance(part, _Hole) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> bytes:
-        """Raises WorkloadError when the row lacks a column, and DatasetError."""
-        return b"".join(part if isinstance(part, bytes) else self._filled(part, row) for part in self._fixed)
+        """Raises WorkloadError when the row lacks a column or fills too much, and DatasetError."""
+        filled = bytearray()
+        for part in self._fixed:
+            filled += part if isinstance(part, bytes) else self._filled(part, row)
+            if len(filled) > MAX_BUILT_BYTES:
+                raise WorkloadError(f"a row fills the template to more than {MAX_BUILT_BYTES >> 20} MiB")
+        return bytes(filled)
 
     def _filled(self, hole: _Hole, row: Mapping[str, object]) -> bytes:
         value = _value(hole.column, row)
@@ -60,13 +66,16 @@ class PathTemplate:
         return any(isinstance(part, _Hole) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
-        """Raises WorkloadError when the row lacks a column, and DatasetError."""
+        """Raises WorkloadError when the row lacks a column or fills too much, and DatasetError."""
         return "".join(part if isinstance(part, str) else self._filled(part, row) for part in self._parts)
 
     @staticmethod
     def _filled(hole: _Hole, row: Mapping[str, object]) -> str:
         value = _value(hole.column, row)
-        return quote(value if isinstance(value, bytes) else _text(value), safe="")
+        text = value if isinstance(value, bytes) else _text(value)
+        if len(text) > _MOST_IN_A_PATH:
+            raise WorkloadError(f"a row's {hole.column!r} is too long for a path")
+        return quote(text, safe="")
 
 
 def _parts(text: str) -> list[str | _Hole]:
@@ -76,7 +85,7 @@ def _parts(text: str) -> list[str | _Hole]:
     for found in _PLACEHOLDER.finditer(text):
         fixed = text[at : found.start()]
         is_in_string ^= sum(part == '"' for part in _STRING_PARTS.findall(fixed)) % 2 == 1
-        parts += [fixed, _Hole(found[1], is_in_string)]
+        parts += [fixed, _Hole(found[1].strip(), is_in_string)]
         at = found.end()
     return [*parts, text[at:]]
 
@@ -92,7 +101,7 @@ def _is_json(parts: list[str | _Hole]) -> bool:
 def _value(column: str, row: Mapping[str, object]) -> object:
     if column not in row:
         raise WorkloadError(
-            f"a row of the dataset has no column {column!r}", hint=f"it has {', '.join(list(row)[:20]) or 'none'}"
+            f"a row of the dataset has no column {column!r}", hint=f"it has {', '.join(row)[:200] or 'none'}"
         )
     return row[column]
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import httptools
 
-from loadgen.transport.exchange import Exchange, Headers, header_value
+from loadgen.transport.exchange import Exchange, Headers, StreamReader, header_value
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Of an answer that is kept in memory."""
 MAX_HEAD_BYTES = 2**20
 """Of a head, of trailers, and of anything else that comes without a byte of a body."""
+_MOST_HEADERS = 1000
+"""In memory a header may take twenty times what it takes on the wire."""
 _MOST_COUNTED = 2**31 - 1
 """`bytes_received` is an int32 in the rows."""
 
@@ -35,7 +37,7 @@ class AnswerParser:
         self.detail: str | None = None
         self._is_head = self._is_compressed = False
         self._body: list[bytes] = []
-        self._reader_feed: Callable[[bytes, int], str | None] | None = None
+        self._reader: StreamReader | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
         self.received = self._without_body = 0
         self._most = MAX_RESPONSE_BYTES
@@ -50,7 +52,7 @@ class AnswerParser:
         self.error = self.detail = None
         self._is_head, self._is_compressed = exchange.is_head, False
         self._body = []
-        self._reader_feed = None if exchange.reader is None else exchange.reader.feed
+        self._reader = exchange.reader
         self._feed_reader = None  # until the status is known to be one of success
         self.received = self._without_body = 0
         self._most = MAX_RESPONSE_BYTES
@@ -70,13 +72,15 @@ class AnswerParser:
             self._refuse(not_http(data, error))
         if self._feed_reader is not None and self._body:
             self._pass_on(self._feed_reader, at_ns)
+        if len(self.headers) > _MOST_HEADERS:
+            self._refuse(f"the answer has more than {_MOST_HEADERS:,} headers")
         if self._without_body > MAX_HEAD_BYTES:
             self._refuse(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def take_body(self) -> bytes:
         """The body of an answer that is not streamed; it is not kept here."""
         pieces, self._body = self._body, []
-        self._reader_feed = self._feed_reader = None  # a kept connection is not to keep what its last reader holds
+        self._reader = self._feed_reader = None  # a kept connection is not to keep what its last reader holds
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def ends_with_connection(self) -> bool:
@@ -112,10 +116,12 @@ class AnswerParser:
             self._refuse("the answer is compressed, and only identity is accepted")
         elif self._is_head:
             self.is_complete = True
+            # the parser takes an answer without a length for one that ends with the connection
             connection = header_value(self.headers, b"connection") or b""
-            self.keeps_alive = self._parser.should_keep_alive() or b"close" not in connection.lower()
-        elif status < 300 and self._reader_feed is not None:
-            self._feed_reader = self._reader_feed
+            is_kept = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
+            self.keeps_alive = self._parser.should_keep_alive() or is_kept
+        elif status < 300 and self._reader is not None:
+            self._feed_reader = self._reader.feed
             self._most = _MOST_COUNTED
 
     def on_body(self, body: bytes) -> None:
@@ -136,11 +142,11 @@ class AnswerParser:
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         try:
-            error, detail = feed_reader(piece, at_ns), None
+            error = feed_reader(piece, at_ns)
+            if error is not None and self._reader is not None:
+                self.error, self.detail = error, self._reader.detail
         except Exception as broken:  # it costs the request, not the run
-            error, detail = "bad-payload", f"its reader failed: {type(broken).__name__}"
-        if error is not None:
-            self.error, self.detail = error, detail
+            self.error, self.detail = "bad-payload", f"its reader failed: {type(broken).__name__}"
 
     def _refuse(self, detail: str) -> None:
         if self.error is None and not self.is_complete:

@@ -15,7 +15,8 @@ from loadgen.transport.heads import KnownHeads
 from loadgen.transport.rewriting import Rewrite
 from loadgen.transport.tls import tls_failure
 
-_LONG_IDLE_NS = 100_000_000
+_LONG_IDLE_NS = 5_000_000
+"""A connection idle for longer is looked at before it is used: a stall of ours may have hidden its end from us."""
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 
@@ -68,14 +69,13 @@ class Connection(asyncio.Protocol):
         )
 
     def cut(self, error: str, detail: str | None = None) -> None:
-        """End what is in flight with `error`, and the connection with it."""
-        if self._transport is not None:
-            self._transport.abort()
+        """End what is in flight with `error`, and the connection with it; without anything it is kept."""
         if self._exchange is not None:
+            self.close()
             self._fail(self._exchange, error, detail)
 
     def close(self) -> None:
-        """Nothing is in flight. At once: a TLS connection would wait for its server to say goodbye."""
+        """At once: a TLS connection would wait for its server to say goodbye."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
                 is_like_latest = len(data) == latest.length and data.startswith(latest.head)
                 known = latest if is_like_latest else self._heads.find(data)
                 if known is not None:
-                    exchange.end_ns = now_ns
+                    exchange.end_ns = self._last_byte_ns = now_ns
                     exchange.status = known.status
                     exchange.headers = known.headers
                     exchange.body = data[len(known.head) :]

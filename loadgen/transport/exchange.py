@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ class Tokens(msgspec.Struct, gc=False):
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_from: str | None = None
-    chunk_ns: list[int] | None = None
+    chunk_ns: Sequence[int] | None = None
     chunk_tokens: list[int | None] | None = None
 
 
@@ -29,6 +29,11 @@ class StreamReader(Protocol):
     @property
     def tokens(self) -> Tokens:
         """May be read at any time, also after a failure."""
+        ...
+
+    @property
+    def detail(self) -> str | None:
+        """What was wrong, in words that hold nothing of the answer."""
         ...
 
     def feed(self, piece: bytes, at_ns: int, /) -> str | None:

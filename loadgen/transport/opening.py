@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address, UrlError, address_of
@@ -44,6 +45,8 @@ def _addresses(endpoint: Endpoint) -> list[Address]:
     if len({address.path for address in addresses}) > 1:
         raise UrlError("the URLs of one target must have the same path: they are replicas of one thing")
     if endpoint.unix_socket is not None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise UrlError("this system has no unix sockets for a target to listen on")
         if len(addresses) > 1:
             raise UrlError("a target with a unix socket has one URL")
         if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MOST_SOCKET_PATH or "\0" in endpoint.unix_socket:

@@ -25,7 +25,9 @@ class ConnectionPool:
     """Sends each exchange on the idle connection used last, else on a new one, else when one is free, oldest first.
 
     Nothing is ever sent twice. All methods belong to the loop's thread. Deadlines are looked at every 0.1 s, so that a
-    request costs no timer. `opened` counts connections, `sent` requests, failed connections included.
+    request costs no timer. Who waits for a connection gives up after `total_s`, or `connect_s` if that is longer: the
+    user would have, and those that wait are as many as come in that time. `opened` counts connections, `sent` requests,
+    failed connections included.
     """
 
     def __init__(
@@ -77,11 +79,9 @@ class ConnectionPool:
         """End everything that is in flight or waits, as timed out."""
         for connection in list(self._connections):
             connection.cut("timeout")
-        waiting, now_ns = list(self._waiting), perf_counter_ns()
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, deque()
         for exchange in waiting:
-            exchange.error, exchange.end_ns = "timeout", now_ns
-            exchange.on_done(exchange)
+            _give_up(exchange)
 
     def close(self) -> None:
         self._sweeper.cancel()
@@ -119,6 +119,8 @@ class ConnectionPool:
             self._fail_oldest("connect", f"no connection within {self._timeouts.connect_s:g} s")
         except OSError as error:
             self._fail_oldest("connect", error.strerror or str(error))
+        except Exception as error:  # whatever it is: unanswered, the request would ask for a connection again and again
+            self._fail_oldest("connect", type(error).__name__)
         else:
             self.opened += 1
             self._connections.add(connection)
@@ -155,6 +157,15 @@ class ConnectionPool:
     def _sweep(self) -> None:
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         now_ns = perf_counter_ns()
-        idle_ns, total_ns = int(self._timeouts.idle_s * 1e9), int(self._timeouts.total_s * 1e9)
+        timeouts = self._timeouts
+        idle_ns, total_ns = int(timeouts.idle_s * 1e9), int(timeouts.total_s * 1e9)
         for connection in [each for each in self._connections if each.is_overdue(now_ns, idle_ns, total_ns)]:
             connection.cut("timeout")
+        patience_s = max(timeouts.total_s, timeouts.connect_s)
+        while self._waiting and self._waiting[0].asked_ns < now_ns - patience_s * 1e9:
+            _give_up(self._waiting.popleft(), f"no connection was free for {patience_s:g} s")
+
+
+def _give_up(exchange: Exchange, detail: str | None = None) -> None:
+    exchange.error, exchange.detail, exchange.end_ns = "timeout", detail, perf_counter_ns()
+    exchange.on_done(exchange)

@@ -5,6 +5,7 @@ Threads: Locust's hub (this one), the sender, a reader of commands, and the hub'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -29,6 +30,12 @@ _SWITCH_S = 0.0001
 """How long shipping may keep the sender from running; Python's own 5 ms would be the send lag's p99."""
 
 
+def failure(error: Exception) -> Failed:
+    traceback.print_exc()
+    # not by its repr, which of some errors holds the text that they are about
+    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
+
+
 class Worker:
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
@@ -46,6 +53,14 @@ class Worker:
             self._obey(without_blocking(self._commands.get))
 
     def _read_commands(self) -> None:
+        try:
+            self._hear_commands()
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                self._reports.send(failure(error))
+            os._exit(1)  # nobody else would hear that the engine has gone
+
+    def _hear_commands(self) -> None:
         running: StageRun | None = None
         while True:
             match read_command(sys.stdin.buffer):
@@ -94,8 +109,7 @@ def main() -> None:
     except TargetError as error:
         reports.send(Failed(message=str(error), error=error.error))
     except Exception as error:
-        traceback.print_exc()
-        reports.send(Failed(message=f"the load worker failed: {error!r}"))
+        reports.send(failure(error))
     sys.stderr.flush()
     os._exit(1)
 

@@ -5,9 +5,12 @@ Many columns hold one value over and over, and those are not made value by value
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from operator import attrgetter
+from typing import cast
 
 import pyarrow as pa
 
@@ -51,7 +54,18 @@ def _columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str
 def _column(name: str, values: tuple[object, ...]) -> pa.Array:
     if name in _ALIKE and values.count(values[0]) == len(values):
         return _repeated(name, values[0], len(values))
+    if name == "chunk_ns":
+        return _lists_of_times(cast(tuple[Sequence[int] | None, ...], values))
     return pa.array(values, _TYPES[name])
+
+
+def _lists_of_times(lists: Sequence[Sequence[int] | None]) -> pa.Array:
+    """By their bytes: value by value, those of many long streams would keep the sender waiting for milliseconds."""
+    ends = list(accumulate((len(times or ()) for times in lists), initial=0))
+    offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
+    joined = b"".join(array("q", times) for times in lists if times is not None)
+    values = pa.Array.from_buffers(pa.int64(), ends[-1], [None, pa.py_buffer(joined)])
+    return pa.ListArray.from_arrays(pa.array([*offsets, ends[-1]], pa.int32()), values)
 
 
 @lru_cache(maxsize=256)

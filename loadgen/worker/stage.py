@@ -81,7 +81,7 @@ class Stage:
         """From `now_ns` on arrivals come at that rate: `offsets` from now, to the end of the stage or beyond it."""
         if not isinstance(self._traffic, OpenTraffic) or not self._rates or now_ns >= self._end_ns:
             return
-        self._traffic.catch_up()
+        self._traffic.catch_up(now_ns)
         now_ns = max(now_ns, self._first_ns)
         offsets = offsets[offsets < self._end_ns - now_ns][: None if self._limit is None else self._limit - self.due]
         at_s = (now_ns - self.start_ns) / 1e9

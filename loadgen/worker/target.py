@@ -60,17 +60,17 @@ class Target:
             return PreflightDone(error=error.error, status=error.status, detail=str(error), service_ms=None)
         reader = None if built.new_reader is None else built.new_reader()
         number = 0 if built.picks is None else int(built.picks[0])
-        exchange = await self._send(built.requests[number], number, built.is_head, reader)
-        error_class = judged(built.judge, exchange).error
         closed_before = self.transport.closed_idle
+        exchange = await self._send(built.requests[number], number, built.is_head, reader)
+        judgement = judged(built.judge, exchange)
         await asyncio.sleep(_CLOSING_S)
         return PreflightDone(
-            error=error_class,
+            error=judgement.error,
             status=exchange.status,
-            detail=told(built.shown, exchange, error_class),
+            detail=told(built.shown, exchange, judgement.error),
             service_ms=_service_ms(exchange),
             end_ns=exchange.end_ns,
-            notes=built.notes,
+            notes=built.notes if judgement.note is None else (*built.notes, judgement.note),
             keeps_connection=self.transport.closed_idle == closed_before,
         )
 

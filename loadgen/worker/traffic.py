@@ -69,9 +69,9 @@ class OpenTraffic:
     def stop(self) -> None:
         self._pacer.cancel()
 
-    def catch_up(self) -> None:
-        """Start what is due by now."""
-        self._pacer.catch_up()
+    def catch_up(self, now_ns: int) -> None:
+        """Start what is due by then."""
+        self._pacer.catch_up(now_ns)
 
     def replace(self, schedule_ns: Iterator[int]) -> None:
         """What comes instead of the arrivals that are left."""

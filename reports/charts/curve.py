@@ -47,12 +47,6 @@ def rate_curve(report: Report) -> Drawing | None:
     )
 
 
-def state_of(stage: StageRow) -> str:
-    if stage.trust == "INVALID":
-        return "INVALID"
-    return "not judged" if stage.held is None else "held" if stage.held else "failed"
-
-
 def _rate(stage: StageRow) -> float | None:
     """What was asked for, so that repeats of one rate stand above each other."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
@@ -65,7 +59,7 @@ def _point(stage: StageRow) -> dict[str, Any]:
         "latency": stage.judged.value,
         "low": low,
         "high": high,
-        "state": state_of(stage),
+        "state": formatting.stage_state(stage),
         "stage": f"{stage.name} #{stage.repeat}",
         "shown": formatting.quantity(stage.judged),
     }
@@ -75,7 +69,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     limit = [] if report.curve.limit is None else [report.curve.limit.value]
     heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
     rates = [point["offered"] for point in points]
-    x = alt.X("offered:Q", title="offered rate, requests/s", **fitted(rates, 12, from_zero=False))
+    x = alt.X("offered:Q", title=f"offered rate, {report.curve.counts}/s", **fitted(rates, 12, from_zero=False))
     y = alt.Y("latency:Q", title=f"{latency}, ms", **fitted(heights, 20))
     data = chart_of(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
@@ -118,7 +112,7 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
         return []
     found = report.max_rate.per_s
     low, high = found.ci95 or (found.value, found.value)
-    text = f"max {formatting.value_unit(found)}"
+    text = f"{'carried' if report.max_rate.at_least else 'max'} {formatting.value_unit(found)}"
     data = chart_of([{"offered": found.value, "low": low, "high": high, "text": text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2="high:Q")
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
@@ -130,7 +124,11 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
 
 def _row(stage: StageRow) -> tuple[str, ...]:
     cells = (stage.offered, stage.achieved, stage.good, stage.judged)
-    return (f"{stage.name} #{stage.repeat}", *(formatting.quantity(cell) for cell in cells), state_of(stage))
+    return (
+        f"{stage.name} #{stage.repeat}",
+        *(formatting.quantity(cell) for cell in cells),
+        formatting.stage_state(stage),
+    )
 
 
 def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> str:
@@ -142,5 +140,7 @@ def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> 
         f"{points[rates.index(max(rates))]['shown']}."
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
-        text += f" The max rate is {formatting.quantity(report.max_rate.per_s)}."
+        rate = formatting.quantity(report.max_rate.per_s)
+        is_bound = report.max_rate.at_least
+        text += f" {rate} held; no higher rate was tried." if is_bound else f" The max rate is {rate}."
     return text

@@ -117,8 +117,8 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
         return []
     kinds = [kind for kind in _KINDS if any(bar["kind"] == kind for bar in bars)]
     scale = alt.Scale(domain=kinds, range=[_KINDS[kind] for kind in kinds])
-    # one row of more than three would not fit beside the lines' own legend
-    legend = alt.Legend(title=None, symbolType="square", columns=min(3, len(kinds)))
+    # one row of more than two would not fit beside the lines' own legend
+    legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(kinds)))
     ribbon = (
         chart_of(bars)
         .mark_rect(opacity=0.85)

@@ -64,10 +64,12 @@ def limit_line(value: float, text: str) -> list[alt.Chart]:
     """A horizontal line at an objective's limit, with its text at the left end."""
     data = chart_of([{"limit": value, "text": text}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y="limit:Q")
-    label = data.mark_text(color=LIMIT, align="left", baseline="bottom", dx=4, dy=-3, fontWeight=600).encode(
-        x=alt.value(0), y="limit:Q", text="text:N"
+    placed: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
+    halo, label = (  # the text stays readable where a line runs through it
+        data.mark_text(**placed | drawn).encode(x=alt.value(0), y="limit:Q", text="text:N")
+        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
-    return [rule, label]
+    return [rule, halo, label]
 
 
 def zoom(name: str) -> alt.Parameter:

@@ -55,7 +55,7 @@ class KeptPieces:
     """A reader that keeps what it is fed, and refuses everything from the piece on that holds `refused`."""
 
     def __init__(self, refused: bytes | None = None, error: str = "bad-payload") -> None:
-        self.tokens = Tokens()
+        self.tokens, self.detail = Tokens(), "as refused"
         self.pieces: list[bytes] = []
         self.at_ns: list[int] = []
         self._refused, self._error = refused, error

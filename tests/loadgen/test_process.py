@@ -18,9 +18,11 @@ from loadgen.records import (
     BATCH_ROWS,
     Configure,
     Endpoint,
+    Failed,
     HttpWorkload,
     OipWorkload,
     Progress,
+    Ready,
     RunStage,
     Timeouts,
     Tls,
@@ -31,7 +33,7 @@ from tests.fakes.played import Played, plan
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS = {"/v2/models/m": Reply(body=METADATA), "/v2/models/m/infer": Reply(body=ANSWER)}
-FREEZE = Script(delay_s=0.05, freeze_after_s=4, freeze_s=1)
+FREEZE = Script(delay_s=0.05, freeze_after_s=2, freeze_s=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) 
         before = len(server.requests)
         played = Played(load, plan(rate=1_000))
         bodies = [request[-1:] for request in server.requests[before:]]
+        connections = server.connections
     rows, ended = played.rows, played.ended
     (started,) = played.started
     assert sorted(rows["index"]) == list(range(1_000))
@@ -57,9 +60,8 @@ def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) 
     assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
     assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
-    assert (
-        ended.connections_opened >= (~rows["reused"]).sum()
-    )  # one opened for an arrival may come after another is free
+    # one opened for an arrival may come after another is free
+    assert (~rows["reused"]).sum() <= ended.connections_opened == connections
     assert ended.start_ns == started.start_ns
     assert 0 < ended.cpu_s < 5
     assert 2 <= len(played.progress) <= 6
@@ -78,13 +80,13 @@ def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProce
 
 
 def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(load: LoadProcess) -> None:
-    """100 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.45 s and p99 0.93 s."""
+    """200 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.75 s and p99 0.99 s."""
     with ScriptedServer(FREEZE) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(rate=100, duration=12))
+        played = Played(load, plan(rate=200, duration=6))
     p95, p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
-    assert p95 == pytest.approx(450, rel=0.05)
-    assert p99 == pytest.approx(930, rel=0.05)
+    assert p95 == pytest.approx(750, rel=0.05)
+    assert p99 == pytest.approx(990, rel=0.05)
     # nothing held the sends back, so the server alone is to blame and service time says the same
     assert np.percentile(played.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
 
@@ -96,10 +98,10 @@ def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_i
     with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
         load.configure(Endpoint((server.url,), max_connections=5), HttpWorkload())
         played = Played(load, plan(rate=90, duration=8))
-    naive_p95, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [95, 99])
+    naive_p50, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [50, 99])
     true_p95, true_p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
-    assert naive_p95 == pytest.approx(50, abs=10)
-    assert naive_p99 < 100
+    assert naive_p50 == pytest.approx(50, abs=10)
+    assert naive_p99 < 400
     assert true_p95 > 900
     assert true_p99 > 900
 
@@ -275,6 +277,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
         with pytest.raises(LoadError, match="certificates") as failed:
             load.preflight()
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
+    assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
 
 
 def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
@@ -314,6 +317,16 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
             pass
         child.stdin.close()
         assert child.wait(1) == 0
+
+
+def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
+    child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with child:
+        child.stdin.write(b"\1\0\0\0M\xc1")
+        child.stdin.flush()
+        assert isinstance(read_report(child.stdout), Ready)
+        assert isinstance(read_report(child.stdout), Failed)
+        assert child.wait(5) == 1
 
 
 def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import psutil
 from tokenizers import Tokenizer, models, pre_tokenizers
+
+from tests.performance.targets import CLIENT_CORE, on_core
 
 VENVS = Path(__file__).parents[2] / ".venv-peers"
 MODEL = "scripted"
 WORDS = 1_000
 PROMPTS = 2_000
 PROMPT_WORDS = 100
+LOOK_S = 0.1
 OFFLINE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """Nothing is asked of a hub."""
 
@@ -38,12 +44,20 @@ class Load(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a generator says of its run; `cpu_s` is what the system says."""
+    """What a generator says of its run; the times are the clock's on the wall, when the first and the last request."""
 
     requests: int
     per_s: float
     ttft_p50_ms: float
     ttft_p99_ms: float
+    start_s: float
+    end_s: float
+
+
+class Seen(NamedTuple):
+    """The CPU seconds that a program and its children had taken at a time."""
+
+    at_s: float
     cpu_s: float
 
 
@@ -55,8 +69,7 @@ class Peer(NamedTuple):
     package: str
     command: Callable[[Load, Path], list[str]]
     """Writes below the folder, where `tokenizer` and `prompts.jsonl` lie."""
-    read: Callable[[Path], tuple[int, float, float, float]]
-    """The first four of Told."""
+    read: Callable[[Path], Told]
 
 
 def guidellm(load: Load, folder: Path) -> list[str]:
@@ -71,11 +84,13 @@ def guidellm(load: Load, folder: Path) -> list[str]:
     ]
 
 
-def guidellm_told(folder: Path) -> tuple[int, float, float, float]:
-    metrics = _read(folder / "guidellm.json")["benchmarks"][0]["metrics"]
+def guidellm_told(folder: Path) -> Told:
+    run = _read(folder / "guidellm.json")["benchmarks"][0]
+    metrics = run["metrics"]
     done, ttft_ms = metrics["request_totals"]["successful"], metrics["time_to_first_token_ms"]["successful"]
     rate_per_s = metrics["requests_per_second"]["successful"]["mean"]
-    return done, rate_per_s, ttft_ms["median"], ttft_ms["percentiles"]["p99"]
+    times = run["start_time"], run["end_time"]
+    return Told(done, rate_per_s, ttft_ms["median"], ttft_ms["percentiles"]["p99"], *times)
 
 
 def aiperf(load: Load, folder: Path) -> list[str]:
@@ -89,10 +104,12 @@ def aiperf(load: Load, folder: Path) -> list[str]:
     ]
 
 
-def aiperf_told(folder: Path) -> tuple[int, float, float, float]:
+def aiperf_told(folder: Path) -> Told:
     told = _read(folder / "aiperf" / "profile_export_aiperf.json")
     ttft_ms = told["time_to_first_token"]
-    return int(told["request_count"]["avg"]), told["request_throughput"]["avg"], ttft_ms["p50"], ttft_ms["p99"]
+    start_s, end_s = (datetime.fromisoformat(told[each]).timestamp() for each in ("start_time", "end_time"))
+    done, per_s = int(told["request_count"]["avg"]), told["request_throughput"]["avg"]
+    return Told(done, per_s, ttft_ms["p50"], ttft_ms["p99"], start_s, end_s)
 
 
 PEERS = (Peer("aiperf", aiperf, aiperf_told), Peer("guidellm", guidellm, guidellm_told))
@@ -113,19 +130,20 @@ def installed(package: str, timeout_s: float) -> Path:
     return program
 
 
-def played(peer: Peer, program: Path, load: Load, folder: Path, timeout_s: float) -> Told:
-    """Raises NoResultError."""
+def played(peer: Peer, program: Path, load: Load, folder: Path, timeout_s: float) -> tuple[Told, float]:
+    """And the CPU seconds of each request, without the program's start and end. Raises NoResultError."""
     write_inputs(folder)
-    before_s = _children_cpu_s()
-    _bounded("its run", [[str(program), *peer.command(load, folder)]], timeout_s, folder)
-    cpu_s = _children_cpu_s() - before_s
+    seen = _bounded("its run", [[str(program), *peer.command(load, folder)]], timeout_s, folder)
     try:
-        told = Told(*peer.read(folder), cpu_s)
-    except (OSError, LookupError, TypeError, msgspec.DecodeError) as error:
+        told = peer.read(folder)
+    except (OSError, LookupError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise NoResultError(f"its numbers cannot be read: {type(error).__name__}: {error}") from error
-    if told.requests < load.requests:
+    if told.requests < 0.95 * load.requests:
         raise NoResultError(f"only {told.requests} of {load.requests} requests succeeded")
-    return told
+    before_s, after_s = np.interp(
+        (told.start_s, told.end_s), [each.at_s for each in seen], [each.cpu_s for each in seen]
+    )
+    return told, (after_s - before_s) / told.requests
 
 
 def write_inputs(folder: Path) -> None:
@@ -133,7 +151,7 @@ def write_inputs(folder: Path) -> None:
     words = [f"w{number}" for number in range(WORDS)]
     vocabulary = {word: number for number, word in enumerate(["<unk>", "tok", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
@@ -142,37 +160,49 @@ def write_inputs(folder: Path) -> None:
     (folder / "prompts.jsonl").write_bytes(b"".join(msgspec.json.encode({"prompt": each}) + b"\n" for each in prompts))
 
 
-def _bounded(what: str, commands: Sequence[Sequence[str]], timeout_s: float, folder: Path | None = None) -> None:
-    """Run them one after the other; when their time together is over, end them and all that they started."""
+def _bounded(what: str, commands: Sequence[Sequence[str]], timeout_s: float, run_in: Path | None = None) -> list[Seen]:
+    """Run them one after the other, on the client's core where there is a folder to run in. When their time together is
+    over, end them and all that they started."""
     end_s = time.monotonic() + timeout_s
-    for command in commands:
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | OFFLINE,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            said, _ = child.communicate(timeout=max(0.0, end_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise NoResultError(f"{what} took more than {timeout_s:.0f} s") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        if child.returncode:
-            last = (said.strip().splitlines() or ["nothing said"])[-1]
-            raise NoResultError(f"{what} ended with {child.returncode}: {last[:150]}")
+    seen: list[Seen] = []
+    with tempfile.TemporaryFile("w+") as said:
+        for command in commands:
+            with on_core(CLIENT_CORE) if run_in is not None else contextlib.nullcontext():
+                child = subprocess.Popen(
+                    command,
+                    cwd=run_in,
+                    env=os.environ | OFFLINE,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            try:
+                seen.extend(_watched(child, end_s))
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            if child.wait():
+                said.seek(0)
+                last = (said.read().strip().splitlines() or ["nothing said"])[-1]
+                late = "had not ended in its time" if time.monotonic() > end_s else f"ended with {child.returncode}"
+                raise NoResultError(f"{what} {late}: {last[:150]}")
+    return seen
+
+
+def _watched(child: subprocess.Popen[bytes], end_s: float) -> Iterator[Seen]:
+    """Until it or its time ends."""
+    cpu_s: dict[psutil.Process, float] = {}
+    while child.poll() is None and time.monotonic() < end_s:
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(child.pid)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    times = process.cpu_times()
+                    cpu_s[process] = times.user + times.system
+        yield Seen(time.time(), sum(cpu_s.values()))
+        time.sleep(LOOK_S)
 
 
 def _read(path: Path) -> Any:
     return msgspec.json.decode(path.read_bytes())
-
-
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

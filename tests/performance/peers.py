@@ -2,7 +2,7 @@
 
 They are installed from the registry on the first call. All meet the same scripted answers, the server on one core, the
 client on the other. First gently, against a known first token: what each says of it. Then flat out: requests a second,
-and the CPU they took; a peer's gentle run is taken off that, and with it its start.
+and the CPU they took, without the start and the end of a program.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from loadgen.process import LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, FixedLength, OpenAiWorkload, StageEnded, SyntheticPrompts
+from loadgen.records import ClosedArrivals, Endpoint, FixedLength, OpenAiWorkload, SyntheticPrompts
 from loadgen.reference.openai_events import Generation, openai_stream
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.streams import chunked
@@ -38,9 +38,10 @@ ALL_S = 300.0
 INSTALL_S, RUN_S = 120.0, 75.0
 TOKENS = 16
 FIRST_S, GAP_S = 0.05, 0.005
-GENTLE_CLIENTS, GENTLE_REQUESTS = 8, 200
-CLIENTS, REQUESTS = 16, 1_200
+CLIENTS, REQUESTS = (8, 16), (200, 1_200)
+"""Gently, and flat out."""
 OURS_S = 4.0
+WORKLOAD = OpenAiWorkload("chat", MODEL, SyntheticPrompts(FixedLength(PROMPT_WORDS), FixedLength(TOKENS), unique=1_000))
 
 
 def answering(first_s: float, gap_s: float) -> Script:
@@ -49,53 +50,31 @@ def answering(first_s: float, gap_s: float) -> Script:
     return Script(reply=stream, paths={"/health": Reply(), "/v1/models": Reply(body=models)})
 
 
-def told_of(ended: StageEnded, rows: pd.DataFrame) -> Told:
-    ttft_ms = (rows["first_token_ns"] - rows["sent_ns"]) / 1e6
-    per_s = len(rows) / ((rows["end_ns"].max() - ended.start_ns) / 1e9)
-    return Told(len(rows), per_s, *np.percentile(ttft_ms, [50, 99]), ended.cpu_s)
+def ours(load: LoadProcess, url: str, clients: int) -> tuple[Told, float]:
+    load.configure(Endpoint((f"{url}/v1",)), WORKLOAD)
+    play(load, ClosedArrivals(clients), 0.5)  # connections made, caches warm
+    ended, rows = play(load, ClosedArrivals(clients), OURS_S)
+    p50_ms, p99_ms = np.percentile((rows["first_token_ns"] - rows["sent_ns"]) / 1e6, [50, 99])
+    start_s, end_s = ended.start_ns / 1e9, rows["end_ns"].max() / 1e9
+    return Told(len(rows), len(rows) / (end_s - start_s), p50_ms, p99_ms, start_s, end_s), ended.cpu_s / len(rows)
 
 
-def ours(gentle_url: str, url: str) -> tuple[Told, Told, float]:
-    workload = OpenAiWorkload(
-        "chat", MODEL, SyntheticPrompts(FixedLength(PROMPT_WORDS), FixedLength(TOKENS), unique=1_000)
-    )
-    with on_core(CLIENT_CORE):
-        load = LoadProcess()
-    with load:
-        load.configure(Endpoint((f"{gentle_url}/v1",)), workload)
-        play(load, ClosedArrivals(GENTLE_CLIENTS), 0.5)
-        gentle = told_of(*play(load, ClosedArrivals(GENTLE_CLIENTS), OURS_S))
-        load.configure(Endpoint((f"{url}/v1",)), workload)
-        play(load, ClosedArrivals(CLIENTS), 0.5)
-        flat_out = told_of(*play(load, ClosedArrivals(CLIENTS), OURS_S))
-    return gentle, flat_out, flat_out.cpu_s / flat_out.requests
+def theirs(peer: Peer, urls: tuple[str, str], end_s: float) -> Iterator[tuple[Told, float]]:
+    """Gently, then flat out. Raises NoResultError."""
+    program = installed(peer.package, min(INSTALL_S, end_s - time.monotonic()))
+    for url, clients, requests in zip(urls, CLIENTS, REQUESTS, strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            load = Load(url, clients, requests, TOKENS)
+            yield played(peer, program, load, Path(folder), min(RUN_S, end_s - time.monotonic()))
 
 
-def theirs(peer: Peer, gentle_url: str, url: str, end_s: float) -> tuple[Told, Told, float]:
-    """Raises NoResultError."""
-
-    def left_s(limit_s: float) -> float:
-        return min(limit_s, end_s - time.monotonic())
-
-    program = installed(peer.package, left_s(INSTALL_S))
-    told = []
-    for load in (
-        Load(gentle_url, GENTLE_CLIENTS, GENTLE_REQUESTS, TOKENS),
-        Load(url, CLIENTS, REQUESTS, TOKENS),
-    ):
-        with tempfile.TemporaryDirectory() as folder, on_core(CLIENT_CORE):
-            told.append(played(peer, program, load, Path(folder), left_s(RUN_S)))
-    gentle, flat_out = told
-    return gentle, flat_out, (flat_out.cpu_s - gentle.cpu_s) / (flat_out.requests - gentle.requests)
-
-
-def show(name: str, gentle: Told, flat_out: Told, cpu_s: float, ours_per_s: float) -> None:
-    off_ms = [ttft_ms - 1e3 * FIRST_S for ttft_ms in (gentle.ttft_p50_ms, gentle.ttft_p99_ms)]
-    ratio = "" if name == "sizewise" else f"  sizewise: {ours_per_s / flat_out.per_s:4.0f} ×"
+def show(name: str, runs: Sequence[tuple[Told, float]], ours_per_s: float | None = None) -> None:
+    (gentle, _), (flat_out, cpu_s) = runs
+    p50_ms, p99_ms = gentle.ttft_p50_ms, gentle.ttft_p99_ms
+    ratio = "" if ours_per_s is None else f"  sizewise: {ours_per_s / flat_out.per_s:4.0f} ×"
     print(
-        f"{name:9} {flat_out.per_s:7,.0f} streams/s a core  {1e6 * cpu_s:6,.0f} µs CPU each;"
-        f"  TTFT told {gentle.ttft_p50_ms:.2f} ms p50 ({off_ms[0]:+.2f}), {gentle.ttft_p99_ms:.2f} ms p99"
-        f" ({off_ms[1]:+.2f}){ratio}",
+        f"{name:9} {flat_out.per_s:7,.0f} streams/s  {1e6 * cpu_s:6,.0f} µs CPU each;"
+        f"  TTFT told p50 {p50_ms:.2f} ms ({p50_ms - 1e3 * FIRST_S:+.2f}), p99 {p99_ms:.2f} ms{ratio}",
         flush=True,
     )
 
@@ -104,15 +83,19 @@ def main() -> None:
     end_s = time.monotonic() + ALL_S
     print(
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; answers of {TOKENS} tokens;"
-        f" gently: {GENTLE_CLIENTS} clients, first token at {1e3 * FIRST_S:g} ms; flat out: {CLIENTS} clients",
+        f" gently: {CLIENTS[0]} clients, first token at {1e3 * FIRST_S:g} ms; flat out: {CLIENTS[1]} clients",
         flush=True,
     )
     with scripted_server(answering(FIRST_S, GAP_S)) as gentle_url, scripted_server(answering(0, 0)) as url:
-        gentle, flat_out, cpu_s = ours(gentle_url, url)
-        show("sizewise", gentle, flat_out, cpu_s, flat_out.per_s)
+        urls = gentle_url, url
+        with on_core(CLIENT_CORE):
+            load = LoadProcess()
+        with load:
+            runs = [ours(load, *each) for each in zip(urls, CLIENTS, strict=True)]
+        show("sizewise", runs)
         for peer in PEERS:
             try:
-                show(peer.package, *theirs(peer, gentle_url, url, end_s), flat_out.per_s)
+                show(peer.package, list(theirs(peer, urls, end_s)), ours_per_s=runs[1][0].per_s)
             except NoResultError as reason:
                 print(f"{peer.package:9} n/a: {reason}", flush=True)
 

@@ -23,12 +23,6 @@ FASTER = {
 """What makes the stages of a second right for each."""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for all, so that the generator's ceiling is found once."""
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.mark.parametrize("name", bundled_profiles())
 def test_each_says_in_a_line_what_it_is(name: str) -> None:
     description = load_profile(bundled_profiles()[name]).description
@@ -37,7 +31,7 @@ def test_each_says_in_a_line_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_it_runs_as_it_is(home: Path, tmp_path: Path, name: str) -> None:
+def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> None:
     profile = load_profile(bundled_profiles()[name])
     overrides = ["load.warmup=0s"]
     overrides += [f"load.stages.{index}.duration=1s" for index, _ in enumerate(profile.load.stages)]
@@ -46,10 +40,11 @@ def test_it_runs_as_it_is(home: Path, tmp_path: Path, name: str) -> None:
     if getattr(profile.target, "serve", None) is not None:
         overrides.append("target.serve.max_batch=1")  # the model alone is measured once for each power of two
     settings = [part for override in overrides + FASTER.get(name, []) for part in ("--set", override)]
-    done = Sizewise(home, tmp_path)("run", name, *settings, "--out", str(tmp_path / "run"))
+    sizewise = Sizewise(calibrated_home, tmp_path)
+    done = sizewise("run", name, *settings, "--out", str(tmp_path / "run"))
     # a busy machine may spoil the measurement (4) or fail an SLO (10); that it measured all the same is what is asked
     assert done.returncode in (0, 4, 10), done.stderr
-    result = Sizewise(home, tmp_path).result(tmp_path / "run")
+    result = sizewise.result(tmp_path / "run")
     loaded = [stage for stage in result["stages"] if stage["kind"] != "warmup" and not stage["variant"]]
     assert {stage["name"] for stage in loaded} == {stage.name for stage in profile.load.stages}
     for stage in loaded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -10,6 +12,8 @@ from reports.html import render_html
 from reports.model import Report
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
+
+Rendered = Callable[[str], str]
 
 
 def report_of(run: Run) -> Report:
@@ -22,8 +26,26 @@ def full_report() -> Report:
 
 
 @pytest.fixture(scope="session")
-def full_html(full_report: Report) -> str:
-    return render_html(full_report)
+def pages() -> dict[str, str]:
+    """What was rendered, by the name of its report: rendering is what takes time here."""
+    return {}
+
+
+@pytest.fixture
+def rendered(pages: dict[str, str], request: pytest.FixtureRequest) -> Rendered:
+    """The page of a report, by the name of its fixture."""
+
+    def page(name: str) -> str:
+        if name not in pages:
+            pages[name] = render_html(request.getfixturevalue(name))
+        return pages[name]
+
+    return page
+
+
+@pytest.fixture
+def full_html(rendered: Rendered) -> str:
+    return rendered("full_report")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ PAYLOADS = (
 )  # fmt: skip
 _MEANT = {  # fields a renderer decides by
     "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator", "kind",
+    "counts",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from reports.html import MAX_BYTES, inert_json, render_html
 from reports.model import Report
+from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
 _SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
@@ -55,11 +56,7 @@ def _text(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
-def test_same_report_same_bytes_here_and_in_another_process(
-    full_report: Report, full_html: str, tmp_path: Path
-) -> None:
-    assert render_html(full_report) == full_html
-
+def test_same_report_same_bytes_in_another_process(full_report: Report, full_html: str, tmp_path: Path) -> None:
     stored = tmp_path / "report.json"
     stored.write_bytes(msgspec.json.encode(full_report))
     command = [sys.executable, "-m", "reports", str(stored), "-o", str(tmp_path / "report.html")]
@@ -112,7 +109,7 @@ def harmless(full_report: Report) -> _Elements:
     return _elements(render_html(hostile(full_report, "plain text ")))
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("payload", ["\n".join(PAYLOADS[at : at + 3]) for at in range(0, len(PAYLOADS), 3)])
 def test_hostile_text_adds_no_element_and_no_attribute(full_report: Report, harmless: _Elements, payload: str) -> None:
     attacked = _elements(render_html(hostile(full_report, payload)))
     assert attacked.page == harmless.page
@@ -134,8 +131,8 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert html.count('class="chart-data"') == 10
 
 
-def test_sections_without_content_say_so(empty_report: Report) -> None:
-    text = _text(render_html(empty_report))
+def test_sections_without_content_say_so(rendered: Rendered) -> None:
+    text = _text(rendered("empty_report"))
     for sentence in (
         "There is no headline number", "No objective was judged", "No model was run on its own", "No max rate",
         "No request was sent.", "The machine was not read", "No GPU was read", "so none failed", "No plan was made",
@@ -143,8 +140,8 @@ def test_sections_without_content_say_so(empty_report: Report) -> None:
         assert sentence in text
 
 
-def test_an_interrupted_run_shows_what_it_has(interrupted_report: Report) -> None:
-    text = _text(render_html(interrupted_report))
+def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
+    text = _text(rendered("interrupted_report"))
     assert "INCONCLUSIVE" in text
     assert "stopped by the user" in text
     assert "How p95 of latency grows" in text
@@ -161,8 +158,8 @@ def test_invalid_numbers_are_struck_through(full_report: Report) -> None:
     assert re.search(r'<s class="big">218', html)
 
 
-def test_what_is_not_available_has_its_reason(interrupted_report: Report) -> None:
-    assert '<abbr title="no stage to judge it on">n/a</abbr>' in render_html(interrupted_report)
+def test_what_is_not_available_has_its_reason(rendered: Rendered) -> None:
+    assert '<abbr title="no stage to judge it on">n/a</abbr>' in rendered("interrupted_report")
 
 
 def _luminance(colour: str) -> float:
@@ -182,8 +179,8 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"{name} on {ground}"
 
 
-def test_streams_show_their_tokens_and_what_must_be_known_of_them(streaming_report: Report, full_html: str) -> None:
-    text = _text(render_html(streaming_report))
+def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rendered, full_html: str) -> None:
+    text = _text(rendered("streaming_report"))
     order = [
         text.index(part) for part in ("11 checks, all valid", "Prompt lengths are approximate", "TTFT p95", "TPOT p50")
     ]
@@ -193,22 +190,22 @@ def test_streams_show_their_tokens_and_what_must_be_known_of_them(streaming_repo
     assert "TTFT" not in _text(full_html)
 
 
-def test_a_spike_shows_how_it_passed(spike_report: Report) -> None:
-    text = _text(render_html(spike_report))
+def test_a_spike_shows_how_it_passed(rendered: Rendered) -> None:
+    text = _text(rendered("spike_report"))
     assert "Spikes: what a jump of the rate did" in text
-    assert "burst 40.0 → 200/s 4.00 s 10.0 s 373 requests 6.03 s" in text
+    assert "burst 40 → 200/s 4.00 s 10.0 s 373 requests 6.03 s" in text
     assert "Stage morning: Poisson along a ramp 0 → 150/s." in text
 
 
-def test_a_closed_loop_shows_its_clients(clients_report: Report) -> None:
-    html = render_html(clients_report)
+def test_a_closed_loop_shows_its_clients(rendered: Rendered) -> None:
+    html = rendered("clients_report")
     assert "How latency grows with the clients" in html
     assert "a target that slows down is asked less" in html
     assert 'id="chart-curve"' not in html
 
 
-def test_a_locust_test_shows_service_time_by_name_and_its_doubt(locust_report: Report) -> None:
-    text = _text(render_html(locust_report))
+def test_a_locust_test_shows_service_time_by_name_and_its_doubt(rendered: Rendered) -> None:
+    text = _text(rendered("locust_report"))
     for part in (
         "coordinated omission cannot be ruled out",
         "Service time p95",
@@ -219,10 +216,12 @@ def test_a_locust_test_shows_service_time_by_name_and_its_doubt(locust_report: R
 
 
 @pytest.mark.parametrize("name", ["streaming_report", "spike_report", "clients_report", "locust_report"])
-def test_hostile_text_adds_nothing_to_any_kind_of_report(name: str, request: pytest.FixtureRequest) -> None:
+def test_hostile_text_adds_nothing_to_any_kind_of_report(
+    name: str, rendered: Rendered, request: pytest.FixtureRequest
+) -> None:
     report = request.getfixturevalue(name)
     attacked = _elements(render_html(hostile(report, "".join(PAYLOADS))))
     harmless = _elements(render_html(hostile(report, "plain text ")))
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
-    assert len(render_html(report).encode()) < MAX_BYTES
+    assert len(rendered(name).encode()) < MAX_BYTES

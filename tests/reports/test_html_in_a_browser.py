@@ -12,6 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from reports.html import render_html
 from reports.model import Report
 from tests.fakes.browsing import requested, wait_until_drawn
+from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
 pytestmark = pytest.mark.browser
@@ -95,10 +96,8 @@ def test_the_download_is_the_result_byte_for_byte(
     assert saved.read_text("utf-8") == full_report.result_json
 
 
-def test_a_run_without_measurement_opens_cleanly(
-    browser: webdriver.Chrome, empty_report: Report, tmp_path: Path
-) -> None:
-    _open(browser, render_html(empty_report), tmp_path)
+def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rendered: Rendered, tmp_path: Path) -> None:
+    _open(browser, rendered("empty_report"), tmp_path)
     wait_until_drawn(browser)
 
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "INVALID"
@@ -111,11 +110,11 @@ def test_a_run_without_measurement_opens_cleanly(
     [("streaming_report", "light"), ("spike_report", "dark"), ("clients_report", "dark"), ("locust_report", "light")],
 )
 def test_every_kind_of_traffic_is_drawn_without_a_console_message(
-    browser: webdriver.Chrome, name: str, theme: str, request: pytest.FixtureRequest, tmp_path: Path
+    browser: webdriver.Chrome, name: str, theme: str, rendered: Rendered, tmp_path: Path
 ) -> None:
     scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
-    address = _open(browser, render_html(request.getfixturevalue(name)), tmp_path)
+    address = _open(browser, rendered(name), tmp_path)
     wait_until_drawn(browser)
 
     live = browser.find_elements(By.CSS_SELECTOR, ".live svg.marks")

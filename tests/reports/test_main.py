@@ -10,20 +10,19 @@ import msgspec
 import pytest
 
 from reports.__main__ import main
-from reports.html import render_html
 from reports.model import Report
 from reports.text import render_text
 
 
 def test_html_and_text_come_back_the_same(
-    full_report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    full_report: Report, full_html: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored, out = tmp_path / "report.json", tmp_path / "x.html"
     stored.write_bytes(msgspec.json.encode(full_report))
 
     assert main([str(stored), "-o", str(out)]) == 0
     assert main([str(stored)]) == 0
-    assert out.read_text("utf-8") == render_html(full_report)
+    assert out.read_text("utf-8") == full_html
     assert capsys.readouterr().out == render_text(full_report) + "\n"
 
 

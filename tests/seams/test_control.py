@@ -56,7 +56,7 @@ def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProf
     run, path = tmp_path / "run", Path(profile("URL"))
     with ScriptedServer(Script(delay_s=0.01)) as server:
         text = path.read_text().replace("URL", server.url)
-        path.write_text(text.replace("arrivals: constant, rate: 100/s, duration: 2s", "concurrency: 2, duration: 60s"))
+        path.write_text(text.replace("arrivals: constant, rate: 200/s, duration: 1s", "concurrency: 2, duration: 60s"))
         with running(sizewise, str(path), run) as process:
             refused = sizewise("runs", "rate", str(run), "250/s")
             assert (refused.returncode, "has no rate of its own" in refused.stderr) == (2, True)

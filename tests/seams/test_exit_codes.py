@@ -11,21 +11,38 @@ import pytest
 
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import Sizewise, wait_until, write_profile
 
 WriteProfile = Callable[..., str]
 
 
-def test_a_good_run_ends_with_0_and_its_result(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def good(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The directory and the terminal output of a run that ended with 0, in a folder with packages named like ours."""
+    folder = tmp_path_factory.mktemp("good")
+    for name in ("app", "loadgen", "reports"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('a foreign package was imported')\n")
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"))
+        path = write_profile(folder, server.url, extra='gates: ["latency_ms.p95 < 1 | warn"]')
+        done = Sizewise(calibrated_home, folder).measured(path, out=folder / "run")
     assert done.returncode == 0, done.stderr
-    result = sizewise.result(tmp_path / "run")
+    return folder / "run", done.stdout
+
+
+def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> None:
+    directory, told = good
+    result = json.loads((directory / "result.json").read_text())
     (stage,) = result["stages"]
     assert stage["completed"] == 200
     assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
     assert result["exit"] == {"code": 0, "causes": []}
-    assert str(tmp_path / "run" / "report.html") in done.stdout
+    assert str(directory / "report.html") in told
+
+
+def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) -> None:
+    (gate,) = json.loads((good[0] / "result.json").read_text())["gates"]
+    assert gate["judgement"] == "FAIL"
 
 
 def test_a_port_that_nobody_listens_on_is_3(sizewise: Sizewise, profile: WriteProfile) -> None:
@@ -61,7 +78,7 @@ def test_a_target_without_one_success_is_10(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
 ) -> None:
     with ScriptedServer(Script(reply=reply)) as server:
-        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"))
+        done = sizewise.measured(profile(server.url), out=tmp_path / "run")
     assert done.returncode == 10, done.stderr
     (stage,) = sizewise.result(tmp_path / "run")["stages"]
     assert stage["errors"] == {error: 200}
@@ -69,24 +86,18 @@ def test_a_target_without_one_success_is_10(
     assert "no request with success" in done.stderr
 
 
-def test_an_slo_that_fails_is_10(sizewise: Sizewise, profile: WriteProfile) -> None:
+def test_an_slo_that_fails_is_10(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
-        done = sizewise("run", profile(server.url), "--set", "slo=[latency_ms.p95 < 5]")
+        done = sizewise.measured(profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run")
     assert done.returncode == 10
     assert "latency_ms.p95 < 5 failed in steady" in done.stderr
-
-
-def test_a_gate_that_only_warns_does_not_fail_the_run(sizewise: Sizewise, profile: WriteProfile) -> None:
-    with ScriptedServer(Script(delay_s=0.02)) as server:
-        done = sizewise("run", profile(server.url, extra='gates: ["latency_ms.p95 < 5 | warn"]'))
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
-        done = sizewise("run", profile(server.url, extra="limits: {requests: 50}"), "--out", str(tmp_path / "run"))
+        done = sizewise.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
     assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 50
 
@@ -117,7 +128,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     ("line", "replaced_by", "told"),
     [
         ("warmup: 0s", "warmpu: 0s", ("profile.yaml:9", "warmup")),
-        ("rate: 100/s", "rate: 100", ("profile.yaml:10", "Write it like 200/s")),
+        ("rate: 200/s", "rate: 200", ("profile.yaml:10", "Write it like 200/s")),
         ("latency_ms.p95 < 500", "latencyms.p95 < 500", ("profile.yaml:11", "latency_ms")),
     ],
 )
@@ -144,7 +155,7 @@ def test_a_run_that_does_not_know_its_hardware_succeeds_and_its_plan_is_2(
     """On a machine with a GPU, a loopback target could be on either processor."""
     library = {"LD_LIBRARY_PATH": str(nvml_stand_in)}
     with ScriptedServer(Script()) as server:
-        done = sizewise("run", profile(server.url), "--out", str(tmp_path / "run"), **library)
+        done = sizewise.measured(profile(server.url), out=tmp_path / "run", **library)
     assert done.returncode == 0, done.stderr
     planned = sizewise("plan", str(tmp_path / "run"), "--set", "traffic.peak=900/s")
     assert planned.returncode == 2
@@ -171,16 +182,5 @@ def test_a_reader_of_events_that_leaves_does_not_end_the_run(
         process.wait(60)
         assert process.stderr is not None
         process.stderr.close()
-    assert process.returncode == 0
+    assert process.returncode in (0, 4)  # 4: the machine was busy
     assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 200
-
-
-def test_folders_named_like_ours_do_not_get_in_the_way(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
-) -> None:
-    for name in ("app", "loadgen", "reports"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a foreign package was imported')\n")
-    with ScriptedServer(Script()) as server:
-        done = sizewise("run", profile(server.url))
-    assert done.returncode == 0, done.stderr

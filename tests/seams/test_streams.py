@@ -66,8 +66,8 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
 
 
 def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(tokens=2, reasoning=4, gap_s=0.02))).rows
-    whole(rows)
+    rows = played(load, chunked(made(tokens=2, reasoning=4, gap_s=0.02)), rate=25, duration=1).rows
+    assert rows["error"].isna().all()
     gap_ms = (rows["first_output_ns"] - rows["first_token_ns"]) / 1e6
     assert gap_ms.median() == pytest.approx(80, abs=5)
     assert set(rows["tokens_out"]) == {6}

@@ -23,11 +23,11 @@ from tests.fakes.queues import stage_facts
         ),
         (
             {"rate_per_s": None, "kind": "spike", "rates": ((0, 50), (5, 50), (5, 500), (9, 500), (9, 50))},
-            "Poisson with a spike 50 → 500 → 50/s",
+            "Poisson spike 50 → 500 → 50/s",
         ),
         (
             {"rate_per_s": None, "rates": tuple((at, 50 + 10 * (at % 5)) for at in range(20))},
-            "Poisson varying between 50 and 90/s",
+            "Poisson varying 50 to 90/s",
         ),
         ({"rate_per_s": None}, "Poisson at a varying rate"),
         ({"arrivals": "trace", "rate_per_s": None}, "a recorded trace"),

@@ -26,6 +26,14 @@ def test_targets_are_counted_from_1_with_share_failures_and_times(dress: Callabl
     assert (first.p95_ms.value, second.p95_ms.value) == (10, 30)
 
 
+def test_targets_are_named_by_their_urls_and_what_had_none_is_told() -> None:
+    rows = stream_rows([*answers(50, 10, target=1), *answers(50, 10), *answers(4, 10, error="connect")])
+    rows["target"] = rows["target"].astype("Int64").mask(rows["error"].notna())
+    urls = ("http://a:1", "http://b:1")
+    assert [one.label for one in by_target(rows, EVER, urls)] == ["never sent", "http://a:1", "http://b:1"]
+    assert [one.label for one in by_target(rows, EVER, ("http://a:1",))][1:] == ["target 1", "target 2"]
+
+
 def test_names_come_by_their_number_and_time_from_the_send_where_no_start_is_known() -> None:
     quick = [Answer(intended_ms=None, sent_ms=float(at), end_ms=at + 5.0, name="a") for at in range(80)]
     slow = [Answer(intended_ms=None, sent_ms=float(at), end_ms=at + 50.0, name="b") for at in range(120)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from app.analysis.max_rate import highest_held, max_rate
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
@@ -137,7 +139,7 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
         ),
     ]
     assert max_rate(stages, SLO, FOUND).limited_by == (
-        "at 110/s latency_ms.p95 was 52.34 ms against latency_ms.p95 < 50; there the endpoint kept 1.94 cores busy, "
+        "at 110/s latency_ms.p95 was 52.3 ms against latency_ms.p95 < 50; there the endpoint kept 1.94 cores busy, "
         "the host's CPUs were 97 % used and the GPU ran a kernel 35 % of the time"
     )
 
@@ -174,6 +176,24 @@ def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
     found = max_rate(steady(50, True), SLO, highest_held(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
     assert found.limited_by == "nothing failed: no higher rate was tried"
+    assert found.at_least
+    assert not max_rate([*steady(50, True), *steady(80, False)], SLO, highest_held(steady(50, True))).at_least
+
+
+def test_a_rate_of_sessions_is_told_as_one() -> None:
+    stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
+    found = max_rate(stages, SLO, highest_held(stages))
+    assert found.sessions
+    assert found.limited_by.startswith("at 80 sessions/s latency_ms.p95 was")
+
+
+def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() -> None:
+    (stage,) = steady(80, False)
+    stage = replace(stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 9")}})
+    found = max_rate([stage], SLO, highest_held([stage]))
+    assert found.limited_by == (
+        "at 80/s latency_ms.p95 could not be had (needs 72, has 9), and latency_ms.p95 < 50 needs it"
+    )
 
 
 def test_no_stage_that_held_is_no_rate() -> None:

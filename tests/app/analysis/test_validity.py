@@ -43,7 +43,7 @@ def found(*stages: Stage) -> dict[str, Check]:
 def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
     verdict = verdict_of((check("VALID"), check("WARN", "errors", None), check("INVALID")))
     assert verdict.status == "INVALID"
-    assert verdict.reasons == ("late sends: 0.02 share (limit 0.01)", "errors: n/a share (limit 0.01)")
+    assert verdict.reasons == ("late sends: 2 % (limit 1 %)", "errors: n/a (limit 1 %)")
     assert verdict_of(()) == Verdict("VALID")
 
 

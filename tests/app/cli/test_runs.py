@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
+from app.records.events import RunFinished, RunStarted
 from app.storage.run_directory import EVENTS, RESULT, RunWriter
 from tests.fakes.results import full_run
+
+GONE = 2**22 + 1
+"""No process of any Linux has this number, nor of a Mac."""
 
 
 @pytest.fixture
@@ -35,6 +40,29 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     unreadable = ["n/a", "unreadable"]
     assert [line.split()[:3] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
     assert "cut short" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("told", "pid", "state", "why"),
+    [
+        ((), os.getpid(), "running", "is still running"),
+        ((), GONE, "cut short", "was cut short"),
+        ((RunFinished(2, "UNAVAILABLE", 3, "nobody answers"),), os.getpid(), "not measured", "nobody answers"),
+    ],
+)
+def test_a_run_without_a_result_says_why(
+    runs: Path, told: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunWriter(runs / "5-other") as writer:
+        writer.append_event(RunStarted(1, "5-other", "test", str(runs), pid))
+        for event in told:
+            writer.append_event(event)
+        assert main(["runs", "list", "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)[-1]
+        assert (row["state"], row["exit_code"]) == (state, 3 if told else None)
+        for command in (["runs", "show", "last"], ["plan", "last"], ["report", "last"]):
+            assert main(command) == ExitCode.USAGE
+            assert why in capsys.readouterr().err
 
 
 def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

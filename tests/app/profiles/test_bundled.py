@@ -23,3 +23,8 @@ def test_a_wrong_name_gets_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         find_profile("quikstart")
     assert "'quickstart'" in (caught.value.hint or "")
+
+
+def test_a_folder_is_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        find_profile(str(tmp_path))

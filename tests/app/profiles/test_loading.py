@@ -104,7 +104,7 @@ def test_bundled_profiles_are_right(name: str) -> None:
         ("growth: 20%/year", "shape: weekday", 17, "'weekday'", "'workday'"),
         ("name: steady", "name: more", 9, "named 'more'", ""),
         ("sizewise: 1", "sizewise: 2", 1, "must be 1", ""),
-        ("name: scoring", "name: a b", 2, "name", ""),
+        ("name: scoring", "name: a b", 2, "name must be text that fits the pattern '^[A-Z", ""),
         ("  body: {features: [0.1, 0.2]}", "  body: 1\n  bodies: [2]", 7, "only one", ""),
         ("  body: {features: [0.1, 0.2]}", "  tensors: x.npz", 8, "'tensors'", "protocol oip"),
         ("  url: http://127.0.0.1:8000/score\n", "  serve: {}\n", 5, "'serve'", "protocol oip"),

@@ -42,6 +42,8 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
         ("chat", {"trace": "bare.csv"}, "lacks the column"),
         ("chat", {"prompts": {"input_tokens": 5}, "documents": 3}, "unknown key 'documents'"),
         ("chat", {"prompts": {"input_tokens": 5}, "extra_body": [1]}, "extra_body"),
+        ("chat", {"prompts": {"input_tokens": 5}, "extra_body": {"stream": False}}, "contradict workload.stream"),
+        ("embeddings", {"prompts": {"input_tokens": 5}, "extra_body": {"model": "x"}}, "contradict target.model"),
         ("embeddings", {"prompts": {"input_tokens": 5, "output_tokens": 5}}, "unknown key 'output_tokens'"),
         ("embeddings", {"prompts": {"input_tokens": 5}, "stream": True}, "unknown key 'stream'"),
         ("rerank", {"prompts": {"input_tokens": 5}, "documents": 0}, "at least 1"),

@@ -94,11 +94,13 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"trace": "trace.csv", "duration": "5s"}, "lasts 4 s at that speed"),
         ({"trace": "trace.csv", "lead_in": "4s"}, "lead_in takes all of"),
         ({"trace": "none.csv"}, "no such file"),
+        ({"trace": "single.csv"}, "lasts no time at all"),
         ({"trace": "unsorted.csv"}, "unsorted.csv:3: this request came before"),
     ],
 )
 def test_nonsense_is_told_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
     (folder / "unsorted.csv").write_text("timestamp\n2\n1\n")
+    (folder / "single.csv").write_text("timestamp\n2\n")
     with pytest.raises(ProfileError, match=says) as caught:
         loaded(folder, stage)
     assert "\n" not in str(caught.value)

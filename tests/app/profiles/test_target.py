@@ -97,6 +97,8 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("http", {"balance": "random"}, "balance"),
         ("http", {"socket": "s.sock", "url": None, "urls": [URL]}, "needs one url"),
         ("http", {"tls": {"key_file": "profile.yaml"}}, "which is not given"),
+        ("http", {"tls": {"cert_file": "profile.yaml"}}, "without https://"),
+        ("oip-grpc", {"tls": {"ca_file": "profile.yaml"}}, "without grpcs://"),
         ("http", {"start": {"command": ["x", "--api-key", "canary"], "ready": "/"}}, "to hold a secret: --api-key"),
         ("http", {"start": {"command": "x --token=canary", "ready": "/"}}, "to hold a secret: --token"),
         ("http", {"start": {"command": "x 'y", "ready": "/"}}, "cut into words"),

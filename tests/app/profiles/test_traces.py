@@ -46,7 +46,8 @@ def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
         ("timestamp\n", "holds no request"),
         ("time_of_day\n1\n", "lacks the column timestamp"),
         ("timestamp\n1\n2\n1.5\n", "trace.csv:4: this request came before the one above it"),
-        ("timestamp\n1\nsoon\n", "not a number"),
+        ("timestamp\n1\nsoon\n", "neither a number nor a date"),
+        ("timestamp,input_tokens\n1,many\n", "input_tokens holds something that is not a number"),
         ("timestamp,x\n1,1\n,2\n", "trace.csv:3: timestamp is empty"),
         ("timestamp\n1\nnan\n", "timestamp is (empty|not a number)"),
         ("timestamp\n1\ninf\n", "trace.csv:3: timestamp is not a number"),
@@ -63,8 +64,9 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, says: st
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(b"\xff\xfe\x00timestamp\n\xff\n\0\0")
-    with pytest.raises(BadValueError):
+    with pytest.raises(BadValueError) as caught:
         read_trace(path)
+    assert str(caught.value).isprintable()
 
 
 def test_a_trace_without_lengths_cannot_be_prompts(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_sentences_are_made_from_the_run() -> None:
     for part in (
         "run 3,600 times over 6 batch sizes",
         "open loop, Poisson arrivals, seed 7",
-        "1 warm-up stage of 3.00\u202fs",
+        "1 warm-up stage, 3.00\u202fs in all, came first",
         "8 probes (3 failed and stay on the curve), doubling and then bisecting; 3 holds of 3.00\u202fs at 1 rate",
         "read 580 times, every 100\u202fms (endpoint, engine, generator, host)",
         "2.10 parts per million",
@@ -52,7 +52,7 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
     ("run", "told", "untold"),
     [
         (streaming_run(), "TTFT runs from the intended start", "closed loop"),
-        (spike_run(), "Stage burst: Poisson with a spike 40 → 200 → 40/s.", "closed loop"),
+        (spike_run(), "Stage burst: Poisson spike 40 → 200 → 40/s.", "closed loop"),
         (clients_run(), "In 6 stages the load was a closed loop", "open loop"),
         (locust_run(), "Locust does not say when a request should have started", "open loop"),
     ],

@@ -31,7 +31,22 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
         (
             {"max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")},
             "PASS",
-            "No rate held latency_ms.p95 < 50: the lowest rate failed.",
+            "No rate that was tried held latency_ms.p95 < 50: the lowest rate failed.",
+        ),
+        (
+            {"max_rate": MaxRate(Estimate(None, reason="x"), (SLO.text,), "at 9/s latency_ms.p95 was 70 ms")},
+            "PASS",
+            "No rate that was tried held latency_ms.p95 < 50: at 9/s latency_ms.p95 was 70 ms.",
+        ),
+        (
+            {"max_rate": MaxRate(Estimate(20.0), (SLO.text,), "nothing failed", at_least=True), "slo": (MET,)},
+            "PASS",
+            "Carried 20.0/s inside latency_ms.p95 < 50. No higher rate was tried, so it may carry more.",
+        ),
+        (
+            {"max_rate": MaxRate(Estimate(8.0), (SLO.text,), "nothing", at_least=True, sessions=True), "slo": (MET,)},
+            "PASS",
+            "Carried 8.00\u202fsessions/s inside",
         ),
         ({"exit": Exit(5, ("stopped by a limit",))}, "INCONCLUSIVE", "The run was stopped before it was done"),
     ],
@@ -41,6 +56,12 @@ def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, senten
     verdict = verdict_of(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
+
+
+def test_what_held_and_is_not_settled_is_named() -> None:
+    verdict = verdict_of(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
+    assert verdict.sentence.startswith("Carries 218/s inside")
+    assert verdict.sentence.endswith("Not settled by its interval: latency_ms.p95 < 50.")
 
 
 def test_a_gate_that_only_warns_does_not_decide() -> None:

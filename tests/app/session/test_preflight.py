@@ -11,7 +11,7 @@ URL = "http://127.0.0.1:8000/"
     ("error", "status", "hint"),
     [
         ("dns", None, "host name"),
-        ("connect", None, "port"),
+        ("connect", None, "port in target.url, or target.socket,"),
         ("tls", None, "ca_file"),
         ("http-4xx", 401, "credential"),
         ("http-4xx", 403, "may not"),

@@ -215,6 +215,11 @@ def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench
     result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load).result
     assert result.verdict.status == "INVALID"
     assert result.exit.code == ExitCode.INVALID
+    verdicts = {check.check: check.verdict for check in result.validity}
+    assert "WARN" in verdicts.values()
+    (cause,) = result.exit.causes
+    told = cause.removeprefix("the measurement is INVALID: ").split("; ")
+    assert {verdicts[one.partition(":")[0]] for one in told} == {"INVALID"}, "a warning makes nothing invalid"
 
 
 class FallenBack:

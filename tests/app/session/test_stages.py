@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.errors import ExitCode
-from app.records.events import RateChanged, StageFinished, StageStarted
+from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
 from app.records.stage import StageFacts
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import (
@@ -84,12 +84,12 @@ def test_a_lead_in_is_in_the_rows_and_in_no_number(bench: Bench) -> None:
     assert outcome.result.stages[0].completed == len(outcome.rows) - led_in
 
 
-def test_a_locust_test_has_no_intended_times_no_ceiling_and_is_said_so(bench: Bench) -> None:
+def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> None:
     spec = of(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (facts,) = facts_of(bench)
     assert (facts.arrivals, facts.concurrency, facts.ceiling_per_s) == ("locust", 5, None)
-    assert outcome.result.notes[0].startswith("Closed loop, Locust's transport")
+    assert "loading l.py" in [phase.message for phase in bench.told(PhaseChanged)]
     assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
 
 

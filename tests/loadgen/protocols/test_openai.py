@@ -359,9 +359,19 @@ def test_the_judge_of_streams() -> None:
         assert reader.feed(piece, 1) is None
         streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
         assert judged(built.judge, streamed).error == error
-        assert streamed.detail == (error and "no finish_reason came")
+        assert streamed.detail == (error and "the stream ended without a word that the answer is whole")
         assert tokens_of(streamed) is reader.tokens
     assert judged(built.judge, exchange(503, reader=built.new_reader())).error == "http-5xx"
+
+
+def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
+    built = build()
+    assert built.new_reader is not None
+    reader = built.new_reader()
+    assert reader.feed(b'{"choices": [{"message": {"content": "a"}}]}', 1) is None
+    judgement = judged(built.judge, exchange(reader=reader))
+    assert judgement.error is None
+    assert judgement.note == "the server does not stream: its answers have no times of tokens"
 
 
 def test_the_judge_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import random
 import weakref
 from typing import Any
 
+import msgspec
 import pytest
 
 from loadgen.protocols import openai_tokens
@@ -61,7 +62,9 @@ class Read:
                 break
         else:
             self.error = reader.end(headers)
-        self.tokens: Tokens = reader.tokens
+        chunk_ns = reader.tokens.chunk_ns
+        self.detail = reader.detail
+        self.tokens = msgspec.structs.replace(reader.tokens, chunk_ns=None if chunk_ns is None else list(chunk_ns))
 
     @property
     def times(self) -> tuple[int | None, int | None, int | None]:
@@ -200,6 +203,7 @@ def test_every_choice_that_began_must_finish() -> None:
 
 def test_choices_without_bound_are_refused() -> None:
     assert Read(*(chunk(index=number) for number in range(2000))).error == "bad-payload"
+    assert Read(*(chunk({"content": "x"}, index=number) for number in range(2000))).error == "bad-payload"
 
 
 @pytest.mark.parametrize(
@@ -435,3 +439,20 @@ def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
     for _ in range(200):
         cuts = sorted(rng.sample(range(1, len(body)), rng.randrange(2, 20)))
         assert read(*(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))) == whole
+
+
+@pytest.mark.parametrize(
+    ("piece", "detail"),
+    [
+        (event({"error": "secret"}), "the stream tells of an error"),
+        (b"data: secret\n\n", "the stream has an event that the API has not, or too many"),
+        (b"data: " + b"x" * 2**21, "a line is longer than 1 MiB, or an event than 8 MiB"),
+        (b"{" * (8 * 2**20 + 1), "a line is longer than 1 MiB, or an event than 8 MiB"),
+        (chunk({"content": "a"}), "the stream ended without a word that the answer is whole"),
+    ],
+)
+def test_what_was_wrong_is_told_and_nothing_of_the_answer(piece: bytes, detail: str) -> None:
+    read = Read(piece[:1000], piece[1000:])
+    assert read.error is not None
+    assert read.detail == detail
+    assert Read(*text("a"), STOP).detail is None

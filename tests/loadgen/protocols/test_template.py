@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from loadgen.protocols import template
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.template import PathTemplate, Template
 
@@ -55,3 +56,17 @@ def test_a_column_that_is_not_there_is_told() -> None:
 def test_a_template_that_must_be_json_and_is_not_is_refused() -> None:
     with pytest.raises(WorkloadError, match="not JSON"):
         filled('{"a": {{n}}', is_json=True)
+
+
+def test_what_a_row_fills_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "MAX_BUILT_BYTES", 100)
+    long = {"long": "x" * 70_000}
+    for one in ("{{long}}", '["{{long}}"]'):
+        with pytest.raises(WorkloadError, match="fills the template"):
+            Template(one, is_json=None, is_csv=False).fill(long)
+    with pytest.raises(WorkloadError, match="'long' is too long for a path"):
+        PathTemplate("/{{long}}").fill(long)
+
+
+def test_a_placeholder_that_does_not_end_costs_no_time() -> None:
+    assert filled("{{" + " " * 200_000) == b"{{" + b" " * 200_000

@@ -217,7 +217,7 @@ def test_a_reader_can_refuse_in_the_middle_of_a_read(last: bytes) -> None:
     wire, reader = Wire(), KeptPieces(refused=b"bad", error="bad-output")
     wire.ask(reader=reader)
     wire.bring(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
-    assert [(done.error, done.status) for done in wire.done] == [("bad-output", 200)]
+    assert [(done.error, done.detail, done.status) for done in wire.done] == [("bad-output", "as refused", 200)]
     assert reader.pieces == [b"okbadmore"]
     assert wire.is_closed
     assert wire.times_free == 0

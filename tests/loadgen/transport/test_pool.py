@@ -175,6 +175,52 @@ def test_beyond_the_most_connections_arrivals_wait_their_turn(converse: Converse
         assert [request.split()[1] for request in server.requests] == [b"/%d" % n for n in range(6)]
 
 
+def test_who_waits_for_a_connection_gives_up_when_an_answer_would_be_late(converse: Converse) -> None:
+    async def talk(asker: Asker) -> None:
+        start_s = perf_counter()
+        served, *others = await asyncio.gather(*(asker.submit() for _ in range(4)))
+        assert 0.4 <= perf_counter() - start_s < 0.9
+        assert (served.error, served.sent_ns is None) == ("timeout", False)
+        assert {(each.error, each.sent_ns, each.detail) for each in others} == {
+            ("timeout", None, "no connection was free for 0.4 s")
+        }
+        assert (asker.transport.sent, asker.transport.outstanding) == (1, 0)
+
+    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+        converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.3, total_s=0.4)), talk)
+
+
+def test_whatever_goes_wrong_with_a_connection_costs_one_request(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    async def connect(*_: object) -> None:
+        attempts.append(1)
+        raise NotImplementedError
+
+    async def talk(asker: Asker) -> None:
+        monkeypatch.setattr(asker.transport._route, "connect", connect)
+        done = await asyncio.gather(asker.submit(), asker.submit())
+        assert [(each.error, each.detail) for each in done] == [("connect", "NotImplementedError")] * 2
+
+    converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), talk)
+    assert len(attempts) == 2
+
+
+def test_a_cut_keeps_the_connections_that_carry_nothing(converse: Converse) -> None:
+    async def talk(asker: Asker) -> None:
+        await asyncio.gather(asker.submit(), asker.submit())
+        hung = asker.submit(b"GET /hang HTTP/1.1\r\n\r\n")
+        asker.transport.cut()
+        assert (await hung).error == "timeout"
+        assert (await asker.ask()).reused
+        assert (asker.transport.opened, asker.transport.closed_idle) == (2, 0)
+
+    with ScriptedServer(Script(delay_s=0.02, paths={"/hang": Reply(manner="hang")})) as server:
+        converse(Endpoint((server.url,)), talk)
+
+
 def test_a_kept_connection_closed_by_the_server_is_no_error(converse: Converse) -> None:
     async def talk(asker: Asker) -> None:
         await asker.ask()
@@ -270,14 +316,15 @@ def test_an_answer_too_large_is_bad_payload(converse: Converse) -> None:
         converse(Endpoint((server.url,)), talk)
 
 
-def test_a_head_request_has_no_body_and_keeps_its_connection(converse: Converse) -> None:
+@pytest.mark.parametrize(("manner", "opened"), [("whole", 1), ("http-1.0", 2), ("close-after", 2)])
+def test_a_head_request_has_no_body_and_keeps_its_connection(converse: Converse, manner: str, opened: int) -> None:
     async def talk(asker: Asker) -> None:
         for _ in range(2):
             done = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)
             assert (done.error, done.status, done.body) == (None, 200, b"")
-        assert asker.transport.opened == 1
+        assert asker.transport.opened == opened
 
-    with ScriptedServer(Script()) as server:
+    with ScriptedServer(Script(Reply(manner=manner))) as server:
         converse(Endpoint((server.url,)), talk)
 
 

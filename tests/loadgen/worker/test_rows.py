@@ -1,3 +1,5 @@
+from array import array
+
 import pytest
 
 from loadgen.records import REQUEST_SCHEMA
@@ -40,6 +42,7 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
 
 class Reader:
     tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None])
+    detail = None
 
     def feed(self, piece: bytes, at_ns: int, /) -> None: ...
 
@@ -50,3 +53,10 @@ def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
     names = list(Tokens.__struct_fields__)
     assert [rows[0][name] for name in names] == [None] * 8
     assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None]]
+
+
+def test_each_row_has_its_own_times_of_chunks() -> None:
+    lists = [[1, 2], None, [], array("q", [2**62, 3, 4]), None]
+    rows = record_batch(1, [exchange(i, tokens=Tokens(chunk_ns=each)) for i, each in enumerate(lists)])
+    assert rows.column("chunk_ns").to_pylist() == [[1, 2], None, [], [2**62, 3, 4], None]
+    rows.validate(full=True)

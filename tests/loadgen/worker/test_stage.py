@@ -114,7 +114,7 @@ def test_the_lead_in_comes_before_the_start_and_is_in_the_rows() -> None:
 
 def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
     class Reader:
-        tokens = Tokens()
+        tokens, detail = Tokens(), None
 
         def feed(self, piece: bytes, at_ns: int, /) -> None: ...
 
@@ -176,6 +176,19 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     assert (intended_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1.1)
     assert (intended_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
     assert played.stage.scheduled == len(played.finished)
+
+
+def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> None:
+    def change(stage: Stage) -> None:
+        begun_ns = perf_counter_ns()
+        while (now_ns := perf_counter_ns()) < begun_ns + 50_000_000:
+            """Nothing is sent meanwhile."""
+        stage.change_rate(1, np.array([], np.int64), now_ns)
+
+    played = play(plan(constant(1_000)), meanwhile=change)
+    due_by_then = round(played.stage.rates()[1][0] * 1e9) // 1_000_000 + 1
+    assert 150 <= due_by_then < 300
+    assert len(played.finished) == played.stage.scheduled == due_by_then
 
 
 def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:

@@ -139,3 +139,20 @@ def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProc
     assert set(rows["tokens_out"]) == {4}
     assert rows["first_token_ns"].notna().all() == stream
     assert sorted(rows["index"]) == list(range(len(rows)))
+
+
+def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) -> None:
+    prompts = SyntheticPrompts(FixedLength(4), unique=2)
+    whole = Reply(body=b'{"choices": [{"message": {"content": "a"}}]}')
+    with ScriptedServer(Script(whole)) as server:
+        load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "m", prompts))
+        preflight = load.preflight()
+    assert preflight.error is None
+    assert any("does not stream" in note for note in preflight.notes)
+
+
+def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
+    for manner, keeps in (("close-unsaid", False), ("whole", True), ("close-after", True)):
+        with ScriptedServer(Script(Reply(manner=manner))) as server:
+            load.configure(Endpoint((server.url,)), HttpWorkload())
+            assert load.preflight().keeps_connection is keeps

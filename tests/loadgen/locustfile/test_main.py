@@ -88,6 +88,7 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
     assert 20 <= took_ms.median() < 30
     assert (played.ended.scheduled, played.ended.stopped_early, played.ended.rates) == (None, False, ())
     assert played.progress[-1].completed > 0
+    assert played.progress[-1].in_flight is None
 
 
 def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ProfileError
+from tests.app.profiles.conftest import Load
+
+HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
+CHAT = {"protocol": "openai-chat", "url": "http://127.0.0.1:8000/v1", "model": "m"}
+GRPC = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}
+LOCUST = {"protocol": "locust", "file": "locustfile.py"}
+PROMPTS = {"prompts": {"input_tokens": 5}}
+USERS = {"stages": [{"concurrency": 1, "duration": "1s"}]}
+
+
+@pytest.mark.parametrize(
+    ("target", "workload", "objective", "says"),
+    [
+        (HTTP, {}, "ttft_ms.p95 < 100", "streamed answers"),
+        (HTTP, {}, "output_tokens_per_s > 100", "openai-chat"),
+        (HTTP, {}, "accuracy > 90%", "right answers"),
+        (CHAT, {**PROMPTS, "stream": False}, "itl_ms.p50 < 10", "streamed answers"),
+        (GRPC, {"stream": True}, "ttft_ms.p95 < 100", "openai-chat"),
+        (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC tells no first byte"),
+        (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not tell"),
+    ],
+)
+def test_an_objective_on_what_is_never_measured_is_refused(
+    load: Load, tmp_path: Path, target: dict[str, Any], workload: dict[str, Any], objective: str, says: str
+) -> None:
+    (tmp_path / "locustfile.py").write_text("")
+    stages = USERS if target is LOCUST else {"stages": [{"rate": "1/s", "duration": "1s"}]}
+    for key in ("slo", "gates"):
+        with pytest.raises(ProfileError, match=says) as caught:
+            load(target, workload, stages, **{key: [objective]})
+        assert caught.value.line is not None
+        assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("workload", "objective"),
+    [(PROMPTS, "ttft_ms.p95 < 100"), ({**PROMPTS, "stream": False}, "output_tokens_per_s > 100")],
+)
+def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, Any], objective: str) -> None:
+    assert load(CHAT, workload, slo=[objective]).slo

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.records.result import Estimate, Judged, MaxRate, Result, Stage
+from app.reporting import build_report
+from app.reporting.load import answering_stages, curve_of, objective_rows
+from tests.fakes.results import full_run
+from tests.fakes.traffic import streaming_run
+
+ERRORS = parse_objective("error_rate <= 1%")
+REACHES_PAST = Estimate(0.0, (0.0, 0.022), 170)
+
+
+def with_steady(*rates: float, found: float | None, at_least: bool = False) -> Result:
+    """A run of stages of these rates, of which the highest that held is `found`."""
+    first = full_run().result.stages[-1]
+    stages = tuple(
+        msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates
+    )
+    max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", at_least=at_least)
+    return msgspec.structs.replace(full_run().result, stages=stages, max_rate=max_rate)
+
+
+def names(stages: tuple[Stage, ...]) -> list[str]:
+    return [stage.name for stage in stages]
+
+
+def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
+    assert names(answering_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
+    assert names(answering_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
+
+
+@pytest.mark.parametrize(
+    ("judged", "why"),
+    [
+        (
+            Judged(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
+            "the interval reaches past the limit; 381 requests without an error would settle it",
+        ),
+        (
+            Judged(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),
+            "the interval reaches past the limit; a longer stage narrows it",
+        ),
+        (
+            Judged(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
+            "no interval; a longer stage gives one",
+        ),
+        (Judged(ERRORS, Estimate(None, reason="needs 72, has 9"), "INCONCLUSIVE"), "needs 72, has 9"),
+        (Judged(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
+    ],
+)
+def test_what_is_not_settled_says_why(judged: Judged, why: str | None) -> None:
+    (row,) = objective_rows(msgspec.structs.replace(full_run().result, slo=(judged,), gates=()))
+    assert row.why == why
+
+
+def test_so_many_requests_without_an_error_settle_it() -> None:
+    from app.analysis.estimates import share
+    from app.analysis.objectives import judge
+
+    assert judge(ERRORS, share(0, 381)).judgement == "PASS"
+    assert judge(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"
+
+
+def test_rates_of_sessions_are_called_so() -> None:
+    result = streaming_run().result
+    assert curve_of(result).counts == "requests"
+    stages = tuple(msgspec.structs.replace(stage, sessions=True) for stage in result.stages)
+    assert curve_of(msgspec.structs.replace(result, stages=stages)).counts == "sessions"
+
+
+def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_a_fleet() -> None:
+    run = full_run()
+    report = build_report(with_steady(100, found=100, at_least=True), run.rows, run.telemetry, "", "", "{}")
+    assert report.tiles[0].label == "Carried at least"
+    assert report.max_rate is not None
+    assert report.max_rate.at_least
+    assert report.plan is not None
+    assert "No higher rate was tried" in report.plan.notes[0]

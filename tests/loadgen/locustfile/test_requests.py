@@ -1,0 +1,12 @@
+from loadgen.locustfile.requests import RequestLog
+
+
+def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
+    log = RequestLog()
+    log.begin(3)
+    log.heard("GET", "/\ud800" + "x" * 1_000, 1.0, "unknown")
+    rows = log.take()
+    assert rows is not None
+    (row,) = rows.to_pylist()
+    assert row["name"].startswith("GET /?x")
+    assert (len(row["name"]), row["stage"], row["bytes_received"]) == (300, 3, 0)

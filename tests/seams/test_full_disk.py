@@ -1,0 +1,25 @@
+"""A disk that gets full during a run is told in one sentence, and what was written stays readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sizewise as notebook
+from loadgen.reference.scripted import Script, ScriptedServer
+from tests.fakes.disk import largest_file
+from tests.fakes.program import Sizewise
+
+
+@pytest.mark.parametrize("size_bytes", [60_000, 300_000])
+def test_it_is_5_and_no_bug_of_ours(
+    sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, size_bytes: int
+) -> None:
+    with ScriptedServer(Script()) as server, largest_file(size_bytes):
+        path = profile(server.url, rate="2000/s", duration="3s")
+        done = sizewise("run", path, "--out", str(tmp_path / "run"))
+    assert done.returncode == 5, done.stderr
+    assert "could not be written" in done.stderr
+    assert len(notebook.open_run(tmp_path / "run").requests) > 100
