@@ -89,10 +89,10 @@ class LoadProcess:
     def __init__(self, module: str = "loadgen.worker") -> None:
         self._child = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._child.stdin)
-        self._heard: queue.SimpleQueue[Report | pa.RecordBatch | None] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
         self._last_lines: deque[str] = deque(maxlen=_STDERR_LINES)
         self._timeouts = Timeouts()
-        self._is_running = False
+        self._is_running = self._is_asking = False
         self._stop_asked: StopStage | None = None
         self._failure: Failed | None = None
         self._listeners = [
@@ -121,8 +121,13 @@ class LoadProcess:
         self._tell(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
+        """Raises LoadError, too, when `stop` gives up waiting for it; the worker is then of no more use."""
         self._tell(Preflight())
-        return self._hear(PreflightDone, self._preparing_s())
+        self._is_asking = True
+        try:
+            return self._hear(PreflightDone, self._preparing_s())
+        finally:
+            self._is_asking = False
 
     def run_stage(
         self,
@@ -161,6 +166,8 @@ class LoadProcess:
     def stop(self, drain: bool) -> None:
         """Let the running stage start no more arrivals; without `drain`, cut what is in flight too."""
         self._stop_asked = StopStage(drain)
+        if self._is_asking:
+            self._heard.put(self._stop_asked)
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # whoever waits for the stage hears that the worker is lost
                 self._write(self._stop_asked)
@@ -217,6 +224,8 @@ class LoadProcess:
             raise LoadError(f"the load worker has said nothing for {patience_s:g} s", hint=self._last_words()) from None
         if report is None:
             raise self._lost()
+        if isinstance(report, StopStage):
+            raise LoadError("the target's first answer was not waited for")
         if isinstance(report, Failed):
             raise self._told(report)
         return report

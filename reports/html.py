@@ -41,8 +41,9 @@ class Picture(msgspec.Struct, frozen=True):
 def render_html(report: Report) -> str:
     """The same report makes the same bytes. Raw data that would make the file larger than MAX_BYTES stays out."""
     report = printable(report)
-    text = _render(report, raw=_compressed(report.result_json))
-    return text if len(text.encode()) <= MAX_BYTES else _render(report, raw=None)
+    pictures = _pictures(report)
+    text = _render(report, pictures, raw=_compressed(report.result_json))
+    return text if len(text.encode()) <= MAX_BYTES else _render(report, pictures, raw=None)
 
 
 def inert_json(value: Any) -> Markup:
@@ -55,10 +56,9 @@ def _compressed(text: str) -> Markup:
     return Markup(base64.b64encode(zlib.compress(text.encode(), 9)).decode())
 
 
-def _render(report: Report, raw: Markup | None) -> str:
+def _render(report: Report, pictures: dict[str, Picture], raw: Markup | None) -> str:
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     library, script = _library(), Markup((_TEMPLATES / "report.js").read_text("utf-8"))
-    pictures = _pictures(report)
     return (
         _environment()
         .get_template("report.html")

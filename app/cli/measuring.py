@@ -77,8 +77,8 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     where = sys.stderr if arguments.json or arguments.events else sys.stdout
     print(text, file=where)
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
-    for cause in outcome.result.exit.causes:
-        print(f"exit {outcome.result.exit.code}: {cause}", file=sys.stderr)
+    for place, cause in enumerate(outcome.result.exit.causes):
+        print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 
 
 def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callable[[Event], None]:

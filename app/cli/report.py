@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.errors import UsageError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
@@ -36,6 +38,9 @@ def execute(arguments: argparse.Namespace) -> int:
         "text": lambda: render_text(report).encode(),
     }[arguments.format]()
     path = arguments.out or run.directory / (REPORT_HTML if arguments.format == "html" else REPORT_JSON)
-    write_whole(path, content)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
     print(path)
     return 0

@@ -94,10 +94,11 @@ def _artifacts(result: Result) -> tuple[model.Artifact, ...]:
 
 
 def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
-    """Stages whose answers make one distribution: those of different clients, or of a rate that changes, do not."""
+    """Stages whose answers make one distribution: those of different clients, arrivals or rates, or of a rate that
+    changes, do not."""
     if headline is not None and headline.kind in ("closed", "varying", "spike"):
         return (headline,)
-    return answering
+    return tuple(stage for stage in answering if headline is None or stage.arrivals == headline.arrivals)
 
 
 def _sentence(note: str) -> str:

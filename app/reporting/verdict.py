@@ -12,13 +12,19 @@ _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 def verdict_of(result: Result) -> model.Verdict:
     outcome = _outcome(result)
-    reasons = result.verdict.reasons if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
+    reasons = _untold(result) if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
     return model.Verdict(
         outcome=outcome,
         trust=result.verdict.status,
         sentence=_sentence(result, outcome),
         reasons=reasons,
     )
+
+
+def _untold(result: Result) -> tuple[str, ...]:
+    """Reasons for INVALID that no check above says already."""
+    doubtful = {check.check for check in result.validity if check.verdict != "VALID"}
+    return tuple(reason for reason in result.verdict.reasons if reason.partition(": ")[0] not in doubtful)
 
 
 def _outcome(result: Result) -> Outcome:

@@ -151,6 +151,8 @@ class _Session:
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(runner, self._spec.search, self._spec.slo, timeouts.total_s)
         except LoadError as error:
+            if self._runner is None and self._interruption.is_requested:
+                return  # nobody waits for the first answer any more
             has_measured = self._runner is not None and bool(self._runner.facts)
             self._target_failure = failure_of_target(error, has_measured=has_measured)
             if self._target_failure is None:
@@ -162,6 +164,8 @@ class _Session:
 
         What is started cold is asked after the calibration, which would stand between its start and its first answer.
         """
+        if not self._may_measure:
+            return None
         if self._target.starts_cold:
             ceiling_per_s = self._calibrate(load, environment)
             if self._may_measure:

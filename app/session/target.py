@@ -124,6 +124,9 @@ class MeasuredTarget:
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
     def _heed(self, report: PreflightDone, load: Load) -> None:
+        if report.error is not None:
+            self._telling.phase("preflight", f"it failed: {report.detail}")
+            self._telling.note(f"The request that was sent before the load failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             load.configure(self.endpoint, self._spec.workload)

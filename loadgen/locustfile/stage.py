@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from locust import FastHttpUser, HttpUser
 from locust.env import Environment
 from locust.runners import STATE_CLEANUP
 
@@ -63,8 +64,8 @@ class LocustStage:
         finally:
             for event, listener in listened:
                 event.remove_listener(listener)
-        if self._raised is not None and log.completed + log.failed == 0:
-            raise WorkloadError(f"the Locust test made no request: {self._raised}")
+        if log.completed + log.failed == 0:
+            self._refuse_to_ask_nothing()
         self._reports.send(
             StageEnded(
                 index=plan.index,
@@ -92,6 +93,14 @@ class LocustStage:
             self._tell()
         stopping.get()
         self._tell()
+
+    def _refuse_to_ask_nothing(self) -> None:
+        if self._raised is not None:
+            raise WorkloadError(f"the Locust test made no request: {self._raised}")
+        for user in self._environment.user_classes:
+            if issubclass(user, HttpUser | FastHttpUser) and (self._environment.host or user.host) is None:
+                hint = "give the test a host, by --host or in its class"
+                raise WorkloadError(f"the Locust test made no request: {user.__name__} has no host to ask", hint=hint)
 
     def _stop_users(self) -> None:
         while self._runner.state == STATE_CLEANUP:  # the test is ending itself

@@ -59,7 +59,8 @@ def read_npz(path: str) -> dict[str, Tensor]:
                 raise TensorError(f"{path} is not an .npz file")
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise TensorError(f"{path} cannot be read: {error}") from error
+        reason = "it is no .npz of plain arrays" if "pickle" in str(error) else error  # numpy advises to unpickle
+        raise TensorError(f"{path} cannot be read: {reason}") from error
 
 
 def inputs_from(arrays: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> dict[str, Tensor]:

@@ -25,9 +25,8 @@ class ConnectionPool:
     """Sends each exchange on the idle connection used last, else on a new one, else when one is free, oldest first.
 
     Nothing is ever sent twice. All methods belong to the loop's thread. Deadlines are looked at every 0.1 s, so that a
-    request costs no timer. Who waits for a connection gives up after `total_s`, or `connect_s` if that is longer: the
-    user would have, and those that wait are as many as come in that time. `opened` counts connections, `sent` requests,
-    failed connections included.
+    request costs no timer. Who waits for a connection gives up after `total_s`: the user would have, and no more can
+    wait than come in that time. `opened` counts connections, `sent` requests, failed connections included.
     """
 
     def __init__(
@@ -161,7 +160,8 @@ class ConnectionPool:
         idle_ns, total_ns = int(timeouts.idle_s * 1e9), int(timeouts.total_s * 1e9)
         for connection in [each for each in self._connections if each.is_overdue(now_ns, idle_ns, total_ns)]:
             connection.cut("timeout")
-        patience_s = max(timeouts.total_s, timeouts.connect_s)
+        # where a connection cannot be made, that is the better reason, and is to come first
+        patience_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_S)
         while self._waiting and self._waiting[0].asked_ns < now_ns - patience_s * 1e9:
             _give_up(self._waiting.popleft(), f"no connection was free for {patience_s:g} s")
 

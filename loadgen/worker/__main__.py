@@ -46,9 +46,9 @@ class Worker:
 
     def work(self) -> None:
         """Until the process ends, which the reader of commands sees to. Raises what makes going on impossible."""
-        threading.Thread(target=self._read_commands, name="commands", daemon=True).start()
         pacing = "timerfd" if HAS_TIMERFD else "sleep"
         self._reports.send(Ready(pid=os.getpid(), pacing=pacing, event_loop=self._sender.event_loop))
+        threading.Thread(target=self._read_commands, name="commands", daemon=True).start()
         while True:
             self._obey(without_blocking(self._commands.get))
 

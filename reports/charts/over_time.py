@@ -32,21 +32,29 @@ def rates_over_time(report: Report) -> Drawing | None:
     columns = dict(
         zip(_RATES, (load.offered_per_s, load.sent_per_s, load.completed_per_s, load.good_per_s), strict=True)
     )
+    is_closed = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
+    if is_closed:
+        del columns["offered"]  # in a closed loop nothing is: answers decide when the next request comes
+    names = [*columns]
     columns["in flight"] = tuple(map(float, load.in_flight))
     values = _values(load, columns)
     highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
     axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon has its place on top
-    lines = _lines(values, list(_RATES), "requests/s", axis)
+    lines = _lines(values, names, "requests/s", axis)
     layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
     return Drawing(
         key="rates",
-        title="What was offered, sent, completed and good",
-        alternative=_rates_alternative(load),
+        title=_title(names),
+        alternative=_rates_alternative(load, "sent" if is_closed else "offered"),
         spec=styled(_with_zoom(layers, "rates_zoom"), "rates"),
-        columns=("at, s", *(f"{name}/s" for name in _RATES), "in flight"),
+        columns=("at, s", *(f"{name}/s" for name in names), "in flight"),
         rows=_rows(load, list(columns.values())),
         note=f"Counted in bins of {formatting.plain(load.bin_s)} s. The ribbon on top shows the stages.",
     )
+
+
+def _title(names: list[str]) -> str:
+    return f"What was {', '.join(names[:-1])} and {names[-1]}"
 
 
 def latency_over_time(report: Report) -> Drawing | None:
@@ -148,12 +156,12 @@ def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any])
     )
 
 
-def _rates_alternative(load: LoadSeries) -> str:
+def _rates_alternative(load: LoadSeries, asked: str) -> str:
     length_s = load.at_s[-1] - load.at_s[0] + load.bin_s
     totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
     offered, completed, good = (formatting.count(round(total)) for total in totals)
     return (
-        f"{offered} requests were offered over {formatting.seconds(length_s)}, at most "
+        f"{offered} requests were {asked} over {formatting.seconds(length_s)}, at most "
         f"{formatting.number(max(load.offered_per_s))}/s; {completed} completed and {good} were good. At most "
         f"{formatting.count(max(load.in_flight))} were in flight at once."
     )

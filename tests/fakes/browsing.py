@@ -1,11 +1,66 @@
-"""What a test asks of the browser that opened a report."""
+"""The browser that opens a report, and what a test asks of it."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+_ARGUMENTS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+)  # fmt: skip
+
+
+@contextmanager
+def offline_chromium() -> Iterator[webdriver.Chrome]:
+    """A chromium of its own profile, offline, that records what it asks the network for and what its console says."""
+    for program in (CHROMIUM, DRIVER):
+        if not program.exists():
+            pytest.fail(f"{program} is missing: run tests/install-system-libraries")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        try:
+            _go_offline(driver)
+            yield driver
+        finally:
+            driver.quit()
+
+
+@contextmanager
+def tab_of(driver: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """The same browser in a tab of its own, which knows nothing of those before: emulation and logs are a tab's."""
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    try:
+        _go_offline(driver)
+        for log in ("browser", "performance"):
+            driver.get_log(log)
+        yield driver
+    finally:
+        driver.close()
+        driver.switch_to.window(first)
+
+
+def _go_offline(driver: webdriver.Chrome) -> None:
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
 
 
 def wait_until_drawn(browser: webdriver.Chrome) -> None:

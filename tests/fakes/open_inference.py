@@ -75,8 +75,9 @@ class OpenInference:
 
     def stop(self) -> None:
         """Cuts every call."""
-        self.released.set()
-        self._server.stop(None).wait()
+        ended = self._server.stop(None)
+        self.released.set()  # after the cut, so that nobody answers before it
+        ended.wait()
 
     def hang(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
         """An answer that does not come while the server runs."""

@@ -29,6 +29,7 @@ from loadgen.records import (
 )
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.played import Played, plan
+from tests.fakes.program import wait_until
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
@@ -147,6 +148,23 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
     assert "canary" not in preflight.detail
     assert set(rows["error"]) == {error}
     assert len(rows) == 10
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
+    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+
+        def stop() -> None:
+            wait_until(lambda: server.requests)
+            load.stop(drain)
+
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        with pytest.raises(LoadError, match="not waited for") as failed:
+            load.preflight()
+        stopping.join()
+    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
 def test_nothing_listens_there(load: LoadProcess) -> None:
@@ -316,7 +334,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         while not isinstance(read_report(child.stdout), Progress):
             pass
         child.stdin.close()
-        assert child.wait(1) == 0
+        assert child.wait(5) == 0
 
 
 def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:

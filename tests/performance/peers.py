@@ -1,4 +1,4 @@
-"""Other tools for language models beside ours: `python -m tests.performance peers`, some 4 minutes, 5 at most.
+"""Other tools for language models beside ours: `python -m tests.performance peers`, some 3 minutes, 5 at most.
 
 They are installed from the registry on the first call. All meet the same scripted answers, the server on one core, the
 client on the other. First gently, against a known first token: what each says of it. Then flat out: requests a second,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
+from selenium import webdriver
 
 from app.reporting import build_report
 from reports.html import render_html
 from reports.model import Report
+from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
@@ -23,6 +25,18 @@ def report_of(run: Run) -> Report:
 @pytest.fixture(scope="session")
 def full_report() -> Report:
     return report_of(full_run(gpu=True))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[webdriver.Chrome]:
+    with offline_chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    with tab_of(chromium) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
 import msgspec
 import pytest
 
@@ -129,6 +130,16 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert "<th>" not in html
     assert html.count('role="img" aria-label="') == html.count("<figure") == 10
     assert html.count('class="chart-data"') == 10
+
+
+@pytest.mark.parametrize("name", ["full_report", "streaming_report", "clients_report"])
+def test_every_chart_is_valid_vega_lite(name: str, rendered: Rendered) -> None:
+    specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)
+    assert len(specs) >= 3
+    for text in specs:
+        spec = msgspec.json.decode(text)
+        del spec["config"]  # the schema wants a colour where no background is meant
+        alt.LayerChart.from_dict(spec, validate=True)
 
 
 def test_sections_without_content_say_so(rendered: Rendered) -> None:

@@ -97,3 +97,10 @@ def test_who_cannot_be_spoken_to_is_told(
 ) -> None:
     assert main(["runs", *arguments]) == ExitCode.USAGE
     assert told in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_a_usage_error(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "1-whole", "--out", str(tmp_path / "none" / "report.html")]) == ExitCode.USAGE
+    assert "cannot write" in capsys.readouterr().err

@@ -69,6 +69,14 @@ def test_a_gate_that_only_warns_does_not_decide() -> None:
     assert verdict_of(msgspec.structs.replace(RESULT, gates=gates)).outcome == "PASS"
 
 
+def test_what_the_checks_say_is_not_said_again() -> None:
+    check = msgspec.structs.replace(RESULT.validity[0], check="late sends", verdict="INVALID")
+    verdict = Verdict("INVALID", ("late sends: 2 % (limit 1 %)", "the clock jumped"))
+    assert verdict_of(msgspec.structs.replace(RESULT, validity=(check,), verdict=verdict)).reasons == (
+        "the clock jumped",
+    )
+
+
 def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
     assert verdict_of(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
     assert verdict_of(interrupted().result).reasons == ("stopped by the user",)

@@ -219,3 +219,14 @@ def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: its task raised AttributeError"):
             Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
+
+
+@pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser"])
+def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
+    text = ONE_CLASS.replace('host = "{host}"', "").replace("FastHttpUser", kind)
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, text)))
+        with pytest.raises(LoadError, match="made no request: One has no host to ask") as failed:
+            Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
+    assert failed.value.is_workload_wrong
+    assert "--host" in str(failed.value.hint)

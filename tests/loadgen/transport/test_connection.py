@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadgen.transport import answers
+from loadgen.transport import answers, connection
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.transport.heads import KnownHead, KnownHeads
@@ -15,6 +15,12 @@ from tests.fakes.asker import KeptPieces
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EVENTS = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wire has no socket that could be looked at, and a test may be slow."""
+    monkeypatch.setattr(connection, "_LONG_IDLE_NS", 2**62)
 
 
 class Wire:

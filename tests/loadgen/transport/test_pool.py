@@ -187,7 +187,7 @@ def test_who_waits_for_a_connection_gives_up_when_an_answer_would_be_late(conver
         assert (asker.transport.sent, asker.transport.outstanding) == (1, 0)
 
     with ScriptedServer(Script(Reply(manner="hang"))) as server:
-        converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.3, total_s=0.4)), talk)
+        converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.1, total_s=0.4)), talk)
 
 
 def test_whatever_goes_wrong_with_a_connection_costs_one_request(

@@ -22,6 +22,8 @@ def test_a_file_that_holds_no_certificate_is_named_by_what_it_is_for(
         tls_context(Tls(**{field: str(path)}))
     said = "trusted certificates" if field == "ca_file" else "client's certificate or key"
     assert said in str(refused.value)
+    assert f", {path}, cannot be used: " in str(refused.value)
+    assert "_ssl.c" not in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
@@ -33,7 +35,7 @@ def test_an_encrypted_key_is_an_error_and_no_question_at_the_terminal(tmp_path: 
 def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
     one, other = self_signed(tmp_path / "one.pem"), self_signed(tmp_path / "other.pem")
     tls_context(Tls(cert_file=str(one), key_file=str(one)))
-    with pytest.raises(TlsFileError):
+    with pytest.raises(TlsFileError, match="the key belongs to another certificate"):
         tls_context(Tls(cert_file=str(one), key_file=str(other)))
 
 
