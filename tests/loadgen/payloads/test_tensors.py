@@ -19,7 +19,7 @@ def test_an_npz_is_read_whole(tmp_path: Path) -> None:
 
 def test_objects_are_refused_unread(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(TensorError, match="cannot be read: it is no .npz of plain arrays"):
+    with pytest.raises(TensorError, match=r"cannot be read: it is no \.npz of plain arrays"):
         read_npz(str(tmp_path / "a.npz"))
 
 
