@@ -427,6 +427,8 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     end_ns: int | None = None
     """When the answer was whole."""
     notes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """What a user's Locust test asks when no URL is given: hosts or URLs, as it names them."""
     keeps_connection: bool = True
     """False when the target closed the connection soon after its answer, having promised to keep it."""
 

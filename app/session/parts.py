@@ -164,6 +164,8 @@ class Parts(msgspec.Struct, frozen=True):
     start_scripted: Callable[[], ScriptedTarget] | None = None
     start_server: Callable[[StartSpec], StartedServer] | None = None
     """Raises UsageError for a command that does not exist, UnavailableError when something else is ready already."""
+    require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
+    """Of the hosts that a user's Locust test names itself. Raises UsageError for one that may not be loaded."""
     pause: Callable[[float], None] = time.sleep
 
 

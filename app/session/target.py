@@ -68,6 +68,7 @@ class MeasuredTarget:
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
         require_reachable(report, self._shown)
+        self._parts.require_permission(report.hosts)
         self._heed(report, load)
 
     def ask_cold(self, load: Load) -> None:

@@ -20,8 +20,7 @@ def endpoint_of(profile: Profile) -> Endpoint:
     socket = target.socket if isinstance(target, EndpointSettings) else None
     proxy = proxy_for(target.all_urls) if socket is None else None
     if socket is None and not target.permitted:
-        for url in target.all_urls:
-            _require_permission(url, is_proxied=proxy is not None)
+        require_permission(target.all_urls, is_proxied=proxy is not None)
     if not isinstance(target, EndpointSettings):
         return Endpoint(urls=target.all_urls, timeouts=_timeouts(target.timeouts))
     headers, key_files = _headers(target)
@@ -36,6 +35,12 @@ def endpoint_of(profile: Profile) -> Endpoint:
         unix_socket=None if socket is None else str(socket),
         proxy=proxy,
     )
+
+
+def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False) -> None:
+    """Raises UsageError for a URL or host that is neither this machine's nor in a private network."""
+    for url in urls:
+        _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied)
 
 
 def _require_permission(url: str, *, is_proxied: bool) -> None:

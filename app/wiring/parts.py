@@ -24,6 +24,7 @@ from app.telemetry.clock import read_clock
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.sampler import Sampler
+from app.wiring.endpoint import require_permission
 from app.wiring.scripted import ScriptedProcess, face_of
 from app.wiring.server_process import ServerProcess
 from loadgen.process import LoadError, LoadProcess, start_module
@@ -51,6 +52,7 @@ def build_parts(profile: Profile, store: RunWriter) -> Parts:
         wall_now=wall_now,
         start_scripted=None if face is None else (lambda: ScriptedProcess(face)),
         start_server=ServerProcess,
+        require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 
 

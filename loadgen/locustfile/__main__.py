@@ -83,7 +83,9 @@ class LocustChild:
         test, workload = self._loaded()
         against = f"against {', '.join(test.hosts)}" if test.hosts else "naming no host"
         detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {against}"  # noqa: PTH119
-        return PreflightDone(error=None, status=None, detail=detail, service_ms=None, notes=test.notes)
+        return PreflightDone(
+            error=None, status=None, detail=detail, service_ms=None, notes=test.notes, hosts=test.hosts
+        )
 
     def _run(self, plan: StagePlan) -> None:
         test, workload = self._loaded()

@@ -61,3 +61,13 @@ def test_a_test_that_cannot_be_loaded_is_2(sizewise: Sizewise, locustfile: Path)
     done = sizewise("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
     assert done.returncode == 2, done.stderr
     assert "no_such_module_of_mine" in done.stderr
+
+
+def test_a_public_host_that_the_test_names_itself_needs_permission(sizewise: Sizewise, locustfile: Path) -> None:
+    locustfile.write_text(
+        TEST.replace("class Reader(HttpUser):", 'class Reader(HttpUser):\n    host = "https://93.184.215.14"')
+    )
+    done = sizewise("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
+    assert done.returncode == 2
+    assert "93.184.215.14 is neither this machine nor in a private network" in done.stderr
+    assert "target.permitted" in done.stderr
