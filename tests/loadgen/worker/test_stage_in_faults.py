@@ -13,6 +13,7 @@ from loadgen.protocols.built import Built, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, Timeouts
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
 from loadgen.worker.stage import Stage
 from tests.fakes.asker import LOOPS
@@ -36,7 +37,6 @@ def test_every_arrival_that_came_due_is_one_row(seed: int) -> None:
 
 
 async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
-    loop = asyncio.get_running_loop()
     endpoint = Endpoint(
         urls,
         timeouts=Timeouts(connect_s=0.1, idle_s=draw.choice([0.1, 1]), total_s=draw.choice([0.1, 2])),
@@ -44,21 +44,27 @@ async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
         balance=draw.choice(["round-robin", "least-outstanding", "power-of-two"]),
         reuses_connections=draw.random() < 0.8,
     )
-    transport = new_transport(loop, endpoint)
-    await transport.resolve()
-    for _ in range(2):
-        plan = drawn_plan(draw)
-        offsets = None
-        if isinstance(plan.arrivals, OpenArrivals):
-            offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
-        start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
-        stage = Stage(plan, offsets, start_ns, transport, drawn_workload(draw), loop)
-        for _ in range(draw.choice([0, 1, 2])):
-            loop.call_later(draw.uniform(0, plan.lead_in_s + plan.duration_s + 0.1), drawn_order(draw, stage))
-        await asyncio.wait_for(stage.run(), 5)
-        check(stage, plan)
-    transport.close()
-    await asyncio.sleep(0)
+    transport = new_transport(asyncio.get_running_loop(), endpoint)
+    try:
+        await transport.resolve()
+        for _ in range(2):
+            await play_and_check(transport, draw)
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+async def play_and_check(transport: Transport, draw: random.Random) -> None:
+    loop, plan = asyncio.get_running_loop(), drawn_plan(draw)
+    offsets = None
+    if isinstance(plan.arrivals, OpenArrivals):
+        offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+    start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
+    stage = Stage(plan, offsets, start_ns, transport, drawn_workload(draw), loop)
+    for _ in range(draw.choice([0, 1, 2])):
+        loop.call_later(draw.uniform(0, plan.lead_in_s + plan.duration_s + 0.1), drawn_order(draw, stage))
+    await asyncio.wait_for(stage.run(), 5)
+    check(stage, plan)
 
 
 def check(stage: Stage, plan: StagePlan) -> None:
