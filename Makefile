@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench lock proto
+.PHONY: demo test check bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -21,9 +21,12 @@ bench: $(VENV)/.installed-test
 	tests/install-system-libraries --bench
 	$(BIN)/python -m tests.performance
 
+# Beside AIPerf and GuideLLM, which it installs into an environment of their own: 6 GB.
+bench-peers: $(VENV)/.installed-test
+	$(BIN)/python -m tests.performance peers
+
 # What CI installs, pinned with hashes and without any registry's address.
-lock:
-	$(BIN)/python -m pip install --quiet uv
+lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --extra test pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
