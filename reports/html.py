@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
 import zlib
 from collections import defaultdict
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import platformdirs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -110,9 +114,19 @@ def _source_hash(text: str) -> str:
 
 @cache
 def _library() -> Markup:
+    """Bundling takes a second, so that the bundle of each version is kept in the user's cache."""
+    kept = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Markup(kept.read_bytes().decode())
     import vl_convert
 
-    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with contextlib.suppress(OSError):  # without a cache it is made again next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        written = kept.with_suffix(f".{os.getpid()}")
+        written.write_bytes(bundle.encode())
+        written.replace(kept)
+    return Markup(bundle)
 
 
 @cache

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import altair as alt
 import msgspec
+import platformdirs
 import pytest
 
+from reports import html
 from reports.html import MAX_BYTES, inert_json, render_html
 from reports.model import Report
 from tests.reports.conftest import Rendered
@@ -236,3 +238,20 @@ def test_hostile_text_adds_nothing_to_any_kind_of_report(
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
     assert len(rendered(name).encode()) < MAX_BYTES
+
+
+def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
+    html._library.cache_clear()
+    made = html._library()
+    (kept,) = tmp_path.glob("sizewise/*.js")
+    assert kept.read_bytes().decode() == made
+    html._library.cache_clear()
+    kept.write_bytes(b"kept")
+    assert html._library() == "kept"
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("a file where the folder would be")
+    html._library.cache_clear()
+    assert html._library() == made
+    html._library.cache_clear()
