@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import subprocess
 import time
 
 from app.errors import InstrumentError
@@ -25,9 +24,10 @@ from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.sampler import Sampler
 from app.wiring.endpoint import require_permission
-from app.wiring.scripted import ScriptedProcess, face_of
+from app.wiring.reference_server import ReferenceServer
+from app.wiring.scripted import face_of, start_scripted
 from app.wiring.server_process import ServerProcess
-from loadgen.process import LoadError, LoadProcess, start_module
+from loadgen.process import LoadError, LoadProcess
 
 _MODEL_SECONDS = 0.6
 _MODEL_TIMEOUT_S = 60.0
@@ -40,7 +40,7 @@ def build_parts(profile: Profile, store: RunWriter) -> Parts:
     return Parts(
         inspect_machine=inspect_machine,
         start_load=_start_locust if isinstance(profile, LocustProfile) else LoadProcess,
-        start_null_server=NullServerProcess,
+        start_null_server=_start_null_server,
         start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
         measure_model=(lambda: _measure_model(profile)) if serves else None,
         telemetry=Sampler(),
@@ -50,7 +50,7 @@ def build_parts(profile: Profile, store: RunWriter) -> Parts:
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
-        start_scripted=None if face is None else (lambda: ScriptedProcess(face)),
+        start_scripted=None if face is None else (lambda: start_scripted(face)),
         start_server=ServerProcess,
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
@@ -69,7 +69,7 @@ def calibrate_machine(interruption: Interruption) -> Calibration:
         with LoadProcess() as load:
             interruption.attach(load.stop)
             found = calibrate(
-                NullServerProcess(),
+                _start_null_server(),
                 load,
                 fingerprint=environment.fingerprint,
                 wall_now=wall_now,
@@ -86,24 +86,8 @@ def wall_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-class NullServerProcess:
-    """The null server as a child on a free port of the loopback."""
-
-    def __init__(self) -> None:
-        self._child = start_module("loadgen.reference.null", stdout=subprocess.PIPE)
-        assert self._child.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._child.stdout.readline())}/"
-
-    def close(self) -> None:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.close()
-        try:
-            self._child.wait(2)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._child.stdout.close()
+def _start_null_server() -> ReferenceServer:
+    return ReferenceServer("loadgen.reference.null")
 
 
 def _start_locust() -> LoadProcess:

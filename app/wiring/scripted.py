@@ -1,15 +1,13 @@
-"""The scripted server of a profile, as a child on a free port of the loopback."""
+"""The scripted server of a profile."""
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import assert_never
 
 import msgspec
 
-from app.errors import InstrumentError
 from app.profiles.profile import (
     EmbeddingsProfile,
     GeneratingProfile,
@@ -23,8 +21,8 @@ from app.profiles.profile import (
     TorchServeProfile,
 )
 from app.profiles.scripted import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
+from app.wiring.reference_server import ReferenceServer
 from loadgen.payloads.tensors import TensorSpec
-from loadgen.process import start_module
 from loadgen.reference.script import (
     Face,
     HttpFace,
@@ -38,7 +36,6 @@ from loadgen.reference.script import (
 )
 
 NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
-_LEAVE_S = 2.0
 
 
 def face_of(profile: Profile) -> Face | None:
@@ -72,34 +69,14 @@ def face_of(profile: Profile) -> Face | None:
             assert_never(profile)
 
 
-class ScriptedProcess:
-    """Started by the constructor, which raises InstrumentError when it does not come up."""
-
-    def __init__(self, face: Face) -> None:
-        reply = Reply() if isinstance(face, HttpFace) else Reply(status=404)
-        with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
-            script = Path(folder) / "script.json"
-            script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(face,))))
-            self._child = start_module("loadgen.reference.scripted", "--script", str(script), stdout=subprocess.PIPE)
-            assert self._child.stdout is not None
-            line = self._child.stdout.readline()
-        if not line.strip().isdigit():
-            self.close()
-            raise InstrumentError("the scripted server did not start", hint="Its own words are above.")
-        self.pid = self._child.pid
-        base = "/v1" if isinstance(face, OpenAiFace) else "/" if isinstance(face, HttpFace) else ""
-        self.url = f"http://127.0.0.1:{int(line)}{base}"
-
-    def close(self) -> None:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.close()
-        try:
-            self._child.wait(_LEAVE_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._child.stdout.close()
+def start_scripted(face: Face) -> ReferenceServer:
+    """Raises InstrumentError."""
+    reply = Reply() if isinstance(face, HttpFace) else Reply(status=404)
+    path = "/v1" if isinstance(face, OpenAiFace) else "/" if isinstance(face, HttpFace) else ""
+    with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
+        script = Path(folder) / "script.json"
+        script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(face,))))
+        return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
 
 
 def _law(settings: ScriptedSettings) -> Law:

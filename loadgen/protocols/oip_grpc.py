@@ -10,9 +10,18 @@ from google.protobuf.message import DecodeError
 
 from loadgen.payloads.tensors import DTYPES, Tensor, TensorError, TensorSpec, text_of, to_bytes
 from loadgen.protocols.asking import AskMethod, TargetError, answer_to
-from loadgen.protocols.built import Judge, Judgement, status_error
+from loadgen.protocols.built import Judge
 from loadgen.protocols.oip_inputs import Part
-from loadgen.protocols.oip_outputs import NO_TENSOR, AnswerError, Labels, count_of, from_bytes, judge_outputs, shaped
+from loadgen.protocols.oip_outputs import (
+    NO_TENSOR,
+    AnswerError,
+    Labels,
+    count_of,
+    from_bytes,
+    judge_of,
+    judge_outputs,
+    shaped,
+)
 from loadgen.protocols.open_inference_pb2 import (
     InferTensorContents,
     ModelInferRequest,
@@ -101,22 +110,16 @@ class OipGrpc:
             return False
 
     def judge(self, labels: Labels | None) -> Judge:
-        """`labels`: those of each request's rows."""
+        return judge_of(_outputs_of, labels)
 
-        def judge(exchange: Exchange) -> Judgement:
-            error = status_error(exchange.status or 0)
-            if error is not None:
-                return Judgement(error)
-            try:
-                if isinstance(exchange.reader, StreamedOutputs):
-                    outputs = exchange.reader.first_outputs()
-                else:
-                    outputs = read_response(ModelInferResponse.FromString(exchange.body))
-                return judge_outputs(outputs, None if labels is None else labels[exchange.number])
-            except (AnswerError, DecodeError, ValueError, OverflowError, MemoryError):
-                return Judgement("bad-payload")
 
-        return judge
+def _outputs_of(exchange: Exchange) -> list[Tensor]:
+    if isinstance(exchange.reader, StreamedOutputs):
+        return exchange.reader.first_outputs()
+    try:
+        return read_response(ModelInferResponse.FromString(exchange.body))
+    except DecodeError as error:
+        raise AnswerError from error
 
 
 class StreamedOutputs:

@@ -10,11 +10,11 @@ import numpy as np
 
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, to_bytes, to_list
 from loadgen.protocols.asking import Ask, TargetError, answer_to
-from loadgen.protocols.built import Judge, Judgement, status_error
+from loadgen.protocols.built import Judge
 from loadgen.protocols.http import request_bytes
 from loadgen.protocols.oip_answers import read_outputs
 from loadgen.protocols.oip_inputs import Part
-from loadgen.protocols.oip_outputs import AnswerError, Labels, judge_outputs
+from loadgen.protocols.oip_outputs import Labels, judge_of
 from loadgen.records import Endpoint, OipWorkload
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
@@ -51,19 +51,7 @@ class OipHttp:
         return exchange.error is None and exchange.status is not None and exchange.status >= 400
 
     def judge(self, labels: Labels | None) -> Judge:
-        """`labels`: those of each request's rows."""
-
-        def judge(exchange: Exchange) -> Judgement:
-            error = status_error(exchange.status or 0)
-            if error is not None:
-                return Judgement(error)
-            try:
-                outputs = read_outputs(exchange.headers, exchange.body)
-                return judge_outputs(outputs, None if labels is None else labels[exchange.number])
-            except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
-                return Judgement("bad-payload")
-
-        return judge
+        return judge_of(lambda exchange: read_outputs(exchange.headers, exchange.body), labels)
 
 
 def model_path(address: Address, model: str, version: str | None) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.payloads.tensors import DTYPES, Tensor
-from loadgen.protocols.built import Judgement
+from loadgen.protocols.built import Judge, Judgement, status_error
+from loadgen.transport.exchange import Exchange
 
 Labels = npt.NDArray[np.int64]
 
@@ -59,6 +61,21 @@ def _check_texts(blob: bytes, count: int) -> None:
         at += 4 + int.from_bytes(blob[at : at + 4], "little")
     if at != len(blob):
         raise AnswerError
+
+
+def judge_of(read: Callable[[Exchange], list[Tensor]], labels: Labels | None) -> Judge:
+    """Judges what `read` finds in an answer; it may raise AnswerError. `labels`: those of each request's rows."""
+
+    def judge(exchange: Exchange) -> Judgement:
+        error = status_error(exchange.status or 0)
+        if error is not None:
+            return Judgement(error)
+        try:
+            return judge_outputs(read(exchange), None if labels is None else labels[exchange.number])
+        except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
+            return Judgement("bad-payload")
+
+    return judge
 
 
 def judge_outputs(outputs: list[Tensor], labels: Labels | None) -> Judgement:

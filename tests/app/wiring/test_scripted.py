@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.wiring.scripted import ScriptedProcess, face_of
+from app.wiring.scripted import face_of, start_scripted
 from loadgen.payloads.tensors import TensorSpec
 from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, TfServingFace, TorchServeFace
 from tests.app.wiring.conftest import Written
@@ -47,7 +47,7 @@ def test_what_is_not_scripted_has_none(written: Written) -> None:
 
 
 def test_the_server_answers_and_leaves() -> None:
-    server = ScriptedProcess(OpenAiFace(Law(tokens_per_s=1000.0), model="little"))
+    server = start_scripted(OpenAiFace(Law(tokens_per_s=1000.0), model="little"))
     try:
         assert server.url.endswith("/v1")
         request = urllib.request.Request(

@@ -1,0 +1,35 @@
+"""A server of `loadgen.reference` as a child on a free port of the loopback."""
+
+from __future__ import annotations
+
+import subprocess
+
+from app.errors import InstrumentError
+from loadgen.process import start_module
+
+_LEAVE_S = 2.0
+
+
+class ReferenceServer:
+    """Up when the constructor returns, which raises InstrumentError when it does not come up. `path` ends its URL."""
+
+    def __init__(self, module: str, *arguments: str, path: str = "/") -> None:
+        self._child = start_module(module, *arguments, stdout=subprocess.PIPE)
+        assert self._child.stdout is not None
+        port = self._child.stdout.readline().strip()
+        if not port.isdigit():
+            self.close()
+            raise InstrumentError(f"{module} did not start", hint="Its own words are above.")
+        self.pid = self._child.pid
+        self.url = f"http://127.0.0.1:{int(port)}{path}"
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child.stdout.close()
