@@ -26,6 +26,7 @@ from reports.model import (
 from reports.printable import printable
 
 _MARGIN = 10
+_NARROWEST = 14
 _MOST_ROWS = 8
 
 
@@ -39,7 +40,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Checks", _checks(report.checks), width),
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
         _block("Notes", report.notes, width),
-        _block("Numbers", _tiles(report.tiles), width),
+        _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
         _block("Stages", _stages(report.stages, report.times), width),
         _block("Tokens", _tokens(report.tokens), width),
@@ -98,19 +99,21 @@ def _check(check: CheckRow) -> str:
     return f"{check.verdict} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
 
 
-def _tiles(tiles: Sequence[Tile]) -> list[str]:
+def _tiles(tiles: Sequence[Tile], width: int) -> list[str]:
     """Label, number, limit, basis in columns; the spaces between them must not be folded."""
     rows = [
         (tile.label, formatting.quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
         for tile, note in zip(tiles, _notes_once(tiles), strict=True)
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    return [_columns(row, widths) for row in rows]
+    return [line for row in rows for line in _columns(row, widths, width)]
 
 
-def _columns(row: tuple[str, str, str, str], widths: list[int]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False) if width]
-    return "  ".join([*padded, row[3]])
+def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
+    """The last column goes on below itself where the line is too short for it."""
+    before = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths, strict=False) if size)
+    first, *rest = textwrap.wrap(row[3], max(width - len(before), _NARROWEST)) or [""]
+    return [before + first, *(" " * len(before) + part for part in rest)]
 
 
 def _limit(tile: Tile) -> str:

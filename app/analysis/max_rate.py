@@ -18,6 +18,7 @@ _EVIDENCE = (
 )
 
 _LATENESS = ("late sends", "send lag p99")
+_MOST_DIGITS = 10
 
 
 def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
@@ -138,19 +139,26 @@ def _failure(stage: Stage, deciding: Sequence[Objective]) -> str:
         name = objective.metric if objective.aggregate is None else f"{objective.metric}.{objective.aggregate}"
         if estimate.value is None:
             return f"{name} could not be had ({estimate.reason}), and {objective.text} needs it"
-        return f"{name} was {shown_value(estimate.value, METRICS[objective.metric].unit)} against {objective.text}"
+        return f"{name} was {shown_against(objective, estimate.value)} against {objective.text}"
     return "the backlog kept growing"
 
 
-def shown_value(value: float, unit: str) -> str:
-    """A number of a metric in a sentence, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s"."""
-    if unit == "share":
-        return f"{_digits(100 * value)} %"
-    return f"{_digits(value)}/s" if unit == "1/s" else f"{_digits(value)} {unit}"
+def shown_against(objective: Objective, value: float) -> str:
+    """A number in a sentence beside the objective it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s".
+
+    More digits where three would make it the limit itself.
+    """
+    unit = METRICS[objective.metric].unit
+    scale = 100 if unit == "share" else 1
+    limit = _rounded(scale * objective.limit, _MOST_DIGITS)
+    shown = next(
+        (near for digits in range(3, _MOST_DIGITS) if (near := _rounded(scale * value, digits)) != limit), scale * value
+    )
+    return f"{shown:,.10g}{'/s' if unit == '1/s' else ' %' if unit == 'share' else f' {unit}'}"
 
 
-def _digits(value: float) -> str:
-    return f"{float(f'{value:.3g}'):,.10g}"
+def _rounded(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _evidence(stage: Stage) -> str:

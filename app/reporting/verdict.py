@@ -13,11 +13,12 @@ _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 def verdict_of(result: Result) -> model.Verdict:
     outcome = _outcome(result)
     reasons = _untold(result) if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
+    sentence = _sentence(result, outcome)
     return model.Verdict(
         outcome=outcome,
         trust=result.verdict.status,
-        sentence=_sentence(result, outcome),
-        reasons=reasons,
+        sentence=sentence,
+        reasons=tuple(reason for reason in reasons if _capitalised(reason) != sentence),
     )
 
 

@@ -11,13 +11,12 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve, on_the_curve
-from app.analysis.max_rate import highest_held, max_rate, shown_value
+from app.analysis.max_rate import highest_held, max_rate, shown_against
 from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
-from app.records.metrics import METRICS
 from app.records.result import (
     Artifact,
     Check,
@@ -187,7 +186,7 @@ def _causes(
         causes.append((ExitCode.GATE_FAILED, measured.target_failure))
     for one in judged:
         if one.judgement == "FAIL" and one.objective.level == "fail":
-            value = shown_value(one.observed.value or 0.0, METRICS[one.objective.metric].unit)
+            value = shown_against(one.objective, one.observed.value or 0.0)
             causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
     if spec.search is not None and measured.interrupted is None and (found is None or found.per_s.value is None):
         reason = found.per_s.reason if found else "the search did not run"

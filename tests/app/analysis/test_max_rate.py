@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
-from app.analysis.max_rate import highest_held, max_rate
+from app.analysis.max_rate import highest_held, max_rate, shown_against
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
 from app.records.result import Estimate, Stage, StageKind, Verdict, Window
@@ -198,3 +199,18 @@ def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() ->
 
 def test_no_stage_that_held_is_no_rate() -> None:
     assert highest_held(steady(50, False)).max_rate_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "value", "shown"),
+    [
+        ("latency_ms.p95 < 50", 2970.4, "2,970 ms"),
+        ("latency_ms.p95 < 50", 50.02, "50.02 ms"),
+        ("latency_ms.p95 < 50", 50.0, "50 ms"),
+        ("error_rate < 1%", 0.03598, "3.6 %"),
+        ("error_rate < 1%", 0.010004, "1.0004 %"),
+        ("good_per_s > 71", 70.98, "70.98/s"),
+    ],
+)
+def test_a_missed_objective_is_not_shown_as_met_by_rounding(objective: str, value: float, shown: str) -> None:
+    assert shown_against(parse_objective(objective), value) == shown

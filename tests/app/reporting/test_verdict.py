@@ -81,3 +81,10 @@ def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
     assert verdict_of(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
     assert verdict_of(interrupted().result).reasons == ("stopped by the user",)
     assert verdict_of(nothing_measured().result).sentence == "Nothing was measured."
+
+
+def test_a_cause_that_is_the_sentence_is_not_said_again() -> None:
+    causes = ("the target answered no request with success", "error_rate < 1% failed in s: 100 %")
+    verdict = verdict_of(msgspec.structs.replace(RESULT, max_rate=None, exit=Exit(10, causes)))
+    assert verdict.sentence == "The target answered no request with success."
+    assert verdict.reasons == causes[1:]
