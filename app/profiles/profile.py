@@ -127,7 +127,6 @@ class LocustProfile(_Questions):
         return self
 
 
-OpenAiProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile
 Profile = (
     HttpProfile
     | GeneratingProfile
