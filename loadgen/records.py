@@ -2,7 +2,8 @@
 
 The engine writes commands, the worker answers with reports and record batches. Each frame is a 4-byte little-endian
 length, one kind byte, and the body: `M` for a msgpack message of this module, `R` for a serialised Arrow record batch
-of `REQUEST_SCHEMA` (at most 500 rows). All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
+of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which speaks for them on that pipe;
+to them it speaks over Locust: messages of type `command`, `report` and `rows`, whose data is such a body. All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
 """
 
 from __future__ import annotations
@@ -41,14 +42,17 @@ REQUEST_SCHEMA = pa.schema(
         ("tokens_from", pa.utf8()),
         ("chunk_ns", pa.list_(pa.int64())),
         ("chunk_tokens", pa.list_(pa.int32())),
+        ("worker", pa.int16()),
+        ("first_event_ns", pa.int64()),
+        ("tokens_asked", pa.int32()),
     ],
-    metadata={"sizewise.requests": "2"},
+    metadata={"sizewise.requests": "3"},
 )
 """One row an arrival that came due; a stage stopped early has none for the rest. An arrival never started has no
 `sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
 cut off, started or not, by the end of its stage's drain is a `timeout`, and so is one that waited too long for a free
-connection. `index` counts the stage's requests in the
-order they came due, from 0. `right`: rows of the request whose arg max is their label, null when they were not judged.
+connection. `index` counts the stage's requests in the order they came due, from 0; of n workers the k-th counts k,
+k + n, k + 2n…, which is the one order of a schedule and only each worker's own where answers decide. `right`: rows of the request whose arg max is their label, null when they were not judged.
 `target`: which of the endpoint's URLs, from 0. `name`: what a Locust test calls the request.
 
 Of streamed answers: `first_token_ns` is the first delta that is not empty, `first_output_ns` the first that is not
@@ -57,10 +61,17 @@ together sharing one; `chunk_tokens` how many tokens were in each, null where th
 where `tokens_out` comes from: "server" (its usage), "tokenizer" (counted here with the user's), "chunks" (each counted
 as one). `intended_ns` and `first_byte_ns` are null where they cannot be known: a user's Locust test, gRPC.
 
-History: 2 added `target` and all after it, and lets `intended_ns` be null.
+`worker`: which of the load workers sent it, from 0; the times are on the engine's clock whoever it was.
+`first_event_ns`: the first event of the stream that is the API's own, empty delta or role alone included.
+`tokens_asked`: how many output tokens the request asked for at most.
+
+History: 2 added `target` and all after it, and lets `intended_ns` be null; 3 added `worker` and all after it.
 """
 
 BATCH_ROWS = 500
+
+WIRE = 1
+"""Of what master and workers tell each other: both must have the same."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -369,7 +380,44 @@ class StagePlan(msgspec.Struct, frozen=True):
     max_requests: int | None = None
 
 
+class Share(msgspec.Struct, frozen=True):
+    """The `index`-th of `of` workers: it sends arrivals `index`, `index` + `of`, … of the one schedule, and those clients
+    of a closed loop."""
+
+    index: int = 0
+    of: int = 1
+
+
 # commands, engine → worker
+
+
+class Join(msgspec.Struct, frozen=True, tag="join"):
+    """The first command of a worker that serves a master instead of its pipe, and the last that it reads there.
+
+    `token` is the secret that master and workers share. The ceilings are this one worker's part of what its machine
+    was calibrated to send: requests a second, and chunks of streams a second; None where that is not known.
+    """
+
+    host: str
+    port: int
+    token: str
+    wait_s: float = 60.0
+    """How long the master is looked for."""
+    ceiling_per_s: float | None = None
+    chunk_ceiling_per_s: float | None = None
+
+
+class Gather(msgspec.Struct, frozen=True, tag="gather"):
+    """The first command of a master: start `local` workers, and wait for `remote` more at `host` and `port` (0: any
+    free one)."""
+
+    local: int
+    remote: int = 0
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str = ""
+    """Shared with the remote workers; without any, one is made up for this run."""
+    wait_s: float = 300.0
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -382,7 +430,17 @@ class Preflight(msgspec.Struct, frozen=True, tag="preflight"):
 
 
 class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
+    """Make the stage ready, and tell `StagePrepared`; it starts when `StartStage` says."""
+
     plan: StagePlan
+    share: Share = Share()
+
+
+class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
+    """`start_ns`, of the measured part, is on the clock of who is told; it leaves time for the lead-in."""
+
+    index: int
+    start_ns: int
 
 
 class StopStage(msgspec.Struct, frozen=True, tag="stop_stage"):
@@ -392,26 +450,75 @@ class StopStage(msgspec.Struct, frozen=True, tag="stop_stage"):
 
 
 class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
-    """From now on, the running stage's open arrivals come at this rate, to its end."""
+    """From `at_ns` on, the running stage's open arrivals come at this rate, to its end."""
 
     rate_per_s: float
+    at_ns: int
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """End the worker; so does the end of its standard input."""
 
 
-Command = Configure | Preflight | RunStage | StopStage | ChangeRate | Quit
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """From a master: answered at once, by what shows that the worker lives and what its clock says."""
+
+    sent_ns: int
+
+
+Command = Join | Gather | Configure | Preflight | RunStage | StartStage | StopStage | ChangeRate | Ping | Quit
 
 
 # reports, worker → engine
 
 
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """A worker's first word to its master. `clock` names the clock it reads: workers of the same one need no offset."""
+
+    wire: int
+    host: str
+    pid: int
+    clock: str
+    pacing: str
+    event_loop: str
+    ceiling_per_s: float | None = None
+    chunk_ceiling_per_s: float | None = None
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    """`sent_ns` is the ping's, `at_ns` when it was read, on the worker's clock."""
+
+    sent_ns: int
+    at_ns: int
+
+
+class Joining(msgspec.Struct, frozen=True, tag="joining"):
+    """A master is still waiting for workers; told when it begins to, and with each that joins."""
+
+    address: str
+    joined: int
+    expected: int
+
+
+class LoadWorker(msgspec.Struct, frozen=True):
+    """One of a master's workers. `is_local`: it was started by its master."""
+
+    index: int
+    host: str
+    pid: int
+    is_local: bool
+    ceiling_per_s: float | None = None
+    chunk_ceiling_per_s: float | None = None
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """`workers` is empty where the one worker speaks for itself."""
+
     pid: int
     pacing: str
     """How the schedule is kept: "timerfd", "sleep" or, by a user's own test, "locust"."""
     event_loop: str
+    workers: tuple[LoadWorker, ...] = ()
 
 
 class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
@@ -431,6 +538,10 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     """What a user's Locust test asks when no URL is given: hosts or URLs, as it names them."""
     keeps_connection: bool = True
     """False when the target closed the connection soon after its answer, having promised to keep it."""
+
+
+class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
+    index: int
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
@@ -455,6 +566,24 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     max_lag_ms: float
 
 
+class WorkerPart(msgspec.Struct, frozen=True):
+    """What one of several workers did in a stage. `lost_ns`: since when nothing was heard of it; its rows may lack some
+    that it sent before, and all that it should have sent after.
+
+    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most, half a round
+    trip included; None where it reads the master's own clock.
+    """
+
+    worker: int
+    host: str
+    pid: int
+    cpu_s: float
+    sent: int
+    max_lag_ms: float
+    clock_residual_ms: float | None = None
+    lost_ns: int | None = None
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Sent after the stage's last row. `never_started` arrivals have rows without `sent_ns`."""
 
@@ -464,11 +593,14 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     scheduled: int | None
     never_started: int
     cpu_s: float
-    """CPU the worker used between start and end."""
+    """CPU the worker used between start and end, or all together."""
     connections_opened: int
     stopped_early: bool
     rates: tuple[tuple[float, float], ...] = ()
     """The rate curve of open arrivals as it was played, changes included."""
+    workers: tuple[WorkerPart, ...] = ()
+    """Where there are several, those of the stage, also those lost since the one before; the other fields add them
+    up."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -481,4 +613,4 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     is_workload_wrong: bool = False
 
 
-Report = Ready | PreflightDone | StageStarted | Progress | StageEnded | Failed
+Report = Hello | Pong | Joining | Ready | PreflightDone | StagePrepared | StageStarted | Progress | StageEnded | Failed

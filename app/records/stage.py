@@ -9,10 +9,28 @@ import msgspec
 from app.records.result import StageKind
 
 
+class WorkerFacts(msgspec.Struct, frozen=True):
+    """What one of several load workers did. `lost_ns`: since when nothing was heard of it.
+
+    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most; None where it
+    reads the clock of the engine's own machine.
+    """
+
+    worker: int
+    host: str
+    pid: int
+    cpu_s: float
+    sent: int
+    max_lag_ms: float
+    clock_residual_ms: float | None = None
+    lost_ns: int | None = None
+
+
 class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """`start_ns` to `end_ns` includes the drain; arrivals were intended from `start_ns` for `duration_s`.
 
-    `ceiling_per_s` is the calibrated ceiling of the generator, None when not measured. `over_saturated`: the stage was
+    `ceiling_per_s` is the calibrated ceiling of the generator, its workers together, and `chunk_ceiling_per_s` that of
+    the chunks of streams; None when not measured. `over_saturated`: the stage was
     ended because its backlog kept growing; `stopped_early`: for whatever reason before its last arrival.
     """
 
@@ -47,3 +65,6 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Arrivals before `start_ns`, which are in the rows and in no number."""
     rows_per_request: int = 1
     """Rows of a labelled data set in one request: what `right` of a row of facts is counted out of."""
+    chunk_ceiling_per_s: float | None = None
+    workers: tuple[WorkerFacts, ...] = ()
+    """What each of several load workers did; empty where there was one."""

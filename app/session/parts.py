@@ -18,11 +18,22 @@ from app.records.result import Artifact, Check, Environment, Result
 from app.serving.ready import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
-from loadgen.records import Endpoint, PreflightDone, Progress, StageEnded, StagePlan, StageStarted, Workload
+from loadgen.records import (
+    Endpoint,
+    Joining,
+    LoadWorker,
+    PreflightDone,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+    Workload,
+)
 
 
 class Load(Protocol):
-    """One load worker. `stop` may be called from a signal handler while `run_stage` blocks."""
+    """One load worker, or several behind their master. `stop` may be called from a signal handler while `run_stage`
+    blocks."""
 
     @property
     def pid(self) -> int: ...
@@ -32,6 +43,10 @@ class Load(Protocol):
 
     @property
     def event_loop(self) -> str: ...
+
+    @property
+    def workers(self) -> tuple[LoadWorker, ...]:
+        """Those of a master, in their order; empty where the one worker speaks for itself."""
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None: ...
 
@@ -149,7 +164,8 @@ class Parts(msgspec.Struct, frozen=True):
     """Functions start a thing when the session wants it; each is closed by the session."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
-    start_load: Callable[[], Load]
+    start_load: Callable[[Callable[[Joining], None]], Load]
+    """Tells of workers that are waited for, and who has joined."""
     start_null_server: Callable[[], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     measure_model: Callable[[], LocalMeasurement] | None
