@@ -2,8 +2,9 @@
 
 The engine writes commands, the worker answers with reports and record batches. Each frame is a 4-byte little-endian
 length, one kind byte, and the body: `M` for a msgpack message of this module, `R` for a serialised Arrow record batch
-of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which speaks for them on that pipe;
-to them it speaks over Locust: messages of type `command`, `report` and `rows`, whose data is such a body. All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
+of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which speaks for them on that pipe; to
+them it speaks over Locust, in messages of type `command`, `report` and `rows` whose data is such a body. All times are
+CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ REQUEST_SCHEMA = pa.schema(
 `sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
 cut off, started or not, by the end of its stage's drain is a `timeout`, and so is one that waited too long for a free
 connection. `index` counts the stage's requests in the order they came due, from 0; of n workers the k-th counts k,
-k + n, k + 2n…, which is the one order of a schedule and only each worker's own where answers decide. `right`: rows of the request whose arg max is their label, null when they were not judged.
-`target`: which of the endpoint's URLs, from 0. `name`: what a Locust test calls the request.
+k + n, k + 2n…, which is the one order of a schedule, and only each worker's own where answers decide. `right`: rows of
+the request whose arg max is their label, null when they were not judged. `target`: which of the endpoint's URLs, from
+0. `name`: what a Locust test calls the request.
 
 Of streamed answers: `first_token_ns` is the first delta that is not empty, `first_output_ns` the first that is not
 reasoning, `last_token_ns` the last that is not empty; `chunk_ns` the times of all deltas that are not empty, those read
@@ -381,8 +383,8 @@ class StagePlan(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """The `index`-th of `of` workers: it sends arrivals `index`, `index` + `of`, … of the one schedule, and those clients
-    of a closed loop."""
+    """The `index`-th of `of` workers: it sends arrivals `index`, `index` + `of`, … of the one schedule, and has those
+    clients of a closed loop."""
 
     index: int = 0
     of: int = 1
