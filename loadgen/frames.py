@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -17,14 +17,49 @@ _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
+def message_body(message: Command | Report) -> bytes:
+    return _encode(message)
+
+
+def command_of(body: bytes) -> Command:
+    """Raises msgspec.DecodeError for what is none."""
+    return _commands.decode(body)
+
+
+def report_of(body: bytes) -> Report:
+    """Raises msgspec.DecodeError for what is none."""
+    return _reports.decode(body)
+
+
+def rows_body(batch: pa.RecordBatch) -> bytes:
+    body: bytes = batch.serialize().to_pybytes()
+    return body
+
+
+def rows_of(body: bytes) -> pa.RecordBatch:
+    """Raises pyarrow.ArrowException, or OSError, for what is none."""
+    return pa.ipc.read_record_batch(pa.py_buffer(body), REQUEST_SCHEMA)
+
+
 def message_frame(message: Command | Report) -> bytes:
-    body = _encode(message)
+    body = message_body(message)
     return _HEAD.pack(len(body), b"M") + body
 
 
 def rows_frame(batch: pa.RecordBatch) -> bytes:
-    body: bytes = batch.serialize().to_pybytes()
+    return packed_rows_frame(rows_body(batch))
+
+
+def packed_rows_frame(body: bytes) -> bytes:
     return _HEAD.pack(len(body), b"R") + body
+
+
+class Listener(Protocol):
+    """Whoever is told how the work goes, from any thread."""
+
+    def send(self, report: Report) -> None: ...
+
+    def send_rows(self, batch: pa.RecordBatch) -> None: ...
 
 
 class Reports:
@@ -49,7 +84,7 @@ class Reports:
 def read_command(stream: BinaryIO) -> Command | None:
     """The next command; None at the end of the stream, also when it ends inside a frame."""
     frame = _read_frame(stream)
-    return None if frame is None else _commands.decode(frame[1])
+    return None if frame is None else command_of(frame[1])
 
 
 def read_report(stream: BinaryIO) -> Report | pa.RecordBatch | None:
@@ -58,7 +93,7 @@ def read_report(stream: BinaryIO) -> Report | pa.RecordBatch | None:
     if frame is None:
         return None
     kind, body = frame
-    return _reports.decode(body) if kind == b"M" else pa.ipc.read_record_batch(pa.py_buffer(body), REQUEST_SCHEMA)
+    return report_of(body) if kind == b"M" else rows_of(body)
 
 
 def _read_frame(stream: BinaryIO) -> tuple[Literal[b"M", b"R"], bytes] | None:

@@ -69,10 +69,6 @@ class Pacer:
         self._next_ns = None
         self._end()
 
-    def catch_up(self, now_ns: int) -> None:
-        """Send all that is due by then."""
-        self._send_due(now_ns, sys.maxsize)
-
     def _wake(self) -> None:
         now_ns = self._now_ns()
         self._send_due(now_ns, _AT_ONCE)

@@ -4,110 +4,74 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import queue
-import subprocess
-import sys
-import threading
-from collections import deque
+import time
 from collections.abc import Callable
-from typing import IO, BinaryIO, TypeVar, cast
+from typing import TypeVar
 
 import pyarrow as pa
 
-from loadgen.frames import message_frame, read_report
+from loadgen.child import Child, LoadError, SilenceError, start_module
 from loadgen.records import (
     ChangeRate,
-    Command,
     Configure,
     Endpoint,
-    Failed,
+    Gather,
+    Joining,
     Preflight,
     PreflightDone,
     Progress,
-    Quit,
     Ready,
     Report,
     RunStage,
     StageEnded,
     StagePlan,
+    StagePrepared,
     StageStarted,
+    StartStage,
     StopStage,
     Timeouts,
     Workload,
 )
 
+__all__ = ("LoadError", "LoadProcess", "start_module")
+
 _SILENCE_S = 30.0
-_QUIT_S = 2.0
-_STDERR_LINES = 20
-_MOST_OF_A_LINE = 4096
+_AGAIN_S = 0.25
+
+_LEAD_NS = 50_000_000
+"""From telling a prepared stage its start to the lead-in's first arrival, so that the first are on time too."""
 
 T = TypeVar("T", bound=Report)
 
 
-class LoadError(Exception):
-    """The load worker cannot go on. `error` is one of ERROR_CLASSES when the target is at fault; `is_workload_wrong`
-    when the endpoint's or workload's own settings are; with neither the worker itself failed."""
-
-    def __init__(
-        self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_wrong: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_wrong
-
-
-def start_module(
-    module: str,
-    *args: str,
-    stdout: int | IO[bytes] | None = None,
-    stderr: int | IO[bytes] | None = None,
-    env: dict[str, str] | None = None,
-) -> subprocess.Popen[bytes]:
-    """`python -m module` as a child that leaves when its standard input closes, as every child of ours does.
-
-    A group of its own keeps a terminal's Ctrl-C from it; -P keeps the working directory off its path.
-    """
-    is_windows = sys.platform == "win32"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *args],
-        stdin=subprocess.PIPE,
-        stdout=stdout,
-        stderr=stderr,
-        env=env,
-        start_new_session=not is_windows,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
-
-
 class LoadProcess:
-    """One load worker, or the child that drives a user's Locust test (`module`). One thread drives it; `stop` and
-    `change_rate` may come from any thread or a signal handler.
+    """One load worker, or the child that drives a user's Locust test (`module`), or with `gather` the master of several
+    workers. One thread drives it; `stop` and `change_rate` may come from any thread or a signal handler.
+
+    While workers are gathered, `on_joining` hears of each that joins, and of the last again every 0.25 s, so that what
+    it raises ends the waiting, and the child with it.
 
     Every method raises LoadError when the worker reports a failure, is lost, or says nothing for too long.
     """
 
-    def __init__(self, module: str = "loadgen.worker") -> None:
-        self._child = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._stdin = cast(IO[bytes], self._child.stdin)
-        self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
-        self._last_lines: deque[str] = deque(maxlen=_STDERR_LINES)
+    def __init__(
+        self,
+        module: str = "loadgen.worker",
+        *,
+        gather: Gather | None = None,
+        on_joining: Callable[[Joining], None] = lambda _: None,
+    ) -> None:
+        self._child = Child(module if gather is None else "loadgen.master")
         self._timeouts = Timeouts()
         self._is_running = self._is_asking = False
         self._stop_asked: StopStage | None = None
-        self._failure: Failed | None = None
-        self._listeners = [
-            threading.Thread(target=self._listen, name="load-reports", daemon=True),
-            threading.Thread(target=self._keep_stderr, name="load-stderr", daemon=True),
-        ]
-        for listener in self._listeners:
-            listener.start()
         try:
-            ready = self._hear(Ready, _SILENCE_S)
+            ready = self._hear(Ready, _SILENCE_S) if gather is None else self._gathered(gather, on_joining)
         except BaseException:
             self.close()
             raise
         self.pid = self._child.pid
-        self.pacing, self.event_loop = ready.pacing, ready.event_loop
+        self.pacing, self.event_loop, self.workers = ready.pacing, ready.event_loop, ready.workers
 
     def __enter__(self) -> LoadProcess:
         return self
@@ -118,11 +82,11 @@ class LoadProcess:
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         """Where to send, and what. What is wrong with either is told by the next call."""
         self._timeouts = endpoint.timeouts
-        self._tell(Configure(endpoint, workload))
+        self._child.tell(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
         """Raises LoadError, too, when `stop` gives up waiting for it; the worker is then of no more use."""
-        self._tell(Preflight())
+        self._child.tell(Preflight())
         self._is_asking = True
         try:
             return self._hear(PreflightDone, self._preparing_s())
@@ -141,16 +105,19 @@ class LoadProcess:
         The first False from `on_progress` cuts the stage: what is in flight ends as timed out.
         """
         self._stop_asked = None
-        self._tell(RunStage(plan))
+        self._child.tell(RunStage(plan))
         self._is_running = True
         if self._stop_asked is not None:  # between the first line and the third
-            self._tell(self._stop_asked)
+            self._child.tell(self._stop_asked)
         is_cut, patience_s = False, self._preparing_s()
         while True:
             report, patience_s = self._next(patience_s), _SILENCE_S
             match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
+                case StagePrepared():
+                    start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
+                    self._child.tell(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
                     on_started(started)
                 case Progress() as progress:
@@ -161,16 +128,16 @@ class LoadProcess:
                     self._is_running = False
                     return ended
                 case other:
-                    raise self._out_of_turn(other)
+                    raise _out_of_turn(other)
 
     def stop(self, drain: bool) -> None:
         """Let the running stage start no more arrivals; without `drain`, cut what is in flight too."""
         self._stop_asked = StopStage(drain)
         if self._is_asking:
-            self._heard.put(self._stop_asked)
+            self._child.interrupt(self._stop_asked)
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # whoever waits for the stage hears that the worker is lost
-                self._write(self._stop_asked)
+                self._child.write(self._stop_asked)
 
     def change_rate(self, rate_per_s: float) -> None:
         """From now on the running stage's open arrivals come at this rate; of no effect on any other stage."""
@@ -178,94 +145,50 @@ class LoadProcess:
             raise ValueError(f"a rate must be above 0 and finite, not {rate_per_s}")
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # as above
-                self._write(ChangeRate(rate_per_s))
+                self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def close(self) -> None:
         """End the worker, by force when it does not leave by itself."""
-        with contextlib.suppress(OSError, ValueError):  # it is gone already
-            self._write(Quit())
-        self._stdin.close()
-        try:
-            self._child.wait(_QUIT_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        for listener in self._listeners:
-            listener.join()
-        for pipe in (self._child.stdout, self._child.stderr):
-            cast(IO[bytes], pipe).close()
+        self._child.close()
+
+    def _gathered(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
+        self._child.tell(gather)
+        until_s = time.monotonic() + gather.wait_s + _SILENCE_S
+        last: Joining | None = None
+        while True:
+            try:
+                report = self._next(_AGAIN_S)
+            except SilenceError as silence:
+                if time.monotonic() > until_s:
+                    message = f"the workers were not gathered within {gather.wait_s:g} s, and their master says nothing"
+                    raise LoadError(message, hint=silence.hint) from silence
+            else:
+                match report:
+                    case Ready() as ready:
+                        return ready
+                    case Joining() as last:
+                        pass
+                    case other:
+                        raise _out_of_turn(other)
+            if last is not None:
+                on_joining(last)
 
     def _preparing_s(self) -> float:
         """How long the worker may be silent while it asks for the metadata and sends one request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_S
 
-    def _tell(self, command: Command) -> None:
-        try:
-            self._write(command)
-        except (OSError, ValueError) as error:
-            raise self._lost() from error
-
-    def _write(self, command: Command) -> None:
-        # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
-        frame = memoryview(message_frame(command))
-        while frame:
-            frame = frame[os.write(self._stdin.fileno(), frame) :]
-
     def _hear(self, expected: type[T], patience_s: float) -> T:
         report = self._next(patience_s)
         if not isinstance(report, expected):
-            raise self._out_of_turn(report)
+            raise _out_of_turn(report)
         return report
 
     def _next(self, patience_s: float) -> Report | pa.RecordBatch:
-        try:
-            report = self._heard.get(timeout=patience_s)
-        except queue.Empty:
-            raise LoadError(f"the load worker has said nothing for {patience_s:g} s", hint=self._last_words()) from None
-        if report is None:
-            raise self._lost()
+        report = self._child.next(patience_s)
         if isinstance(report, StopStage):
             raise LoadError("the target's first answer was not waited for")
-        if isinstance(report, Failed):
-            raise self._told(report)
         return report
 
-    def _told(self, failed: Failed) -> LoadError:
-        is_explained = failed.is_workload_wrong or failed.error is not None  # then nobody needs the worker's last words
-        return LoadError(
-            failed.message,
-            hint=failed.hint or (None if is_explained else self._last_words()),
-            error=failed.error,
-            is_workload_wrong=failed.is_workload_wrong,
-        )
 
-    def _lost(self) -> LoadError:
-        try:
-            code = self._child.wait(_QUIT_S)
-        except subprocess.TimeoutExpired:
-            return LoadError("the load worker has closed its pipe", hint=self._last_words())
-        for listener in self._listeners:  # why it left and its last words may still be in the pipes
-            listener.join(_QUIT_S)
-        if self._failure is not None:
-            return self._told(self._failure)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return LoadError(f"the load worker {how}", hint=self._last_words())
-
-    def _out_of_turn(self, report: object) -> LoadError:
-        return LoadError(f"the load worker said {type(report).__name__} out of turn")
-
-    def _last_words(self) -> str | None:
-        return "\n".join(self._last_lines) or None
-
-    def _listen(self) -> None:
-        stream = cast(BinaryIO, self._child.stdout)
-        while (report := read_report(stream)) is not None:
-            if isinstance(report, Failed):
-                self._failure = report
-            self._heard.put(report)
-        self._heard.put(None)
-
-    def _keep_stderr(self) -> None:
-        stderr = cast(BinaryIO, self._child.stderr)
-        while line := stderr.readline(_MOST_OF_A_LINE):
-            self._last_lines.append(line.decode(errors="replace").rstrip())
+def _out_of_turn(report: object) -> LoadError:
+    return LoadError(f"the load worker said {type(report).__name__} out of turn")

@@ -75,6 +75,9 @@ BATCH_ROWS = 500
 WIRE = 1
 """Of what master and workers tell each other: both must have the same."""
 
+EXIT_NO_MASTER, EXIT_MASTER_LOST = 3, 4
+"""What a worker that was to serve a master leaves with when it found none, and when that one has gone."""
+
 
 class Timeouts(msgspec.Struct, frozen=True):
     """`idle_s`: no byte of an answer for so long; `total_s`: from the send to the end of the answer, and as long may a
@@ -540,6 +543,9 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     """What a user's Locust test asks when no URL is given: hosts or URLs, as it names them."""
     keeps_connection: bool = True
     """False when the target closed the connection soon after its answer, having promised to keep it."""
+    prepared: int | None = None
+    distinct: int | None = None
+    """Of a language model's workload: how many requests were prepared, and how many different prompts are in them."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):

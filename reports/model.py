@@ -198,6 +198,18 @@ class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[GroupRow, ...]
 
 
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several load workers over all stages but the warm-ups. `clock`: how far its times may be off at most."""
+
+    worker: int
+    host: str
+    sent: int
+    cpu: Quantity
+    max_lag: Quantity
+    clock: Quantity
+    lost_s: float | None
+
+
 class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
     per_s: Quantity
     slo: tuple[str, ...]
@@ -309,6 +321,46 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One number by each tool, in their order; None where the tool prints none."""
+
+    metric: str
+    aggregate: str | None
+    quantities: tuple[Quantity | None, ...]
+
+
+class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
+    """`answers` are how many requests each tool's times are of."""
+
+    stage: str
+    answers: tuple[int, ...]
+    rows: tuple[DefinitionRow, ...]
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    metric: str
+    tool: str
+    why: str
+
+
+class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
+    """`read_from`: the version, and the place in it, where its definitions were read."""
+
+    name: str
+    read_from: str
+    notes: tuple[str, ...]
+
+
+class Definitions(msgspec.Struct, frozen=True, kw_only=True):
+    """The same requests by the definitions of several tools, ours first; `why` is by metric, then by tool."""
+
+    tools: tuple[DefiningTool, ...]
+    tables: tuple[DefinitionTable, ...]
+    why: tuple[Definition, ...]
+    remark: str | None = None
+    """Why some of what tools print is not there."""
+
+
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     value: str | None
@@ -354,6 +406,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     spikes: tuple[SpikeRow, ...] = ()
     cold_start: tuple[Named, ...] = ()
     groups: tuple[GroupTable, ...] = ()
+    definitions: Definitions | None = None
+    workers: tuple[WorkerRow, ...] = ()
+    """Empty where one worker sent alone."""
 
 
 def read_report(text: bytes | str) -> Report:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from reports import formatting
+from reports.definitions import definition_blocks
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -22,6 +23,7 @@ from reports.model import (
     StageRow,
     Tile,
     TokenRow,
+    WorkerRow,
 )
 from reports.printable import printable
 
@@ -47,10 +49,13 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Spikes", [*map(_spike, report.spikes)], width),
         _block("Start", _cold_start(report.cold_start), width),
         *(_block(f"By {group.column}", _group(group), width) for group in report.groups),
+        _block("Workers", _workers(report.workers), width),
         _block("Errors", _errors(report.errors), width),
         _block("Model", _model(report.model), width),
         _block("Plan", _plan(report.plan), width),
     ]
+    if report.definitions is not None:
+        blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
 
@@ -248,6 +253,17 @@ def _group(group: GroupTable) -> list[str]:
         for row in group.rows[:_MOST_ROWS]
     ]
     return [*lines, *_left_out(len(group.rows))]
+
+
+def _workers(rows: Sequence[WorkerRow]) -> list[str]:
+    lines = [
+        f"{row.worker} on {row.host}: sent {formatting.count(row.sent)} with {formatting.value_unit(row.cpu)} of CPU, "
+        f"{formatting.value_unit(row.max_lag)} behind at most"
+        + ("" if row.clock.value is None else f", clock off by {formatting.value_unit(row.clock)} at most")
+        + ("" if row.lost_s is None else f"; lost at {formatting.seconds(row.lost_s)}")
+        for row in rows[:_MOST_ROWS]
+    ]
+    return [*lines, *_left_out(len(rows))]
 
 
 def _left_out(count: int) -> list[str]:

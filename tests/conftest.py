@@ -20,7 +20,7 @@ FAKES = Path(__file__).parent / "fakes"
 def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with this machine's calibration in it, so that runs begin at once."""
     home = tmp_path_factory.mktemp("home")
-    done = Sizewise(home, home)("calibrate")
+    done = Sizewise(home, home)("calibrate", "--workers", "1")
     assert done.returncode == 0, done.stderr
     return home
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).parent / "install-system-libraries"
 BASH = shutil.which("bash") or "/bin/bash"
-NEEDED = ("chromium", "chromedriver", "cc")
+NEEDED = ("chromium", "chromedriver", "cc", *(("ip",) if sys.platform == "linux" else ()))
 
 
 def program(folder: Path, name: str, text: str = "") -> None:
@@ -32,7 +33,8 @@ def test_nothing_is_done_where_all_is_there(tmp_path: Path) -> None:
 
 
 def test_without_apt_get_the_missing_commands_are_named(tmp_path: Path) -> None:
-    program(tmp_path, "cc")
+    for name in NEEDED[2:]:
+        program(tmp_path, name)
     done = run_among(tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
@@ -42,7 +44,8 @@ def test_without_apt_get_the_missing_commands_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
 def test_root_installs_the_packages_of_what_is_missing(tmp_path: Path) -> None:
-    program(tmp_path, "chromium")
+    for name in ("chromium", *NEEDED[3:]):
+        program(tmp_path, name)
     program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/asked')
     assert run_among(tmp_path).returncode == 0
     asked = (tmp_path / "asked").read_text().splitlines()

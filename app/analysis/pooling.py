@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import pandas as pd
@@ -11,12 +11,14 @@ from msgspec.structs import replace
 
 from app.analysis.rows import StageRows, joined, read_rows
 from app.analysis.stages import summarise_rows
-from app.records.result import Objective, Stage, Window
+from app.analysis.worker_checks import is_before
+from app.analysis.worker_totals import worker_totals
+from app.records.result import Objective, Stage, Window, WorkerFacts
 from app.records.stage import StageFacts
 
 
 def pool_stages(
-    rows: Sequence[pd.DataFrame | pa.Table],
+    rows: Iterable[pd.DataFrame | pa.Table],
     telemetry: pd.DataFrame,
     facts: Sequence[StageFacts],
     slo: Sequence[Objective],
@@ -37,12 +39,22 @@ def pool_stages(
         end_ns=first.start_ns + sum(one.end_ns - one.start_ns for one in facts),
         worker_cpu_s=sum(one.worker_cpu_s for one in facts),
         connections_opened=sum(one.connections_opened for one in facts),
+        workers=worker_totals(_workers(one, first) for one in facts),
     )
     parts = [_measured(read_rows(one), its) for one, its in zip(rows, facts, strict=True)]
     every = joined([part.later(shift) for part, shift in zip(parts, shifts_ns, strict=True)])
     readings = pd.concat([_moved(_during(telemetry, one), shift) for one, shift in zip(facts, shifts_ns, strict=True)])
     stage = summarise_rows(every, readings, together, slo)
     return replace(stage, window=Window(first.start_ns, last.start_ns + round(last.duration_s * 1e9)))
+
+
+def _workers(facts: StageFacts, first: StageFacts) -> tuple[WorkerFacts, ...]:
+    """Who was lost before one of them was lost before all: its share was sent by the others."""
+    before_ns = first.start_ns - round(first.lead_in_s * 1e9) - 1
+    return tuple(
+        replace(one, lost_ns=min(one.lost_ns, before_ns)) if one.lost_ns is not None and is_before(one, facts) else one
+        for one in facts.workers
+    )
 
 
 def _during(telemetry: pd.DataFrame, facts: StageFacts) -> pd.DataFrame:

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.columns import Floats, Mask, Nanoseconds, known_numbers, known_times
+from app.analysis.columns import (
+    Floats,
+    Mask,
+    Nanoseconds,
+    Words,
+    joined_words,
+    known_numbers,
+    known_times,
+    known_words,
+)
 from app.analysis.token_rows import TokenRows, joined_tokens, moved, read_tokens
 from app.records.result import Window
 from app.records.stage import StageFacts
@@ -35,10 +43,11 @@ class StageRows:
     has_first_byte: Mask
     is_failed: Mask
     is_success: Mask
-    error: npt.NDArray[np.object_]
+    error: Words
     """The error's class; not to be read where `is_failed` is false."""
-    right: Floats
-    """How many rows of the request were answered rightly; NaN where there were no labels to hold them against."""
+    right: Floats | None
+    """How many rows of the request were answered rightly; NaN where there were no labels to hold them against, None
+    where there were none for any."""
     tokens: TokenRows | None
     """None where no answer told anything of tokens."""
 
@@ -53,8 +62,7 @@ class StageRows:
 
     def errors(self) -> dict[str, int]:
         """Failures by class; arrivals the generator never started stand beside them as a class of their own."""
-        classes, counts = np.unique(self.error[self.is_failed].astype(str), return_counts=True)
-        found = {str(name): int(count) for name, count in zip(classes, counts, strict=True)}
+        found = dict(sorted(self.error.counts(self.is_failed).items()))
         not_started = int(np.count_nonzero(~self.was_started))
         return {**found, NOT_STARTED: not_started} if not_started else found
 
@@ -64,9 +72,8 @@ class StageRows:
 
     def in_order(self) -> StageRows:
         """By intended start; those already in order are not copied."""
-        if np.all(self.intended_ns[1:] >= self.intended_ns[:-1]):
-            return self
-        return self._taken(np.argsort(self.intended_ns, kind="stable"))
+        order = _order(self.intended_ns)
+        return self if isinstance(order, slice) else self._taken(order)
 
     def later(self, by_ns: int) -> StageRows:
         return replace(
@@ -79,19 +86,27 @@ class StageRows:
         )
 
     def _taken(self, which: Mask | Nanoseconds) -> StageRows:
-        taken = {field.name: getattr(self, field.name)[which] for field in fields(self) if field.name != "tokens"}
-        return StageRows(**taken, tokens=None if self.tokens is None else self.tokens.taken(which))
+        return StageRows(
+            **{name: getattr(self, name)[which] for name in _ARRAYS},
+            error=self.error.taken(which),
+            right=None if self.right is None else self.right[which],
+            tokens=None if self.tokens is None else self.tokens.taken(which),
+        )
+
+
+_ARRAYS = tuple(field.name for field in fields(StageRows) if field.name not in ("error", "right", "tokens"))
 
 
 def joined(parts: Sequence[StageRows]) -> StageRows:
     """The rows of several stages as those of one."""
-    arrays = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(StageRows)
-        if field.name != "tokens"
-    }
     told = [part.tokens for part in parts if part.tokens is not None]
-    return StageRows(**arrays, tokens=joined_tokens(told) if len(told) == len(parts) else None).in_order()
+    right = [np.full(len(part.intended_ns), np.nan) if part.right is None else part.right for part in parts]
+    return StageRows(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
+        error=joined_words([part.error for part in parts]),
+        right=None if all(part.right is None for part in parts) else np.concatenate(right),
+        tokens=joined_tokens(told) if len(told) == len(parts) else None,
+    ).in_order()
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
@@ -101,27 +116,45 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     """
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     intended_ns, has_intended = known_times(frame["intended_ns"])
-    sent_ns, was_sent = known_times(frame["sent_ns"])
-    first_byte_ns, has_first_byte = known_times(frame["first_byte_ns"])
-    end_ns, has_end = known_times(frame["end_ns"])
+    if not has_intended.all():
+        intended_ns = np.where(has_intended, intended_ns, known_times(frame["sent_ns"])[0])
+    order = _order(intended_ns)
+
+    def times(name: str) -> tuple[Nanoseconds, Mask]:
+        values, known = known_times(frame[name])
+        return values[order], known[order]
+
+    sent_ns, was_sent = times("sent_ns")
+    first_byte_ns, has_first_byte = times("first_byte_ns")
+    end_ns, has_end = times("end_ns")
+    error, tokens = known_words(frame["error"]).taken(order), read_tokens(frame)
     # an arrival that the end of the drain cut off before it was started has an error, and is no failure of the target
-    is_failed = frame["error"].notna().to_numpy(dtype=bool) & was_sent
+    is_failed = error.is_known & was_sent
     is_success = was_sent & has_end & ~is_failed
-    tokens = read_tokens(frame)
+    if tokens is not None:
+        tokens = tokens.taken(order)
+        end_ns = tokens.end_of_answer(end_ns, is_success)
+    is_judged = "right" in frame and frame["right"].notna().any()
     return StageRows(
-        intended_ns=intended_ns if has_intended.all() else np.where(has_intended, intended_ns, sent_ns),
+        intended_ns=intended_ns[order],
         sent_ns=sent_ns,
         first_byte_ns=first_byte_ns,
-        end_ns=end_ns if tokens is None else tokens.end_of_answer(end_ns, is_success),
-        has_intended=has_intended,
+        end_ns=end_ns,
+        has_intended=has_intended[order],
         was_sent=was_sent,
         has_first_byte=has_first_byte,
         is_failed=is_failed,
         is_success=is_success,
-        error=frame["error"].to_numpy(dtype=object),
-        right=known_numbers(frame["right"]) if "right" in frame else np.full(len(frame), np.nan),
+        error=error,
+        right=known_numbers(frame["right"])[order] if is_judged else None,
         tokens=tokens,
-    ).in_order()
+    )
+
+
+def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
+    """By intended start; where they are in order already, a slice of all, which copies nothing."""
+    is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])
+    return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
 def offered_window(rows: StageRows, facts: StageFacts) -> Window:

@@ -7,8 +7,14 @@ from typing import Literal
 
 import msgspec
 
+from app.analysis.limit_belief import STEP, LimitBelief
+
 _MOST_HALVINGS = 6
-_LAST_STEP = 0.08
+_WIDE = 0.16
+_BELOW_MEDIAN = 0.985
+_NEAR_MEDIAN = 0.975
+_CHANCES = (0.45, 0.65, 0.8)
+_NEAR_GENERATOR = 1.05
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -21,97 +27,159 @@ class Probe(msgspec.Struct, frozen=True):
 
 class SearchOutcome(msgspec.Struct, frozen=True):
     """`max_rate_per_s` held in all its repeats, else None with a `reason`. `bracket`: the highest rate that was seen to
-    hold and the lowest that failed; None for one that was not found."""
+    hold and the lowest above it that failed; None for one that was not found.
+
+    `beyond_per_s`: the lowest rate that the generator could not send; None where it sent all that was tried.
+    """
 
     max_rate_per_s: float | None
     reason: str | None
     bracket: tuple[float | None, float | None]
     probes: int
+    beyond_per_s: float | None = None
+
+    @property
+    def is_generators(self) -> bool:
+        """Whether the generator, and not the endpoint, ended the search: nothing below what it could not send failed
+        above the answer."""
+        return self.beyond_per_s is not None and (self.bracket[1] is None or self.bracket[1] >= self.beyond_per_s)
 
 
 class RateSearch:
-    """Doubles from the start (or halves, when the start fails), bisects in log space, then holds the best rate.
+    """Doubles from the start (or halves, when the start fails) until one rate held and one failed. Then every stage
+    counts as evidence of where the limit lies (`LimitBelief`): the middle of what is thought is tried until it is known
+    to some percent, and rates a little below it are held.
 
-    The holds of a rate are judged together: one that fails fails the rate, and the search steps down to a lower one
-    that it holds in turn. The last probes of the budget are kept for holds.
+    All repeats of a rate must hold: a rate that failed once is never held again. Where the rate that held turns out to
+    lie well below the limit, a higher one is held as well while the budget lasts.
+
+    A rate that the generator cannot send tells nothing of the endpoint: the search goes on below it.
     """
 
-    def __init__(self, start_per_s: float, repeats: int, resolution: float = 0.02, max_probes: int = 25) -> None:
-        self._start_per_s, self._repeats = start_per_s, repeats
-        self._resolution, self._max_probes = resolution, max_probes
-        self._held: list[float] = []
-        self._failed: float | None = None
+    def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
+        self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
+        self._tried: list[tuple[float, bool]] = []
+        self._beyond: list[float] = []
         self._holding: float | None = None
         self._holds = 0
-        self._probes = 0
+        self._found: float | None = None
+        self._next: Probe | None = None
+        self._choose()
 
     def next(self) -> Probe | None:
         """What to run now; the same again until it was recorded, None when the search is over."""
-        if self._is_over():
-            return None
-        if self._holding is not None:
-            return Probe("hold", self._holding, self._holds + 1)
-        return Probe("probe", self._next_rate())
+        return self._next
 
     def record(self, probe: Probe, held: bool) -> None:
         """`probe` is what `next` gave."""
-        self._probes += 1
-        if held:
-            self._held.append(probe.rate_per_s)
-        else:
-            self._failed = probe.rate_per_s  # each rate tried lies below all that failed
-        if probe.kind == "probe":
-            self._choose_hold()
-        elif held:
+        self._tried.append((probe.rate_per_s, held))
+        if probe.kind == "hold":
             self._holds += 1
-        else:
-            self._holds, self._holding = 0, probe.rate_per_s / (1 + self._step_down)
+            if held and self._holds == self._repeats:
+                self._found = probe.rate_per_s
+            if not held or self._holds == self._repeats:
+                self._holding = None
+        self._choose()
+
+    def record_beyond(self, probe: Probe) -> None:
+        """The generator could not send the rate of the `probe` that `next` gave."""
+        self._beyond.append(probe.rate_per_s)
+        self._holding = None
+        self._choose()
 
     def outcome(self) -> SearchOutcome:
         """What is known now, whether or not the search is over."""
-        found = self._holding if self._has_found() else None
-        return SearchOutcome(found, None if found else self._reason(), (self._carried, self._failed), self._probes)
+        carried = self._found or self._carried
+        above = (rate for rate in self._failed if carried is None or rate > carried)
+        beyond = min(self._beyond, default=None)
+        reason = None if self._found else self._reason()
+        return SearchOutcome(self._found, reason, (carried, min(above, default=None)), self._probes, beyond)
+
+    @property
+    def _failed(self) -> list[float]:
+        return [rate for rate, held in self._tried if not held]
 
     @property
     def _carried(self) -> float | None:
-        """The highest rate that held and lies below all that failed."""
-        return max((rate for rate in self._held if self._failed is None or rate < self._failed), default=None)
+        """The highest rate that held and lies below all that failed or could not be sent."""
+        end = min([*self._failed, *self._beyond], default=math.inf)
+        return max((rate for rate, held in self._tried if held and rate < end), default=None)
+
+    @property
+    def _probes(self) -> int:
+        return len(self._tried) + len(self._beyond)
 
     @property
     def _budget_left(self) -> int:
         return self._max_probes - self._probes
 
+    def _choose(self) -> None:
+        if self._holding is None:
+            self._next = self._choose_rate()
+            if self._next is not None and self._next.kind == "hold":
+                self._holding, self._holds = self._next.rate_per_s, 0
+        else:
+            self._next = Probe("hold", self._holding, self._holds + 1)
+        needed = self._repeats - self._holds if self._holding is not None else 1
+        if self._budget_left < needed:
+            self._next = self._holding = None
+
+    def _choose_rate(self) -> Probe | None:
+        if self._failed and any(held for _, held in self._tried):
+            return self._near_the_limit(LimitBelief(self._tried))
+        beyond, carried = min(self._beyond, default=math.inf), self._carried
+        if self._found is not None:
+            return None
+        if carried is None:
+            return self._downwards()
+        if self._budget_left <= self._repeats or beyond / carried <= _NEAR_GENERATOR:
+            return Probe("hold", carried)
+        return Probe("probe", min(carried * 2, math.sqrt(carried * beyond)))
+
+    def _downwards(self) -> Probe | None:
+        lowest = min([*self._failed, *self._beyond], default=None)
+        if lowest is None:
+            return Probe("probe", self._start_per_s)
+        is_at_the_bottom = lowest <= self._start_per_s / 2**_MOST_HALVINGS
+        return None if is_at_the_bottom else Probe("probe", lowest / 2)
+
+    def _near_the_limit(self, belief: LimitBelief) -> Probe | None:
+        median = belief.quantile(0.5)
+        if self._found is not None:
+            higher = self._allowed(median * _BELOW_MEDIAN)
+            is_near = self._found >= median * _NEAR_MEDIAN or higher <= self._found * (1 + STEP)
+            return None if is_near else Probe("hold", higher)
+        is_wide = math.log(belief.quantile(0.9) / belief.quantile(0.1)) > _WIDE
+        if is_wide and self._budget_left > 2 * self._repeats:
+            return self._unless_beyond(median)
+        likely = belief.highest_likely(self._repeats, self._chance_wanted)
+        return Probe("hold", self._allowed(min(likely, median * _BELOW_MEDIAN)))
+
     @property
-    def _step_down(self) -> float:
-        """Small steps keep the answer near the limit; with one set of holds left, one that is likely to hold."""
-        return self._resolution if self._budget_left >= 2 * self._repeats else _LAST_STEP
+    def _chance_wanted(self) -> float:
+        """Of all repeats holding: the fewer sets of them are left, the surer a rate is chosen."""
+        sets_left = 2 if self._budget_left >= 2 * self._repeats else 1 if self._budget_left > self._repeats else 0
+        return _CHANCES[2 - sets_left]
 
-    def _choose_hold(self) -> None:
-        carried, failed = self._carried, self._failed
-        if carried is None:
-            return
-        is_narrow = failed is not None and failed / carried <= 1 + self._resolution
-        if is_narrow or self._budget_left <= self._repeats:
-            self._holding = carried
+    def _allowed(self, rate_per_s: float) -> float:
+        """This or the next lower rate that never failed and that the generator can send."""
+        rate_per_s = min([rate_per_s, *(rate / (1 + STEP) for rate in self._beyond)])
+        while rate_per_s in self._failed:
+            rate_per_s /= 1 + STEP
+        return rate_per_s
 
-    def _next_rate(self) -> float:
-        carried, failed = self._carried, self._failed
-        if carried is None:
-            return self._start_per_s if failed is None else failed / 2
-        return carried * 2 if failed is None else math.sqrt(carried * failed)
-
-    def _has_found(self) -> bool:
-        return self._holds >= self._repeats
-
-    def _is_over(self) -> bool:
-        if self._has_found() or self._budget_left < max(1, self._repeats - self._holds):
-            return True
-        is_at_the_bottom = self._failed is not None and self._failed <= self._start_per_s / 2**_MOST_HALVINGS
-        return is_at_the_bottom and self._holding is None and self._carried is None
+    def _unless_beyond(self, rate_per_s: float) -> Probe:
+        """Halfway to what the generator cannot send, where the rate lies beyond it."""
+        beyond = min(self._beyond, default=math.inf)
+        if rate_per_s < beyond:
+            return Probe("probe", rate_per_s)
+        return Probe("probe", math.sqrt(beyond * (self._carried or beyond / 2)))
 
     def _reason(self) -> str:
-        if not self._is_over():
+        if self._next is not None:
             return "the search was cut short"
-        if self._failed is not None and self._holding is None:
-            return f"even {self._failed:.4g}/s, the lowest rate tried, failed"
+        if not self._tried:
+            return f"the generator could not send even {min(self._beyond):.4g}/s, the lowest rate tried"
+        if self._failed and not any(held for _, held in self._tried):
+            return f"even {min(self._failed):.4g}/s, the lowest rate tried, failed"
         return f"no rate held {self._repeats} times within {self._max_probes} probes"

@@ -15,15 +15,16 @@ import numpy as np
 
 from app.analysis.arrival_checks import arrival_checks
 from app.analysis.drift import CHANGE_LIMIT, latency_drift
+from app.analysis.generator_checks import generator_checks
 from app.analysis.grading import grade_high, grade_low
 from app.analysis.objectives import samples_needed
 from app.analysis.rows import StageRows
-from app.analysis.spans import FROM_INTENDED
+from app.analysis.send_checks import in_step_check, never_started_check
+from app.analysis.stream_checks import stream_checks
+from app.analysis.worker_checks import worker_checks
 from app.records.result import Check, Objective, StageKind, Window
 from app.records.stage import StageFacts
 
-LATE_MS = 10.0
-_WITH_LIMITS = ("service_ms", *FROM_INTENDED)
 _FROM_LITTLE = 0.1
 _CHANGING: tuple[StageKind, ...] = ("varying", "spike")
 
@@ -31,24 +32,27 @@ _CHANGING: tuple[StageKind, ...] = ("varying", "spike")
 def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """`rows` are those of arrivals inside the window."""
     sending = (
-        (_unpaced_check(), _cpu_check(facts)) if facts.arrivals == "locust" else _sending(rows, facts, window, slo)
+        (_unpaced_check(), *generator_checks(rows, facts, window, slo))
+        if facts.arrivals == "locust"
+        else _sending(rows, facts, window, slo)
     )
     return (
         *sending,
+        *worker_checks(facts),
         _samples_check(rows, slo),
         *(() if facts.kind in _CHANGING else (_drift_check(rows, facts),)),
         *_clients_check(rows, facts, window),
+        *in_step_check(rows.sent_ns[rows.was_sent], facts, window),
         _error_check(rows),
         *_token_check(rows),
+        *stream_checks(rows, facts, sending),
     )
 
 
 def _sending(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     return (
-        *_lag_checks(rows, slo),
-        _sent_check(rows, window),
-        _ceiling_check(rows, facts, window),
-        _cpu_check(facts),
+        *generator_checks(rows, facts, window, slo),
+        never_started_check(rows),
         *arrival_checks(rows.sent_ns[rows.was_sent], facts, window),
     )
 
@@ -61,67 +65,6 @@ def _unpaced_check() -> Check:
         None,
         "WARN",
         "Locust does not say when a request should have started: what users wait while it is held up is in no number.",
-    )
-
-
-def _lag_checks(rows: StageRows, slo: Sequence[Objective]) -> tuple[Check, Check]:
-    limits_ms = [one.limit for one in slo if one.metric in _WITH_LIMITS and one.comparator in ("<", "<=")]
-    late_ms = max(LATE_MS, 0.05 * min(limits_ms, default=0.0))
-    lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
-    hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
-    late = grade_high(
-        "late sends",
-        float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
-        unit="share",
-        warn=0.01,
-        invalid=0.01,
-        hint=hint if lag_ms.size else "Nothing was sent.",
-    )
-    lag = grade_high(
-        "send lag p99",
-        float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
-        unit="ms",
-        warn=5.0,
-        hint="Latency from the intended time includes this delay of the generator: stop other work on its machine.",
-    )
-    return late, lag
-
-
-def _sent_check(rows: StageRows, window: Window) -> Check:
-    in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
-    return grade_low(
-        "achieved of offered",
-        float(np.mean(in_time)) if in_time.size else None,
-        unit="share",
-        warn=0.98,
-        invalid=0.95,
-        hint="Arrivals were not sent in time, for want of CPU or of connections: lower the rate.",
-    )
-
-
-def _ceiling_check(rows: StageRows, facts: StageFacts, window: Window) -> Check:
-    ceiling = facts.ceiling_per_s
-    sent_per_s = np.count_nonzero(rows.was_sent) / max(1e-9, (window.end_ns - window.start_ns) / 1e9)
-    return grade_high(
-        "generator ceiling",
-        None if ceiling is None else float(sent_per_s / ceiling),
-        unit="share",
-        warn=0.70,
-        invalid=0.85,
-        hint="Run `sizewise calibrate`: how much this generator can send is not known."
-        if ceiling is None
-        else f"This generator sends at most {ceiling:,.0f}/s: use a faster or quieter machine for it.",
-    )
-
-
-def _cpu_check(facts: StageFacts) -> Check:
-    return grade_high(
-        "generator CPU",
-        facts.worker_cpu_s / max(1e-9, (facts.end_ns - facts.start_ns) / 1e9),
-        unit="cores",
-        warn=0.70,
-        invalid=0.90,
-        hint="The load worker has one core: lower the rate.",
     )
 
 

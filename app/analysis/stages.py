@@ -62,7 +62,6 @@ def summarise_rows(
             "goodput_share": {"value": good["goodput_share"]},
             "completed_per_s": {"value": rate(every.end_ns[every.is_success], bounds)},
             **token_metrics(offered, bounds, every),
-            **_telemetry_metrics(telemetry, window),
         },
         verdict=verdict_of(checks),
         checks=checks,
@@ -71,7 +70,16 @@ def summarise_rows(
         arrivals=arrivals_in_words(facts),
         sessions=facts.sessions,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
+        workers=facts.workers,
     )
+    return with_telemetry(stage, telemetry, facts, slo)
+
+
+def with_telemetry(
+    stage: Stage, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]
+) -> Stage:
+    """The stage with what was read inside its window, and judged by that too: some of it comes after the stage."""
+    stage = msgspec.structs.replace(stage, metrics={**stage.metrics, **_telemetry_metrics(telemetry, stage.window)})
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))
 
 
@@ -111,7 +119,7 @@ def _request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     metrics = {name: _distribution(success, name) for name in ("latency_ms", "service_ms", "first_byte_ms")}
     metrics["send_lag_ms"] = _distribution(rows, "send_lag_ms")
     metrics["error_rate"] = {"value": timed_share(rows.is_failed[rows.was_started])}
-    judged = rows.right[~np.isnan(rows.right)]
+    judged = np.empty(0) if rows.right is None else rows.right[~np.isnan(rows.right)]
     if judged.size:
         metrics["accuracy"] = {"value": share(int(judged.sum()), judged.size * rows_per_request)}
     return metrics

@@ -70,6 +70,18 @@ def _chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     }
 
 
+def share_read_together(rows: StageRows) -> float | None:
+    """Of the chunks of successful answers, but the first of each: those that were read with the one before."""
+    tokens = rows.where(rows.is_success).tokens
+    if tokens is None or tokens.chunks is None:
+        return None
+    is_kept = np.zeros(tokens.chunks.counts.size, dtype=bool)
+    is_kept[tokens.place] = True
+    follows = _follows_another(tokens.chunks, is_kept)
+    following = int(np.count_nonzero(follows))
+    return int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & follows)) / following if following else None
+
+
 def _follows_another(chunks: Chunks, is_kept: Mask) -> Mask:
     """Of all chunks but the first: those of kept rows that are not the first of their row."""
     follows: Mask = np.ones(max(0, chunks.times_ns.size - 1), dtype=bool)

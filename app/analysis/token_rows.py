@@ -38,8 +38,12 @@ class TokenRows:
     first_token_ns: Nanoseconds
     first_output_ns: Nanoseconds
     last_token_ns: Nanoseconds
+    first_event_ns: Nanoseconds
+    whole_ns: Nanoseconds
+    """When the connection had brought all of the answer: what comes after the last token is in it."""
     tokens_in: Floats
     tokens_out: Floats
+    tokens_asked: Floats
     is_counted_by_chunks: Mask
     place: Nanoseconds
     """Where in `chunks` its deltas stand."""
@@ -48,14 +52,17 @@ class TokenRows:
     def end_of_answer(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
-    def taken(self, which: Mask | Nanoseconds) -> TokenRows:
+    def taken(self, which: Mask | Nanoseconds | slice) -> TokenRows:
         """The chunks stay where they are: millions of them cost memory to move."""
         return TokenRows(
             first_token_ns=self.first_token_ns[which],
             first_output_ns=self.first_output_ns[which],
             last_token_ns=self.last_token_ns[which],
+            first_event_ns=self.first_event_ns[which],
+            whole_ns=self.whole_ns[which],
             tokens_in=self.tokens_in[which],
             tokens_out=self.tokens_out[which],
+            tokens_asked=self.tokens_asked[which],
             is_counted_by_chunks=self.is_counted_by_chunks[which],
             place=self.place[which],
             chunks=self.chunks,
@@ -68,6 +75,8 @@ class TokenRows:
             first_token_ns=moved(self.first_token_ns, by_ns),
             first_output_ns=moved(self.first_output_ns, by_ns),
             last_token_ns=moved(self.last_token_ns, by_ns),
+            first_event_ns=moved(self.first_event_ns, by_ns),
+            whole_ns=moved(self.whole_ns, by_ns),
             chunks=None if chunks is None else replace(chunks, times_ns=chunks.times_ns + by_ns),
         )
 
@@ -116,8 +125,11 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         first_token_ns=times("first_token_ns"),
         first_output_ns=times("first_output_ns"),
         last_token_ns=times("last_token_ns"),
+        first_event_ns=times("first_event_ns"),
+        whole_ns=times("end_ns"),
         tokens_in=numbers("tokens_in"),
         tokens_out=numbers("tokens_out"),
+        tokens_asked=numbers("tokens_asked"),
         is_counted_by_chunks=_equals(frame, "tokens_from", "chunks"),
         place=np.arange(n),
         chunks=_read_chunks(frame),

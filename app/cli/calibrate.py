@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from app.cli.sharing import worker_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+
+_UNITS = {"plain": "requests/s", "streaming": "chunks/s"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=worker_count, nargs="+", metavar="N",
+                        help="of so many worker processes (default 1, 2, 4… up to one for each core)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the calibration as JSON")
 
 
@@ -13,28 +26,69 @@ def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.cli.signals import stoppable
-    from app.cli.tables import table
     from app.errors import ExitCode
-    from app.wiring.parts import calibrate_machine
+    from app.wiring.calibrating import calibrate_machine, worker_counts
 
+    counts = sorted(set(arguments.workers)) if arguments.workers else worker_counts()
     with stoppable() as interruption:
-        calibration = calibrate_machine(interruption)
+        calibration = calibrate_machine(counts, interruption, _show_rung)
     if interruption.code is not None:
         return interruption.code
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
     else:
-        rows = [
-            (rung.offered_per_s, rung.achieved_per_s, rung.lag_p50_ms, rung.lag_p99_ms, 100 * rung.late_share,
-             rung.worker_cpu_cores, "held" if rung.held else "did not hold")
-            for rung in calibration.rungs
-        ]  # fmt: skip
-        header = ("offered/s", "sent/s", "lag p50 ms", "lag p99 ms", "late %", "cores", "")
-        print(table(header, rows))
-        print()
-        print(f"ceiling: {_per_s(calibration.ceiling_per_s)} ({calibration.pacing}, {calibration.event_loop})")
-    return ExitCode.OK if calibration.ceiling_per_s is not None else ExitCode.INVALID
+        print("\n".join(lines(calibration)))
+    is_known = all(ceiling.per_s is not None for ceiling in calibration.ceilings)
+    return ExitCode.OK if is_known else ExitCode.INVALID
 
 
-def _per_s(rate: float | None) -> str:
-    return "n/a: not even the lowest rate was sent on time" if rate is None else f"{rate:,.0f} requests/s"
+def lines(calibration: Calibration) -> Iterator[str]:
+    """The table of ceilings, and what is to be known of them."""
+    from app.analysis.generator_checks import CEILING_SHARE
+    from app.cli.tables import table
+
+    ceilings = sorted(calibration.ceilings, key=lambda one: (one.kind, one.workers))
+    rows = [
+        (one.kind, one.workers, _at_least(one), None if one.per_s is None else CEILING_SHARE * one.per_s,
+         _UNITS[one.kind], _best(one, "lag_p99_ms"), _best(one, "worker_cpu_cores"))
+        for one in ceilings
+    ]  # fmt: skip
+    yield table(("load", "workers", "ceiling", "can vouch for", "unit", "lag p99 ms", "cores of a worker"), rows)
+    yield ""
+    yield f"pacing by {calibration.pacing}, {calibration.event_loop}; kept for runs of the next 24 hours"
+    yield from _notes(ceilings)
+
+
+def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
+    for fewer, more in pairwise(ceilings):
+        if fewer.kind == more.kind and (more.per_s or 0.0) < (fewer.per_s or 0.0):
+            yield (
+                f"note: {more.workers} workers keep up with less than {fewer.workers} here ({more.kind}): the null "
+                "server shares the cores with them, as an endpoint on this machine would"
+            )
+    if any(one.is_at_least for one in ceilings):
+        yield "note: ≥ means that the null server, or the highest rate tried, was the limit and not the workers"
+    if any(one.per_s is None for one in ceilings):
+        yield "note: n/a means that not even the lowest rate was kept up with: stop other work on this machine"
+
+
+def _at_least(ceiling: Ceiling) -> str | None:
+    if ceiling.per_s is None:
+        return None
+    return f"{'≥ ' if ceiling.is_at_least else ''}{ceiling.per_s:,.0f}"
+
+
+def _best(ceiling: Ceiling, field: str) -> float | None:
+    """Of the rung that the ceiling is."""
+    held: list[Rung] = [rung for rung in ceiling.rungs if rung.held and rung.achieved_per_s == ceiling.per_s]
+    value: float | None = getattr(held[0], field) if held else None
+    return value
+
+
+def _show_rung(kind: LoadKind, workers: int, rung: Rung) -> None:
+    import sys
+
+    sent_by = "1 worker" if workers == 1 else f"{workers} workers"
+    outcome = "kept up" if rung.held else "did not keep up"
+    late = f"{100 * rung.late_share:.3g} % late"
+    print(f"{kind}, {sent_by}: {outcome} with {rung.offered_per_s:,.0f} {_UNITS[kind]} ({late})", file=sys.stderr)

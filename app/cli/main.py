@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from app import __version__
-from app.cli import calibrate, doctor, plan, profiles, quickstart, report, run, runs, serve
+from app.cli import calibrate, doctor, plan, profiles, quickstart, report, run, runs, serve, worker
 from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
-COMMANDS: tuple[ModuleType, ...] = (quickstart, run, plan, report, serve, calibrate, doctor, profiles, runs)
+COMMANDS: tuple[ModuleType, ...] = (quickstart, run, plan, report, serve, calibrate, doctor, profiles, runs, worker)
 
 
 def parser() -> argparse.ArgumentParser:

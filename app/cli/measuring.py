@@ -20,24 +20,28 @@ from app.errors import SizewiseError, StorageError
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
-from app.reporting import build_report
+from app.reporting import NOT_DRAWN, build_report
 from app.session.run import RunOutcome, run
 from app.session.spec import RunSpec
-from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, new_run_id, runs_home
+from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
+from app.wiring.workers import RemoteWorkers, gather_of
+from loadgen.records import Gather
 from reports.html import render_html
 from reports.text import render_text
 
 
-def measure(profile: Profile, arguments: argparse.Namespace) -> int:
-    """Run the profile and return the exit code; what was measured is stored however it ends."""
+def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorkers | None = None) -> int:
+    """Run the profile, with `remote` workers too, and return the exit code; what was measured is stored however it
+    ends."""
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
     spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
+    gather = gather_of(profile, remote)
     try:
-        outcome, text = _stored(profile, spec, directory, mirror=arguments.events == "-")
+        outcome, text = _stored(profile, spec, directory, gather, mirror=arguments.events == "-")
     except OSError as error:
         hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
@@ -46,7 +50,9 @@ def measure(profile: Profile, arguments: argparse.Namespace) -> int:
     return outcome.result.exit.code
 
 
-def _stored(profile: Profile, spec: RunSpec, directory: Path, *, mirror: bool) -> tuple[RunOutcome, str]:
+def _stored(
+    profile: Profile, spec: RunSpec, directory: Path, gather: Gather | None, *, mirror: bool
+) -> tuple[RunOutcome, str]:
     """The run, and its report as text. Raises OSError where the directory cannot be written, be it on closing it."""
     with RunWriter(directory) as store, open_progress() as progress, stoppable() as interruption:
         emit = _listeners(store, progress, mirror=mirror)
@@ -54,7 +60,7 @@ def _stored(profile: Profile, spec: RunSpec, directory: Path, *, mirror: bool) -
         emit(RunStarted(now_ns(), spec.run_id, spec.name, str(directory.resolve()), os.getpid()))
         store.write_spec(spec_yaml(profile))
         try:
-            outcome = run(spec, build_parts(profile, store), emit, interruption)
+            outcome = run(spec, build_parts(profile, store, gather), emit, interruption)
         except SizewiseError as error:
             emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
             raise
@@ -65,7 +71,8 @@ def _stored(profile: Profile, spec: RunSpec, directory: Path, *, mirror: bool) -
 
 
 def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> str:
-    report = build_report(outcome.result, outcome.rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
+    rows = StoredRun(store.directory).requests(NOT_DRAWN)
+    report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     store.write_file(REPORT_JSON, msgspec.json.encode(report))
     store.write_file(REPORT_HTML, render_html(report).encode())
     return render_text(report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from app.cli.run import add_run_arguments
+from app.cli.sharing import workers_override
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
 
-    profile = load_profile(find_profile("quickstart"), [f"load.search.hold={arguments.seconds:g}s"])
+    overrides = [f"load.search.hold={arguments.seconds:g}s", *workers_override(arguments)]
+    profile = load_profile(find_profile("quickstart"), overrides)
     arguments.recalibrate = True
     return measure(profile, arguments)
 

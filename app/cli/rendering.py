@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.reporting import build_report
+from app.reporting import NOT_DRAWN, build_report
 from app.storage.run_directory import StoredRun
 from reports.model import Report
 
@@ -14,7 +14,7 @@ def report_of(run: StoredRun) -> Report:
     """Raises UsageError for a run that has no result."""
     return build_report(
         run.measured,
-        run.requests().to_pandas(),
+        run.requests(NOT_DRAWN),
         run.telemetry().to_pandas(),
         run.spec_text or "",
         COMMAND,

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.storage.run_directory import StoredRun
+    from reports.model import Definitions, Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
-    parser.add_argument("--format", choices=["html", "json", "text"], default="html")
+    parser.add_argument("--format", choices=["html", "json", "text"], help="default: html")
+    parser.add_argument(
+        "--definitions",
+        action="store_true",
+        help="what vLLM, GuideLLM, AIPerf, genai-bench and inference-perf would print of the same requests: as a table "
+        "to standard output, or with --format in the report",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -20,27 +31,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from app.storage.run_directory import find_run
+
+    run = find_run(arguments.run)
+    only_definitions = arguments.definitions and arguments.format is None
+    form = "text" if only_definitions else arguments.format or "html"
+    content = _definitions_of(run) if only_definitions else _rendered(_report(run, arguments.definitions), form)
+    if form == "text" and arguments.out is None:
+        print(content.decode())
+        return 0
+    print(_written(arguments.out or _usual_path(run, form), content))
+    return 0
+
+
+def _report(run: StoredRun, with_definitions: bool) -> Report:
     import msgspec
 
     from app.cli.rendering import report_of
-    from app.storage.run_directory import REPORT_HTML, REPORT_JSON, find_run, write_whole
+
+    report = report_of(run)
+    return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
+
+
+def _rendered(report: Report, form: str) -> bytes:
+    import msgspec
+
     from reports.html import render_html
     from reports.text import render_text
 
-    run = find_run(arguments.run)
-    report = report_of(run)
-    if arguments.format == "text" and arguments.out is None:
-        print(render_text(report))
-        return 0
-    content = {
-        "html": lambda: render_html(report).encode(),
-        "json": lambda: msgspec.json.encode(report),
-        "text": lambda: render_text(report).encode(),
-    }[arguments.format]()
-    path = arguments.out or run.directory / (REPORT_HTML if arguments.format == "html" else REPORT_JSON)
+    if form == "json":
+        return msgspec.json.encode(report)
+    return (render_html(report) if form == "html" else render_text(report)).encode()
+
+
+def _definitions_of(run: StoredRun) -> bytes:
+    from reports.definitions import render_definitions
+
+    return render_definitions(_definitions(run)).encode()
+
+
+def _definitions(run: StoredRun) -> Definitions:
+    """Raises UsageError for a run that sent no request."""
+    from app.reporting.definitions import definitions
+
+    found = definitions(run.requests(), run.measured)
+    if found is None:
+        raise UsageError(
+            f"{run.directory} holds no request to compare definitions by",
+            hint="Give a run that put load on an endpoint: `sizewise runs list` shows what there is.",
+        )
+    return found
+
+
+def _usual_path(run: StoredRun, form: str) -> Path:
+    from app.storage.run_directory import REPORT_HTML, REPORT_JSON
+
+    return run.directory / (REPORT_HTML if form == "html" else REPORT_JSON)
+
+
+def _written(path: Path, content: bytes) -> Path:
+    from app.storage.run_directory import write_whole
+
     try:
         write_whole(path, content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
-    print(path)
-    return 0
+    return path

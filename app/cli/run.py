@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.sharing import add_remote_arguments, add_workers_argument, remote_workers, workers_override
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="users started a second (default 10)")  # fmt: skip
     locust.add_argument("--duration", metavar="TIME", help="how long, like 30s (default 1m)")
     locust.add_argument("--host", metavar="URL", help="the users' host, where the test does not name it")
+    add_remote_arguments(parser)
     add_run_arguments(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add_workers_argument(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="directory of this run (default: the user's data folder)"
     )
@@ -41,14 +44,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments)
+    profile = _profile(arguments, [*arguments.overrides, *workers_override(arguments)])
+    remote = remote_workers(arguments)
 
     from app.cli.measuring import measure  # a second of imports, which a wrong profile need not wait for
 
-    return measure(profile, arguments)
+    return measure(profile, arguments, remote)
 
 
-def _profile(arguments: argparse.Namespace) -> Profile:
+def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.locust import locust_profile
@@ -57,10 +61,10 @@ def _profile(arguments: argparse.Namespace) -> Profile:
     if arguments.locustfile is not None:
         if arguments.profile is not None:
             raise UsageError("run either a profile or a --locustfile")
-        return locust_profile(arguments.locustfile, **given, overrides=arguments.overrides)
+        return locust_profile(arguments.locustfile, **given, overrides=overrides)
     if arguments.profile is None:
         raise UsageError("what is to be run?", hint="Name a profile, or a Locust test with --locustfile.")
     if given:
         option = next(iter(given)).replace("spawn_per_s", "spawn-rate")
         raise UsageError(f"--{option} is for a --locustfile", hint="A profile says it in load.stages.")
-    return load_profile(find_profile(arguments.profile), arguments.overrides)
+    return load_profile(find_profile(arguments.profile), overrides)

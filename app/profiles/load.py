@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Listed, Rate, Seconds, Settings, SomeSeconds, at_most
 from app.profiles.stages import Arrivals, Burstiness, Repeats, StageSettings, check_burstiness, check_shares
+from app.profiles.workers import Workers
 
 
 class SearchSettings(Settings):
@@ -29,6 +30,7 @@ class LoadSettings(Settings):
 
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
     warmup_s: Seconds = Field(default=2.0, alias="warmup")
+    workers: Workers = "auto"
     stages: Listed[StageSettings] = ()
     search: SearchSettings | None = None
 

@@ -117,6 +117,11 @@ class LocustProfile(_Questions):
         hint = "A Locust test is driven by its users: write stages with concurrency and duration."
         if self.load.search is not None:
             raise BadValueError("load.search needs arrivals at a rate, which a Locust test has none of", hint=hint)
+        if self.load.workers not in ("auto", 1):
+            raise BadValueError(
+                f"load.workers is {self.load.workers}, and a Locust test of your own runs in one process",
+                hint="Leave load.workers out: its users all run there.",
+            )
         for stage in self.load.stages:
             if stage.concurrency is None:
                 raise BadValueError(f"stage {stage.name} has no concurrency", hint=hint)

@@ -17,7 +17,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
-    """`phase`: doctor, model, endpoint, start, preflight, calibrate, warmup, stages, search, report."""
+    """`phase`: doctor, model, endpoint, start, workers, preflight, calibrate, warmup, stages, search, report."""
 
     at_ns: int
     phase: str

@@ -99,6 +99,23 @@ class Spike(msgspec.Struct, frozen=True):
     """From the end of the spike until the backlog was back at what it was before it."""
 
 
+class WorkerFacts(msgspec.Struct, frozen=True):
+    """What one of several load workers did. `lost_ns`: since when nothing was heard of it.
+
+    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most; None where it
+    reads the clock of the engine's own machine.
+    """
+
+    worker: int
+    host: str
+    pid: int
+    cpu_s: float
+    sent: int
+    max_lag_ms: float
+    clock_residual_ms: float | None = None
+    lost_ns: int | None = None
+
+
 class Stage(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
@@ -126,6 +143,8 @@ class Stage(msgspec.Struct, frozen=True):
     """How requests came, in words: "Poisson along a ramp 10 → 200/s"."""
     sessions: bool = False
     """`scheduled_per_s` is of sessions; the other rates are of their requests."""
+    workers: tuple[WorkerFacts, ...] = ()
+    """Who sent it, where several did."""
 
 
 class MaxRate(msgspec.Struct, frozen=True):

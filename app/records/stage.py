@@ -6,24 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.result import StageKind
-
-
-class WorkerFacts(msgspec.Struct, frozen=True):
-    """What one of several load workers did. `lost_ns`: since when nothing was heard of it.
-
-    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most; None where it
-    reads the clock of the engine's own machine.
-    """
-
-    worker: int
-    host: str
-    pid: int
-    cpu_s: float
-    sent: int
-    max_lag_ms: float
-    clock_residual_ms: float | None = None
-    lost_ns: int | None = None
+from app.records.result import StageKind, WorkerFacts
 
 
 class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,3 +51,5 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     chunk_ceiling_per_s: float | None = None
     workers: tuple[WorkerFacts, ...] = ()
     """What each of several load workers did; empty where there was one."""
+    lengths_asked: bool = False
+    """The profile says how long answers are to be, in tokens; a limit that keeps them from running on says nothing."""

@@ -1,7 +1,8 @@
-"""One tidy row a reading: what `telemetry.arrow` holds."""
+"""One tidy row a reading: what `telemetry.arrow` holds; and what a target's server tells of itself."""
 
 from __future__ import annotations
 
+import msgspec
 import pyarrow as pa
 
 TELEMETRY_SCHEMA = pa.schema(
@@ -15,3 +16,10 @@ TELEMETRY_SCHEMA = pa.schema(
 )
 """`source` is host, endpoint, generator, engine or gpuN; `metric` is a name of the metric catalogue. A reading that
 could not be had has a null value; a source that does not exist has no rows."""
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """What a server shows of itself for Prometheus at one moment, each metric summed over its labels: right for
+    counters, meaningless for gauges."""
+
+    totals: dict[str, float]

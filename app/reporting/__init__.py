@@ -1,4 +1,5 @@
 from app.reporting.plan import plan_section
 from app.reporting.report import build_report
+from app.reporting.rows import NOT_DRAWN
 
-__all__ = ["build_report", "plan_section"]
+__all__ = ["NOT_DRAWN", "build_report", "plan_section"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.records.result import Environment, Gpu, Result
+from app.reporting.workers import who_sent
 from reports import formatting, model
 
 
@@ -25,9 +26,15 @@ def environment_facts(result: Result) -> tuple[model.Fact, ...]:
         "Packages": ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items())) or None,
         "Clock resolution": f"{machine.clock_resolution_ns} ns",
         "Fingerprint": machine.fingerprint,
+        **_sender_facts(result),
         **_target_facts(result),
     }
     return tuple(model.Fact(label=label, value=value) for label, value in facts.items())
+
+
+def _sender_facts(result: Result) -> dict[str, str]:
+    who = who_sent(result.stages)
+    return {} if who is None else {"Load sent by": who}
 
 
 def _target_facts(result: Result) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ import pandas as pd
 from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.result import Estimate, Result, Stage
-from app.reporting.load import is_pooled
+from app.reporting.load import answering_stages, is_pooled
+from app.reporting.workers import clock_words, shared_by
 from reports import formatting
 
 _NAMES = {"poisson": "Poisson"}
@@ -47,6 +48,7 @@ def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tup
     sentences = [
         *_local_sentences([stage for stage in result.stages if stage.variant is not None]),
         *(_load_sentences(loaded, spec) if loaded else ()),
+        *_lag_sentences(answering_stages(result)),
         *_search_sentences(loaded),
         *_statistics_sentences(result),
         *_telemetry_sentences(telemetry),
@@ -70,7 +72,8 @@ def _local_sentences(local: list[Stage]) -> tuple[str, ...]:
 def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
     warmups = [stage for stage in loaded if stage.kind == "warmup"]
     closed = [stage for stage in loaded if stage.kind == "closed"]
-    sentences = [*_sending_sentences(loaded, closed, spec), *_time_sentences(loaded)]
+    who = () if (sentence := shared_by(loaded)) is None else (sentence,)
+    sentences = [*_sending_sentences(loaded, closed, spec), *who, *_time_sentences(loaded)]
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
@@ -119,6 +122,18 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
         )
 
 
+def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
+    """How late requests left, where it is known when they should have: the worst of the stages, part by part."""
+    lags = [stage.metrics.get("send_lag_ms", {}) for stage in answering]
+    told = []
+    for name, words in (("p50", "p50"), ("p99", "p99"), ("max", "the latest")):
+        values_ms = [lag[name].value for lag in lags if name in lag]
+        worst_ms = max((value for value in values_ms if value is not None), default=None)
+        if worst_ms is not None:
+            told.append(f"{formatting.seconds(max(0.0, worst_ms) / 1e3)} ({words})")
+    return (f"Requests left {', '.join(told)} after their intended start.",) if told else ()
+
+
 def _has_value(estimates: dict[str, Estimate]) -> bool:
     return any(one.value is not None for one in estimates.values())
 
@@ -163,7 +178,7 @@ def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
 
 def _clock_sentence(result: Result) -> str:
     ratio = result.clock.wall_to_monotonic_ratio
-    sentence = "All times are of one monotonic clock"
+    sentence = clock_words(result.stages)
     if ratio is None:
         return f"{sentence}."
     drift = abs(ratio - 1) * 1e6

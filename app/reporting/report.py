@@ -28,6 +28,7 @@ from app.reporting.telemetry import telemetry_series
 from app.reporting.tiles import load_tiles
 from app.reporting.tokens import token_rows
 from app.reporting.verdict import verdict_of
+from app.reporting.workers import worker_rows
 from reports import formatting, model
 
 _OVERSIZED = (
@@ -62,7 +63,7 @@ def build_report(
         curve=curve,
         load=load_series(requests, times),
         telemetry=telemetry_series(telemetry, start_ns),
-        spectra=spectra(requests, _alike(answering, headline_stage(result, curve)), start_ns),
+        spectra=spectra(requests, _alike(answering, headline_stage(result, curve))),
         errors=error_rows(requests),
         plan=_plan(result),
         method=method_sentences(result, spec, telemetry),
@@ -76,6 +77,7 @@ def build_report(
         spikes=spike_rows(result),
         cold_start=cold_start_parts(result),
         groups=group_tables(rows, answering, result.target.url),
+        workers=worker_rows(result),
     )
 
 

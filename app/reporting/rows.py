@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.estimates import share
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import needed_samples
@@ -17,132 +19,163 @@ from app.records.result import Result, Stage
 from app.reporting.quantities import quantity
 from reports import model
 
+NOT_DRAWN = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
+"""Columns of the rows that a report does not tell of."""
 MAX_POINTS = 300
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
-_COLUMNS = {
-    **dict.fromkeys(("intended_s", "sent_s", "end_s", "latency_ms", "service_ms", "ttft_ms"), "float64"),
-    "error": "object",
-    **dict.fromkeys(("is_ok", "is_good"), "bool"),
-}
 
 
-def request_times(rows: pd.DataFrame | pa.Table, result: Result) -> pd.DataFrame:
-    """One row an arrival, times in seconds from the start of the run, NaN where there is none. `error` is None for a
-    success; `is_good`: answered inside every limit of the SLO. An intended start that is not known is the send."""
+@dataclass(frozen=True)
+class RequestTimes:
+    """All arrivals in the order of their intended starts. What charts draw is made of them column by column, since
+    millions of rows in all their units would be gigabytes."""
+
+    rows: StageRows
+    start_ns: int
+    is_good: Mask
+    """Answered inside every limit of the SLO."""
+
+    def seconds(self, times_ns: Nanoseconds) -> Floats:
+        """From the start of the run."""
+        return np.asarray((times_ns - self.start_ns) / 1e9)
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Equal parts of the run's time, the first from `first_s` on."""
+
+    first_s: float
+    width_s: float
+    count: int
+
+    @property
+    def edges_s(self) -> Floats:
+        return self.first_s + self.width_s * np.arange(self.count + 1)
+
+    def counts(self, times_s: Floats) -> Nanoseconds:
+        places = np.floor((times_s - self.first_s) / self.width_s).astype(np.int64)
+        inside = (places >= 0) & (places < self.count)
+        return np.bincount(places if inside.all() else places[inside], minlength=self.count)
+
+
+def request_times(rows: pd.DataFrame | pa.Table, result: Result) -> RequestTimes | None:
+    """None when nothing was asked."""
     if len(rows) == 0:
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _COLUMNS.items()})
-    read = read_rows(rows)
-    start_ns = result.clock.monotonic_start_ns
-    intended_s = (read.intended_ns - start_ns) / 1e9
-    sent_s = np.where(read.was_sent, (read.sent_ns - start_ns) / 1e9, np.nan)
-    end_s = np.where(read.is_success | read.is_failed, (read.end_ns - start_ns) / 1e9, np.nan)
-    return pd.DataFrame(
-        {
-            "intended_s": intended_s,
-            "sent_s": sent_s,
-            "end_s": end_s,
-            "latency_ms": np.where(read.has_intended, (end_s - intended_s) * 1e3, np.nan),
-            "service_ms": (end_s - sent_s) * 1e3,
-            "ttft_ms": _or_nan(span_ms(read, "ttft_ms"), len(intended_s)),
-            "error": _error_classes(read),
-            "is_ok": read.is_success,
-            "is_good": is_inside(read, [one.objective for one in result.slo]),
-        }
-    )
-
-
-def load_series(requests: pd.DataFrame, times: str = "latency_ms") -> model.LoadSeries | None:
-    """None when nothing was asked. At most MAX_POINTS bins; `times` is the column whose percentiles are shown."""
-    if requests.empty:
         return None
-    first = math.floor(requests["intended_s"].min())
-    last = float(requests[["intended_s", "end_s"]].max().max())
-    width = next((one for one in _BIN_WIDTHS_S if (last - first) / one < MAX_POINTS - 1), _BIN_WIDTHS_S[-1])
-    edges = first + width * np.arange(math.floor((last - first) / width) + 2)[: MAX_POINTS + 1]
+    read = read_rows(rows)
+    return RequestTimes(read, result.clock.monotonic_start_ns, is_inside(read, [one.objective for one in result.slo]))
 
-    def per_s(times: pd.Series) -> tuple[float, ...]:
-        return _rounded(np.histogram(times.dropna(), edges)[0] / width)
 
-    answered = requests[requests["is_ok"]]
-    p50, p95 = (_binned_percentile(answered, times, edges, q) for q in (0.50, 0.95))
+def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> model.LoadSeries | None:
+    """At most MAX_POINTS bins; `times` are those whose percentiles are shown."""
+    if requests is None:
+        return None
+    rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
+    bins = _bins(float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max())))
+    answered_s = requests.seconds(rows.end_ns[rows.is_success])
+    p50, p95 = _binned_percentiles(rows, intended_s, span_ms(rows, times), bins, (0.50, 0.95))
+    (ttft_p95,) = _binned_percentiles(rows, intended_s, span_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
-        bin_s=width,
-        at_s=_rounded((edges[:-1] + edges[1:]) / 2),
-        offered_per_s=per_s(requests["intended_s"]),
-        sent_per_s=per_s(requests["sent_s"]),
-        completed_per_s=per_s(answered["end_s"]),
-        good_per_s=per_s(requests.loc[requests["is_good"], "end_s"]),
+        bin_s=bins.width_s,
+        at_s=_rounded((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
+        offered_per_s=_per_s(bins, intended_s),
+        sent_per_s=_per_s(bins, requests.seconds(rows.sent_ns[rows.was_sent])),
+        completed_per_s=_per_s(bins, answered_s),
+        good_per_s=_per_s(bins, requests.seconds(rows.end_ns[requests.is_good])),
         p50_ms=p50,
         p95_ms=p95,
-        in_flight=_in_flight(requests, edges[1:]),
-        ttft_p95_ms=_binned_percentile(answered, "ttft_ms", edges, 0.95) if answered["ttft_ms"].notna().any() else (),
+        in_flight=_in_flight(requests, bins),
+        ttft_p95_ms=ttft_p95 if any(one is not None for one in ttft_p95) else (),
     )
 
 
-def spectra(requests: pd.DataFrame, stages: tuple[Stage, ...], start_ns: int) -> tuple[model.Spectrum, ...]:
+def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
     """Latency, service time and TTFT of the stages' successful requests, pooled."""
-    inside = pd.Series(False, index=requests.index)
+    if requests is None:
+        return ()
+    rows = requests.rows
+    inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for stage in stages:
-        start_s, end_s = ((edge - start_ns) / 1e9 for edge in (stage.window.start_ns, stage.window.end_ns))
-        inside |= (requests["intended_s"] >= start_s) & (requests["intended_s"] < end_s)
-    pooled = requests[inside & requests["is_ok"]]
+        inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
+    inside &= rows.is_success
     labels = {
         "latency_ms": "latency, from the intended start",
         "service_ms": "service time, from the send",
         "ttft_ms": "TTFT, from the intended start",
     }
-    known = {label: pooled[name].dropna() for name, label in labels.items()}
-    return tuple(_spectrum(label, values) for label, values in known.items() if not values.empty)
+    drawn = (_spectrum(label, span_ms(rows, name), inside) for name, label in labels.items())
+    return tuple(one for one in drawn if one is not None)
 
 
-def error_rows(requests: pd.DataFrame) -> tuple[model.ErrorRow, ...]:
+def error_rows(requests: RequestTimes | None) -> tuple[model.ErrorRow, ...]:
     """By class, most frequent first: all requests of the run, failed probes included."""
-    classes = requests["error"].dropna()
-    rows = []
-    for error, count in sorted(classes.value_counts().items(), key=lambda pair: (-pair[1], str(pair[0]))):
-        at_s = requests.loc[classes.index[classes == error], "intended_s"]
-        rows.append(
+    if requests is None:
+        return ()
+    rows = requests.rows
+    found = []
+    for error, count in sorted(rows.errors().items(), key=lambda pair: (-pair[1], pair[0])):
+        is_it = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
+        at_s = requests.seconds(rows.intended_ns[is_it])
+        found.append(
             model.ErrorRow(
-                error=str(error),
-                count=int(count),
-                share=quantity(share(int(count), len(requests)), "share"),
+                error=error,
+                count=count,
+                share=quantity(share(count, rows.intended_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
             )
         )
-    return tuple(rows)
+    return tuple(found)
 
 
-def _or_nan(values: npt.NDArray[np.float64] | None, size: int) -> npt.NDArray[np.float64]:
-    return np.full(size, np.nan) if values is None else values
+def _ends_ns(rows: StageRows) -> Nanoseconds:
+    """Of all that came to an end; the intended start of what did not."""
+    return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
-def _error_classes(read: StageRows) -> npt.NDArray[np.object_]:
-    classes = read.error.copy()
-    classes[~read.is_failed] = None
-    classes[~read.was_started] = NOT_STARTED
-    return classes
+def _bins(first_s: float, last_s: float) -> _Bins:
+    first = math.floor(first_s)
+    width = next((one for one in _BIN_WIDTHS_S if (last_s - first) / one < MAX_POINTS - 1), _BIN_WIDTHS_S[-1])
+    return _Bins(first, width, min(math.floor((last_s - first) / width) + 1, MAX_POINTS))
 
 
-def _binned_percentile(
-    answered: pd.DataFrame, times: str, edges: npt.NDArray[np.float64], q: float
-) -> tuple[float | None, ...]:
-    bins = np.searchsorted(edges, answered["intended_s"], side="right") - 1
-    grouped = answered[times].groupby(bins).quantile(q, interpolation="higher")
-    return tuple(_or_none(grouped.get(one)) for one in range(len(edges) - 1))
+def _per_s(bins: _Bins, times_s: Floats) -> tuple[float, ...]:
+    return _rounded(bins.counts(times_s) / bins.width_s)
 
 
-def _in_flight(requests: pd.DataFrame, at_s: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    """Sent and not yet ended at each time."""
-    sent = np.sort(requests["sent_s"].dropna().to_numpy())
-    ended = np.sort(requests.loc[requests["sent_s"].notna(), "end_s"].dropna().to_numpy())
-    open_ones = np.searchsorted(sent, at_s, side="right") - np.searchsorted(ended, at_s, side="right")
-    return tuple(int(one) for one in open_ones)
+def _binned_percentiles(
+    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: _Bins, shares: tuple[float, ...]
+) -> tuple[tuple[float | None, ...], ...]:
+    """Of the answers to what was intended in each bin; the value at or above each share."""
+    if values_ms is None:
+        return ((None,) * bins.count,) * len(shares)
+    places = np.searchsorted(intended_s, bins.edges_s)
+    found: list[list[float | None]] = [[] for _ in shares]
+    for start, end in itertools.pairwise(places):
+        part = values_ms[start:end][rows.is_success[start:end]]
+        ordered = np.sort(part[~np.isnan(part)])
+        for q, series in zip(shares, found, strict=True):
+            series.append(round(float(ordered[math.ceil(q * (ordered.size - 1))]), 4) if ordered.size else None)
+    return tuple(map(tuple, found))
 
 
-def _spectrum(label: str, values: pd.Series) -> model.Spectrum:
+def _in_flight(requests: RequestTimes, bins: _Bins) -> tuple[int, ...]:
+    """Sent and not yet ended at the end of each bin."""
+    rows = requests.rows
+    has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
+    sent = np.cumsum(bins.counts(requests.seconds(rows.sent_ns[rows.was_sent])))
+    ended = np.cumsum(bins.counts(requests.seconds(rows.end_ns[has_ended])))
+    return tuple(int(one) for one in sent - ended)
+
+
+def _spectrum(label: str, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
     """A twelfth of a decade apart towards the slow end, as far as the number of values allows a percentile at all."""
-    ordered = np.sort(values.to_numpy())
+    if values_ms is None:
+        return None
+    known = values_ms[inside & ~np.isnan(values_ms)]
+    if not known.size:
+        return None
+    ordered = np.sort(known)
     tail = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
     shares = [one for one in (*np.linspace(0.05, 0.45, 9), *tail) if needed_samples(one) <= len(ordered)]
     ranks = [math.ceil(one * len(ordered) - 1e-9) - 1 for one in shares]
@@ -151,9 +184,5 @@ def _spectrum(label: str, values: pd.Series) -> model.Spectrum:
     )
 
 
-def _or_none(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(float(value), 4)
-
-
-def _rounded(values: npt.NDArray[np.float64], decimals: int = 3) -> tuple[float, ...]:
+def _rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
     return tuple(float(one) for one in np.round(values, decimals))

@@ -1,24 +1,40 @@
-"""The ceiling of the load generator: the highest Poisson rate it sends on time to a server that does nothing."""
+"""The ceiling of the load generator: the highest Poisson rate it keeps up with on a server that does nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from app.records.calibration import Rung
 
 LATE_MS = 10.0
 LATE_SHARE_LIMIT = 0.01
-_START_PER_S = 8_000.0
-_LOWEST_PER_S = 250.0
-_HIGHEST_PER_S = 64_000.0
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """Rates a second: the first to be tried, and the ends that are not passed."""
+
+    start: float
+    lowest: float
+    highest: float
+
+    def times(self, workers: int) -> Ladder:
+        """For so many workers, which may together get no further than one."""
+        return Ladder(self.start * workers, self.lowest, self.highest * workers)
+
+
+REQUESTS = Ladder(8_000.0, 250.0, 64_000.0)
+CHUNKS = Ladder(16_000.0, 500.0, 128_000.0)
 
 
 def holds(achieved_share: float, late_share: float) -> bool:
-    """A rung holds when 99 % of its arrivals were sent in its time and at most 1 % of them late."""
+    """A rung holds when 99 % of its arrivals were sent in its time and at most 1 % of them, or of their chunks, were
+    late."""
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
-def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
+def climb(try_rate: Callable[[float], Rung | None], ladder: Ladder = REQUESTS) -> tuple[Rung, ...]:
     """Double the rate until a rung fails or the highest holds, or halve it until one holds; then try between the two.
 
     A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator. `try_rate`
@@ -36,10 +52,10 @@ def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
                 return True
         return False
 
-    rate, outcome = _START_PER_S, held(_START_PER_S)
+    rate, outcome = ladder.start, held(ladder.start)
     factor = 2.0 if outcome else 0.5
     wanted = outcome
-    while outcome is not None and outcome is wanted and _LOWEST_PER_S < rate < _HIGHEST_PER_S:
+    while outcome is not None and outcome is wanted and ladder.lowest < rate < ladder.highest:
         rate *= factor
         outcome = held(rate)
     if outcome is not None and outcome is not wanted:
@@ -50,3 +66,11 @@ def climb(try_rate: Callable[[float], Rung | None]) -> tuple[Rung, ...]:
 def ceiling(rungs: tuple[Rung, ...]) -> float | None:
     """The highest achieved rate among the rungs that held."""
     return max((rung.achieved_per_s for rung in rungs if rung.held), default=None)
+
+
+def is_at_least(rungs: tuple[Rung, ...]) -> bool:
+    """Whether no rung above the highest that held failed by the generator."""
+    highest = max((rung.offered_per_s for rung in rungs if rung.held), default=None)
+    if highest is None:
+        return False
+    return not any(rung.is_against_generator for rung in rungs if rung.offered_per_s > highest)

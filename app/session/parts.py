@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
 import pyarrow as pa
 
 from app.inference.measurement import LocalMeasurement
-from app.records.calibration import Calibration
+from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
 from app.records.events import Event
 from app.records.result import Artifact, Check, Environment, Result
+from app.records.telemetry import Samples
 from app.serving.ready import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
@@ -119,10 +120,13 @@ class StartedServer(Protocol):
 
 
 class NullServer(Protocol):
-    """A server that answers at once with nothing: what the generator's ceiling is found on."""
+    """A server that answers at once with nothing, or streams: what the generator's ceiling is found on."""
 
     @property
     def url(self) -> str: ...
+
+    def cpu_s(self) -> float | None:
+        """That it has used so far; None where that cannot be read."""
 
     def close(self) -> None: ...
 
@@ -150,6 +154,9 @@ class Store(Protocol):
 
     def append_requests(self, batch: pa.RecordBatch) -> None: ...
 
+    def stage_requests(self, stage: int, without: Collection[str]) -> pa.Table:
+        """What was appended of one stage, but for some columns."""
+
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
@@ -166,7 +173,7 @@ class Parts(msgspec.Struct, frozen=True):
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     start_load: Callable[[Callable[[Joining], None]], Load]
     """Tells of workers that are waited for, and who has joined."""
-    start_null_server: Callable[[], NullServer]
+    start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     measure_model: Callable[[], LocalMeasurement] | None
     telemetry: Telemetry
@@ -183,6 +190,8 @@ class Parts(msgspec.Struct, frozen=True):
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
     """Of the hosts that a user's Locust test names itself. Raises UsageError for one that may not be loaded."""
     pause: Callable[[float], None] = time.sleep
+    read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
+    """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
 
 
 Emit = Callable[[Event], None]

@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from app.analysis.objectives import samples_needed
-from app.analysis.search import RateSearch, SearchOutcome
-from app.records.result import Objective
+from app.analysis.search import Probe, RateSearch, SearchOutcome
+from app.records.result import Objective, Stage
 from app.session.orders import StageOrder
 from app.session.rates import scaled
 from app.session.spec import SearchSpec
-from app.session.stages import StageRunner
 
 _PROBE_DRAIN_S = 3.0
-_INSTRUMENT_RETRIES = 3
+_RETRIES_OF_A_PROBE = 2
+_RETRIES = 4
+
+
+class RunsStages(Protocol):
+    """A stage runner, as the search sees it."""
+
+    @property
+    def may_go_on(self) -> bool: ...
+
+    def run(self, order: StageOrder) -> Stage: ...
 
 
 def find_max_rate(
-    runner: StageRunner, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float
+    runner: RunsStages, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float
 ) -> SearchOutcome:
+    """A stage that is INVALID says nothing of the endpoint. It is run again, in case the generator's machine was
+    disturbed; one that stays INVALID is a rate beyond what the generator can send."""
     search = RateSearch(start_per_s=wanted.start_per_s, repeats=wanted.repeats)
-    retries = _INSTRUMENT_RETRIES
-    while (probe := search.next()) is not None and runner.may_go_on:
-        stage = runner.run(
-            StageOrder(
-                name=f"{probe.kind} {probe.rate_per_s:.4g}/s",
-                kind=probe.kind,
-                repeat=probe.repeat,
-                arrivals=scaled(wanted.arrivals, probe.rate_per_s),
-                duration_s=hold_s(wanted.hold_s, probe.rate_per_s, slo),
-                drain_s=min(_PROBE_DRAIN_S, longest_answer_s),
-                ends_when_saturated=True,
-            )
-        )
-        if not runner.may_go_on:
-            break  # cut short by the user, a limit or a server that left: it says nothing about the rate
-        if stage.verdict.status == "INVALID" and retries > 0:
-            retries -= 1  # the instrument was disturbed: the same rate again
-            continue
-        search.record(probe, bool(stage.held))
+    retries = _RETRIES
+    while (probe := search.next()) is not None:
+        order = _order(probe, wanted, slo, longest_answer_s)
+        for _ in range(1 + min(retries, _RETRIES_OF_A_PROBE)):
+            if not runner.may_go_on:
+                return search.outcome()
+            stage = runner.run(order)
+            if not runner.may_go_on:
+                return search.outcome()  # cut short by the user, a limit or a server that left: it tells of no rate
+            if not _is_generators(stage):
+                search.record(probe, bool(stage.held))
+                break
+            retries -= 1
+        else:
+            retries += 1  # the last of them was no retry
+            search.record_beyond(probe)
     return search.outcome()
 
 
@@ -49,3 +58,20 @@ def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> fl
     """
     needed = samples_needed(slo)
     return max(wanted_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)
+
+
+def _order(probe: Probe, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> StageOrder:
+    return StageOrder(
+        name=f"{probe.kind} {probe.rate_per_s:.4g}/s",
+        kind=probe.kind,
+        repeat=probe.repeat,
+        arrivals=scaled(wanted.arrivals, probe.rate_per_s),
+        duration_s=hold_s(wanted.hold_s, probe.rate_per_s, slo),
+        drain_s=min(_PROBE_DRAIN_S, longest_answer_s),
+        ends_when_saturated=True,
+    )
+
+
+def _is_generators(stage: Stage) -> bool:
+    """Without a judgement it was ended by the generator's own backlog."""
+    return stage.verdict.status == "INVALID" or stage.held is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import ExitStack
 
 import msgspec
@@ -11,17 +12,20 @@ import pyarrow as pa
 
 from app.analysis.search import SearchOutcome
 from app.errors import InstrumentError, UnavailableError, UsageError
+from app.records.calibration import LoadKind
 from app.records.result import Check, Environment, Result, Stage
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.session.calibration import calibrate
+from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
+from app.session.gathering import while_gathering
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import local_provider_check, local_stages
 from app.session.notes import notes_of
 from app.session.outcome import Measured, conclude, holds_of_the_answer
 from app.session.parts import Emit, Load, Parts
+from app.session.practice import PracticeWatch
 from app.session.preflight import failure_of_target
 from app.session.rate_search import find_max_rate
 from app.session.spec import RunSpec
@@ -31,13 +35,18 @@ from app.session.target import MeasuredTarget
 from app.session.telling import Telling
 from app.session.warmup import warm_up
 from loadgen.process import LoadError
-from loadgen.records import REQUEST_SCHEMA, LocustWorkload
+
+_MEASURING: dict[LoadKind, str] = {
+    "plain": "finding the most this generator can send",
+    "streaming": "finding the most streams that this generator can read",
+}
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
+    """The rows are in the store."""
+
     result: Result
     result_text: str
-    rows: pd.DataFrame
     telemetry: pd.DataFrame
 
 
@@ -60,6 +69,7 @@ class _Session:
         waiting = Waiting(parts.now_ns, parts.pause, interruption)
         self._target = MeasuredTarget(spec, parts, self._telling, waiting, parts_running)
         self._limits = LimitWatch(spec.limits, parts.now_ns())
+        self._practice = PracticeWatch(spec, parts, self._telling, interruption)
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
@@ -136,20 +146,23 @@ class _Session:
 
     def _measure(self, environment: Environment) -> None:
         try:
-            load = self._parts.start_load()
+            load = self._parts.start_load(while_gathering(self._telling, self._interruption))
             self._parts_running.callback(load.close)
             self._interruption.attach(load.stop)
             self._parts.telemetry.watch("generator", load.pid)
-            ceiling_per_s = self._reach_target(load, environment)
-            self._runner = runner = self._new_runner(load, ceiling_per_s)
+            ceilings = self._reach_target(load, environment)
+            self._practice.heed(self._target.preflight)
+            self._runner = runner = self._new_runner(load, ceilings)
             if runner.may_go_on and self._spec.warmup_s > 0:
                 self._telling.phase("warmup", "warming up until three windows agree")
                 self._steady_ns = warm_up(runner, self._spec)
+            self._practice.load_begins(self._target.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
                 self._telling.phase("search", "searching the highest rate that holds the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(runner, self._spec.search, self._spec.slo, timeouts.total_s)
+            self._practice.load_ends(self._target.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # nobody waits for the first answer any more
@@ -159,42 +172,34 @@ class _Session:
                 self._telling.check(Check("load worker", error.message, None, None, "INVALID", error.hint))
         self._look_after_server()
 
-    def _reach_target(self, load: Load, environment: Environment) -> float | None:
-        """The generator's ceiling, and the worker configured for the target, which has answered.
+    def _reach_target(self, load: Load, environment: Environment) -> Ceilings:
+        """The generator's ceilings, and the workers configured for the target, which has answered.
 
         What is started cold is asked after the calibration, which would stand between its start and its first answer.
         """
         if not self._may_measure:
-            return None
+            return Ceilings()
         if self._target.starts_cold:
-            ceiling_per_s = self._calibrate(load, environment)
+            ceilings = self._calibrate(load, environment)
             if self._may_measure:
                 self._target.ask_cold(load)
-            return ceiling_per_s
+            return ceilings
         self._target.ask(load)
         return self._calibrate(load, environment)
 
-    def _calibrate(self, load: Load, environment: Environment) -> float | None:
-        if isinstance(self._spec.workload, LocustWorkload):
-            return None  # how fast a user's own test can send is its own affair
-        known = self._parts.load_calibration(environment.fingerprint, self._parts.wall_now())
-        if known is None or self._spec.recalibrate:
-            self._telling.phase("calibrate", "finding the most this generator can send")
-            known = calibrate(
-                self._parts.start_null_server(),
-                load,
-                fingerprint=environment.fingerprint,
-                wall_now=self._parts.wall_now,
-                interruption=self._interruption,
-            )
+    def _calibrate(self, load: Load, environment: Environment) -> Ceilings:
+        finder = CeilingFinder(self._parts, environment.fingerprint, self._interruption)
+        found = finder.find(
+            load,
+            self._spec.workload,
+            measure_again=self._spec.recalibrate,
+            on_measuring=lambda kind: self._telling.phase("calibrate", _MEASURING[kind]),
+        )
+        if finder.has_measured:
             load.configure(self._target.endpoint, self._spec.workload)
-            if not self._interruption.is_requested:
-                self._parts.store_calibration(known)
-        if not self._interruption.is_requested:
-            self._parts.store.write_calibration(known)
-        return known.ceiling_per_s
+        return found
 
-    def _new_runner(self, load: Load, ceiling_per_s: float | None) -> StageRunner:
+    def _new_runner(self, load: Load, ceilings: Ceilings) -> StageRunner:
         return StageRunner(
             load,
             self._parts.store,
@@ -204,7 +209,7 @@ class _Session:
             seed=self._spec.seed,
             limits=self._limits,
             interruption=self._interruption,
-            ceiling_per_s=ceiling_per_s,
+            ceilings=ceilings,
             workload=self._spec.workload,
             is_target_gone=lambda: self._target.ending() is not None,
         )
@@ -234,7 +239,6 @@ class _Session:
         telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
         stages = runner.summarise(telemetry) if runner else ()
         holds = holds_of_the_answer(stages, self._search)
-        tables = runner.rows if runner else []
         measured = Measured(
             environment=environment,
             local=self._local,
@@ -252,10 +256,12 @@ class _Session:
             interrupted=self._interruption.code,
             cold_start=self._target.cold_start(self._steady_ns) if self._target.starts_cold else None,
             notes=notes_of(
-                self._spec.workload, (*self._spec.notes, *self._telling.notes), tables, self._telling.by_user
+                self._spec.workload,
+                (*self._spec.notes, *self._telling.notes, *self._practice.notes(runner.sent if runner else 0)),
+                runner.token_sources if runner else Counter(),
+                self._telling.by_user,
             ),
         )
         result = conclude(self._spec, measured, self._parts.store.seal())
         text = self._parts.store.write_result(result)
-        rows = pa.concat_tables(tables) if tables else REQUEST_SCHEMA.empty_table()
-        return RunOutcome(result, text, rows.to_pandas(types_mapper=pd.ArrowDtype), telemetry)
+        return RunOutcome(result, text, telemetry)

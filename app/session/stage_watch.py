@@ -19,6 +19,7 @@ from app.session.rates import constant_rate
 from loadgen.records import ClosedArrivals, Progress, StageStarted
 
 _RECENT_ROWS = 1000
+_OF_LATENCY = ["intended_ns", "sent_ns", "end_ns"]
 
 
 class StageWatch:
@@ -37,7 +38,7 @@ class StageWatch:
         self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
         self._rate_per_s = constant_rate(order.arrivals)
-        self.batches: list[pa.RecordBatch] = []
+        self.sent = 0
         self.is_over_saturated = False
         self._in_flight: list[tuple[int, int]] = []
         self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
@@ -61,8 +62,8 @@ class StageWatch:
         )
 
     def take(self, batch: pa.RecordBatch) -> None:
-        self.batches.append(batch)
-        answered = batch.filter(batch["error"].is_null())
+        self.sent += batch.num_rows - batch["sent_ns"].null_count
+        answered = batch.select(_OF_LATENCY).filter(batch["error"].is_null())
         began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
         latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
         self._recent.extend(latency_ms[-_RECENT_ROWS:])

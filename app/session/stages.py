@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -9,19 +10,22 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
-from app.analysis.stages import summarise_stage
+from app.analysis.rows import read_rows
+from app.analysis.stages import summarise_rows, with_telemetry
 from app.errors import UsageError
 from app.records import events
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
+from app.session.ceilings import Ceilings
+from app.session.gathering import facts_of
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.parts import Emit, Load, Store
+from app.session.practice import asks_lengths
 from app.session.rates import MOST_ARRIVALS, Rates, one_rate
 from app.session.stage_watch import StageWatch
 from loadgen.records import (
-    REQUEST_SCHEMA,
     Arrivals,
     ClosedArrivals,
     LocustWorkload,
@@ -38,9 +42,12 @@ from loadgen.records import (
 _CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """A warm-up is not measured, and a search lives on its rates being what it chose."""
 
+_NOT_COUNTED = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
+"""Columns of the rows that no number of a stage is made of."""
+
 
 class StageRunner:
-    """Keeps the rows of each stage it ran, so that the result can be computed again from all of them."""
+    """Keeps no rows: those of a stage are read back from the store where they are asked for, and forgotten again."""
 
     def __init__(
         self,
@@ -53,17 +60,19 @@ class StageRunner:
         seed: int,
         limits: LimitWatch,
         interruption: Interruption,
-        ceiling_per_s: float | None,
+        ceilings: Ceilings,
         workload: Workload,
         is_target_gone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._is_target_gone = interruption, is_target_gone
-        self._ceiling_per_s, self._workload = ceiling_per_s, workload
+        self._ceilings, self._workload = ceilings, workload
         self._running: tuple[int, StageOrder] | None = None
         self.facts: list[StageFacts] = []
-        self.rows: list[pa.Table] = []
+        self.sent = 0
+        self.token_sources = Counter[str]()
+        """Of all answers, by where their token counts come from."""
         self.stages: list[Stage] = []
         """Of each stage, its numbers without telemetry, in the order run."""
 
@@ -91,6 +100,7 @@ class StageRunner:
         def keep(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
             watch.take(batch)
+            self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
 
         self._running = (index, order)
         try:
@@ -98,12 +108,13 @@ class StageRunner:
         finally:
             self._running = None
         facts = self._facts(order, ended, over_saturated=watch.is_over_saturated)
-        rows = pa.Table.from_batches(watch.batches, REQUEST_SCHEMA)
-        self._limits.add_sent(rows.num_rows - rows["sent_ns"].null_count)
+        self.sent += watch.sent
+        self._limits.add_sent(watch.sent)
         self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
-        stage = summarise_stage(rows, None, facts, self._slo)
+        rows = read_rows(self._rows(index))
+        pa.default_memory_pool().release_unused()  # the table's, as large as the rows once more
+        stage = summarise_rows(rows, None, facts, self._slo)
         self.facts.append(facts)
-        self.rows.append(rows)
         self.stages.append(stage)
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, facts=facts, stage=stage))
         return stage
@@ -124,20 +135,23 @@ class StageRunner:
         return f"stage {order.name} now runs at {rate_per_s:g}/s"
 
     def summarise(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
-        """Every stage again from the facts, now with the telemetry that was still on its way when it ended."""
+        """Every stage again, now with the telemetry that was still on its way when it ended."""
         return tuple(
-            summarise_stage(rows, telemetry, facts, self._slo)
-            for rows, facts in zip(self.rows, self.facts, strict=True)
+            with_telemetry(stage, telemetry, facts, self._slo)
+            for stage, facts in zip(self.stages, self.facts, strict=True)
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
         """Stages of one rate as one, by their places in the order run."""
-        rows, facts = [self.rows[index] for index in indices], [self.facts[index] for index in indices]
-        return pool_stages(rows, telemetry, facts, self._slo)
+        return pool_stages(map(self._rows, indices), telemetry, [self.facts[index] for index in indices], self._slo)
+
+    def _rows(self, index: int) -> pa.Table:
+        return self._store.stage_requests(index, _NOT_COUNTED)
 
     def _facts(self, order: StageOrder, ended: StageEnded, *, over_saturated: bool) -> StageFacts:
         arrivals, workload = order.arrivals, self._workload
         rates = (ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
+        ceilings = self._ceilings.of_those_left(ended.workers)
         return StageFacts(
             index=ended.index,
             name=order.name,
@@ -152,7 +166,8 @@ class StageRunner:
             worker_cpu_s=ended.cpu_s,
             connections_opened=ended.connections_opened,
             stopped_early=ended.stopped_early,
-            ceiling_per_s=self._ceiling_per_s,
+            ceiling_per_s=ceilings.per_s,
+            chunk_ceiling_per_s=ceilings.chunks_per_s,
             over_saturated=over_saturated,
             rates=rates,
             cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
@@ -161,6 +176,8 @@ class StageRunner:
             sessions=_has_sessions(workload),
             lead_in_s=order.lead_in_s,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
+            workers=facts_of(ended.workers),
+            lengths_asked=asks_lengths(workload),
         )
 
 

@@ -36,6 +36,7 @@ class MeasuredTarget:
         self._ready_ns: int | None = None
         self._answered_ns: int | None = None
         self.endpoint = spec.endpoint
+        self.preflight: PreflightDone | None = None
 
     @property
     def starts_cold(self) -> bool:
@@ -125,6 +126,7 @@ class MeasuredTarget:
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
     def _heed(self, report: PreflightDone, load: Load) -> None:
+        self.preflight = report
         if report.error is not None:
             self._telling.phase("preflight", f"it failed: {report.detail}")
             self._telling.note(f"The request that was sent before the load failed: {report.detail}.")

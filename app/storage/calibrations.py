@@ -1,4 +1,4 @@
-"""The last calibration of this machine, kept so that a run need not repeat it."""
+"""What this machine was last calibrated to send, kept so that a run need not measure it again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ def calibration_path() -> Path:
 
 
 def store_calibration(calibration: Calibration) -> Path:
+    """Beside what is stored and still counts; a ceiling that was measured again takes the place of the old one."""
+    stored = stored_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
+    together = calibration if stored is None else stored.joined(calibration)
     path = calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2))
+    write_whole(path, msgspec.json.format(msgspec.json.encode(together), indent=2))
     return path
 
 
@@ -28,7 +31,8 @@ def stored_calibration(fingerprint: str, now: datetime) -> Calibration | None:
     """The stored one, when it is of this machine as it is now and younger than a day."""
     try:
         calibration = msgspec.json.decode(calibration_path().read_bytes(), type=Calibration)
-    except (OSError, msgspec.DecodeError):
-        return None  # a cache: what cannot be read is measured again
-    is_recent = timedelta(0) <= now - datetime.fromisoformat(calibration.measured_at) < KEPT_FOR
+        age = now - datetime.fromisoformat(calibration.measured_at)
+    except (OSError, ValueError, TypeError):
+        return None  # a cache: what cannot be read, or was written by another version, is measured again
+    is_recent = timedelta(0) <= age < KEPT_FOR
     return calibration if is_recent and calibration.fingerprint == fingerprint else None

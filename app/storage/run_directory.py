@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +83,7 @@ class RunWriter:
                 f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
             ) from None
         self.directory = directory
+        self._spans: dict[int, tuple[int, int]] = {}
         self._encode = msgspec.json.Encoder().encode
 
     def write_spec(self, spec_text: str) -> None:
@@ -98,7 +99,17 @@ class RunWriter:
         self._events.write(self._encode(event) + b"\n")
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
+        """A batch is of one stage, and the batches of a stage follow each other."""
+        before = self._requests.size
         self._requests.append(batch)
+        if batch.num_rows:
+            stage = batch["stage"][0].as_py()
+            self._spans[stage] = (self._spans.get(stage, (before, before))[0], self._requests.size)
+
+    def stage_requests(self, stage: int, without: Collection[str] = ()) -> pa.Table:
+        """Of one stage, read back from the file but for the columns that nobody asks for."""
+        span = self._spans.get(stage, (0, 0))
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span)
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None:
         self._telemetry.append(batch)
@@ -208,9 +219,9 @@ class StoredRun:
             hint="Its rows can be read: `sizewise.open_run(path).requests` in Python.",
         )
 
-    def requests(self) -> pa.Table:
-        """Of an older schema, the columns it lacks are null."""
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=_ADDED_LATER)
+    def requests(self, without: Collection[str] = ()) -> pa.Table:
+        """But for the columns that nobody asks for. Of an older schema, those it lacks are null."""
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without)
 
     def telemetry(self) -> pa.Table:
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)

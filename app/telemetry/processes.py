@@ -76,6 +76,14 @@ def _cpu_s(process: psutil.Process) -> float | None:
     return times.user + times.system
 
 
+def cpu_s_of(pid: int) -> float | None:
+    """CPU that the process has used since it began; None of one that has gone."""
+    try:
+        return _cpu_s(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return None
+
+
 class ProcessReader:
     """CPU of watched processes with their children, in cores. A child watched by itself counts only there.
 

@@ -4,43 +4,43 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
+from functools import partial
 
-from app.errors import InstrumentError
 from app.inference.measurement import LocalMeasurement
 from app.inference.measuring import measure_model
 from app.inference.probe import probe_providers
 from app.profiles.profile import LocustProfile, OipProfile, Profile
-from app.records.calibration import Calibration
 from app.records.result import Check, Environment
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
-from app.session.calibration import calibrate
-from app.session.interruption import Interruption
 from app.session.parts import Parts
 from app.storage.calibrations import store_calibration, stored_calibration
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
+from app.telemetry.prometheus import read_metrics
 from app.telemetry.sampler import Sampler
 from app.wiring.endpoint import require_permission
-from app.wiring.reference_server import ReferenceServer
+from app.wiring.null_server import NullServerProcess
 from app.wiring.scripted import face_of, start_scripted
 from app.wiring.server_process import ServerProcess
-from loadgen.process import LoadError, LoadProcess
+from loadgen.process import LoadProcess
+from loadgen.records import Gather, Joining
 
 _MODEL_SECONDS = 0.6
 _MODEL_TIMEOUT_S = 60.0
 
 
-def build_parts(profile: Profile, store: RunWriter) -> Parts:
-    """Starts nothing: each part starts when the session wants it."""
+def build_parts(profile: Profile, store: RunWriter, gather: Gather | None) -> Parts:
+    """Starts nothing: each part starts when the session wants it. `gather` tells who sends, where several do."""
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
     face = face_of(profile)
     return Parts(
         inspect_machine=inspect_machine,
-        start_load=_start_locust if isinstance(profile, LocustProfile) else LoadProcess,
-        start_null_server=_start_null_server,
+        start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
+        start_null_server=NullServerProcess,
         start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
         measure_model=(lambda: _measure_model(profile)) if serves else None,
         telemetry=Sampler(),
@@ -52,6 +52,7 @@ def build_parts(profile: Profile, store: RunWriter) -> Parts:
         wall_now=wall_now,
         start_scripted=None if face is None else (lambda: start_scripted(face)),
         start_server=ServerProcess,
+        read_metrics=read_metrics,
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 
@@ -62,35 +63,15 @@ def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
     return environment, machine_checks(environment)
 
 
-def calibrate_machine(interruption: Interruption) -> Calibration:
-    """Find the generator's ceiling and store it, unless interrupted."""
-    environment, _ = inspect_machine()
-    try:
-        with LoadProcess() as load:
-            interruption.attach(load.stop)
-            found = calibrate(
-                _start_null_server(),
-                load,
-                fingerprint=environment.fingerprint,
-                wall_now=wall_now,
-                interruption=interruption,
-            )
-    except LoadError as error:
-        raise InstrumentError(error.message, hint=error.hint) from error
-    if not interruption.is_requested:
-        store_calibration(found)
-    return found
-
-
 def wall_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _start_null_server() -> ReferenceServer:
-    return ReferenceServer("loadgen.reference.null")
+def _start_workers(gather: Gather | None, on_joining: Callable[[Joining], None]) -> LoadProcess:
+    return LoadProcess(gather=gather, on_joining=on_joining)
 
 
-def _start_locust() -> LoadProcess:
+def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
     return LoadProcess("loadgen.locustfile")
 
 

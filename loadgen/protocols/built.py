@@ -47,8 +47,9 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     """A workload ready to be sent.
 
     Arrival i sends request `picks[i % len(picks)]`; all its requests in turn where there are no picks. `shown` is
-    method and URL in words, without anything secret. `new_reader` makes the reader of a streamed answer. `notes` are
-    for the result: what is approximate, what was left out.
+    method and URL in words, without anything secret. `new_reader` makes the reader of a streamed answer. `tokens_asked`
+    has one entry a request: how many output tokens it asks for at most. `notes` are for the result: what is
+    approximate, what was left out.
     """
 
     requests: list[bytes]
@@ -57,7 +58,10 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     is_head: bool = False
     new_reader: Callable[[], StreamReader] | None = None
     picks: Sequence[int] | None = None
+    tokens_asked: Sequence[int | None] | None = None
     sessions: Sessions | None = None
+    distinct: int | None = None
+    """How many different prompts are in the requests; None where they hold none."""
     notes: tuple[str, ...] = ()
 
 

@@ -24,7 +24,16 @@ from loadgen.protocols.built import (
 )
 from loadgen.protocols.http import request_bytes
 from loadgen.protocols.openai_answers import Api, read_answer
-from loadgen.protocols.openai_bodies import body_of, encoded, for_reranking, merged, read_extra, size_of
+from loadgen.protocols.openai_bodies import (
+    asked_tokens,
+    body_of,
+    encoded,
+    for_reranking,
+    merged,
+    prompt_hash,
+    read_extra,
+    size_of,
+)
 from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.protocols.openai_tokens import CountTokens
 from loadgen.records import DatasetPrompts, Endpoint, OpenAiWorkload, SyntheticPrompts, TracePrompts
@@ -60,6 +69,8 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         shown=f"POST {address.shown(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
         picks=_picks(workload, packed),
+        tokens_asked=packed.tokens_asked if any(packed.tokens_asked) else None,
+        distinct=len(packed.prompts),
         sessions=packed.sessions if len(packed.starts) < len(packed.requests) else None,
         notes=(*_length_notes(workload, maker), *packed.notes(source.was_cut)),
     )
@@ -115,6 +126,8 @@ class _Packed:
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.sizes: list[int] = []
+        self.tokens_asked: list[int | None] = []
+        self.prompts: set[int] = set()
         self.starts: list[int] = []
         self.next_number: list[int | None] = []
         self.think_ns: list[int] = []
@@ -125,11 +138,12 @@ class _Packed:
     def sessions(self) -> Sessions:
         return Sessions(self.next_number, self.think_ns)
 
-    def add(self, requests: list[bytes], sizes: list[int], session: Session) -> None:
+    def add(self, requests: list[bytes], sizes: list[int], tokens_asked: list[int | None], session: Session) -> None:
         start = len(self.requests)
         self.starts.append(start)
         self.requests += requests
         self.sizes += sizes
+        self.tokens_asked += tokens_asked
         self.next_number += [*range(start + 1, start + len(requests)), None]
         self.think_ns += session.think_ns
 
@@ -147,11 +161,14 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
     extra = read_extra(workload.extra_body)
     left_bytes = MAX_BUILT_BYTES
     for session in sessions:
-        requests = []
+        requests: list[bytes] = []
+        asked: list[int | None] = []
         for prompt in session.prompts:
             body = merged(body_of(workload, prompt), extra)
             packed.is_stream = body.get("stream") is True
             requests.append(request(encoded(body)))
+            asked.append(asked_tokens(body))
+            packed.prompts.add(prompt_hash(body))
             left_bytes -= len(requests[-1])
             if left_bytes < 0:
                 break
@@ -160,7 +177,7 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
                 raise PromptError(f"a single request or session takes over {MAX_BUILT_BYTES >> 20} MiB")
             packed.was_cut = True
             break
-        packed.add(requests, [size_of(workload.api, prompt) for prompt in session.prompts], session)
+        packed.add(requests, [size_of(workload.api, prompt) for prompt in session.prompts], asked, session)
     return packed
 
 

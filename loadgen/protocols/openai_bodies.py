@@ -14,6 +14,7 @@ from loadgen.protocols.openai_answers import Api
 from loadgen.records import DatasetPrompts, OpenAiWorkload
 
 _MAX_DEPTH = 32
+_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min_tokens")
 
 Body = dict[str, Any]
 
@@ -76,6 +77,17 @@ def body_of(workload: OpenAiWorkload, prompt: Prompt) -> Body:
 def size_of(api: Api, prompt: Prompt) -> int:
     """How many results the answer may have."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
+
+
+def asked_tokens(body: Body) -> int | None:
+    """How many output tokens it asks for at most, as servers read it: the newer name goes before the older."""
+    named = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    return next((count for count in named if type(count) is int and 0 < count < 2**31), None)
+
+
+def prompt_hash(body: Body) -> int:
+    """The same for bodies that differ in nothing but how much they ask for."""
+    return hash(encoded({key: value for key, value in body.items() if key not in _LENGTHS}))
 
 
 def for_reranking(sessions: Iterator[Session], documents: int) -> Iterator[Session]:

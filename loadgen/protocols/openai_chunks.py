@@ -88,6 +88,8 @@ class ChunkEvents:
             return None if self._is_done else "bad-output" if name == b"error" else "bad-payload"
         if chunk.error or chunk.kind == "error" or name == b"error":
             return "bad-output"
+        if tally.first_event_ns is None and chunk.choices:
+            tally.first_event_ns = at_ns
         total = None if chunk.usage is None else tally.take_usage(chunk.usage)
         kind = _NOTHING
         for choice in chunk.choices or ():

@@ -49,6 +49,7 @@ class ResponseEvents:
             event = _decode(data)
         except MALFORMED:
             return "bad-output" if name == b"error" else "bad-payload"
+        tally.first_event_ns = tally.first_event_ns or at_ns
         kind = event.type or name.decode("utf-8", "replace")
         if kind.endswith(".delta"):
             if not event.delta:

@@ -42,7 +42,7 @@ class Tally:
     """
 
     __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_counted", "_text", "_text_bytes", "_texts", "_tokens",
-                 "has_begun", "told_in", "told_out")  # fmt: skip
+                 "first_event_ns", "has_begun", "told_in", "told_out")  # fmt: skip
 
     def __init__(self, count_tokens: CountTokens | None) -> None:
         self._tokens = Tokens()
@@ -54,6 +54,7 @@ class Tally:
         self._texts: list[str] = []
         self._text_bytes = 0
         self.has_begun = False
+        self.first_event_ns: int | None = None
         self.told_in: int | None = None
         self.told_out: int | None = None
 
@@ -93,6 +94,7 @@ class Tally:
         tokens = self._tokens
         if not self.has_begun:
             return tokens
+        tokens.first_event_ns = self.first_event_ns
         if self._chunk_ns:
             tokens.chunk_ns, tokens.chunk_tokens = self._chunk_ns, self._chunk_tokens
         tokens.tokens_in = self.told_in

@@ -21,6 +21,7 @@ class Tokens(msgspec.Struct, gc=False):
     tokens_from: str | None = None
     chunk_ns: Sequence[int] | None = None
     chunk_tokens: list[int | None] | None = None
+    first_event_ns: int | None = None
 
 
 class StreamReader(Protocol):

@@ -1,18 +1,20 @@
-"""Locust's part: it starts, watches and stops the user that stands for the sending thread.
+"""Locust's part: it starts and watches the user that stands for the sending thread.
 
 Its statistics are never read: they round.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 import gevent
 from gevent.event import AsyncResult
-from locust import User, task
+from gevent.queue import Queue
+from locust import User, runners, task
 from locust.env import Environment
-from locust.exception import StopUser
 
 T = TypeVar("T")
 
@@ -23,32 +25,40 @@ def without_blocking(work: Callable[[], T]) -> T:
 
 
 class Orchestra:
-    """A local runner with one kind of user, whose one task is the stage."""
+    """One Locust user, whose task is one stage after the other. It is started once, by whatever runner: Locust orders
+    what it starts and stops by the wall clock."""
 
     def __init__(self) -> None:
-        self._conduct: Callable[[], None] = lambda: None
-        self._outcome: AsyncResult = AsyncResult()
+        # what Locust finds remarkable is no word of ours: how busy we were is measured and judged elsewhere
+        runners.CPU_WARNING_THRESHOLD = sys.maxsize
+        logging.getLogger("locust").setLevel(logging.CRITICAL)
+        self._stages: Queue[tuple[Callable[[], None], AsyncResult[None]]] = Queue()
         orchestra = self
 
-        class ArrivalUser(User):
+        class ArrivalUser(User):  # a master starts it by this name
             @task
-            def send_arrivals(self) -> None:
-                orchestra._play()
-                raise StopUser
+            def send_stages(self) -> None:
+                orchestra._play_on()
 
-        self._runner = Environment(user_classes=[ArrivalUser]).create_local_runner()
+        self.environment = Environment(user_classes=[ArrivalUser])
+
+    def start_alone(self) -> None:
+        """By a runner of its own."""
+        self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
     def play(self, conduct: Callable[[], None]) -> None:
-        """Run `conduct` as the task of one user, to its end; what it raises is raised here."""
-        self._conduct, self._outcome = conduct, AsyncResult()
-        self._runner.start(user_count=1, spawn_rate=1)
-        try:
-            self._outcome.get()
-        finally:
-            self._runner.stop()
+        """Run `conduct` as a task of the user, to its end; what it raises is raised here."""
+        outcome: AsyncResult[None] = AsyncResult()
+        self._stages.put((conduct, outcome))
+        outcome.get()
 
-    def _play(self) -> None:
-        try:
-            self._outcome.set(without_blocking(self._conduct))
-        except Exception as error:  # Locust would swallow it; whoever waits for the stage gets it
-            self._outcome.set_exception(error)
+    def _play_on(self) -> None:
+        while True:
+            conduct, outcome = self._stages.get()
+            try:
+                outcome.set(without_blocking(conduct))
+            except Exception as error:  # Locust would swallow it; whoever waits for the stage gets it
+                outcome.set_exception(error)
+            except gevent.GreenletExit:
+                outcome.set_exception(RuntimeError("Locust stopped the user that sends"))
+                raise

@@ -24,18 +24,26 @@ _OF_EXCHANGE = (
 )  # fmt: skip
 _OF_TOKENS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "tokens_from", "chunk_ns",
-    "chunk_tokens",
+    "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _TYPES = {field.name: field.type for field in REQUEST_SCHEMA}
-_ALIKE = ("status", "error", "reused", "right", "target", "tokens_in", "tokens_from", "bytes_received")
+_ALIKE = (
+    "status", "error", "reused", "right", "target", "tokens_in", "tokens_from", "bytes_received", "tokens_asked",
+)  # fmt: skip
 
 _of_exchange: Callable[[Exchange], Sequence[object]] = attrgetter(*_OF_EXCHANGE)
 _of_tokens: Callable[[object], Sequence[object]] = attrgetter(*_OF_TOKENS)
 
 
-def record_batch(stage: int, exchanges: list[Exchange]) -> pa.RecordBatch:
+def record_batch(
+    stage: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
+) -> pa.RecordBatch:
+    """`tokens_asked` has an entry for each of the built requests."""
     count = len(exchanges)
-    columns = {"stage": _repeated("stage", stage, count), "name": _repeated("name", None, count)}
+    alike = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
+    columns = {name: _repeated(name, value, count) for name, value in alike.items()}
+    if tokens_asked is not None:
+        columns["tokens_asked"] = _column("tokens_asked", tuple(tokens_asked[each.number] for each in exchanges))
     columns |= _columns(_OF_EXCHANGE, map(_of_exchange, exchanges))
     # a reader may have them counted by a tokenizer, which is better done here than by the thread that sends
     tokens = [exchange.tokens if exchange.reader is None else tokens_of(exchange) for exchange in exchanges]

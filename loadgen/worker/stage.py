@@ -6,11 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
 from loadgen.arrivals import Offsets, Rates, played_rates
 from loadgen.protocols.built import Built, judged, status_error
 from loadgen.protocols.expectation import judge_status
-from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
+from loadgen.worker.schedule import part_of
 from loadgen.worker.traffic import ClosedTraffic, OpenTraffic, Traffic, schedule_ns
 
 _NO_HEADERS: Headers = []
@@ -20,12 +23,13 @@ class Stage:
     """Counts may be read, and `finished` taken from the left, by other threads.
 
     `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
-    arrivals of a stage whose answers do not.
+    share's arrivals of a stage whose answers do not.
     """
 
     def __init__(
         self,
         plan: StagePlan,
+        share: Share,
         offsets: Offsets | None,
         start_ns: int,
         transport: Transport,
@@ -33,17 +37,20 @@ class Stage:
         loop: asyncio.AbstractEventLoop,
         on_refused_key: Callable[[], None] | None = None,
     ) -> None:
-        self._plan, self._transport = plan, transport
+        self._plan, self._share, self._transport = plan, share, transport
         self._submit, self._sent_before = transport.submit, transport.sent
         self._requests, self._is_head, self._new_reader = built.requests, built.is_head, built.new_reader
+        self.tokens_asked = built.tokens_asked
         self._judge = None if built.judge is judge_status else built.judge
         self._on_refused_key = on_refused_key
-        self._limit = plan.max_requests
+        self._limit = None if plan.max_requests is None else part_of(plan.max_requests, share)
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
-        self._first_ns = start_ns - round(plan.lead_in_s * 1e9)
+        self.first_ns = start_ns - round(plan.lead_in_s * 1e9)
         self._end_ns = start_ns + round(plan.duration_s * 1e9)
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
+        self._offsets = offsets
+        self._first_index, self._each = share.index, share.of
         is_decided = offsets is not None and built.sessions is None
         self.scheduled = len(offsets) if offsets is not None and is_decided else None
         self._traffic = self._traffic_of(plan, offsets, built, loop)
@@ -61,6 +68,8 @@ class Stage:
     async def run(self) -> None:
         """Until the last request is answered, or its time to drain is over and what is left is cut."""
         self._traffic.start()
+        if self._limit == 0:
+            self._traffic.stop()
         await self._all_started.wait()
         try:
             async with asyncio.timeout(self._plan.drain_s):
@@ -77,19 +86,23 @@ class Stage:
         if not drain:
             self._transport.cut()
 
-    def change_rate(self, rate_per_s: float, offsets: Offsets, now_ns: int) -> None:
-        """From `now_ns` on arrivals come at that rate: `offsets` from now, to the end of the stage or beyond it."""
-        if not isinstance(self._traffic, OpenTraffic) or not self._rates or now_ns >= self._end_ns:
+    def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
+        """From `at_ns` on arrivals come at that rate: `offsets` from then, to the end of the stage or beyond it. When
+        that has passed, from `now_ns` on: what has come since was sent."""
+        at_ns = max(at_ns, now_ns, self.first_ns)
+        if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
             return
-        self._traffic.catch_up(now_ns)
-        now_ns = max(now_ns, self._first_ns)
-        offsets = offsets[offsets < self._end_ns - now_ns][: None if self._limit is None else self._limit - self.due]
-        at_s = (now_ns - self.start_ns) / 1e9
-        before = played_rates(self._rates, -self._plan.lead_in_s, at_s)
-        self._rates = (*before, (at_s, rate_per_s), (self._plan.duration_s, rate_per_s))
+        if at_ns >= self._end_ns:
+            return
+        since_ns, arrived = at_ns - self.start_ns, self._traffic.arrived
+        left = self._offsets[arrived:]
+        later = offsets[offsets < self._end_ns - at_ns] + since_ns
+        self._offsets = np.concatenate([self._offsets[:arrived], left[left < since_ns], later])[: self._limit]
+        before = played_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
+        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self._plan.duration_s, rate_per_s))
         if self.scheduled is not None:
-            self.scheduled = self.due + len(offsets)
-        self._traffic.replace(schedule_ns(offsets, now_ns))
+            self.scheduled = len(self._offsets)
+        self._traffic.replace(schedule_ns(self._offsets[arrived:], self.start_ns))
 
     def rates(self) -> Rates:
         """The curve of open arrivals as it was played, up to where it was stopped."""
@@ -100,16 +113,18 @@ class Stage:
         self, plan: StagePlan, offsets: Offsets | None, built: Built, loop: asyncio.AbstractEventLoop
     ) -> Traffic:
         if offsets is not None:
-            return OpenTraffic(self._send, self._drain, built, loop, schedule_ns(offsets, self.start_ns), self._end_ns)
+            schedule = schedule_ns(offsets, self.start_ns)
+            return OpenTraffic(self._send, self._drain, built, self._share, loop, schedule, self._end_ns)
         assert isinstance(plan.arrivals, ClosedArrivals)
-        span_ns = (self._first_ns, self._end_ns)
-        return ClosedTraffic(self._send, self._drain, built, loop, plan.arrivals, span_ns, plan.seed)
+        span_ns = (self.first_ns, self._end_ns)
+        return ClosedTraffic(self._send, self._drain, built, self._share, loop, plan.arrivals, span_ns, plan.seed)
 
     def _send(self, number: int, intended_ns: int) -> None:
-        index = self.due
-        if index == self._limit:
+        count = self.due
+        if count == self._limit:
             return
-        self.due = index + 1
+        self.due = count + 1
+        index = self._first_index + count * self._each
         reader = None if self._new_reader is None else self._new_reader()
         self._submit(Exchange(index, number, intended_ns, self._requests[number], self._done, self._is_head, reader))
         if self.due == self._limit:

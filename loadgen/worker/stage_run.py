@@ -7,82 +7,97 @@ import threading
 import time
 from concurrent.futures import wait
 
-import msgspec
-import numpy as np
-
-from loadgen.arrivals import Offsets, offsets_ns
-from loadgen.frames import Reports
-from loadgen.records import BATCH_ROWS, ClosedArrivals, OpenArrivals, Progress, StageEnded, StagePlan, StageStarted
+from loadgen.frames import Listener
+from loadgen.protocols.built import Built
+from loadgen.records import (
+    BATCH_ROWS,
+    ChangeRate,
+    ClosedArrivals,
+    Progress,
+    RunStage,
+    StageEnded,
+    StagePrepared,
+    StageStarted,
+)
 from loadgen.worker.rows import record_batch
+from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage import Stage
 from loadgen.worker.target import Target
 
-_LEAD_NS = 50_000_000
-"""From the report that the stage starts to its start, so that the first arrivals are on time too."""
-
 _SHIP_S = 0.05
 _PROGRESS_NS = 250_000_000
 
-_MOST_DRAWN = 50_000_000
-"""Arrivals after a change of rate, so that a mistyped one does not fill the memory."""
-
 
 class StageRun:
-    def __init__(self, plan: StagePlan, sender: Sender, reports: Reports) -> None:
-        self._plan, self._sender, self._reports = plan, sender, reports
+    """`conduct` belongs to a thread of its own; all else may come from the one that reads commands, at any time."""
+
+    def __init__(self, command: RunStage, sender: Sender, listener: Listener) -> None:
+        self._plan, self._share = command.plan, command.share
+        self._sender, self._listener = sender, listener
+        self._schedule: Schedule | None = None
         self._stage: Stage | None = None
+        self._start_ns: int | None = None
+        self._may_begin = threading.Event()
         self._drain: bool | None = None
-        self._rate_per_s: float | None = None
+        self._change: ChangeRate | None = None
         self._changes = 0
         self._redrawing = threading.Lock()
 
-    def stop(self, drain: bool) -> None:
-        """From any thread, also before the stage has started."""
-        self._sender.loop.call_soon_threadsafe(self._stop, drain)
+    @property
+    def index(self) -> int:
+        return self._plan.index
 
-    def change_rate(self, rate_per_s: float) -> None:
-        """From the thread that reads commands, also before the stage has started."""
-        self._rate_per_s = rate_per_s
+    def start(self, start_ns: int) -> None:
+        """The measured part begins then; when that has passed, arrivals are late."""
+        self._start_ns = start_ns
+        self._may_begin.set()
+
+    def stop(self, drain: bool) -> None:
+        """Before it began, too: it then ends once it is prepared, started or not."""
+        self._sender.loop.call_soon_threadsafe(self._stop, drain)
+        self._may_begin.set()
+
+    def change_rate(self, change: ChangeRate) -> None:
+        self._change = change
+        self._changes += 1
         self._redraw()
 
     def _redraw(self) -> None:
         """The rest of the arrivals, drawn on this thread, where that holds up no send."""
         with self._redrawing:
-            plan, stage, rate_per_s = self._plan, self._stage, self._rate_per_s
-            if stage is None or rate_per_s is None or not isinstance(plan.arrivals, OpenArrivals):
+            schedule, stage, change = self._schedule, self._stage, self._change
+            if schedule is None or stage is None or change is None:
                 return
-            self._rate_per_s = None
-            self._changes += 1
-            left_s = plan.duration_s - (time.perf_counter_ns() - stage.start_ns) / 1e9
-            arrivals = msgspec.structs.replace(plan.arrivals, rates=((0.0, rate_per_s),))
-            seed = int(np.random.SeedSequence([plan.seed, self._changes]).generate_state(1)[0])
-            offsets = offsets_ns(arrivals, max(0.0, min(left_s, _MOST_DRAWN / rate_per_s)), 0.0, seed)
-        # one gap after the change, as by any other process; else every change would be an arrival
-        later = offsets[offsets > 0]
-        self._sender.loop.call_soon_threadsafe(lambda: stage.change_rate(rate_per_s, later, time.perf_counter_ns()))
+            self._change = None
+            at_ns, rate_per_s = max(change.at_ns, stage.first_ns), change.rate_per_s
+            later = schedule.change(rate_per_s, at_ns - stage.start_ns, self._changes)
+            if later is not None:
+                self._sender.loop.call_soon_threadsafe(
+                    lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
+                )
 
     def conduct(self, target: Target) -> None:
-        """Send the stage and ship its rows, to the last report. Raises TargetError and WorkloadError."""
-        stage = self._sender.call(self._prepare(target)).result()
+        """Prepare the stage, send it once it may begin, and ship its rows, to the last report. Raises TargetError and
+        WorkloadError."""
+        built = self._sender.call(target.prepare(self._share)).result()
+        if not isinstance(self._plan.arrivals, ClosedArrivals):
+            self._schedule = Schedule(self._plan, self._share)
+        # what lives on is not looked at again by the collections during the stage
+        gc.collect()
+        gc.freeze()
+        self._listener.send(StagePrepared(self.index))
+        self._may_begin.wait()
+        stage = self._sender.call(self._begin(target, built)).result()
         self._redraw()
-        index = self._plan.index
         opened, cpu_s = target.transport.opened, time.process_time()
-        self._reports.send(StageStarted(index=index, start_ns=stage.start_ns, scheduled=stage.scheduled))
-        sending = self._sender.call(stage.run())
-        next_progress_ns = 0
-        while not wait((sending,), _SHIP_S).done:
-            self._ship(stage)
-            now_ns = time.perf_counter_ns()
-            if now_ns >= next_progress_ns:
-                next_progress_ns = now_ns + _PROGRESS_NS
-                self._reports.send(_progress(index, stage, now_ns))
-        sending.result()
+        self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
+        self._send(stage)
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
         self._ship(stage)
-        self._reports.send(
+        self._listener.send(
             StageEnded(
-                index=index,
+                index=self.index,
                 start_ns=stage.start_ns,
                 end_ns=end_ns,
                 scheduled=stage.scheduled,
@@ -94,26 +109,34 @@ class StageRun:
             )
         )
 
+    def _send(self, stage: Stage) -> None:
+        sending = self._sender.call(stage.run())
+        next_progress_ns = 0
+        while not wait((sending,), _SHIP_S).done:
+            self._ship(stage)
+            now_ns = time.perf_counter_ns()
+            if now_ns >= next_progress_ns:
+                next_progress_ns = now_ns + _PROGRESS_NS
+                self._listener.send(_progress(self.index, stage, now_ns))
+        sending.result()
+
     def _ship(self, stage: Stage) -> None:
         while count := min(len(stage.finished), BATCH_ROWS):
-            batch = record_batch(self._plan.index, [stage.finished.popleft() for _ in range(count)])
-            self._reports.send_rows(batch)
+            exchanges = [stage.finished.popleft() for _ in range(count)]
+            batch = record_batch(self.index, exchanges, stage.tokens_asked, worker=self._share.index)
+            self._listener.send_rows(batch)
 
-    async def _prepare(self, target: Target) -> Stage:
-        built = await target.prepare()
-        plan = self._plan
-        offsets: Offsets | None = None
-        if not isinstance(plan.arrivals, ClosedArrivals):
-            offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
-        # what lives on is not looked at again by the collections during the stage
-        gc.collect()
-        gc.freeze()
-        start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
+    async def _begin(self, target: Target, built: Built) -> Stage:
+        now_ns = time.perf_counter_ns()
+        start_ns = now_ns if self._start_ns is None else self._start_ns  # stopped before it was told to start
+        offsets = None if self._schedule is None else self._schedule.own
         on_refused_key = target.keys.refused if target.keys else None
-        stage = Stage(plan, offsets, start_ns, target.transport, built, self._sender.loop, on_refused_key)
+        stage = Stage(
+            self._plan, self._share, offsets, start_ns, target.transport, built, self._sender.loop, on_refused_key
+        )
         self._stage = stage
         if self._drain is not None:
-            stage.stop(self._drain, time.perf_counter_ns())
+            stage.stop(self._drain, now_ns)
         return stage
 
     def _stop(self, drain: bool) -> None:

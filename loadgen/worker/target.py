@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from loadgen.protocols.asking import TargetError, told
 from loadgen.protocols.built import Built, WorkloadError, judged
 from loadgen.records import (
@@ -13,6 +15,7 @@ from loadgen.records import (
     OipWorkload,
     OpenAiWorkload,
     PreflightDone,
+    Share,
     TfServingWorkload,
     TorchServeWorkload,
     Workload,
@@ -26,6 +29,8 @@ from loadgen.worker.keys import Keys
 _CLOSING_S = 0.05
 """How long after its answer a target is watched for closing the connection."""
 
+_ALL = Share()
+
 
 class Target:
     """Belongs to the sending thread. The constructor raises WorkloadError for a URL nothing can be sent to."""
@@ -35,21 +40,26 @@ class Target:
         self.keys = Keys(loop, endpoint)
         self._endpoint = self.keys.endpoint
         self._built: Built | None = None
+        self._workers = 1
         try:
             self._address, self.transport = _opened(loop, self._endpoint, workload)
         except EndpointError as error:
             raise WorkloadError(str(error)) from error
 
-    async def prepare(self) -> Built:
-        """Resolve the host, and build the requests if they are not built yet. Raises TargetError and WorkloadError."""
+    async def prepare(self, share: Share = _ALL) -> Built:
+        """Resolve the host, and build the requests if they are not built yet. Raises TargetError and WorkloadError.
+
+        `max_connections` is for all workers together, so new connections are made when their number has changed.
+        """
+        if share.of != self._workers:
+            self._share_connections(share.of)
         try:
             await self.transport.resolve()
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
         if self._built is None:
             self._built = await self._build()
-            # gRPC sends the headers itself; in HTTP they are part of the requests
-            self.keys.guard(self._built.requests, getattr(self.transport, "set_headers", None))
+            self._guard_keys(self._built)
         return self._built
 
     async def preflight(self) -> PreflightDone:
@@ -72,10 +82,25 @@ class Target:
             end_ns=exchange.end_ns,
             notes=built.notes if judgement.note is None else (*built.notes, judgement.note),
             keeps_connection=self.transport.closed_idle == closed_before,
+            prepared=None if built.distinct is None else len(built.requests),
+            distinct=built.distinct,
         )
 
     def close(self) -> None:
         self.transport.close()
+
+    def _share_connections(self, workers: int) -> None:
+        self._workers = workers
+        of_each = -(-self._endpoint.max_connections // workers)
+        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=of_each)
+        self.transport.close()
+        _, self.transport = _opened(self._loop, endpoint, self._workload)
+        if self._built is not None:
+            self._guard_keys(self._built)
+
+    def _guard_keys(self, built: Built) -> None:
+        # gRPC sends the headers itself; in HTTP they are part of the requests
+        self.keys.guard(built.requests, getattr(self.transport, "set_headers", None))
 
     async def _build(self) -> Built:
         # each protocol is imported where it is spoken: together they load seconds of libraries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, cycle, repeat
+from itertools import chain, cycle, islice, repeat
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from loadgen.arrivals import Offsets
 from loadgen.pacing import Agenda, Pacer, alarm_on
 from loadgen.protocols.built import Built, Sessions
-from loadgen.records import ClosedArrivals
+from loadgen.records import ClosedArrivals, Share
 from loadgen.transport.exchange import Exchange
+from loadgen.worker.schedule import part_of
 
 Send = Callable[[int, int], None]
 """`send(number, intended_ns)`: one request is due."""
@@ -42,19 +43,21 @@ class Traffic(Protocol):
 
 class OpenTraffic:
     """Starts on a schedule, whatever is answered. With sessions an arrival starts one, and its further requests
-    follow the answers, to `end_ns`."""
+    follow the answers, to `end_ns`. `arrived` counts the arrivals that were started."""
 
     def __init__(
         self,
         send: Send,
         on_end: Callable[[], None],
         built: Built,
+        share: Share,
         loop: asyncio.AbstractEventLoop,
         schedule_ns: Iterator[int],
         end_ns: int,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
-        self._numbers = cycle(_picks(built))
+        self._numbers = _numbers(built, share)
+        self.arrived = 0
         self._pacer = Pacer(schedule_ns, self._arrive, self._finish, alarm_on(loop), end_ns=end_ns)
         self._sessions = built.sessions
         self._turns = None if built.sessions is None else Agenda(self._turn, alarm_on(loop))
@@ -69,10 +72,6 @@ class OpenTraffic:
     def stop(self) -> None:
         self._pacer.cancel()
 
-    def catch_up(self, now_ns: int) -> None:
-        """Start what is due by then."""
-        self._pacer.catch_up(now_ns)
-
     def replace(self, schedule_ns: Iterator[int]) -> None:
         """What comes instead of the arrivals that are left."""
         self._pacer.replace(schedule_ns)
@@ -85,6 +84,7 @@ class OpenTraffic:
             self._turns.add(*following)
 
     def _arrive(self, intended_ns: int) -> None:
+        self.arrived += 1
         self._send(next(self._numbers), intended_ns)
 
     def _turn(self, due_ns: int, number: int) -> None:
@@ -100,7 +100,7 @@ class ClosedTraffic:
     """Clients that each send their next request when the last one is answered, and they have thought about it.
 
     All start at once. A client that got no connection waits 0.1 s, so that a target that refuses connections is not
-    asked thousands of times a millisecond.
+    asked thousands of times a millisecond. Of the clients, these are the share's, which may be none.
     """
 
     def __init__(
@@ -108,17 +108,18 @@ class ClosedTraffic:
         send: Send,
         on_end: Callable[[], None],
         built: Built,
+        share: Share,
         loop: asyncio.AbstractEventLoop,
         clients: ClosedArrivals,
         span_ns: tuple[int, int],
         seed: int,
     ) -> None:
         self._send, self._on_end = send, on_end
-        self._concurrency = clients.concurrency
+        self._concurrency = part_of(clients.concurrency, share)
         self._start_ns, self._end_ns = span_ns
-        self._numbers = cycle(_picks(built))
+        self._numbers = _numbers(built, share)
         self._sessions = built.sessions
-        self._think_ns = _think_ns(clients.think_s, seed) if clients.think_s > 0 else None
+        self._think_ns = _think_ns(clients.think_s, [seed, share.index]) if clients.think_s > 0 else None
         self._agenda: Agenda[int | None] = Agenda(self._go_on, alarm_on(loop))
         self._end = alarm_on(loop)(self.stop)
         self.has_ended = False
@@ -160,10 +161,10 @@ class ClosedTraffic:
             self._send(next(self._numbers) if number is None else number, due_ns)
 
 
-def _picks(built: Built) -> Sequence[int]:
-    if built.picks is None:
-        return range(len(built.requests))
-    return list(map(int, built.picks))
+def _numbers(built: Built, share: Share) -> Iterator[int]:
+    """Which request each arrival of the share sends: that of its place among the arrivals of all."""
+    picks = range(len(built.requests)) if built.picks is None else list(map(int, built.picks))
+    return islice(cycle(picks), share.index, None, share.of)
 
 
 def _following(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
@@ -174,7 +175,7 @@ def _following(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None
     return exchange.end_ns + sessions.think_ns[exchange.number], number
 
 
-def _think_ns(mean_s: float, seed: int) -> Iterator[int]:
+def _think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
     rng = np.random.default_rng(seed)
     blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK)).astype(np.int64).tolist() for _ in repeat(None))
     return chain.from_iterable(blocks)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 
 from app.analysis.objectives import parse_objective
 from app.records.events import Event
@@ -13,7 +14,7 @@ from app.records.result import Check, Target
 from app.session.interruption import Interruption
 from app.session.run import RunOutcome, run
 from app.session.spec import LimitSpec, RunSpec, SearchSpec, StageSpec
-from app.storage.run_directory import RunWriter
+from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import Endpoint, HttpWorkload, OpenArrivals
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -60,6 +61,9 @@ class Bench:
         with RunWriter(self.directory) as store:
             built = fake_parts(self.clock, self.load, store, telemetry=self.telemetry, **parts)
             return run(spec, built, self.events.append, self.interruption)
+
+    def rows(self) -> pd.DataFrame:
+        return StoredRun(self.directory).requests().to_pandas()
 
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

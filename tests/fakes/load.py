@@ -12,6 +12,7 @@ from loadgen.records import (
     REQUEST_SCHEMA,
     ClosedArrivals,
     Endpoint,
+    LoadWorker,
     OpenArrivals,
     PreflightDone,
     Progress,
@@ -36,6 +37,7 @@ class ScriptedLoad:
     pid = 4242
     pacing = "fake"
     event_loop = "fake"
+    workers: tuple[LoadWorker, ...] = ()
 
     def __init__(
         self,

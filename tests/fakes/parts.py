@@ -8,20 +8,24 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from app.inference.measurement import LocalMeasurement
-from app.records.calibration import Calibration, Rung
+from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
 from app.records.result import Check, Environment
-from app.records.telemetry import TELEMETRY_SCHEMA
-from app.session.parts import Parts, ServedEndpoint, StartedServer
+from app.records.telemetry import TELEMETRY_SCHEMA, Samples
+from app.session.parts import NullServer, Parts, ServedEndpoint, StartedServer
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
+from loadgen.records import Endpoint
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 CALIBRATION = Calibration(
-    ceiling_per_s=20_000.0,
-    rungs=(Rung(20_000.0, 20_000.0, 0.05, 1.0, 0.0, 0.6, True),),
+    ceilings=tuple(
+        Ceiling(kind, workers, per_s, (Rung(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
+        for kind, per_s in (("plain", 20_000.0), ("streaming", 40_000.0))
+        for workers in (1, 2)
+    ),
     measured_at=NOON.isoformat(),
     fingerprint="f",
     pacing="fake",
@@ -106,6 +110,10 @@ class FakeServer:
         self.is_stopped = True
 
 
+def no_null_server(kind: LoadKind) -> NullServer:
+    raise AssertionError(f"a calibration is stored: nothing is to be calibrated, and not {kind}")
+
+
 def fake_parts(
     clock: FakeClock,
     load: ScriptedLoad,
@@ -117,23 +125,27 @@ def fake_parts(
     start_load: Callable[[], ScriptedLoad] | None = None,
     measure_model: Callable[[], LocalMeasurement] | None = None,
     start_server: Callable[[StartSpec], StartedServer] | None = None,
+    read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: (),
+    read_clock: Callable[[], ClockReading] | None = None,
+    wall_now: Callable[[], datetime.datetime] = lambda: NOON,
+    calibration: Calibration | None = CALIBRATION,
+    start_null_server: Callable[[LoadKind], NullServer] = no_null_server,
+    store_calibration: Callable[[Calibration], object] = lambda _: None,
 ) -> Parts:
-    def no_null_server() -> None:
-        raise AssertionError("a calibration is stored: nothing is to be calibrated")
-
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),
-        start_load=start_load or (lambda: load),
-        start_null_server=no_null_server,
+        start_load=lambda _: load if start_load is None else start_load(),
+        start_null_server=start_null_server,
         start_endpoint=start_endpoint,
         measure_model=measure_model,
         telemetry=telemetry or SteadyTelemetry(clock),
         store=store,
-        load_calibration=lambda _fingerprint, _now: CALIBRATION,
-        store_calibration=lambda _: None,
-        read_clock=lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns),
+        load_calibration=lambda _fingerprint, _now: calibration,
+        store_calibration=store_calibration,
+        read_clock=read_clock or (lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns)),
         now_ns=clock,
-        wall_now=lambda: NOON,
+        wall_now=wall_now,
         start_server=start_server,
         pause=clock.advance,
+        read_metrics=read_metrics,
     )

@@ -14,17 +14,20 @@ from tests.fakes.queues import START_NS
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds from the stage's start. `chunks_ms` are the deltas that are not empty; `tokens` of each, where told;
-    `end_ms` is the connection's, by default a millisecond after the last chunk."""
+    `first_event_ms` is when a first message without one came, by default there was none; `end_ms` is the
+    connection's, by default a millisecond after the last chunk."""
 
     intended_ms: float | None = 0.0
     sent_ms: float | None = None
     chunks_ms: tuple[float, ...] = ()
     tokens: tuple[int, ...] | None = None
     output_ms: float | None = None
+    first_event_ms: float | None = None
     end_ms: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_from: str | None = "server"
+    tokens_asked: int | None = None
     error: str | None = None
     target: int = 0
     name: str | None = None
@@ -63,6 +66,8 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "tokens_from": None if one.tokens_out is None else one.tokens_from,
         "chunk_ns": [_ns(at) for at in one.chunks_ms] or None,
         "chunk_tokens": None if not one.chunks_ms else list(one.tokens or [None] * len(one.chunks_ms)),
+        "first_event_ns": _ns(first if one.first_event_ms is None else one.first_event_ms),
+        "tokens_asked": one.tokens_asked,
     }
 
 

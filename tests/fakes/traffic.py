@@ -27,7 +27,7 @@ def streaming_run() -> Run:
     """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
     rng = np.random.default_rng(3)
     answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
-    facts = _named(stage_facts(8, 60), "chat")
+    facts = msgspec.structs.replace(_named(stage_facts(8, 60), "chat"), chunk_ceiling_per_s=100_000.0)
     slo = tuple(map(parse_objective, ("ttft_ms.p95 < 250", "tpot_ms.p95 < 30", "error_rate < 1%")))
     run = _run("chat", [(facts, stream_rows(answers))], slo)
     result = msgspec.structs.replace(
@@ -55,11 +55,12 @@ def spike_run() -> Run:
 
 
 def clients_run() -> Run:
-    """1 to 32 clients of a closed loop on four servers of 20 ms of work."""
+    """1 to 32 clients of a closed loop on four servers of 20 ms of work, one after the other."""
     stages = []
     for clients in (1, 2, 4, 8, 16, 32):
         answer_s = 0.02 * max(1.0, clients / 4)
-        starts = np.sort(np.concatenate([np.arange(0, 10, answer_s) + 1e-4 * client for client in range(clients)]))
+        firsts = np.arange(clients) * answer_s / clients
+        starts = np.sort(np.concatenate([np.arange(first, 10, answer_s) for first in firsts]))
         rng = np.random.default_rng(clients)
         rows = request_rows(starts, answer_s * rng.uniform(0.97, 1.0, starts.size))
         facts = _named(stage_facts(1, 10, kind="closed", arrivals="closed"), f"{clients} clients")

@@ -3,21 +3,37 @@ import io
 import pyarrow as pa
 import pytest
 
-from loadgen.frames import Reports, message_frame, read_command, read_report, rows_frame
+from loadgen.frames import (
+    Reports,
+    command_of,
+    message_body,
+    message_frame,
+    read_command,
+    read_report,
+    report_of,
+    rows_body,
+    rows_frame,
+    rows_of,
+)
 from loadgen.records import (
     REQUEST_SCHEMA,
     ChangeRate,
     ClosedArrivals,
     Configure,
     Endpoint,
+    Gather,
     HttpWorkload,
+    Join,
     LocustWorkload,
     OipWorkload,
     OpenArrivals,
+    Ping,
     Progress,
     Quit,
     RunStage,
+    Share,
     StagePlan,
+    StartStage,
     StopStage,
 )
 
@@ -38,13 +54,26 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         Configure(Endpoint(()), LocustWorkload("f.py", ("A", "B"))),
         RunStage(StagePlan(1, "s", OpenArrivals("gamma", ((0.0, 1.0), (2.0, 3.0)), 2.0), 10, 3)),
         RunStage(StagePlan(1, "s", ClosedArrivals(5, 0.1), 10, 3, lead_in_s=2.0)),
-        ChangeRate(12.5),
+        RunStage(StagePlan(1, "s", ClosedArrivals(5), 10, 3), Share(2, 3)),
+        StartStage(1, 2**62),
+        ChangeRate(12.5, 2**62),
+        Join("h", 5557, "token", ceiling_per_s=1000.0),
+        Gather(local=2, remote=1, host="h"),
+        Ping(5),
         StopStage(drain=True),
         Quit(),
     ],
 )
 def test_commands_come_out_as_they_went_in(command: object) -> None:
     assert read_command(io.BytesIO(message_frame(command))) == command
+
+
+def test_bodies_are_what_frames_hold() -> None:
+    command, report = Quit(), Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
+    rows = pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)
+    assert command_of(message_body(command)) == command
+    assert report_of(message_body(report)) == report
+    assert rows_of(rows_body(rows)).equals(rows)
 
 
 def test_reports_and_rows_share_a_stream_in_order() -> None:

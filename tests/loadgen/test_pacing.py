@@ -81,12 +81,6 @@ def test_the_loop_has_its_turn_while_many_are_due() -> None:
     assert [intended for intended, _ in paced.sent] == list(range(100))
 
 
-def test_catching_up_sends_all_that_is_due() -> None:
-    paced = Paced([*range(100), 1_000])
-    paced.pacer.catch_up(500)
-    assert len(paced.sent) == 100
-
-
 def test_an_early_wake_sends_nothing_and_asks_again() -> None:
     paced = Paced([100])
     paced.wake_at(99)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.stages import summarise_stage
+from app.analysis.stages import summarise_stage, with_telemetry
 from app.records.result import Estimate
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
 
@@ -143,6 +143,18 @@ def test_labels_give_accuracy() -> None:
     accuracy = summarise_stage(rows.assign(right=counts), None, batched, SLO).metrics["accuracy"]["value"]
     assert (accuracy.value, accuracy.n) == (0.75, 320)
     assert "accuracy" not in summarise_stage(rows, None, stage_facts(100, 1), SLO).metrics
+
+
+def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
+    rows, facts = request_rows(constant_s(100, 10), np.full(1000, 0.01)), stage_facts(100, 10, arrivals="constant")
+    readings = telemetry(*((at, "host", "host_cpu_percent", 50.0) for at in range(10)))
+    for limit, held in ((60, True), (40, False)):
+        slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
+        first = summarise_stage(rows, None, facts, slo)
+        assert first.held is False, "what is not known is not met"
+        later = with_telemetry(first, readings, facts, slo)
+        assert later == summarise_stage(rows, readings, facts, slo)
+        assert later.held is held
 
 
 def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:

@@ -33,3 +33,42 @@ def test_what_does_not_go_together_is_a_usage_error(
 ) -> None:
     assert main(["run", *arguments]) == ExitCode.USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--remote-workers", "2"], "--remote-workers needs --bind"),
+        (["--token", "env:SOME"], "--token needs --bind"),
+        (["--bind", "10.0.0.1:5557"], "--bind needs --remote-workers"),
+        (["--bind", "10.0.0.1:5557", "--token", "env:SOME"], "--bind needs --remote-workers"),
+        (["--bind", "10.0.0.1:5557", "--remote-workers", "2"], "SIZEWISE_TOKEN is not set"),
+        (["--bind", "10.0.0.1", "--remote-workers", "2"], "has no port"),
+        (["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "canary-canary"], "where the token is"),
+        (["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "env:SOME"], "this machine only"),
+    ],
+)
+def test_options_of_remote_workers_that_do_not_go_together_are_a_usage_error(
+    options: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
+    monkeypatch.setenv("SOME", "a secret of many letters")
+    assert main(["run", "fraud-scoring", *options]) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "hint: " in shown
+    assert "canary" not in shown
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many", "1001", "1.5"])
+def test_a_number_of_workers_beyond_reason_is_refused(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run", "quickstart"], ["quickstart"]):
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--workers", workers])
+        assert left.value.code == ExitCode.USAGE
+        assert "--workers" in capsys.readouterr().err
+
+
+def test_a_locust_test_of_ones_own_is_not_shared(locustfile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--locustfile", "locustfile.py", "--workers", "2"]) == ExitCode.USAGE
+    assert "one process" in capsys.readouterr().err

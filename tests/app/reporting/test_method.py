@@ -61,3 +61,11 @@ def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str
     method = "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
     assert told in method
     assert untold not in method
+
+
+def test_how_late_requests_left_is_told_where_it_is_known() -> None:
+    told = "\n".join(method_sentences(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
+    late = "0.0300\u202fms"
+    assert f"Requests left {late} (p50), {late} (p99), {late} (the latest) after their intended start." in told
+    untold = "\n".join(method_sentences(locust_run().result, read_spec(SPEC), locust_run().telemetry))
+    assert "after their intended start" not in untold

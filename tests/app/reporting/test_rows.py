@@ -67,7 +67,7 @@ def test_errors_are_counted_by_class_with_those_never_started() -> None:
 def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
     run = full_run()
     stages = answering_stages(run.result)
-    latency, service = spectra(request_times(run.rows, run.result), stages, START_NS)
+    latency, service = spectra(request_times(run.rows, run.result), stages)
 
     assert [stage.name for stage in stages] == ["3 holds at 218/s"]
     assert latency.n == service.n == stages[0].completed
@@ -79,4 +79,4 @@ def test_nothing_asked_is_no_series() -> None:
     requests = request_times(pd.DataFrame(), RESULT)
     assert load_series(requests) is None
     assert error_rows(requests) == ()
-    assert spectra(requests, answering_stages(RESULT), START_NS) == ()
+    assert spectra(requests, answering_stages(RESULT)) == ()

@@ -52,6 +52,8 @@ def test_recent_latency_counts_from_the_send_where_no_intended_time_is_known() -
     (snapshot,) = watched.events
     assert isinstance(snapshot, Snapshot)
     assert snapshot.latency_p50_ms == 15
+    watched.watch.take(pa.RecordBatch.from_pylist([{"intended_ns": 0}], schema=REQUEST_SCHEMA))
+    assert watched.watch.sent == 3, "what was never started was not sent"
 
 
 def test_a_probe_with_a_growing_backlog_ends_and_no_other_stage_does() -> None:

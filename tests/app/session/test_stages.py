@@ -79,9 +79,9 @@ def test_a_lead_in_is_in_the_rows_and_in_no_number(bench: Bench) -> None:
     assert facts.lead_in_s == 2.0
     (started,) = bench.told(StageStarted)
     assert (started.start_ns, started.lead_in_s) == (facts.start_ns, 2.0)
-    led_in = (outcome.rows["intended_ns"] < facts.start_ns).sum()
+    led_in = (bench.rows()["intended_ns"] < facts.start_ns).sum()
     assert led_in == pytest.approx(200, rel=0.3)
-    assert outcome.result.stages[0].completed == len(outcome.rows) - led_in
+    assert outcome.result.stages[0].completed == len(bench.rows()) - led_in
 
 
 def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> None:

@@ -96,13 +96,17 @@ def test_an_event_that_does_not_fit_on_the_disk_is_told(tmp_path: Path) -> None:
         writer.append_event(PhaseChanged(1, "doctor", "long" * 100))
 
 
-@pytest.mark.parametrize("columns", [10, 11])
-def test_requests_of_an_older_version_lack_what_was_added_later(tmp_path: Path, columns: int) -> None:
-    """Schema 1, before and after `right` came to it."""
+@pytest.mark.parametrize(
+    ("columns", "last", "schema"), [(10, "reused", "1"), (11, "right", "1"), (21, "chunk_tokens", "2")]
+)
+def test_requests_of_an_older_version_lack_what_was_added_later(
+    tmp_path: Path, columns: int, last: str, schema: str
+) -> None:
+    """Schema 1, before and after `right` came to it, and 2."""
     RunWriter(tmp_path).close()
     (tmp_path / REQUESTS).unlink()
-    older = pa.schema(list(REQUEST_SCHEMA)[:columns], metadata={"sizewise.requests": "1"})
-    assert older.names[-1] == ("reused" if columns == 10 else "right")
+    older = pa.schema(list(REQUEST_SCHEMA)[:columns], metadata={"sizewise.requests": schema})
+    assert older.names[-1] == last
     with StreamWriter(tmp_path / REQUESTS, older) as writer:
         writer.append(pa.RecordBatch.from_pylist([{"index": 3}], schema=older))
     table = StoredRun(tmp_path).requests()
@@ -117,3 +121,15 @@ def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:
     StreamWriter(tmp_path / REQUESTS, pa.schema([("x", pa.int64())])).close()
     with pytest.raises(UsageError, match=r"requests\.arrow cannot be read"):
         StoredRun(tmp_path).requests()
+
+
+def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        for stage, index in ((0, 0), (0, 1), (2, 0), (3, 0), (3, 1), (3, 2)):
+            writer.append_requests(pa.RecordBatch.from_pylist([{"stage": stage, "index": index}], schema=REQUEST_SCHEMA))
+        writer.append_requests(pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
+        found = {stage: writer.stage_requests(stage, without=("status",)) for stage in range(4)}
+    assert {stage: table["index"].to_pylist() for stage, table in found.items()} == {
+        0: [0, 1], 1: [], 2: [0], 3: [0, 1, 2],
+    }  # fmt: skip
+    assert all(set(REQUEST_SCHEMA.names) - set(table.schema.names) == {"status"} for table in found.values())

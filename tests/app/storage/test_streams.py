@@ -97,3 +97,48 @@ def test_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="too large"):
             writer.close()
     writer.close()
+
+
+def test_columns_that_nobody_asks_for_are_left_out(tmp_path: Path) -> None:
+    path, schema = tmp_path / "rows.arrow", pa.schema([*SCHEMA, ("much", pa.utf8())], {"version": "1"})
+    with StreamWriter(path, schema) as writer:
+        writer.append(pa.RecordBatch.from_pylist([{"n": 3, "much": "x"}], schema=schema))
+    table = read_stream(path, schema, without=("much",))
+    assert table.to_pylist() == [{"n": 3}]
+    assert table.schema.metadata == {b"version": b"1"}
+
+
+def test_a_span_is_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    ends = []
+    with StreamWriter(path, SCHEMA) as writer:
+        for start in range(0, 50, 10):
+            writer.append(batch(start))
+            ends.append(writer.size)
+        assert ends[-1] == path.stat().st_size
+        assert read_stream(path, SCHEMA, span=(ends[0], ends[2]))["n"].to_pylist() == list(range(10, 30))
+        assert read_stream(path, SCHEMA, span=(ends[-1], ends[-1])).num_rows == 0
+
+
+def test_many_batches_come_back_as_few_pieces_whatever_is_null_in_them(tmp_path: Path) -> None:
+    path, schema = tmp_path / "rows.arrow", pa.schema([("n", pa.int64()), ("word", pa.utf8())])
+    words = [None] * 600 + ["a"] + [None] * 99
+    with StreamWriter(path, schema) as writer:
+        for number, word in enumerate(words):
+            writer.append(pa.RecordBatch.from_pylist([{"n": number, "word": word}], schema=schema))
+    table = read_stream(path, schema)
+    assert table["n"].to_pylist() == list(range(700))
+    assert table["word"].to_pylist() == words
+    assert table["n"].num_chunks == 3
+
+
+def test_what_is_all_null_takes_no_memory_of_its_own(tmp_path: Path) -> None:
+    path, schema = tmp_path / "rows.arrow", pa.schema([(name, pa.int64()) for name in "nabcdefg"])
+    with StreamWriter(path, schema) as writer:
+        for _ in range(512):
+            writer.append(pa.RecordBatch.from_pylist([{"n": 1}] * 100, schema=schema))
+    before = pa.total_allocated_bytes()
+    table = read_stream(path, schema)
+    taken = pa.total_allocated_bytes() - before
+    assert table["g"].null_count == table.num_rows == 51_200
+    assert taken < 2 * 51_200 * 8  # of eight columns

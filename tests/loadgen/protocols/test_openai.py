@@ -120,6 +120,25 @@ def test_an_extra_body_that_is_no_object(extra: bytes) -> None:
         build(extra_body=extra)
 
 
+def test_how_many_tokens_each_request_asks_for_is_read_off_its_body(tmp_path: Path) -> None:
+    rows = dataset(tmp_path, {"p": "a", "n": 5}, {"p": "b", "n": 6}, prompt="p", output_tokens="n")
+    for api in ("chat", "completions", "responses"):
+        assert build(api, rows).tokens_asked == [5, 6]
+    assert build(prompts=rows, extra_body=b'{"max_completion_tokens": 9}').tokens_asked == [9, 9]
+    assert build(prompts=rows, extra_body=b'{"max_tokens": null}').tokens_asked is None
+    for no_count in (b'"5"', b"true", b"-1", b"5000000000", b"2.5"):
+        assert build(prompts=rows, extra_body=b'{"max_tokens": %s}' % no_count).tokens_asked is None
+
+
+def test_different_prompts_are_counted_whatever_length_of_answer_they_ask_for(tmp_path: Path) -> None:
+    assert build().distinct == 4
+    rows = ({"prompt": "hi", "n": 3}, {"prompt": "hi", "n": 4}, {"prompt": "ho", "n": 3}, {"prompt": "hi", "n": 3})
+    assert build(prompts=dataset(tmp_path, *rows, output_tokens="n")).distinct == 2
+    assert build("embeddings", prompts=dataset(tmp_path, *rows)).distinct == 2
+    assert build(extra_body=b'{"messages": [{"role": "user", "content": "hi"}]}').distinct == 1
+    assert build(prompts=SyntheticPrompts(FixedLength(5), FixedLength(3), turns=FixedLength(2), unique=4)).distinct == 8
+
+
 def test_the_answer_is_streamed_when_the_request_asks_for_it() -> None:
     assert build().new_reader is not None
     assert build(stream=False).new_reader is build("embeddings").new_reader is None

@@ -81,7 +81,39 @@ class Read:
 def test_an_answer_and_its_usage() -> None:
     read = Read(chunk({"role": "assistant", "content": ""}), *text("a", "b", "c"), STOP, usage(), DONE)
     assert read.error is None
-    assert read.tokens == Tokens(2, 2, 4, 11, 3, "server", [2, 3, 4], None)
+    assert read.tokens == Tokens(2, 2, 4, 11, 3, "server", [2, 3, 4], None, first_event_ns=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "first_ns"),
+    [
+        ([], 1),
+        ([chunk({"role": "assistant", "content": ""})], 1),
+        ([chunk()], 1),
+        ([b": waiting\n\n"], 2),
+        ([usage()], 2),
+        ([event({"choices": None})], 2),
+    ],
+)
+def test_the_first_event_is_the_first_message_with_choices_whatever_it_holds(
+    before: list[bytes], first_ns: int
+) -> None:
+    read = Read(*before, *text("a"), STOP, DONE)
+    assert read.error is None
+    assert (read.tokens.first_event_ns, read.tokens.first_token_ns) == (first_ns, len(before) + 1)
+
+
+def test_the_first_event_of_a_completion_and_of_a_response() -> None:
+    completion = [event({"choices": [{"index": 0, "text": one, "finish_reason": None}]}) for one in ("", "a")]
+    ended = event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+    assert Read(*completion, ended, api="completions").tokens.first_event_ns == 1
+    stream = [response("created"), response("output_text.delta", delta="a"), response("completed")]
+    read = Read(*stream, api="responses")
+    assert (read.tokens.first_event_ns, read.tokens.first_token_ns) == (1, 2)
+
+
+def test_an_error_instead_of_an_answer_has_no_first_event() -> None:
+    assert Read(event({"error": {"message": "no"}})).tokens.first_event_ns is None
 
 
 def test_without_usage_chunks_are_counted_and_labelled_so() -> None:

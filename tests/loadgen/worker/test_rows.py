@@ -41,7 +41,7 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
 
 
 class Reader:
-    tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None])
+    tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10)
     detail = None
 
     def feed(self, piece: bytes, at_ns: int, /) -> None: ...
@@ -51,8 +51,8 @@ class Reader:
 def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
     rows = record_batch(1, [exchange(0), exchange(1, **told)]).to_pylist()
     names = list(Tokens.__struct_fields__)
-    assert [rows[0][name] for name in names] == [None] * 8
-    assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None]]
+    assert [rows[0][name] for name in names] == [None] * 9
+    assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10]
 
 
 def test_each_row_has_its_own_times_of_chunks() -> None:
@@ -60,3 +60,12 @@ def test_each_row_has_its_own_times_of_chunks() -> None:
     rows = record_batch(1, [exchange(i, tokens=Tokens(chunk_ns=each)) for i, each in enumerate(lists)])
     assert rows.column("chunk_ns").to_pylist() == [[1, 2], None, [], [2**62, 3, 4], None]
     rows.validate(full=True)
+
+
+@pytest.mark.parametrize("asked", [[100, 7, None], [7, 7, 7]])
+def test_what_each_request_asked_for_is_told_by_its_number(asked: list[int | None]) -> None:
+    rows = record_batch(
+        1, [exchange(0, number=2), exchange(1, number=0), exchange(2, number=2, error="timeout")], asked
+    )
+    assert rows.column("tokens_asked").to_pylist() == [asked[2], asked[0], asked[2]]
+    assert record_batch(1, [exchange(0)]).column("tokens_asked").to_pylist() == [None]

@@ -12,14 +12,16 @@ from scipy import stats
 from loadgen.arrivals import offsets_ns
 from loadgen.protocols.built import Built, Judgement, Sessions
 from loadgen.protocols.expectation import judge_status
-from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import Stage
 from tests.fakes.transport import FakeTransport
 
 REQUESTS = [b"zero", b"one", b"two", b"three"]
 TWO_TURNS = Sessions(next_number=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
 DURATION_S = 0.3
+ALL = Share()
 
 
 class Played(NamedTuple):
@@ -51,6 +53,7 @@ def play(
     meanwhile: Callable[[Stage], None] | None = None,
     at_s: float = 0.1,
     on_refused_key: Callable[[], None] | None = None,
+    share: Share = ALL,
 ) -> Played:
     """`meanwhile` is called `at_s` after the stage's start."""
     transport = transport or FakeTransport()
@@ -59,9 +62,9 @@ def play(
         loop = asyncio.get_running_loop()
         offsets = None
         if not isinstance(of.arrivals, ClosedArrivals):
-            offsets = offsets_ns(of.arrivals, of.duration_s, of.lead_in_s, of.seed)[: of.max_requests]
+            offsets = Schedule(of, share).own
         start_ns = perf_counter_ns() + round(of.lead_in_s * 1e9)
-        stage = Stage(of, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
+        stage = Stage(of, share, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
         if meanwhile is not None:
             loop.call_later(at_s, meanwhile, stage)
         await asyncio.wait_for(stage.run(), 10)
@@ -163,9 +166,14 @@ def test_a_401_asks_for_a_new_key_and_stays_a_401() -> None:
 # a change of rate
 
 
+def change_now(stage: Stage, rate_per_s: float) -> None:
+    now_ns = perf_counter_ns()
+    stage.change_rate(rate_per_s, offsets_ns(constant(rate_per_s), 5, 0, 1)[1:], now_ns, now_ns)
+
+
 def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     def change(stage: Stage) -> None:
-        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1)[1:], perf_counter_ns())
+        change_now(stage, 500)
 
     played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
     (first, before, after, last) = played.stage.rates()
@@ -183,7 +191,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
         begun_ns = perf_counter_ns()
         while (now_ns := perf_counter_ns()) < begun_ns + 50_000_000:
             """Nothing is sent meanwhile."""
-        stage.change_rate(1, np.array([], np.int64), now_ns)
+        stage.change_rate(1, np.array([], np.int64), now_ns, now_ns)
 
     played = play(plan(constant(1_000)), meanwhile=change)
     due_by_then = round(played.stage.rates()[1][0] * 1e9) // 1_000_000 + 1
@@ -193,7 +201,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
 
 def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
     def change(stage: Stage) -> None:
-        stage.change_rate(1_000, offsets_ns(constant(1_000), 5, 0, 1), perf_counter_ns())
+        change_now(stage, 1_000)
 
     played = play(plan(constant(50), duration_s=0.5, max_requests=15), meanwhile=change)
     assert len(played.finished) == 15
@@ -201,7 +209,7 @@ def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
 
 def test_a_closed_stage_has_no_rate_to_change() -> None:
     def change(stage: Stage) -> None:
-        stage.change_rate(500, offsets_ns(constant(500), 5, 0, 1)[1:], perf_counter_ns())
+        change_now(stage, 500)
 
     assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.rates() == ()
 
@@ -211,6 +219,103 @@ def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
     (_, (end_s, rate)) = played.stage.rates()
     assert (end_s, rate) == (pytest.approx(0.1, abs=0.05), 20)
     assert played.stage.was_stopped
+
+
+def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
+    def change(stage: Stage) -> None:
+        soon_ns = stage.start_ns + 200_000_000
+        stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], soon_ns, perf_counter_ns())
+
+    played = play(plan(constant(100)), meanwhile=change, at_s=0.05)
+    intended_ms = sorted(played.since_start_ms("intended_ns"))
+    assert intended_ms == [*range(0, 200, 10), *range(205, 300, 5)]
+    assert played.stage.scheduled == len(intended_ms)
+    assert played.stage.rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
+    assert [each.index for each in played.transport.submitted] == list(range(len(intended_ms)))
+
+
+def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None:
+    def change(stage: Stage) -> None:
+        stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], stage.start_ns, perf_counter_ns())
+
+    played = play(plan(constant(100)), meanwhile=change, at_s=0.15)
+    changed_ms = played.stage.rates()[1][0] * 1e3
+    before = [at for at in played.since_start_ms("intended_ns") if at <= changed_ms]
+    assert changed_ms == pytest.approx(150, abs=50)
+    assert before == list(range(0, int(changed_ms) + 1, 10))
+    assert len({each.index for each in played.finished}) == len(played.finished) == played.stage.scheduled
+
+
+# shares
+
+
+def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> None:
+    of, workload = plan(OpenArrivals("poisson", ((0.0, 100.0),)), max_requests=25), built(picks=[3, 0, 1, 1, 2])
+
+    def sent(share: Share) -> list[tuple[int, int, int]]:
+        played = play(of, workload=workload, share=share)
+        assert played.stage.scheduled == len(played.finished)
+        return [(each.index, each.intended_ns - played.stage.start_ns, each.number) for each in played.finished]
+
+    alone = sorted(sent(ALL))
+    assert len(alone) >= 15
+    for workers in (2, 3, 4):
+        assert sorted(one for index in range(workers) for one in sent(Share(index, workers))) == alone
+
+
+def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
+    def sent(share: Share) -> list[tuple[int, int, int]]:
+        of = plan(OpenArrivals("poisson", ((0.0, 60.0),)), duration_s=0.4)
+        schedule = Schedule(of, share)
+
+        def change(stage: Stage) -> None:
+            for at_ns, rate_per_s, number in ((100_000_000, 200.0, 1), (200_000_000, 80.0, 2)):
+                later = schedule.change(rate_per_s, at_ns, number)
+                stage.change_rate(rate_per_s, later, stage.start_ns + at_ns, perf_counter_ns())
+
+        played = play(of, meanwhile=change, at_s=0.01, share=share)
+        return [(each.index, each.intended_ns - played.stage.start_ns, each.number) for each in played.finished]
+
+    alone = sorted(sent(ALL))
+    assert [index for index, *_ in alone] == list(range(len(alone)))
+    for workers in (2, 3):
+        assert sorted(one for index in range(workers) for one in sent(Share(index, workers))) == alone
+
+
+@pytest.mark.parametrize(("share", "clients"), [(Share(0, 3), 2), (Share(1, 3), 1), (Share(2, 3), 1), (Share(4, 5), 0)])
+def test_clients_are_dealt_out(share: Share, clients: int) -> None:
+    played = play(plan(ClosedArrivals(4)), FakeTransport(after_s=0.01), share=share)
+    assert played.transport.most_in_flight == clients
+    assert {exchange.index % share.of for exchange in played.finished} <= {share.index}
+    # also with nothing to send
+    assert (perf_counter_ns() - played.stage.start_ns) / 1e9 >= DURATION_S
+    assert not played.stage.was_stopped
+
+
+def test_clients_of_each_share_think_for_times_of_their_own() -> None:
+    def thoughts(share: Share) -> list[int]:
+        of = plan(ClosedArrivals(2, think_s=0.01), duration_s=0.3)
+        rows = sorted(play(of, FakeTransport(after_s=0), share=share).finished, key=lambda exchange: exchange.index)
+        return [after.intended_ns - before.end_ns for before, after in pairwise(rows)]
+
+    first, again, other = thoughts(Share(0, 2)), thoughts(Share(0, 2)), thoughts(Share(1, 2))
+    assert first[:8] == again[:8]
+    assert first[:8] != other[:8]
+
+
+@pytest.mark.parametrize("arrivals", [constant(100), ClosedArrivals(8)])
+@pytest.mark.parametrize(("index", "expected"), [(0, [0, 3]), (1, [1, 4]), (2, [2])])
+def test_requests_to_send_at_most_are_dealt_out(
+    arrivals: OpenArrivals | ClosedArrivals, index: int, expected: list[int]
+) -> None:
+    played = play(plan(arrivals, duration_s=5.0, max_requests=5), share=Share(index, 3))
+    assert sorted(exchange.index for exchange in played.finished) == expected
+
+
+@pytest.mark.parametrize("arrivals", [constant(100), ClosedArrivals(8)])
+def test_who_has_none_of_the_requests_ends_at_once(arrivals: OpenArrivals | ClosedArrivals) -> None:
+    played = play(plan(arrivals, duration_s=60.0, max_requests=2), share=Share(2, 3))
+    assert (played.finished, played.stage.was_stopped) == ([], False)
 
 
 # closed
@@ -290,7 +395,7 @@ def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | 
 
     async def run() -> Stage:
         offsets = None if isinstance(arrivals, ClosedArrivals) else offsets_ns(arrivals, 60, 0, 1)
-        stage = Stage(of, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
+        stage = Stage(of, ALL, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
         stage.stop(True, perf_counter_ns())
         await asyncio.wait_for(stage.run(), 5)
         return stage
@@ -307,6 +412,14 @@ def test_the_lead_in_of_clients_comes_before_the_start() -> None:
 
 
 # sessions
+
+
+def test_starts_of_sessions_are_dealt_out_and_their_turns_counted_as_the_shares_own() -> None:
+    workload = built(sessions=TWO_TURNS, picks=[0, 2])
+    for index, numbers in ((0, {0, 1}), (1, {2, 3})):
+        played = play(plan(constant(20)), FakeTransport(after_s=0.01), workload, share=Share(index, 2))
+        assert {exchange.number for exchange in played.finished} == numbers
+        assert sorted(each.index for each in played.finished) == [index + 2 * n for n in range(len(played.finished))]
 
 
 @pytest.mark.parametrize("arrivals", [constant(10), ClosedArrivals(1)])

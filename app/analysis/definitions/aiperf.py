@@ -1,0 +1,64 @@
+"""AIPerf 0.11.
+
+Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf/metrics`: `types/ttft_metric.py`,
+`types/request_latency_metric.py` (4f7ccff), `types/inter_token_latency_metric.py` (58dd5de),
+`types/inter_chunk_latency_metric.py`, `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the
+throughputs in `aiperf/metrics/types` at db4f639 of October 2025, before they moved.
+
+- Every time is from the send, over responses with content: text, reasoning or a call, not the role and not usage.
+  E2E is to the last of them.
+- ITL is (E2E − TTFT)/(tokens − 1), one an answer of two tokens and more. ICL are the gaps between responses, pooled.
+- Failures are in nothing. Throughput is over the time from the first send to the last response of successes.
+- Tokens are those of its own tokenizer, reasoning included, unless --use-server-token-count is given.
+- Percentiles are linear between values; the console shows avg, p50, p90 and p99, and no ICL.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.analysis.definitions.seen import Seen
+from app.analysis.definitions.spread import LINEAR, Spread, linear, per_second
+from app.records.definitions import ToolNumbers
+
+_WHY = {
+    "ttft_ms": "from the send to the first delta that is not empty, reasoning included",
+    "itl_ms": "(E2E − TTFT)/(tokens − 1), one an answer: what others call TPOT",
+    "icl_ms": "the gaps between deltas as they came, all answers pooled: what vLLM calls ITL; in its files only",
+    "e2e_ms": "from the send to the last delta that is not empty",
+    "requests_per_s": "successes over the time from the first send to the last token of successes",
+    "output_tokens_per_s": "their tokens over the same time",
+}
+_NOTES = (
+    f"{LINEAR}; p95 is in its files, not on its console",
+    "its tokens are those of its own tokenizer, unless it is told to use the server's; here they are the rows'",
+)
+
+
+def as_aiperf(of: Seen) -> ToolNumbers:
+    e2e_ms = of.since_sent_ms(of.last_ns)
+    metrics = {"e2e_ms": linear(e2e_ms)}
+    if of.is_streamed:
+        metrics |= _streamed(of, e2e_ms)
+    bounds = int(of.sent_ns.min(initial=np.iinfo(np.int64).max)), int(of.last_ns.max(initial=0))
+    metrics["requests_per_s"] = per_second(of.answers, *bounds)
+    if of.counts_tokens:
+        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
+    return ToolNumbers(
+        tool="AIPerf",
+        read_from="AIPerf 0.11.0 (58028d5): src/aiperf/metrics/types",
+        answers=of.answers,
+        metrics=metrics,
+        why=_WHY,
+        notes=_NOTES,
+    )
+
+
+def _streamed(of: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
+    ttft_ms = of.since_sent_ms(of.first_token_ns)
+    steps = np.where(of.tokens_out >= 2, of.tokens_out - 1, np.nan)
+    return {
+        "ttft_ms": linear(ttft_ms),
+        "itl_ms": linear((e2e_ms - ttft_ms) / steps),
+        "icl_ms": linear(of.deltas.gaps_ms()),
+    }

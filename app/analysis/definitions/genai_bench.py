@@ -1,0 +1,63 @@
+"""genai-bench 0.0.5.
+
+Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5): `user/openai_user.py` (when times
+are taken), `metrics/request_metrics_collector.py` (times of a request), `metrics/aggregated_metrics_collector.py`
+(percentiles, trimming, rates) and `cli/cli.py` (the time of a run), under `genai_bench`.
+
+- The clock starts before `requests.post`, without a session: each request opens a connection of its own.
+- TTFT is to the first content or reasoning, E2E to the end of reading, TPOT is (E2E − TTFT)/(tokens − 1) of answers of
+  two tokens and more whose E2E − TTFT is at least 1 ms.
+- Failures are in no time. Rates are of successes over the time of the run, the stopping included. --warmup-ratio and
+  --cooldown-ratio leave the first and last requests out of times and token sums, not out of the request rate; neither
+  is set by default.
+- Percentiles are NumPy's: p25, p50, p75, p90, p95 and p99 are saved.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.analysis.definitions.seen import Seen
+from app.analysis.definitions.spread import LINEAR, Spread, linear, per_second
+from app.records.definitions import ToolNumbers
+
+_SHORTEST_MS = 1.0
+_WHY = {
+    "ttft_ms": "from before a connection is made (here: from the send) to the first delta that is not empty",
+    "tpot_ms": "(E2E − TTFT)/(tokens − 1), one an answer; left out where E2E − TTFT is under 1 ms",
+    "e2e_ms": "from before a connection is made (here: from the send) to the end of the stream",
+    "requests_per_s": "successes over the time from the start to the last end, the drain included",
+    "output_tokens_per_s": "their tokens over the same time",
+}
+_NOTES = (
+    LINEAR,
+    "it makes a connection for every request, whose time is in its TTFT and E2E; rows of connections that were kept do "
+    "not tell how long that would take",
+    "nothing is trimmed: --warmup-ratio and --cooldown-ratio are off by default",
+)
+
+
+def as_genai_bench(of: Seen) -> ToolNumbers:
+    e2e_ms = of.since_sent_ms(of.end_ns)
+    metrics = {"e2e_ms": linear(e2e_ms)}
+    if of.is_streamed:
+        metrics |= _streamed(of, e2e_ms)
+    bounds = of.stage_start_ns, of.last_end_ns
+    metrics["requests_per_s"] = per_second(of.answers, *bounds)
+    if of.counts_tokens:
+        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
+    return ToolNumbers(
+        tool="genai-bench",
+        read_from="genai-bench 0.0.5 (7fd04d8): genai_bench/metrics, genai_bench/user/openai_user.py",
+        answers=of.answers,
+        metrics=metrics,
+        why=_WHY,
+        notes=_NOTES,
+    )
+
+
+def _streamed(of: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
+    ttft_ms = of.since_sent_ms(of.first_token_ns)
+    output_ms = e2e_ms - ttft_ms
+    steps = np.where((of.tokens_out > 1) & (output_ms >= _SHORTEST_MS), of.tokens_out - 1, np.nan)
+    return {"ttft_ms": linear(ttft_ms), "tpot_ms": linear(output_ms / steps)}

@@ -1,0 +1,69 @@
+"""GuideLLM 0.7.
+
+Read from the vllm-project/guidellm repository at ee7a774 (12 commits after v0.7.3), under `src/guidellm`:
+`schemas/request_stats.py` (times of a request), `benchmark/schemas/metrics.py` (which requests, which weights),
+`schemas/statistics.py` (percentiles, rates), `benchmark/schemas/accumulator.py` (the measured time),
+`backends/openai/http.py` (when times are taken), `benchmark/outputs/console.py` (what is printed).
+
+- TTFT is from the send to the first line with content, reasoning or a call; a success without any counts as 0.
+- ITL is (last − first)/(tokens − 1), one an answer, weighted by tokens − 1. TPOT is (last − send)/tokens, weighted by
+  tokens. The others have equal weights.
+- Times are of successes. Rates are of all requests, failures with their parts too, over the time from the first
+  request's start to the last one's end; --warmup and --cooldown trim it, and both are off by default.
+- A percentile is the smallest value whose cumulated share reaches it; the console shows median and p95.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.analysis.definitions.seen import Seen
+from app.analysis.definitions.spread import Spread, per_second, weighted
+from app.records.definitions import ToolNumbers
+
+_WHY = {
+    "ttft_ms": "from the send to the first delta that is not empty, reasoning included; an answer without one counts "
+    "as 0",
+    "itl_ms": "(last − first token)/(tokens − 1), one an answer, weighted by tokens − 1: what others call TPOT",
+    "tpot_ms": "(last token − send)/tokens, weighted by tokens: the time to the first token is in it",
+    "e2e_ms": "from the send to the end of the stream, what comes after the last token included (it prints seconds)",
+    "requests_per_s": "all requests that ended, failed ones too, over the time from the first send to the last end",
+    "output_tokens_per_s": "their tokens over the same time; a failure's are the deltas that came",
+}
+_NOTES = (
+    "a percentile is a value that was seen: the smallest at which the summed weights reach it",
+    "nothing is trimmed: --warmup and --cooldown are off by default",
+    "with --max-seconds it would stop at that time and cut off what is in flight; here the drain is included",
+)
+
+
+def as_guidellm(of: Seen) -> ToolNumbers:
+    tokens = np.nan_to_num(of.tokens_out)
+    metrics = {"e2e_ms": weighted(of.since_sent_ms(of.end_ns), np.ones(of.answers))}
+    if of.is_streamed:
+        metrics |= _streamed(of, tokens)
+    bounds = of.first_sent_ns, of.last_end_ns
+    metrics["requests_per_s"] = per_second(of.answers + of.failed, *bounds)
+    if of.counts_tokens:
+        metrics["output_tokens_per_s"] = per_second(float(tokens.sum()) + of.failed_deltas, *bounds)
+    return ToolNumbers(
+        tool="GuideLLM",
+        read_from="GuideLLM 0.7.3 (ee7a774): src/guidellm/schemas/request_stats.py, benchmark/schemas/metrics.py",
+        answers=of.answers,
+        metrics=metrics,
+        why=_WHY,
+        notes=_NOTES,
+    )
+
+
+def _streamed(of: Seen, tokens: np.ndarray) -> dict[str, Spread]:
+    has_token = of.first_token_ns > 0
+    first_ms = np.nan_to_num(of.since_sent_ms(of.first_token_ns))
+    last_ms = of.since_sent_ms(of.last_ns)
+    steps = np.maximum(tokens - 1, 0)
+    between_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
+    return {
+        "ttft_ms": weighted(first_ms, np.ones(of.answers)),
+        "itl_ms": weighted(between_ms, steps),
+        "tpot_ms": weighted(last_ms / np.maximum(tokens, 1), tokens),
+    }

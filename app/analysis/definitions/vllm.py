@@ -1,0 +1,75 @@
+"""vLLM bench serve.
+
+Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4 (`calculate_metrics`, and `benchmark`
+for the time that throughput is over) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
+
+- The clock starts before the request is posted. A message counts when its `choices` are not empty, whatever is in
+  them: TTFT is to the first, E2E to the last, and ITL are the gaps between them, pooled.
+- TPOT is (E2E − TTFT)/(tokens − 1) of answers of two tokens and more; tokens are the server's `usage`, else those of
+  its own tokenizer.
+- Failures are in no time. Throughput is over the time from before the first request is due to the last answer.
+- Percentiles are NumPy's; mean, median and p99 are printed unless others are asked for, E2E only when asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.analysis.columns import Floats, Nanoseconds
+from app.analysis.definitions.seen import Seen
+from app.analysis.definitions.spread import LINEAR, Spread, lacking, linear, per_second
+from app.records.definitions import ToolNumbers
+
+_PRINTED = ("mean", "p50", "p99")
+_NO_FIRST_EVENT = "these rows are of an older version, which did not note the first message"
+_WHY = {
+    "ttft_ms": "from the send to the first message with choices, even if it gives only the role",
+    "itl_ms": "the gaps between messages, pooled; the one that gives only the role counts, and k tokens in one are one",
+    "tpot_ms": "(E2E − TTFT)/(tokens − 1), one an answer, from that first message on",
+    "e2e_ms": "from the send to the last message (here: the last token); printed with --percentile-metrics e2el",
+    "requests_per_s": "successes over the time from the start to the last answer, the drain included",
+    "output_tokens_per_s": "their tokens over the same time",
+}
+_NOTES = (
+    f"{LINEAR}; p90 and p95 only with --metric-percentiles",
+    "empty messages after the first, as the one that tells why an answer ended, are not in the rows; to vLLM they are "
+    "messages like any other, and add to ITL, TPOT and E2E",
+)
+
+
+def as_vllm(of: Seen) -> ToolNumbers:
+    e2e_ms = of.since_sent_ms(of.last_ns)
+    metrics = {"e2e_ms": linear(e2e_ms, _PRINTED)}
+    if of.is_streamed:
+        metrics |= _streamed(of, e2e_ms)
+    bounds = of.stage_start_ns, of.last_end_ns
+    metrics["requests_per_s"] = per_second(of.answers, *bounds)
+    if of.counts_tokens:
+        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
+    return ToolNumbers(
+        tool="vLLM",
+        read_from="vllm bench serve: vllm/benchmarks/serve.py at 009e6d4",
+        answers=of.answers,
+        metrics=metrics,
+        why=_WHY,
+        notes=_NOTES,
+    )
+
+
+def _streamed(of: Seen, e2e_ms: Floats) -> dict[str, Spread]:
+    if not np.any(of.first_event_ns > 0):
+        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), lacking(_NO_FIRST_EVENT, _PRINTED))
+    ttft_ms = of.since_sent_ms(of.first_event_ns)
+    steps = np.where(of.tokens_out > 1, of.tokens_out - 1, np.nan)
+    return {
+        "ttft_ms": linear(ttft_ms, _PRINTED),
+        "itl_ms": linear(np.concatenate((of.deltas.gaps_ms(), _gaps_to_first_delta_ms(of))), _PRINTED),
+        "tpot_ms": linear((e2e_ms - ttft_ms) / steps, _PRINTED),
+    }
+
+
+def _gaps_to_first_delta_ms(of: Seen) -> Floats:
+    """Of answers whose first message was empty. One read together with the first token is taken for it."""
+    first_ns: Nanoseconds = of.first_token_ns
+    is_apart = (of.first_event_ns > 0) & (first_ns > of.first_event_ns)
+    return np.asarray((first_ns - of.first_event_ns)[is_apart] / 1e6)

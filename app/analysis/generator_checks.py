@@ -1,0 +1,165 @@
+"""Did the generator keep up, and how near was it to the most that it can do?
+
+Whatever it could not send in time is its own fault, however good the answers look that it did ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Nanoseconds
+from app.analysis.grading import grade_high, grade_low
+from app.analysis.rows import StageRows
+from app.analysis.spans import FROM_INTENDED
+from app.records.result import Check, Objective, Window
+from app.records.stage import StageFacts
+
+LATE_MS = 10.0
+CEILING_SHARE = 0.70
+"""Of the ceiling: the most that a generator can vouch for. A queue that its requests wait in grows fast beyond."""
+_CEILING_INVALID = 0.85
+_LATE_AT_MOST_MS = 100.0
+_WITH_LIMITS = ("service_ms", *FROM_INTENDED)
+_SECOND_NS = 1_000_000_000
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What a stage asks of the generator: requests and chunks of streams a second, and the share of its ceilings that
+    they are together; None where a ceiling is not known."""
+
+    requests_per_s: float
+    chunks_per_s: float
+    share: float | None
+
+    def vouched_per_s(self, ceiling_per_s: float | None) -> float | None:
+        """The highest rate of requests such as these at which the share would not be too much."""
+        if self.share:
+            return self.requests_per_s * CEILING_SHARE / self.share
+        return None if self.share is None or ceiling_per_s is None else CEILING_SHARE * ceiling_per_s
+
+
+def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+    """`rows` are those of arrivals inside the window."""
+    if facts.arrivals == "locust":
+        hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
+        return (Check("generator ceiling", None, None, "share", "VALID", hint), _cpu_check(facts))
+    demand = demand_of(rows, facts, window)
+    vouched = _vouched(demand, facts)
+    return (
+        *_lag_checks(rows, slo, vouched),
+        _sent_check(rows, window, vouched),
+        _ceiling_check(demand, facts, vouched),
+        _cpu_check(facts, vouched),
+    )
+
+
+def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> Demand:
+    """Requests and chunks cost the same CPU, so their shares add up. Requests count when they were due, whether or not
+    they could be sent; chunks when they came. Where the rate changes the busiest second counts."""
+    is_changing = facts.kind in ("varying", "spike")
+    chunks = None if rows.tokens is None else rows.tokens.chunks
+    requests_per_s = _per_s(rows.intended_ns, window, is_changing)
+    chunks_per_s = 0.0 if chunks is None else _per_s(chunks.times_ns, window, is_changing)
+    parts = [(requests_per_s, facts.ceiling_per_s)]
+    if chunks_per_s:
+        parts.append((chunks_per_s, facts.chunk_ceiling_per_s))
+    shares = [per_s / ceiling for per_s, ceiling in parts if ceiling]
+    return Demand(requests_per_s, chunks_per_s, sum(shares) if len(shares) == len(parts) else None)
+
+
+def _per_s(times_ns: Nanoseconds, window: Window, is_changing: bool) -> float:
+    length_ns = max(1, window.end_ns - window.start_ns)
+    after_ns = times_ns[(times_ns >= window.start_ns) & (times_ns < window.end_ns)] - window.start_ns
+    if is_changing and length_ns >= _SECOND_NS and after_ns.size:
+        return float(np.bincount(after_ns // _SECOND_NS).max())
+    return float(after_ns.size / (length_ns / 1e9))
+
+
+def _vouched(demand: Demand, facts: StageFacts) -> str:
+    """A sentence with the rate that this generator can vouch for; empty where that is not known."""
+    per_s = demand.vouched_per_s(facts.ceiling_per_s)
+    if per_s is None or demand.share is None:
+        return ""
+    what = "streams like these" if demand.chunks_per_s else "requests"
+    where = "" if demand.share > CEILING_SHARE else " where nothing else keeps its machine busy"
+    return f" This generator can vouch for up to {per_s:,.0f} {what} a second{where}."
+
+
+def _lag_checks(rows: StageRows, slo: Sequence[Objective], vouched: str) -> tuple[Check, Check]:
+    """Lateness that is little beside what the SLO allows is borne, but never a tenth of a second: by then the endpoint
+    gets another load than the one stated."""
+    limits_ms = [one.limit for one in slo if one.metric in _WITH_LIMITS and one.comparator in ("<", "<=")]
+    late_ms = min(_LATE_AT_MOST_MS, max(LATE_MS, 0.05 * min(limits_ms, default=0.0)))
+    lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
+    hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
+    late = grade_high(
+        "late sends",
+        float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
+        unit="share",
+        warn=0.01,
+        invalid=0.01,
+        hint=hint + vouched if lag_ms.size else "Nothing was sent.",
+    )
+    lag = grade_high(
+        "send lag p99",
+        float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
+        unit="ms",
+        warn=5.0,
+        hint="Latency from the intended time includes this delay of the generator: stop other work on its machine.",
+    )
+    return late, lag
+
+
+def _sent_check(rows: StageRows, window: Window, vouched: str) -> Check:
+    in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
+    return grade_low(
+        "achieved of offered",
+        float(np.mean(in_time)) if in_time.size else None,
+        unit="share",
+        warn=0.98,
+        invalid=0.95,
+        hint=f"Arrivals were not sent in time, for want of CPU or of connections: lower the rate.{vouched}",
+    )
+
+
+def _ceiling_check(demand: Demand, facts: StageFacts, vouched: str) -> Check:
+    return grade_high(
+        "generator ceiling",
+        demand.share,
+        unit="share",
+        warn=CEILING_SHARE,
+        invalid=_CEILING_INVALID,
+        hint=_unknown(facts) if demand.share is None else f"{_beside(demand, facts)}{vouched} {_MORE}",
+    )
+
+
+_MORE = "Lower the rate, or use more workers or a faster machine for it."
+
+
+def _unknown(facts: StageFacts) -> str:
+    what = "how much this generator can send" if facts.ceiling_per_s is None else "how many streams it can read"
+    return f"Run `sizewise calibrate` on each machine that sends: {what} is not known."
+
+
+def _beside(demand: Demand, facts: StageFacts) -> str:
+    requests = f"{demand.requests_per_s:,.0f} requests a second of the {facts.ceiling_per_s:,.0f} it can send at most"
+    if not demand.chunks_per_s:
+        return f"{requests}."
+    chunks = f"{demand.chunks_per_s:,.0f} chunks a second of the {facts.chunk_ceiling_per_s:,.0f} it can read at most"
+    return f"{requests}, and {chunks}: both are done by the same CPU."
+
+
+def _cpu_check(facts: StageFacts, vouched: str = "") -> Check:
+    """Of the busiest worker; CPU is counted from the lead-in on."""
+    cpu_s = max((worker.cpu_s for worker in facts.workers), default=facts.worker_cpu_s)
+    return grade_high(
+        "generator CPU",
+        cpu_s / max(1e-9, (facts.end_ns - facts.start_ns) / 1e9 + facts.lead_in_s),
+        unit="cores",
+        warn=0.70,
+        invalid=0.90,
+        hint=f"A load worker has one core: lower the rate, or use more workers.{vouched}",
+    )

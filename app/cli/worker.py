@@ -1,0 +1,44 @@
+"""Lend this machine's load workers to a run on another one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from app.cli.sharing import add_token_argument, worker_count
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="what the run has as its --bind")
+    parser.add_argument("--workers", type=worker_count, metavar="N",
+                        help="how many processes send (default: one for each core)")  # fmt: skip
+    add_token_argument(parser)
+    parser.add_argument("--wait", default="60s", metavar="TIME", help="how long the run is looked for (default 60s)")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from app.cli.signals import stoppable
+    from app.errors import ExitCode
+    from app.wiring.joined import JoinedWorkers
+    from app.wiring.lending import ceilings_here, join_of
+    from app.wiring.workers import usable_workers
+
+    join, count = join_of(arguments.master, arguments.token, arguments.wait), arguments.workers or usable_workers()
+    workers = "1 worker" if count == 1 else f"{count} workers"
+    with stoppable() as interruption:
+        per_s, chunks_per_s = ceilings_here(count)
+        if per_s is None:
+            _tell(f"hint: `sizewise calibrate --workers {count}` first: what {workers} can send here is not known")
+        join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
+        with JoinedWorkers(join, count, is_wanted=lambda: not interruption.is_requested) as joined:
+            joined.follow(on_joined=lambda: _tell(f"{workers} joined the run at {arguments.master}"))
+    if interruption.code is not None:
+        return interruption.code
+    _tell("the run has ended")
+    return ExitCode.OK
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""The requests of each stage by the definitions of other tools, beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.analysis.definitions import by_definitions
+from app.analysis.rows import read_rows
+from app.records.definitions import AGGREGATES, METRICS, ToolNumbers
+from app.records.result import Result, Stage
+from app.reporting.quantities import quantity
+from reports import model
+
+_LABELS = {
+    "ttft_ms": "TTFT",
+    "itl_ms": "ITL",
+    "icl_ms": "ICL",
+    "tpot_ms": "TPOT",
+    "ntpot_ms": "NTPOT",
+    "e2e_ms": "E2E",
+    "requests_per_s": "requests/s",
+    "output_tokens_per_s": "output tokens/s",
+}
+_PLAIN = (
+    "No answer told of tokens, so that there is neither a time to one nor between them: what is left to compare is the "
+    "time of a whole request, and the rate of requests."
+)
+_WHOLE = "No answer was streamed, so that no token has a time: TTFT, ITL, ICL and TPOT cannot be had."
+_RESPONSES = (
+    "Of these tools only GuideLLM and AIPerf speak the responses API. To the others, its first event stands for the "
+    "first message, and each delta for one."
+)
+
+
+def definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
+    """None where no load was sent. Of the stages but warm-ups and those that stand for several others."""
+    stages = [one for one in result.stages if one.variant is None and one.kind != "warmup" and "pooled" not in one.tags]
+    found = [(stage, numbers) for stage in stages if (numbers := _numbers(rows, stage))]
+    if not found:
+        return None
+    tables = tuple(_table(stage, numbers) for stage, numbers in found)
+    tools, shown = found[0][1], {row.metric for table in tables for row in table.rows}
+    return model.Definitions(
+        tools=tuple(model.DefiningTool(name=one.tool, read_from=one.read_from, notes=one.notes) for one in tools),
+        tables=tables,
+        why=tuple(_why(tools, shown)),
+        remark=_remark(shown, result.target.protocol),
+    )
+
+
+def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolNumbers, ...]:
+    start = pc.coalesce(rows["intended_ns"], rows["sent_ns"])
+    window = stage.window
+    inside = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
+    return by_definitions(read_rows(inside), stage) if inside.num_rows else ()
+
+
+def _table(stage: Stage, tools: Sequence[ToolNumbers]) -> model.DefinitionTable:
+    return model.DefinitionTable(
+        stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
+        answers=tuple(one.answers for one in tools),
+        rows=tuple(_rows(stage, tools)),
+    )
+
+
+def _rows(stage: Stage, tools: Sequence[ToolNumbers]) -> Iterator[model.DefinitionRow]:
+    for metric, unit in METRICS.items():
+        spreads = [one.metrics.get(metric, {}) for one in tools]
+        if not any(spreads[1:]):  # what no other tool prints is no row to compare
+            continue
+        for aggregate in AGGREGATES if unit == "ms" else ("value",):
+            estimates = [spread.get(aggregate) for spread in spreads]
+            yield model.DefinitionRow(
+                metric=_LABELS[metric],
+                aggregate=None if aggregate == "value" else aggregate,
+                quantities=tuple(
+                    None if one is None else quantity(one, unit, stage.verdict.status) for one in estimates
+                ),
+            )
+
+
+def _why(tools: Sequence[ToolNumbers], shown: set[str]) -> Iterator[model.Definition]:
+    for metric, label in _LABELS.items():
+        if label in shown:
+            yield from (
+                model.Definition(metric=label, tool=one.tool, why=one.why[metric]) for one in tools if metric in one.why
+            )
+
+
+def _remark(shown: set[str], protocol: str) -> str | None:
+    if _LABELS["ttft_ms"] in shown:
+        return _RESPONSES if protocol == "openai-responses" else None
+    return _WHOLE if _LABELS["output_tokens_per_s"] in shown else _PLAIN

@@ -1,0 +1,48 @@
+"""The workers of a load: waited for before it, looked back on after each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from app.records.result import WorkerFacts
+from app.session.interruption import Interruption
+from app.session.telling import Telling
+from loadgen.process import LoadError
+from loadgen.records import Joining, WorkerPart
+
+
+def while_gathering(telling: Telling, interruption: Interruption) -> Callable[[Joining], None]:
+    """To be called now and then with who has joined; raises LoadError when nobody waits for the others any more."""
+    told = ""
+
+    def tell(joining: Joining) -> None:
+        nonlocal told
+        if interruption.is_requested:
+            raise LoadError("the workers were not waited for")
+        if (message := _waiting(joining)) != told:
+            told = message
+            telling.phase("workers", message)
+
+    return tell
+
+
+def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
+    return tuple(
+        WorkerFacts(
+            worker=part.worker,
+            host=part.host,
+            pid=part.pid,
+            cpu_s=part.cpu_s,
+            sent=part.sent,
+            max_lag_ms=part.max_lag_ms,
+            clock_residual_ms=part.clock_residual_ms,
+            lost_ns=part.lost_ns,
+        )
+        for part in parts
+    )
+
+
+def _waiting(joining: Joining) -> str:
+    workers = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
+    joined = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
+    return f"waiting for {workers} at {joining.address}: {joined} joined"

@@ -1,0 +1,97 @@
+"""What a practitioner would ask of a run: were the prompts different, and did the server remember any of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.analysis.practice_checks import prefix_cache_check, prompts_check
+from app.records.telemetry import Samples
+from app.session.interruption import Interruption
+from app.session.parts import Parts
+from app.session.spec import RunSpec
+from app.session.telling import Telling
+from loadgen.records import (
+    DatasetPrompts,
+    Endpoint,
+    HttpWorkload,
+    OpenAiWorkload,
+    PreflightDone,
+    SyntheticPrompts,
+    TorchServeWorkload,
+    Workload,
+)
+
+_OFTEN = 20
+_SAME_BODY = "Every request had the same body: a cache before the model would have answered all but the first."
+
+
+class PracticeWatch:
+    """Belongs to the session: told of the preflight, and of when the measured load begins and ends."""
+
+    def __init__(self, spec: RunSpec, parts: Parts, telling: Telling, interruption: Interruption) -> None:
+        self._workload, self._parts = spec.workload, parts
+        self._telling, self._interruption = telling, interruption
+        self._before: tuple[Samples | None, ...] = ()
+        self._distinct: int | None = None
+
+    def heed(self, report: PreflightDone | None) -> None:
+        """Of a language model's prompts, whether they are all alike."""
+        if report is None or report.distinct is None or report.prepared is None:
+            return
+        self._distinct = report.distinct
+        self._telling.check(prompts_check(report.distinct, report.prepared))
+
+    def load_begins(self, endpoint: Endpoint) -> None:
+        self._before = self._read(endpoint)
+
+    def load_ends(self, endpoint: Endpoint) -> None:
+        """Whether the counters of a prefix cache moved."""
+        after = self._read(endpoint) if any(self._before) else ()
+        check = prefix_cache_check(self._before, after, is_wanted=_shares_on_purpose(self._workload))
+        if check is None:
+            return
+        self._telling.check(check)
+        if check.verdict == "VALID" and isinstance(check.value, float) and check.value > 0:
+            share = f"{100 * check.value:.2g} %"
+            self._telling.note(f"{share} of the prompt tokens came from the server's prefix cache.")
+
+    def notes(self, sent: int) -> Iterator[str]:
+        """`sent` are all requests, those of the warm-up too."""
+        if _has_one_body(self._workload):
+            yield _SAME_BODY
+        if self._distinct is None or self._distinct < 2:
+            return
+        times = sent / self._distinct
+        if times > _OFTEN:
+            yield (
+                f"Each of the {self._distinct:,} different prompts was sent {times:,.0f} times on average, so a cache "
+                "of prompts may have saved the model work."
+            )
+
+    def _read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
+        """Language models are asked by their own API, or by plain HTTP; of the others none has such a cache."""
+        is_asked = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
+        return self._parts.read_metrics(endpoint) if is_asked and not self._interruption.is_requested else ()
+
+
+def asks_lengths(workload: Workload) -> bool:
+    """Whether the profile says how many tokens answers are to have."""
+    if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
+        return False
+    prompts = workload.prompts
+    return not isinstance(prompts, SyntheticPrompts | DatasetPrompts) or prompts.output_tokens is not None
+
+
+def _shares_on_purpose(workload: Workload) -> bool:
+    """By beginnings that prompts share, sessions that grow, or a popularity that some prompts have."""
+    if not isinstance(workload, OpenAiWorkload):
+        return False
+    prompts = workload.prompts
+    shares = isinstance(prompts, SyntheticPrompts) and (prompts.prefix_groups > 0 or prompts.turns is not None)
+    return shares or workload.popularity.kind != "in-turn"
+
+
+def _has_one_body(workload: Workload) -> bool:
+    if not isinstance(workload, HttpWorkload | TorchServeWorkload) or workload.dataset is not None:
+        return False
+    return len(set(workload.bodies)) == 1

@@ -1,0 +1,61 @@
+"""Calibrates this machine for runs to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from app.errors import InstrumentError
+from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+from app.session.calibration import find_ceiling
+from app.session.interruption import Interruption
+from app.storage.calibrations import store_calibration
+from app.telemetry.cgroup import read_cgroup
+from app.telemetry.host import usable_cores
+from app.wiring.null_server import NullServerProcess
+from app.wiring.parts import inspect_machine, wall_now
+from loadgen.process import LoadError, LoadProcess
+from loadgen.records import Gather
+
+KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
+
+OnRung = Callable[[LoadKind, int, Rung], None]
+
+
+def worker_counts(cores: float | None = None) -> tuple[int, ...]:
+    """1, 2, 4 and so on, up to one worker for each core that may be kept busy here (None asks the machine)."""
+    most = max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
+    return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
+
+
+def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung: OnRung) -> Calibration:
+    """The ceilings of so many workers each, plain and streaming; they are stored, unless interrupted."""
+    environment, _ = inspect_machine()
+    ceilings: list[Ceiling] = []
+    pacing = event_loop = ""
+    for workers in counts:
+        if interruption.is_requested:
+            break
+        try:
+            with LoadProcess(gather=Gather(local=workers) if workers > 1 else None) as load:
+                interruption.attach(load.stop)
+                pacing, event_loop = load.pacing, load.event_loop
+                ceilings += _ceilings(load, workers, interruption, on_rung)
+        except LoadError as error:
+            raise InstrumentError(error.message, hint=error.hint) from error
+    found = Calibration(
+        ceilings=tuple(ceilings),
+        measured_at=wall_now().isoformat(timespec="seconds"),
+        fingerprint=environment.fingerprint,
+        pacing=pacing,
+        event_loop=event_loop,
+    )
+    if not interruption.is_requested:
+        store_calibration(found)
+    return found
+
+
+def _ceilings(load: LoadProcess, workers: int, interruption: Interruption, on_rung: OnRung) -> Iterator[Ceiling]:
+    for kind in KINDS:
+        if not interruption.is_requested:
+            yield find_ceiling(kind, load, NullServerProcess, interruption, partial(on_rung, kind, workers))

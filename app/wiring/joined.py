@@ -1,0 +1,139 @@
+"""The load workers that this machine lends to a master somewhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import IO, BinaryIO, cast
+
+from app.errors import InstrumentError, UnavailableError
+from loadgen.frames import message_frame, read_report
+from loadgen.process import start_module
+from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, Join, Ready
+
+_LEAVE_S = 1.0
+_LOOK_S = 0.2
+_LINES = 20
+_MOST_OF_A_LINE = 4096
+_TOKEN_HINT = "Is the run waiting there for workers, and do both sides have the same token?"
+
+
+class _Worker:
+    """Tells `on_change` when it has joined, and when it has left."""
+
+    def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
+        self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._on_change = on_change
+        self._last_lines: deque[str] = deque(maxlen=_LINES)
+        self.has_joined = False
+        self._listeners = [threading.Thread(target=listen, daemon=True) for listen in (self._listen, self._keep_stderr)]
+        for listener in self._listeners:
+            listener.start()
+        with contextlib.suppress(OSError):  # it has left already, which is told by the listener
+            self._stdin.write(message_frame(join))
+            self._stdin.flush()
+
+    @property
+    def code(self) -> int | None:
+        """What it left with; None while it is there."""
+        return self._process.poll()
+
+    @property
+    def last_words(self) -> str | None:
+        self._listeners[1].join(_LEAVE_S)
+        return "\n".join(self._last_lines) or None
+
+    def let_go(self) -> None:
+        """It leaves at once when its standard input closes."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def end(self) -> None:
+        self.let_go()
+        try:
+            self._process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for listener in self._listeners:
+            listener.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            cast(IO[bytes], pipe).close()
+
+    def _listen(self) -> None:
+        stdout = cast(BinaryIO, self._process.stdout)
+        while (report := read_report(stdout)) is not None:
+            if isinstance(report, Ready):
+                self.has_joined = True
+                self._on_change()
+        self._process.wait()
+        self._on_change()
+
+    def _keep_stderr(self) -> None:
+        stderr = cast(BinaryIO, self._process.stderr)
+        while line := stderr.readline(_MOST_OF_A_LINE):
+            self._last_lines.append(line.decode(errors="replace").rstrip())
+
+
+class JoinedWorkers:
+    """Started by the constructor; the end of the context ends them."""
+
+    def __init__(self, join: Join, count: int, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """`is_wanted` is asked several times a second."""
+        self._is_wanted = is_wanted
+        self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
+
+    def __enter__(self) -> JoinedWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.let_go()
+        for worker in self._workers:
+            worker.end()
+
+    def follow(self, on_joined: Callable[[], None]) -> None:
+        """Returns when all have left because the run has ended, or when they are not wanted any more; `on_joined` is
+        called once, when all have joined.
+
+        Raises UnavailableError where there is no master that takes them, InstrumentError where the run went on without
+        one of them.
+        """
+        has_told = False
+        while self._is_wanted():
+            if not has_told and all(worker.has_joined for worker in self._workers):
+                has_told = True
+                on_joined()
+            self._require_a_master()
+            if all(worker.code is not None for worker in self._workers):
+                self._require_a_good_end()
+                return
+            with contextlib.suppress(queue.Empty):
+                self._changes.get(timeout=_LOOK_S)
+
+    def _require_a_master(self) -> None:
+        """Where one finds none, none will: the others need not look for as long."""
+        for worker in self._workers:
+            if worker.code == EXIT_NO_MASTER:
+                raise UnavailableError(worker.last_words or "no master was found", hint=_TOKEN_HINT)
+            if worker.code == 0 and not worker.has_joined:
+                hint = "It may have all the workers that it waits for, or be of another version of Sizewise."
+                raise UnavailableError("the master did not take a worker of this machine", hint=hint)
+
+    def _require_a_good_end(self) -> None:
+        for worker in self._workers:
+            if worker.code == EXIT_MASTER_LOST:
+                hint = "The network between them may have failed, or the run was ended by force."
+                raise InstrumentError(worker.last_words or "the master is gone", hint=hint)
+            if worker.code:
+                raise InstrumentError(f"a load worker of this machine {_ending(worker.code)}", hint=worker.last_words)
+
+
+def _ending(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,0 +1,162 @@
+"""A child of the engine's that speaks in frames: written to, listened to, and heard out when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import IO, BinaryIO, cast
+
+import pyarrow as pa
+
+from loadgen.frames import message_frame, read_report
+from loadgen.records import Command, Failed, Quit, Report, StopStage
+
+_QUIT_S = 2.0
+_STDERR_LINES = 20
+_MOST_OF_A_LINE = 4096
+
+
+class LoadError(Exception):
+    """The load worker cannot go on. `error` is one of ERROR_CLASSES when the target is at fault; `is_workload_wrong`
+    when the endpoint's or workload's own settings are; with neither the worker itself failed."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_wrong: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_wrong
+
+
+class SilenceError(LoadError):
+    """Nothing was heard for as long as was to be waited."""
+
+
+def start_module(
+    module: str,
+    *args: str,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    env: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """`python -m module` as a child that leaves when its standard input closes, as every child of ours does.
+
+    A group of its own keeps a terminal's Ctrl-C from it; -P keeps the working directory off its path.
+    """
+    is_windows = sys.platform == "win32"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *args],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        start_new_session=not is_windows,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+class Child:
+    """`write` may be called by a signal handler, `interrupt` by any thread; all else by the one that drives it."""
+
+    def __init__(self, module: str) -> None:
+        self._process = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.pid = self._process.pid
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
+        self._last_lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._failure: Failed | None = None
+        self._listeners = [
+            threading.Thread(target=self._listen, name="load-reports", daemon=True),
+            threading.Thread(target=self._keep_stderr, name="load-stderr", daemon=True),
+        ]
+        for listener in self._listeners:
+            listener.start()
+
+    def tell(self, command: Command) -> None:
+        """Raises LoadError when nobody hears it."""
+        try:
+            self.write(command)
+        except (OSError, ValueError) as error:
+            raise self._lost() from error
+
+    def write(self, command: Command) -> None:
+        """Raises OSError or ValueError when nobody hears it."""
+        # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
+        frame = memoryview(message_frame(command))
+        while frame:
+            frame = frame[os.write(self._stdin.fileno(), frame) :]
+
+    def next(self, patience_s: float) -> Report | pa.RecordBatch | StopStage:
+        """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing."""
+        try:
+            report = self._heard.get(timeout=patience_s)
+        except queue.Empty:
+            message = f"the load worker has said nothing for {patience_s:g} s"
+            raise SilenceError(message, hint=self._last_words()) from None
+        if report is None:
+            raise self._lost()
+        if isinstance(report, Failed):
+            raise self._told(report)
+        return report
+
+    def interrupt(self, stop: StopStage) -> None:
+        """Have `next` give that back, after what was told before."""
+        self._heard.put(stop)
+
+    def close(self) -> None:
+        """End it, by force when it does not leave by itself."""
+        with contextlib.suppress(OSError, ValueError):  # it is gone already
+            self.write(Quit())
+        self._stdin.close()
+        try:
+            self._process.wait(_QUIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for listener in self._listeners:
+            listener.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            cast(IO[bytes], pipe).close()
+
+    def _told(self, failed: Failed) -> LoadError:
+        is_explained = failed.is_workload_wrong or failed.error is not None  # then nobody needs the worker's last words
+        return LoadError(
+            failed.message,
+            hint=failed.hint or (None if is_explained else self._last_words()),
+            error=failed.error,
+            is_workload_wrong=failed.is_workload_wrong,
+        )
+
+    def _lost(self) -> LoadError:
+        try:
+            code = self._process.wait(_QUIT_S)
+        except subprocess.TimeoutExpired:
+            return LoadError("the load worker has closed its pipe", hint=self._last_words())
+        for listener in self._listeners:  # why it left and its last words may still be in the pipes
+            listener.join(_QUIT_S)
+        if self._failure is not None:
+            return self._told(self._failure)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return LoadError(f"the load worker {how}", hint=self._last_words())
+
+    def _last_words(self) -> str | None:
+        return "\n".join(self._last_lines) or None
+
+    def _listen(self) -> None:
+        stream = cast(BinaryIO, self._process.stdout)
+        try:
+            while (report := read_report(stream)) is not None:
+                if isinstance(report, Failed):
+                    self._failure = report
+                self._heard.put(report)
+        finally:
+            self._heard.put(None)
+
+    def _keep_stderr(self) -> None:
+        stderr = cast(BinaryIO, self._process.stderr)
+        while line := stderr.readline(_MOST_OF_A_LINE):
+            self._last_lines.append(line.decode(errors="replace").rstrip())

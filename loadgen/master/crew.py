@@ -1,0 +1,142 @@
+"""The workers of a master: what is known of each, and when it was last heard of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from loadgen.master.clocks import SAME_CLOCK, ClockLine, WorkerClock
+from loadgen.master.local import LocalWorker
+from loadgen.records import Hello, LoadWorker, Pong
+
+SILENCE_NS = 2_500_000_000
+_PING_NS = 250_000_000
+_BURST = 8
+"""Pings one after the other when a worker joins, so that its first offset is chosen among several."""
+
+_LAST_WORDS_NS = 300_000_000
+"""So long after its process has ended is a local worker still listened to: why it left may be on its way."""
+
+_PAUSE_NS = 500_000_000
+"""A master that was not running for longer heard nobody; who was silent then is not to blame."""
+
+
+class Member:
+    def __init__(self, client: str, hello: Hello, local: LocalWorker | None, is_same_clock: bool, now_ns: int) -> None:
+        self.client, self.hello, self.local = client, hello, local
+        self.index = -1
+        self.clock = None if is_same_clock else WorkerClock()
+        self.heard_ns = now_ns
+        self.lost: str | None = None
+        self._pinged: dict[int, None] = {}
+        self._next_ping_ns = now_ns
+        self._ended_ns: int | None = None
+
+    @property
+    def load_worker(self) -> LoadWorker:
+        hello = self.hello
+        is_local = self.local is not None
+        return LoadWorker(self.index, hello.host, hello.pid, is_local, hello.ceiling_per_s, hello.chunk_ceiling_per_s)
+
+    @property
+    def is_measured(self) -> bool:
+        return self.clock is None or self.clock.count >= _BURST
+
+    @property
+    def round_trip_ns(self) -> int:
+        return 0 if self.clock is None else self.clock.round_trip_ns
+
+    def line(self) -> ClockLine:
+        return SAME_CLOCK if self.clock is None else self.clock.line()
+
+    def residual_ms(self, line: ClockLine) -> float | None:
+        return None if self.clock is None else self.clock.residual_ms(line)
+
+    def is_to_be_pinged(self, now_ns: int) -> bool:
+        """Asked for each ping, which is sent at once."""
+        if now_ns < self._next_ping_ns:
+            return False
+        self._next_ping_ns = now_ns + _PING_NS
+        self._pinged[now_ns] = None
+        while len(self._pinged) > 2 * SILENCE_NS // _PING_NS:
+            del self._pinged[next(iter(self._pinged))]
+        return True
+
+    def answer(self, pong: Pong, now_ns: int) -> None:
+        """Pongs to pings that were not sent, or long ago, are ignored."""
+        if pong.sent_ns not in self._pinged:
+            return
+        del self._pinged[pong.sent_ns]
+        if self.clock is not None:
+            self.clock.add(pong.sent_ns, pong.at_ns, now_ns)
+        if not self.is_measured:
+            self._next_ping_ns = now_ns
+
+    def loss(self, now_ns: int) -> str | None:
+        """Why it has to be given up."""
+        ending = None if self.local is None else self.local.ending()
+        if ending is not None:
+            self._ended_ns = self._ended_ns or now_ns
+            return ending if now_ns - self._ended_ns >= _LAST_WORDS_NS else None
+        if now_ns - self.heard_ns >= SILENCE_NS:
+            return f"was not heard of for {SILENCE_NS / 1e9:g} s"
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.hello.host} (process {self.hello.pid})"
+
+
+class Crew:
+    """Who has said Hello, in the order they did, and, once `number` was called, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._looked_ns: int | None = None
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def get(self, client: str) -> Member | None:
+        return self._members.get(client)
+
+    def add(self, member: Member) -> None:
+        self._members[member.client] = member
+
+    def remove(self, member: Member) -> None:
+        del self._members[member.client]
+
+    @property
+    def joined(self) -> int:
+        return sum(member.is_measured for member in self)
+
+    @property
+    def survivors(self) -> tuple[Member, ...]:
+        return tuple(member for member in self if member.lost is None)
+
+    @property
+    def has_several_hosts(self) -> bool:
+        return len(self.by_host(tuple(self))) > 1
+
+    def by_host(self, members: tuple[Member, ...]) -> list[list[Member]]:
+        """A host is one name and one clock: two machines may have been called the same."""
+        hosts: dict[tuple[str, str], list[Member]] = {}
+        for member in members:
+            hosts.setdefault((member.hello.host, member.hello.clock), []).append(member)
+        return list(hosts.values())
+
+    def number(self) -> None:
+        """Those started here first, then by host and process: the order does not depend on who joined when."""
+        ordered = sorted(self, key=lambda one: (one.local is None, one.hello.host, one.hello.clock, one.hello.pid))
+        self._members = {member.client: member for member in ordered}
+        for index, member in enumerate(ordered):
+            member.index = index
+
+    def losses(self, now_ns: int) -> list[tuple[Member, str]]:
+        """Who has to be given up, and why. To be asked several times a second."""
+        if self._looked_ns is not None and (paused_ns := now_ns - self._looked_ns) > _PAUSE_NS:
+            for member in self:
+                member.heard_ns = min(now_ns, member.heard_ns + paused_ns)
+        self._looked_ns = now_ns
+        return [(member, why) for member in self.survivors if (why := member.loss(now_ns)) is not None]

@@ -1,0 +1,54 @@
+"""What workers say, as far as it can be what workers say. They are other machines' processes: nothing is taken for
+granted but the token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from loadgen.frames import report_of
+from loadgen.records import Hello, Joining, Ready, Report
+
+_MOST_OF_A_REPORT = 2**20
+_MOST_OF_A_NAME = 255
+_MOST = 2**58
+"""Of a number: nine years in nanoseconds. Some dozens of them still add up to what msgpack can say."""
+
+
+def heard_report(body: bytes) -> Report:
+    """Raises ValueError for what no worker says."""
+    if len(body) > _MOST_OF_A_REPORT:
+        raise ValueError(f"a report of {len(body)} bytes")
+    try:
+        report = report_of(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"no report ({type(error).__name__})") from error
+    if isinstance(report, Joining | Ready):
+        raise ValueError(f"said {type(report).__name__} out of turn")
+    if isinstance(report, Hello) and not all(
+        map(_is_name, (report.host, report.clock, report.pacing, report.event_loop))
+    ):
+        raise ValueError("said Hello in no words")
+    if not all(map(_is_likely, _numbers(msgspec.structs.astuple(report)))):
+        raise ValueError(f"said {type(report).__name__} with an impossible number")
+    return report
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _MOST_OF_A_NAME and text.isprintable()
+
+
+def _is_likely(number: float) -> bool:
+    return math.isfinite(number) and abs(number) <= _MOST
+
+
+def _numbers(values: Iterable[object]) -> Iterable[float]:
+    for value in values:
+        if isinstance(value, int | float):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _numbers(value)
+        elif isinstance(value, msgspec.Struct):
+            yield from _numbers(msgspec.structs.astuple(value))

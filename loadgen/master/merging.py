@@ -1,0 +1,77 @@
+"""What several workers told, as one would have told it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from loadgen.records import Failed, PreflightDone, Progress, StageEnded, WorkerPart
+
+
+def merged_preflight(answers: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
+    """Of each host's name and answer, in the crew's order: the first failure, else the slowest."""
+    failures = [(host, done) for host, done in answers if done.error is not None]
+    host, told = failures[0] if failures else max(answers, key=lambda answer: answer[1].service_ms or 0.0)
+    return msgspec.structs.replace(
+        told,
+        detail=_from_host(told.detail, host) if failures and len(answers) > 1 else told.detail,
+        notes=_without_doubles(note for _, done in answers for note in done.notes),
+        hosts=_without_doubles(name for _, done in answers for name in done.hosts),
+        keeps_connection=all(done.keeps_connection for _, done in answers),
+    )
+
+
+def failure_from(host: str, failed: Failed) -> Failed:
+    """For where there is more than one host."""
+    return msgspec.structs.replace(failed, message=_from_host(failed.message, host))
+
+
+def merged_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
+    """Of the latest progress of each worker."""
+    return Progress(
+        index=index,
+        at_ns=at_ns,
+        intended=sum(one.intended for one in latest),
+        sent=sum(one.sent for one in latest),
+        completed=sum(one.completed for one in latest),
+        failed=sum(one.failed for one in latest),
+        in_flight=summed(one.in_flight for one in latest),
+        max_lag_ms=max((one.max_lag_ms for one in latest), default=0.0),
+    )
+
+
+def merged_end(
+    index: int, start_ns: int, scheduled: int | None, ends: Sequence[StageEnded], workers: tuple[WorkerPart, ...]
+) -> StageEnded:
+    """Of one end or more, whose times are on the master's clock. Each drew the same rate curve."""
+    return StageEnded(
+        index=index,
+        start_ns=start_ns,
+        end_ns=max(end.end_ns for end in ends),
+        scheduled=scheduled,
+        never_started=sum(end.never_started for end in ends),
+        cpu_s=sum(end.cpu_s for end in ends),
+        connections_opened=sum(end.connections_opened for end in ends),
+        stopped_early=any(end.stopped_early for end in ends),
+        rates=ends[0].rates,
+        workers=workers,
+    )
+
+
+def summed(counts: Iterable[int | None]) -> int | None:
+    """None where one is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _from_host(text: str, host: str) -> str:
+    return f"from {host}: {text}"
+
+
+def _without_doubles(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

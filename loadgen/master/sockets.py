@@ -1,0 +1,115 @@
+"""The door of Locust's master: who has no token is not heard, and of the others nothing is believed."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable
+
+import gevent
+import zmq
+from locust.rpc import Message, zmqrpc
+
+from loadgen.curve import guard_master
+
+_MOST_OF_A_MESSAGE = 256 * 2**20
+"""500 rows of long streams have some tens of megabytes."""
+
+
+class BindError(Exception):
+    """Nobody can listen at that address; the text says why."""
+
+
+def numeric(host: str) -> str:
+    """The address that a name stands for, as ZeroMQ binds no names. Raises BindError."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        raise BindError(f"{host} is no address") from error
+
+
+def is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
+def reached_at(address: str) -> str:
+    """Where those of this machine reach who listens at `address`: at the loopback, where that is any address."""
+    ip = ipaddress.ip_address(address)
+    return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
+
+
+def shown(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class GuardedServer(zmqrpc.BaseSocket):
+    """Stands where Locust has its `Server`. A message of a type that is not ours, or that cannot be read, is told to
+    `on_garbage(client, why)`; nothing is raised."""
+
+    def __init__(self, address: str, port: int, token: str, on_garbage: Callable[[str, str], None]) -> None:
+        self.address = address
+        super().__init__(zmq.ROUTER, ipv4_only=":" not in address)  # type: ignore[no-untyped-call]
+        self._on_garbage = on_garbage
+        self.socket.sndhwm = self.socket.rcvhwm = 0  # rows are never dropped, and telling someone never waits
+        self.socket.maxmsgsize = _MOST_OF_A_MESSAGE
+        guard_master(self.socket, token)
+        try:
+            self.socket.bind(f"tcp://{shown(address, port)}")
+        except zmq.ZMQError as error:
+            self.socket.close(linger=0)
+            raise BindError(_why_not(error, shown(address, port))) from error
+        self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+    def send_to_client(self, message: Message) -> None:
+        """Never waits: whoever is gone is told nothing."""
+        self.socket.send_multipart([message.node_id.encode(), message.serialize()], zmq.NOBLOCK)  # type: ignore[no-untyped-call]
+
+    def recv_from_client(self) -> tuple[str, Message]:
+        while True:
+            frames = self.socket.recv_multipart()
+            try:
+                client = frames[0].decode()
+            except UnicodeDecodeError:
+                continue
+            try:
+                _, body = frames
+                message = _admitted(client, Message.unserialize(body))  # type: ignore[no-untyped-call]
+            except Exception as error:  # whatever bytes can do to msgpack and what Locust hangs into it
+                self._on_garbage(client, f"a message that could not be read ({type(error).__name__})")
+                continue
+            if message is not None:
+                return client, message
+
+    def leave(self, within_s: float) -> None:
+        """Give what was told so long to leave, and close."""
+        context = self.socket.context
+        self.socket.close(linger=round(within_s * 1000))
+        gevent.get_hub().threadpool.apply(context.term)
+
+
+def message_to(client: str, kind: str, data: object) -> Message:
+    return Message(kind, data, client)  # type: ignore[no-untyped-call]
+
+
+def _admitted(client: str, message: Message) -> Message | None:
+    """With the sender whom the socket names, whoever it says it is. Raises ValueError for what no worker says."""
+    match message.type:
+        case "client_ready" | "spawning" | "spawning_complete":
+            return message_to(client, message.type, None)
+        case "report" | "rows" if isinstance(message.data, bytes):
+            return message_to(client, message.type, message.data)
+        case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
+            return None  # Locust's, and of no use here
+        case _:
+            raise ValueError("no such message")
+
+
+def _why_not(error: zmq.ZMQError, address: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{address} is in use already"
+        case errno.EADDRNOTAVAIL | errno.ENODEV:
+            return f"{address} is no address of this machine"
+        case _:
+            return f"cannot listen at {address}: {error}"

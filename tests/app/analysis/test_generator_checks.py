@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.generator_checks import demand_of, generator_checks
+from app.analysis.objectives import parse_objective
+from app.analysis.rows import offered_window, read_rows
+from app.analysis.stages import summarise_stage
+from app.records.result import Check, WorkerFacts
+from app.records.stage import StageFacts
+from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.streams import Answer, stream_rows
+
+SLO = (parse_objective("latency_ms.p95 < 50"),)
+FACTS = stage_facts(200, 10, arrivals="constant")
+
+
+def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
+    intended = constant_s(rate_per_s, 10)
+    return request_rows(intended, np.full(intended.size, 0.02))
+
+
+def checks(frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> dict[str, Check]:
+    read = read_rows(frame)
+    objectives = SLO if slo is None else (parse_objective(slo),)
+    return {one.check: one for one in generator_checks(read, facts, offered_window(read, facts), objectives)}
+
+
+def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
+    """Answers of so many chunks; those that begin before the stage count for its chunks and not for its requests."""
+    starts_ms = np.arange(-per_s * seconds, per_s * seconds) * 1e3 / per_s
+    return stream_rows(
+        [
+            Answer(intended_ms=at, chunks_ms=tuple(at + 1 + gap_ms * k for k in range(chunks)), tokens_out=chunks)
+            for at in starts_ms
+        ]
+    )
+
+
+def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
+    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=4_000.0)
+    read = read_rows(streams(20, 50))
+    demand = demand_of(read, facts, offered_window(read, facts))
+    assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
+    assert demand.share == pytest.approx(0.1 + 0.25)
+    assert demand.vouched_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
+
+
+@pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])
+def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str) -> None:
+    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=chunk_ceiling)
+    found = checks(streams(20, 50), facts)["generator ceiling"]
+    assert found.verdict == verdict
+    assert (found.hint is None) == (verdict == "VALID")
+    if found.hint is not None:
+        assert "1,000 chunks a second" in found.hint
+        assert "same CPU" in found.hint
+        assert f"can vouch for up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} streams like these" in found.hint
+
+
+def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
+    found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator ceiling"]
+    assert (found.value, found.verdict) == (None, "WARN")
+    assert "how many streams it can read is not known" in str(found.hint)
+    found = checks(rows(), replace(FACTS, ceiling_per_s=None))["generator ceiling"]
+    assert (found.value, found.verdict) == (None, "WARN")
+    assert "on each machine that sends" in str(found.hint)
+
+
+def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
+    frame = rows()
+    frame["sent_ns"] = frame["sent_ns"].astype(float).where(frame["index"] < 500, axis=0)
+    found = checks(frame, replace(FACTS, ceiling_per_s=220.0))["generator ceiling"]
+    assert found.value == pytest.approx(200 / 220)
+    assert found.verdict == "INVALID"
+    assert "vouch for up to 154 requests a second" in str(found.hint)
+
+
+def test_where_the_rate_changes_the_busiest_second_counts() -> None:
+    spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
+    frame = request_rows(spike, np.full(spike.size, 0.02))
+    facts = replace(stage_facts(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
+    assert checks(frame, facts)["generator ceiling"].value == pytest.approx(0.9)
+    assert checks(frame, replace(facts, kind="steady"))["generator ceiling"].value == pytest.approx(0.18)
+
+
+def test_a_closed_loop_has_its_ceiling_and_its_cpu() -> None:
+    facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
+    found = checks(rows(), facts)
+    assert found["generator ceiling"].verdict == "INVALID"
+    assert found["late sends"].verdict == "VALID", "clients that wait for answers are never late"
+
+
+def worker(index: int, cpu_s: float) -> WorkerFacts:
+    return WorkerFacts(index, "a", index, cpu_s, 100, 0.1)
+
+
+def test_of_several_workers_the_busiest_counts() -> None:
+    facts = replace(stage_facts(200, 10, worker_cpu_s=14.0), workers=(worker(0, 5.0), worker(1, 9.0)))
+    found = checks(rows(), facts)["generator CPU"]
+    assert (found.value, found.verdict) == (pytest.approx(9 / 11), "WARN")
+    calm = replace(facts, workers=(worker(0, 7.0), worker(1, 7.0)))
+    assert checks(rows(), calm)["generator CPU"].verdict == "VALID"
+
+
+def test_cpu_is_of_the_lead_in_too() -> None:
+    facts = replace(stage_facts(200, 10, worker_cpu_s=11.0), lead_in_s=11.0)
+    assert checks(rows(), facts)["generator CPU"].value == pytest.approx(0.5)
+
+
+def test_a_late_send_is_late_whatever_the_slo_allows() -> None:
+    frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
+    assert checks(frame, slo="latency_ms.p95 < 60000")["late sends"].verdict == "INVALID"
+
+
+def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
+    frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
+    near = checks(frame, replace(FACTS, ceiling_per_s=220.0))
+    for name in ("late sends", "generator ceiling"):
+        assert "can vouch for up to 154 requests a second." in str(near[name].hint)
+    far = checks(frame, replace(FACTS, ceiling_per_s=20_000.0))["late sends"]
+    assert "up to 14,000 requests a second where nothing else keeps its machine busy" in str(far.hint)
+
+
+def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: int, drain_s: float) -> pd.DataFrame:
+    """A generator with a queue of its own: what it cannot send waits in it, and is never sent after the drain."""
+    rng = np.random.default_rng(seed)
+    intended = poisson_s(of_ceiling * ceiling_per_s, 3, rng)
+    lag = latency_s(intended, rng.exponential(1 / ceiling_per_s, intended.size)) - 1 / ceiling_per_s
+    frame = request_rows(intended, np.maximum(lag, 0) + answer_s, np.maximum(lag, 0))
+    cut = intended + lag > 3 + drain_s
+    missing = frame["index"].isin(np.flatnonzero(cut))
+    times = ["sent_ns", "first_byte_ns", "end_ns"]
+    frame[times] = frame[times].astype(float).mask(missing, axis=0)
+    return frame
+
+
+@pytest.mark.parametrize("answer_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
+@pytest.mark.parametrize("drain_s", [0.0, 5.0])
+@pytest.mark.parametrize("believed", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda of: f"calibrated to {of} of it")
+@pytest.mark.parametrize("slo", ["latency_ms.p95 < 50", "latency_ms.p95 < 60000", "error_rate < 1%"])
+def test_twice_what_the_generator_can_send_is_invalid_every_time(
+    answer_s: float, drain_s: float, believed: float | None, slo: str
+) -> None:
+    """However noisy the calibration was, and however the endpoint answers."""
+    for seed, true_per_s in enumerate((500.0, 2_000.0, 8_000.0)):
+        ceiling = None if believed is None else believed * true_per_s
+        asked = 2 * (true_per_s if ceiling is None else ceiling) / true_per_s
+        facts = stage_facts(asked * true_per_s, 3, drain_s=drain_s, ceiling_per_s=ceiling)
+        frame = overloaded(true_per_s, asked, answer_s, seed, drain_s)
+        stage = summarise_stage(frame, None, facts, (parse_objective(slo),))
+        assert stage.verdict.status == "INVALID", stage.verdict
+        reasons = [one for one in stage.checks if one.verdict == "INVALID"]
+        if ceiling is not None:
+            (found,) = [one for one in reasons if one.check == "generator ceiling"]
+            assert f"can vouch for up to {0.7 * ceiling:,.0f} requests a second" in str(found.hint)
+
+
+def test_good_times_cannot_hide_sends_that_were_late() -> None:
+    """A generator 1.5 s behind its schedule, on an endpoint that answers what it gets within 7 ms."""
+    intended = constant_s(200, 10)
+    frame = request_rows(intended, 0.15 * intended + 0.007, lag_s=0.15 * intended)
+    stage = summarise_stage(frame, None, FACTS, SLO)
+    assert stage.metrics["service_ms"]["p99"].value == pytest.approx(7.0)
+    latency = stage.metrics["latency_ms"]["p99"].value
+    assert latency is not None
+    assert latency > 1_450
+    assert stage.verdict.status == "INVALID"
+    assert stage.held is False

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from app.cli.calibrate import lines
+from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+
+
+def ceiling(kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False) -> Ceiling:
+    tried = 8_000.0 if per_s is None else per_s
+    rung = Rung(tried, tried, 0.05, 0.8, 0.0, 0.6, held=per_s is not None)
+    return Ceiling(kind, workers, per_s, (rung,), is_at_least)
+
+
+def printed(*ceilings: Ceiling) -> list[str]:
+    return list(lines(Calibration(ceilings, "2026-01-02T12:00:00+00:00", "f", "timerfd", "uvloop")))
+
+
+def test_each_ceiling_is_a_line_with_what_it_can_vouch_for() -> None:
+    table, *_, last = printed(ceiling("streaming", 1, 40_000.0), ceiling("plain", 1, 20_000.0))
+    heads, _, plain, streaming = table.splitlines()
+    assert heads.split() == ["load", "workers", "ceiling", "can", "vouch", "for", "unit", "lag", "p99", "ms", "cores",
+                             "of", "a", "worker"]  # fmt: skip
+    assert plain.split() == ["plain", "1", "20,000", "14,000", "requests/s", "0.8", "0.6"]
+    assert streaming.split()[:5] == ["streaming", "1", "40,000", "28,000", "chunks/s"]
+    assert "timerfd, uvloop" in last
+
+
+def test_that_more_workers_send_less_is_explained() -> None:
+    notes = printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 15_000.0), ceiling("streaming", 1, 9_000.0))[3:]
+    (note,) = notes
+    assert note.startswith("note: 2 workers keep up with less than 1 here (plain): the null server shares the cores")
+    assert not printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 35_000.0))[3:]
+
+
+def test_a_ceiling_that_may_be_higher_says_so() -> None:
+    table, *_, note = printed(ceiling("plain", 4, 64_000.0, is_at_least=True))
+    assert "≥ 64,000" in table
+    assert note.startswith("note: ≥ means")
+
+
+def test_a_machine_too_busy_has_no_ceiling() -> None:
+    table, *_, note = printed(ceiling("plain", 1, None))
+    assert table.splitlines()[-1].split()[:5] == ["plain", "1", "n/a", "n/a", "requests/s"]
+    assert "stop other work" in note

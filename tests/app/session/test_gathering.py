@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from app.errors import ExitCode
+from app.records.events import Event, PhaseChanged
+from app.session.gathering import while_gathering
+from app.session.interruption import Interruption
+from app.session.telling import Telling
+from loadgen.process import LoadError
+from loadgen.records import Joining
+
+
+def test_who_has_joined_is_told_once_each() -> None:
+    events: list[Event] = []
+    tell = while_gathering(Telling(events.append, lambda: 1), Interruption())
+    for joined in (0, 0, 1, 1, 2):
+        tell(Joining("10.0.0.1:5557", joined, 2))
+    assert events == [
+        PhaseChanged(1, "workers", f"waiting for 2 workers at 10.0.0.1:5557: {joined} joined")
+        for joined in ("0 have", "1 has", "2 have")
+    ]
+
+
+def test_a_wish_to_stop_ends_the_waiting() -> None:
+    interruption = Interruption()
+    tell = while_gathering(Telling(lambda _: None, lambda: 1), interruption)
+    tell(Joining("10.0.0.1:5557", 0, 1))
+    interruption.request(ExitCode.INTERRUPTED)
+    with pytest.raises(LoadError, match="not waited for"):
+        tell(Joining("10.0.0.1:5557", 0, 1))

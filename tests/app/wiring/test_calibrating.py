@@ -1,0 +1,23 @@
+import pytest
+
+from app.wiring.calibrating import worker_counts
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"),
+    [
+        (0.5, (1,)),
+        (1.0, (1,)),
+        (2.0, (1, 2)),
+        (3.5, (1, 2, 3)),
+        (4.0, (1, 2, 4)),
+        (6.0, (1, 2, 4, 6)),
+        (16.0, (1, 2, 4, 8, 16)),
+    ],
+)
+def test_workers_double_up_to_one_for_each_core(cores: float, counts: tuple[int, ...]) -> None:
+    assert worker_counts(cores) == counts
+
+
+def test_this_machine_has_at_least_one() -> None:
+    assert worker_counts()[0] == 1

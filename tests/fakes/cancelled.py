@@ -1,0 +1,172 @@
+"""A real session that is cancelled at a moment of one's choosing, and what it leaves behind in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from app.cli.signals import stoppable
+from app.errors import SizewiseError
+from app.profiles.loading import load_profile
+from app.records.events import Event, PhaseChanged, Snapshot, StageStarted
+from app.session.run import run
+from app.storage.run_directory import RunWriter
+from app.wiring.parts import build_parts
+from app.wiring.spec import build_spec
+from loadgen.records import Gather
+from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON
+from tests.fakes.processes import is_running
+from tests.fakes.program import wait_until
+from tests.fakes.sockets import family_of
+
+PROFILE = """sizewise: 1
+name: cancelled
+target:
+  protocol: http
+  scripted: {delay: 200ms}
+  timeouts: {connect: 1s, idle: 2s, total: 2s}
+workload: {method: POST, body: {a: 1}}
+load:
+  warmup: 1s
+  stages: [{name: steady, arrivals: poisson, rate: 100/s, duration: 60s}]
+slo: ["latency_ms.p95 < 500"]
+"""
+
+
+class Moment(NamedTuple):
+    """`after_s` behind the first event that `begins` it, a signal; as long after that another, where there are two."""
+
+    name: str
+    begins: Callable[[Event], bool]
+    after_s: float = 0.0
+    signals: int = 1
+    is_calibrated: bool = True
+
+
+def _phase(name: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, PhaseChanged) and event.phase == name
+
+
+def _starts(name: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, StageStarted) and event.name == name
+
+
+MOMENTS = (
+    Moment("before anything was started", _phase("doctor")),
+    Moment("as the target starts", _phase("endpoint"), 0.1),
+    Moment("as the workers start", _phase("endpoint"), 0.7),
+    Moment("as the workers are all but there", _phase("endpoint"), 1.2),
+    Moment("as the worker is configured", _phase("preflight")),
+    Moment("as one request is sent", _phase("preflight"), 0.1),
+    Moment("as it is calibrated", _phase("calibrate"), 0.3, is_calibrated=False),
+    Moment("as the warm-up begins", _starts("warm-up")),
+    Moment("as a stage is prepared", _phase("stages")),
+    Moment("as a stage begins", _starts("steady")),
+    Moment("amid a stage", lambda event: isinstance(event, Snapshot), 0.2),
+    Moment("amid a stage, and as it drains", _starts("steady"), 0.1, signals=2),
+    Moment("as it is judged", _phase("report")),
+)
+
+
+class Footprint(NamedTuple):
+    """Of this process: what its descriptors lead to, its threads, its resident memory."""
+
+    descriptors: tuple[str, ...]
+    threads: tuple[str, ...]
+    resident_mib: float
+
+    @classmethod
+    def now(cls) -> Footprint:
+        links = []
+        for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - the one for the folder itself is gone again
+            try:
+                links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            except FileNotFoundError:
+                continue
+        threads = sorted(thread.name for thread in threading.enumerate())
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return cls(tuple(sorted(links)), tuple(threads), resident)
+
+    def left_since(self, before: Footprint) -> list[str]:
+        """Descriptors and threads that were not there before."""
+        left = list(self.descriptors + self.threads)
+        for known in before.descriptors + before.threads:
+            if known in left:
+                left.remove(known)
+        return left
+
+
+class Cancelled(NamedTuple):
+    """`lasted_s`: from the first signal to the end of the session; None where the moment never came."""
+
+    code: int
+    lasted_s: float | None
+    started: int
+    """Processes."""
+
+
+def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
+    """Fails the test when a process that it started lives on."""
+    path = directory / "profile.yaml"
+    directory.mkdir()
+    path.write_text(PROFILE)
+    profile = load_profile(path, [])
+    spec, killer = build_spec(profile, "r", today=NOON.date(), recalibrate=False), _Killer(moment)
+    with RunWriter(directory / "run") as store, stoppable() as interruption:
+        parts = msgspec.structs.replace(
+            build_parts(profile, store, Gather(local=workers) if workers > 1 else None),
+            inspect_machine=lambda: (ENVIRONMENT, ()),  # which asks a child for a second what nobody needs to know
+            load_calibration=lambda _fingerprint, _now: CALIBRATION if moment.is_calibrated else None,
+            store_calibration=lambda _: None,
+        )
+        try:
+            code = run(spec, parts, killer, interruption).result.exit.code
+        except SizewiseError as error:
+            code = int(error.exit_code)
+        ended_s = time.monotonic()
+        killer.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in killer.family), within_s=1.0)
+    lasted_s = None if killer.signalled_s is None else ended_s - killer.signalled_s
+    return Cancelled(code, lasted_s, len(killer.family))
+
+
+class _Killer:
+    """Listens to the session's events; signals this process, as a terminal would."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+        self._timer: threading.Thread | None = None
+        self.signalled_s: float | None = None
+        self.family: set[int] = set()
+        """All processes seen that this one has started, and they."""
+
+    def __call__(self, event: Event) -> None:
+        self._look()
+        if self._timer is None and self._moment.begins(event):
+            self._timer = threading.Thread(target=self._signal)
+            self._timer.start()
+            if not self._moment.after_s:
+                self.wait()
+
+    def wait(self) -> None:
+        if self._timer is not None:
+            self._timer.join()
+
+    def _signal(self) -> None:
+        pause = threading.Event()
+        for _ in range(self._moment.signals):
+            pause.wait(self._moment.after_s)
+            self._look()
+            self.signalled_s = self.signalled_s or time.monotonic()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _look(self) -> None:
+        self.family |= family_of(os.getpid()) - {os.getpid()}
+

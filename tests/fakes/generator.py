@@ -1,0 +1,128 @@
+"""A load worker that can send only so much: a queue in virtual time, one request after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from app.session.parts import NullServer
+from loadgen.arrivals import offsets_ns
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Endpoint,
+    LoadWorker,
+    OpenAiWorkload,
+    PreflightDone,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+    Workload,
+)
+from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, told_of
+
+
+class LimitedLoad:
+    """Sends at most `per_s` requests a second, and reads at most `chunks_per_s`; what is more waits. `disturbed` stages
+    are those in which it sends nothing in time."""
+
+    pid = 4242
+    pacing = event_loop = "fake"
+
+    def __init__(
+        self,
+        per_s: float,
+        chunks_per_s: float = 1e9,
+        *,
+        workers: tuple[LoadWorker, ...] = (),
+        disturbed: tuple[int, ...] = (),
+        on_stage: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.workers = workers
+        self.endpoints: list[Endpoint] = []
+        self.plans: list[StagePlan] = []
+        self._per_s, self._chunks_per_s, self._disturbed, self._on_stage = per_s, chunks_per_s, disturbed, on_stage
+        self._streams = False
+
+    def configure(self, endpoint: Endpoint, workload: Workload) -> None:
+        self.endpoints.append(endpoint)
+        self._streams = isinstance(workload, OpenAiWorkload)
+
+    def preflight(self) -> PreflightDone:
+        return PreflightDone(None, 200, "answered", 1.0)
+
+    def run_stage(
+        self,
+        plan: StagePlan,
+        on_rows: Callable[[pa.RecordBatch], None],
+        on_started: Callable[[StageStarted], None],
+        on_progress: Callable[[Progress], bool],
+    ) -> StageEnded:
+        self.plans.append(plan)
+        self._on_stage()
+        start_ns = 10**12
+        intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        sent = intended + self._waited(intended, len(self.plans) - 1)
+        on_rows(_streamed(intended, sent) if self._streams else _rows(intended, sent))
+        end_ns = max(int(sent[-1]), start_ns + round(plan.duration_s * 1e9))
+        busy_s = len(intended) / self._per_s
+        return StageEnded(0, start_ns, end_ns, len(intended), 0, busy_s, 1, stopped_early=False)
+
+    def _waited(self, intended: np.ndarray, stage: int) -> np.ndarray:
+        if stage in self._disturbed:
+            return np.full(len(intended), 200_000_000)
+        service_s = CHUNKS / self._chunks_per_s if self._streams else 0.0
+        order = np.arange(len(intended)) * round(max(service_s, 1 / self._per_s) * 1e9)
+        return np.maximum.accumulate(intended - order) + order - intended
+
+    def stop(self, drain: bool) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def change_rate(self, rate_per_s: float) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def close(self) -> None:
+        pass
+
+
+class FakeNullServer:
+    """`cores` of CPU while `elapsed_s` of a rung go by, by which each asking for its CPU moves it on."""
+
+    def __init__(self, cores: float | None = 0.3, elapsed_s: float = 0.8) -> None:
+        self.url = "http://127.0.0.1:9/"
+        self._cores, self._elapsed_s, self._asked = cores, elapsed_s, 0
+        self.is_closed = False
+
+    def cpu_s(self) -> float | None:
+        self._asked += 1
+        return None if self._cores is None else self._cores * self._elapsed_s * self._asked
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def null_servers(cores: float | None = 0.3) -> tuple[list[FakeNullServer], Callable[[object], NullServer]]:
+    """Those that were started, and what starts them."""
+    started: list[FakeNullServer] = []
+
+    def start(kind: object) -> NullServer:
+        started.append(FakeNullServer(cores))
+        return started[-1]
+
+    return started, start
+
+
+def _rows(intended: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.RecordBatch:
+    known = {"intended_ns": pa.array(intended), "sent_ns": pa.array(sent), **columns}
+    arrays = [known.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
+
+
+def _streamed(intended: np.ndarray, sent: np.ndarray) -> pa.RecordBatch:
+    """Each chunk is read as late as the request was sent."""
+    ticks = intended // TICK_NS + 1
+    chunks = (ticks * TICK_NS + sent - intended)[:, None] + np.arange(CHUNKS) * GAP_NS
+    told = pa.array([told_of(int(tick)) for tick in ticks], pa.int32())
+    return _rows(intended, sent, tokens_in=told, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

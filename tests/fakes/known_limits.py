@@ -1,0 +1,223 @@
+"""Simulated servers whose max rate is known, and a stage runner that loads them in virtual time."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+
+from app.analysis.objectives import binding, find_estimate, is_met, parse_objective
+from app.analysis.sample_size import needed_samples
+from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
+from app.records.result import Estimate, Objective, Stage, Verdict, Window
+from app.session.orders import StageOrder
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals
+from tests.fakes.queues import Floats, latency_s
+
+_SERVICE_S = 0.001
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of each arrival. `failed`: answered with 503."""
+
+    latency_s: Floats
+    ttft_s: Floats | None = None
+    itl_s: Floats | None = None
+    failed: np.ndarray | None = None
+
+
+Answering = Callable[[Floats, np.random.Generator], Answers]
+
+
+@dataclass(frozen=True)
+class KnownServer:
+    """`limit_per_s` is the rate of Poisson arrivals at which, in the long run, the SLO is just met."""
+
+    name: str
+    limit_per_s: float
+    slo: tuple[Objective, ...]
+    answer: Answering
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def lognormal_s(mean_s: float, cv: float, n: int, rng: np.random.Generator) -> Floats:
+    variance = math.log(1 + cv * cv)
+    return rng.lognormal(math.log(mean_s) - variance / 2, math.sqrt(variance), n)
+
+
+def many_servers_s(arrivals_s: Floats, service_s: Floats, servers: int) -> Floats:
+    """Waiting times at several servers with one queue, first come first served."""
+    free_s = [0.0] * servers
+    waits: list[float] = []
+    for at, service in zip(arrivals_s.tolist(), service_s.tolist(), strict=True):
+        start = max(at, free_s[0])
+        heapq.heapreplace(free_s, start + service)
+        waits.append(start - at)
+    return np.array(waits)
+
+
+def batches_s(arrivals_s: Floats, most: int, wait_s: float, base_s: float, each_s: float) -> Floats:
+    """One server of batches: it waits for a full one, but not longer than `wait_s` after the first."""
+    at, ends, free, first = arrivals_s.tolist(), [], 0.0, 0
+    while first < len(at):
+        full = at[first + most - 1] if first + most <= len(at) else math.inf
+        start = max(free, min(at[first] + wait_s, full))
+        after = bisect_right(at, start, first, min(len(at), first + most))
+        free = start + base_s + each_s * (after - first)
+        ends += [free] * (after - first)
+        first = after
+    return np.array(ends) - arrivals_s
+
+
+def shed(arrivals_s: Floats, per_s: float, depth: float) -> np.ndarray:
+    """Whom a bucket of tokens turns away: it fills at `per_s` up to `depth`, and each who gets in takes one."""
+    tokens, last, turned_away = depth, 0.0, []
+    for at in arrivals_s.tolist():
+        tokens, last = min(depth, tokens + (at - last) * per_s), at
+        turned_away.append(tokens < 1)
+        tokens -= tokens >= 1
+    return np.array(turned_away, dtype=bool)
+
+
+def _mm1(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    return Answers(latency_s(arrivals, rng.exponential(_SERVICE_S, arrivals.size)))
+
+
+def _md1(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    return Answers(latency_s(arrivals, np.full(arrivals.size, _SERVICE_S)))
+
+
+def _mg1(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    return Answers(latency_s(arrivals, lognormal_s(_SERVICE_S, 1.5, arrivals.size, rng)))
+
+
+def _mm4(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    service = rng.exponential(4 * _SERVICE_S, arrivals.size)
+    return Answers(many_servers_s(arrivals, service, 4) + service)
+
+
+def _mg8(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    service = lognormal_s(8 * _SERVICE_S, 1.5, arrivals.size, rng)
+    return Answers(many_servers_s(arrivals, service, 8) + service)
+
+
+def _batching(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    return Answers(batches_s(arrivals, most=16, wait_s=0.005, base_s=0.005, each_s=0.0005))
+
+
+def _cliff(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    """64 servers of 100 ms each: with all alike, the k-th arrival goes to the (k mod 64)-th."""
+    latency = np.empty(arrivals.size)
+    for one in range(64):
+        own = arrivals[one::64]
+        latency[one::64] = latency_s(own, np.full(own.size, 0.1))
+    return Answers(latency)
+
+
+def _shedding(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    return Answers(np.full(arrivals.size, 0.005), failed=shed(arrivals, per_s=500.0, depth=20.0))
+
+
+def _language_model(arrivals: Floats, rng: np.random.Generator) -> Answers:
+    """32 slots; 10 ms of prefill, then 40 tokens in the mean, each of some 4 ms."""
+    tokens = np.maximum(2, np.round(lognormal_s(40.0, 0.7, arrivals.size, rng)))
+    gaps = lognormal_s(0.004, 0.1, arrivals.size, rng)
+    first = many_servers_s(arrivals, 0.01 + tokens * gaps, 32) + 0.01
+    return Answers(first + tokens * gaps, ttft_s=first, itl_s=gaps)
+
+
+def _server(name: str, limit_per_s: float, answer: Answering, *slo: str) -> KnownServer:
+    return KnownServer(name, limit_per_s, tuple(parse_objective(text) for text in slo), answer)
+
+
+KNOWN_SERVERS = (
+    # P(T > t) = exp(-(mu - lambda) t): 1000 ln(20) / 150 ms
+    _server("M/M/1", 850.0, _mm1, "latency_ms.p95 < 19.9715"),
+    # the others from 40 M Poisson arrivals at the limit, by `python -m tests.performance.searches --truth`
+    _server("M/D/1", 850.0, _md1, "latency_ms.p95 < 10.12"),
+    _server("M/G/1", 850.0, _mg1, "latency_ms.p95 < 34.88"),
+    _server("M/M/4", 850.0, _mm4, "latency_ms.p95 < 23.32"),
+    _server("M/G/8", 850.0, _mg8, "latency_ms.p95 < 41.82"),
+    _server("batches", 900.0, _batching, "latency_ms.p95 < 20.56"),
+    _server("cliff", 600.0, _cliff, "latency_ms.p95 < 129.9"),
+    _server("sheds", 479.0, _shedding, "error_rate < 1%"),
+    _server("language model", 170.0, _language_model, "ttft_ms.p95 < 100.1", "itl_ms.p95 < 10"),
+)
+
+
+def server(name: str) -> KnownServer:
+    return next(one for one in KNOWN_SERVERS if one.name == name)
+
+
+class VirtualRunner:
+    """Runs the stages of a search on a server in virtual time, and judges them by the SLO's metrics alone: as
+    `StageRunner` and `summarise_stage` would, at a twentieth of the cost."""
+
+    def __init__(self, target: KnownServer, seed: int) -> None:
+        self._target, self._seed = target, seed
+        self.may_go_on = True
+        self.stages: list[Stage] = []
+
+    def run(self, order: StageOrder) -> Stage:
+        assert isinstance(order.arrivals, OpenArrivals)
+        seed = self._seed * 1_000 + len(self.stages)
+        arrivals_s = offsets_ns(order.arrivals, order.duration_s, 0.0, seed) / 1e9
+        answers = self._target.answer(arrivals_s, np.random.default_rng([self._seed, len(self.stages)]))
+        rate_per_s = order.arrivals.rates[0][1]
+        is_lost = self._is_over_saturated(arrivals_s, answers, rate_per_s)
+        metrics = _metrics(answers, order.drain_s + order.duration_s - arrivals_s)
+        nothing = Estimate(None, reason="not asked")
+        stage = Stage(
+            name=order.name,
+            kind=order.kind,
+            repeat=order.repeat,
+            tags={},
+            variant=None,
+            window=Window(0, round(order.duration_s * 1e9)),
+            offered_per_s=nothing,
+            achieved_per_s=nothing,
+            good_per_s=nothing,
+            completed=arrivals_s.size,
+            errors={},
+            metrics=metrics,
+            verdict=Verdict("VALID"),
+            scheduled_per_s=rate_per_s,
+        )
+        met = (is_met(one, find_estimate(stage, one)) for one in binding(self._target.slo))
+        self.stages.append(replace(stage, held=not is_lost and all(met)))
+        return self.stages[-1]
+
+    def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
+        ends, history = np.sort(arrivals_s + answers.latency_s), []
+        answer_s = float(np.quantile(answers.latency_s[:FIRST_ANSWERS], 0.95)) if arrivals_s.size else None
+        for at_s in np.arange(0.25, arrivals_s[-1] if arrivals_s.size else 0.0, 0.25):
+            backlog = int(np.searchsorted(arrivals_s, at_s) - np.searchsorted(ends, at_s))
+            history.append((int(at_s * 1e9), backlog))
+            if is_over_saturated(history, rate_per_s, self._target.slo, answer_s):
+                return True
+        return False
+
+
+def _metrics(answers: Answers, left_s: Floats) -> dict[str, dict[str, Estimate]]:
+    """`left_s`: until the end of the drain, where what is not answered is a failure."""
+    failed = answers.latency_s > left_s
+    if answers.failed is not None:
+        failed |= answers.failed
+    times = {"latency_ms": answers.latency_s, "ttft_ms": answers.ttft_s, "itl_ms": answers.itl_s}
+    found = {name: {"p95": _p95(times_s[~failed])} for name, times_s in times.items() if times_s is not None}
+    return {**found, "error_rate": {"value": Estimate(float(failed.mean()) if failed.size else None)}}
+
+
+def _p95(times_s: Floats) -> Estimate:
+    if times_s.size < needed_samples(0.95):
+        return Estimate(None, reason="too few")
+    return Estimate(float(np.quantile(times_s, 0.95, method="inverted_cdf")) * 1e3)

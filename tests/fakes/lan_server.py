@@ -1,0 +1,26 @@
+"""The scripted server at an address that other hosts reach: `python -m tests.fakes.lan_server HOST DELAY_S` prints its
+port; for each line on its standard input, when it received what since the line before, in JSON; and leaves at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from loadgen.reference.scripted import Script, ScriptedServer
+
+
+async def serve(host: str, delay_s: float) -> None:
+    scripted = ScriptedServer(Script(delay_s=delay_s), keeps_requests=False)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(scripted.protocol, host, 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(scripted.received_ns), flush=True)
+        scripted.received_ns.clear()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], float(sys.argv[2])))

@@ -1,0 +1,193 @@
+"""A worker of a master, played: Locust's messages on a bare socket, with whatever clock and manners a test wants."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+import zmq
+
+from loadgen.arrivals import offsets_ns
+from loadgen.curve import guard_worker
+from loadgen.frames import command_of, message_body, rows_body
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    WIRE,
+    Command,
+    Hello,
+    Ping,
+    Pong,
+    Preflight,
+    PreflightDone,
+    Progress,
+    Quit,
+    Report,
+    RunStage,
+    StageEnded,
+    StagePrepared,
+    StageStarted,
+    StartStage,
+    StopStage,
+)
+from tests.fakes.program import wait_until
+
+ANSWERED = PreflightDone(None, 200, "answered", 1.0)
+LATE_NS = 300_000
+"""Each request is sent so long after its intended time."""
+
+
+class FakeLoadWorker:
+    """Its clock is `ahead_ns` ahead of the test's, and gains `drift`. It sends a stage's rows when the stage starts,
+    and ends it when it `ends_stages`, or is told to stop. `commands` are those it was told, pings apart.
+
+    `token` None joins without CURVE. What it does to be odd is set before or while it runs.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        token: str | None,
+        *,
+        host: str = "elsewhere",
+        pid: int = 1,
+        clock: str = "another clock",
+        ahead_ns: int = 0,
+        drift: float = 0.0,
+        wire: int = WIRE,
+        preflight: PreflightDone = ANSWERED,
+        ends_stages: bool = True,
+    ) -> None:
+        self.hello = Hello(wire, host, pid, clock, "fake pacing", "fake loop", 1_000.0, None)
+        self._port, self._token = port, token
+        self._ahead_ns, self._drift, self._origin_ns = ahead_ns, drift, time.perf_counter_ns()
+        self.preflight, self.ends_stages = preflight, ends_stages
+        self.is_mute = False
+        self.commands: list[Command] = []
+        self.heard: list[str] = []
+        """The types of all messages that came."""
+        self._id = f"fake_{host}_{pid}"
+        self._stage: RunStage | None = None
+        self._start_ns = 0
+        self._to_say: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._live, name=self._id)
+
+    def __enter__(self) -> FakeLoadWorker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_closing.set()
+        self._thread.join()
+
+    def now_ns(self) -> int:
+        return self.on_its_clock(time.perf_counter_ns())
+
+    def on_its_clock(self, ns: int) -> int:
+        return ns + self._ahead_ns + round((ns - self._origin_ns) * self._drift)
+
+    def say(self, report: Report) -> None:
+        self.send("report", message_body(report))
+
+    def send(self, kind: object, data: object) -> None:
+        self.send_bytes(msgpack.packb((kind, data, self._id)))
+
+    def send_bytes(self, message: bytes) -> None:
+        self._to_say.put(message)
+
+    def was_told(self, kind: type[Command]) -> bool:
+        return any(isinstance(command, kind) for command in self.commands)
+
+    def wait_until_told(self, kind: type[Command], within_s: float = 10.0) -> None:
+        wait_until(lambda: self.was_told(kind), within_s=within_s)
+
+    def _live(self) -> None:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            socket.identity = self._id.encode()
+            if self._token is not None:
+                guard_worker(socket, self._token)
+            socket.connect(f"tcp://127.0.0.1:{self._port}")
+            self.send("client_ready", "2.46")
+            while not self._is_closing.is_set():
+                while not self._to_say.empty():
+                    socket.send(self._to_say.get())
+                if socket.poll(2):
+                    kind, data, _ = msgpack.unpackb(socket.recv(), strict_map_key=False)
+                    self.heard.append(kind)
+                    self._hear(kind, data)
+
+    def _hear(self, kind: str, data: Any) -> None:
+        match kind:
+            case "ack":
+                self.say(self.hello)
+            case "spawn":
+                self.send("spawning", None)
+                self.send("spawning_complete", {"user_classes_count": {"whoever": "many"}, "user_count": 1})
+            case "command":
+                self._obey(command_of(data))
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Ping):
+            if not self.is_mute:
+                self.say(Pong(command.sent_ns, self.now_ns()))
+            return
+        self.commands.append(command)
+        match command:
+            case Preflight():
+                self.say(self.preflight)
+            case RunStage():
+                self._stage = command
+                self.say(StagePrepared(command.plan.index))
+            case StartStage(start_ns=start_ns):
+                self._start_ns = start_ns
+                self._play()
+            case StopStage():
+                self._end(is_stopped=True)
+            case Quit():
+                self._is_closing.set()
+            case _:
+                pass
+
+    def _play(self) -> None:
+        assert self._stage is not None
+        rows = self.rows()
+        index = self._stage.plan.index
+        self.say(StageStarted(index, self._start_ns, rows.num_rows))
+        self.send("rows", rows_body(rows))
+        count = rows.num_rows
+        self.say(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
+        if self.ends_stages:
+            self._end()
+
+    def rows(self, **columns: pa.Array) -> pa.RecordBatch:
+        """Those of its share of the stage, with other columns where given."""
+        assert self._stage is not None
+        plan, share = self._stage.plan, self._stage.share
+        offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[share.index :: share.of]
+        intended, count = self._start_ns + offsets, len(offsets)
+        known = {
+            "stage": pa.array(np.full(count, plan.index, np.int32)),
+            "worker": pa.array(np.full(count, share.index, np.int16)),
+            "index": pa.array(share.index + share.of * np.arange(count)),
+            "intended_ns": pa.array(intended),
+            "sent_ns": pa.array(intended + LATE_NS),
+            "end_ns": pa.array(intended + 2_000_000),
+            "chunk_ns": pa.array([[int(one) + 1_000_000] for one in intended], pa.list_(pa.int64())),
+        } | columns
+        arrays = [known.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
+        return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
+
+    def _end(self, is_stopped: bool = False) -> None:
+        if self._stage is None:
+            return
+        plan, rows = self._stage.plan, self.rows().num_rows
+        self._stage = None
+        self.say(
+            StageEnded(plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.arrivals.rates)
+        )

@@ -1,0 +1,51 @@
+"""A load worker at the other end of bare pipes: what the engine's side would say is the test's to say."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TypeVar
+
+import pandas as pd
+import pyarrow as pa
+
+from loadgen.child import start_module
+from loadgen.frames import message_frame, read_report
+from loadgen.records import REQUEST_SCHEMA, Command, Ready, Report, StageEnded
+
+T = TypeVar("T", bound=Report)
+
+
+class Piped:
+    def __init__(self) -> None:
+        self.child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.batches: list[pa.RecordBatch] = []
+
+    def __enter__(self) -> Piped:
+        self.child.__enter__()
+        self.heard(Ready)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.__exit__(None, None, None)
+
+    def tell(self, *commands: Command) -> None:
+        for command in commands:
+            self.child.stdin.write(message_frame(command))
+        self.child.stdin.flush()
+
+    def heard(self, wanted: type[T]) -> T:
+        """The next of its kind; rows before it are kept, and everything else is passed over."""
+        while (report := read_report(self.child.stdout)) is not None:
+            if isinstance(report, pa.RecordBatch):
+                self.batches.append(report)
+            elif isinstance(report, wanted):
+                return report
+            else:
+                assert not isinstance(report, StageEnded), f"{wanted.__name__} never came"
+        raise AssertionError(f"the worker left without {wanted.__name__}")
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        frame: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
+        return frame

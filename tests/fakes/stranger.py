@@ -1,0 +1,33 @@
+"""Who has no right to join: `python -m tests.fakes.stranger HOST PORT` says Locust's greeting to a master, first in
+plain words and then encrypted with a token of its own, and prints how many answers it got within a second."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import zmq
+
+from loadgen.curve import guard_worker, new_token
+
+
+def greet(context: zmq.Context[zmq.Socket[bytes]], address: str, token: str | None) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.identity = f"stranger {token is None}".encode()
+    if token is not None:
+        guard_worker(socket, token)
+    socket.connect(address)
+    socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "stranger")))
+    return socket
+
+
+if __name__ == "__main__":
+    with zmq.Context() as context:
+        place = f"tcp://{sys.argv[1]}:{sys.argv[2]}"
+        poller = zmq.Poller()
+        for socket in [greet(context, place, token) for token in (None, new_token())]:
+            poller.register(socket, zmq.POLLIN)
+        print(len(poller.poll(1_000)))
+        for socket, _ in list(poller.sockets):
+            socket.close()

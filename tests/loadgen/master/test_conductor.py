@@ -1,0 +1,402 @@
+"""The whole of a master but its sockets, in virtual time."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from loadgen.frames import rows_body, rows_of
+from loadgen.records import (
+    WIRE,
+    ChangeRate,
+    Configure,
+    Endpoint,
+    Failed,
+    Hello,
+    HttpWorkload,
+    Pong,
+    Preflight,
+    PreflightDone,
+    Progress,
+    Quit,
+    Ready,
+    RunStage,
+    Share,
+    StageEnded,
+    StagePrepared,
+    StageStarted,
+    StartStage,
+    StopStage,
+)
+from tests.fakes.master import Conducted, batch
+from tests.fakes.played import plan
+
+STAGE = plan(rate=100, lead_in_s=2.0)
+INDEX = STAGE.index
+PREFLIGHT = PreflightDone(None, 200, "answered", 1.0, 5)
+LEAD_NS = 200_000_000 + 4 * 1_000_000
+"""Over a network, with round trips of a millisecond."""
+
+
+def gathered(*clients: str) -> Conducted:
+    conducted = Conducted(len(clients))
+    conducted.join(*clients)
+    return conducted
+
+
+def prepared(*clients: str) -> Conducted:
+    conducted = gathered(*clients)
+    conducted.conductor.obey(RunStage(STAGE))
+    for client in clients:
+        conducted.say(client, StagePrepared(INDEX))
+    return conducted
+
+
+def running(*clients: str) -> Conducted:
+    conducted = prepared(*clients)
+    for client in clients:
+        conducted.say(client, StageStarted(INDEX, 0, 50))
+    return conducted
+
+
+def end(conducted: Conducted, client: str, index: int = INDEX) -> None:
+    conducted.say(client, StageEnded(index, 0, conducted.clock.now_ns, 50, 0, 0.5, 3, stopped_early=False))
+
+
+def rows_of_share_0(count: int) -> bytes:
+    numbers = {"stage": pa.array([INDEX] * count, pa.int32()), "worker": pa.array([0] * count, pa.int16())}
+    return rows_body(batch(count, **numbers))
+
+
+def ended(conducted: Conducted) -> StageEnded:
+    (report,) = conducted.engine.of(StageEnded)
+    assert isinstance(report, StageEnded)
+    return report
+
+
+def test_workers_are_numbered_by_host_and_process_whoever_came_first() -> None:
+    conducted = gathered("b2", "a9", "b1")
+    (ready,) = conducted.engine.of(Ready)
+    assert isinstance(ready, Ready)
+    assert [(worker.index, worker.host, worker.pid) for worker in ready.workers] == [
+        (0, "a", 9),
+        (1, "b", 1),
+        (2, "b", 2),
+    ]
+    assert (ready.pacing, ready.event_loop) == ("timerfd", "uvloop")
+    assert conducted.joined == [0, 1, 2, 3]
+    assert conducted.door.enlisted == ["b2", "a9", "b1"]
+
+
+def test_a_worker_has_joined_once_its_clock_was_read_several_times() -> None:
+    conducted = Conducted(1)
+    conducted.mute.add("a1")
+    conducted.hello("a1")
+    assert conducted.joined == [0]
+    conducted.mute.clear()
+    conducted.answer_pings()
+    assert conducted.joined == [0, 1]
+
+
+def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pytest.CaptureFixture[str]) -> None:
+    conducted = Conducted(2)
+    conducted.hello("a1", wire=WIRE + 1)
+    conducted.join("a2")
+    conducted.hello("b1")
+    conducted.hello("b2")
+    assert not conducted.told("b1", Quit)
+    conducted.answer_pings()
+    conducted.hello("b3")
+    for client in ("a1", "b2", "b3"):
+        assert conducted.told(client, Quit)
+    assert len(conducted.engine.of(Ready)) == 1
+    assert conducted.door.enlisted == ["a2", "b1"]
+    said = capsys.readouterr().err
+    assert "of another version" in said
+    assert "one more than were expected" in said
+    assert "came when all were there" in said
+
+
+def test_gathering_ends_when_nobody_comes() -> None:
+    conducted = Conducted(2, wait_s=3)
+    conducted.join("a1")
+    conducted.pass_time(2.5)
+    assert not conducted.failures
+    conducted.pass_time(0.6)
+    failed = conducted.failures[0]
+    assert failed.message == "only 1 of 2 workers joined at 10.0.0.1:5557 within 3 s"
+    assert failed.hint is not None
+    assert "--master 10.0.0.1:5557" in failed.hint
+
+
+def test_one_that_leaves_while_others_are_waited_for_may_be_followed_by_another() -> None:
+    conducted = Conducted(2)
+    conducted.join("a1")
+    conducted.mute.add("a1")
+    conducted.pass_time(3)
+    assert conducted.joined == [0, 1, 0]
+    conducted.join("b1", "b2")
+    assert conducted.joined == [0, 1, 0, 1, 2]
+    assert conducted.door.enlisted == ["b1", "b2"]
+
+
+def test_all_are_configured_and_one_of_each_host_asks_the_target() -> None:
+    conducted = gathered("a1", "a2", "b1")
+    conducted.conductor.obey(Configure(Endpoint(("http://x",)), HttpWorkload()))
+    conducted.conductor.obey(Preflight())
+    assert [bool(conducted.told(client, Configure)) for client in ("a1", "a2", "b1")] == [True] * 3
+    assert [bool(conducted.told(client, Preflight)) for client in ("a1", "a2", "b1")] == [True, False, True]
+    conducted.say("b1", PREFLIGHT)
+    assert not conducted.engine.of(PreflightDone)
+    conducted.say("a1", PreflightDone("connect", None, "refused", None))
+    assert conducted.engine.of(PreflightDone) == [PreflightDone("connect", None, "from a: refused", None)]
+
+
+def test_when_it_is_lost_that_asks_another_of_its_host_does() -> None:
+    conducted = gathered("a1", "a2", "b1")
+    conducted.conductor.obey(Preflight())
+    conducted.say("b1", PREFLIGHT)
+    conducted.conductor.distrust("a1", "is odd")
+    assert conducted.told("a2", Preflight)
+    conducted.conductor.distrust("a2", "is odd")
+    (done,) = conducted.engine.of(PreflightDone)  # of the one host that is left
+    assert isinstance(done, PreflightDone)
+    assert done.error is None
+
+
+def test_a_stage_is_shared_and_starts_for_all_at_one_moment_on_each_one_s_clock() -> None:
+    conducted = Conducted(2)
+    conducted.ahead_ns = 3_600 * 10**9
+    conducted.join("a1")
+    conducted.ahead_ns = 0
+    conducted.mute.add("a1")
+    conducted.join("b1")
+    conducted.conductor.obey(RunStage(STAGE))
+    assert conducted.told("a1", RunStage) == [RunStage(STAGE, Share(0, 2))]
+    assert conducted.told("b1", RunStage) == [RunStage(STAGE, Share(1, 2))]
+    conducted.say("b1", StagePrepared(INDEX))
+    assert not conducted.told("b1", StartStage)
+    start_ns = conducted.clock.now_ns + LEAD_NS + 2_000_000_000
+    conducted.say("a1", StagePrepared(INDEX))
+    assert conducted.told("a1", StartStage) == [StartStage(INDEX, start_ns + 3_600 * 10**9)]
+    assert conducted.told("b1", StartStage) == [StartStage(INDEX, start_ns)]
+    conducted.say("a1", StageStarted(INDEX, 0, 51))
+    assert not conducted.engine.of(StageStarted)
+    conducted.say("b1", StageStarted(INDEX, 0, 50))
+    assert conducted.engine.of(StageStarted) == [StageStarted(INDEX, start_ns, 101)]
+
+
+def test_rows_wait_until_all_have_started_and_keep_their_order() -> None:
+    conducted = prepared("a1", "b1")
+    first, second = (rows_of_share_0(count) for count in (3, 4))
+    conducted.say("a1", StageStarted(INDEX, 0, 50))
+    conducted.conductor.hear("a1", "rows", first)
+    assert not conducted.engine.rows
+    conducted.say("b1", StageStarted(INDEX, 0, 50))
+    conducted.conductor.hear("a1", "rows", second)
+    assert [rows_of(body).num_rows for body in conducted.engine.rows] == [3, 4]
+
+
+def test_progress_is_told_four_times_a_second_however_many_tell_it() -> None:
+    conducted = running("a1", "b1", "c1")
+    for _ in range(40):  # two seconds
+        conducted.pass_time(0.05)
+        for client in ("a1", "b1", "c1"):
+            conducted.say(client, Progress(INDEX, 0, 10, 9, 8, 0, 1, 0.5))
+    told = conducted.engine.of(Progress)
+    assert 7 <= len(told) <= 9
+    assert isinstance(told[-1], Progress)
+    assert (told[-1].sent, told[-1].in_flight) == (27, 3)
+    assert told[-1].at_ns == pytest.approx(conducted.clock.now_ns, abs=3e8)
+
+
+def test_a_stage_ends_when_all_have_ended_it() -> None:
+    conducted = running("a1", "b1")
+    conducted.say("a1", Progress(INDEX, 0, 50, 49, 49, 0, 0, 1.5))
+    end(conducted, "a1")
+    assert not conducted.engine.of(StageEnded)
+    end(conducted, "b1")
+    report = ended(conducted)
+    assert (report.scheduled, report.connections_opened, report.cpu_s) == (100, 6, 1.0)
+    assert [(part.worker, part.host, part.sent, part.max_lag_ms) for part in report.workers] == [
+        (0, "a", 49, 1.5),
+        (1, "b", 0, 0.0),
+    ]
+    assert [part.lost_ns for part in report.workers] == [None, None]
+    assert [part.clock_residual_ms for part in report.workers] == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_stops_and_changes_of_rate_reach_all_on_their_clocks() -> None:
+    conducted = running("a1", "b1")
+    now_ns = conducted.clock.now_ns
+    conducted.conductor.obey(ChangeRate(55.0, now_ns))
+    conducted.conductor.obey(ChangeRate(66.0, now_ns + 10**9))
+    conducted.conductor.obey(StopStage(drain=False))
+    for client in ("a1", "b1"):
+        assert conducted.told(client, ChangeRate) == [
+            ChangeRate(55.0, now_ns + LEAD_NS),
+            ChangeRate(66.0, now_ns + 10**9),
+        ]
+        assert conducted.told(client, StopStage) == [StopStage(drain=False)]
+
+
+def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_stop_and_go_on_without_it() -> None:
+    conducted = running("a1", "a2", "b1")
+    conducted.say("b1", Progress(INDEX, 0, 30, 29, 29, 0, 0, 0.5))
+    conducted.pass_time(1)
+    conducted.mute.add("b1")
+    silent_ns = conducted.clock.now_ns
+    conducted.pass_time(2.2)
+    assert not conducted.told("a1", StopStage)
+    conducted.pass_time(0.4)
+    assert conducted.told("a1", StopStage) == conducted.told("a2", StopStage) == [StopStage(drain=True)]
+    assert conducted.told("b1", Quit)
+    conducted.mute.clear()
+    conducted.say("b1", Pong(0, 0))  # it is back, too late
+    for client in ("a1", "a2"):
+        end(conducted, client)
+    report = ended(conducted)
+    lost = report.workers[2]
+    assert (lost.worker, lost.host, lost.sent, lost.cpu_s) == (2, "b", 29, 0.0)
+    assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
+    assert report.scheduled == 150
+    conducted.conductor.obey(RunStage(STAGE))
+    assert conducted.told("a1", RunStage)[-1] == RunStage(STAGE, Share(0, 2))
+    assert conducted.told("a2", RunStage)[-1] == RunStage(STAGE, Share(1, 2))
+    assert len(conducted.told("b1", RunStage)) == 1
+
+
+def test_one_lost_between_stages_is_told_with_the_next_and_rows_have_the_survivor_s_own_number() -> None:
+    conducted = gathered("a1", "b1")
+    conducted.mute.add("a1")
+    conducted.pass_time(2.7)
+    conducted.conductor.obey(RunStage(STAGE))
+    conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
+    conducted.conductor.hear("b1", "rows", rows_of_share_0(5))
+    end(conducted, "b1")
+    assert conducted.engine.workers_of_rows == [1]
+    assert [(part.worker, part.lost_ns is None) for part in ended(conducted).workers] == [(0, False), (1, True)]
+    conducted.engine.reports.clear()
+    conducted.conductor.obey(RunStage(STAGE))
+    conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
+    end(conducted, "b1")
+    assert [part.worker for part in ended(conducted).workers] == [1]  # once is enough
+
+
+def test_one_lost_after_it_ended_its_part_spoils_nothing_of_this_stage() -> None:
+    conducted = running("a1", "b1")
+    end(conducted, "a1")
+    conducted.conductor.distrust("a1", "is odd")
+    assert not conducted.told("b1", StopStage)
+    end(conducted, "b1")
+    assert [part.lost_ns for part in ended(conducted).workers] == [None, None]
+    conducted.engine.reports.clear()
+    conducted.conductor.obey(RunStage(STAGE))
+    conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
+    end(conducted, "b1")
+    assert [(part.worker, part.lost_ns is None) for part in ended(conducted).workers] == [(0, False), (1, True)]
+
+
+def test_one_lost_before_the_stage_began_stops_it_too() -> None:
+    conducted = gathered("a1", "b1")
+    conducted.conductor.obey(RunStage(STAGE))
+    conducted.say("a1", StagePrepared(INDEX))
+    conducted.conductor.distrust("b1", "is odd")
+    assert [type(command) for command in conducted.door.told["a1"]] == [RunStage, StopStage, StartStage]
+    conducted.say("a1", StageStarted(INDEX, 0, 50))
+    end(conducted, "a1")
+    assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
+
+
+def test_without_anybody_left_the_master_fails_and_says_why() -> None:
+    conducted = running("a1", "b1")
+    conducted.say("a1", Failed("out of memory"))
+    conducted.mute.add("b1")
+    conducted.pass_time(2.7)
+    failed = conducted.failures[0]
+    assert failed.message == "all 2 load workers are lost"
+    assert failed.hint == "a (process 1) failed: out of memory\nb (process 1) was not heard of for 2.5 s"
+
+
+def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> None:
+    conducted = gathered("a1", "b1")
+    conducted.say("b1", Failed("no such file", is_workload_wrong=True))
+    assert conducted.failures == [Failed("from b: no such file", is_workload_wrong=True)]
+    conducted = gathered("a1", "a2")
+    conducted.say("a2", Failed("no such host", error="dns"))
+    assert conducted.failures == [Failed("no such host", error="dns")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("report", b"\xff\x00garbage"),
+        ("rows", b"garbage"),
+        ("rows", rows_body(batch(5))),  # of another stage
+        ("report", b""),
+    ],
+)
+def test_who_talks_nonsense_is_lost_and_the_others_go_on(kind: str, body: bytes) -> None:
+    conducted = running("a1", "b1")
+    conducted.conductor.hear("b1", kind, body)
+    assert conducted.told("b1", Quit)
+    end(conducted, "a1")
+    assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
+    assert not conducted.failures
+
+
+def test_what_is_said_out_of_turn_is_nonsense() -> None:
+    for report in (
+        StagePrepared(INDEX),
+        PREFLIGHT,
+        Progress(INDEX, 0, 1, 1, 1, 0, 0, 0.0),
+        Hello(WIRE, "c", 5, "another clock", "timerfd", "uvloop"),
+    ):
+        conducted = gathered("a1", "b1")
+        conducted.say("b1", report)
+        assert conducted.told("b1", Quit)
+    conducted = running("a1", "b1")
+    conducted.say("b1", Progress(INDEX + 1, 0, 1, 1, 1, 0, 0, 0.0))
+    assert conducted.told("b1", Quit)
+
+
+def test_strangers_are_told_to_leave_and_change_nothing() -> None:
+    conducted = running("a1", "b1")
+    conducted.say("z1", StageEnded(INDEX, 0, 0, 0, 0, 0.0, 0, stopped_early=False), Failed("no", error="dns"))
+    conducted.conductor.hear("z1", "rows", rows_body(batch(5)))
+    conducted.conductor.hear("z1", "report", b"\xff")
+    assert conducted.told("z1", Quit)
+    assert not conducted.told("z1", RunStage)
+    assert not conducted.failures
+    assert not conducted.engine.rows
+    conducted.pass_time(5)
+    assert "z1" not in conducted.door.pings
+
+
+def test_a_master_that_did_not_run_itself_blames_nobody() -> None:
+    """Suspended for a minute, it has heard nobody; what they said meanwhile comes after it looks at who is there."""
+    conducted = running("a1", "b1")
+    conducted.pass_time(1)
+    conducted.clock.now_ns += 60 * 10**9
+    conducted.conductor.tick()
+    conducted.answer_pings()
+    conducted.pass_time(3)
+    assert not conducted.told("a1", Quit)
+    conducted.mute.add("a1")
+    conducted.pass_time(2.7)
+    assert conducted.told("a1", Quit)
+
+
+def test_pings_go_out_four_times_a_second() -> None:
+    conducted = gathered("a1")
+    conducted.mute.add("a1")
+    conducted.door.pings.clear()
+    conducted.pass_time(2)
+    assert 7 <= len(conducted.door.pings["a1"]) <= 9
+
+
+def test_all_are_dismissed() -> None:
+    conducted = gathered("a1", "b1")
+    conducted.conductor.dismiss()
+    assert conducted.told("a1", Quit)
+    assert conducted.told("b1", Quit)

@@ -1,0 +1,55 @@
+import msgspec
+import pytest
+
+from loadgen.frames import message_body
+from loadgen.master.heard import heard_report
+from loadgen.records import (
+    WIRE,
+    Failed,
+    Hello,
+    Joining,
+    Pong,
+    Progress,
+    Ready,
+    Report,
+    StageEnded,
+    StageStarted,
+    WorkerPart,
+)
+
+HELLO = Hello(WIRE, "host", 1, "a clock", "timerfd", "uvloop")
+PROGRESS = Progress(3, 10, 1, 1, 1, 0, None, 0.1)
+ENDED = StageEnded(3, 10, 20, None, 0, 0.1, 1, False, ((0.0, 5.0),), (WorkerPart(0, "host", 1, 0.1, 2, 0.1),))
+
+
+@pytest.mark.parametrize("report", [HELLO, PROGRESS, ENDED, Pong(1, -5), StageStarted(3, 2**57, None), Failed("no")])
+def test_what_workers_say_is_heard(report: Report) -> None:
+    assert heard_report(message_body(report)) == report
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Ready(1, "timerfd", "uvloop"),
+        Joining("address", 1, 2),
+        msgspec.structs.replace(PROGRESS, max_lag_ms=float("nan")),
+        msgspec.structs.replace(PROGRESS, max_lag_ms=float("inf")),
+        msgspec.structs.replace(PROGRESS, sent=2**62),
+        msgspec.structs.replace(ENDED, rates=((0.0, float("nan")),)),
+        msgspec.structs.replace(ENDED, workers=(WorkerPart(0, "host", 1, float("inf"), 2, 0.1),)),
+        msgspec.structs.replace(HELLO, host=""),
+        msgspec.structs.replace(HELLO, host="\x1b[31mred"),
+        msgspec.structs.replace(HELLO, pacing="x" * 300),
+        msgspec.structs.replace(HELLO, event_loop="two\nlines"),
+        Failed("x" * 2**21),
+    ],
+)
+def test_what_no_worker_says_is_refused(report: Report) -> None:
+    with pytest.raises(ValueError, match=r"said|bytes"):
+        heard_report(message_body(report))
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", message_body(HELLO)[:-3], b"\x91" * 5_000])
+def test_bytes_that_are_no_report_are_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="no report"):
+        heard_report(body)

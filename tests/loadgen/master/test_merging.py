@@ -1,0 +1,57 @@
+import msgspec
+import pytest
+
+from loadgen.master.merging import failure_from, merged_end, merged_preflight, merged_progress, summed
+from loadgen.records import Failed, PreflightDone, Progress, StageEnded, WorkerPart
+
+FAST = PreflightDone(None, 200, "answered", 2.0, 10, ("approximate",), ("a",))
+SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), keeps_connection=False)
+FAILING = PreflightDone("dns", None, "no such host", None)
+ENDED = StageEnded(3, 100, 900, 10, 1, 0.5, 4, stopped_early=False, rates=((0.0, 20.0),))
+
+
+def test_of_hosts_that_were_answered_the_slowest_tells_and_what_all_found_is_kept() -> None:
+    merged = merged_preflight([("one", FAST), ("two", SLOW)])
+    assert (merged.detail, merged.service_ms, merged.end_ns) == ("answered slowly", 9.0, 20)
+    assert merged.notes == ("approximate", "far")
+    assert merged.hosts == ("a", "b")
+    assert not merged.keeps_connection
+
+
+def test_one_host_s_failure_is_the_outcome_and_names_the_host() -> None:
+    merged = merged_preflight(
+        [("one", SLOW), ("two", FAILING), ("three", msgspec.structs.replace(FAILING, error="tls"))]
+    )
+    assert (merged.error, merged.detail) == ("dns", "from two: no such host")
+
+
+def test_a_host_alone_is_not_named() -> None:
+    assert merged_preflight([("one", FAILING)]) == FAILING
+    assert merged_preflight([("one", FAST)]) == FAST
+
+
+def test_a_failure_from_a_host_keeps_whose_fault_it_is() -> None:
+    failed = Failed("no column named prompt", hint="Name it.", is_workload_wrong=True)
+    assert failure_from("two", failed) == Failed(
+        "from two: no column named prompt", hint="Name it.", is_workload_wrong=True
+    )
+
+
+def test_progress_adds_up_and_the_worst_lag_counts() -> None:
+    one = Progress(3, 1, 10, 9, 7, 1, 1, 0.5)
+    assert merged_progress(3, 99, [one, Progress(3, 2, 20, 20, 15, 0, 5, 2.5)]) == Progress(
+        3, 99, 30, 29, 22, 1, 6, 2.5
+    )
+    assert merged_progress(3, 99, [one, Progress(3, 2, 5, 5, 5, 0, None, 0.1)]).in_flight is None
+
+
+def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
+    parts = (WorkerPart(0, "one", 1, 0.5, 10, 0.1), WorkerPart(1, "two", 2, 0.7, 11, 0.2))
+    other = StageEnded(3, 100, 950, 11, 0, 0.7, 5, stopped_early=True, rates=((0.0, 20.0), (1.0, 30.0)))
+    merged = merged_end(3, 101, 21, [ENDED, other], parts)
+    assert merged == StageEnded(3, 101, 950, 21, 1, 1.2, 9, stopped_early=True, rates=((0.0, 20.0),), workers=parts)
+
+
+@pytest.mark.parametrize(("counts", "total"), [([], 0), ([1, 2], 3), ([1, None], None)])
+def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total: int | None) -> None:
+    assert summed(counts) == total

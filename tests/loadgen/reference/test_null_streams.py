@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+
+from loadgen.process import start_module
+from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, due_ns, told_of
+
+
+def test_when_the_first_chunk_was_due_is_told_by_its_usage() -> None:
+    for tick in (0, 4_999_999, 5_000_000, 123_456_789):
+        told = told_of(tick)
+        assert len(str(told)) == 7
+        for after_ns in (0, 1, 9_000_000_000):
+            assert due_ns(told, tick * TICK_NS + after_ns) == tick * TICK_NS
+
+
+@pytest.fixture
+def connection():
+    with start_module("loadgen.reference.null_streams", stdout=subprocess.PIPE) as child:
+        connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()), timeout=10)
+        yield connection
+        connection.close()
+        child.stdin.close()
+        assert child.wait(5) == 0
+
+
+def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connection) -> None:
+    for _ in range(2):
+        asked_ns = perf_counter_ns()
+        connection.request("POST", "/v1/chat/completions", b"x" * 100_000)
+        answer = connection.getresponse()
+        events = []
+        while line := answer.readline():
+            if line != b"\n":
+                events.append((perf_counter_ns(), line.removeprefix(b"data: ").strip()))
+        assert events[-1][1] == b"[DONE]"
+        read = [(at_ns, json.loads(event)) for at_ns, event in events[:-1]]
+        tokens_ns = [at_ns for at_ns, event in read if event["choices"] and event["choices"][0]["delta"]]
+        assert len(tokens_ns) == CHUNKS
+        first_due_ns = due_ns(read[-1][1]["usage"]["prompt_tokens"], tokens_ns[0])
+        assert asked_ns < first_due_ns <= tokens_ns[0]
+        late_ns = np.array(tokens_ns) - first_due_ns - np.arange(CHUNKS) * GAP_NS
+        assert late_ns.min() >= 0, "no chunk comes before its time"
+
+
+def test_who_leaves_in_the_middle_holds_up_nobody(connection) -> None:
+    connection.request("GET", "/")
+    connection.getresponse().readline()
+    connection.close()
+    connection.request("GET", "/")
+    assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")

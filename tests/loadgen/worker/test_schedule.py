@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals, Share, StagePlan, TraceArrivals
+from loadgen.worker.schedule import Schedule, part_of
+
+POISSON = OpenArrivals("poisson", ((0.0, 500.0), (2.0, 100.0)))
+
+
+def plan(arrivals: OpenArrivals | TraceArrivals = POISSON, **more) -> StagePlan:
+    return StagePlan(0, "s", arrivals, 2.0, 7, **more)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize("lead_in_s", [0.0, 0.5])
+def test_shares_are_the_schedule_dealt_out_in_turn(workers: int, lead_in_s: float) -> None:
+    whole = offsets_ns(POISSON, 2.0, lead_in_s, 7)
+    shares = [Schedule(plan(lead_in_s=lead_in_s), Share(index, workers)).own for index in range(workers)]
+    dealt = np.empty(len(whole), np.int64)
+    for index, own in enumerate(shares):
+        dealt[index::workers] = own
+    assert dealt.tolist() == whole.tolist()
+
+
+def test_a_limit_is_of_all_shares_together() -> None:
+    counts = [len(Schedule(plan(max_requests=10), Share(index, 4)).own) for index in range(4)]
+    assert counts == [part_of(10, Share(index, 4)) for index in range(4)] == [3, 3, 2, 2]
+    assert part_of(2, Share(3, 4)) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_a_changed_rate_goes_on_dealing_where_it_was(workers: int) -> None:
+    def played(share: Share) -> list[tuple[int, int]]:
+        schedule = Schedule(plan(), share)
+        own = schedule.own.tolist()
+        for number, (at_ns, rate_per_s) in enumerate(((300_000_000, 800.0), (900_000_000, 50.0)), start=1):
+            later = schedule.change(rate_per_s, at_ns, number)
+            own = [at for at in own if at < at_ns] + (later + at_ns).tolist()
+        return [(share.index + share.of * n, at) for n, at in enumerate(own)]
+
+    alone = played(Share())
+    assert sorted(one for index in range(workers) for one in played(Share(index, workers))) == alone
+
+
+def test_a_changed_rate_keeps_the_limit_and_begins_with_a_gap() -> None:
+    schedule = Schedule(plan(OpenArrivals("constant", ((0.0, 100.0),)), max_requests=40), Share())
+    later = schedule.change(1_000.0, 205_000_000, 1)
+    assert later.tolist() == [n * 1_000_000 for n in range(1, 20)]
+
+
+def test_each_change_draws_anew() -> None:
+    first, second = (Schedule(plan(), Share()).change(500.0, 0, number) for number in (1, 2))
+    assert first.tolist() != second.tolist()
+    assert first.tolist() == Schedule(plan(), Share()).change(500.0, 0, 1).tolist()
+
+
+def test_a_rate_beyond_all_reason_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.worker.schedule._MOST_DRAWN", 1_000)
+    later = Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), Share()).change(1e12, 0, 1)
+    assert len(later) <= 1_000
+
+
+def test_a_trace_has_no_rate_to_change() -> None:
+    trace = TraceArrivals(np.array([0, 5, 9], "<i8").tobytes())
+    assert Schedule(plan(trace), Share(1, 2)).own.tolist() == [5]
+    assert Schedule(plan(trace), Share(1, 2)).change(10.0, 3, 1) is None

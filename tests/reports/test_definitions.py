@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import msgspec
+
+from reports.definitions import render_definitions
+from reports.html import render_html
+from reports.model import DefiningTool, Definition, DefinitionRow, Definitions, DefinitionTable, Quantity, Report
+from reports.text import render_text
+
+SECTION = Definitions(
+    tools=(DefiningTool(name="Sizewise", read_from="docs", notes=("a note",)),
+           DefiningTool(name="vLLM", read_from="serve.py", notes=("its notes " * 20,))),
+    tables=(
+        DefinitionTable(
+            stage="chat <b>",
+            answers=(1200, 1199),
+            rows=(
+                DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(123.4, "ms"), Quantity(0.5, "ms"))),
+                DefinitionRow(metric="TTFT", aggregate="p90", quantities=(Quantity(200.0, "ms"), None)),
+                DefinitionRow(
+                    metric="TPOT",
+                    aggregate="p50",
+                    quantities=(Quantity(None, "ms", reason="needs 9"), Quantity(8.0, "ms")),
+                ),
+            ),
+        ),
+    ),
+    why=(Definition(metric="TTFT", tool="Sizewise", why="from when it was due"),
+         Definition(metric="TTFT", tool="vLLM", why="from the send, and " + "so on " * 20),
+         Definition(metric="TPOT", tool="vLLM", why="otherwise")),
+    remark="Mind this.",
+)  # fmt: skip
+
+
+def test_numbers_stand_side_by_side_and_reasons_below() -> None:
+    text = render_definitions(SECTION, width=60)
+    assert text.splitlines()[:11] == [
+        "The same requests by other tools' definitions",
+        "Mind this.",
+        "",
+        "chat <b>, times in ms  Sizewise   vLLM",
+        "requests it times         1,200  1,199",
+        "TTFT p50                    123  0.500",
+        "TTFT p90                    200      –",
+        "TPOT p50                    n/a   8.00",
+        "– it prints none",
+        "n/a by Sizewise: TPOT p50: needs 9",
+        "",
+    ]
+    assert "TTFT\n  Sizewise  from when it was due\n  vLLM      from the send, and so on" in text
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert "vLLM, as in serve.py\n  - its notes" in text
+
+
+def test_an_invalid_measurement_is_called_so_above_its_numbers() -> None:
+    (table,) = SECTION.tables
+    doubted = DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", trust="INVALID"), None))
+    section = msgspec.structs.replace(SECTION, tables=(msgspec.structs.replace(table, rows=(doubted,)),))
+    assert render_definitions(section).splitlines()[3].startswith("This measurement is INVALID")
+
+
+def test_many_stages_are_cut_and_said_to_be() -> None:
+    text = render_definitions(msgspec.structs.replace(SECTION, tables=SECTION.tables * 11))
+    assert text.count("chat <b>, times in ms") == 8
+    assert "… and 3 more stages in the report" in text
+
+
+def test_the_section_is_in_a_report_that_has_one(streaming_report: Report) -> None:
+    assert "definitions" not in render_html(streaming_report)
+    report = msgspec.structs.replace(streaming_report, definitions=SECTION)
+    page = render_html(report)
+    assert "<h2>The same rows by other tools' definitions</h2>" in page
+    assert "chat &lt;b&gt;" in page
+    assert "chat <b>" not in page
+    assert '<abbr title="needs 9">n/a</abbr>' in page
+    assert render_text(report).endswith(render_definitions(SECTION))

@@ -1,0 +1,202 @@
+"""Workers on two hosts, each with a network and a monotonic clock of its own, for a run on a third."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sizewise as notebook
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals
+from tests.fakes.hosts import Host, Network, network
+from tests.fakes.processes import children_of
+from tests.fakes.program import SIZEWISE, Sizewise, wait_until
+
+ROOT = Path(__file__).parents[2]
+PORT = 5557
+TOKEN, WRONG_TOKEN = "a secret that both of them know", "a secret that only one of them knows"
+POISSON = "load.stages=[{name: steady, arrivals: poisson, rate: 200/s, duration: 2s}]"
+THREE_STAGES = (
+    "load.stages=[{name: first, arrivals: constant, rate: 150/s, duration: 30s}, "
+    "{name: second, arrivals: constant, rate: 150/s, duration: 30s}, "
+    "{name: third, arrivals: constant, rate: 100/s, duration: 1s}]"
+)
+
+
+class Target:
+    """A server on the first host that tells when it was asked, by the clock of that host."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._process = subprocess.Popen(
+            [*host.enter, sys.executable, "-m", "tests.fakes.lan_server", host.address, "0.002"],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.place = f"{host.address}:{int(self._process.stdout.readline())}"
+
+    def received_ns(self) -> list[int]:
+        """Since the last call."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        received: list[int] = json.loads(self._process.stdout.readline())
+        return received
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Network]:
+    try:
+        together = network(1_000, 86_400)
+        found = together.__enter__()
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"NOTHING WAS PROVED ACROSS HOSTS: this system does not let the test make networks ({error})")
+    yield found
+    together.__exit__(None, None, None)
+
+
+@pytest.fixture
+def target(hosts: Network) -> Iterator[Target]:
+    server = Target(hosts.first)
+    yield server
+    server.close()
+
+
+@contextmanager
+def started(sizewise: Sizewise, host: Host, *arguments: str, token: str = TOKEN) -> Iterator[subprocess.Popen[str]]:
+    """`sizewise` on that host; what it says goes into a file of the host's name."""
+    environment = os.environ | {"SIZEWISE_HOME": str(sizewise.home), "SIZEWISE_TOKEN": token}
+    with (sizewise.cwd / f"{host.name}.err").open("w") as said:
+        process = subprocess.Popen(
+            [*host.enter, SIZEWISE, *arguments], cwd=sizewise.cwd, env=environment, stdout=said, stderr=said, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running(sizewise: Sizewise, hosts: Network, profile: str, stages: str, workers: int) -> Iterator[Any]:
+    options = ("--set", stages, "--remote-workers", str(workers), "--bind", f"{hosts.first.address}:{PORT}")
+    with started(sizewise, hosts.first, "run", profile, *options, "--out", "run") as run:
+        wait_until(lambda: f"waiting for {workers} workers" in said(sizewise, hosts.first))
+        yield run
+
+
+@contextmanager
+def lending(sizewise: Sizewise, hosts: Network, host: Host, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+    options = ("--master", f"{hosts.first.address}:{PORT}", "--workers", str(workers))
+    with started(sizewise, host, "worker", *options) as lent:
+        yield lent
+
+
+def said(sizewise: Sizewise, host: Host) -> str:
+    return (sizewise.cwd / f"{host.name}.err").read_text()
+
+
+def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in stage["checks"] if one["check"] == name)
+
+
+def ended_ns(run: Path, stage: int) -> int | None:
+    """When the engine had the whole stage; None while it goes on."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    ends = (one for one in events if one["type"] == "stage_finished" and one["index"] == stage)
+    return next((int(one["at_ns"]) for one in ends), None)
+
+
+def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
+    sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
+) -> None:
+    first, (second, third) = hosts.first, hosts.others
+    with running(sizewise, hosts, profile(f"http://{target.place}/"), POISSON, 2) as run:
+        assert first.listening() == {f"{first.address}:{PORT}", target.place}
+        strangers = [*second.enter, sys.executable, "-m", "tests.fakes.stranger", first.address, str(PORT)]
+        asked = subprocess.run(strangers, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+        assert (asked.stdout, asked.stderr) == ("0\n", "")
+        options = ("worker", "--master", f"{first.address}:{PORT}", "--workers", "1", "--wait", "1s")
+        with started(sizewise, second, *options, token=WRONG_TOKEN) as wrong:
+            assert wrong.wait(30) == 3
+        assert "no master of this token" in said(sizewise, second)
+        assert "has joined" not in said(sizewise, first)
+        with lending(sizewise, hosts, second) as one, lending(sizewise, hosts, third) as other:
+            assert run.wait(60) in (0, 4), said(sizewise, first)  # 4: the machine was busy
+            assert (one.wait(10), other.wait(10)) == (0, 0)
+    assert "1 worker joined" in said(sizewise, third)
+    assert "the run has ended" in said(sizewise, third)
+    result = sizewise.result(tmp_path / "run")
+    (stage,) = result["stages"]
+    assert (check(stage, "workers")["value"], check(stage, "workers")["verdict"]) == ("2 of 2", "VALID")
+    assert [worker["host"] for worker in stage["workers"]] == ["host2", "host3"]
+    residual_ms = check(stage, "worker clocks")["value"]
+    assert 0 < residual_ms < 50
+    assert "2 workers on 2 hosts (host2: 1, host3: 1)" in (tmp_path / "run" / "report.html").read_text()
+
+    requests = notebook.open_run(tmp_path / "run").requests.sort_values("index")
+    start_ns = stage["window"]["start_ns"]
+    expected = start_ns + offsets_ns(OpenArrivals("poisson", ((0.0, 200.0),)), 2.0, 0.0, 7_000)
+    assert np.abs(requests["intended_ns"].to_numpy() - expected).max() < 1_000, "a microsecond, by rounding"
+    received = np.sort([at_ns for at_ns in target.received_ns() if at_ns > start_ns])
+    underway_ns = received - np.sort(requests["sent_ns"].to_numpy())
+    assert underway_ns.min() > -residual_ms * 1e6, "nothing was received before it was sent"
+    assert underway_ns.max() < requests["end_ns"].sub(requests["sent_ns"]).max() + residual_ms * 1e6
+
+
+def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_others_go_on(
+    sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
+) -> None:
+    first, (second, third) = hosts.first, hosts.others
+    directory, suspended = tmp_path / "run", None
+    with (
+        running(sizewise, hosts, profile(f"http://{target.place}/"), THREE_STAGES, 3) as run,
+        lending(sizewise, hosts, second, workers=2) as two,
+        lending(sizewise, hosts, third) as one,
+    ):
+        wait_until(lambda: len(target.received_ns()) > 10)
+        hosts.cut(third)
+        cut_ns = time.perf_counter_ns()
+        try:
+            assert one.wait(5) == 4
+            wait_until(lambda: ended_ns(directory, 0) is not None)
+            target.received_ns()
+            wait_until(lambda: len(target.received_ns()) > 10)
+            suspended = children_of(two.pid)[0]
+            os.kill(suspended, signal.SIGSTOP)
+            stopped_ns = time.perf_counter_ns()
+            assert run.wait(30) == 4, said(sizewise, first)
+        finally:
+            hosts.mend(third)
+            if suspended is not None:
+                os.kill(suspended, signal.SIGCONT)
+        assert two.wait(10) in (0, 4)
+    assert (ended_ns(directory, 0) or cut_ns) - cut_ns < 3e9
+    assert (ended_ns(directory, 1) or stopped_ns) - stopped_ns < 3e9
+    stages = sizewise.result(directory)["stages"]
+    found = [check(stage, "workers") for stage in stages]
+    assert [(one["value"], one["verdict"]) for one in found] == [
+        ("2 of 3", "INVALID"), ("1 of 2", "INVALID"), ("1 of 1", "VALID"),
+    ]  # fmt: skip
+    assert "on host3 was lost" in found[0]["hint"]
+    assert "on host2 was lost" in found[1]["hint"]
+    assert stages[2]["completed"] == 100

@@ -1,0 +1,144 @@
+"""A load that two workers of this machine share: one schedule, one result, nobody let in, nobody left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sizewise as notebook
+from loadgen.reference.scripted import Script, ScriptedServer
+from tests.fakes.processes import is_running
+from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.sockets import family_of, listening_of
+
+WriteProfile = Callable[..., str]
+FAKES = Path(__file__).parents[1] / "fakes"
+POISSON = "load.stages.0.arrivals=poisson"
+TWO_STAGES = (
+    "load.stages=[{name: first, arrivals: constant, rate: 200/s, duration: 30s}, "
+    "{name: second, arrivals: constant, rate: 100/s, duration: 1s}]"
+)
+
+
+def offsets_ns(run: Path) -> dict[int, int]:
+    """When each request was intended, from the first on, by its place in the schedule."""
+    requests = notebook.open_run(run).requests.sort_values("index")
+    return dict(zip(requests["index"], requests["intended_ns"] - requests["intended_ns"].min(), strict=True))
+
+
+def workers_of(engine: subprocess.Popen[str]) -> list[int]:
+    """The processes that send, and not their master."""
+    return [pid for pid in family_of(engine.pid) if "--join" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+
+
+def ended_ns(run: Path, stage: int) -> int:
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return next(int(one["at_ns"]) for one in events if one["type"] == "stage_finished" and one["index"] == stage)
+
+
+def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in stage["checks"] if one["check"] == name)
+
+
+@pytest.fixture(scope="module")
+def wall_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that moves the wall clock of whoever it is loaded into."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.fail("no C compiler (cc) for the wall clock: run tests/install-system-libraries")
+    library = tmp_path_factory.mktemp("clock") / "wall_clock.so"
+    source = FAKES / "wall_clock.c"
+    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    with ScriptedServer(Script(delay_s=0.002)) as server:
+        path = profile(server.url, duration="1.5s")
+        alone = sizewise("run", path, "--set", POISSON, "--workers", "1", "--out", str(tmp_path / "one"))
+        before = len(server.received_ns)
+        run = sizewise.start("run", path, "--set", POISSON, "--workers", "2", "--out", str(tmp_path / "two"))
+        wait_until(lambda: len(server.received_ns) > before + 20)
+        places = listening_of(family_of(run.pid))
+        told, said = run.communicate(timeout=60)
+    assert (alone.returncode, run.returncode) in ((0, 0), (0, 4), (4, 0), (4, 4)), said  # 4: the machine was busy
+    assert {place.rpartition(":")[0] for place in places} == {"127.0.0.1"}
+    assert offsets_ns(tmp_path / "two") == offsets_ns(tmp_path / "one")
+    requests = notebook.open_run(tmp_path / "two").requests
+    assert np.array_equal(requests["worker"], requests["index"] % 2)
+    (stage,) = sizewise.result(tmp_path / "two")["stages"]
+    assert (check(stage, "workers")["value"], check(stage, "worker clocks")["value"]) == ("2 of 2", "one clock")
+    assert sum(worker["sent"] for worker in stage["workers"]) == len(requests)
+    assert "1 on " in told
+    assert "The load was sent by 2 workers on" in (tmp_path / "two" / "report.html").read_text()
+
+
+def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    with ScriptedServer(Script()) as server:
+        path = profile(server.url)
+        run = sizewise.start("run", path, "--set", TWO_STAGES, "--workers", "2", "--out", str(tmp_path / "run"))
+        wait_until(lambda: len(server.received_ns) > 20)
+        os.kill(workers_of(run)[0], signal.SIGKILL)
+        killed_ns = time.perf_counter_ns()
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 4, said
+    assert ended_ns(tmp_path / "run", 0) - killed_ns < 3e9
+    first, second = sizewise.result(tmp_path / "run")["stages"]
+    assert check(first, "workers")["verdict"] == "INVALID"
+    assert "half of the load was not sent from then on" in check(first, "workers")["hint"]
+    assert (check(second, "workers")["value"], second["completed"]) == ("1 of 1", 100)
+
+
+def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    with ScriptedServer(Script()) as server:
+        run = sizewise.start(
+            "run", profile(server.url, duration="60s"), "--workers", "2", "--out", str(tmp_path / "run")
+        )
+        wait_until(lambda: len(server.received_ns) > 20)
+        family = family_of(run.pid)
+        assert len(family) >= 4, "the engine, the master and two workers"
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=20)
+    assert run.returncode == 130
+    wait_until(lambda: not any(map(is_running, family)), within_s=5)
+
+
+def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, wall_clock: Path
+) -> None:
+    """It is set back before the run ends: a run whose two clocks differ then says so, since it may have been paused."""
+    step = tmp_path / "step"
+    step.write_text("0")
+    with ScriptedServer(Script(delay_s=0.002)) as server:
+        run = sizewise.start(
+            "run", profile(server.url, duration="4s"), "--workers", "2", "--out", str(tmp_path / "run"),
+            LD_PRELOAD=str(wall_clock), WALL_CLOCK_STEP=str(step),
+        )  # fmt: skip
+        for count, seconds in ((100, "3600"), (400, "-3600"), (700, "0")):
+            wait_until(lambda count=count: len(server.received_ns) > count)
+            step.write_text(seconds)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode in (0, 4), said  # 4: the machine was busy
+    result = sizewise.result(tmp_path / "run")
+    (stage,) = result["stages"]
+    assert stage["completed"] == 800
+    assert check(stage, "workers")["value"] == "2 of 2"
+    offsets = np.array(list(offsets_ns(tmp_path / "run").values()))
+    assert np.array_equal(np.sort(offsets), offsets)
+    assert offsets[-1] == 799 * 5_000_000
+    assert next(one for one in result["validity"] if one["check"] == "clock")["verdict"] == "VALID"
+    assert stage["metrics"]["service_ms"]["p50"]["value"] < 50
