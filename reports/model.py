@@ -216,6 +216,22 @@ class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
     limited_by: str
     at_least: bool = False
     """No higher rate was tried."""
+    is_generators: bool = False
+    """None could be, by the load generator."""
+
+
+class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where latency begins to cost more than throughput gains, by one method; `latency` is the mean there."""
+
+    name: str
+    method: str
+    at: Quantity
+    latency: Quantity
+
+
+class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
+    rows: tuple[KneeRow, ...]
+    note: str | None = None
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -409,6 +425,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     definitions: Definitions | None = None
     workers: tuple[WorkerRow, ...] = ()
     """Empty where one worker sent alone."""
+    knees: KneeSection | None = None
+    """Of a sweep."""
 
 
 def read_report(text: bytes | str) -> Report:

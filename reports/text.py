@@ -12,6 +12,7 @@ from reports.model import (
     CheckRow,
     ErrorRow,
     GroupTable,
+    KneeSection,
     ModelSection,
     Named,
     ObjectiveRow,
@@ -47,6 +48,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Stages", _stages(report.stages, report.times), width),
         _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),
+        _block("Knee", _knees(report.knees), width),
         _block("Start", _cold_start(report.cold_start), width),
         *(_block(f"By {group.column}", _group(group), width) for group in report.groups),
         _block("Workers", _workers(report.workers), width),
@@ -234,6 +236,17 @@ def _spike(row: SpikeRow) -> str:
         f"{formatting.seconds(row.spike_s)}: SLO broken for {broken}, at most "
         f"{formatting.value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{told}"
     )
+
+
+def _knees(knees: KneeSection | None) -> list[str]:
+    if knees is None:
+        return []
+    told = [
+        f"{row.method}: {formatting.value_unit(row.at)}"
+        + (f", mean {formatting.value_unit(row.latency)}" if row.at.value is not None else _why_not(row.at))
+        for row in knees.rows
+    ]
+    return [*told, *([knees.note] if knees.note else [])]
 
 
 def _cold_start(parts: Sequence[Named]) -> list[str]:

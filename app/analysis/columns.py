@@ -33,7 +33,7 @@ class Words:
         return {word: int(count) for word, count in zip(self.words, found, strict=True) if count}
 
     def equals(self, word: str) -> Mask:
-        return self.places == self.words.index(word)
+        return np.asarray(self.places == self.words.index(word))
 
     def taken(self, which: Mask | Nanoseconds | slice) -> Words:
         return Words(self.places[which], self.words)

@@ -58,11 +58,14 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
 
 def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> Demand:
     """Requests and chunks cost the same CPU, so their shares add up. Requests count when they were due, whether or not
-    they could be sent; chunks when they came. Where the rate changes the busiest second counts."""
+    they could be sent. Chunks count when they came or, where a generator too busy to read them put that off, as many as
+    the answers to those requests have. Where the rate changes the busiest second counts."""
     is_changing = facts.kind in ("varying", "spike")
-    chunks = None if rows.tokens is None else rows.tokens.chunks
     requests_per_s = _per_s(rows.intended_ns, window, is_changing)
-    chunks_per_s = 0.0 if chunks is None else _per_s(chunks.times_ns, window, is_changing)
+    chunks_per_s = 0.0
+    if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
+        in_answer = float(np.mean(chunks.counts[rows.tokens.place][rows.was_sent]))
+        chunks_per_s = max(_per_s(chunks.times_ns, window, is_changing), requests_per_s * in_answer)
     parts = [(requests_per_s, facts.ceiling_per_s)]
     if chunks_per_s:
         parts.append((chunks_per_s, facts.chunk_ceiling_per_s))

@@ -31,7 +31,7 @@ class LimitBelief:
         """`tried`: rate, and whether it held; at least one of each kind."""
         held = [rate for rate, has_held in tried if has_held]
         failed = [rate for rate, has_held in tried if not has_held]
-        lowest, highest = min(*failed, max(held)) / _MARGIN, max(*held, min(failed)) * _MARGIN
+        lowest, highest = min([*failed, max(held)]) / _MARGIN, max([*held, min(failed)]) * _MARGIN
         self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + STEP, STEP)
         log_odds = np.zeros_like(self._logs)
         for rate, has_held in tried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import on_the_curve
@@ -9,7 +10,7 @@ from app.analysis.objectives import binding, find_estimate, is_met, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import SPANS
 from app.records.metrics import METRICS, PERCENTILES
-from app.records.result import Estimate, MaxRate, Objective, Stage
+from app.records.result import Check, Estimate, MaxRate, Objective, Stage
 
 _EVIDENCE = (
     ("endpoint_cpu_cores", "the endpoint kept {:.2f} cores busy"),
@@ -30,26 +31,53 @@ def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchO
     deciding = binding(slo)
     tried = on_the_curve(stages)
     found_per_s = outcome.max_rate_per_s or 0.0
-    failed = [stage for stage in tried if stage.held is False and _scheduled(stage) > found_per_s]
+    judged = [stage for stage in tried if is_of_endpoint(stage)]
+    failed = [stage for stage in judged if stage.held is False and _scheduled(stage) > found_per_s]
+    limited_by = _by_generator(tried, outcome) if outcome.is_generators else _limited_by(failed, deciding)
     return MaxRate(
-        per_s=_estimate(tried, deciding, outcome),
+        per_s=_estimate(judged, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
-        limited_by=_limited_by(failed, deciding),
-        at_least=outcome.max_rate_per_s is not None and not failed,
+        limited_by=limited_by,
+        at_least=outcome.max_rate_per_s is not None and (outcome.is_generators or not failed),
         sessions=any(stage.sessions for stage in tried),
+        is_generators=outcome.is_generators,
     )
+
+
+def is_of_endpoint(stage: Stage) -> bool:
+    """Whether a stage says anything of the endpoint: one that is INVALID shows what the generator did."""
+    return stage.verdict.status != "INVALID"
 
 
 def highest_held(stages: Sequence[Stage]) -> SearchOutcome:
     """What stages at rates of the user's choice tell: as a search that ended with the highest that held each time."""
     by_rate: dict[float, list[Stage]] = {}
+    beyond = []
     for stage in stages:
-        if stage.kind == "steady" and stage.scheduled_per_s is not None and stage.held is not None:
+        if stage.kind != "steady" or stage.scheduled_per_s is None:
+            continue
+        if not is_of_endpoint(stage):
+            beyond.append(stage.scheduled_per_s)
+        elif stage.held is not None:
             by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
     failed = min((rate for rate, those in by_rate.items() if not all(one.held for one in those)), default=None)
-    held = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
+    end = min([*beyond, *([] if failed is None else [failed])], default=math.inf)
+    held = max((rate for rate in by_rate if rate < end), default=None)
     reason = None if held is not None else "no rate that was tried held the SLO"
-    return SearchOutcome(held, reason, (held, failed), sum(map(len, by_rate.values())))
+    if held is None and failed is None and beyond:
+        reason = "the generator could not send any of the rates"
+    tried = len(beyond) + sum(map(len, by_rate.values()))
+    return SearchOutcome(held, reason, (held, failed), tried, min(beyond, default=None))
+
+
+def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
+    """None where a rate was found, or where it is the endpoint that none held on."""
+    if outcome.max_rate_per_s is not None or not outcome.is_generators:
+        return ()
+    vouched, beyond = outcome.bracket[0], outcome.beyond_per_s
+    hint = "The endpoint was not loaded enough to know what it carries: add workers (load.workers, `sizewise worker`), "
+    hint += "or use a faster or quieter machine for them."
+    return (Check("generator's reach", vouched, beyond, "1/s", "INVALID", hint),)
 
 
 def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
@@ -57,7 +85,7 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
     if found is None:
         return Estimate(None, n=0, reason=outcome.reason)
     by_rate: dict[float, list[Stage]] = {}
-    for stage in [one for one in tried if one.verdict.status != "INVALID"] or tried:
+    for stage in tried:
         by_rate.setdefault(_scheduled(stage), []).append(stage)
     inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
     outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
@@ -114,6 +142,19 @@ def _upper(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
+def _by_generator(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
+    """With the rate it can vouch for, and what to do."""
+    beyond = outcome.beyond_per_s or 0.0
+    stages = [stage for stage in tried if not is_of_endpoint(stage) and _scheduled(stage) == beyond]
+    unit = " sessions/s" if any(stage.sessions for stage in stages) else "/s"
+    why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
+    sentence = f"the generator, not the endpoint, which it could not load with {beyond:.4g}{unit}{why}"
+    vouched = outcome.bracket[0]
+    if vouched is not None:
+        sentence += f"; it can vouch for {vouched:.4g}{unit}, and the endpoint may carry more"
+    return f"{sentence}: add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
+
+
 def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
     if not failed:
         return "nothing failed: no higher rate was tried"
@@ -124,9 +165,7 @@ def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
         return sentence  # too few answers to judge: what was busy then limits nothing that is known
     busy = _evidence(stage)
     sentence += f"; there {busy}" if busy else ""
-    if stage.verdict.status == "INVALID":
-        sentence += "; the generator did not keep up there, so this may be its limit and not the endpoint's"
-    elif any(check.check in _LATENESS and check.verdict != "VALID" for check in stage.checks):
+    if any(check.check in _LATENESS and check.verdict != "VALID" for check in stage.checks):
         sentence += "; the generator was late itself there, so part of this latency is its own"
     return sentence
 

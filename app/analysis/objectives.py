@@ -65,10 +65,20 @@ def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
 def samples_needed(slo: Iterable[Objective]) -> int:
     """The fewest answers with which every percentile of the objectives can be shown; 0 when they name none.
 
-    Gaps of a stream are many an answer, so their percentiles ask for no number of answers.
+    Gaps of a stream are many an answer, so their percentiles ask for no number of answers. A goodput of 99 % says what
+    a p99 within the limits says, and needs as many.
     """
-    named = (PERCENTILES.get(one.aggregate or "") for one in slo if one.metric not in _GAPS)
-    return max((needed_samples(q) for q in named if q is not None), default=0)
+    shares = (_share_wanted(one) for one in slo)
+    return max((needed_samples(q) for q in shares if q is not None), default=0)
+
+
+def _share_wanted(objective: Objective) -> float | None:
+    """Of answers within a limit; None where the objective asks for none."""
+    if objective.metric in _GAPS:
+        return None
+    if objective.metric == "goodput_share":
+        return objective.limit if objective.comparator in (">", ">=") and 0 < objective.limit < 1 else None
+    return PERCENTILES.get(objective.aggregate or "")
 
 
 def is_met(objective: Objective, estimate: Estimate) -> bool | None:

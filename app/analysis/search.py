@@ -100,10 +100,19 @@ class RateSearch:
         return [rate for rate, held in self._tried if not held]
 
     @property
+    def _held(self) -> list[float]:
+        return [rate for rate, held in self._tried if held]
+
+    @property
+    def _has_limits(self) -> bool:
+        """Whether some rate held and a higher one failed: a failure at a rate that also held is chance."""
+        return bool(self._held) and max(self._failed, default=0.0) > max(self._held)
+
+    @property
     def _carried(self) -> float | None:
-        """The highest rate that held and lies below all that failed or could not be sent."""
-        end = min([*self._failed, *self._beyond], default=math.inf)
-        return max((rate for rate, held in self._tried if held and rate < end), default=None)
+        """The highest rate that held and could be sent."""
+        end = min(self._beyond, default=math.inf)
+        return max((rate for rate in self._held if rate < end), default=None)
 
     @property
     def _probes(self) -> int:
@@ -125,7 +134,7 @@ class RateSearch:
             self._next = self._holding = None
 
     def _choose_rate(self) -> Probe | None:
-        if self._failed and any(held for _, held in self._tried):
+        if self._has_limits:
             return self._near_the_limit(LimitBelief(self._tried))
         beyond, carried = min(self._beyond, default=math.inf), self._carried
         if self._found is not None:
@@ -133,7 +142,7 @@ class RateSearch:
         if carried is None:
             return self._downwards()
         if self._budget_left <= self._repeats or beyond / carried <= _NEAR_GENERATOR:
-            return Probe("hold", carried)
+            return Probe("hold", self._allowed(carried))
         return Probe("probe", min(carried * 2, math.sqrt(carried * beyond)))
 
     def _downwards(self) -> Probe | None:
@@ -152,8 +161,17 @@ class RateSearch:
         is_wide = math.log(belief.quantile(0.9) / belief.quantile(0.1)) > _WIDE
         if is_wide and self._budget_left > 2 * self._repeats:
             return self._unless_beyond(median)
+        if (doubtful := self._doubtful) is not None:
+            return Probe("probe", doubtful)
         likely = belief.highest_likely(self._repeats, self._chance_wanted)
         return Probe("hold", self._allowed(min(likely, median * _BELOW_MEDIAN)))
+
+    @property
+    def _doubtful(self) -> float | None:
+        """The one rate that failed, where all that is thought rests on a single failure and it can be tried again."""
+        failed = self._failed
+        is_alone = len(failed) == 1 and (failed[0], True) not in self._tried
+        return failed[0] if is_alone and self._budget_left > 2 * self._repeats else None
 
     @property
     def _chance_wanted(self) -> float:
@@ -178,8 +196,9 @@ class RateSearch:
     def _reason(self) -> str:
         if self._next is not None:
             return "the search was cut short"
-        if not self._tried:
-            return f"the generator could not send even {min(self._beyond):.4g}/s, the lowest rate tried"
-        if self._failed and not any(held for _, held in self._tried):
+        if self._beyond and not self._failed:
+            even = "" if self._held else "even "
+            return f"the generator could not send {even}{min(self._beyond):.4g}/s"
+        if self._failed and not self._held:
             return f"even {min(self._failed):.4g}/s, the lowest rate tried, failed"
         return f"no rate held {self._repeats} times within {self._max_probes} probes"

@@ -14,6 +14,8 @@ _NEVER_STARTED = 0.01
 _PARTS = 20
 _FEWEST_CYCLES = 10
 _TOGETHER = 0.3
+_SHORTEST_PART_NS = 500_000
+"""Below that an event loop that reads several answers at once, here or in the server, makes clients send together."""
 
 
 def never_started_check(rows: StageRows) -> Check:
@@ -43,6 +45,8 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tu
     if facts.arrivals not in ("closed", "locust") or clients < 2 or inside.size < _FEWEST_CYCLES * clients:
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * clients / inside.size
+    if cycle_ns < _PARTS * _SHORTEST_PART_NS:
+        return ()
     counts = _counts(((inside - window.start_ns) * (_PARTS / cycle_ns)).astype(np.int64))
     together = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
     check = grade_high(

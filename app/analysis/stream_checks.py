@@ -51,7 +51,7 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
         return ()
     share = float(np.median(tokens.tokens_out[counted] / tokens.tokens_asked[counted]))
     hint = (
-        f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end (ignore_eos in "
-        "workload.extra_body, where it knows that), or take the throughput as that of short answers."
+        f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end "
+        "(ignore_eos in workload.extra_body, where it knows that), or take the throughput as that of short answers."
     )
     return (grade_low("output lengths", share, unit="share", warn=_OF_ASKED, hint=hint),)

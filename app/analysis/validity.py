@@ -10,7 +10,7 @@ import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.grading import grade_high, grade_low
-from app.records.result import Check, Clock, Stage, StageKind, Trust, Verdict
+from app.records.result import IN_SWEEP, Check, Clock, Stage, StageKind, Trust, Verdict
 
 _RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _ASKED_FOR: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
@@ -92,8 +92,15 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
 
 def _resting(stages: Sequence[Stage]) -> list[Stage]:
     measured = [stage for stage in stages if stage.kind != "warmup"]
-    answering = [stage for stage in measured if stage.kind in _ASKED_FOR or (stage.kind == "hold" and stage.held)]
-    return answering or [stage for stage in measured if stage.held] or measured
+    told = [stage for stage in measured if stage.verdict.status != "INVALID"]
+    answering = [stage for stage in measured if stage.kind in _ASKED_FOR and not _is_too_far(stage)]
+    answering += [stage for stage in told if stage.kind == "hold" and stage.held]
+    return answering or [stage for stage in told if stage.held] or told or measured
+
+
+def _is_too_far(stage: Stage) -> bool:
+    """A sweep goes on until its rates fail: those are no fault of the measurement."""
+    return IN_SWEEP in stage.tags and stage.held is False and stage.verdict.status != "INVALID"
 
 
 def _hold_check(holds: Sequence[Stage]) -> Check:

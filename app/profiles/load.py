@@ -1,4 +1,4 @@
-"""How the target is loaded: stages, a search, or both."""
+"""How the target is loaded: stages, a sweep, a search."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Listed, Rate, Seconds, Settings, SomeSeconds, at_most
 from app.profiles.stages import Arrivals, Burstiness, Repeats, StageSettings, check_burstiness, check_shares
+from app.profiles.sweep import SweepSettings
 from app.profiles.workers import Workers
 
 
@@ -26,18 +27,22 @@ class SearchSettings(Settings):
 
 
 class LoadSettings(Settings):
-    """`warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none."""
+    """Stages come first, then the sweep, then the search.
+
+    `warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none.
+    """
 
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
     warmup_s: Seconds = Field(default=2.0, alias="warmup")
     workers: Workers = "auto"
     stages: Listed[StageSettings] = ()
+    sweep: SweepSettings | None = None
     search: SearchSettings | None = None
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
-        if not self.stages and self.search is None:
-            raise BadValueError("load needs stages, a search or both")
+        if not self.stages and self.sweep is None and self.search is None:
+            raise BadValueError("load needs stages, a sweep or a search")
         names = [stage.name for stage in self.stages]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -1,10 +1,12 @@
-"""Which metrics a profile can never have, so that an objective on one is refused before the load and not after it."""
+"""Which objectives of a profile can never be judged, so that they are refused before the load and not after it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.analysis.spans import SPANS
 from app.profiles.problems import BadValueError
+from app.records.metrics import METRICS
 from app.records.result import Objective
 
 if TYPE_CHECKING:
@@ -13,17 +15,52 @@ if TYPE_CHECKING:
 _OF_STREAMS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "icl_ms", "itl_ms", "tpot_ms", "coalesced_share")
 _OF_TOKENS = ("output_tokens", "output_tokens_per_s")
 _OF_INTENDED_TIMES = ("latency_ms", "first_byte_ms", "send_lag_ms")
+_RATES = ("offered_per_s", "achieved_per_s", "completed_per_s", "good_per_s", "output_tokens_per_s")
+_OF_LIMITS = ("goodput_share", "good_per_s")
+_READ_BESIDE = (
+    *(name for name in METRICS if name.startswith(("host_", "endpoint_", "generator_", "engine_", "gpu_"))),
+    "throughput_per_s",
+    "library_load_ms",
+    "session_build_ms",
+    "first_inference_ms",
+)
+"""Not known when a stage ends, or of a local model: nothing to judge a rate by."""
 _GENERATING = ("openai-chat", "openai-completions", "openai-responses")
 
 
 def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] | None:
-    """The first objective on what is never measured: where it stands, and what is wrong with it."""
+    """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for at, objective in enumerate(objectives):
-            if (why := _why_never(profile, objective)) is not None:
+            why = _why_never(profile, objective) or _why_no_goodput(profile, objective)
+            if key == "slo" and objective.level == "fail":
+                why = why or _why_no_slo(profile, objective)
+            if why is not None:
                 message, hint = why
                 return (key, at), BadValueError(f"{key}[{at}]: {message}", hint=hint)
     return None
+
+
+def _why_no_slo(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+    """What cannot decide whether a rate holds, where rates are searched or swept."""
+    if profile.load.search is None and profile.load.sweep is None:
+        return None
+    metric = objective.metric
+    if metric in _RATES and objective.comparator in (">", ">="):
+        return f"{metric} is low at every low rate, so no rate can be searched by it", "Make it a gate."
+    if metric in _READ_BESIDE:
+        return f"{metric} is not of requests, which are what holds or fails at a rate", "Make it a gate."
+    return None
+
+
+def _why_no_goodput(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+    """Goodput is the share of arrivals answered within the limits that the SLO sets on each of them."""
+    if objective.metric not in _OF_LIMITS:
+        return None
+    if any(one.metric in SPANS and one.comparator in ("<", "<=") for one in profile.slo):
+        return None
+    hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn": with "| warn" it counts for the goodput alone.'
+    return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
 
 
 def _why_never(profile: Profile, objective: Objective) -> tuple[str, str] | None:

@@ -117,6 +117,8 @@ class LocustProfile(_Questions):
         hint = "A Locust test is driven by its users: write stages with concurrency and duration."
         if self.load.search is not None:
             raise BadValueError("load.search needs arrivals at a rate, which a Locust test has none of", hint=hint)
+        if self.load.sweep is not None and not self.load.sweep.clients:
+            raise BadValueError("load.sweep goes by rates, which a Locust test has none of", hint=hint)
         if self.load.workers not in ("auto", 1):
             raise BadValueError(
                 f"load.workers is {self.load.workers}, and a Locust test of your own runs in one process",

@@ -48,7 +48,7 @@ Repeats = Annotated[Count, at_most(1000)]
 Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed)]
 
-_MOST_ARRIVALS = 50_000_000
+MOST_ARRIVALS = 50_000_000
 """A schedule is laid out before its stage: 400 MB of times."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _FORM_OF = {"speed": "trace", "superpose": "trace", "think": "concurrency"}
@@ -119,8 +119,8 @@ class StageSettings(Settings):
             expected = arrivals_of(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
         if expected == 0:
             raise BadValueError(f"stage {self.name} sends nothing: every rate is 0/s")
-        if expected > _MOST_ARRIVALS:
-            hint = f"A stage may have {_MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
+        if expected > MOST_ARRIVALS:
+            hint = f"A stage may have {MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
             raise BadValueError(f"stage {self.name} asks for {expected:.2g} requests", hint=hint)
         return self
 

@@ -19,6 +19,10 @@ StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "s
 comes back. Only probes, holds and steady stages are points of the capacity curve."""
 
 
+IN_SWEEP = "sweep"
+"""Tag of the stages of a sweep."""
+
+
 class Estimate(msgspec.Struct, frozen=True):
     """A number and how far it can be trusted. A withheld value is None with its `reason`."""
 
@@ -157,6 +161,21 @@ class MaxRate(msgspec.Struct, frozen=True):
     """No higher rate failed, for none was tried: the endpoint may carry more."""
     sessions: bool = False
     """The rate is of sessions, not of their requests."""
+    is_generators: bool = False
+    """What ended the search is the load generator: the rate is what it can vouch for, not what the endpoint carries."""
+
+
+class Knee(msgspec.Struct, frozen=True):
+    """Where a sweep's latency begins to cost more than its throughput gains, by one method; None with the `reason`.
+
+    `at` is in requests a second or in clients, by `load`; `latency_ms` is the mean there.
+    """
+
+    method: Literal["power", "chord", "two lines"]
+    load: Literal["rate", "clients"]
+    at: float | None
+    latency_ms: float | None
+    reason: str | None = None
 
 
 class Hardware(msgspec.Struct, frozen=True):
@@ -322,6 +341,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     validity: tuple[Check, ...]
     stages: tuple[Stage, ...]
     max_rate: MaxRate | None
+    knees: tuple[Knee, ...] = ()
+    """Of the sweep, by three methods; empty without one."""
     slo: tuple[Judged, ...]
     gates: tuple[Judged, ...]
     plan: Plan | None

@@ -14,14 +14,17 @@ _Z = 1.959964
 
 
 def answering_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds that held last, pooled where they are, else those at the highest of the
-    profile's rates that held, else what ran steadily, else what the profile asked for otherwise."""
+    """The stages the answer rests on: the holds of the max rate, pooled where they are, else those that held last, else
+    those at the highest of the profile's rates that held, else what ran steadily, else what the profile asked for
+    otherwise."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
+    found = None if result.max_rate is None else result.max_rate.per_s.value
+    pooled = tuple(stage for stage in holds if is_pooled(stage))
     if holds:
-        return tuple(stage for stage in holds if stage.name == holds[-1].name)
+        of_the_answer = tuple(stage for stage in holds if stage.scheduled_per_s == found)
+        return pooled or of_the_answer or tuple(stage for stage in holds if stage.name == holds[-1].name)
     loaded = [stage for stage in result.stages if stage.variant is None]
     steady = tuple(stage for stage in loaded if stage.kind == "steady")
-    found = None if result.max_rate is None else result.max_rate.per_s.value
     at_most = tuple(stage for stage in steady if found is not None and stage.scheduled_per_s == found)
     return at_most or steady or tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
 

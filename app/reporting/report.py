@@ -9,6 +9,7 @@ import pyarrow as pa
 from app.records.result import Result, Stage
 from app.reporting.cold_start import cold_start_parts
 from app.reporting.groups import group_tables
+from app.reporting.knees import knee_section
 from app.reporting.load import (
     answering_stages,
     curve_of,
@@ -76,6 +77,7 @@ def build_report(
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
         cold_start=cold_start_parts(result),
+        knees=knee_section(result),
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
     )
@@ -127,7 +129,13 @@ def _max_rate(result: Result) -> model.MaxRate | None:
     if found is None:
         return None
     per_s = quantity(found.per_s, "sessions/s" if found.sessions else "1/s", result.verdict.status)
-    return model.MaxRate(per_s=per_s, slo=found.slo, limited_by=found.limited_by, at_least=found.at_least)
+    return model.MaxRate(
+        per_s=per_s,
+        slo=found.slo,
+        limited_by=found.limited_by,
+        at_least=found.at_least,
+        is_generators=found.is_generators,
+    )
 
 
 def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
@@ -141,7 +149,8 @@ def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
     if found is None or (found.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # a rate nobody looked for is no number that is missing
     if found.at_least:
-        return (model.Tile(label="Carried at least", quantity=found.per_s, note="none higher tried"),)
+        note = "no more could be sent" if found.is_generators else "none higher tried"
+        return (model.Tile(label="Carried at least", quantity=found.per_s, note=note),)
     return (model.Tile(label="Max rate", quantity=found.per_s),)
 
 

@@ -50,7 +50,7 @@ class _Bins:
 
     @property
     def edges_s(self) -> Floats:
-        return self.first_s + self.width_s * np.arange(self.count + 1)
+        return np.asarray(self.first_s + self.width_s * np.arange(self.count + 1), dtype=np.float64)
 
     def counts(self, times_s: Floats) -> Nanoseconds:
         places = np.floor((times_s - self.first_s) / self.width_s).astype(np.int64)

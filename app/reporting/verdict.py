@@ -62,6 +62,8 @@ def _max_rate_sentence(found: MaxRate, outcome: Outcome) -> str:
         held = "could be shown to hold" if outcome == "INCONCLUSIVE" else "held"
         return f"No rate that was tried {held} {slo}: {why}."
     rate = formatting.with_unit(formatting.number(estimate.value), "sessions/s" if found.sessions else "/s")
+    if found.at_least and found.is_generators:
+        return f"Carried {rate} inside {slo}. What ended there is {found.limited_by}."
     if found.at_least:
         return f"Carried {rate} inside {slo}. No higher rate was tried, so it may carry more."
     return f"Carries {rate} inside {slo}; what limits it: {found.limited_by}."

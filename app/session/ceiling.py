@@ -10,6 +10,7 @@ from app.records.calibration import Rung
 
 LATE_MS = 10.0
 LATE_SHARE_LIMIT = 0.01
+_RETRIES = 3
 
 
 class Ladder(msgspec.Struct, frozen=True):
@@ -37,20 +38,24 @@ def holds(achieved_share: float, late_share: float) -> bool:
 def climb(try_rate: Callable[[float], Rung | None], ladder: Ladder = REQUESTS) -> tuple[Rung, ...]:
     """Double the rate until a rung fails or the highest holds, or halve it until one holds; then try between the two.
 
-    A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator. `try_rate`
-    returns None when the run is being stopped. Every rung is returned, in the order tried.
+    A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator; but only
+    three are, so that it ends in time on a machine that is always busy. `try_rate` returns None when the run is being
+    stopped. Every rung is returned, in the order tried.
     """
     rungs: list[Rung] = []
+    retries = _RETRIES
 
     def held(rate: float) -> bool | None:
-        for _ in range(2):
+        nonlocal retries
+        is_retry = False
+        while True:
             rung = try_rate(rate)
             if rung is None:
                 return None
             rungs.append(rung)
-            if rung.held:
-                return True
-        return False
+            if rung.held or is_retry or not retries:
+                return rung.held
+            retries, is_retry = retries - 1, True
 
     rate, outcome = ladder.start, held(ladder.start)
     factor = 2.0 if outcome else 0.5

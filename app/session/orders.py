@@ -19,3 +19,4 @@ class StageOrder(msgspec.Struct, frozen=True, kw_only=True):
     lead_in_s: float = 0.0
     drain_s: float
     ends_when_saturated: bool = False
+    tags: dict[str, str] = {}

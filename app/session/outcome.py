@@ -11,13 +11,15 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve, on_the_curve
-from app.analysis.max_rate import highest_held, max_rate, shown_against
+from app.analysis.knee import knees_of
+from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
 from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
 from app.records.result import (
+    IN_SWEEP,
     Artifact,
     Check,
     Clock,
@@ -87,6 +89,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         validity=validity,
         stages=measured.local + measured.stages + ((measured.pooled,) if measured.pooled is not None else ()),
         max_rate=found,
+        knees=knees_of(measured.stages),
         slo=slo,
         gates=gates,
         plan=_plan(spec, measured.stages, found),
@@ -121,16 +124,25 @@ def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None)
 
 def _answering_stages(measured: Measured) -> tuple[Stage, ...]:
     """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily, else
-    those of a closed loop and of rates that vary."""
+    those of a closed loop and of rates that vary; a sweep's where there was nothing else."""
     holds = holds_of_the_answer(measured.stages, measured.search)
     if holds:
         return tuple(measured.stages[place] for place in holds)
-    steady = tuple(stage for stage in measured.stages if stage.kind == "steady")
-    return steady or tuple(stage for stage in measured.stages if stage.kind in _UNSTEADY)
+    asked = tuple(stage for stage in measured.stages if IN_SWEEP not in stage.tags)
+    steady = tuple(stage for stage in asked if stage.kind == "steady")
+    return steady or tuple(stage for stage in asked if stage.kind in _UNSTEADY) or _swept(measured.stages)
+
+
+def _swept(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
+    swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
+    return tuple(stage for stage in swept if stage.held is not False) or swept
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
     checks = run_checks(answering or measured.stages)
+    if measured.search is not None:
+        checks = (*checks, *reach_check(measured.search))
     if measured.stages:
         checks = (*checks, telemetry_check(measured.telemetry))
     checks = (*checks, clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
@@ -188,7 +200,8 @@ def _causes(
         if one.judgement == "FAIL" and one.objective.level == "fail":
             value = shown_against(one.objective, one.observed.value or 0.0)
             causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
-    if spec.search is not None and measured.interrupted is None and (found is None or found.per_s.value is None):
+    is_without = found is None or (found.per_s.value is None and not found.is_generators)
+    if spec.search is not None and measured.interrupted is None and is_without:
         reason = found.per_s.reason if found else "the search did not run"
         causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))
     return causes

@@ -28,6 +28,8 @@ class StageSpec(msgspec.Struct, frozen=True):
     lead_in_s: float = 0.0
     repeat: int = 1
     share_of: ShareOf | None = None
+    in_sweep: bool = False
+    """One of a sweep's loads, which come in rising order."""
 
 
 class SearchSpec(msgspec.Struct, frozen=True):

@@ -40,7 +40,9 @@ class StageWatch:
         self._rate_per_s = constant_rate(order.arrivals)
         self.sent = 0
         self.is_over_saturated = False
-        self._in_flight: list[tuple[int, int]] = []
+        self._is_behind = False
+        self._unanswered: list[tuple[int, int]] = []
+        self._undone: list[tuple[int, int]] = []
         self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_ms: list[float] = []
 
@@ -85,13 +87,21 @@ class StageWatch:
             )
         )
         if self._order.ends_when_saturated and self._rate_per_s is not None:
-            self._in_flight.append((progress.at_ns, progress.intended - progress.completed - progress.failed))
-            answer_s = float(np.percentile(self._first_ms, 95)) / 1e3 if self._first_ms else None
-            self.is_over_saturated = is_over_saturated(self._in_flight, self._rate_per_s, self._slo, answer_s)
+            self._watch_backlog(progress, self._rate_per_s)
         if not self._is_draining and self._must_end(progress):
             self._is_draining = True
             self._drain()  # what is in flight is the target's to answer: cutting it would count against it
-        return not self.is_over_saturated
+        return not (self.is_over_saturated or self._is_behind)
+
+    def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
+        """What was sent and not answered is the endpoint's backlog. Where only with what should have been sent it grows
+        too far, it is the generator that cannot keep up: the stage ends, and says nothing of the endpoint."""
+        answered = progress.completed + progress.failed
+        self._unanswered.append((progress.at_ns, progress.sent - answered))
+        self._undone.append((progress.at_ns, progress.intended - answered))
+        answer_s = float(np.percentile(self._first_ms, 95)) / 1e3 if self._first_ms else None
+        self.is_over_saturated = is_over_saturated(self._unanswered, rate_per_s, self._slo, answer_s)
+        self._is_behind = is_over_saturated(self._undone, rate_per_s, self._slo, answer_s)
 
     def _must_end(self, progress: Progress) -> bool:
         return not self._limits.check(progress.at_ns, progress.sent) or self._is_target_gone()

@@ -157,7 +157,7 @@ class StageRunner:
             name=order.name,
             kind="varying" if _was_changed(arrivals, rates) and order.kind in _CHANGEABLE else order.kind,
             repeat=order.repeat,
-            tags={},
+            tags=order.tags,
             arrivals=_manner(arrivals, workload),
             rate_per_s=one_rate(rates),
             duration_s=order.duration_s,

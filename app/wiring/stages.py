@@ -1,18 +1,21 @@
-"""Stages and searches of a profile as what the load worker plays."""
+"""Stages, sweep and search of a profile as what the load worker plays."""
 
 from __future__ import annotations
 
 from app.profiles.load import LoadSettings, SearchSettings
 from app.profiles.rates import ShareOfStage
 from app.profiles.stages import StageSettings
+from app.profiles.sweep import SweepSettings
+from app.records.result import StageKind
 from app.session.spec import SearchSpec, ShareOf, StageSpec
 from app.wiring.replay import replay
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 
 def stages_of(load: LoadSettings) -> tuple[StageSpec, ...]:
-    """One for each repeat."""
-    return tuple(spec for stage in load.stages for spec in _repeats(stage, load.seed))
+    """One for each repeat; those of the sweep come last."""
+    stages = [spec for stage in load.stages for spec in _repeats(stage, load.seed)]
+    return (*stages, *(_sweep(load.sweep) if load.sweep is not None else ()))
 
 
 def search_of(search: SearchSettings | None) -> SearchSpec | None:
@@ -24,6 +27,25 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
         search.hold_s,
         search.repeats,
     )
+
+
+def _sweep(sweep: SweepSettings) -> list[StageSpec]:
+    loads: list[tuple[str, StageKind, Arrivals]] = [
+        (f"sweep {rate:.4g}/s", "steady", _at(sweep, rate)) for rate in sweep.loads_per_s
+    ]
+    loads += [
+        (f"sweep {clients} client{'s' * (clients > 1)}", "closed", ClosedArrivals(clients, 0.0))
+        for clients in sweep.clients
+    ]
+    return [
+        StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, in_sweep=True)
+        for name, kind, arrivals in loads
+        for repeat in range(1, sweep.repeats + 1)
+    ]
+
+
+def _at(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
+    return OpenArrivals(sweep.arrivals or "poisson", ((0.0, rate_per_s),), sweep.burstiness or 1.0)
 
 
 def _repeats(stage: StageSettings, seed: int) -> list[StageSpec]:

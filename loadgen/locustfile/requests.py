@@ -27,6 +27,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     error: str | None
     bytes_received: int
     name: str
+    worker: int = 0
 
 
 class RequestLog:

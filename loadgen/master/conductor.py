@@ -163,7 +163,7 @@ class Conductor:
 
     def _lose(self, member: Member, why: str) -> None:
         member.lost = why
-        print(f"the load worker at {member} {why}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(f"the load worker at {member} {why}\n")
         self._tell(member, Quit())
         self._door.strike(member.client)
         if member.local is not None:

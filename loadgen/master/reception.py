@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from loadgen.master.crew import Crew, Member
 from loadgen.master.gathering import Gathering
 from loadgen.master.heard import heard_report
@@ -34,7 +36,7 @@ class Reception:
         self._crew, self._gathering, self._door, self._engine = crew, gathering, door, engine
         self.is_open = True
         self._told_joined = -1
-        self._refusals = 0
+        self._refusals: list[str] = []
         self._tell_joining()
 
     def greet(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
@@ -56,9 +58,9 @@ class Reception:
 
     def refuse(self, client: str, why: str) -> None:
         self._door.tell(client, Quit())
-        if self._refusals < _MOST_REFUSALS:
-            self._refusals += 1
-            print(why, file=sys.stderr, flush=True)  # noqa: T201
+        if len(self._refusals) < _MOST_REFUSALS:
+            self._refusals.append(why)
+            sys.stderr.write(f"{why}\n")
 
     def ping(self, member: Member, now_ns: int) -> None:
         """Where it is time to."""
@@ -81,8 +83,12 @@ class Reception:
         self._tell_joining()
 
     def failure(self, now_ns: int) -> Failed | None:
-        """Why not all will ever be there."""
-        return self._gathering.failure(self._crew, now_ns) if self.is_open else None
+        """Why not all will ever be there, and who came in vain."""
+        failed = self._gathering.failure(self._crew, now_ns) if self.is_open else None
+        if failed is None or not self._refusals:
+            return failed
+        hints = [failed.hint] if failed.hint else []
+        return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._refusals]))
 
     def _tell_joining(self) -> None:
         count = self._crew.joined

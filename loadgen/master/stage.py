@@ -168,10 +168,13 @@ class StageInPlay:
             self._tell_progress()
 
     def _start(self, left: Sequence[Part]) -> None:
-        self._start_ns = self._now_ns() + self._lead_ns() + round(self._plan.lead_in_s * 1e9)
+        """At once when it was stopped before: those who heard of that wait for nothing."""
+        lead_ns = 0 if self._is_stopped else self._lead_ns() + round(self._plan.lead_in_s * 1e9)
+        self._start_ns = self._now_ns() + lead_ns
         for part in left:
             part.line = part.line or part.member.line()  # one for the whole stage: its rows must not jump
-            self._tell(part.member, StartStage(self._plan.index, part.line.worker_ns(self._start_ns)))
+            if part.ended is None:
+                self._tell(part.member, StartStage(self._plan.index, part.line.worker_ns(self._start_ns)))
 
     def _tell_started(self, start_ns: int) -> None:
         self._is_told = True

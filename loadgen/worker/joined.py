@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
@@ -16,7 +17,7 @@ import gevent
 from loadgen.clock_id import clock_id
 from loadgen.frames import Reports, read_command
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, WIRE, Command, Hello, Join, Quit, Ready
-from loadgen.worker.master_line import MasterLine, NoMasterError
+from loadgen.worker.master_line import MasterLine, NoMasterError, shown
 from loadgen.worker.orchestration import Orchestra
 from loadgen.worker.sender import Sender
 from loadgen.worker.work import PACING, Worker, failure
@@ -35,10 +36,16 @@ def serve_master(commands: BinaryIO, reports: Reports) -> NoReturn:
         os._exit(0 if join is None or isinstance(join, Quit) else 1)
     threading.Thread(target=_leave_at_the_end_of, args=(commands,), name="stdin", daemon=True).start()
     heard: Heard = queue.SimpleQueue()
+
+    def hear(told: Command | Exception) -> None:
+        if isinstance(told, Quit):
+            os._exit(0)  # at once, whatever the thread that obeys is busy with
+        heard.put(told)
+
     sender, orchestra = Sender(), Orchestra()
-    lost = f"the master at {join.host}:{join.port} is gone, so this worker stops sending and leaves"
+    lost = f"the master at {shown(join.host, join.port)} is gone, so this worker stops sending and leaves"
     try:
-        line = MasterLine(orchestra.environment, join, heard.put, lambda: _leave(EXIT_MASTER_LOST, lost))
+        line = MasterLine(orchestra.environment, join, hear, lambda: _leave(EXIT_MASTER_LOST, lost))
     except NoMasterError as error:
         _leave(EXIT_NO_MASTER, str(error))
     ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
@@ -87,7 +94,8 @@ def _watch(line: MasterLine, lost: str, on_first_ping: Callable[[], None]) -> No
         pinged_ns = line.pinged_ns
         if pinged_ns is not None and not is_taken_in:
             is_taken_in = True
-            on_first_ping()
+            with contextlib.suppress(OSError):  # nobody need listen
+                on_first_ping()
         if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > _UNHEARD_NS:
             _leave(EXIT_MASTER_LOST, lost)
 

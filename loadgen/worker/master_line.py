@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -127,7 +128,8 @@ class _GuardedClient(zmqrpc.Client):
     """What Locust takes for its own. All of it belongs to Locust's thread."""
 
     def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
-        zmqrpc.BaseSocket.__init__(self, zmq.DEALER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
+        is_ipv4 = _is_ipv4_only(host, port)
+        zmqrpc.BaseSocket.__init__(self, zmq.DEALER, is_ipv4)  # type: ignore[no-untyped-call]
         self.has_reached = self.is_joined = False
         self._on_lost = on_lost
         self.socket.identity = identity.encode()
@@ -137,7 +139,10 @@ class _GuardedClient(zmqrpc.Client):
         guard_worker(self.socket, token)
         monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         gevent.spawn(self._watch, monitor)
-        self.socket.connect(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
+        try:
+            self.socket.connect(f"tcp://{shown(host, port)}")
+        except zmq.ZMQError as error:
+            raise NoMasterError(f"there is no connecting to {shown(host, port)}: {error.strerror}") from error
 
     def send(self, message: Message) -> None:
         # not by Locust's own, which sleeps and tries again where this cannot fail
@@ -153,8 +158,20 @@ class _GuardedClient(zmqrpc.Client):
                 self._on_lost()
 
 
+def shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_ipv4_only(host: str, port: int) -> bool:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:  # maybe it will be known later
+        return False
+    return all(family == socket.AF_INET for family, *_ in found)
+
+
 def _not_found(join: Join, has_reached: bool) -> str:
-    where = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
+    where = shown(join.host, join.port)
     if has_reached:
         return f"what answers at {where} is no master of this token, or is not gathering workers"
     return f"no master was found at {where} within {join.wait_s:g} s"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import TypeVar, cast
+from concurrent.futures import Future
+from typing import TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -21,7 +22,16 @@ T = TypeVar("T")
 
 def without_blocking(work: Callable[[], T]) -> T:
     """Wait for `work` on a native thread while Locust's greenlets go on."""
-    return cast(T, gevent.get_hub().threadpool.apply(work))
+    done: Future[T] = Future()
+    gevent.get_hub().threadpool.apply(_keep_outcome, (work, done))
+    return done.result()
+
+
+def _keep_outcome(work: Callable[[], T], done: Future[T]) -> None:
+    try:
+        done.set_result(work())
+    except Exception as error:  # gevent would print it, too
+        done.set_exception(error)
 
 
 class Orchestra:

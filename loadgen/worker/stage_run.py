@@ -59,8 +59,9 @@ class StageRun:
         self._may_begin.set()
 
     def change_rate(self, change: ChangeRate) -> None:
-        self._change = change
-        self._changes += 1
+        with self._redrawing:
+            self._change = change
+            self._changes += 1
         self._redraw()
 
     def _redraw(self) -> None:

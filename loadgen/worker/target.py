@@ -41,10 +41,7 @@ class Target:
         self._endpoint = self.keys.endpoint
         self._built: Built | None = None
         self._workers = 1
-        try:
-            self._address, self.transport = _opened(loop, self._endpoint, workload)
-        except EndpointError as error:
-            raise WorkloadError(str(error)) from error
+        self._address, self.transport = _opened(loop, self._endpoint, workload)
 
     async def prepare(self, share: Share = _ALL) -> Built:
         """Resolve the host, and build the requests if they are not built yet. Raises TargetError and WorkloadError.
@@ -146,17 +143,20 @@ class Target:
 
 
 def _opened(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> tuple[Address, Transport]:
-    """Raises EndpointError."""
-    if not isinstance(workload, OipWorkload) or workload.transport == "http":
-        transport = new_transport(loop, endpoint)
-        return address_of(endpoint.urls[0]), transport
-    # a tenth of a second, which HTTP need not pay
-    from loadgen.protocols.oip_grpc import infer_method
-    from loadgen.transport.grpc import new_grpc_transport
+    """Raises WorkloadError."""
+    try:
+        if not isinstance(workload, OipWorkload) or workload.transport == "http":
+            transport = new_transport(loop, endpoint)
+            return address_of(endpoint.urls[0]), transport
+        # a tenth of a second, which HTTP need not pay
+        from loadgen.protocols.oip_grpc import infer_method
+        from loadgen.transport.grpc import new_grpc_transport
 
-    is_streamed = workload.transport == "grpc-stream"
-    transport = new_grpc_transport(loop, endpoint, infer_method(workload), is_streamed=is_streamed)
-    return grpc_address_of(endpoint.urls[0]), transport
+        is_streamed = workload.transport == "grpc-stream"
+        transport = new_grpc_transport(loop, endpoint, infer_method(workload), is_streamed=is_streamed)
+        return grpc_address_of(endpoint.urls[0]), transport
+    except EndpointError as error:
+        raise WorkloadError(str(error)) from error
 
 
 def _service_ms(exchange: Exchange) -> float | None:

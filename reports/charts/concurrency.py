@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
+from reports.charts.knees import knee_rules
 from reports.charts.picture import Drawing
 from reports.charts.style import chart_of, fitted, point_scales, styled
 from reports.model import Quantity, Report, StageRow
@@ -23,8 +24,11 @@ def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))
     times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
     drawn = (
-        _chart(rows, times, "clients-time", f"{report.times}, ms", f"How {report.times} grows with the clients"),
         _chart(
+            report, rows, times, "clients-time", f"{report.times}, ms", f"How {report.times} grows with the clients"
+        ),
+        _chart(
+            report,
             rows,
             {"answers": lambda row: row.answered},
             "clients-rate",
@@ -35,7 +39,9 @@ def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
     return tuple(one for one in drawn if one is not None)
 
 
-def _chart(rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str, title: str) -> Drawing | None:
+def _chart(
+    report: Report, rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str, title: str
+) -> Drawing | None:
     points = _points(rows, cells)
     if not points:
         return None
@@ -50,7 +56,10 @@ def _chart(rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str
         key=key,
         title=title,
         alternative=_alternative(points, names),
-        spec=styled([lines.encode(x=x, y=y, tooltip=tooltip, **scales)], key.replace("-", "_")),
+        spec=styled(
+            [*knee_rules(report, "clients", x), lines.encode(x=x, y=y, tooltip=tooltip, **scales)],
+            key.replace("-", "_"),
+        ),
         columns=("clients", "stage", *cells),
         rows=tuple((formatting.count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
     )

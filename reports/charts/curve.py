@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
+from reports.charts.knees import knee_rules
 from reports.charts.picture import Drawing
 from reports.charts.style import ACCENT, INK, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, limit_line, styled
 from reports.model import Report, StageRow
@@ -90,7 +91,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
             alt.Tooltip("state:N", title="result"),
         ],
     )
-    return [*_max_rate(report, x), line, bars, *_limit(report), marks]
+    return [*_max_rate(report, x), *knee_rules(report, "1/s", x), line, bars, *_limit(report), marks]
 
 
 def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:

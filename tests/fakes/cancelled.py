@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -34,28 +35,32 @@ target:
   timeouts: {connect: 1s, idle: 2s, total: 2s}
 workload: {method: POST, body: {a: 1}}
 load:
-  warmup: 1s
+  warmup: 0s
   stages: [{name: steady, arrivals: poisson, rate: 100/s, duration: 60s}]
 slo: ["latency_ms.p95 < 500"]
 """
 
 
 class Moment(NamedTuple):
-    """`after_s` behind the first event that `begins` it, a signal; as long after that another, where there are two."""
+    """`after_s` behind the first event that `begins` it, a signal; as long after that another, where there are two.
+
+    The one stage lasts `duration_s` if it is not stopped.
+    """
 
     name: str
     begins: Callable[[Event], bool]
     after_s: float = 0.0
     signals: int = 1
     is_calibrated: bool = True
+    duration_s: float = 60.0
 
 
 def _phase(name: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, PhaseChanged) and event.phase == name
 
 
-def _starts(name: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, StageStarted) and event.name == name
+def _is(kind: type[Event]) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, kind)
 
 
 MOMENTS = (
@@ -66,12 +71,11 @@ MOMENTS = (
     Moment("as the worker is configured", _phase("preflight")),
     Moment("as one request is sent", _phase("preflight"), 0.1),
     Moment("as it is calibrated", _phase("calibrate"), 0.3, is_calibrated=False),
-    Moment("as the warm-up begins", _starts("warm-up")),
-    Moment("as a stage is prepared", _phase("stages")),
-    Moment("as a stage begins", _starts("steady")),
-    Moment("amid a stage", lambda event: isinstance(event, Snapshot), 0.2),
-    Moment("amid a stage, and as it drains", _starts("steady"), 0.1, signals=2),
-    Moment("as it is judged", _phase("report")),
+    Moment("as the stage is prepared", _phase("stages")),
+    Moment("as the stage begins", _is(StageStarted)),
+    Moment("amid the stage", _is(Snapshot), 0.2),
+    Moment("amid the stage, and as it drains", _is(Snapshot), 0.1, signals=2),
+    Moment("as the run is judged", _phase("report"), duration_s=0.5),
 )
 
 
@@ -85,11 +89,9 @@ class Footprint(NamedTuple):
     @classmethod
     def now(cls) -> Footprint:
         links = []
-        for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - the one for the folder itself is gone again
-            try:
-                links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-            except FileNotFoundError:
-                continue
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # the one that this folder was read with
+                links.append(str(descriptor.readlink()))
         threads = sorted(thread.name for thread in threading.enumerate())
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
         return cls(tuple(sorted(links)), tuple(threads), resident)
@@ -117,7 +119,7 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
     path = directory / "profile.yaml"
     directory.mkdir()
     path.write_text(PROFILE)
-    profile = load_profile(path, [])
+    profile = load_profile(path, [f"load.stages.0.duration={moment.duration_s:g}s"])
     spec, killer = build_spec(profile, "r", today=NOON.date(), recalibrate=False), _Killer(moment)
     with RunWriter(directory / "run") as store, stoppable() as interruption:
         parts = msgspec.structs.replace(
@@ -169,4 +171,3 @@ class _Killer:
 
     def _look(self) -> None:
         self.family |= family_of(os.getpid()) - {os.getpid()}
-

@@ -26,7 +26,7 @@ from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, told_of
 
 class LimitedLoad:
     """Sends at most `per_s` requests a second, and reads at most `chunks_per_s`; what is more waits. `disturbed` stages
-    are those in which it sends nothing in time."""
+    are those in which it sends nothing in time; every `cut_off`-th stream is not read to its end."""
 
     pid = 4242
     pacing = event_loop = "fake"
@@ -38,13 +38,14 @@ class LimitedLoad:
         *,
         workers: tuple[LoadWorker, ...] = (),
         disturbed: tuple[int, ...] = (),
+        cut_off: int = 0,
         on_stage: Callable[[], None] = lambda: None,
     ) -> None:
         self.workers = workers
         self.endpoints: list[Endpoint] = []
         self.plans: list[StagePlan] = []
         self._per_s, self._chunks_per_s, self._disturbed, self._on_stage = per_s, chunks_per_s, disturbed, on_stage
-        self._streams = False
+        self._streams, self._cut_off = False, cut_off
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)
@@ -64,9 +65,9 @@ class LimitedLoad:
         self._on_stage()
         start_ns = 10**12
         intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
-        sent = intended + self._waited(intended, len(self.plans) - 1)
-        on_rows(_streamed(intended, sent) if self._streams else _rows(intended, sent))
-        end_ns = max(int(sent[-1]), start_ns + round(plan.duration_s * 1e9))
+        waited = self._waited(intended, len(self.plans) - 1)
+        on_rows(_streamed(intended, waited, self._cut_off) if self._streams else _rows(intended, intended + waited))
+        end_ns = max(int(intended[-1] + waited[-1]), start_ns + round(plan.duration_s * 1e9))
         busy_s = len(intended) / self._per_s
         return StageEnded(0, start_ns, end_ns, len(intended), 0, busy_s, 1, stopped_early=False)
 
@@ -120,9 +121,10 @@ def _rows(intended: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.Rec
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 
-def _streamed(intended: np.ndarray, sent: np.ndarray) -> pa.RecordBatch:
-    """Each chunk is read as late as the request was sent."""
+def _streamed(intended: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.RecordBatch:
+    """Sent in time, and each chunk read so much too late; every `cut_off`-th answer has no end."""
     ticks = intended // TICK_NS + 1
-    chunks = (ticks * TICK_NS + sent - intended)[:, None] + np.arange(CHUNKS) * GAP_NS
-    told = pa.array([told_of(int(tick)) for tick in ticks], pa.int32())
-    return _rows(intended, sent, tokens_in=told, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))
+    chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNKS) * GAP_NS
+    is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)
+    told = pa.array([told_of(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
+    return _rows(intended, intended, tokens_in=told, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

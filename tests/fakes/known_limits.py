@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +58,10 @@ def many_servers_s(arrivals_s: Floats, service_s: Floats, servers: int) -> Float
     """Waiting times at several servers with one queue, first come first served."""
     free_s = [0.0] * servers
     waits: list[float] = []
+    replace_first = heapq.heapreplace
     for at, service in zip(arrivals_s.tolist(), service_s.tolist(), strict=True):
-        start = max(at, free_s[0])
-        heapq.heapreplace(free_s, start + service)
+        start = free_s[0] if free_s[0] > at else at
+        replace_first(free_s, start + service)
         waits.append(start - at)
     return np.array(waits)
 
@@ -169,9 +170,7 @@ class VirtualRunner:
 
     def run(self, order: StageOrder) -> Stage:
         assert isinstance(order.arrivals, OpenArrivals)
-        seed = self._seed * 1_000 + len(self.stages)
-        arrivals_s = offsets_ns(order.arrivals, order.duration_s, 0.0, seed) / 1e9
-        answers = self._target.answer(arrivals_s, np.random.default_rng([self._seed, len(self.stages)]))
+        arrivals_s, answers = self.answers_of(order, len(self.stages))
         rate_per_s = order.arrivals.rates[0][1]
         is_lost = self._is_over_saturated(arrivals_s, answers, rate_per_s)
         metrics = _metrics(answers, order.drain_s + order.duration_s - arrivals_s)
@@ -195,6 +194,12 @@ class VirtualRunner:
         met = (is_met(one, find_estimate(stage, one)) for one in binding(self._target.slo))
         self.stages.append(replace(stage, held=not is_lost and all(met)))
         return self.stages[-1]
+
+    def answers_of(self, order: StageOrder, place: int) -> tuple[Floats, Answers]:
+        """Of the stage that is run there in the order of all."""
+        assert isinstance(order.arrivals, OpenArrivals)
+        arrivals_s = offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
+        return arrivals_s, self._target.answer(arrivals_s, np.random.default_rng([self._seed, place]))
 
     def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
         ends, history = np.sort(arrivals_s + answers.latency_s), []

@@ -1,5 +1,5 @@
 """The scripted server at an address that other hosts reach: `python -m tests.fakes.lan_server HOST DELAY_S` prints its
-port; for each line on its standard input, when it received what since the line before, in JSON; and leaves at its end.
+port; for each line on its standard input, when it received what it has until then, in JSON; and leaves at its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ async def serve(host: str, delay_s: float) -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
         print(json.dumps(scripted.received_ns), flush=True)
-        scripted.received_ns.clear()
     server.close()
 
 

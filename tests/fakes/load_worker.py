@@ -61,12 +61,13 @@ class FakeLoadWorker:
         wire: int = WIRE,
         preflight: PreflightDone = ANSWERED,
         ends_stages: bool = True,
+        floods: bool = False,
     ) -> None:
         self.hello = Hello(wire, host, pid, clock, "fake pacing", "fake loop", 1_000.0, None)
         self._port, self._token = port, token
         self._ahead_ns, self._drift, self._origin_ns = ahead_ns, drift, time.perf_counter_ns()
         self.preflight, self.ends_stages = preflight, ends_stages
-        self.is_mute = False
+        self.is_mute, self._floods = False, floods
         self.commands: list[Command] = []
         self.heard: list[str] = []
         """The types of all messages that came."""
@@ -117,7 +118,9 @@ class FakeLoadWorker:
             while not self._is_closing.is_set():
                 while not self._to_say.empty():
                     socket.send(self._to_say.get())
-                if socket.poll(2):
+                for _ in range(500 if self._floods else 0):
+                    socket.send(msgpack.packb(("report", b"", self._id)))
+                if socket.poll(0 if self._floods else 2):
                     kind, data, _ = msgpack.unpackb(socket.recv(), strict_map_key=False)
                     self.heard.append(kind)
                     self._hear(kind, data)

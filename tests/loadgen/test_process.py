@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 
 import numpy as np
 import pytest
@@ -16,19 +16,25 @@ from loadgen.frames import message_frame, read_report
 from loadgen.process import LoadError, LoadProcess, start_module
 from loadgen.records import (
     BATCH_ROWS,
+    ClosedArrivals,
     Configure,
     Endpoint,
     Failed,
+    Gather,
     HttpWorkload,
+    Joining,
     OipWorkload,
     Progress,
     Ready,
     RunStage,
+    StageStarted,
+    StartStage,
     Timeouts,
     Tls,
 )
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.played import Played, plan
+from tests.fakes.processes import children_of
 from tests.fakes.program import wait_until
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
@@ -226,6 +232,26 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
+@pytest.mark.parametrize("arrivals", [None, ClosedArrivals(4)])
+def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
+    load: LoadProcess, arrivals: ClosedArrivals | None
+) -> None:
+    def held() -> tuple[int, int]:
+        return len(list(Path(f"/proc/{load.pid}/fd").iterdir())), len(list(Path(f"/proc/{load.pid}/task").iterdir()))
+
+    def cancel(_: StageStarted) -> None:
+        load.stop(drain=False)
+
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        after = []
+        for _ in range(50):
+            ended = load.run_stage(plan(duration=60, arrivals=arrivals), lambda _: None, cancel, lambda _: True)
+            assert ended.stopped_early
+            after.append(held())
+    assert after[-1] <= max(after[:5])
+
+
 def test_inference_is_judged_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
@@ -328,7 +354,9 @@ def test_a_killed_worker_is_a_load_error() -> None:
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
-        for command in (Configure(Endpoint((server.url,)), HttpWorkload()), RunStage(plan(duration=60))):
+        stage = plan(duration=60)
+        configure = Configure(Endpoint((server.url,)), HttpWorkload())
+        for command in (configure, RunStage(stage), StartStage(stage.index, perf_counter_ns())):
             child.stdin.write(message_frame(command))
         child.stdin.flush()
         while not isinstance(read_report(child.stdout), Progress):
@@ -353,3 +381,64 @@ def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tm
     code = "from loadgen.process import LoadProcess; p = LoadProcess(); import os; print(os.getsid(p.pid) == p.pid)"
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
+def held() -> tuple[int, int, list[int]]:
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), children_of(os.getpid())  # noqa: PTH208
+
+
+def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() -> None:
+    before = held()
+    for _ in range(5):
+        LoadProcess().close()
+    assert held() == before
+
+
+# several workers
+
+
+def test_several_workers_send_what_one_would() -> None:
+    arrivals = plan(rate=400, duration=1, process="poisson")
+    workload = HttpWorkload("POST", bodies=tuple(b"body %d" % n for n in range(7)))
+
+    def sent(gather: Gather | None) -> tuple[list[tuple[int, int]], list[bytes], set[int]]:
+        with ScriptedServer(Script()) as server, LoadProcess(gather=gather) as load:
+            assert len(load.workers) == (0 if gather is None else gather.local)
+            load.configure(Endpoint((server.url,)), workload)
+            played = Played(load, arrivals)
+        rows = played.rows.sort_values("index")
+        offsets = (rows["intended_ns"] - played.ended.start_ns).tolist()
+        bodies = sorted(request.partition(b"\r\n\r\n")[2] for request in server.requests)
+        return list(zip(rows["index"], offsets, strict=True)), bodies, set(rows["worker"])
+
+    alone = sent(None)
+    assert (len(alone[0]) > 300, alone[2]) == (True, {0})
+    assert sent(Gather(local=2)) == (*alone[:2], {0, 1})
+
+
+def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_along() -> None:
+    before, heard = held(), []
+
+    def give_up(joining: Joining) -> None:
+        heard.append(joining)
+        if len(heard) == 3:  # the same again, though nobody has joined
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LoadProcess(gather=Gather(local=0, remote=1), on_joining=give_up)
+    assert {(joining.joined, joining.expected) for joining in heard} == {(0, 1)}
+    assert held() == before
+
+
+def test_workers_that_do_not_come_are_a_load_error() -> None:
+    before = held()
+    with pytest.raises(LoadError) as failed:
+        LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.5))
+    assert "worker" in failed.value.message
+    assert held() == before
+
+
+def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.process._SILENCE_S", 0.0)
+    with pytest.raises(LoadError, match=r"not gathered within 0\.1 s"):
+        LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.1), on_joining=lambda _: None)

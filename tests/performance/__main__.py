@@ -9,7 +9,9 @@ import argparse
 import subprocess
 import sys
 
-BENCHES = ("load_worker", "streams", "grpc_infer", "telemetry", "analysis", "command_line")
+BENCHES = (
+    "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "analysis", "command_line",
+)  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
 
 

@@ -148,10 +148,15 @@ def bench_dispersion() -> None:
 
 
 def dispersion(times_ns: npt.NDArray[np.int64], start_ns: int) -> str:
+    return "{:.2f} ({:.2f} overall)".format(*dispersion_indices(times_ns, start_ns))
+
+
+def dispersion_indices(times_ns: npt.NDArray[np.int64], start_ns: int) -> tuple[float, float]:
+    """The median of the seconds', and that of all."""
     span_ns = (start_ns, start_ns + DISPERSION_S * 1e9)
     counts, _ = np.histogram(times_ns, bins=round(DISPERSION_S / WINDOW_S), range=span_ns)
     seconds = counts.reshape(round(DISPERSION_S), -1)
-    return f"{np.median(seconds.var(axis=1) / seconds.mean(axis=1)):.2f} ({counts.var() / counts.mean():.2f} overall)"
+    return float(np.median(seconds.var(axis=1) / seconds.mean(axis=1))), float(counts.var() / counts.mean())
 
 
 def bench_freeze() -> None:

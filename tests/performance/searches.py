@@ -42,19 +42,18 @@ def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
         outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S)
         found.append((outcome.max_rate_per_s or np.nan) / server.limit_per_s - 1)
         probes.append(outcome.probes)
-    good = np.mean(np.abs(found) <= _WITHIN)
+    good, spent_s = 100 * np.mean(np.abs(found) <= _WITHIN), time.perf_counter() - began
+    low, median, high = (100 * float(one(found)) for one in (np.nanmin, np.nanmedian, np.nanmax))
     return (
-        f"{100 * good:5.1f} % within 5 %, median {100 * np.nanmedian(found):+.1f} %, from {100 * np.nanmin(found):+.1f} % "
-        f"to {100 * np.nanmax(found):+.1f} %, {np.isnan(found).sum()} without an answer; {np.mean(probes):.1f} probes, at "
-        f"most {max(probes)} ({time.perf_counter() - began:.0f} s)"
+        f"{good:5.1f} % within 5 %, median {median:+.1f} %, from {low:+.1f} % to {high:+.1f} %, "
+        f"{np.isnan(found).sum()} without an answer; {np.mean(probes):.1f} probes, at most {max(probes)}, "
+        f"{spent_s:.0f} s"
     )
 
 
 def _truth(server: KnownServer, parts: int = 20) -> str:
     random = np.random.default_rng(2026)
-    runs = [
-        server.answer(np.cumsum(random.exponential(1 / server.limit_per_s, _PART)), random) for _ in range(parts)
-    ]
+    runs = [server.answer(np.cumsum(random.exponential(1 / server.limit_per_s, _PART)), random) for _ in range(parts)]
     said = [f"{parts * _PART:,} arrivals at {server.limit_per_s:g}/s"]
     for name in ("latency_s", "ttft_s", "itl_s"):
         if (times_s := getattr(runs[0], name)) is not None:

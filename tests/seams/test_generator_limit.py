@@ -15,7 +15,7 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(sizewise: Sizew
     server = NullServerProcess("plain")
     try:
         rate = f"{2 * ceiling:.0f}/s"
-        path = write_profile(tmp_path, server.url, rate=rate, duration="3s")
+        path = write_profile(tmp_path, server.url, rate=rate, duration="1s")
         done = sizewise("run", path, "--set", "load.workers=1", "--out", str(tmp_path / "run"))
     finally:
         server.close()

@@ -47,7 +47,6 @@ class Target:
         self.place = f"{host.address}:{int(self._process.stdout.readline())}"
 
     def received_ns(self) -> list[int]:
-        """Since the last call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -100,7 +99,9 @@ def started(sizewise: Sizewise, host: Host, *arguments: str, token: str = TOKEN)
 def running(sizewise: Sizewise, hosts: Network, profile: str, stages: str, workers: int) -> Iterator[Any]:
     options = ("--set", stages, "--remote-workers", str(workers), "--bind", f"{hosts.first.address}:{PORT}")
     with started(sizewise, hosts.first, "run", profile, *options, "--out", "run") as run:
-        wait_until(lambda: f"waiting for {workers} workers" in said(sizewise, hosts.first))
+        gather = f"waiting for {workers} workers"
+        wait_until(lambda: gather in said(sizewise, hosts.first) or run.poll() is not None)
+        assert run.poll() is None, said(sizewise, hosts.first)
         yield run
 
 
@@ -173,14 +174,14 @@ def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_
         lending(sizewise, hosts, second, workers=2) as two,
         lending(sizewise, hosts, third) as one,
     ):
-        wait_until(lambda: len(target.received_ns()) > 10)
+        wait_until(lambda: len(target.received_ns()) > 10 or run.poll() is not None)
         hosts.cut(third)
         cut_ns = time.perf_counter_ns()
         try:
             assert one.wait(5) == 4
             wait_until(lambda: ended_ns(directory, 0) is not None)
-            target.received_ns()
-            wait_until(lambda: len(target.received_ns()) > 10)
+            before = len(target.received_ns())
+            wait_until(lambda: len(target.received_ns()) > before + 10)
             suspended = children_of(two.pid)[0]
             os.kill(suspended, signal.SIGSTOP)
             stopped_ns = time.perf_counter_ns()

@@ -46,7 +46,7 @@ def as_aiperf(of: Seen) -> ToolNumbers:
         metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
     return ToolNumbers(
         tool="AIPerf",
-        read_from="AIPerf 0.11.0 (58028d5): src/aiperf/metrics/types",
+        read_from="0.11.0 (58028d5), src/aiperf/metrics/types",
         answers=of.answers,
         metrics=metrics,
         why=_WHY,

@@ -48,7 +48,7 @@ def as_genai_bench(of: Seen) -> ToolNumbers:
         metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
     return ToolNumbers(
         tool="genai-bench",
-        read_from="genai-bench 0.0.5 (7fd04d8): genai_bench/metrics, genai_bench/user/openai_user.py",
+        read_from="0.0.5 (7fd04d8), genai_bench/metrics and user/openai_user.py",
         answers=of.answers,
         metrics=metrics,
         why=_WHY,

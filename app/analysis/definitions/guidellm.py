@@ -48,7 +48,7 @@ def as_guidellm(of: Seen) -> ToolNumbers:
         metrics["output_tokens_per_s"] = per_second(float(tokens.sum()) + of.failed_deltas, *bounds)
     return ToolNumbers(
         tool="GuideLLM",
-        read_from="GuideLLM 0.7.3 (ee7a774): src/guidellm/schemas/request_stats.py, benchmark/schemas/metrics.py",
+        read_from="0.7.3 (ee7a774), src/guidellm/schemas and benchmark/schemas",
         answers=of.answers,
         metrics=metrics,
         why=_WHY,

@@ -55,7 +55,7 @@ def as_inference_perf(of: Seen) -> ToolNumbers:
         metrics["output_tokens_per_s"] = rate
     return ToolNumbers(
         tool="inference-perf",
-        read_from="inference-perf 0.6.1 (7de5ef2): inference_perf/reportgen/base.py",
+        read_from="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
         answers=of.answers,
         metrics=metrics,
         why=_WHY,

@@ -48,7 +48,7 @@ def as_vllm(of: Seen) -> ToolNumbers:
         metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
     return ToolNumbers(
         tool="vLLM",
-        read_from="vllm bench serve: vllm/benchmarks/serve.py at 009e6d4",
+        read_from="vllm bench serve at 009e6d4, vllm/benchmarks/serve.py",
         answers=of.answers,
         metrics=metrics,
         why=_WHY,

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from app.analysis.definitions import by_definitions
+from app.analysis.definitions.spread import weighted
 from app.analysis.rows import read_rows
 from app.analysis.stages import summarise_stage
 from app.records.definitions import METRICS, ToolNumbers
@@ -337,6 +338,20 @@ def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[
     for name, one in _tools(table).items():
         if name != "Sizewise":
             assert values(one) == values(ten[name])
+
+
+def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolNumbers]) -> None:
+    for name, one in tools(*reversed(TEN)).items():
+        for metric, spread in values(one).items():
+            assert spread == pytest.approx(values(ten[name])[metric]), (name, metric)
+
+
+def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> None:
+    """Half of two values is met by the first. Nine tenths added up fall short of 0.9 by rounding, as they do there."""
+    assert weighted(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
+    assert weighted(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
+    assert weighted(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
+    assert weighted(np.arange(2.0), np.zeros(2))["mean"].reason == "no answer has one"
 
 
 def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolNumbers]) -> None:

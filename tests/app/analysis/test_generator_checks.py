@@ -61,6 +61,14 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
         assert f"can vouch for up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} streams like these" in found.hint
 
 
+def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
+    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=1_200.0)
+    put_off = streams(20, 50, gap_ms=1_000.0)
+    assert checks(put_off, facts)["generator ceiling"].verdict == "INVALID"
+    read = read_rows(put_off)
+    assert demand_of(read, facts, offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
+
+
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
     found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator ceiling"]
     assert (found.value, found.verdict) == (None, "WARN")

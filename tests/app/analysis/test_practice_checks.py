@@ -80,6 +80,7 @@ def test_replicas_are_taken_together_and_those_that_do_not_count_left_out() -> N
         (vllm(1, 2), None),
         (vllm(5, 10), vllm(5, 10)),
         (vllm(5, 10), vllm(1, 2)),
+        (vllm(50, 100), vllm(1, 200)),
         (vllm(0, 0), vllm(math.inf, math.inf)),
         (Samples({"up": 1.0}), Samples({"up": 1.0})),
     ],

@@ -108,6 +108,11 @@ def test_one_client_and_too_few_cycles_tell_nothing() -> None:
     assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 1.2)) is None
 
 
+def test_cycles_as_short_as_what_an_event_loop_reads_at_once_tell_nothing() -> None:
+    assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.009)) is None
+    assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.011)) is not None
+
+
 @pytest.mark.parametrize(
     ("missing", "verdict"), [(0, "VALID"), (1, "WARN"), (20, "WARN"), (21, "INVALID"), (2_000, "INVALID")]
 )

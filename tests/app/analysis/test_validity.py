@@ -140,3 +140,25 @@ def test_no_telemetry_is_a_warning() -> None:
 def test_checks_survive_the_result_file() -> None:
     checks = run_checks((stage("hold", "WARN", held=True),))
     assert msgspec.json.decode(msgspec.json.encode(checks), type=tuple[Check, ...]) == checks
+
+
+def test_a_hold_beyond_the_generator_is_no_part_of_an_answer_that_holds_below_it() -> None:
+    checks = found(
+        stage("hold", "INVALID", held=True), stage("hold", "VALID", held=True), stage("probe", "INVALID", held=None)
+    )
+    assert checks["late sends"].verdict == "VALID"
+
+
+def test_rates_that_failed_are_doubted_by_themselves_and_not_by_those_that_could_not_be_sent() -> None:
+    checks = found(stage("probe", "INVALID", held=False), stage("probe", "WARN", held=False))
+    assert checks["late sends"].verdict == "WARN"
+    assert found(stage("probe", "INVALID", held=False))["late sends"].verdict == "INVALID"
+
+
+def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_doubt() -> None:
+    tags = {"sweep": "yes"}
+    carried = msgspec.structs.replace(stage("steady", "VALID", held=True), tags=tags)
+    failed = msgspec.structs.replace(stage("steady", "WARN", held=False), tags=tags)
+    late = msgspec.structs.replace(stage("steady", "INVALID", held=False), tags=tags)
+    assert found(carried, failed)["late sends"].verdict == "VALID"
+    assert found(carried, failed, late)["late sends"].verdict == "INVALID", "it was asked for"

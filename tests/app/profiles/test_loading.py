@@ -137,7 +137,7 @@ def test_an_error_has_its_line_and_the_nearest_right_name(
         ("    model: forest.onnx\n", "    model: forest.onnx\n  url: http://127.0.0.1/\n", "exactly one of"),
         ("tensors: rows.npz, ", "", "which is not given"),
         ('slo: ["latency_ms.p95 < 50"]\n', "", "slo is empty"),
-        ("load: {search: {start: 10/s}}", "load: {}", "stages, a search or both"),
+        ("load: {search: {start: 10/s}}", "load: {}", "stages, a sweep or a search"),
         ("labels: label", "path: /x", "unknown key 'path'"),
     ],
 )

@@ -46,3 +46,29 @@ def test_an_objective_on_what_is_never_measured_is_refused(
 )
 def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, Any], objective: str) -> None:
     assert load(CHAT, workload, slo=[objective]).slo
+
+
+SEARCH = {"search": {"start": "10/s"}}
+
+
+@pytest.mark.parametrize(
+    ("slo", "says"),
+    [
+        (["goodput_share >= 99%"], "slo sets none on the times of a request"),
+        (["good_per_s > 10", "error_rate < 1%"], "slo sets none on the times of a request"),
+        (["latency_ms.p95 < 50", "completed_per_s > 100"], "low at every low rate"),
+        (["host_cpu_percent.max < 90"], "not of requests"),
+    ],
+)
+def test_an_slo_that_cannot_decide_about_a_rate_is_refused(load: Load, slo: list[str], says: str) -> None:
+    with pytest.raises(ProfileError, match=says) as caught:
+        load(HTTP, {}, SEARCH, slo=slo)
+    assert caught.value.hint is not None
+
+
+def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:
+    slo = ["goodput_share >= 99%", "latency_ms.p95 < 50 | warn"]
+    assert load(HTTP, {}, SEARCH, slo=slo).slo
+    stages = {"stages": [{"rate": "9/s", "duration": "1s"}]}
+    assert load(HTTP, {}, stages, slo=["completed_per_s > 8"]).slo, "where no rate is looked for"
+    assert load(HTTP, {}, SEARCH, slo=["latency_ms.p95 < 50"], gates=["host_cpu_percent.max < 90"]).gates

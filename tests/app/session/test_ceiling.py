@@ -1,7 +1,7 @@
 import pytest
 
 from app.records.calibration import Rung
-from app.session.ceiling import ceiling, climb, holds
+from app.session.ceiling import REQUESTS, ceiling, climb, holds, is_at_least
 
 
 def rung(rate: float, held: bool) -> Rung:
@@ -33,6 +33,8 @@ def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
     rungs = climb(lambda rate: rung(rate, False))
     assert ceiling(rungs) is None
     assert rungs[-1].offered_per_s == 250
+    assert [one.offered_per_s for one in rungs].count(250) == 1, "a machine so busy is not asked twice for ever"
+    assert len(rungs) == 6 + 3
 
 
 def test_climbing_ends_when_it_is_stopped() -> None:
@@ -44,3 +46,20 @@ def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:
     assert holds(0.995, 0.005)
     assert not holds(0.98, 0.0)
     assert not holds(1.0, 0.02)
+
+
+def test_so_many_workers_begin_and_end_so_much_higher() -> None:
+    rungs = climb(lambda rate: rung(rate, True), REQUESTS.times(4))
+    assert [one.offered_per_s for one in rungs] == [32_000, 64_000, 128_000, 256_000]
+    assert climb(lambda rate: rung(rate, False), REQUESTS.times(4))[-1].offered_per_s == 250
+
+
+def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
+    def tried(rate: float, server: float | None) -> Rung:
+        return Rung(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= 20_000, server)
+
+    assert is_at_least(climb(lambda rate: tried(rate, 0.96)))
+    assert not is_at_least(climb(lambda rate: tried(rate, 0.9)))
+    assert not is_at_least(climb(lambda rate: tried(rate, None)))
+    assert is_at_least(climb(lambda rate: rung(rate, True)))
+    assert not is_at_least(climb(lambda rate: rung(rate, False)))

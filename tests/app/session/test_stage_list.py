@@ -53,3 +53,53 @@ def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> No
     check = check_of(outcome, "stage left out")
     assert check is not None
     assert "more than 50,000,000 requests" in str(check.hint)
+
+
+def swept(*rates: float, repeats: int = 1) -> tuple[StageSpec, ...]:
+    return tuple(
+        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 10.0, repeat=repeat, in_sweep=True)
+        for rate in rates
+        for repeat in range(1, repeats + 1)
+    )
+
+
+def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(bench: Bench) -> None:
+    """250/s is the most it can do."""
+    spec = msgspec.structs.replace(SPEC, stages=swept(25, 50, 100, 150, 200, 225, 400, 500, 800, 900, repeats=2))
+    outcome = bench.run(spec)
+    names = list(dict.fromkeys(plan.name for plan in bench.load.plans))
+    assert names == [f"sweep {rate}/s" for rate in (25, 50, 100, 150, 200, 225, 400, 500)]
+    assert "left out: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
+    assert all(stage.tags == {"sweep": "yes"} for stage in outcome.result.stages)
+    found = outcome.result.max_rate
+    assert found is not None
+    assert (found.per_s.value, found.at_least) == (225, False)
+    assert outcome.result.exit.code == ExitCode.OK, "what failed was to be found out"
+    assert outcome.result.verdict.status != "INVALID"
+    assert [knee.load for knee in outcome.result.knees] == ["rate"] * 3
+    assert all(knee.at is None or 100 <= knee.at <= 400 for knee in outcome.result.knees)
+
+
+def test_a_sweep_without_an_slo_is_measured_and_judged_by_nothing(bench: Bench) -> None:
+    outcome = bench.run(msgspec.structs.replace(SPEC, stages=swept(50, 100, 150, 200), slo=()))
+    assert outcome.result.max_rate is None
+    assert len(outcome.result.knees) == 3
+    assert outcome.result.exit.code == ExitCode.OK
+
+
+def test_a_sweep_of_clients_goes_to_its_end_and_has_knees(bench: Bench) -> None:
+    """One server of 4 ms: a second client only waits."""
+    stages = tuple(
+        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 2.0, in_sweep=True) for n in (1, 2, 4, 8)
+    )
+    outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages, slo=()))
+    assert [plan.name for plan in bench.load.plans] == [stage.name for stage in stages]
+    assert [knee.load for knee in outcome.result.knees] == ["clients"] * 3
+    assert outcome.result.exit.code == ExitCode.OK
+
+
+def test_a_sweep_that_fails_everywhere_fails(bench: Bench) -> None:
+    outcome = bench.run(msgspec.structs.replace(SPEC, stages=swept(600, 700)))
+    assert outcome.result.exit.code == ExitCode.GATE_FAILED
+    assert outcome.result.max_rate is not None
+    assert outcome.result.max_rate.per_s.value is None

@@ -78,3 +78,13 @@ def test_a_limit_or_a_target_that_left_drains_once() -> None:
     left.is_gone = True
     left.watch.goes_on(progress(1, 1, 0))
     assert left.drained == 1
+
+
+def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:
+    watched = Watched(order(ends_when_saturated=True))
+    quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
+    watched.watch.take(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
+    late = [Progress(0, n * 250 * MS, 200 * n, 10 * n, 10 * n, 0, 0, 900.0) for n in range(40)]
+    told = [watched.watch.goes_on(progress) for progress in late]
+    assert told[-1] is False, "it would only go on being late"
+    assert not watched.watch.is_over_saturated

@@ -126,7 +126,9 @@ def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:
 def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         for stage, index in ((0, 0), (0, 1), (2, 0), (3, 0), (3, 1), (3, 2)):
-            writer.append_requests(pa.RecordBatch.from_pylist([{"stage": stage, "index": index}], schema=REQUEST_SCHEMA))
+            writer.append_requests(
+                pa.RecordBatch.from_pylist([{"stage": stage, "index": index}], schema=REQUEST_SCHEMA)
+            )
         writer.append_requests(pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
         found = {stage: writer.stage_requests(stage, without=("status",)) for stage in range(4)}
     assert {stage: table["index"].to_pylist() for stage, table in found.items()} == {

@@ -75,7 +75,7 @@ def test_a_page_in_chunks_and_one_that_ends_with_its_connection_are_read() -> No
         answer(b'"# HELP llamacpp:prompt_tokens_total\\nllamacpp:prompt_tokens_total 5\\n"'),
         answer(b'[{"iter": 1}]'),
         answer(b"\x1f\x8b\x08" + bytes(2000), "200 OK", "Content-Encoding: gzip"),
-        answer(b"a" * 9 * 2**20),
+        answer(b"up 1\n" * 2 * 2**20),
         b"HTTP/1.1 200 OK\r\n" + b"X-Endless: 1\r\n" * 700_000,
     ],
 )

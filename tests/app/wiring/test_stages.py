@@ -59,3 +59,17 @@ def test_a_search_is_at_a_rate_of_one() -> None:
     assert search.arrivals == OpenArrivals("gamma", ((0.0, 1.0),), 2.0)
     assert search.start_per_s == 20.0
     assert search_of(None) is None
+
+
+def test_a_sweep_comes_last_and_says_its_load() -> None:
+    stages = stages_of(load({"rate": "5/s", "duration": "2s"}, sweep={"rates": ["50/s", "100/s"], "repeats": 2}))
+    assert [(stage.name, stage.kind, stage.repeat, stage.in_sweep) for stage in stages] == [
+        ("steady", "steady", 1, False),
+        ("sweep 50/s", "steady", 1, True),
+        ("sweep 50/s", "steady", 2, True),
+        ("sweep 100/s", "steady", 1, True),
+        ("sweep 100/s", "steady", 2, True),
+    ]
+    assert stages[-1].arrivals == OpenArrivals("poisson", ((0.0, 100.0),))
+    one, two = stages_of(load(sweep={"up_to": 2}))
+    assert (one.name, one.arrivals, two.name) == ("sweep 1 client", ClosedArrivals(1, 0.0), "sweep 2 clients")

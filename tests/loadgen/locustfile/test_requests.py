@@ -9,4 +9,4 @@ def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
     assert rows is not None
     (row,) = rows.to_pylist()
     assert row["name"].startswith("GET /?x")
-    assert (len(row["name"]), row["stage"], row["bytes_received"]) == (300, 3, 0)
+    assert (len(row["name"]), row["stage"], row["bytes_received"], row["worker"]) == (300, 3, 0, 0)

@@ -123,10 +123,13 @@ def test_gathering_ends_when_nobody_comes() -> None:
     conducted.pass_time(2.5)
     assert not conducted.failures
     conducted.pass_time(0.6)
+    conducted.hello("b2", wire=WIRE + 1)
     failed = conducted.failures[0]
     assert failed.message == "only 1 of 2 workers joined at 10.0.0.1:5557 within 3 s"
     assert failed.hint is not None
     assert "--master 10.0.0.1:5557" in failed.hint
+    conducted.pass_time(0.1)
+    assert "of another version" in (conducted.failures[-1].hint or "")
 
 
 def test_one_that_leaves_while_others_are_waited_for_may_be_followed_by_another() -> None:
@@ -306,6 +309,20 @@ def test_one_lost_before_the_stage_began_stops_it_too() -> None:
     conducted.say("a1", StageStarted(INDEX, 0, 50))
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
+
+
+def test_a_stage_stopped_while_it_is_prepared_ends_as_it_does_with_one_worker() -> None:
+    """Who is told to stop begins and ends at once, and waits for no start."""
+    conducted = gathered("a1", "b1")
+    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.obey(StopStage(drain=True))
+    conducted.say("a1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
+    end(conducted, "a1")
+    conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
+    end(conducted, "b1")
+    assert not conducted.told("a1", StartStage)
+    assert conducted.engine.of(StageStarted) == [StageStarted(INDEX, conducted.clock.now_ns, 50)]
+    assert len(ended(conducted).workers) == 2
 
 
 def test_without_anybody_left_the_master_fails_and_says_why() -> None:

@@ -213,13 +213,16 @@ def test_a_worker_that_was_suspended_sends_no_more_when_it_goes_on(master: BareM
 
 
 def test_a_master_that_has_ended_is_left_at_once() -> None:
-    with BareMaster() as master, ScriptedServer(Script()) as server:
-        with Joined(Join("127.0.0.1", master.port, TOKEN)) as worker:
-            master.accept()
-            master.spawn()
-            begin(master, server.url, plan(rate=20, duration=60))
-            master.close()
-            code, said = worker.ending(2)
+    with (
+        ScriptedServer(Script()) as server,
+        BareMaster() as master,
+        Joined(Join("127.0.0.1", master.port, TOKEN)) as worker,
+    ):
+        master.accept()
+        master.spawn()
+        begin(master, server.url, plan(rate=20, duration=60))
+        master.close()
+        code, said = worker.ending(2)
     assert (code, "is gone" in said) == (EXIT_MASTER_LOST, True)
 
 

@@ -20,6 +20,7 @@ def test_a_row_says_what_the_exchange_says() -> None:
     assert row == dict.fromkeys(REQUEST_SCHEMA.names) | told | {
         "stage": 5,
         "index": 4,
+        "worker": 0,
         "intended_ns": 1_004,
         "sent_ns": 1_005,
         "end_ns": 1_006,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.arrivals import offsets_ns
 from loadgen.protocols.built import Built, Sessions
 from loadgen.protocols.expectation import judge_status
-from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, Timeouts
+from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, Share, StagePlan, Timeouts
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
+from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import Stage
 from tests.fakes.asker import LOOPS
 
@@ -56,20 +56,19 @@ async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
 
 async def play_and_check(transport: Transport, draw: random.Random) -> None:
     loop, plan = asyncio.get_running_loop(), drawn_plan(draw)
-    offsets = None
-    if isinstance(plan.arrivals, OpenArrivals):
-        offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+    share = draw.choice([Share(), Share(), Share(0, 2), Share(2, 3)])
+    offsets = Schedule(plan, share).own if isinstance(plan.arrivals, OpenArrivals) else None
     start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
-    stage = Stage(plan, offsets, start_ns, transport, drawn_workload(draw), loop)
+    stage = Stage(plan, share, offsets, start_ns, transport, drawn_workload(draw), loop)
     for _ in range(draw.choice([0, 1, 2])):
         loop.call_later(draw.uniform(0, plan.lead_in_s + plan.duration_s + 0.1), drawn_order(draw, stage))
     await asyncio.wait_for(stage.run(), 5)
-    check(stage, plan)
+    check(stage, plan, share)
 
 
-def check(stage: Stage, plan: StagePlan) -> None:
+def check(stage: Stage, plan: StagePlan, share: Share) -> None:
     rows = list(stage.finished)
-    assert sorted(row.index for row in rows) == list(range(stage.due))
+    assert sorted(row.index for row in rows) == [share.index + n * share.of for n in range(stage.due)]
     assert all(row.end_ns is not None for row in rows)
     assert sum(row.sent_ns is None for row in rows) == stage.never_started == stage.due - stage.sent
     assert stage.completed + stage.failed == stage.due <= (plan.max_requests or stage.due)
@@ -104,7 +103,8 @@ def drawn_workload(draw: random.Random) -> Built:
 
 def drawn_order(draw: random.Random, stage: Stage):
     drains, rate, is_stop = draw.random() < 0.5, draw.choice([10.0, 5_000.0]), draw.random() < 0.4
+    ahead_ns = draw.choice([-20_000_000, 0, 50_000_000])
     offsets = np.arange(1, 2 * rate).astype(np.int64) * round(1e9 / rate)
     if is_stop:
         return lambda: stage.stop(drains, perf_counter_ns())
-    return lambda: stage.change_rate(rate, offsets, perf_counter_ns())
+    return lambda: stage.change_rate(rate, offsets, perf_counter_ns() + ahead_ns, perf_counter_ns())

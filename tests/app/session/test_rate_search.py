@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.objectives import parse_objective
+from app.analysis.search import SearchOutcome
+from app.analysis.stages import summarise_stage
+from app.errors import ExitCode
+from app.records.result import Estimate, Stage, Verdict
+from app.session.orders import StageOrder
+from app.session.rate_search import find_max_rate, hold_s
+from app.session.rates import scaled
+from app.session.spec import SearchSpec
+from loadgen.records import OpenArrivals, Progress, StagePlan
+from tests.fakes.bench import SEARCH, Bench, check_of
+from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.queues import request_rows, stage_facts
+
+_BURST = 50
+WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, hold_s=30.0, repeats=3)
+
+
+def search(target: KnownServer, seed: int) -> tuple[SearchOutcome, list[Stage]]:
+    runner = VirtualRunner(target, seed)
+    return find_max_rate(runner, WANTED, target.slo, 60.0), runner.stages
+
+
+@pytest.mark.parametrize("target", KNOWN_SERVERS, ids=str)
+def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(target: KnownServer) -> None:
+    """Holds of 30 s, from 10/s: at least 19 of 20 seeds. `tests.performance.searches` runs more of them."""
+    errors = []
+    for seed in range(20):
+        outcome, stages = search(target, seed)
+        assert outcome.probes == len(stages) <= 25
+        assert outcome.max_rate_per_s is not None
+        there = [stage for stage in stages if stage.scheduled_per_s == outcome.max_rate_per_s]
+        assert all(stage.held for stage in there)
+        assert [stage.repeat for stage in there if stage.kind == "hold"] == [1, 2, 3]
+        errors.append(outcome.max_rate_per_s / target.limit_per_s - 1)
+    assert sum(abs(error) <= 0.05 for error in errors) >= 19, errors
+
+
+@pytest.mark.parametrize("name", ["M/D/1", "sheds"])
+def test_the_virtual_runner_judges_as_a_session_does(name: str) -> None:
+    target, held = server(name), []
+    runner = VirtualRunner(target, 3)
+    for place, share in enumerate((0.9, 0.97, 1.0, 1.03, 1.1)):
+        rate_per_s = share * target.limit_per_s
+        order = StageOrder(
+            name="probe", kind="probe", arrivals=scaled(WANTED.arrivals, rate_per_s), duration_s=30.0, drain_s=3.0
+        )
+        arrivals_s, answers = runner.answers_of(order, place)
+        errors = None if answers.failed is None else ["http-5xx" if failed else None for failed in answers.failed]
+        rows = request_rows(arrivals_s, answers.latency_s, errors=errors)
+        stage = summarise_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
+        held.append(stage.held)
+        assert runner.run(order).held is stage.held
+    assert (held[0], held[-1]) == (True, False)
+
+
+class Generator:
+    """A runner whose generator can send so much, for an endpoint that carries so much. `disturbed`: places in the order
+    run at which its machine was busy with something else."""
+
+    def __init__(self, ceiling_per_s: float, limit_per_s: float = math.inf, disturbed: frozenset[int] = frozenset()):
+        self._ceiling_per_s, self._limit_per_s, self._disturbed = ceiling_per_s, limit_per_s, disturbed
+        self.may_go_on = True
+        self.orders: list[StageOrder] = []
+
+    def run(self, order: StageOrder) -> Stage:
+        assert isinstance(order.arrivals, OpenArrivals)
+        rate_per_s = order.arrivals.rates[0][1]
+        is_invalid = rate_per_s > self._ceiling_per_s or len(self.orders) in self._disturbed
+        self.orders.append(order)
+        stage = VirtualRunner(server("M/D/1"), 0).run(order)
+        verdict = Verdict("INVALID", ("generator ceiling: 120 % (limit 85 %)",)) if is_invalid else Verdict("VALID")
+        return replace(stage, verdict=verdict, held=rate_per_s <= self._limit_per_s)
+
+    @property
+    def rates(self) -> list[float]:
+        return [order.arrivals.rates[0][1] for order in self.orders if isinstance(order.arrivals, OpenArrivals)]
+
+
+def test_a_rate_the_generator_cannot_send_neither_holds_nor_fails() -> None:
+    runner = Generator(ceiling_per_s=300)
+    outcome = find_max_rate(runner, WANTED, server("M/D/1").slo, 60.0)
+    assert outcome.max_rate_per_s is not None
+    assert 300 / 1.06 <= outcome.max_rate_per_s <= 300
+    assert outcome.is_generators
+    assert outcome.bracket[1] is None
+    assert runner.rates[:9] == [10, 20, 40, 80, 160, 320, 320, 320, *runner.rates[8:9]], "tried again twice"
+    assert sum(rate > 300 for rate in runner.rates) <= 12
+
+
+def test_one_disturbance_costs_a_stage_and_changes_no_answer() -> None:
+    slo = server("M/D/1").slo
+    calm = find_max_rate(Generator(1e6, limit_per_s=300), WANTED, slo, 60.0)
+    for place in (0, 7, 12):
+        disturbed = Generator(1e6, limit_per_s=300, disturbed=frozenset({place}))
+        assert find_max_rate(disturbed, WANTED, slo, 60.0) == calm
+        assert disturbed.rates[place] == disturbed.rates[place + 1]
+        assert len(disturbed.rates) == calm.probes + 1
+
+
+def test_an_endpoint_that_fails_where_the_generator_still_keeps_up_is_the_limit() -> None:
+    outcome = find_max_rate(Generator(400, limit_per_s=300), WANTED, server("M/D/1").slo, 60.0)
+    assert not outcome.is_generators
+    assert outcome.max_rate_per_s == pytest.approx(300, rel=0.05)
+
+
+def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
+    p99, good = parse_objective("latency_ms.p99 < 50"), parse_objective("goodput_share >= 99%")
+    assert hold_s(10.0, 10.0, (p99,)) == hold_s(10.0, 10.0, (good,)) == pytest.approx((368 + 4 * 368**0.5) / 10)
+    assert hold_s(10.0, 10.0, (parse_objective("error_rate < 1%"), parse_objective("itl_ms.p99 < 50"))) == 10.0
+
+
+class LateLoad(ScriptedLoad):
+    """A generator that sends bursts of 50, and no more than so many a second: what is due beyond that goes out late."""
+
+    ceiling_per_s = 100.0
+
+    def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        intended, _ = super()._requests(plan, start_ns)
+        self._sent = intended.copy()
+        for place in range(_BURST, len(intended)):
+            earliest = self._sent[place - _BURST] + round(_BURST / self.ceiling_per_s * 1e9)
+            self._sent[place] = max(intended[place], earliest)
+        return intended, self._sent + 4_000_000
+
+    def _follow(
+        self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
+    ) -> tuple[int | None, bool]:
+        def told(progress: Progress) -> bool:
+            sent = int((self._sent <= progress.at_ns).sum())
+            return on_progress(msgspec.structs.replace(progress, sent=sent, in_flight=sent - progress.completed))
+
+        return super()._follow(plan, intended, end, told)
+
+    def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
+        batch = super()._rows(plan, intended, end, cut_ns)
+        sent = self._sent[: batch.num_rows]
+        place = batch.schema.get_field_index("sent_ns")
+        return batch.set_column(place, batch.schema.field(place), pa.array(sent, mask=sent > cut_ns))
+
+
+def test_a_generator_that_cannot_keep_up_gives_a_rate_it_can_vouch_for(bench: Bench) -> None:
+    outcome = bench.run(SEARCH, LateLoad(bench.clock))
+    found = outcome.result.max_rate
+    assert found is not None
+    assert found.at_least
+    assert found.is_generators
+    assert found.per_s.value is not None
+    assert 60 < found.per_s.value <= 100
+    assert found.limited_by.startswith("the generator, not the endpoint, which it could not load with")
+    assert f"it can vouch for {found.per_s.value:.4g}/s" in found.limited_by
+    assert outcome.result.verdict.status != "INVALID"
+    assert outcome.result.exit.code == ExitCode.OK
+
+
+def test_a_generator_that_keeps_up_nowhere_makes_the_run_invalid(bench: Bench) -> None:
+    load = LateLoad(bench.clock)
+    load.ceiling_per_s = 0.05
+    outcome = bench.run(SEARCH, load)
+    found, check = outcome.result.max_rate, check_of(outcome, "generator's reach")
+    assert found is not None
+    assert found.per_s == Estimate(None, n=0, reason=found.per_s.reason)
+    assert str(found.per_s.reason).startswith("the generator could not send even")
+    assert check is not None
+    assert (check.verdict, outcome.result.exit.code) == ("INVALID", ExitCode.INVALID)
+    assert not any("no rate held" in cause for cause in outcome.result.exit.causes)

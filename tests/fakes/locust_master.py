@@ -1,0 +1,29 @@
+"""Prints its port, then lists the client whom each line names, if any, and tells as JSON who is listed, in which state
+Locust has them after many of its heartbeats' time, and what was heard from whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
+
+import gevent
+from locust import runners
+
+from loadgen.master.runner import GuardedMaster
+from loadgen.master.sockets import GuardedServer
+
+runners.HEARTBEAT_INTERVAL = 0.01
+heard: list[tuple[str, str]] = []
+server = GuardedServer("127.0.0.1", 0, sys.argv[1], lambda client, why: heard.append((client, why)))
+master = GuardedMaster(server, lambda client, kind, _: heard.append((client, kind)), gevent.spawn)
+print(server.port, flush=True)
+for line in iter(lambda: gevent.get_hub().threadpool.apply(sys.stdin.readline), ""):
+    if line.strip():
+        master.enlist(line.strip())
+    gevent.sleep(10 * runners.HEARTBEAT_INTERVAL)
+    states = {client: node.state for client, node in master.clients.items()}
+    print(json.dumps({"listed": states, "heard": heard}), flush=True)
+master.leave(0.1)

@@ -1,0 +1,307 @@
+"""The master as the engine has it: a process, with workers that are processes, or played."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import msgpack
+import numpy as np
+import pytest
+
+from loadgen.arrivals import offsets_ns
+from loadgen.frames import message_frame, read_report
+from loadgen.process import LoadError, LoadProcess, start_module
+from loadgen.records import (
+    BATCH_ROWS,
+    Configure,
+    Endpoint,
+    Gather,
+    HttpWorkload,
+    Joining,
+    Progress,
+    Quit,
+    Ready,
+    RunStage,
+    StageStarted,
+)
+from loadgen.reference.scripted import Script, ScriptedServer
+from tests.fakes.load_worker import FakeLoadWorker
+from tests.fakes.played import Played, plan
+from tests.fakes.processes import free_port, is_running
+from tests.fakes.program import wait_until
+from tests.fakes.sockets import listening_of
+
+TOKEN = "a token for the tests"
+GONE_S = 5.0
+NOTICED_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(Script(), keeps_requests=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def load(server: ScriptedServer) -> Iterator[LoadProcess]:
+    with LoadProcess(gather=Gather(local=3)) as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        yield load
+
+
+def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
+    return LoadProcess(gather=Gather(0, count, "127.0.0.1", port, TOKEN, wait_s=20))
+
+
+def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
+    stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
+    played = Played(load, stage)
+    (started,) = played.started
+    offsets = offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
+    rows = played.rows.sort_values("index")
+    assert np.array_equal(rows["index"], np.arange(len(offsets)))
+    assert np.array_equal(rows["intended_ns"], started.start_ns + offsets)
+    assert np.array_equal(rows["worker"], rows["index"] % 3)
+    assert rows["error"].isna().all()
+    assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
+    assert started.scheduled == played.ended.scheduled == len(offsets)
+    ended = played.ended
+    assert [(part.worker, part.pid) for part in ended.workers] == [(one.index, one.pid) for one in load.workers]
+    assert sum(part.sent for part in ended.workers) == len(offsets)
+    assert ended.cpu_s == pytest.approx(sum(part.cpu_s for part in ended.workers))
+    assert [(part.lost_ns, part.clock_residual_ms) for part in ended.workers] == [(None, None)] * 3
+    last = played.progress[-1]
+    assert last.sent == last.completed + last.failed + (last.in_flight or 0)
+
+
+def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: ScriptedServer) -> None:
+    before = len(server.received_ns)
+    preflight = load.preflight()
+    assert preflight.error is None
+    assert preflight.end_ns is not None
+    assert len(server.received_ns) == before + 1
+
+
+def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProcess) -> None:
+    change = threading.Timer(0.7, load.change_rate, (600.0,))
+    stop = threading.Timer(1.6, load.stop, (True,))
+    change.start()
+    stop.start()
+    played = Played(load, plan(100, 30))
+    (started,) = played.started
+    offsets = np.sort(played.rows["intended_ns"]) - started.start_ns
+    assert played.ended.stopped_early
+    (_, before), (at_s, again), (then_s, after), *_ = played.ended.rates
+    assert (before, again, after) == (100.0, 100.0, 600.0)
+    assert at_s == then_s
+    faster = offsets[offsets > at_s * 1e9]
+    assert len(offsets[offsets <= at_s * 1e9]) == pytest.approx(at_s * 100, abs=2)
+    assert np.diff(faster).max() < 1.1e9 / 600  # all three changed at one moment
+
+
+def test_a_stage_is_cut(load: LoadProcess) -> None:
+    with ScriptedServer(Script(delay_s=20)) as slow:
+        load.configure(Endpoint((slow.url,)), HttpWorkload())
+        began_s = time.monotonic()
+        played = Played(load, plan(50, 30), goes_on=False)
+    assert time.monotonic() - began_s < 5
+    assert set(played.rows["error"]) <= {"timeout"}
+    assert played.ended.stopped_early
+
+
+def test_nobody_listens_but_the_master_and_only_on_the_loopback(load: LoadProcess) -> None:
+    (address,) = listening_of([load.pid, *(worker.pid for worker in load.workers)])
+    assert address.startswith("127.0.0.1:")
+
+
+def test_a_token_that_was_made_up_is_in_no_command_line(load: LoadProcess) -> None:
+    for pid in (load.pid, *(worker.pid for worker in load.workers)):
+        with open(f"/proc/{pid}/cmdline") as line:  # noqa: PTH123 - as short as it gets
+            assert line.read().split("\0")[1:-1] in (
+                ["-P", "-m", "loadgen.master"],
+                ["-P", "-m", "loadgen.worker", "--join"],
+            )
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
+    server: ScriptedServer, how: signal.Signals
+) -> None:
+    with LoadProcess(gather=Gather(local=2)) as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        victim, survivor = load.workers
+        struck_ns: list[int] = []
+
+        def strike(progress: Progress) -> bool:
+            if progress.sent > 100 and not struck_ns:
+                struck_ns.append(time.perf_counter_ns())
+                os.kill(victim.pid, how)
+            return True
+
+        ended = load.run_stage(plan(200, 60), lambda _: None, lambda _: None, strike)
+        spoiled, whole = ended.workers
+        assert ended.end_ns - struck_ns[0] < NOTICED_S * 1e9
+        assert spoiled.lost_ns is not None
+        assert abs(spoiled.lost_ns - struck_ns[0]) < 0.5e9
+        assert (whole.lost_ns, whole.pid) == (None, survivor.pid)
+        assert 0 < spoiled.sent < whole.sent
+        wait_until(lambda: not is_running(victim.pid), within_s=1)
+        again = Played(load, plan(200, 0.5))
+        assert set(again.rows["worker"]) == {survivor.index}
+        assert sorted(again.rows["index"]) == list(range(100))
+        assert [part.worker for part in again.ended.workers] == [survivor.index]
+
+
+def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
+    with LoadProcess(gather=Gather(local=1)) as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        threading.Timer(0.5, os.kill, (load.workers[0].pid, signal.SIGKILL)).start()
+        with pytest.raises(LoadError, match="the load worker is lost") as caught:
+            Played(load, plan(200, 60))
+    assert "was killed by signal 9" in str(caught.value.hint)
+
+
+def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
+    port, hour_ns = free_port(), 3_600 * 10**9
+    with (
+        FakeLoadWorker(port, TOKEN, pid=1, ahead_ns=hour_ns, drift=50e-6),
+        FakeLoadWorker(port, TOKEN, pid=2, ahead_ns=-hour_ns, drift=-50e-6),
+        gathered_fakes(port) as load,
+    ):
+        played = Played(load, plan(100, 1))
+        now_ns = time.perf_counter_ns()
+    (started,) = played.started
+    assert 0 < now_ns - started.start_ns + 1e9 < 5e9
+    rows = played.rows
+    assert len(rows) == 100
+    intended = rows["intended_ns"] - (started.start_ns + rows["index"] * 10_000_000)
+    assert abs(intended).max() < 200_000  # a clock that gains 50 ppm is 50 µs off after the second
+    assert ((rows["sent_ns"] - rows["intended_ns"]) / 1e6).to_numpy() == pytest.approx(0.3, abs=0.001)
+    assert (rows["chunk_ns"].str[0] - rows["intended_ns"] == 1_000_000).mean() > 0.9
+    for part in played.ended.workers:
+        assert part.clock_residual_ms is not None
+        assert 0 < part.clock_residual_ms < 20
+        assert (part.sent, part.max_lag_ms) == (50, pytest.approx(0.3))
+
+
+def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
+    port, told = free_port(), []
+    with (
+        FakeLoadWorker(port, None, pid=6) as without,
+        FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
+        FakeLoadWorker(port, TOKEN, pid=8),
+        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN), on_joining=told.append) as load,
+        FakeLoadWorker(port, TOKEN, pid=9) as late,
+    ):
+        late.wait_until_told(Quit)
+        assert [worker.pid for worker in load.workers] == [8]
+        assert without.heard == wrong.heard == []
+    assert told[0] == Joining(f"127.0.0.1:{port}", 0, 1)
+    assert told[-1] == Joining(f"127.0.0.1:{port}", 1, 1)
+
+
+GARBAGE = [
+    b"",
+    b"\xff\xff\xff",
+    b"\x91" * 3_000,
+    *map(
+        msgpack.packb,
+        [
+            1,
+            ("report",),
+            ("report", None, "x"),
+            ("report", "text", "x"),
+            ("report", b"\xc1", "x"),
+            ("rows", b"garbage", "x"),
+            ("rows", {"__datetime__": True, "as_str": "never"}, "x"),
+            ("spawning_complete", {"user_classes_count": {"ArrivalUser": "many"}}, "x"),
+            ("client_ready", 5, "x"),
+            ("heartbeat", None, "x"),
+            ("locustfile", {}, "x"),
+            (b"\xff", b"", b"\xff"),
+            ({}, [], {}),
+        ],
+    ),
+]
+
+
+def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_worker() -> None:
+    port = free_port()
+    with (
+        FakeLoadWorker(port, TOKEN, pid=1),
+        FakeLoadWorker(port, TOKEN, pid=2, ends_stages=False) as hostile,
+        gathered_fakes(port) as load,
+    ):
+        speak = threading.Timer(0.5, lambda: [hostile.send_bytes(message) for message in GARBAGE])
+        speak.start()
+        played = Played(load, plan(100, 5))
+        hostile.wait_until_told(Quit)
+        for message in GARBAGE:
+            hostile.send_bytes(message)
+        again = Played(load, plan(100, 1))
+    assert [part.lost_ns is None for part in played.ended.workers] == [True, False]
+    assert [(part.worker, part.lost_ns) for part in again.ended.workers] == [(0, None)]
+    assert len(again.rows) == 100
+
+
+@pytest.mark.parametrize(
+    ("gather", "message"),
+    [
+        (Gather(1, 0, "192.0.2.1", 0, TOKEN), "192.0.2.1:0 is no address of this machine"),
+        (Gather(1, 0, "0.0.0.0"), "only with a token"),
+        (Gather(1, 0, "127.0.0.1", 0, "short"), "too short"),
+        (Gather(1, 0, "no.such.host.invalid", 0, TOKEN), "is no address"),
+    ],
+)
+def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:
+    with pytest.raises(LoadError, match=message) as caught:
+        LoadProcess(gather=gather)
+    assert caught.value.is_workload_wrong
+
+
+def test_a_port_in_use_is_told(load: LoadProcess) -> None:
+    (address,) = listening_of([load.pid])
+    with pytest.raises(LoadError, match=f"{address} is in use already") as caught:
+        LoadProcess(gather=Gather(1, 0, "127.0.0.1", int(address.rpartition(":")[2])))
+    assert caught.value.is_workload_wrong
+    assert caught.value.hint
+
+
+def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """In the middle of a stage, and its workers."""
+    master = start_module("loadgen.master", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert master.stdin is not None
+    assert master.stdout is not None
+    for command in (
+        Gather(local=2),
+        Configure(Endpoint((server.url,)), HttpWorkload()),
+        RunStage(plan(100, 60)),
+    ):
+        master.stdin.write(message_frame(command))
+        master.stdin.flush()
+        if isinstance(command, Gather):
+            ready = read_report(master.stdout)
+            assert isinstance(ready, Ready)
+    assert isinstance(read_report(master.stdout), StageStarted)
+    return master, [worker.pid for worker in ready.workers]
+
+
+@pytest.mark.parametrize("who", ["engine", "master"])
+def test_when_one_above_them_is_gone_so_are_all(server: ScriptedServer, who: str) -> None:
+    master, workers = started_master(server)
+    with master:
+        os.kill(workers[0], signal.SIGSTOP)  # even one that does not hear
+        gone_s = time.monotonic()
+        if who == "master":
+            os.kill(workers[0], signal.SIGCONT)
+            master.kill()
+        elif master.stdin is not None:
+            master.stdin.close()  # as its end does
+        master.wait(GONE_S)
+        wait_until(lambda: not any(map(is_running, workers)), within_s=GONE_S)
+        assert time.monotonic() - gone_s < GONE_S

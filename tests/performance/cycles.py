@@ -1,0 +1,56 @@
+"""What 100 runs leave behind that are started and cancelled in one process: `python -m tests.performance.cycles`.
+
+Runs of one worker and of two take turns, each stopped at another moment, from before its first child to its judgement.
+Takes some 4 minutes; `--cycles N` takes fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from tests.fakes.cancelled import MOMENTS, Footprint, cancelled_run
+
+CYCLES = 100
+USUAL_CODE = 130
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cycles", type=int, default=CYCLES)
+    cycles, chance = parser.parse_args().cycles, random.Random(1)
+    lasted_s: list[float] = []
+    failures: list[str] = []
+    processes = missed = 0
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in (1, 2):
+            cancelled_run(Path(folder) / f"first-{workers}", MOMENTS[-1], workers)  # what is loaded once is there now
+        before = Footprint.now()
+        for cycle in range(cycles):
+            moment, workers = MOMENTS[cycle // 2 % len(MOMENTS)], 1 + cycle % 2
+            cancelled = cancelled_run(
+                Path(folder) / str(cycle), moment._replace(after_s=moment.after_s * chance.uniform(0.5, 1.5)), workers
+            )
+            left = Footprint.now().left_since(before)
+            if left or cancelled.code != USUAL_CODE:
+                failures.append(f"{workers} worker(s), {moment.name}: exit {cancelled.code}, left {left}")
+            processes += cancelled.started
+            missed += cancelled.lasted_s is None
+            lasted_s.append(cancelled.lasted_s or 0.0)
+        grown_mib = Footprint.now().resident_mib - before.resident_mib
+    print(f"{cycles} runs in {time.monotonic() - started_s:.0f} s; {processes} processes, none of which is left")
+    print(f"from the signal to the end: median {median(lasted_s):.2f} s, longest {max(lasted_s):.2f} s")
+    print(f"ended by themselves before they were stopped: {missed}")
+    print(f"resident memory grew by {grown_mib:.1f} MiB")
+    print("\n".join(failures) or "no descriptor, no socket and no thread is left")
+    print("must: nothing left; < 20 MiB in 100 runs")
+    return len(failures)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,55 @@
+"""Whether several workers together send one Poisson process: `python -m tests.performance.dispersion`.
+
+2,000/s by 4 workers behind their master, as it was intended, sent, and received by a server of one process, which
+writes down when each request came. Takes a minute and a half.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from loadgen.process import LoadProcess
+from loadgen.records import ClosedArrivals, Endpoint, Gather, HttpWorkload
+from tests.performance.load_worker import DISPERSION_S, WINDOW_S, dispersion_indices, play, poisson
+from tests.performance.targets import logging_server
+
+WORKERS = 4
+RATE_PER_S = 2_000.0
+REPEATS = 3
+
+
+def received(seed: int) -> dict[str, tuple[float, float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "received.txt"
+        # the log is written when the server goes
+        with logging_server(log) as url, LoadProcess(gather=Gather(local=WORKERS)) as load:
+            load.configure(Endpoint((url,)), HttpWorkload())
+            play(load, ClosedArrivals(4 * WORKERS), 0.5)  # connections made
+            ended, rows = play(load, poisson(RATE_PER_S), DISPERSION_S, seed)
+        times = {
+            "intended": rows["intended_ns"].to_numpy(),
+            "sent": rows["sent_ns"].to_numpy(),
+            "received": np.loadtxt(log, dtype=np.int64),
+        }
+    by_worker = rows["worker"].value_counts()
+    assert len(by_worker) == WORKERS, by_worker
+    return {what: dispersion_indices(each, ended.start_ns) for what, each in times.items()}
+
+
+def main() -> None:
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {REPEATS} × {DISPERSION_S:g} s")
+    runs = [received(seed) for seed in range(1, REPEATS + 1)]
+    for what in runs[0]:
+        by_second, overall = (median(run[what][place] for run in runs) for place in (0, 1))
+        each = ", ".join(f"{run[what][0]:.2f}" for run in runs)
+        print(f"{what:9} dispersion in {1e3 * WINDOW_S:g} ms: {by_second:.2f} (of {each}), {overall:.2f} overall")
+    print("must: received 0.9 to 1.1, the median of the seconds'")
+
+
+if __name__ == "__main__":
+    main()
