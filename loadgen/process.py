@@ -88,6 +88,8 @@ class LoadProcess:
         """Raises LoadError, too, when `stop` gives up waiting for it; the worker is then of no more use."""
         self._child.tell(Preflight())
         self._is_asking = True
+        if self._stop_asked is not None:
+            self._child.interrupt(self._stop_asked)
         try:
             return self._hear(PreflightDone, self._preparing_s())
         finally:
@@ -104,10 +106,9 @@ class LoadProcess:
 
         The first False from `on_progress` cuts the stage: what is in flight ends as timed out.
         """
-        self._stop_asked = None
         self._child.tell(RunStage(plan))
         self._is_running = True
-        if self._stop_asked is not None:  # between the first line and the third
+        if self._stop_asked is not None:  # since the last stage ended: whoever asked cannot know whether one runs
             self._child.tell(self._stop_asked)
         is_cut, patience_s = False, self._preparing_s()
         while True:
@@ -125,13 +126,14 @@ class LoadProcess:
                         is_cut = True
                         self.stop(drain=False)
                 case StageEnded() as ended:
-                    self._is_running = False
+                    self._is_running, self._stop_asked = False, None
                     return ended
                 case other:
                     raise _out_of_turn(other)
 
     def stop(self, drain: bool) -> None:
-        """Let the running stage start no more arrivals; without `drain`, cut what is in flight too."""
+        """Let the running stage start no more arrivals; without `drain`, cut what is in flight too. Where none runs, it
+        is the next that is stopped."""
         self._stop_asked = StopStage(drain)
         if self._is_asking:
             self._child.interrupt(self._stop_asked)

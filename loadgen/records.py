@@ -590,6 +590,8 @@ class WorkerPart(msgspec.Struct, frozen=True):
     max_lag_ms: float
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
+    waited_s: float | None = None
+    """As of StageEnded."""
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
@@ -609,6 +611,9 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers: tuple[WorkerPart, ...] = ()
     """Where there are several, those of the stage, also those lost since the one before; the other fields add them
     up."""
+    waited_s: float | None = None
+    """Between start and end: that the thread which sends was ready to run and had no core, of the worker that waited
+    longest; None where the system does not tell."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -141,7 +141,7 @@ def _digits(one: Quantity, part: float) -> str:
         return "0"
     if one.unit.startswith("USD"):
         return money(part)
-    if one.unit == "requests":
+    if one.unit in ("requests", "clients"):
         return count(round(part))
     scale = 100 if one.unit == "share" else 1
     # an interval around nothing still has digits of its own: 0.00 (0.00–0.12) %

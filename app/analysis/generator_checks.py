@@ -5,6 +5,7 @@ Whatever it could not send in time is its own fault, however good the answers lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -22,6 +23,7 @@ CEILING_SHARE = 0.70
 """Of the ceiling: the most that a generator can vouch for. A queue that its requests wait in grows fast beyond."""
 _CEILING_INVALID = 0.85
 _LATE_AT_MOST_MS = 100.0
+_WAIT_WARN, _WAIT_INVALID = 0.05, 0.10
 _WITH_LIMITS = ("service_ms", *FROM_INTENDED)
 _SECOND_NS = 1_000_000_000
 
@@ -45,7 +47,7 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
     """`rows` are those of arrivals inside the window."""
     if facts.arrivals == "locust":
         hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
-        return (Check("generator ceiling", None, None, "share", "VALID", hint), _cpu_check(facts))
+        return (Check("generator ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = demand_of(rows, facts, window)
     vouched = _vouched(demand, facts)
     return (
@@ -53,6 +55,7 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
         _sent_check(rows, window, vouched),
         _ceiling_check(demand, facts, vouched),
         _cpu_check(facts, vouched),
+        _wait_check(facts),
     )
 
 
@@ -129,40 +132,73 @@ def _sent_check(rows: StageRows, window: Window, vouched: str) -> Check:
 
 
 def _ceiling_check(demand: Demand, facts: StageFacts, vouched: str) -> Check:
+    """Never INVALID by a ceiling that is a lower bound: what is late shows in the other checks."""
+    more = _PERHAPS_MORE if facts.ceiling_is_at_least else _MORE
     return grade_high(
         "generator ceiling",
         demand.share,
         unit="share",
         warn=CEILING_SHARE,
-        invalid=_CEILING_INVALID,
-        hint=_unknown(facts) if demand.share is None else f"{_beside(demand, facts)}{vouched} {_MORE}",
+        invalid=math.inf if facts.ceiling_is_at_least else _CEILING_INVALID,
+        hint=_unknown(facts) if demand.share is None else f"{_beside(demand, facts)}{vouched} {more}",
     )
 
 
 _MORE = "Lower the rate, or use more workers or a faster machine for it."
+_PERHAPS_MORE = (
+    "Perhaps it can do more: run `sizewise calibrate` while nothing else keeps its machine busy, or lower the rate."
+)
 
 
 def _unknown(facts: StageFacts) -> str:
     what = "how much this generator can send" if facts.ceiling_per_s is None else "how many streams it can read"
-    return f"Run `sizewise calibrate` on each machine that sends: {what} is not known."
+    return (
+        f"Run `sizewise calibrate` on each machine that sends, while nothing else keeps it busy: {what} is not known."
+    )
 
 
 def _beside(demand: Demand, facts: StageFacts) -> str:
-    requests = f"{demand.requests_per_s:,.0f} requests a second of the {facts.ceiling_per_s:,.0f} it can send at most"
+    before, after = ("at least ", "") if facts.ceiling_is_at_least else ("", " at most")
+    can_send, can_read = f"{before}{facts.ceiling_per_s:,.0f}", f"{before}{facts.chunk_ceiling_per_s or 0:,.0f}"
+    requests = f"{demand.requests_per_s:,.0f} requests a second of the {can_send} it can send{after}"
     if not demand.chunks_per_s:
         return f"{requests}."
-    chunks = f"{demand.chunks_per_s:,.0f} chunks a second of the {facts.chunk_ceiling_per_s:,.0f} it can read at most"
+    chunks = f"{demand.chunks_per_s:,.0f} chunks a second of the {can_read} it can read{after}"
     return f"{requests}, and {chunks}: both are done by the same CPU."
 
 
 def _cpu_check(facts: StageFacts, vouched: str = "") -> Check:
-    """Of the busiest worker; CPU is counted from the lead-in on."""
+    """Of the busiest worker."""
     cpu_s = max((worker.cpu_s for worker in facts.workers), default=facts.worker_cpu_s)
     return grade_high(
         "generator CPU",
-        cpu_s / max(1e-9, (facts.end_ns - facts.start_ns) / 1e9 + facts.lead_in_s),
+        cpu_s / _sending_s(facts),
         unit="cores",
         warn=0.70,
         invalid=0.90,
         hint=f"A load worker has one core: lower the rate, or use more workers.{vouched}",
     )
+
+
+def _wait_check(facts: StageFacts) -> Check:
+    """What a worker waited beyond the time that it ran itself: one that takes turns with its endpoint on a core waits
+    about as long as it runs, and loses nothing by that. Neither lag nor CPU tells that it had to wait, where answers
+    decide when it sends next, or while it reads streams."""
+    waited_s = [(one.waited_s, one.cpu_s) for one in facts.workers] or [(facts.worker_waited_s, facts.worker_cpu_s)]
+    beyond_s = [max(0.0, waited - ran) for waited, ran in waited_s if waited is not None]
+    if not beyond_s:
+        return Check("generator's wait for a core", None, None, "share", "VALID")
+    return grade_high(
+        "generator's wait for a core",
+        max(beyond_s) / _sending_s(facts),
+        unit="share",
+        warn=_WAIT_WARN,
+        invalid=_WAIT_INVALID,
+        hint="A load worker was ready and other processes had the cores, for so much longer than it ran itself: it sent "
+        "and read later than it could. End other work on its machine, or give it more cores.",
+    )
+
+
+def _sending_s(facts: StageFacts) -> float:
+    """What a worker does is counted from the lead-in on."""
+    return max(1e-9, (facts.end_ns - facts.start_ns) / 1e9 + facts.lead_in_s)

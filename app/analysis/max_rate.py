@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import on_the_curve
@@ -52,21 +51,21 @@ def is_of_endpoint(stage: Stage) -> bool:
 def highest_held(stages: Sequence[Stage]) -> SearchOutcome:
     """What stages at rates of the user's choice tell: as a search that ended with the highest that held each time."""
     by_rate: dict[float, list[Stage]] = {}
-    beyond = []
+    invalid = []
     for stage in stages:
         if stage.kind != "steady" or stage.scheduled_per_s is None:
             continue
         if not is_of_endpoint(stage):
-            beyond.append(stage.scheduled_per_s)
+            invalid.append(stage.scheduled_per_s)
         elif stage.held is not None:
             by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
     failed = min((rate for rate, those in by_rate.items() if not all(one.held for one in those)), default=None)
-    end = min([*beyond, *([] if failed is None else [failed])], default=math.inf)
-    held = max((rate for rate in by_rate if rate < end), default=None)
+    held = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
+    beyond = [rate for rate in invalid if rate > max(by_rate, default=0.0)]  # below a rate that was sent it is a mishap
     reason = None if held is not None else "no rate that was tried held the SLO"
     if held is None and failed is None and beyond:
         reason = "the generator could not send any of the rates"
-    tried = len(beyond) + sum(map(len, by_rate.values()))
+    tried = len(invalid) + sum(map(len, by_rate.values()))
     return SearchOutcome(held, reason, (held, failed), tried, min(beyond, default=None))
 
 

@@ -30,6 +30,7 @@ def pool_stages(
     first, last = facts[0], facts[-1]
     starts_ns = [first.start_ns + round(s * 1e9) for s in accumulate([0.0, *(one.duration_s for one in facts)])]
     shifts_ns = [start_ns - one.start_ns for start_ns, one in zip(starts_ns, facts, strict=False)]
+    waited_s = [one.worker_waited_s for one in facts if one.worker_waited_s is not None]
     together = replace(
         first,
         name=f"{len(facts)} holds at {first.rate_per_s:.4g}/s",
@@ -38,6 +39,7 @@ def pool_stages(
         duration_s=sum(one.duration_s for one in facts),
         end_ns=first.start_ns + sum(one.end_ns - one.start_ns for one in facts),
         worker_cpu_s=sum(one.worker_cpu_s for one in facts),
+        worker_waited_s=sum(waited_s) if waited_s else None,
         connections_opened=sum(one.connections_opened for one in facts),
         workers=worker_totals(_workers(one, first) for one in facts),
     )

@@ -11,8 +11,8 @@ from app.analysis.limit_belief import STEP, LimitBelief
 
 _MOST_HALVINGS = 6
 _WIDE = 0.16
-_BELOW_MEDIAN = 0.985
-_NEAR_MEDIAN = 0.975
+_BELOW_MEDIAN = 0.99
+_NEAR_MEDIAN = 0.98
 _CHANCES = (0.45, 0.65, 0.8)
 _NEAR_GENERATOR = 1.05
 
@@ -40,9 +40,12 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_generators(self) -> bool:
-        """Whether the generator, and not the endpoint, ended the search: nothing below what it could not send failed
-        above the answer."""
-        return self.beyond_per_s is not None and (self.bracket[1] is None or self.bracket[1] >= self.beyond_per_s)
+        """Whether the generator, and not the endpoint, ended the search: nothing that it could send failed close above
+        the answer."""
+        (carried, failed), beyond = self.bracket, self.beyond_per_s
+        if beyond is None or failed is None:
+            return beyond is not None
+        return failed >= beyond and (carried is None or failed > carried * _NEAR_GENERATOR)
 
 
 class RateSearch:

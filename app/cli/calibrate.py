@@ -55,7 +55,8 @@ def lines(calibration: Calibration) -> Iterator[str]:
     ]  # fmt: skip
     yield table(("load", "workers", "ceiling", "can vouch for", "unit", "lag p99 ms", "cores of a worker"), rows)
     yield ""
-    yield f"pacing by {calibration.pacing}, {calibration.event_loop}; kept for runs of the next 24 hours"
+    kept = "; kept for runs of the next 24 hours" if calibration.lasting().ceilings else ""
+    yield f"pacing by {calibration.pacing}, {calibration.event_loop}{kept}"
     yield from _notes(ceilings)
 
 
@@ -67,9 +68,23 @@ def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
                 "server shares the cores with them, as an endpoint on this machine would"
             )
     if any(one.is_at_least for one in ceilings):
-        yield "note: ≥ means that the null server, or the highest rate tried, was the limit and not the workers"
-    if any(one.per_s is None for one in ceilings):
+        yield (
+            "note: ≥ means that the null server, the highest rate tried or other work on this machine was the limit, "
+            "and not the workers"
+        )
+    yield from _disturbances(ceilings)
+    if any(one.per_s is None and one.disturbed_by_cores is None for one in ceilings):
         yield "note: n/a means that not even the lowest rate was kept up with: stop other work on this machine"
+
+
+def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
+    for one in ceilings:
+        if one.disturbed_by_cores is not None:
+            workers = "1 worker" if one.workers == 1 else f"{one.workers} workers"
+            yield (
+                f"note: {one.kind}, {workers}: other processes used {one.disturbed_by_cores:.1f} cores: not kept; end "
+                "them and calibrate again"
+            )
 
 
 def _at_least(ceiling: Ceiling) -> str | None:
@@ -91,4 +106,6 @@ def _show_rung(kind: LoadKind, workers: int, rung: Rung) -> None:
     sent_by = "1 worker" if workers == 1 else f"{workers} workers"
     outcome = "kept up" if rung.held else "did not keep up"
     late = f"{100 * rung.late_share:.3g} % late"
+    if rung.is_disturbed and not rung.held:
+        late += f", other processes used {rung.other_cores:.1f} cores"
     print(f"{kind}, {sent_by}: {outcome} with {rung.offered_per_s:,.0f} {_UNITS[kind]} ({late})", file=sys.stderr)

@@ -26,18 +26,23 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.workers import usable_workers
 
     join, count = join_of(arguments.master, arguments.token, arguments.wait), arguments.workers or usable_workers()
-    workers = "1 worker" if count == 1 else f"{count} workers"
     with stoppable() as interruption:
         per_s, chunks_per_s = ceilings_here(count)
         if per_s is None:
-            _tell(f"hint: `sizewise calibrate --workers {count}` first: what {workers} can send here is not known")
+            _tell(f"hint: how much can be sent here is not known: run `sizewise calibrate --workers {count}` before")
         join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
         with JoinedWorkers(join, count, is_wanted=lambda: not interruption.is_requested) as joined:
-            joined.follow(on_joined=lambda: _tell(f"{workers} joined the run at {arguments.master}"))
+            joined.follow(on_joined=lambda number: _tell(_joined(number, count, arguments.master)))
     if interruption.code is not None:
         return interruption.code
     _tell("the run has ended")
     return ExitCode.OK
+
+
+def _joined(number: int, of: int, master: str) -> str:
+    workers = "1 worker" if number == 1 else f"{number} workers"
+    rest = "" if number == of else f"; it waited for no more, so {of - number} of this machine left"
+    return f"{workers} joined the run at {master}{rest}"
 
 
 def _tell(sentence: str) -> None:

@@ -12,6 +12,10 @@ LoadKind = Literal["plain", "streaming"]
 
 SERVER_FULL_CORES = 0.95
 """The server has one core: what happens while it uses so much of it says nothing against the generator."""
+BUSY_LIMIT_CORES = 0.3
+"""Other processes that keep more busy than this disturb what is measured …"""
+_SPARE_CORES = 1.0
+"""… unless so much was idle all the while, that nobody had to wait for a core."""
 
 
 class Rung(msgspec.Struct, frozen=True):
@@ -31,22 +35,38 @@ class Rung(msgspec.Struct, frozen=True):
     held: bool
     server_cpu_cores: float | None = None
     """Of the busiest null server; None where that cannot be read."""
+    other_cores: float | None = None
+    """What all processes used that have no part in it; None where that cannot be read."""
+    idle_cores: float | None = None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether other processes may have kept the generator from a core."""
+        if self.other_cores is None or self.other_cores <= BUSY_LIMIT_CORES:
+            return False
+        return self.idle_cores is None or self.idle_cores < _SPARE_CORES
 
     @property
     def is_against_generator(self) -> bool:
-        """Whether it did not hold, and the null server is no excuse."""
-        return not self.held and (self.server_cpu_cores is None or self.server_cpu_cores < SERVER_FULL_CORES)
+        """Whether it did not hold, and neither the null server nor other processes are an excuse."""
+        is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
+        return not (self.held or is_server_full or self.is_disturbed)
 
 
 class Ceiling(msgspec.Struct, frozen=True):
     """Of so many workers: `per_s`, requests or chunks a second, is the highest rate that held, None when not even the
-    lowest did. `is_at_least`: nothing that was tried above it failed by the generator, so it may be higher."""
+    lowest did. `is_at_least`: the next rate above it did not fail by the generator, so it may be higher.
+
+    `disturbed_by_cores`: by so many cores that other processes used meanwhile, where those are why that rate failed;
+    the ceiling is then good for one run at most.
+    """
 
     kind: LoadKind
     workers: int
     per_s: float | None
     rungs: tuple[Rung, ...]
     is_at_least: bool = False
+    disturbed_by_cores: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -61,6 +81,10 @@ class Calibration(msgspec.Struct, frozen=True):
     def ceiling(self, kind: LoadKind, workers: int) -> Ceiling | None:
         """None where it was not measured."""
         return next((one for one in self.ceilings if one.kind == kind and one.workers == workers), None)
+
+    def lasting(self) -> Calibration:
+        """Without the ceilings that other processes disturbed."""
+        return replace(self, ceilings=tuple(one for one in self.ceilings if one.disturbed_by_cores is None))
 
     def joined(self, newer: Calibration) -> Calibration:
         """With the ceilings of `newer`, of the same machine, in place of those that both have."""

@@ -118,6 +118,8 @@ class WorkerFacts(msgspec.Struct, frozen=True):
     max_lag_ms: float
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
+    waited_s: float | None = None
+    """That the thread which sends was ready to run and had no core; None where its system does not tell."""
 
 
 class Stage(msgspec.Struct, frozen=True):

@@ -51,5 +51,9 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     chunk_ceiling_per_s: float | None = None
     workers: tuple[WorkerFacts, ...] = ()
     """What each of several load workers did; empty where there was one."""
+    worker_waited_s: float | None = None
+    """As WorkerFacts has it, of the worker that waited longest."""
+    ceiling_is_at_least: bool = False
+    """One of the ceilings is a lower bound: nothing that was tried above it failed by the generator."""
     lengths_asked: bool = False
     """The profile says how long answers are to be, in tokens; a limit that keeps them from running on says nothing."""

@@ -151,7 +151,7 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
     rates = len(Counter(stage.name for stage in holds))
     return (
-        f"{found}, doubling and then bisecting; {_counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
+        f"{found}, doubling and then narrowing; {_counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
         f"{_counted(rates, 'rate')} decided.",
     )
 

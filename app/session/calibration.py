@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
 from app.records.calibration import Ceiling, LoadKind, Rung
-from app.session.ceiling import ceiling, climb, is_at_least
+from app.session.ceiling import ceiling, climb, disturbed_by_cores, is_at_least
 from app.session.interruption import Interruption
 from app.session.parts import Load, NullServer
 from app.session.rungs import TRIALS, try_rate
+from app.telemetry.core_use import CoreUse
 from loadgen.records import Endpoint
 
 _WORKERS_A_SERVER = 2
@@ -22,6 +23,7 @@ def find_ceiling(
     load: Load,
     start_null_server: Callable[[LoadKind], NullServer],
     interruption: Interruption,
+    read_core_use: Callable[[Collection[int]], CoreUse | None],
     on_rung: Callable[[Rung], None] = lambda _: None,
 ) -> Ceiling:
     """Of all the workers of `load`, which must be of this machine; they are to be configured again afterwards. It ends
@@ -39,7 +41,7 @@ def find_ceiling(
         load.configure(endpoint, trial.workload)
 
         def tried(rate_per_s: float) -> Rung | None:
-            rung = try_rate(trial, load, servers, rate_per_s)
+            rung = try_rate(trial, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
             on_rung(rung)
@@ -47,6 +49,6 @@ def find_ceiling(
 
         ladder = trial.ladder.times(workers)
         # the first stage of a worker loads code and opens connections, and tells little of what comes after
-        try_rate(trial, load, servers, ladder.start / _EASY)
+        try_rate(trial, load, servers, read_core_use, ladder.start / _EASY)
         rungs = () if interruption.is_requested else climb(tried, ladder)
-    return Ceiling(kind, workers, ceiling(rungs), rungs, is_at_least(rungs))
+    return Ceiling(kind, workers, ceiling(rungs), rungs, is_at_least(rungs), disturbed_by_cores(rungs))

@@ -74,8 +74,22 @@ def ceiling(rungs: tuple[Rung, ...]) -> float | None:
 
 
 def is_at_least(rungs: tuple[Rung, ...]) -> bool:
-    """Whether no rung above the highest that held failed by the generator."""
-    highest = max((rung.offered_per_s for rung in rungs if rung.held), default=None)
-    if highest is None:
-        return False
-    return not any(rung.is_against_generator for rung in rungs if rung.offered_per_s > highest)
+    """Whether something held, and the next higher rate did not fail by the generator."""
+    return ceiling(rungs) is not None and not any(rung.is_against_generator for rung in _decisive(rungs))
+
+
+def disturbed_by_cores(rungs: tuple[Rung, ...]) -> float | None:
+    """What other processes used while the next higher rate, or the lowest, failed by them and not by the generator;
+    None where that is not why."""
+    decisive = _decisive(rungs)
+    if any(rung.is_against_generator for rung in decisive):
+        return None
+    return max((rung.other_cores or 0.0 for rung in decisive if rung.is_disturbed), default=None)
+
+
+def _decisive(rungs: tuple[Rung, ...]) -> list[Rung]:
+    """The tries of the lowest rate above all that held: those beyond it failed by more."""
+    highest = max((rung.offered_per_s for rung in rungs if rung.held), default=0.0)
+    above = [rung for rung in rungs if rung.offered_per_s > highest]
+    lowest = min((rung.offered_per_s for rung in above), default=0.0)
+    return [rung for rung in above if rung.offered_per_s == lowest]

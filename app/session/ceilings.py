@@ -16,11 +16,13 @@ _STREAMED = ("chat", "completions", "responses")
 
 
 class Ceilings(msgspec.Struct, frozen=True):
-    """Requests and chunks of streams a second, `workers` together; None where it is not known, or not needed."""
+    """Requests and chunks of streams a second, `workers` together; None where it is not known, or not needed.
+    `is_at_least`: one of them is a lower bound."""
 
     workers: int = 1
     per_s: float | None = None
     chunks_per_s: float | None = None
+    is_at_least: bool = False
 
     def of_those_left(self, workers: Sequence[WorkerPart]) -> Ceilings:
         """Of the workers of a stage, some of which may be lost since, one being taken for as good as another; no
@@ -28,8 +30,9 @@ class Ceilings(msgspec.Struct, frozen=True):
         left = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
         if left == self.workers:
             return self
-        parts = (None if one is None else one * left / self.workers for one in (self.per_s, self.chunks_per_s))
-        return Ceilings(left, *parts)
+        share = left / self.workers
+        per_s, chunks_per_s = (None if one is None else one * share for one in (self.per_s, self.chunks_per_s))
+        return Ceilings(left, per_s, chunks_per_s, self.is_at_least)
 
 
 def kinds_of(workload: Workload) -> tuple[LoadKind, ...]:
@@ -55,8 +58,9 @@ class CeilingFinder:
         kinds, workers = kinds_of(workload), max(1, len(load.workers))
         known = self._parts.load_calibration(self._fingerprint, self._parts.wall_now())
         if any(not worker.is_local for worker in load.workers):
-            told = (_told(load.workers, kind, known) if kind in kinds else None for kind in _ORDER)
-            return Ceilings(workers, *told)
+            per_s, chunks_per_s = (_told(load.workers, kind, known) if kind in kinds else None for kind in _ORDER)
+            here = sum(worker.is_local for worker in load.workers)
+            return Ceilings(workers, per_s, chunks_per_s, _is_at_least(known, kinds, here))
         missing = [kind for kind in kinds if measure_again or known is None or known.ceiling(kind, workers) is None]
         if missing:
             known = self._measure(load, missing, known, on_measuring)
@@ -65,7 +69,8 @@ class CeilingFinder:
         used = [one for kind in kinds if (one := known.ceiling(kind, workers)) is not None]
         self._parts.store.write_calibration(msgspec.structs.replace(known, ceilings=tuple(used)))
         found = {one.kind: one.per_s for one in used}
-        return Ceilings(workers, *(found.get(kind) for kind in _ORDER))
+        per_s, chunks_per_s = (found.get(kind) for kind in _ORDER)
+        return Ceilings(workers, per_s, chunks_per_s, _is_at_least(known, kinds, workers))
 
     def _measure(
         self, load: Load, kinds: Sequence[LoadKind], known: Calibration | None, on_measuring: Callable[[LoadKind], None]
@@ -74,7 +79,9 @@ class CeilingFinder:
         for kind in kinds:
             self.has_measured = True
             on_measuring(kind)
-            ceilings.append(find_ceiling(kind, load, self._parts.start_null_server, self._interruption))
+            ceilings.append(
+                find_ceiling(kind, load, self._parts.start_null_server, self._interruption, self._parts.read_core_use)
+            )
             if self._interruption.is_requested:
                 return None
         found = Calibration(
@@ -89,6 +96,11 @@ class CeilingFinder:
 
 
 _ORDER: tuple[LoadKind, LoadKind] = ("plain", "streaming")
+
+
+def _is_at_least(known: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
+    found = [None if known is None else known.ceiling(kind, workers) for kind in kinds]
+    return any(one is not None and one.is_at_least for one in found)
 
 
 def _told(workers: Sequence[LoadWorker], kind: LoadKind, known: Calibration | None) -> float | None:

@@ -37,6 +37,7 @@ def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
             max_lag_ms=part.max_lag_ms,
             clock_residual_ms=part.clock_residual_ms,
             lost_ns=part.lost_ns,
+            waited_s=part.waited_s,
         )
         for part in parts
     )

@@ -19,6 +19,7 @@ from app.records.telemetry import Samples
 from app.serving.ready import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
+from app.telemetry.core_use import CoreUse
 from loadgen.records import (
     Endpoint,
     Joining,
@@ -190,6 +191,8 @@ class Parts(msgspec.Struct, frozen=True):
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
     """Of the hosts that a user's Locust test names itself. Raises UsageError for one that may not be loaded."""
     pause: Callable[[float], None] = time.sleep
+    read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None
+    """Of this machine, and what this process and those of some ids use of it."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
     """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
 

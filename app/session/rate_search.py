@@ -13,8 +13,9 @@ from app.session.rates import scaled
 from app.session.spec import SearchSpec
 
 _PROBE_DRAIN_S = 3.0
-_RETRIES_OF_A_PROBE = 2
-_RETRIES = 4
+_RETRIES = 2
+_RETRIES_IN_ALL = 4
+"""After so many, one a probe is enough."""
 
 
 class RunsStages(Protocol):
@@ -32,10 +33,10 @@ def find_max_rate(
     """A stage that is INVALID says nothing of the endpoint. It is run again, in case the generator's machine was
     disturbed; one that stays INVALID is a rate beyond what the generator can send."""
     search = RateSearch(start_per_s=wanted.start_per_s, repeats=wanted.repeats)
-    retries = _RETRIES
+    left = _RETRIES_IN_ALL
     while (probe := search.next()) is not None:
         order = _order(probe, wanted, slo, longest_answer_s)
-        for _ in range(1 + min(retries, _RETRIES_OF_A_PROBE)):
+        for _ in range(1 + max(1, min(left, _RETRIES))):
             if not runner.may_go_on:
                 return search.outcome()
             stage = runner.run(order)
@@ -44,9 +45,8 @@ def find_max_rate(
             if not _is_generators(stage):
                 search.record(probe, bool(stage.held))
                 break
-            retries -= 1
+            left -= 1
         else:
-            retries += 1  # the last of them was no retry
             search.record_beyond(probe)
     return search.outcome()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import msgspec
@@ -12,6 +12,7 @@ import pyarrow as pa
 from app.records.calibration import LoadKind, Rung
 from app.session.ceiling import CHUNKS, LATE_MS, REQUESTS, Ladder, holds
 from app.session.parts import Load, NullServer
+from app.telemetry.core_use import CoreUse
 from loadgen.records import (
     REQUEST_SCHEMA,
     FixedLength,
@@ -46,8 +47,15 @@ class Trial(msgspec.Struct, frozen=True):
     lead_in_s: float = 0.0
 
 
-def try_rate(trial: Trial, load: Load, servers: Sequence[NullServer], rate_per_s: float) -> Rung:
-    """`rate_per_s` is of what the trial counts. A rung that turns out hopeless is cut, and judged by what was sent."""
+def try_rate(
+    trial: Trial,
+    load: Load,
+    servers: Sequence[NullServer],
+    read_core_use: Callable[[Collection[int]], CoreUse | None],
+    rate_per_s: float,
+) -> Rung:
+    """`rate_per_s` is of what the trial counts. A rung that turns out hopeless is cut, and judged by what was sent.
+    `read_core_use` is of this process and others, by their ids."""
     plan = StagePlan(
         index=0,
         name="calibration",
@@ -58,10 +66,27 @@ def try_rate(trial: Trial, load: Load, servers: Sequence[NullServer], rate_per_s
         drain_s=_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []
-    before_s = [server.cpu_s() for server in servers]
+    pids = {load.pid, *(worker.pid for worker in load.workers)}
+    before, before_s = read_core_use(pids), [server.cpu_s() for server in servers]
     ended = load.run_stage(plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_MS)
     used_s = [_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
-    return _rung(trial, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    others, idle = _beside(before, read_core_use(pids), used_s)
+    rung = _rung(trial, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    return msgspec.structs.replace(rung, other_cores=others, idle_cores=idle)
+
+
+def _beside(
+    before: CoreUse | None, now: CoreUse | None, server_cpu_s: Sequence[float | None]
+) -> tuple[float | None, float | None]:
+    """Cores that all others used meanwhile, and that were idle."""
+    if before is None or now is None or now.at_ns <= before.at_ns:
+        return None, None
+    elapsed_s = (now.at_ns - before.at_ns) / 1e9
+    parts_s = [_difference(now.own_s, before.own_s), *server_cpu_s]
+    known_s = [one for one in parts_s if one is not None]
+    others_s = now.busy_s - before.busy_s - sum(known_s)
+    others = max(0.0, others_s) / elapsed_s if len(known_s) == len(parts_s) else None
+    return others, (now.idle_s - before.idle_s) / elapsed_s
 
 
 def _rung(

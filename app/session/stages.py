@@ -177,6 +177,8 @@ class StageRunner:
             lead_in_s=order.lead_in_s,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
             workers=facts_of(ended.workers),
+            worker_waited_s=ended.waited_s,
+            ceiling_is_at_least=ceilings.is_at_least,
             lengths_asked=asks_lengths(workload),
         )
 

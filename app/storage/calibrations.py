@@ -17,14 +17,17 @@ def calibration_path() -> Path:
     return runs_home().parent / "calibration.json"
 
 
-def store_calibration(calibration: Calibration) -> Path:
-    """Beside what is stored and still counts; a ceiling that was measured again takes the place of the old one."""
+def store_calibration(calibration: Calibration) -> None:
+    """Beside what is stored and still counts; a ceiling that was measured again takes the place of the old one. Those
+    that other processes disturbed are not stored."""
+    calibration = calibration.lasting()
+    if not calibration.ceilings:
+        return
     stored = stored_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
     together = calibration if stored is None else stored.joined(calibration)
     path = calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, msgspec.json.format(msgspec.json.encode(together), indent=2))
-    return path
 
 
 def stored_calibration(fingerprint: str, now: datetime) -> Calibration | None:

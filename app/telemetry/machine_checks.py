@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import psutil
 
+from app.records.calibration import BUSY_LIMIT_CORES
 from app.records.result import Check, Environment
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import GIB, busy_and_all_s
 
-BUSY_LIMIT_CORES = 0.3
 FREE_MEMORY_LIMIT_GIB = 1.0
 CORES_LIMIT = 2
 CLOCK_LIMIT_NS = 1_000

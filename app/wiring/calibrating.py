@@ -11,6 +11,7 @@ from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.storage.calibrations import store_calibration
 from app.telemetry.cgroup import read_cgroup
+from app.telemetry.core_use import read_core_use
 from app.telemetry.host import usable_cores
 from app.wiring.null_server import NullServerProcess
 from app.wiring.parts import inspect_machine, wall_now
@@ -29,7 +30,8 @@ def worker_counts(cores: float | None = None) -> tuple[int, ...]:
 
 
 def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung: OnRung) -> Calibration:
-    """The ceilings of so many workers each, plain and streaming; they are stored, unless interrupted."""
+    """The ceilings of so many workers each, plain and streaming; stored, unless interrupted, but for those that other
+    processes disturbed."""
     environment, _ = inspect_machine()
     ceilings: list[Ceiling] = []
     pacing = event_loop = ""
@@ -57,5 +59,6 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
 
 def _ceilings(load: LoadProcess, workers: int, interruption: Interruption, on_rung: OnRung) -> Iterator[Ceiling]:
     for kind in KINDS:
+        heard = partial(on_rung, kind, workers)
         if not interruption.is_requested:
-            yield find_ceiling(kind, load, NullServerProcess, interruption, partial(on_rung, kind, workers))
+            yield find_ceiling(kind, load, NullServerProcess, interruption, read_core_use, heard)

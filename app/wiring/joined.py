@@ -7,7 +7,7 @@ import queue
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO, cast
 
 from app.errors import InstrumentError, UnavailableError
@@ -98,41 +98,47 @@ class JoinedWorkers:
         for worker in self._workers:
             worker.end()
 
-    def follow(self, on_joined: Callable[[], None]) -> None:
+    def follow(self, on_joined: Callable[[int], None]) -> None:
         """Returns when all have left because the run has ended, or when they are not wanted any more; `on_joined` is
-        called once, when all have joined.
+        told once how many have joined: a master takes no more than it waits for.
 
-        Raises UnavailableError where there is no master that takes them, InstrumentError where the run went on without
-        one of them.
+        Raises UnavailableError where there is no master that takes any, InstrumentError where the run went on without
+        one that had joined.
         """
         has_told = False
         while self._is_wanted():
-            if not has_told and all(worker.has_joined for worker in self._workers):
+            joined = [worker for worker in self._workers if worker.has_joined]
+            here = [worker for worker in self._workers if worker.code is None]
+            if not has_told and joined and all(worker.has_joined for worker in here):
                 has_told = True
-                on_joined()
-            self._require_a_master()
-            if all(worker.code is not None for worker in self._workers):
-                self._require_a_good_end()
+                on_joined(len(joined))
+            if not joined:
+                self._require_a_master()
+            if not here:
+                _require_a_good_end(joined)
                 return
             with contextlib.suppress(queue.Empty):
                 self._changes.get(timeout=_LOOK_S)
 
     def _require_a_master(self) -> None:
         """Where one finds none, none will: the others need not look for as long."""
-        for worker in self._workers:
-            if worker.code == EXIT_NO_MASTER:
-                raise UnavailableError(worker.last_words or "no master was found", hint=_TOKEN_HINT)
-            if worker.code == 0 and not worker.has_joined:
-                hint = "It may have all the workers that it waits for, or be of another version of Sizewise."
-                raise UnavailableError("the master did not take a worker of this machine", hint=hint)
+        codes = [worker.code for worker in self._workers]
+        if EXIT_NO_MASTER in codes:
+            words = self._workers[codes.index(EXIT_NO_MASTER)].last_words
+            raise UnavailableError(words or "no master was found", hint=_TOKEN_HINT)
+        if all(code == 0 for code in codes):
+            hint = "It may have all the workers that it waits for, or be of another version of Sizewise."
+            raise UnavailableError("the master took no worker of this machine", hint=hint)
+        _require_a_good_end([worker for worker in self._workers if worker.code])
 
-    def _require_a_good_end(self) -> None:
-        for worker in self._workers:
-            if worker.code == EXIT_MASTER_LOST:
-                hint = "The network between them may have failed, or the run was ended by force."
-                raise InstrumentError(worker.last_words or "the master is gone", hint=hint)
-            if worker.code:
-                raise InstrumentError(f"a load worker of this machine {_ending(worker.code)}", hint=worker.last_words)
+
+def _require_a_good_end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        if worker.code == EXIT_MASTER_LOST:
+            hint = "The network between them may have failed, or the run was ended by force."
+            raise InstrumentError(worker.last_words or "the master is gone", hint=hint)
+        if worker.code:
+            raise InstrumentError(f"a load worker of this machine {_ending(worker.code)}", hint=worker.last_words)
 
 
 def _ending(code: int) -> str:

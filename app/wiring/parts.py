@@ -18,6 +18,7 @@ from app.session.parts import Parts
 from app.storage.calibrations import store_calibration, stored_calibration
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
+from app.telemetry.core_use import read_core_use
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.prometheus import read_metrics
@@ -48,6 +49,7 @@ def build_parts(profile: Profile, store: RunWriter, gather: Gather | None) -> Pa
         load_calibration=stored_calibration,
         store_calibration=store_calibration,
         read_clock=read_clock,
+        read_core_use=read_core_use,
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
         start_scripted=None if face is None else (lambda: start_scripted(face)),

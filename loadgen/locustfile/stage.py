@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from loadgen.frames import Reports
 from loadgen.locustfile.requests import RequestLog
 from loadgen.protocols.built import WorkloadError
 from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
+from loadgen.run_delay import waited_between_s, waited_s
 
 _SHIP_S = 0.05
 _PROGRESS_NS = 250_000_000
@@ -57,7 +59,8 @@ class LocustStage:
         for event, listener in listened:
             event.add_listener(listener)
         start_ns = time.perf_counter_ns() + round(plan.lead_in_s * 1e9)
-        cpu_s = time.process_time()
+        cpu_s, thread = time.process_time(), threading.get_native_id()
+        had_waited_s = waited_s(thread)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
         try:
             self._play(start_ns + round(plan.duration_s * 1e9))
@@ -76,6 +79,7 @@ class LocustStage:
                 cpu_s=time.process_time() - cpu_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
+                waited_s=waited_between_s(had_waited_s, waited_s(thread)),
             )
         )
 

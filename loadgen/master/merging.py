@@ -56,6 +56,7 @@ def merged_end(
         stopped_early=any(end.stopped_early for end in ends),
         rates=ends[0].rates,
         workers=workers,
+        waited_s=max((end.waited_s for end in ends if end.waited_s is not None), default=None),
     )
 
 

@@ -81,6 +81,7 @@ class Part:
             max_lag_ms=max(self._max_lag_ms, progress.max_lag_ms if progress else 0.0),
             clock_residual_ms=None if self.line is None else member.residual_ms(self.line),
             lost_ns=max(member.heard_ns, since_ns) if member.lost is not None and self.ended is None else None,
+            waited_s=None if self.ended is None else self.ended.waited_s,
         )
 
 

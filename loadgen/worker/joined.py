@@ -23,7 +23,8 @@ from loadgen.worker.sender import Sender
 from loadgen.worker.work import PACING, Worker, failure
 
 _UNHEARD_NS = 4_000_000_000
-_LOOK_S = 0.25
+_LOOK_S, _LOOK_OFTEN_S = 0.25, 0.02
+"""Often at first: the master may let it go soon, and whoever started it is to know whether it was taken in before."""
 
 Heard = queue.SimpleQueue[Command | Exception]
 
@@ -90,7 +91,7 @@ def _watch(line: MasterLine, lost: str, on_first_ping: Callable[[], None]) -> No
     """Whatever Locust's thread does: a worker that nobody hears must not send."""
     pause, is_taken_in = threading.Event(), False
     while True:
-        pause.wait(_LOOK_S)
+        pause.wait(_LOOK_S if is_taken_in else _LOOK_OFTEN_S)
         pinged_ns = line.pinged_ns
         if pinged_ns is not None and not is_taken_in:
             is_taken_in = True

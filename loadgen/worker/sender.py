@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from loadgen.run_delay import waited_s
+
 T = TypeVar("T")
 
 
@@ -16,11 +18,16 @@ class Sender:
 
     def __init__(self) -> None:
         self.event_loop, self.loop = _new_loop()
-        threading.Thread(target=self._turn, name="sender", daemon=True).start()
+        self._thread = threading.Thread(target=self._turn, name="sender", daemon=True)
+        self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the sending thread. From any other thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def waited_s(self) -> float | None:
+        """That the sending thread was ready and had no core, since it began; None where the system does not tell."""
+        return None if self._thread.native_id is None else waited_s(self._thread.native_id)
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self.loop)

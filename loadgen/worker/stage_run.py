@@ -19,6 +19,7 @@ from loadgen.records import (
     StagePrepared,
     StageStarted,
 )
+from loadgen.run_delay import waited_between_s
 from loadgen.worker.rows import record_batch
 from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
@@ -91,10 +92,11 @@ class StageRun:
         self._may_begin.wait()
         stage = self._sender.call(self._begin(target, built)).result()
         self._redraw()
-        opened, cpu_s = target.transport.opened, time.process_time()
+        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.waited_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         self._send(stage)
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
+        waited_s = waited_between_s(waited_s, self._sender.waited_s())
         self._ship(stage)
         self._listener.send(
             StageEnded(
@@ -107,6 +109,7 @@ class StageRun:
                 connections_opened=target.transport.opened - opened,
                 stopped_early=stage.was_stopped,
                 rates=stage.rates(),
+                waited_s=waited_s,
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import traceback
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from loadgen.records import (
     StopStage,
 )
 from loadgen.worker.orchestration import Orchestra, without_blocking
+from loadgen.worker.rows import load_ahead
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import Target
@@ -49,6 +51,8 @@ class Worker:
         self._commands: queue.SimpleQueue[Configure | Preflight | StageRun] = queue.SimpleQueue()
         self._running: StageRun | None = None
         self._target: Target | None = None
+        self._loading = threading.Thread(target=load_ahead, name="loading", daemon=True)
+        self._loading.start()
 
     def hear(self, command: Command) -> None:
         """Obeyed in their order, but what a running stage is told is obeyed at once."""
@@ -88,7 +92,11 @@ class Worker:
         if isinstance(command, Preflight):
             self._listener.send(without_blocking(self._sender.call(target.preflight()).result))
         else:
-            self._orchestra.play(lambda: command.conduct(target))
+            self._orchestra.play(lambda: self._conduct(command, target))
+
+    def _conduct(self, stage: StageRun, target: Target) -> None:
+        self._loading.join()
+        stage.conduct(target)
 
     async def _configure(self, command: Configure) -> None:
         if self._target is not None:

@@ -232,6 +232,22 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
+def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        load.stop(drain=True)
+        assert Played(load, plan(duration=60)).ended.stopped_early
+        assert not Played(load, plan(duration=0.3)).ended.stopped_early
+
+
+def test_a_stop_before_the_preflight_spares_it() -> None:
+    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        load.stop(drain=True)
+        with pytest.raises(LoadError, match="not waited for"):
+            load.preflight()
+
+
 @pytest.mark.parametrize("arrivals", [None, ClosedArrivals(4)])
 def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
     load: LoadProcess, arrivals: ClosedArrivals | None

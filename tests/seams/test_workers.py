@@ -17,7 +17,7 @@ import pytest
 
 import sizewise as notebook
 from loadgen.reference.scripted import Script, ScriptedServer
-from tests.fakes.processes import is_running
+from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.sockets import family_of, listening_of
 
@@ -38,7 +38,14 @@ def offsets_ns(run: Path) -> dict[int, int]:
 
 def workers_of(engine: subprocess.Popen[str]) -> list[int]:
     """The processes that send, and not their master."""
-    return [pid for pid in family_of(engine.pid) if "--join" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    return [pid for pid in family_of(engine.pid) if "--join" in command_of(pid)]
+
+
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def ended_ns(run: Path, stage: int) -> int:
@@ -115,6 +122,31 @@ def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_pa
         run.communicate(timeout=20)
     assert run.returncode == 130
     wait_until(lambda: not any(map(is_running, family)), within_s=5)
+
+
+def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    """Both sides have the wrong port, and give up when told so."""
+    path = profile("http://10.255.255.1:9/")
+    token = {"SIZEWISE_TOKEN": "a secret of many letters"}
+    bind = ("--remote-workers", "1", "--bind", f"127.0.0.1:{free_port()}")
+    run = sizewise.start("run", path, *bind, "--out", str(tmp_path / "run"), **token)
+    worker = sizewise.start("worker", "--master", f"127.0.0.1:{free_port()}", "--workers", "2", **token)
+    assert run.stderr is not None
+    for line in run.stderr:
+        if "waiting for 1 worker at 127.0.0.1" in line:
+            break
+    wait_until(lambda: len(workers_of(worker)) == 2)
+    families = family_of(run.pid) | family_of(worker.pid)
+    for process in (run, worker):
+        process.send_signal(signal.SIGINT)
+    asked_s = time.monotonic()
+    worker.communicate(timeout=20)
+    assert time.monotonic() - asked_s < 2
+    run.communicate(timeout=20)
+    assert (run.returncode, worker.returncode) == (130, 130)
+    wait_until(lambda: not any(map(is_running, families)), within_s=2)
 
 
 def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.max_rate import highest_held, max_rate, shown_against
+from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
 from app.records.result import Estimate, Stage, StageKind, Verdict, Window
@@ -153,9 +153,54 @@ def test_failures_can_be_the_limit() -> None:
     assert implied.slo == ("latency_ms.p95 < 50", "error_rate <= 1%")
 
 
-def test_a_generator_that_did_not_keep_up_is_named() -> None:
+BEYOND = SearchOutcome(100.0, None, (100.0, None), 12, beyond_per_s=110.0)
+
+
+def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint() -> None:
     late = stage(110, 60, (55, 70), held=False, invalid=True)
-    assert max_rate([*HOLDS, late], SLO, FOUND).limited_by.endswith("this may be its limit and not the endpoint's")
+    late = replace(late, verdict=Verdict("INVALID", ("generator ceiling: 96 % (limit 85 %)", "late sends: 4 %")))
+    found = max_rate([*HOLDS, late], SLO, BEYOND)
+    assert (found.at_least, found.is_generators, found.per_s.value) == (True, True, 100.0)
+    assert found.limited_by == (
+        "the generator, not the endpoint, which it could not load with 110/s (generator ceiling: 96 % (limit 85 %)); "
+        "it can vouch for 100/s, and the endpoint may carry more: add workers (load.workers, `sizewise worker`), or use "
+        "a faster or quieter machine for them"
+    )
+    assert reach_check(BEYOND) == (), "there is an answer"
+
+
+def test_a_stage_that_is_invalid_is_no_end_of_the_interval() -> None:
+    outside = stage(130, 70, (60, 90), held=False)
+    late = stage(110, 60, (55, 70), held=False, invalid=True)
+    found = max_rate([stage(90, 30, (25, 35)), *HOLDS, late, outside], SLO, FOUND)
+    assert found.per_s.ci95 == (90.0, 130.0)
+    assert found.limited_by.startswith("at 130/s latency_ms.p95 was 70 ms")
+
+
+def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> None:
+    outcome = SearchOutcome(100.0, None, (100.0, 105.0), 12, beyond_per_s=110.0)
+    assert not outcome.is_generators
+    assert not SearchOutcome(100.0, None, (100.0, 104.0), 12, beyond_per_s=102.0).is_generators, "as near as it gets"
+    assert SearchOutcome(100.0, None, (100.0, 140.0), 12, beyond_per_s=110.0).is_generators
+    found = max_rate([*HOLDS, stage(105, 60, (55, 70), held=False)], SLO, outcome)
+    assert (found.at_least, found.is_generators) == (False, False)
+    assert found.limited_by.startswith("at 105/s latency_ms.p95 was 60 ms")
+
+
+def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() -> None:
+    (check,) = reach_check(SearchOutcome(None, "the generator could not send even 1/s", (None, None), 7, 1.0))
+    assert (check.check, check.verdict, check.limit) == ("generator's reach", "INVALID", 1.0)
+    assert reach_check(SearchOutcome(None, "even 1/s failed", (None, 1.0), 7)) == ()
+
+
+def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
+    late = replace(steady(100, False)[0], verdict=Verdict("INVALID", ("late sends: 4 %",)))
+    outcome = highest_held([*steady(50, True), *steady(80, True), late])
+    assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generators) == (80.0, (80.0, None), True)
+    between = highest_held([*steady(50, True), late, *steady(120, True), *steady(150, False)])
+    assert (between.max_rate_per_s, between.beyond_per_s) == (120.0, None), "a mishap: a higher rate was sent"
+    alone = highest_held([late])
+    assert (alone.max_rate_per_s, alone.reason) == (None, "the generator could not send any of the rates")
 
 
 def test_nothing_failed() -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from app.analysis.objectives import parse_objective
 from app.analysis.pooling import pool_stages
 from app.analysis.stages import summarise_stage
+from app.records.result import WorkerFacts
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
 
@@ -78,3 +79,16 @@ def test_the_lead_in_of_a_hold_is_no_part_of_the_hold_before_it() -> None:
     pooled = pool_stages([rows, later(rows, 12 * 10**9)], NO_TELEMETRY, facts, SLO)
     assert pooled.completed == 2000
     assert pooled.metrics["completed_per_s"]["value"].value == pytest.approx(100, rel=0.01)
+
+
+def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_hold_spoils_all() -> None:
+    first = stage_facts(100, 10, kind="hold", arrivals="constant")
+    second = replace(first, start_ns=first.start_ns + 20_000_000_000, end_ns=first.end_ns + 20_000_000_000)
+    rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
+    stayed, left = (WorkerFacts(number, "bench", 10 + number, 0.1, 500, 1.0) for number in (0, 1))
+    for lost_s, verdict in ((15, "WARN"), (25, "INVALID")):
+        lost = replace(left, sent=0, lost_ns=first.start_ns + lost_s * 1_000_000_000)
+        facts = [replace(first, workers=(stayed, left)), replace(second, workers=(stayed, lost))]
+        pooled = pool_stages([rows, later(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
+        assert next(check.verdict for check in pooled.checks if check.check == "workers") == verdict
+        assert [worker.sent for worker in pooled.workers] == [1000, 500]

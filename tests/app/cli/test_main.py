@@ -9,6 +9,9 @@ from app import __version__
 from app.cli.main import main
 from app.errors import ExitCode
 
+COMMANDS = (
+    "quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "profiles", "runs", "worker",
+)  # fmt: skip
 HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnxruntime", "locust", "altair", "psutil")
 
 
@@ -39,7 +42,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "profiles", "runs"):
+    for command in COMMANDS:
         with pytest.raises(SystemExit) as left:
             main([command, "--help"])
         assert left.value.code == 0

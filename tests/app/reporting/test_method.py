@@ -18,7 +18,7 @@ def test_sentences_are_made_from_the_run() -> None:
         "run 3,600 times over 6 batch sizes",
         "open loop, Poisson arrivals, seed 7",
         "1 warm-up stage, 3.00\u202fs in all, came first",
-        "8 probes (3 failed and stay on the curve), doubling and then bisecting; 3 holds of 3.00\u202fs at 1 rate",
+        "8 probes (3 failed and stay on the curve), doubling and then narrowing; 3 holds of 3.00\u202fs at 1 rate",
         "read 580 times, every 100\u202fms (endpoint, engine, generator, host)",
         "2.10 parts per million",
         "counted to 2026-08-01",

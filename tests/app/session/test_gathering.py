@@ -4,11 +4,12 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import Event, PhaseChanged
-from app.session.gathering import while_gathering
+from app.records.result import WorkerFacts
+from app.session.gathering import facts_of, while_gathering
 from app.session.interruption import Interruption
 from app.session.telling import Telling
 from loadgen.process import LoadError
-from loadgen.records import Joining
+from loadgen.records import Joining, WorkerPart
 
 
 def test_who_has_joined_is_told_once_each() -> None:
@@ -29,3 +30,8 @@ def test_a_wish_to_stop_ends_the_waiting() -> None:
     interruption.request(ExitCode.INTERRUPTED)
     with pytest.raises(LoadError, match="not waited for"):
         tell(Joining("10.0.0.1:5557", 0, 1))
+
+
+def test_what_each_did_is_kept() -> None:
+    part = WorkerPart(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9)
+    assert facts_of([part]) == (WorkerFacts(1, "other", 77, 0.5, 100, 2.0, 0.3, 9),)

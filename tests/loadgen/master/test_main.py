@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -52,6 +53,10 @@ def load(server: ScriptedServer) -> Iterator[LoadProcess]:
     with LoadProcess(gather=Gather(local=3)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         yield load
+
+
+def command_line(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:-1]
 
 
 def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
@@ -120,12 +125,8 @@ def test_nobody_listens_but_the_master_and_only_on_the_loopback(load: LoadProces
 
 
 def test_a_token_that_was_made_up_is_in_no_command_line(load: LoadProcess) -> None:
-    for pid in (load.pid, *(worker.pid for worker in load.workers)):
-        with open(f"/proc/{pid}/cmdline") as line:  # noqa: PTH123 - as short as it gets
-            assert line.read().split("\0")[1:-1] in (
-                ["-P", "-m", "loadgen.master"],
-                ["-P", "-m", "loadgen.worker", "--join"],
-            )
+    lines = [command_line(pid) for pid in (load.pid, *(worker.pid for worker in load.workers))]
+    assert lines == [["-P", "-m", "loadgen.master"], *[["-P", "-m", "loadgen.worker", "--join"]] * 3]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -255,7 +256,6 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
         (Gather(1, 0, "192.0.2.1", 0, TOKEN), "192.0.2.1:0 is no address of this machine"),
         (Gather(1, 0, "0.0.0.0"), "only with a token"),
         (Gather(1, 0, "127.0.0.1", 0, "short"), "too short"),
-        (Gather(1, 0, "no.such.host.invalid", 0, TOKEN), "is no address"),
     ],
 )
 def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:

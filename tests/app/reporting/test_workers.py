@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from app.records.result import Result, WorkerFacts
+from app.reporting import build_report
+from app.reporting.workers import clock_words, shared_by, who_sent, worker_rows
+from reports.html import render_html
+from reports.text import render_text
+from tests.fakes.results import COMMAND, SPEC, START_NS, full_run
+
+HERE = WorkerFacts(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
+THERE = WorkerFacts(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
+LOST = replace(THERE, worker=2, lost_ns=START_NS + 12_000_000_000)
+
+
+def shared(*workers: WorkerFacts) -> Result:
+    """Every stage sent by these."""
+    result = full_run().result
+    return replace(result, stages=tuple(replace(stage, workers=workers) for stage in result.stages))
+
+
+def test_hosts_are_counted() -> None:
+    assert who_sent(shared(HERE, THERE, LOST).stages) == "3 workers on 2 hosts (bench: 1, other <b>: 2)"
+    assert who_sent(shared(HERE, replace(HERE, worker=1)).stages) == "2 workers on bench"
+    assert "by 3 workers on 2 hosts" in str(shared_by(shared(HERE, THERE, LOST).stages))
+
+
+def test_of_one_worker_nothing_is_said() -> None:
+    result = full_run().result
+    assert who_sent(result.stages) is None
+    assert worker_rows(result) == ()
+    report = build_report(result, full_run().rows, full_run().telemetry, SPEC, COMMAND, "{}")
+    assert "Workers" not in render_text(report)
+    assert "Load workers" not in render_html(report)
+
+
+def test_clocks_are_told_with_how_well_they_are_known() -> None:
+    assert clock_words(shared(HERE).stages) == "All times are of one monotonic clock"
+    assert clock_words(shared(HERE, THERE).stages).endswith("were moved onto it, 0.200 ms off at most")
+
+
+def test_each_has_a_row_in_text_and_page() -> None:
+    result = shared(HERE, LOST)
+    measured = [stage for stage in result.stages if stage.kind != "warmup" and "pooled" not in stage.tags]
+    rows = worker_rows(result)
+    assert [(row.host, row.sent, row.lost_s) for row in rows] == [
+        ("bench", 100 * len(measured), None), ("other <b>", 99 * len(measured), 12.0),
+    ]  # fmt: skip
+    report = build_report(result, full_run().rows, full_run().telemetry, SPEC, COMMAND, "{}")
+    text = " ".join(render_text(report).split())
+    assert "clock off by 0.200 ms at most; lost at 12.0 s" in text
+    page = render_html(report)
+    assert "other &lt;b&gt;" in page
+    assert "the engine's own clock" in page.replace("&#39;", "'")
+    assert "at 12.0" in page

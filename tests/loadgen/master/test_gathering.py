@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from loadgen.clock_id import clock_id
+from loadgen.master.crew import Crew, Member
+from loadgen.master.gathering import Gathering
+from loadgen.records import WIRE, Failed, Gather, Hello
+
+
+class Started:
+    """A worker of this machine, which runs until it has an `ending`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.end: str | None = None
+        self.last_words = "it was too dark"
+
+    def ending(self) -> str | None:
+        return self.end
+
+
+def hello(pid: int, host: str | None = None, clock: str | None = None) -> Hello:
+    return Hello(WIRE, host or socket.gethostname(), pid, clock or clock_id(), "timerfd", "uvloop")
+
+
+def gathering(local: Started, remote: int = 0) -> Gathering:
+    return Gathering(Gather(1, remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def local() -> Started:
+    return Started(os.getpid())
+
+
+def test_one_that_was_started_here_is_known_by_its_process_and_needs_no_offset(local: Started) -> None:
+    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
+    assert isinstance(member, Member)
+    assert member.load_worker.is_local
+    assert member.clock is None
+
+
+@pytest.mark.parametrize(
+    ("host", "clock"), [("elsewhere", None), (None, "another clock")], ids=["of another host", "of another clock"]
+)
+def test_another_process_of_that_number_is_not_the_one_that_was_started(
+    local: Started, host: str | None, clock: str | None
+) -> None:
+    stranger = hello(local.pid, host, clock)
+    assert "one more than were expected" in str(gathering(local).member_of("a", stranger, Crew(), 0))
+    member = gathering(local, remote=1).member_of("a", stranger, Crew(), 0)
+    assert isinstance(member, Member)
+    assert not member.load_worker.is_local
+
+
+def test_nobody_joins_twice(local: Started) -> None:
+    crew, one = Crew(), gathering(local)
+    member = one.member_of("a", hello(local.pid), crew, 0)
+    assert isinstance(member, Member)
+    crew.add(member)
+    assert one.is_complete(crew)
+    assert "has joined already" in str(one.member_of("b", hello(local.pid), crew, 0))
+
+
+def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
+    one = gathering(local)
+    assert one.failure(Crew(), 4_900_000_000) is None
+    local.end = "ended with code 1"
+    assert one.failure(Crew(), 0) == Failed(
+        "a load worker of this machine ended with code 1 before all had joined", hint="it was too dark"
+    )
+
+
+def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:
+    assert gathering(local).failure(Crew(), 5_000_000_000) == Failed(
+        "only 0 of 1 worker joined at 127.0.0.1:1 within 5 s"
+    )
