@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pyarrow as pa
 
 from app.session.parts import NullServer
+from app.telemetry.core_use import CoreUse
 from loadgen.arrivals import offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
@@ -113,6 +114,36 @@ def null_servers(cores: float | None = 0.3) -> tuple[list[FakeNullServer], Calla
         return started[-1]
 
     return started, start
+
+
+class FakeMachine:
+    """Of two cores, read before and after each stage: other processes use `others` of them in the stages of those
+    numbers, or in all; our own processes half a core, and one fake null server what it does."""
+
+    def __init__(self, others: float, stages: Collection[int] | None = None, *, idle: float = 0.1) -> None:
+        self._others, self._stages, self._idle = others, stages, idle
+        self._read = 0
+        self._use = CoreUse(at_ns=10**12, busy_s=1_000.0, idle_s=500.0, own_s=20.0)
+        self.pids: Collection[int] = ()
+
+    def __call__(self, pids: Collection[int]) -> CoreUse:
+        self.pids = pids
+        stage, is_after = divmod(self._read, 2)
+        self._read += 1
+        if is_after:
+            others = self._others if self._stages is None or stage in self._stages else 0.0
+            use = self._use
+            self._use = CoreUse(
+                use.at_ns + 800_000_000,
+                use.busy_s + 0.8 * (others + 0.5 + 0.3),
+                use.idle_s + 0.8 * self._idle,
+                (use.own_s or 0.0) + 0.8 * 0.5,
+            )
+        return self._use
+
+
+def nobody_knows(pids: Collection[int]) -> None:
+    """Of a machine that does not tell how its cores are used."""
 
 
 def _rows(intended: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.RecordBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from app.session.parts import NullServer, Parts, ServedEndpoint, StartedServer
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
+from app.telemetry.core_use import CoreUse
 from loadgen.records import Endpoint
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -131,6 +132,7 @@ def fake_parts(
     calibration: Calibration | None = CALIBRATION,
     start_null_server: Callable[[LoadKind], NullServer] = no_null_server,
     store_calibration: Callable[[Calibration], object] = lambda _: None,
+    read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
 ) -> Parts:
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),
@@ -142,6 +144,7 @@ def fake_parts(
         store=store,
         load_calibration=lambda _fingerprint, _now: calibration,
         store_calibration=store_calibration,
+        read_core_use=read_core_use,
         read_clock=read_clock or (lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns)),
         now_ns=clock,
         wall_now=wall_now,

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 import sizewise as notebook
+from loadgen.process import LoadProcess
+from loadgen.records import Endpoint, HttpWorkload, OpenArrivals, StagePlan
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
@@ -30,10 +34,19 @@ TWO_STAGES = (
 )
 
 
-def offsets_ns(run: Path) -> dict[int, int]:
+def offsets_ns(rows: pd.DataFrame) -> dict[int, int]:
     """When each request was intended, from the first on, by its place in the schedule."""
-    requests = notebook.open_run(run).requests.sort_values("index")
-    return dict(zip(requests["index"], requests["intended_ns"] - requests["intended_ns"].min(), strict=True))
+    return dict(zip(rows["index"], rows["intended_ns"] - rows["intended_ns"].min(), strict=True))
+
+
+def sent_by_one(url: str) -> pd.DataFrame:
+    """The rows of the profile's stage, with its seed."""
+    plan = StagePlan(0, "steady", OpenArrivals("poisson", ((0.0, 200.0),)), 1.5, seed=7_000)
+    batches: list[pa.RecordBatch] = []
+    with LoadProcess() as load:
+        load.configure(Endpoint((url,)), HttpWorkload())
+        load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
+    return pa.Table.from_batches(batches).to_pandas()
 
 
 def workers_of(engine: subprocess.Popen[str]) -> list[int]:
@@ -74,22 +87,22 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
 ) -> None:
     with ScriptedServer(Script(delay_s=0.002)) as server:
         path = profile(server.url, duration="1.5s")
-        alone = sizewise("run", path, "--set", POISSON, "--workers", "1", "--out", str(tmp_path / "one"))
+        alone = sent_by_one(server.url)
         before = len(server.received_ns)
-        run = sizewise.start("run", path, "--set", POISSON, "--workers", "2", "--out", str(tmp_path / "two"))
+        run = sizewise.start("run", path, "--set", POISSON, "--workers", "2", "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > before + 20)
         places = listening_of(family_of(run.pid))
         told, said = run.communicate(timeout=60)
-    assert (alone.returncode, run.returncode) in ((0, 0), (0, 4), (4, 0), (4, 4)), said  # 4: the machine was busy
+    assert run.returncode in (0, 4), said  # 4: the machine was busy
     assert {place.rpartition(":")[0] for place in places} == {"127.0.0.1"}
-    assert offsets_ns(tmp_path / "two") == offsets_ns(tmp_path / "one")
-    requests = notebook.open_run(tmp_path / "two").requests
+    requests = notebook.open_run(tmp_path / "run").requests
+    assert offsets_ns(requests) == offsets_ns(alone)
     assert np.array_equal(requests["worker"], requests["index"] % 2)
-    (stage,) = sizewise.result(tmp_path / "two")["stages"]
+    (stage,) = sizewise.result(tmp_path / "run")["stages"]
     assert (check(stage, "workers")["value"], check(stage, "worker clocks")["value"]) == ("2 of 2", "one clock")
     assert sum(worker["sent"] for worker in stage["workers"]) == len(requests)
     assert "1 on " in told
-    assert "The load was sent by 2 workers on" in (tmp_path / "two" / "report.html").read_text()
+    assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
@@ -157,20 +170,19 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
     step.write_text("0")
     with ScriptedServer(Script(delay_s=0.002)) as server:
         run = sizewise.start(
-            "run", profile(server.url, duration="4s"), "--workers", "2", "--out", str(tmp_path / "run"),
+            "run", profile(server.url, duration="2.5s"), "--workers", "2", "--out", str(tmp_path / "run"),
             LD_PRELOAD=str(wall_clock), WALL_CLOCK_STEP=str(step),
         )  # fmt: skip
-        for count, seconds in ((100, "3600"), (400, "-3600"), (700, "0")):
+        for count, seconds in ((100, "3600"), (220, "-3600"), (340, "0")):
             wait_until(lambda count=count: len(server.received_ns) > count)
             step.write_text(seconds)
         _, said = run.communicate(timeout=60)
     assert run.returncode in (0, 4), said  # 4: the machine was busy
     result = sizewise.result(tmp_path / "run")
     (stage,) = result["stages"]
-    assert stage["completed"] == 800
+    assert stage["completed"] == 500
     assert check(stage, "workers")["value"] == "2 of 2"
-    offsets = np.array(list(offsets_ns(tmp_path / "run").values()))
-    assert np.array_equal(np.sort(offsets), offsets)
-    assert offsets[-1] == 799 * 5_000_000
+    requests = notebook.open_run(tmp_path / "run").requests
+    assert offsets_ns(requests) == {index: index * 5_000_000 for index in range(500)}
     assert next(one for one in result["validity"] if one["check"] == "clock")["verdict"] == "VALID"
     assert stage["metrics"]["service_ms"]["p50"]["value"] < 50

@@ -167,6 +167,66 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
             assert f"can vouch for up to {0.7 * ceiling:,.0f} requests a second" in str(found.hint)
 
 
+@pytest.mark.parametrize("answer_s", [0.0001, 2.0], ids=["null server", "slow"])
+@pytest.mark.parametrize("drain_s", [0.0, 5.0])
+@pytest.mark.parametrize("believed", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("slo", ["latency_ms.p95 < 60000", "error_rate < 1%"])
+def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bound(
+    answer_s: float, drain_s: float, believed: float, slo: str
+) -> None:
+    for seed, true_per_s in enumerate((500.0, 2_000.0, 8_000.0)):
+        facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=believed * true_per_s)
+        frame = overloaded(true_per_s, 2, answer_s, seed, drain_s)
+        stage = summarise_stage(frame, None, replace(facts, ceiling_is_at_least=True), (parse_objective(slo),))
+        assert stage.verdict.status == "INVALID", stage.verdict
+        invalid = {one.check for one in stage.checks if one.verdict == "INVALID"}
+        assert "late sends" in invalid
+        assert "generator ceiling" not in invalid
+
+
+def test_beyond_a_ceiling_that_may_be_higher_is_a_doubt_and_no_more() -> None:
+    facts = replace(FACTS, ceiling_per_s=135.0, ceiling_is_at_least=True)
+    found = checks(rows(), facts)["generator ceiling"]
+    assert (found.verdict, found.limit) == ("WARN", 0.7)
+    assert found.value == pytest.approx(200 / 135)
+    assert "200 requests a second of the at least 135 it can send." in str(found.hint)
+    assert "Perhaps it can do more: run `sizewise calibrate`" in str(found.hint)
+    assert checks(rows(), replace(facts, ceiling_per_s=300.0))["generator ceiling"].verdict == "VALID"
+    of_streams = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=940.0, ceiling_is_at_least=True)
+    found = checks(streams(20, 50), of_streams)["generator ceiling"]
+    assert found.verdict == "WARN"
+    assert "1,000 chunks a second of the at least 940 it can read: both" in str(found.hint)
+
+
+WAIT = "generator's wait for a core"
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "verdict"), [(0.0, "VALID"), (1.1, "VALID"), (1.6, "VALID"), (1.8, "WARN"), (2.3, "INVALID")]
+)
+def test_waiting_for_a_core_counts_beyond_what_the_worker_ran(waited_s: float, verdict: str) -> None:
+    facts = stage_facts(200, 10, kind="closed", arrivals="closed", worker_cpu_s=1.1)  # 11 s with the drain
+    found = checks(rows(), replace(facts, worker_waited_s=waited_s))[WAIT]
+    assert found.verdict == verdict
+    assert found.value == pytest.approx(max(0.0, waited_s - 1.1) / 11)
+    assert (found.hint is None) == (verdict == "VALID")
+    led_in = checks(rows(), replace(facts, worker_waited_s=waited_s, lead_in_s=11.0))[WAIT]
+    assert led_in.value == pytest.approx(max(0.0, waited_s - 1.1) / 22)
+
+
+def test_where_the_system_does_not_tell_of_waiting_there_is_no_doubt() -> None:
+    for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrivals="locust")):
+        found = checks(rows(), facts)[WAIT]
+        assert (found.value, found.verdict, found.hint) == (None, "VALID", None)
+
+
+def test_of_several_workers_the_one_that_waited_most_beyond_its_running_counts() -> None:
+    calm, starved = replace(worker(0, 5.0), waited_s=5.0), replace(worker(1, 1.0), waited_s=3.0)
+    facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_waited_s=5.0)
+    assert checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
+    assert checks(rows(), replace(FACTS, arrivals="locust", worker_waited_s=3.0))[WAIT].verdict == "INVALID"
+
+
 def test_good_times_cannot_hide_sends_that_were_late() -> None:
     """A generator 1.5 s behind its schedule, on an endpoint that answers what it gets within 7 ms."""
     intended = constant_s(200, 10)

@@ -163,8 +163,8 @@ def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint(
     assert (found.at_least, found.is_generators, found.per_s.value) == (True, True, 100.0)
     assert found.limited_by == (
         "the generator, not the endpoint, which it could not load with 110/s (generator ceiling: 96 % (limit 85 %)); "
-        "it can vouch for 100/s, and the endpoint may carry more: add workers (load.workers, `sizewise worker`), or use "
-        "a faster or quieter machine for them"
+        "it can vouch for 100/s, and the endpoint may carry more: add workers (load.workers, `sizewise worker`), or "
+        "use a faster or quieter machine for them"
     )
     assert reach_check(BEYOND) == (), "there is an answer"
 

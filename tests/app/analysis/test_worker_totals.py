@@ -17,5 +17,10 @@ def test_workers_are_added_up_by_their_number() -> None:
     )
 
 
+def test_what_workers_waited_is_added_up_where_it_is_known() -> None:
+    (one,) = worker_totals([(replace(FIRST, waited_s=0.25),), (FIRST,), (replace(FIRST, waited_s=0.5),)])
+    assert one.waited_s == 0.75
+
+
 def test_no_stage_had_workers() -> None:
     assert worker_totals([(), ()]) == ()

@@ -4,10 +4,12 @@ from app.cli.calibrate import lines
 from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
 
 
-def ceiling(kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False) -> Ceiling:
+def ceiling(
+    kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False, disturbed: float | None = None
+) -> Ceiling:
     tried = 8_000.0 if per_s is None else per_s
     rung = Rung(tried, tried, 0.05, 0.8, 0.0, 0.6, held=per_s is not None)
-    return Ceiling(kind, workers, per_s, (rung,), is_at_least)
+    return Ceiling(kind, workers, per_s, (rung,), is_at_least, disturbed)
 
 
 def printed(*ceilings: Ceiling) -> list[str]:
@@ -41,3 +43,22 @@ def test_a_machine_too_busy_has_no_ceiling() -> None:
     table, *_, note = printed(ceiling("plain", 1, None))
     assert table.splitlines()[-1].split()[:5] == ["plain", "1", "n/a", "n/a", "requests/s"]
     assert "stop other work" in note
+
+
+def test_what_others_disturbed_is_told_with_what_to_do() -> None:
+    table, _, pacing, *notes = printed(
+        ceiling("plain", 1, 20_000.0), ceiling("streaming", 2, 900.0, is_at_least=True, disturbed=2.04)
+    )
+    assert "≥ 900" in table
+    assert pacing.endswith("kept for runs of the next 24 hours")
+    assert notes[0].startswith("note: ≥ means that the null server, the highest rate tried or other work")
+    assert notes[1:] == [
+        "note: streaming, 2 workers: other processes used 2.0 cores: not kept; end them and calibrate again"
+    ]
+
+
+def test_where_others_left_no_rate_at_all_that_is_the_reason() -> None:
+    table, _, pacing, *notes = printed(ceiling("plain", 1, None, disturbed=1.96))
+    assert "n/a" in table
+    assert pacing == "pacing by timerfd, uvloop"
+    assert notes == ["note: plain, 1 worker: other processes used 2.0 cores: not kept; end them and calibrate again"]

@@ -1,7 +1,7 @@
 import pytest
 
 from app.records.calibration import Rung
-from app.session.ceiling import REQUESTS, ceiling, climb, holds, is_at_least
+from app.session.ceiling import REQUESTS, ceiling, climb, disturbed_by_cores, holds, is_at_least
 
 
 def rung(rate: float, held: bool) -> Rung:
@@ -63,3 +63,34 @@ def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None
     assert not is_at_least(climb(lambda rate: tried(rate, None)))
     assert is_at_least(climb(lambda rate: rung(rate, True)))
     assert not is_at_least(climb(lambda rate: rung(rate, False)))
+
+
+def beside(rate: float, others: float, limit: float) -> Rung:
+    return Rung(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= limit, 0.5, others, 0.0)
+
+
+def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:
+    rungs = climb(lambda rate: beside(rate, 1.5, 12_000))
+    assert (ceiling(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (pytest.approx(8_000 * 2**0.5), True, 1.5)
+    rungs = climb(lambda rate: beside(rate, 0.2, 12_000))
+    assert (is_at_least(rungs), disturbed_by_cores(rungs)) == (False, None)
+
+
+def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
+    beyond = climb(lambda rate: beside(rate, 1.5 if rate > 15_000 else 0.2, 10_000))
+    assert (ceiling(beyond), is_at_least(beyond), disturbed_by_cores(beyond)) == (8_000, False, None)
+    next_to_it = climb(lambda rate: beside(rate, 1.5 if rate < 15_000 else 0.2, 10_000))
+    assert (ceiling(next_to_it), is_at_least(next_to_it), disturbed_by_cores(next_to_it)) == (8_000, True, 1.5)
+
+
+def test_one_undisturbed_failure_of_a_rate_is_enough() -> None:
+    others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
+    rungs = climb(lambda rate: beside(rate, next(others), 10_000))
+    assert (len(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (5, False, None)
+
+
+def test_a_machine_too_busy_is_why_there_is_no_ceiling() -> None:
+    rungs = climb(lambda rate: beside(rate, 2.0, 0))
+    assert (ceiling(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (None, False, 2.0)
+    assert len(rungs) == 6 + 3, "it takes no longer for that"
+    assert disturbed_by_cores(climb(lambda rate: beside(rate, 0.1, 0))) is None

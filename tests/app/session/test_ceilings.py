@@ -21,7 +21,7 @@ from loadgen.records import (
     Workload,
 )
 from tests.fakes.clock import FakeClock
-from tests.fakes.generator import LimitedLoad, null_servers
+from tests.fakes.generator import FakeMachine, LimitedLoad, null_servers
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import CALIBRATION, fake_parts
 
@@ -43,6 +43,7 @@ class Found:
         workers: tuple[LoadWorker, ...] = (),
         stored: Calibration | None = CALIBRATION,
         again: bool = False,
+        others: float = 0.0,
     ) -> None:
         self.measured: list[LoadKind] = []
         self.stored: list[Calibration] = []
@@ -56,6 +57,7 @@ class Found:
                 calibration=stored,
                 start_null_server=start,
                 store_calibration=self.stored.append,
+                read_core_use=FakeMachine(others),
             )
             self.finder = CeilingFinder(parts, "f", Interruption())
             load = LimitedLoad(25_000.0, 50_000.0, workers=workers)
@@ -155,3 +157,33 @@ def test_what_is_left_after_a_loss_can_send_less() -> None:
     assert four.of_those_left([part(index) for index in range(4)]) == four
     assert four.of_those_left([part(0), part(1), part(2), part(3, lost_ns=5)]) == Ceilings(3, 30_000.0)
     assert Ceilings(1, 9.0, 8.0).of_those_left(()) == Ceilings(1, 9.0, 8.0)
+    lower_bound = Ceilings(4, 40_000.0, is_at_least=True)
+    assert lower_bound.of_those_left([part(0), part(1, lost_ns=5), part(2), part(3)]).is_at_least
+
+
+def test_what_a_busy_machine_showed_is_good_for_this_run_as_a_lower_bound(run: Path) -> None:
+    found = Found(run, HttpWorkload(), stored=None, others=1.5)
+    assert found.ceilings.per_s == pytest.approx(22_627, rel=0.02)
+    assert found.ceilings.is_at_least
+    (ceiling,) = found.stored[0].ceilings
+    assert ceiling.disturbed_by_cores == pytest.approx(1.5)
+    assert '"disturbed_by_cores": 1.' in found.file.read_text()
+    assert not Found(run.with_name("quiet"), HttpWorkload(), stored=None).ceilings.is_at_least
+
+
+def test_one_lower_bound_of_two_makes_both_together_one(run: Path) -> None:
+    plain, streaming = (CALIBRATION.ceiling(kind, 1) for kind in ("plain", "streaming"))
+    assert plain is not None
+    assert streaming is not None
+    known = replace(CALIBRATION, ceilings=(plain, replace(streaming, is_at_least=True)))
+    assert Found(run, CHAT, stored=known).ceilings == Ceilings(1, 20_000.0, 40_000.0, is_at_least=True)
+    assert Found(run.with_name("plain"), HttpWorkload(), stored=known).ceilings == Ceilings(1, 20_000.0)
+
+
+def test_a_lower_bound_here_is_one_of_the_sum(run: Path) -> None:
+    two = CALIBRATION.ceiling("plain", 2)
+    assert two is not None
+    known = replace(CALIBRATION, ceilings=(replace(two, is_at_least=True),))
+    here = (worker(0, is_local=True), worker(1, is_local=True))
+    found = Found(run, HttpWorkload(), workers=(*here, worker(2, is_local=False, per_s=9_000.0)), stored=known)
+    assert found.ceilings == Ceilings(3, 29_000.0, is_at_least=True)

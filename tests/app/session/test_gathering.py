@@ -33,5 +33,5 @@ def test_a_wish_to_stop_ends_the_waiting() -> None:
 
 
 def test_what_each_did_is_kept() -> None:
-    part = WorkerPart(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9)
-    assert facts_of([part]) == (WorkerFacts(1, "other", 77, 0.5, 100, 2.0, 0.3, 9),)
+    part = WorkerPart(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9, waited_s=0.4)
+    assert facts_of([part]) == (WorkerFacts(1, "other", 77, 0.5, 100, 2.0, 0.3, 9, 0.4),)

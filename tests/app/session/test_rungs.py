@@ -4,13 +4,14 @@ import pytest
 
 from app.records.calibration import LoadKind, Rung
 from app.session.rungs import TRIALS, try_rate
-from loadgen.records import Endpoint
-from tests.fakes.generator import FakeNullServer, LimitedLoad
+from app.telemetry.core_use import CoreUse
+from loadgen.records import Endpoint, LoadWorker
+from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows
 
 
 def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> Rung:
     load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS[kind].workload)
-    return try_rate(TRIALS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], rate_per_s)
+    return try_rate(TRIALS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s)
 
 
 def test_a_rung_that_is_sent_in_time_holds() -> None:
@@ -50,3 +51,37 @@ def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) 
     rung = tried("streaming", LimitedLoad(1e6, 1e9, cut_off=cut_off), 32_000.0)
     assert rung.held is held
     assert rung.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
+
+
+def beside(machine: FakeMachine, load: LimitedLoad) -> Rung:
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+    return try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+
+
+def test_what_all_others_use_is_told_without_what_is_ours() -> None:
+    machine = FakeMachine(1.25, idle=0.2)
+    workers = tuple(LoadWorker(index, "here", 100 + index, is_local=True) for index in range(2))
+    rung = beside(machine, LimitedLoad(7_000.0, workers=workers))
+    assert rung.other_cores == pytest.approx(1.25)
+    assert rung.idle_cores == pytest.approx(0.2)
+    assert set(machine.pids) == {LimitedLoad.pid, 100, 101}
+
+
+@pytest.mark.parametrize(
+    ("others", "idle", "is_against"), [(0.25, 0.0, True), (0.35, 0.0, False), (0.35, 0.9, False), (2.0, 1.1, True)]
+)
+def test_others_are_an_excuse_where_they_left_no_core(others: float, idle: float, is_against: bool) -> None:
+    rung = beside(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
+    assert rung.is_against_generator is is_against
+    assert rung.is_disturbed is not is_against
+
+
+def test_what_cannot_be_read_is_no_excuse() -> None:
+    for machine in (nobody_knows, lambda _: CoreUse(1, 0.0, 0.0, None)):
+        load = LimitedLoad(7_000.0)
+        load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+        rung = try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+        assert (rung.other_cores, rung.is_against_generator) == (None, True)
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+    rung = try_rate(TRIALS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
+    assert (rung.other_cores, rung.is_against_generator) == (None, True), "nor where a server's share is not known"

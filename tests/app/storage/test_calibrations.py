@@ -86,6 +86,21 @@ def test_what_cannot_be_read_counts_as_none(content: str) -> None:
     assert stored(1) == {("plain", 1): 10.0}
 
 
+def test_what_others_disturbed_is_not_stored() -> None:
+    store_calibration(measured(("plain", 1, 10.0)))
+    both = measured(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
+    store_calibration(replace(both, ceilings=(replace(both.ceilings[0], disturbed_by_cores=1.5), both.ceilings[1])))
+    assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
+    store_calibration(replace(both, ceilings=(replace(both.ceilings[1], disturbed_by_cores=1.5),)))
+    assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
+
+
+def test_where_all_was_disturbed_nothing_is_written() -> None:
+    one = measured(("plain", 1, 10.0))
+    store_calibration(replace(one, ceilings=(replace(one.ceilings[0], disturbed_by_cores=1.5),)))
+    assert not calibration_path().exists()
+
+
 def test_nothing_stored_is_nothing_known() -> None:
     assert stored(0) is None
 

@@ -52,6 +52,15 @@ def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
     assert merged == StageEnded(3, 101, 950, 21, 1, 1.2, 9, stopped_early=True, rates=((0.0, 20.0),), workers=parts)
 
 
+def test_who_waited_longest_tells_of_the_wait() -> None:
+    def merged_wait(*waits: float | None) -> float | None:
+        ends = [msgspec.structs.replace(ENDED, waited_s=waited_s) for waited_s in waits]
+        return merged_end(3, 101, 21, ends, ()).waited_s
+
+    assert merged_wait(0.2, None, 0.7) == 0.7
+    assert merged_wait(None, None) is None
+
+
 @pytest.mark.parametrize(("counts", "total"), [([], 0), ([1, 2], 3), ([1, None], None)])
 def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total: int | None) -> None:
     assert summed(counts) == total

@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
     assert at_start.sum() == 4
     assert rows["intended_ns"][~at_start].isin(rows["end_ns"]).all()
     assert played.ended.rates == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_the_end_tells_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        waits = [Played(load, plan(rate=500, duration=0.3)).ended.waited_s for _ in range(2)]
+    assert all(waited_s is not None and 0 <= waited_s < 10 for waited_s in waits)
+    assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
 
 
 def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess) -> None:
