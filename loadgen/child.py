@@ -59,6 +59,32 @@ def start_module(
     )
 
 
+def how_it_ended(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+class LastWords:
+    """The last lines on a child's standard error, read by a thread of its own, so that it never waits to be heard."""
+
+    def __init__(self, stderr: IO[bytes]) -> None:
+        self._stderr = stderr
+        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._reader = threading.Thread(target=self._read, name="last-words", daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self) -> str | None:
+        return "\n".join(self._lines) or None
+
+    def wait(self, within_s: float | None = None) -> None:
+        """Until all has been read, which ends with the child, or for so long."""
+        self._reader.join(within_s)
+
+    def _read(self) -> None:
+        while line := self._stderr.readline(_MOST_OF_A_LINE):
+            self._lines.append(line.decode(errors="replace").rstrip())
+
+
 class Child:
     """`write` may be called by a signal handler, `interrupt` by any thread; all else by the one that drives it."""
 
@@ -67,14 +93,10 @@ class Child:
         self.pid = self._process.pid
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
-        self._last_lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
-        self._listeners = [
-            threading.Thread(target=self._listen, name="load-reports", daemon=True),
-            threading.Thread(target=self._keep_stderr, name="load-stderr", daemon=True),
-        ]
-        for listener in self._listeners:
-            listener.start()
+        self._listener = threading.Thread(target=self._listen, name="load-reports", daemon=True)
+        self._listener.start()
 
     def tell(self, command: Command) -> None:
         """Raises LoadError when nobody hears it."""
@@ -96,7 +118,7 @@ class Child:
             report = self._heard.get(timeout=patience_s)
         except queue.Empty:
             message = f"the load worker has said nothing for {patience_s:g} s"
-            raise SilenceError(message, hint=self._last_words()) from None
+            raise SilenceError(message, hint=self._last_words.text) from None
         if report is None:
             raise self._lost()
         if isinstance(report, Failed):
@@ -117,8 +139,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for listener in self._listeners:
-            listener.join()
+        self._listener.join()
+        self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
 
@@ -126,7 +148,7 @@ class Child:
         is_explained = failed.is_workload_wrong or failed.error is not None  # then nobody needs the worker's last words
         return LoadError(
             failed.message,
-            hint=failed.hint or (None if is_explained else self._last_words()),
+            hint=failed.hint or (None if is_explained else self._last_words.text),
             error=failed.error,
             is_workload_wrong=failed.is_workload_wrong,
         )
@@ -135,16 +157,12 @@ class Child:
         try:
             code = self._process.wait(_QUIT_S)
         except subprocess.TimeoutExpired:
-            return LoadError("the load worker has closed its pipe", hint=self._last_words())
-        for listener in self._listeners:  # why it left and its last words may still be in the pipes
-            listener.join(_QUIT_S)
+            return LoadError("the load worker has closed its pipe", hint=self._last_words.text)
+        self._listener.join(_QUIT_S)  # why it left and its last words may still be in the pipes
+        self._last_words.wait(_QUIT_S)
         if self._failure is not None:
             return self._told(self._failure)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return LoadError(f"the load worker {how}", hint=self._last_words())
-
-    def _last_words(self) -> str | None:
-        return "\n".join(self._last_lines) or None
+        return LoadError(f"the load worker {how_it_ended(code)}", hint=self._last_words.text)
 
     def _listen(self) -> None:
         stream = cast(BinaryIO, self._process.stdout)
@@ -155,8 +173,3 @@ class Child:
                 self._heard.put(report)
         finally:
             self._heard.put(None)
-
-    def _keep_stderr(self) -> None:
-        stderr = cast(BinaryIO, self._process.stderr)
-        while line := stderr.readline(_MOST_OF_A_LINE):
-            self._last_lines.append(line.decode(errors="replace").rstrip())

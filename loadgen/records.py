@@ -75,8 +75,9 @@ BATCH_ROWS = 500
 WIRE = 1
 """Of what master and workers tell each other: both must have the same."""
 
-EXIT_NO_MASTER, EXIT_MASTER_LOST = 3, 4
-"""What a worker that was to serve a master leaves with when it found none, and when that one has gone."""
+EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
+"""What a worker that was to serve a master leaves with when it found none, when that one has gone, and when that one
+does without it; why is then the last line of its standard error."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -462,7 +463,9 @@ class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
-    """End the worker; so does the end of its standard input."""
+    """End the worker; so does the end of its standard input. `why` is told by a master to one that it does without."""
+
+    why: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):

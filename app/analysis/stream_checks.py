@@ -14,7 +14,7 @@ from app.records.stage import StageFacts
 
 _TOGETHER = 0.1
 _OF_ASKED = 0.9
-_OF_LOAD = ("generator ceiling", "generator CPU")
+_OF_LOAD = ("generator ceiling", "generator CPU", "generator's wait for a core")
 
 
 def stream_checks(rows: StageRows, facts: StageFacts, sending: Sequence[Check]) -> tuple[Check, ...]:
@@ -28,8 +28,8 @@ def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, 
     if together is None:
         return ()
     hint = (
-        "The load worker was busy, and chunks waited until it read several at once: ICL and ITL are of its reads, not "
-        "of the server. Use more workers, or lower the rate."
+        "The load worker was busy, or had no core, and chunks waited until it read several at once: ICL and ITL are of "
+        "its reads, not of the server. Use more workers, or lower the rate."
         if _is_busy(sending)
         else "The server, or a proxy before it, sent several at once: ICL and ITL are of what arrived, not of how the "
         "tokens were made. TPOT does not mind."

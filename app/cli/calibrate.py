@@ -62,7 +62,8 @@ def lines(calibration: Calibration) -> Iterator[str]:
 
 def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
     for fewer, more in pairwise(ceilings):
-        if fewer.kind == more.kind and (more.per_s or 0.0) < (fewer.per_s or 0.0):
+        is_told_below = more.disturbed_by_cores is not None
+        if fewer.kind == more.kind and not is_told_below and (more.per_s or 0.0) < (fewer.per_s or 0.0):
             yield (
                 f"note: {more.workers} workers keep up with less than {fewer.workers} here ({more.kind}): the null "
                 "server shares the cores with them, as an endpoint on this machine would"

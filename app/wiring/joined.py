@@ -6,19 +6,16 @@ import contextlib
 import queue
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO, cast
 
 from app.errors import InstrumentError, UnavailableError
+from loadgen.child import LastWords, how_it_ended, start_module
 from loadgen.frames import message_frame, read_report
-from loadgen.process import start_module
-from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, Join, Ready
+from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
 
 _LEAVE_S = 1.0
 _LOOK_S = 0.2
-_LINES = 20
-_MOST_OF_A_LINE = 4096
 _TOKEN_HINT = "Is the run waiting there for workers, and do both sides have the same token?"
 
 
@@ -29,11 +26,10 @@ class _Worker:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._on_change = on_change
-        self._last_lines: deque[str] = deque(maxlen=_LINES)
+        self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
         self.has_joined = False
-        self._listeners = [threading.Thread(target=listen, daemon=True) for listen in (self._listen, self._keep_stderr)]
-        for listener in self._listeners:
-            listener.start()
+        self._listener = threading.Thread(target=self._listen, name="joined-worker", daemon=True)
+        self._listener.start()
         with contextlib.suppress(OSError):  # it has left already, which is told by the listener
             self._stdin.write(message_frame(join))
             self._stdin.flush()
@@ -45,8 +41,8 @@ class _Worker:
 
     @property
     def last_words(self) -> str | None:
-        self._listeners[1].join(_LEAVE_S)
-        return "\n".join(self._last_lines) or None
+        self._last_words.wait(_LEAVE_S)
+        return self._last_words.text
 
     def let_go(self) -> None:
         """It leaves at once when its standard input closes."""
@@ -60,8 +56,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for listener in self._listeners:
-            listener.join()
+        self._listener.join()
+        self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
 
@@ -73,11 +69,6 @@ class _Worker:
                 self._on_change()
         self._process.wait()
         self._on_change()
-
-    def _keep_stderr(self) -> None:
-        stderr = cast(BinaryIO, self._process.stderr)
-        while line := stderr.readline(_MOST_OF_A_LINE):
-            self._last_lines.append(line.decode(errors="replace").rstrip())
 
 
 class JoinedWorkers:
@@ -126,10 +117,12 @@ class JoinedWorkers:
         if EXIT_NO_MASTER in codes:
             words = self._workers[codes.index(EXIT_NO_MASTER)].last_words
             raise UnavailableError(words or "no master was found", hint=_TOKEN_HINT)
-        if all(code == 0 for code in codes):
-            hint = "It may have all the workers that it waits for, or be of another version of Sizewise."
-            raise UnavailableError("the master took no worker of this machine", hint=hint)
-        _require_a_good_end([worker for worker in self._workers if worker.code])
+        _require_a_good_end([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
+        if EXIT_SENT_AWAY in codes and None not in codes:
+            words = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
+            raise UnavailableError("the master took no worker of this machine", hint=words)
+        if None not in codes:
+            raise UnavailableError("the run ended before any worker of this machine had joined")
 
 
 def _require_a_good_end(workers: Sequence[_Worker]) -> None:
@@ -137,9 +130,7 @@ def _require_a_good_end(workers: Sequence[_Worker]) -> None:
         if worker.code == EXIT_MASTER_LOST:
             hint = "The network between them may have failed, or the run was ended by force."
             raise InstrumentError(worker.last_words or "the master is gone", hint=hint)
+        if worker.code == EXIT_SENT_AWAY:
+            raise InstrumentError("the run went on without a load worker of this machine", hint=worker.last_words)
         if worker.code:
-            raise InstrumentError(f"a load worker of this machine {_ending(worker.code)}", hint=worker.last_words)
-
-
-def _ending(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            raise InstrumentError(f"a load worker of this machine {how_it_ended(worker.code)}", hint=worker.last_words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from ipaddress import ip_address
@@ -55,7 +56,8 @@ def resolved(option: str, address: Address) -> Address:
 
 
 def read_token(reference: str) -> str:
-    """The secret at `env:NAME` or `file:PATH`. Raises UsageError, which never shows it."""
+    """The secret at `env:NAME` or `file:PATH`; a variable is taken out of the environment, which a server that the
+    run starts inherits. Raises UsageError, which never shows it."""
     if not secrets.is_reference(reference) or not reference.startswith(("env:", "file:")):
         raise UsageError("--token says where the token is, not what it is", hint="Write env:NAME, or file:PATH.")
     try:
@@ -66,6 +68,8 @@ def read_token(reference: str) -> str:
     if len(token) < FEWEST_CHARACTERS:
         why = f"the token in {reference} is of {len(token)} characters, and at least {FEWEST_CHARACTERS} are needed"
         raise UsageError(why, hint=_MAKE_ONE)
+    if reference.startswith("env:"):
+        os.environ.pop(reference.removeprefix("env:"), None)
     return token
 
 

@@ -154,8 +154,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     master = Master(outlet)
     code = master.work()
+    master.leave()  # first, as the workers are to stop sending; what is told the engine is written meanwhile
     outlet.close(_LEAVING_S)
-    master.leave()
     _leave(code)
 
 

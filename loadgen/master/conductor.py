@@ -120,6 +120,8 @@ class Conductor:
         self._stage = StageInPlay(plan, self._crew.survivors, absent, self._tell, self._engine, self._now_ns)
 
     def _hear(self, member: Member, report: Report) -> None:
+        if isinstance(report, PreflightDone | StagePrepared):
+            member.is_preparing = False
         match report:
             case Pong():
                 member.answer(report, self._now_ns())
@@ -164,7 +166,7 @@ class Conductor:
     def _lose(self, member: Member, why: str) -> None:
         member.lost = why
         sys.stderr.write(f"the load worker at {member} {why}\n")
-        self._tell(member, Quit())
+        self._tell(member, Quit(f"{member} {why}"))
         self._door.strike(member.client)
         if member.local is not None:
             member.local.kill()
@@ -189,4 +191,6 @@ class Conductor:
         return Failed(what, hint="\n".join(f"{member} {member.lost}" for member in self._crew))
 
     def _tell(self, member: Member, command: Command) -> None:
+        if isinstance(command, Preflight | RunStage):
+            member.is_preparing = True
         self._door.tell(member.client, command)

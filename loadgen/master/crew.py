@@ -8,7 +8,10 @@ from loadgen.master.clocks import SAME_CLOCK, ClockLine, WorkerClock
 from loadgen.master.local import LocalWorker
 from loadgen.records import Hello, LoadWorker, Pong
 
-SILENCE_NS = 2_500_000_000
+_SILENCE_NS = 2_500_000_000
+_BREATH_NS = 10_000_000_000
+"""For one that makes ready, which sends nothing and may keep its interpreter busy: a tokenizer is read in one go."""
+
 _PING_NS = 250_000_000
 _BURST = 8
 """Pings one after the other when a worker joins, so that its first offset is chosen among several."""
@@ -27,6 +30,7 @@ class Member:
         self.clock = None if is_same_clock else WorkerClock()
         self.heard_ns = now_ns
         self.lost: str | None = None
+        self.is_preparing = False
         self._pinged: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._ended_ns: int | None = None
@@ -57,7 +61,7 @@ class Member:
             return False
         self._next_ping_ns = now_ns + _PING_NS
         self._pinged[now_ns] = None
-        while len(self._pinged) > 2 * SILENCE_NS // _PING_NS:
+        while len(self._pinged) > 2 * _SILENCE_NS // _PING_NS:
             del self._pinged[next(iter(self._pinged))]
         return True
 
@@ -77,8 +81,9 @@ class Member:
         if ending is not None:
             self._ended_ns = self._ended_ns or now_ns
             return ending if now_ns - self._ended_ns >= _LAST_WORDS_NS else None
-        if now_ns - self.heard_ns >= SILENCE_NS:
-            return f"was not heard of for {SILENCE_NS / 1e9:g} s"
+        silence_ns = _BREATH_NS if self.is_preparing else _SILENCE_NS
+        if now_ns - self.heard_ns >= silence_ns:
+            return f"was not heard of for {silence_ns / 1e9:g} s"
         return None
 
     def __str__(self) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from loadgen.frames import report_of
-from loadgen.records import Hello, Joining, Ready, Report
+from loadgen.plain import plain_text
+from loadgen.records import ERROR_CLASSES, Failed, Hello, Joining, PreflightDone, Ready, Report
 
 _MOST_OF_A_REPORT = 2**20
 _MOST_OF_A_NAME = 255
@@ -18,7 +19,7 @@ _MOST = 2**58
 
 
 def heard_report(body: bytes) -> Report:
-    """Raises ValueError for what no worker says."""
+    """With its sentences as they may be shown. Raises ValueError for what no worker says."""
     if len(body) > _MOST_OF_A_REPORT:
         raise ValueError(f"a report of {len(body)} bytes")
     try:
@@ -33,7 +34,21 @@ def heard_report(body: bytes) -> Report:
         raise ValueError("said Hello in no words")
     if not all(map(_is_likely, _numbers(msgspec.structs.astuple(report)))):
         raise ValueError(f"said {type(report).__name__} with an impossible number")
-    return report
+    if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
+        raise ValueError(f"said {type(report).__name__} of an unknown error")
+    return _readable(report)
+
+
+def _readable(report: Report) -> Report:
+    match report:
+        case Failed(message=message, hint=hint):
+            hint = None if hint is None else plain_text(hint)
+            return msgspec.structs.replace(report, message=plain_text(message), hint=hint)
+        case PreflightDone(detail=detail, notes=notes, hosts=hosts):
+            notes, hosts = tuple(map(plain_text, notes)), tuple(map(plain_text, hosts))
+            return msgspec.structs.replace(report, detail=plain_text(detail), notes=notes, hosts=hosts)
+        case _:  # nothing else is sentences
+            return report
 
 
 def _is_name(text: str) -> bool:

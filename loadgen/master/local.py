@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
-from collections import deque
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
+from loadgen.child import LastWords, how_it_ended, start_module
 from loadgen.frames import message_frame
-from loadgen.process import start_module
 from loadgen.records import Join
-
-_LINES = 20
-_MOST_OF_A_LINE = 4096
 
 
 class LocalWorker:
@@ -21,8 +16,7 @@ class LocalWorker:
         self._child = start_module("loadgen.worker", "--join", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._child.stdin)
         self.pid = self._child.pid
-        self._last_lines: deque[str] = deque(maxlen=_LINES)
-        threading.Thread(target=self._keep_stderr, name="worker-stderr", daemon=True).start()
+        self._last_words = LastWords(cast(IO[bytes], self._child.stderr))
         with contextlib.suppress(OSError):  # it has ended already, which `ending` tells
             self._stdin.write(message_frame(join))
             self._stdin.flush()
@@ -30,13 +24,11 @@ class LocalWorker:
     def ending(self) -> str | None:
         """How it ended; None while it runs."""
         code = self._child.poll()
-        if code is None:
-            return None
-        return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return None if code is None else how_it_ended(code)
 
     @property
     def last_words(self) -> str | None:
-        return "\n".join(self._last_lines) or None
+        return self._last_words.text
 
     def let_go(self) -> None:
         """It leaves by itself when its standard input closes."""
@@ -54,8 +46,3 @@ class LocalWorker:
 
     def kill(self) -> None:
         self._child.kill()
-
-    def _keep_stderr(self) -> None:
-        stderr = cast(BinaryIO, self._child.stderr)
-        while line := stderr.readline(_MOST_OF_A_LINE):
-            self._last_lines.append(line.decode(errors="replace").rstrip())

@@ -57,7 +57,7 @@ class Reception:
         self.count()
 
     def refuse(self, client: str, why: str) -> None:
-        self._door.tell(client, Quit())
+        self._door.tell(client, Quit(why))
         if len(self._refusals) < _MOST_REFUSALS:
             self._refusals.append(why)
             sys.stderr.write(f"{why}\n")

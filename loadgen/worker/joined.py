@@ -16,13 +16,18 @@ import gevent
 
 from loadgen.clock_id import clock_id
 from loadgen.frames import Reports, read_command
-from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, WIRE, Command, Hello, Join, Quit, Ready
+from loadgen.plain import plain_text
+from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, WIRE, Command, Hello, Join, Quit, Ready
 from loadgen.worker.master_line import MasterLine, NoMasterError, shown
 from loadgen.worker.orchestration import Orchestra
 from loadgen.worker.sender import Sender
 from loadgen.worker.work import PACING, Worker, failure
 
 _UNHEARD_NS = 4_000_000_000
+_UNHEARD_AT_REST_NS = 15_000_000_000
+"""While it makes ready its interpreter may be too busy to read, for seconds, what the master says; nothing is sent then
+that nobody would hear of."""
+
 _LOOK_S, _LOOK_OFTEN_S = 0.25, 0.02
 """Often at first: the master may let it go soon, and whoever started it is to know whether it was taken in before."""
 
@@ -39,8 +44,10 @@ def serve_master(commands: BinaryIO, reports: Reports) -> NoReturn:
     heard: Heard = queue.SimpleQueue()
 
     def hear(told: Command | Exception) -> None:
-        if isinstance(told, Quit):
-            os._exit(0)  # at once, whatever the thread that obeys is busy with
+        if isinstance(told, Quit):  # at once, whatever the thread that obeys is busy with
+            if told.why is None:
+                os._exit(0)
+            _leave(EXIT_SENT_AWAY, f"the master does without this worker: {plain_text(told.why)}")
         heard.put(told)
 
     sender, orchestra = Sender(), Orchestra()
@@ -50,10 +57,10 @@ def serve_master(commands: BinaryIO, reports: Reports) -> NoReturn:
     except NoMasterError as error:
         _leave(EXIT_NO_MASTER, str(error))
     ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
-    watched = (line, lost, lambda: reports.send(ready))
+    worker = Worker(sender, orchestra, line)
+    watched = (line, worker, lost, lambda: reports.send(ready))
     threading.Thread(target=_watch, args=watched, name="watch", daemon=True).start()
     line.send(_hello(join, sender.event_loop))
-    worker = Worker(sender, orchestra, line)
     threading.Thread(target=_hear, args=(heard, worker, line), name="commands", daemon=True).start()
     try:
         worker.work()
@@ -87,17 +94,19 @@ def _hear(heard: Heard, worker: Worker, line: MasterLine) -> None:
         _fail(error, line)
 
 
-def _watch(line: MasterLine, lost: str, on_first_ping: Callable[[], None]) -> None:
+def _watch(line: MasterLine, worker: Worker, lost: str, on_first_ping: Callable[[], None]) -> None:
     """Whatever Locust's thread does: a worker that nobody hears must not send."""
     pause, is_taken_in = threading.Event(), False
     while True:
         pause.wait(_LOOK_S if is_taken_in else _LOOK_OFTEN_S)
+        # in this order: what makes it send is read after the pings that came before it
+        most_ns = _UNHEARD_NS if worker.is_sending else _UNHEARD_AT_REST_NS
         pinged_ns = line.pinged_ns
         if pinged_ns is not None and not is_taken_in:
             is_taken_in = True
             with contextlib.suppress(OSError):  # nobody need listen
                 on_first_ping()
-        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > _UNHEARD_NS:
+        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > most_ns:
             _leave(EXIT_MASTER_LOST, lost)
 
 

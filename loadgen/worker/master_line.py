@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.rpc import Message, zmqrpc
 from zmq.utils.monitor import parse_monitor_message
 
-from loadgen.curve import guard_worker
+from loadgen.curve import guard_worker, in_frames
 from loadgen.frames import command_of, message_body, rows_body
 from loadgen.records import Command, Join, Ping, Pong, Report
 
@@ -146,7 +146,7 @@ class _GuardedClient(zmqrpc.Client):
 
     def send(self, message: Message) -> None:
         # not by Locust's own, which sleeps and tries again where this cannot fail
-        self.socket.send(message.serialize(), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
+        self.socket.send_multipart(in_frames(message.serialize()), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
     def _watch(self, monitor: zmq.Socket[bytes]) -> None:
         while True:

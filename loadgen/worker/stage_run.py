@@ -40,6 +40,7 @@ class StageRun:
         self._stage: Stage | None = None
         self._start_ns: int | None = None
         self._may_begin = threading.Event()
+        self.is_sending = False
         self._drain: bool | None = None
         self._change: ChangeRate | None = None
         self._changes = 0
@@ -90,11 +91,13 @@ class StageRun:
         gc.freeze()
         self._listener.send(StagePrepared(self.index))
         self._may_begin.wait()
+        self.is_sending = True
         stage = self._sender.call(self._begin(target, built)).result()
         self._redraw()
         opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.waited_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         self._send(stage)
+        self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
         waited_s = waited_between_s(waited_s, self._sender.waited_s())
         self._ship(stage)

@@ -54,6 +54,12 @@ class Worker:
         self._loading = threading.Thread(target=load_ahead, name="loading", daemon=True)
         self._loading.start()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether a stage is; from any thread."""
+        running = self._running
+        return running is not None and running.is_sending
+
     def hear(self, command: Command) -> None:
         """Obeyed in their order, but what a running stage is told is obeyed at once."""
         running = self._running

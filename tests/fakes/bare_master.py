@@ -84,8 +84,8 @@ class BareMaster:
             self.tell(Ping(time.perf_counter_ns()))
         if not self._socket.poll(50):
             return
-        self._worker, body = self._socket.recv_multipart()
-        kind, data, _ = msgspec.msgpack.decode(body)
+        self._worker, *frames = self._socket.recv_multipart()
+        kind, data, _ = msgspec.msgpack.decode(b"".join(frames))
         self.kinds.append(kind)
         if kind == "report":
             self.reports.append(report_of(data))

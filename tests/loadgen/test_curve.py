@@ -1,10 +1,14 @@
+import socket
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import zmq
+from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from loadgen.curve import FEWEST_CHARACTERS, guard_master, guard_worker, new_token
+from loadgen.curve import FEWEST_CHARACTERS, FRAME_BYTES, guard_master, guard_worker, in_frames, new_token
+from tests.fakes.tap import Tap
 
 TOKEN = "a token for the tests"
 PATIENCE_MS = 5_000
@@ -83,6 +87,50 @@ def test_a_worker_gives_nothing_to_a_master_that_has_not_the_token(net: Net, tok
     imposter = net.listening(token)
     until_a_handshake_fails(imposter, lambda: net.calling(imposter, TOKEN))
     assert not imposter.poll(0)
+
+
+def test_no_key_and_no_word_is_seen_on_the_way(net: Net) -> None:
+    """Nobody who records a handshake learns what lets a client in."""
+    master = net.listening(TOKEN)
+    with Tap(int(master.last_endpoint.rpartition(b":")[2])) as tap:
+        worker = net.socket(zmq.DEALER)
+        guard_worker(worker, TOKEN)
+        worker.connect(f"tcp://127.0.0.1:{tap.port}")
+        worker.send(b"let me in")
+        assert master.poll(PATIENCE_MS)
+        master.send_multipart([*master.recv_multipart()[:1], b"welcome"])
+        assert worker.poll(PATIENCE_MS)
+        seen = bytes(tap.seen)
+    assert b"CURVE" in seen
+    ours, theirs = SimpleNamespace(), SimpleNamespace()  # a socket tells nobody its keys
+    guard_master(ours, TOKEN)  # type: ignore[arg-type]
+    guard_worker(theirs, TOKEN)  # type: ignore[arg-type]
+    keys = [key for one in (ours, theirs) for key in (one.curve_publickey, one.curve_secretkey)]
+    assert len(set(keys)) == 4
+    for word in (b"let me in", b"welcome", TOKEN.encode(), *keys, *map(z85.decode, keys)):
+        assert word not in seen
+
+
+def test_a_stranger_cannot_have_much_kept_for_it(net: Net) -> None:
+    """Before ZeroMQ looks at who it is, a message has been taken whole."""
+    master = net.listening(TOKEN)
+    with socket.create_connection(("127.0.0.1", int(master.last_endpoint.rpartition(b":")[2]))) as stranger:
+        stranger.settimeout(PATIENCE_MS / 1_000)
+        greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
+        stranger.sendall(greeting + b"\x06" + (2 * FRAME_BYTES).to_bytes(8, "big"))
+        while stranger.recv(4_096):
+            """The greeting, and then the end."""
+
+
+def test_a_long_message_comes_whole(net: Net) -> None:
+    master = net.listening(TOKEN)
+    worker, body = net.calling(master, TOKEN), bytes(range(256)) * 5_000
+    worker.send_multipart(in_frames(body))
+    master.recv_multipart()
+    assert master.poll(PATIENCE_MS)
+    _, *frames = master.recv_multipart()
+    assert b"".join(frames) == body
+    assert list(in_frames(b"short")) == [b"short"]
 
 
 def test_a_token_made_up_is_long_and_never_the_same() -> None:

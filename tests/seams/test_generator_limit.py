@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from app.wiring.null_server import NullServerProcess
 from tests.fakes.program import Sizewise, write_profile
 
 
-def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(sizewise: Sizewise, tmp_path: Path) -> None:
-    calibration = json.loads((sizewise.home / "calibration.json").read_text())
-    (ceiling,) = (one["per_s"] for one in calibration["ceilings"] if one["kind"] == "plain" and one["workers"] == 1)
+@pytest.fixture
+def calibrated(calibrated_home: Path, tmp_path: Path) -> tuple[dict[str, Any], Sizewise]:
+    """What was found of one worker and plain requests, and a program with a home of its own."""
+    calibration = json.loads((calibrated_home / "calibration.json").read_text())
+    (ceiling,) = (one for one in calibration["ceilings"] if one["kind"] == "plain" and one["workers"] == 1)
+    calibration["ceilings"] = [ceiling]
+    return calibration, Sizewise(tmp_path / "home", tmp_path)
+
+
+def asked_for(
+    rate_per_s: float, calibrated: tuple[dict[str, Any], Sizewise], folder: Path, **known: object
+) -> tuple[dict[str, Any], str]:
+    """The checks of one second at that rate, and what was printed, where `known` is what the ceiling is taken for."""
+    calibration, sizewise = calibrated
+    calibration["ceilings"][0].update(known)
+    sizewise.home.mkdir()
+    (sizewise.home / "calibration.json").write_text(json.dumps(calibration))
     server = NullServerProcess("plain")
     try:
-        rate = f"{2 * ceiling:.0f}/s"
-        path = write_profile(tmp_path, server.url, rate=rate, duration="1s")
-        done = sizewise("run", path, "--set", "load.workers=1", "--out", str(tmp_path / "run"))
+        path = write_profile(folder, server.url, rate=f"{rate_per_s:.0f}/s", duration="1s")
+        done = sizewise("run", path, "--set", "load.workers=1", "--out", str(folder / "run"))
     finally:
         server.close()
     assert done.returncode == 4, done.stderr
-    (stage,) = sizewise.result(tmp_path / "run")["stages"]
-    (found,) = [one for one in stage["checks"] if one["check"] == "generator ceiling"]
+    (stage,) = sizewise.result(folder / "run")["stages"]
+    return {one["check"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
+
+
+def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
+    calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
+) -> None:
+    per_s = calibrated[0]["ceilings"][0]["per_s"]
+    checks, printed = asked_for(2 * per_s, calibrated, tmp_path, is_at_least=False)
+    found = checks["generator ceiling"]
     assert found["verdict"] == "INVALID"
     assert 1.9 < found["value"] < 2.1
-    assert f"can vouch for up to {0.7 * ceiling:,.0f} requests a second" in found["hint"]
-    assert found["hint"] in " ".join(done.stdout.split())
+    assert f"can vouch for up to {0.7 * per_s:,.0f} requests a second" in found["hint"]
+    assert found["hint"] in printed
+
+
+def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
+    calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
+) -> None:
+    checks, printed = asked_for(200_000, calibrated, tmp_path, is_at_least=True)  # no worker sends so much
+    assert checks["generator ceiling"]["verdict"] == "WARN"
+    assert "of the at least" in checks["generator ceiling"]["hint"]
+    assert checks["late sends"]["verdict"] == "INVALID"
+    assert checks["late sends"]["hint"] in printed

@@ -41,6 +41,14 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
     assert pooled.window.end_ns - pooled.window.start_ns == 3 * step_ns + 2 * PAUSE_NS
 
 
+def test_what_the_worker_waited_is_of_all_holds() -> None:
+    """8.1 s of 22 s beyond half of what it ran."""
+    holds = [replace(stage_facts(100, 10, kind="hold"), worker_waited_s=waited_s) for waited_s in (0.2, 8.0)]
+    rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
+    checks = {one.check: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
+    assert checks["generator's wait for a core"].value == pytest.approx((8.2 - 0.1) / 22)
+
+
 def test_telemetry_of_the_pauses_is_left_out() -> None:
     facts = [stage_facts(100, 10, kind="hold"), stage_facts(100, 10, kind="hold")]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 20_000_000_000, end_ns=facts[0].end_ns + 20_000_000_000)

@@ -45,6 +45,7 @@ def load(name: str, value: float | None, verdict: Trust) -> Check:
     [
         (load("generator CPU", 0.8, "WARN"), "The load worker was busy"),
         (load("generator ceiling", 0.9, "INVALID"), "The load worker was busy"),
+        (load("generator's wait for a core", 0.2, "INVALID"), "The load worker was busy, or had no core"),
         (load("generator ceiling", 0.1, "VALID"), "The server, or a proxy"),
         (load("generator ceiling", None, "WARN"), "The server, or a proxy"),
         (load("late sends", 0.5, "INVALID"), "The server, or a proxy"),

@@ -31,6 +31,8 @@ def test_that_more_workers_send_less_is_explained() -> None:
     (note,) = notes
     assert note.startswith("note: 2 workers keep up with less than 1 here (plain): the null server shares the cores")
     assert not printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 35_000.0))[3:]
+    busy = printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 15_000.0, disturbed=0.5))[3:]
+    assert [note for note in busy if "shares the cores" in note] == []
 
 
 def test_a_ceiling_that_may_be_higher_says_so() -> None:

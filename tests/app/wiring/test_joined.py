@@ -1,15 +1,18 @@
-"""Workers as real processes, and a master that is not there or not theirs; a run with one is in tests/seams."""
+"""Workers as real processes, and a master that is not there or does not want them; a run is in tests/seams."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 import pytest
 
-from app.errors import UnavailableError
+from app.errors import InstrumentError, UnavailableError
 from app.wiring.joined import JoinedWorkers
-from loadgen.records import Join
+from loadgen.process import LoadProcess
+from loadgen.records import Gather, Join
+from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.processes import children_of, free_port, is_running
 
 TOKEN = "a secret of many letters"
@@ -36,3 +39,34 @@ def test_workers_that_are_not_wanted_any_more_leave_at_once() -> None:
         workers.follow(on_joined=lambda _: pytest.fail("nobody is there to be joined"))
         assert is_running(started)
     assert not is_running(started)
+
+
+def test_why_a_master_takes_none_is_told() -> None:
+    port = free_port()
+    with (
+        FakeLoadWorker(port, TOKEN),
+        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)),
+        JoinedWorkers(Join("127.0.0.1", port, TOKEN), 1) as workers,
+        pytest.raises(UnavailableError, match="took no worker") as refused,
+    ):
+        workers.follow(on_joined=lambda _: pytest.fail("nobody is let in"))
+    assert "came when all were there" in str(refused.value.hint)
+
+
+def test_one_that_is_taken_stays_though_another_is_one_too_many_and_is_told_of_when_it_is_lost() -> None:
+    port, told = free_port(), list[int]()
+    with (
+        JoinedWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
+        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)) as load,
+    ):
+        taken = load.workers[0].pid
+
+        def suspend(count: int) -> None:
+            told.append(count)
+            os.kill(taken, signal.SIGSTOP)
+            threading.Timer(3.5, os.kill, (taken, signal.SIGCONT)).start()
+
+        with pytest.raises(InstrumentError, match="went on without") as lost:
+            workers.follow(on_joined=suspend)
+    assert told == [1]
+    assert "was not heard of" in str(lost.value.hint)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_the_token_is_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("THE_TOKEN", "correct horse battery")
     (tmp_path / "token").write_text("staple correct horse\n")
     assert read_token("env:THE_TOKEN") == "correct horse battery"
+    assert "THE_TOKEN" not in os.environ, "a server that the run starts would inherit it"
     assert read_token(f"file:{tmp_path / 'token'}") == "staple correct horse"
 
 

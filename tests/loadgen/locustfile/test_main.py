@@ -1,5 +1,6 @@
 """The child as the engine has it: a process, frames, and a user's test as users write them."""
 
+import sys
 import threading
 from pathlib import Path
 from textwrap import dedent
@@ -121,6 +122,8 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, text)))
         stages = [Played(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
     assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
+    if sys.platform == "linux":
+        assert all(played.ended.waited_s is not None and played.ended.waited_s >= 0 for played in stages)
     log = (tmp_path / "test_of_mine.log").read_text()
     assert log == "init a-default start stop start stop quitting "
 

@@ -9,6 +9,7 @@ from loadgen.records import (
     Hello,
     Joining,
     Pong,
+    PreflightDone,
     Progress,
     Ready,
     Report,
@@ -42,11 +43,20 @@ def test_what_workers_say_is_heard(report: Report) -> None:
         msgspec.structs.replace(HELLO, pacing="x" * 300),
         msgspec.structs.replace(HELLO, event_loop="two\nlines"),
         Failed("x" * 2**21),
+        Failed("no", error="\x1b[31mred"),
+        PreflightDone("no such class", None, "no", None),
     ],
 )
 def test_what_no_worker_says_is_refused(report: Report) -> None:
     with pytest.raises(ValueError, match=r"said|bytes"):
         heard_report(message_body(report))
+
+
+def test_a_sentence_from_another_machine_cannot_command_the_terminal_it_is_shown_on() -> None:
+    heard = heard_report(message_body(Failed("no \x1b]0;file\x07", hint="see\nthe \x9b2J log", error="dns")))
+    assert heard == Failed("no  ]0;file ", hint="see\nthe  2J log", error="dns")
+    heard = heard_report(message_body(PreflightDone(None, 200, "\x1b", 1.0, notes=("\x1b[m",), hosts=("a\rb",))))
+    assert heard == PreflightDone(None, 200, " ", 1.0, notes=(" [m",), hosts=("a b",))
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", message_body(HELLO)[:-3], b"\x91" * 5_000])

@@ -6,7 +6,7 @@ import pytest
 from loadgen.frames import rows_body, rows_of
 from loadgen.master.clocks import SAME_CLOCK, ClockLine
 from loadgen.master.rows import passed_rows
-from loadgen.records import BATCH_ROWS, REQUEST_SCHEMA
+from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 from tests.fakes.master import SHARE, STAGE, START_NS, batch
 
 LINE = ClockLine(START_NS, 1_000, 1e-6)
@@ -47,6 +47,12 @@ def test_all_times_are_moved_by_the_line_and_nulls_stay() -> None:
     assert moved.select(untouched).equals(rows.select(untouched))
 
 
+def test_rows_may_have_failed_and_their_tokens_been_counted() -> None:
+    errors, counted = pa.array([*ERROR_CLASSES]), pa.array(["server", "tokenizer", "chunks", *[None] * 7])
+    body = rows_body(batch(error=errors, tokens_from=counted))
+    assert passed_rows(body, STAGE, SHARE, SHARE, SAME_CLOCK).body is body
+
+
 def test_rows_without_an_intended_time_have_no_lag() -> None:
     rows = batch(intended_ns=pa.nulls(10, pa.int64()))
     assert passed_rows(rows_body(rows), STAGE, SHARE, SHARE, LINE).max_lag_ms is None
@@ -61,6 +67,18 @@ def with_bad_text() -> bytes:
     return rows_body(rows)
 
 
+def compressed(codec: str) -> bytes:
+    """Some kilobytes could be gigabytes of it."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, REQUEST_SCHEMA, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_batch(batch())
+    messages = pa.ipc.MessageReader.open_stream(stream.getvalue())
+    messages.read_next_message()  # the schema
+    body: bytes = messages.read_next_message().serialize().to_pybytes()
+    assert rows_of(body).equals(batch())
+    return body
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -69,6 +87,11 @@ def with_bad_text() -> bytes:
         (rows_body(batch())[:-200], "no batch"),
         (of_another_schema(), "no batch"),
         (with_bad_text(), "no batch"),
+        (compressed("zstd"), "compressed"),
+        (compressed("lz4"), "compressed"),
+        (compressed("zstd")[4:], "compressed"),  # as before Arrow 0.15, and still read
+        (rows_body(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "another error"),
+        (rows_body(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "another tokens_from"),
         (rows_body(batch(BATCH_ROWS + 1)), "501 rows"),
         (rows_body(batch(0)), "0 rows"),
         (rows_body(batch(stage=pa.array([STAGE + 1] * 10, pa.int32()))), "another stage"),

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
+from loadgen.curve import FRAME_BYTES, guard_worker
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.program import wait_until
 
@@ -73,6 +75,21 @@ def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
         wait_until(lambda: worker.heard)
         assert asked(master, enlist="fake_elsewhere_3")["listed"] == {"fake_elsewhere_3": "ready"}
         assert worker.heard == ["ack"]
+
+
+def test_what_nobody_has_read_yet_does_not_fill_the_memory() -> None:
+    """Whoever says more waits, as TCP has it."""
+    with started("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
+        assert deaf.stdout is not None
+        worker.linger, worker.sndhwm = 0, 10
+        guard_worker(worker, TOKEN)
+        worker.connect(f"tcp://127.0.0.1:{int(deaf.stdout.readline())}")
+        said = 0
+        while worker.poll(1_000, zmq.POLLOUT):
+            worker.send(bytes(FRAME_BYTES))
+            said += FRAME_BYTES
+            assert said < 2**29
+        deaf.kill()
 
 
 @pytest.mark.timeout(20)

@@ -11,11 +11,14 @@ import pytest
 
 from loadgen.child import start_module
 from loadgen.clock_id import clock_id
+from loadgen.curve import FRAME_BYTES
 from loadgen.frames import message_frame, read_report
+from loadgen.plain import plain_text
 from loadgen.records import (
     BATCH_ROWS,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
+    EXIT_SENT_AWAY,
     REQUEST_SCHEMA,
     WIRE,
     Configure,
@@ -24,6 +27,7 @@ from loadgen.records import (
     Hello,
     HttpWorkload,
     Join,
+    KeyFile,
     Ping,
     Pong,
     Preflight,
@@ -184,16 +188,29 @@ def test_a_master_may_come_later_than_its_worker() -> None:
             assert master.kinds.count("client_ready") == 1
 
 
-def test_a_master_that_says_nothing_more_is_left_within_five_seconds(master: BareMaster, worker: Joined) -> None:
+def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_seconds_and_one_that_does_not_waits(
+    master: BareMaster, worker: Joined
+) -> None:
     master.spawn()
-    with ScriptedServer(Script()) as server:
+    with (
+        ScriptedServer(Script()) as server,
+        BareMaster() as other,
+        Joined(Join("127.0.0.1", other.port, TOKEN)) as idle,
+    ):
         begin(master, server.url, plan(rate=20, duration=60))
+        other.accept()
+        other.pings = False
+        other.tell(Ping(1))
+        other.heard(Pong)
         master.heard(Progress)
         master.tell(Ping(perf_counter_ns()))
         silent_s = monotonic()
         code, said = worker.ending(10)
         left_s = monotonic()
         sent = len(server.requests)
+        other.tell(Ping(2))
+        assert other.heard(Pong).sent_ns == 2
+        assert idle.child.poll() is None
     assert 3.5 < left_s - silent_s < 5
     assert sent < 200
     assert (code, "stops sending" in said) == (EXIT_MASTER_LOST, True)
@@ -248,6 +265,19 @@ def test_what_goes_wrong_in_a_stage_is_told_to_the_master_before_it_leaves(maste
     master.tell(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
     assert master.heard(Failed).error == "dns"
     assert worker.ending(5)[0] == 1
+
+
+def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
+    key = KeyFile("X-Key", "x" * 4 * FRAME_BYTES)
+    master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
+    assert key.path in master.heard(Failed).message
+
+
+@pytest.mark.parametrize("why", ["it is one more than were expected", "it is\x1b[31m odd"])
+def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
+    master.tell(Quit(why))
+    code, said = worker.ending(5)
+    assert (code, said) == (EXIT_SENT_AWAY, f"the master does without this worker: {plain_text(why)}\n")
 
 
 def test_a_command_that_cannot_be_read_is_told_of(master: BareMaster, worker: Joined) -> None:

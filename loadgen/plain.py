@@ -1,0 +1,10 @@
+"""What another machine's process says, as it may be shown."""
+
+from __future__ import annotations
+
+_MOST_CHARACTERS = 4_000
+
+
+def plain_text(text: str) -> str:
+    """Nothing in it moves a terminal's cursor or colours it, and it has an end; lines stay lines."""
+    return "".join(one if one.isprintable() or one == "\n" else " " for one in text[:_MOST_CHARACTERS])
