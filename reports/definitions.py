@@ -10,7 +10,7 @@ from reports.model import DefinitionRow, Definitions, DefinitionTable, Quantity
 from reports.printable import printable
 
 NOT_PRINTED = "–"
-_INVALID = "This measurement is INVALID: no number of it is to be relied on, whoever's definition it is by."
+_INVALID = "This measurement is INVALID: no number of it is to be relied on, whichever tool's definition it is by."
 _MOST_TABLES = 8
 
 

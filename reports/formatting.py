@@ -110,6 +110,9 @@ def stage_state(row: StageRow) -> str:
     return "not judged" if row.held is None else "held" if row.held else "failed"
 
 
+_COUNTED = ("answers", "different")
+
+
 def check_value(row: CheckRow) -> str:
     return _measured_or_text(row.value, row.unit)
 
@@ -129,7 +132,7 @@ def _measured_or_text(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return percent(value)
-    return with_unit(number(value), unit or "")
+    return with_unit(count(round(value)) if unit in _COUNTED else number(value), unit or "")
 
 
 def _chosen(value: float, unit: str) -> str:
@@ -143,10 +146,20 @@ def _digits(one: Quantity, part: float) -> str:
         return money(part)
     if one.unit in ("requests", "clients"):
         return count(round(part))
+    if one.unit == "share" and part == 1:
+        return "100"
     scale = 100 if one.unit == "share" else 1
     # an interval around nothing still has digits of its own: 0.00 (0.00–0.12) %
     leading = one.value or (one.ci95[1] if one.ci95 else 0.0)
-    return _fixed(part * scale, _decimals(leading * scale))
+    decimals = _decimals(leading * scale)
+    return _fixed(part * scale, max(decimals, _decimals_below_all(one)) if one.unit == "share" else decimals)
+
+
+def _decimals_below_all(one: Quantity) -> int:
+    """Of a share close to all, what is missing counts: 99.96 %, not 100 %."""
+    value = one.value or 0.0
+    missing = 1 - (one.ci95[0] if value == 1 and one.ci95 else value)
+    return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
 
 
 def _decimals(value: float) -> int:

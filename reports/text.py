@@ -191,7 +191,7 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-_TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL p99", "tokens/s", "read together")
+_TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL p99", "tokens/s", "together")
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
@@ -205,7 +205,7 @@ def _tokens(rows: Sequence[TokenRow]) -> list[str]:
         for name, one in (("ITL", row.itl_p50), ("TPOT", row.tpot_p50), ("ICL", row.icl_p99), ("TTFT", row.ttft_p50))
         if one.value is None and one.reason
     }
-    told = "times in ms; read together: chunks that came with the one before, so without a gap of their own"
+    told = "times in ms; together: chunks that came with the one before, so without a gap of their own"
     return [*_table([_TOKEN_COLUMNS, *cells]), *_left_out(len(rows)), told, *missing]
 
 
@@ -270,8 +270,9 @@ def _group(group: GroupTable) -> list[str]:
 
 def _workers(rows: Sequence[WorkerRow]) -> list[str]:
     lines = [
-        f"{row.worker} on {row.host}: sent {formatting.count(row.sent)} with {formatting.value_unit(row.cpu)} of CPU, "
-        f"{formatting.value_unit(row.max_lag)} behind at most"
+        f"worker {row.worker} on {row.host}: sent {formatting.count(row.sent)}"
+        + ("" if row.cpu.value is None else f" with {formatting.value_unit(row.cpu)} of CPU")
+        + f", {formatting.value_unit(row.max_lag)} behind at most"
         + ("" if row.clock.value is None else f", clock off by {formatting.value_unit(row.clock)} at most")
         + ("" if row.lost_s is None else f"; lost at {formatting.seconds(row.lost_s)}")
         for row in rows[:_MOST_ROWS]

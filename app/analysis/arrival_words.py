@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from app.analysis.digits import digits
 from app.records.stage import StageFacts
 
 _NAMES = {"poisson": "Poisson", "constant": "constant", "gamma": "gamma"}
@@ -18,12 +19,13 @@ def arrivals_in_words(facts: StageFacts) -> str:
     name = _NAMES[facts.arrivals] + (f" (cv {facts.cv:.4g})" if facts.arrivals == "gamma" else "")
     unit = " sessions/s" if facts.sessions else "/s"
     if facts.rate_per_s is not None:
-        return f"{name} at {facts.rate_per_s:.4g}{unit}"
+        return f"{name} at {digits(facts.rate_per_s)}{unit}"
     return f"{name} {_along(facts, unit)}"
 
 
 def _clients(facts: StageFacts) -> str:
-    who = "users of the Locust test" if facts.arrivals == "locust" else "clients"
+    one = "" if facts.concurrency == 1 else "s"
+    who = f"user{one} of the Locust test" if facts.arrivals == "locust" else f"client{one}"
     number = "" if facts.concurrency is None else f"{facts.concurrency:,} "
     think = f", thinking {facts.think_s:.4g} s" if facts.think_s else ""
     return f"closed loop, {number}{who}{think}"
@@ -34,14 +36,14 @@ def _along(facts: StageFacts, unit: str) -> str:
     if not rates:
         return "at a varying rate"
     if facts.kind == "spike":
-        return f"spike {rates[0]:.4g} → {max(rates):.4g} → {rates[-1]:.4g}{unit}"
+        return f"spike {digits(rates[0])} → {digits(max(rates))} → {digits(rates[-1])}{unit}"
     if _is_stepped(facts):
         steps = [rate for at, rate in enumerate(rates) if at == 0 or rate != rates[at - 1]]
         if len(steps) <= 6:
-            return f"in steps {' → '.join(f'{rate:.4g}' for rate in steps)}{unit}"
+            return f"in steps {' → '.join(digits(rate) for rate in steps)}{unit}"
     elif len(rates) == 2:
-        return f"along a ramp {rates[0]:.4g} → {rates[1]:.4g}{unit}"
-    return f"varying {min(rates):.4g} to {max(rates):.4g}{unit}"
+        return f"along a ramp {digits(rates[0])} → {digits(rates[1])}{unit}"
+    return f"varying {digits(min(rates))} to {digits(max(rates))}{unit}"
 
 
 def _is_stepped(facts: StageFacts) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import on_the_curve
+from app.analysis.digits import digits
 from app.analysis.objectives import binding, find_estimate, is_met, judge
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import SPANS
@@ -147,10 +148,10 @@ def _by_generator(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
     stages = [stage for stage in tried if not is_of_endpoint(stage) and _scheduled(stage) == beyond]
     unit = " sessions/s" if any(stage.sessions for stage in stages) else "/s"
     why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
-    sentence = f"the generator, not the endpoint, which it could not load with {beyond:.4g}{unit}{why}"
+    sentence = f"the generator, not the endpoint, which it could not load with {digits(beyond)}{unit}{why}"
     vouched = outcome.bracket[0]
     if vouched is not None:
-        sentence += f"; it can vouch for {vouched:.4g}{unit}, and the endpoint may carry more"
+        sentence += f"; it can vouch for {digits(vouched)}{unit}, and the endpoint may carry more"
     return f"{sentence}: add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
 
 
@@ -159,7 +160,7 @@ def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
         return "nothing failed: no higher rate was tried"
     stage = min(failed, key=_scheduled)
     unit = " sessions/s" if stage.sessions else "/s"
-    sentence = f"at {_scheduled(stage):.4g}{unit} {_failure(stage, deciding)}"
+    sentence = f"at {digits(_scheduled(stage))}{unit} {failure_of(stage, deciding)}"
     if any(find_estimate(stage, one).value is None for one in deciding):
         return sentence  # too few answers to judge: what was busy then limits nothing that is known
     busy = _evidence(stage)
@@ -169,7 +170,8 @@ def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
     return sentence
 
 
-def _failure(stage: Stage, deciding: Sequence[Objective]) -> str:
+def failure_of(stage: Stage, deciding: Sequence[Objective]) -> str:
+    """The first objective that a stage did not meet, as in "latency_ms.p95 was 98 ms against latency_ms.p95 < 80"."""
     for objective in deciding:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):

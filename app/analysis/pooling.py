@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec.structs import replace
 
+from app.analysis.digits import digits
 from app.analysis.rows import StageRows, joined, read_rows
 from app.analysis.stages import summarise_rows
 from app.analysis.worker_checks import is_before
@@ -33,7 +34,7 @@ def pool_stages(
     waited_s = [one.worker_waited_s for one in facts if one.worker_waited_s is not None]
     together = replace(
         first,
-        name=f"{len(facts)} holds at {first.rate_per_s:.4g}/s",
+        name=f"{len(facts)} holds at {digits(first.rate_per_s or 0.0)}/s",
         repeat=1,
         tags={**first.tags, "pooled": str(len(facts))},
         duration_s=sum(one.duration_s for one in facts),

@@ -41,8 +41,8 @@ def prefix_cache_check(
         unit="share",
         warn=_FROM_CACHE,
         hint=f"{100 * share:.0f} % of the prompt tokens came from the server's prefix cache: users with other prompts "
-        "are more work a request. Prepare more different prompts (prompts.unique), or, where users share beginnings, "
-        "say so (prompts.prefix).",
+        "are more work a request. Prepare more different prompts (prompts.unique, or a dataset of more rows), or, "
+        "where users share beginnings, say so (prompts.prefix).",
     )
 
 

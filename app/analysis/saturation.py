@@ -14,7 +14,7 @@ _SHORTEST_S = 1.25
 _BEYOND_SLO = 2.0
 _BEYOND_CHANCE = 3.0
 _GROWING_SHARE = 0.05
-_LIMIT_WITHOUT_SLO_S = 1.0
+_LIMIT_WITHOUT_SLO_S = 0.25
 _LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
 _WHOLE = ("latency_ms", "service_ms")
 FIRST_ANSWERS = 100
@@ -37,7 +37,9 @@ def is_over_saturated(
     each third of the time: a single stall does not grow through all of it.
 
     Answers under way are no queue: until one has had its time, their number grows at any rate. An SLO that sets no
-    limit on whole answers says nothing of how many may be under way, so it waits for twice that time.
+    limit on whole answers says nothing of how many may be under way, so it waits for twice that time, and then allows
+    a queue of half a second: nothing else would tell that the rate is more than the endpoint carries, until requests
+    time out.
     """
     if len(history) < _FEWEST_READINGS:
         return False

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from app.analysis.digits import digits
 from app.analysis.limit_belief import STEP, LimitBelief
 
 _MOST_HALVINGS = 6
@@ -201,7 +202,7 @@ class RateSearch:
             return "the search was cut short"
         if self._beyond and not self._failed:
             even = "" if self._held else "even "
-            return f"the generator could not send {even}{min(self._beyond):.4g}/s"
+            return f"the generator could not send {even}{digits(min(self._beyond))}/s"
         if self._failed and not self._held:
-            return f"even {min(self._failed):.4g}/s, the lowest rate tried, failed"
+            return f"even {digits(min(self._failed))}/s, the lowest rate tried, failed"
         return f"no rate held {self._repeats} times within {self._max_probes} probes"

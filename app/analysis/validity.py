@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
+from app.analysis.digits import digits
 from app.analysis.grading import grade_high, grade_low
 from app.records.result import IN_SWEEP, Check, Clock, Stage, StageKind, Trust, Verdict
 
@@ -132,4 +133,4 @@ def _shown(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return f"{100 * value:.4g} %"
-    return f"{value:.4g}" + ("" if unit is None else f" {unit}")
+    return digits(value) + ("" if unit is None else f" {unit}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from app.analysis.digits import digits
 from app.records.events import (
     Checked,
     ColdStarted,
@@ -91,8 +92,8 @@ def _pace(stage: StageStarted) -> str:
         return f" ({stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''})"
     return (
         ""
-        if stage.offered_per_s is None or f"{stage.offered_per_s:.4g}/s" in stage.name
-        else (f" ({stage.offered_per_s:.4g}/s)")
+        if stage.offered_per_s is None or f"{digits(stage.offered_per_s)}/s" in stage.name
+        else (f" ({digits(stage.offered_per_s)}/s)")
     )
 
 
@@ -105,7 +106,7 @@ def _in_flight(event: Snapshot) -> str:
 
 
 def _p95(event: Snapshot) -> str:
-    return "n/a" if event.latency_p95_ms is None else f"{event.latency_p95_ms:.3g} ms"
+    return "n/a" if event.latency_p95_ms is None else f"{digits(event.latency_p95_ms, 3)} ms"
 
 
 def _ms(value: float | None) -> str:
@@ -121,9 +122,9 @@ def _sentence(event: Event) -> str | None:
         case Checked(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
         case RateResolved(message=message, rate_per_s=rate_per_s):
-            return f"{message} is {rate_per_s:.4g}/s"
+            return f"{message} is {digits(rate_per_s)}/s"
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {rate_per_s:.4g}/s"
+            return f"rate changed to {digits(rate_per_s)}/s"
         case Noted(text=text):
             return f"note: {text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
@@ -137,9 +138,12 @@ def _stage(event: StageFinished) -> str | None:
     if stage.kind == "warmup":
         return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
-    shown = "n/a" if p95 is None or p95.value is None else f"{p95.value:.4g} ms"
-    held = {True: "held", False: "did not hold", None: ""}[stage.held]
-    doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
+    shown = "n/a" if p95 is None or p95.value is None else f"{digits(p95.value, 4)} ms"
+    doubtful = [check.check for check in stage.checks if check.verdict != "VALID"]
+    is_open = shown == "n/a" and "samples" in doubtful and "errors" not in doubtful and not stage.tags
+    failed = "could not be judged" if is_open and stage.kind == "steady" else "did not hold"
+    held = {True: "held", False: failed, None: ""}[stage.held]
+    doubts = ", ".join(doubtful)
     trust = f"{stage.verdict.status} ({doubts})" if doubts else ""
     parts = (f"  {stage.name}: p95 {shown}", held, trust)
     return " ".join(part for part in parts if part)

@@ -13,6 +13,10 @@ from loadgen.process import start_module
 _SENTENCE_LIMIT = 500
 
 
+class ChildKilledError(InstrumentError):
+    """The child was ended from outside or by a fault in native code: a signal, a limit, its time."""
+
+
 def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> bytes:
     """All that a child writes to standard output, once it has ended well; raises the error it told otherwise.
 
@@ -42,7 +46,7 @@ def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> byte
         errors.seek(0)
         text = errors.read().decode(errors="replace")
     if overdue.is_set():
-        raise InstrumentError(
+        raise ChildKilledError(
             f"{what} did not end within {timeout_s:g} s and was stopped",
             hint="Use a smaller model, fewer batch sizes or a shorter time.",
         )
@@ -61,7 +65,8 @@ def error_told(what: str, code: int, text: str) -> SizewiseError:
         return UnavailableError(told, hint=hint)
     if told is not None:
         return InstrumentError(told, hint=hint)
-    return InstrumentError(f"{what} {_ending(code)}", hint=_last_line(text))
+    ended = InstrumentError if code >= 0 else ChildKilledError
+    return ended(f"{what} {_ending(code)}", hint=_last_line(text))
 
 
 def _ending(code: int) -> str:
@@ -69,6 +74,8 @@ def _ending(code: int) -> str:
         return f"ended with exit code {code}"
     if -code == getattr(signal, "SIGKILL", 9):
         return "was killed, perhaps for want of memory"
+    if -code == getattr(signal, "SIGPROF", 27):
+        return "took more processor time than a model of its size needs"
     return f"crashed ({signal.Signals(-code).name})"
 
 

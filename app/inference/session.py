@@ -1,6 +1,7 @@
 """One model opened by ONNX Runtime: what goes in, what comes out, and where its nodes really run.
 
-A model is not trusted: it must be a plain file under a size limit, and custom operator libraries are never loaded.
+A model is not trusted: it must be a plain file under a size limit, with its weights in plain files of its own folder,
+and custom operator libraries are never loaded.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from app.errors import InstrumentError, UnavailableError, UsageError
+from app.inference.model_file import check_model_file, check_weights_beside
 from app.inference.output_capture import captured_output
 from app.inference.providers import NVIDIA, NVIDIA_DRIVER, name_of, nvidia_driver_loads, runtime_name
 from app.inference.tensor_spec import TensorSpec
-
-MAX_MODEL_BYTES = 2**31
-"""Protobuf's own limit: a larger file cannot be an ONNX model. Weights may lie beside it in files of their own."""
 
 _DTYPES = {
     "tensor(bool)": "bool",
@@ -90,7 +89,8 @@ def open_session(model: Path, provider: str, threads: int) -> ModelSession:
     if threads > cores:
         raise UsageError(f"{threads} threads are more than this machine's {cores} cores", hint=f"Use {cores} or fewer.")
     name = runtime_name(provider)
-    _check_file(model)
+    check_model_file(model)
+    check_weights_beside(model)
     _check_provider(provider, name)
     with captured_output() as captured:
         if provider in NVIDIA:
@@ -131,18 +131,6 @@ def _created(model: Path, name: str, threads: int) -> Any:
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
             hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
         ) from error
-
-
-def _check_file(model: Path) -> None:
-    if not model.exists():
-        raise UsageError(f"there is no model {model}", hint="Give the path of an .onnx file.")
-    if not model.is_file():
-        raise UsageError(f"{model} is not a file", hint="Give the path of an .onnx file.")
-    size = model.stat().st_size
-    if size == 0:
-        raise UsageError(f"{model.name} is empty, so it is not an ONNX model")
-    if size > MAX_MODEL_BYTES:
-        raise UsageError(f"{model.name} has {size} bytes; an ONNX model has at most {MAX_MODEL_BYTES}")
 
 
 def _check_provider(provider: str, name: str) -> None:

@@ -32,7 +32,7 @@ def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] |
     """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for at, objective in enumerate(objectives):
-            why = _why_never(profile, objective) or _why_no_goodput(profile, objective)
+            why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
             if key == "slo" and objective.level == "fail":
                 why = why or _why_no_slo(profile, objective)
             if why is not None:
@@ -50,6 +50,22 @@ def _why_no_slo(profile: Profile, objective: Objective) -> tuple[str, str] | Non
         return f"{metric} is low at every low rate, so no rate can be searched by it", "Make it a gate."
     if metric in _READ_BESIDE:
         return f"{metric} is not of requests, which are what holds or fails at a rate", "Make it a gate."
+    wrong_way = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
+    if objective.comparator in wrong_way:
+        better = METRICS[metric].better
+        hint = f"Turn the sign: {metric} is better the {better} it is."
+        return f'"{objective.text}" would hold at the worst, so no rate can be searched by it', hint
+    return None
+
+
+def _why_impossible(objective: Objective) -> tuple[str, str] | None:
+    """No time, rate or share is below zero, and no share above all."""
+    metric, sign, limit = METRICS[objective.metric], objective.comparator, objective.limit
+    is_never = (sign == "<" and limit <= 0) or (sign == "<=" and limit < 0)
+    if is_never:
+        return f'"{objective.text}" can never be met: {metric.name} is never below 0', "Give a limit above 0."
+    if metric.unit == "share" and sign == ">" and limit >= 1:
+        return f'"{objective.text}" can never be met: {metric.name} is at most 100%', "Write >= 100%, or a lower limit."
     return None
 
 

@@ -53,8 +53,12 @@ class _Questions(Settings):
 
     @model_validator(mode="after")
     def _can_search(self) -> Self:
-        if self.load.search is not None and not self.slo:
-            raise BadValueError("load.search looks for the rate that holds the SLO, and slo is empty")
+        if self.load.search is not None and not any(objective.level == "fail" for objective in self.slo):
+            what = "only warns" if self.slo else "is empty"
+            raise BadValueError(
+                f"load.search looks for the rate that holds the SLO, and slo {what}",
+                hint='Add an objective to slo, like "latency_ms.p95 < 50".',
+            )
         return self
 
 

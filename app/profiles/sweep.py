@@ -50,14 +50,14 @@ class SweepSettings(Settings):
         given = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.up_to is not None)
         if sum(given) != 1:
             named = " and ".join(form for form, is_given in zip(_FORMS, given, strict=True) if is_given)
-            what = f"has {named}" if named else "says no load"
-            raise BadValueError(f"load.sweep {what}", hint=f"Give exactly one of {'; '.join(_FORMS)}.")
+            what = f"{named} cannot be given together" if named else "it says no load"
+            raise BadValueError(what, hint=f"Give exactly one of {'; '.join(_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None or self.from_per_s >= self.to_per_s):
-            raise BadValueError("load.sweep needs from and to, the lower rate first", hint="from: 10/s, to: 500/s.")
+            raise BadValueError("needs from and to, the lower rate first", hint="from: 10/s, to: 500/s.")
         if self.points is not None and not has_range:
-            raise BadValueError("load.sweep: points goes with from and to")
+            raise BadValueError("points goes with from and to")
         if self.arrivals is not None and not self.loads_per_s:
-            raise BadValueError("load.sweep: clients decide the arrivals, so arrivals cannot be given")
+            raise BadValueError("clients decide the arrivals, so arrivals cannot be given")
         check_burstiness(self.arrivals, self.burstiness)
         return self
 
@@ -65,12 +65,12 @@ class SweepSettings(Settings):
     def _can_be_played(self) -> Self:
         loads = (*self.loads_per_s, *self.clients)
         if len(loads) > _MOST_LOADS:
-            raise BadValueError(f"load.sweep has {len(loads)} loads, more than {_MOST_LOADS}")
+            raise BadValueError(f"has {len(loads)} loads, more than {_MOST_LOADS}")
         if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
-            raise BadValueError("load.sweep must rise from each load to the next", hint="It goes from light to heavy.")
+            raise BadValueError("the loads must rise from each load to the next", hint="It goes from light to heavy.")
         if self.loads_per_s and self.loads_per_s[-1] * self.hold_s > MOST_ARRIVALS:
             rate = units.format_rate(self.loads_per_s[-1])
-            raise BadValueError(f"load.sweep: {rate} for {units.format_duration(self.hold_s)} are too many requests")
+            raise BadValueError(f"{rate} for {units.format_duration(self.hold_s)} are too many requests")
         return self
 
     @property

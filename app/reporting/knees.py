@@ -8,9 +8,9 @@ from app.reporting.quantities import quantity
 from reports import model
 
 _METHODS = {
-    "power": "most throughput for its latency (Kleinrock's power)",
-    "chord": "farthest below the line from first to last (Kneedle)",
-    "two lines": "where two lines fit log latency best",
+    "power": "power (most throughput for its latency, Kleinrock)",
+    "chord": "chord (farthest below the line from first to last, Kneedle)",
+    "two lines": "two lines (where they fit the logarithm of latency best)",
 }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+from app.analysis.objectives import find_estimate, is_met
+from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES
-from app.records.result import Judged, Result, Stage
+from app.records.result import IN_SWEEP, Judged, Objective, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
 from reports import formatting, model
 
@@ -15,8 +18,8 @@ _Z = 1.959964
 
 def answering_stages(result: Result) -> tuple[Stage, ...]:
     """The stages the answer rests on: the holds of the max rate, pooled where they are, else those that held last, else
-    those at the highest of the profile's rates that held, else what ran steadily, else what the profile asked for
-    otherwise."""
+    those at the highest of the profile's rates that held, else what ran steadily, else the clients of a sweep that held
+    last, else what the profile asked for otherwise."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
     found = None if result.max_rate is None else result.max_rate.per_s.value
     pooled = tuple(stage for stage in holds if is_pooled(stage))
@@ -26,7 +29,8 @@ def answering_stages(result: Result) -> tuple[Stage, ...]:
     loaded = [stage for stage in result.stages if stage.variant is None]
     steady = tuple(stage for stage in loaded if stage.kind == "steady")
     at_most = tuple(stage for stage in steady if found is not None and stage.scheduled_per_s == found)
-    return at_most or steady or tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
+    unsteady = tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
+    return at_most or steady or heaviest_held(unsteady) or unsteady
 
 
 def is_pooled(stage: Stage) -> bool:
@@ -69,7 +73,9 @@ def times_of(result: Result) -> str:
     return "latency_ms" if is_known else "service_ms"
 
 
-def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> model.StageRow:
+def stage_row(
+    stage: Stage, curve: model.Curve, times: str, start_ns: int, slo: Sequence[Objective] = ()
+) -> model.StageRow:
     """`times` is the metric that the row's percentiles are of."""
     trust = stage.verdict.status
     return model.StageRow(
@@ -89,13 +95,21 @@ def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> mo
         p99=stage_quantity(stage, times, "p99"),
         judged=stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
-        held=stage.held,
+        held=None if _is_open(stage, slo) else stage.held,
         pooled=is_pooled(stage),
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
         answered=stage_quantity(stage, "completed_per_s"),
     )
+
+
+def _is_open(stage: Stage, slo: Sequence[Objective]) -> bool:
+    """Whether a stage that the profile asked for did not hold for want of answers alone."""
+    if stage.held is not False or stage.kind not in ("steady", "closed") or IN_SWEEP in stage.tags:
+        return False
+    met = [is_met(objective, find_estimate(stage, objective)) for objective in slo]
+    return None in met and False not in met
 
 
 def spike_rows(result: Result) -> tuple[model.SpikeRow, ...]:

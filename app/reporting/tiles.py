@@ -17,6 +17,7 @@ def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
         *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_carried(stage)]),
         *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
         *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
+        *([_tile(result, stage, "Goodput", "goodput_share")] if _is_of_goodput(result) else []),
     ]
     if "output_tokens_per_s" in stage.metrics:
         found.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
@@ -28,6 +29,10 @@ def _carried(stage: Stage) -> model.Tile:
     if stage.kind == "closed":
         return model.Tile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
     return model.Tile(label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note)
+
+
+def _is_of_goodput(result: Result) -> bool:
+    return any(one.objective.metric == "goodput_share" for one in result.slo)
 
 
 def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.Tile:

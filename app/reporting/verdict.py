@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from app.analysis.max_rate import failure_of
+from app.analysis.sweeps import heaviest_held, lightest_failed
 from app.errors import ExitCode
-from app.records.result import Judged, MaxRate, Result
+from app.records.result import Judged, MaxRate, Result, Stage
 from reports import formatting, model
 from reports.model import Outcome
 
@@ -42,15 +44,21 @@ def _outcome(result: Result) -> Outcome:
 
 
 def _sentence(result: Result, outcome: Outcome) -> str:
+    measured = sum(stage.kind != "warmup" for stage in result.stages)
     if outcome == "INVALID":
-        return "The numbers below are not to be relied on." if result.stages else "Nothing was measured."
+        return "The numbers below are not to be relied on." if measured else "Nothing was measured."
     if result.exit.code in _STOPPED:
-        return "The run was stopped before it was done; what was measured until then is below."
+        return (
+            "The run was stopped before it was done; what was measured until then is below."
+            if measured
+            else "The run was stopped before anything was measured."
+        )
     if result.max_rate is not None:
         return f"{_max_rate_sentence(result.max_rate, outcome)}{_not_settled(result, outcome)}"
     if outcome == "FAIL" and result.exit.causes:
         return _capitalised(result.exit.causes[0])
-    measured = sum(stage.kind != "warmup" for stage in result.stages)
+    if any(stage.concurrency for stage in heaviest_held(result.stages)):
+        return f"{_clients_sentence(result)}{_not_settled(result, outcome)}"
     return _judged_sentence((*result.slo, *result.gates), measured)
 
 
@@ -69,10 +77,25 @@ def _max_rate_sentence(found: MaxRate, outcome: Outcome) -> str:
     return f"Carries {rate} inside {slo}; what limits it: {found.limited_by}."
 
 
+def _clients_sentence(result: Result) -> str:
+    """Of a sweep over clients."""
+    held, failed = heaviest_held(result.stages)[0], lightest_failed(result.stages)
+    slo = [one.objective for one in result.slo]
+    texts = " and ".join(one.text for one in slo)
+    answered = held.metrics["completed_per_s"]["value"].value or 0.0
+    rate = formatting.with_unit(formatting.number(answered), "/s")
+    beyond = "no more were tried" if failed is None else f"with {_clients(failed)} {failure_of(failed, slo)}"
+    return f"With {_clients(held)}, who got {rate}, {texts} held; {beyond}."
+
+
+def _clients(stage: Stage) -> str:
+    return f"{stage.concurrency:,} client{'' if stage.concurrency == 1 else 's'}"
+
+
 def _not_settled(result: Result, outcome: Outcome) -> str:
-    """Point estimates decide whether a rate held, intervals whether an objective passed."""
+    """Point estimates decide whether a load held, intervals whether an objective passed."""
     open_ones = [one for one in (*result.slo, *result.gates) if one.judgement == "INCONCLUSIVE"]
-    is_found = result.max_rate is not None and result.max_rate.per_s.value is not None
+    is_found = result.max_rate is None or result.max_rate.per_s.value is not None
     if outcome != "INCONCLUSIVE" or not open_ones or not is_found:
         return ""
     return f" Not settled by its interval: {_texts(open_ones)}."

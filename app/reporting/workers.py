@@ -43,13 +43,18 @@ def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
             worker=worker.worker,
             host=worker.host,
             sent=worker.sent,
-            cpu=quantity(Estimate(worker.cpu_s), "s"),
+            cpu=quantity(_cpu(worker), "s"),
             max_lag=quantity(Estimate(worker.max_lag_ms), "ms"),
             clock=quantity(_clock(worker), "ms"),
             lost_s=None if worker.lost_ns is None else (worker.lost_ns - start_ns) / 1e9,
         )
         for worker in workers_of(result.stages)
     )
+
+
+def _cpu(worker: WorkerFacts) -> Estimate:
+    """It is told at the end of a stage."""
+    return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="lost before it could tell")
 
 
 def _clock(worker: WorkerFacts) -> Estimate:

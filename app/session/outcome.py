@@ -15,6 +15,7 @@ from app.analysis.knee import knees_of
 from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
 from app.analysis.objectives import binding, find_estimate, judge
 from app.analysis.search import SearchOutcome
+from app.analysis.sweeps import heaviest_held
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
@@ -72,7 +73,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     validity = (*measured.checks, *_closing_checks(measured, answering))
     verdict = verdict_of(validity)
     found = _max_rate(spec, measured)
-    judged_on = (measured.pooled,) if measured.pooled is not None else answering
+    judged_on = (measured.pooled,) if measured.pooled is not None else _judged_of(measured.stages, answering)
     slo = _judge_all(binding(spec.slo) if spec.slo else (), judged_on)
     gates = _judge_all(spec.gates, judged_on)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
@@ -137,6 +138,12 @@ def _swept(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
     swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
     return tuple(stage for stage in swept if stage.held is not False) or swept
+
+
+def _judged_of(stages: tuple[Stage, ...], answering: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The objectives of a sweep are judged where it was heaviest and held."""
+    is_sweep = all(IN_SWEEP in stage.tags for stage in answering)
+    return (heaviest_held(stages) if is_sweep else ()) or answering
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from app.analysis.digits import digits
 from app.analysis.objectives import samples_needed
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
@@ -62,7 +63,7 @@ def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> fl
 
 def _order(probe: Probe, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> StageOrder:
     return StageOrder(
-        name=f"{probe.kind} {probe.rate_per_s:.4g}/s",
+        name=f"{probe.kind} {digits(probe.rate_per_s)}/s",
         kind=probe.kind,
         repeat=probe.repeat,
         arrivals=scaled(wanted.arrivals, probe.rate_per_s),

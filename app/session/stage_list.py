@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from app.analysis.digits import digits
 from app.records import events
 from app.records.result import IN_SWEEP, Check
 from app.session.orders import StageOrder
@@ -66,7 +67,7 @@ def _resolved(stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, tel
     if rate_per_s is None:
         why = f"its rate is a share of what {wanted.stage} completed a second, which was nothing"
     elif highest_rate(found := scaled(arrivals, rate_per_s)) * stage.duration_s > MOST_ARRIVALS:
-        why = f"at {rate_per_s:.4g}/s it would be more than {MOST_ARRIVALS:,} requests"
+        why = f"at {digits(rate_per_s)}/s it would be more than {MOST_ARRIVALS:,} requests"
     else:
         return found
     telling.check(Check("stage left out", stage.name, None, None, "WARN", f"{stage.name} was left out: {why}."))

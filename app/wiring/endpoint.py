@@ -38,7 +38,7 @@ def endpoint_of(profile: Profile) -> Endpoint:
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False) -> None:
-    """Raises UsageError for a URL or host that is neither this machine's nor in a private network."""
+    """Raises UsageError for a URL or host that is neither the loopback's nor in a private network."""
     for url in urls:
         _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied)
 
@@ -54,7 +54,7 @@ def _require_permission(url: str, *, is_proxied: bool) -> None:
         return
     host = urlsplit(url).hostname
     raise UsageError(
-        f"{host} is neither this machine nor in a private network, and the profile does not say you may load it",
+        f"{host} is neither the loopback nor in a private network, and the profile does not say you may load it",
         hint="If you may, set target.permitted: true.",
     )
 

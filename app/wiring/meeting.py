@@ -12,6 +12,7 @@ import msgspec
 from app.errors import UnavailableError, UsageError
 from app.profiles import secrets
 from loadgen.curve import FEWEST_CHARACTERS
+from loadgen.plain import shown_place
 
 TOKEN = "env:SIZEWISE_TOKEN"
 """Where the token is unless something else is said."""
@@ -26,7 +27,7 @@ class Address(msgspec.Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return shown_place(self.host, self.port)
 
 
 def read_address(option: str, text: str) -> Address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.analysis.digits import digits
 from app.profiles.load import LoadSettings, SearchSettings
 from app.profiles.rates import ShareOfStage
 from app.profiles.stages import StageSettings
@@ -31,7 +32,7 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
 
 def _sweep(sweep: SweepSettings) -> list[StageSpec]:
     loads: list[tuple[str, StageKind, Arrivals]] = [
-        (f"sweep {rate:.4g}/s", "steady", _at(sweep, rate)) for rate in sweep.loads_per_s
+        (f"sweep {digits(rate)}/s", "steady", _at(sweep, rate)) for rate in sweep.loads_per_s
     ]
     loads += [
         (f"sweep {clients} client{'s' * (clients > 1)}", "closed", ClosedArrivals(clients, 0.0))

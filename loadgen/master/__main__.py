@@ -27,7 +27,8 @@ from loadgen.master.gathering import Gathering
 from loadgen.master.local import LocalWorker
 from loadgen.master.outlet import Outlet
 from loadgen.master.runner import GuardedMaster
-from loadgen.master.sockets import BindError, GuardedServer, is_loopback, numeric, reached_at, shown
+from loadgen.master.sockets import BindError, GuardedServer, is_loopback, numeric, reached_at
+from loadgen.plain import shown_place
 from loadgen.records import Command, Failed, Gather, Join, Quit
 
 _TICK_S = 0.05
@@ -115,7 +116,7 @@ class Master:
         join = Join(reached_at(server.address), server.port, token)
         self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local))
         now_ns = time.perf_counter_ns
-        gathering = Gathering(gather, shown(server.address, server.port), self._local_workers, now_ns())
+        gathering = Gathering(gather, shown_place(server.address, server.port), self._local_workers, now_ns())
         self._conductor = Conductor(gathering, self._runner, self._outlet, self._fail, now_ns)
 
     def _hear(self, client: str, kind: str, body: bytes) -> None:

@@ -120,8 +120,8 @@ class Conductor:
         self._stage = StageInPlay(plan, self._crew.survivors, absent, self._tell, self._engine, self._now_ns)
 
     def _hear(self, member: Member, report: Report) -> None:
-        if isinstance(report, PreflightDone | StagePrepared):
-            member.is_preparing = False
+        if isinstance(report, StagePrepared | StageEnded):
+            member.is_sending = isinstance(report, StagePrepared)
         match report:
             case Pong():
                 member.answer(report, self._now_ns())
@@ -191,6 +191,4 @@ class Conductor:
         return Failed(what, hint="\n".join(f"{member} {member.lost}" for member in self._crew))
 
     def _tell(self, member: Member, command: Command) -> None:
-        if isinstance(command, Preflight | RunStage):
-            member.is_preparing = True
         self._door.tell(member.client, command)

@@ -9,8 +9,9 @@ from loadgen.master.local import LocalWorker
 from loadgen.records import Hello, LoadWorker, Pong
 
 _SILENCE_NS = 2_500_000_000
-_BREATH_NS = 10_000_000_000
-"""For one that makes ready, which sends nothing and may keep its interpreter busy: a tokenizer is read in one go."""
+_SILENCE_AT_REST_NS = 10_000_000_000
+"""Of one that sends nothing yet: it may be making ready, which can keep its interpreter busy, as a tokenizer is read in
+one go."""
 
 _PING_NS = 250_000_000
 _BURST = 8
@@ -30,7 +31,8 @@ class Member:
         self.clock = None if is_same_clock else WorkerClock()
         self.heard_ns = now_ns
         self.lost: str | None = None
-        self.is_preparing = False
+        self.is_sending = False
+        """Or about to."""
         self._pinged: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._ended_ns: int | None = None
@@ -81,7 +83,7 @@ class Member:
         if ending is not None:
             self._ended_ns = self._ended_ns or now_ns
             return ending if now_ns - self._ended_ns >= _LAST_WORDS_NS else None
-        silence_ns = _BREATH_NS if self.is_preparing else _SILENCE_NS
+        silence_ns = _SILENCE_NS if self.is_sending else _SILENCE_AT_REST_NS
         if now_ns - self.heard_ns >= silence_ns:
             return f"was not heard of for {silence_ns / 1e9:g} s"
         return None

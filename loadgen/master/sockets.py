@@ -13,6 +13,7 @@ import zmq
 from locust.rpc import Message, zmqrpc
 
 from loadgen.curve import guard_master
+from loadgen.plain import shown_place
 
 _MOST_OF_A_MESSAGE = 256 * 2**20
 """500 rows of long streams have some tens of megabytes."""
@@ -51,10 +52,6 @@ def reached_at(address: str) -> str:
     return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
 
 
-def shown(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 class GuardedServer(zmqrpc.BaseSocket):
     """Stands where Locust has its `Server`. A message of a type that is not ours, or that cannot be read, is told to
     `on_garbage(client, why)`; nothing is raised."""
@@ -67,10 +64,10 @@ class GuardedServer(zmqrpc.BaseSocket):
         self.socket.sndhwm = self.socket.rcvhwm = _MOST_WAITING
         guard_master(self.socket, token)
         try:
-            self.socket.bind(f"tcp://{shown(address, port)}")
+            self.socket.bind(f"tcp://{shown_place(address, port)}")
         except zmq.ZMQError as error:
             self.socket.close(linger=0)
-            raise BindError(_why_not(error, shown(address, port))) from error
+            raise BindError(_why_not(error, shown_place(address, port))) from error
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     def send_to_client(self, message: Message) -> None:

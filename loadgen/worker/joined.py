@@ -16,9 +16,9 @@ import gevent
 
 from loadgen.clock_id import clock_id
 from loadgen.frames import Reports, read_command
-from loadgen.plain import plain_text
+from loadgen.plain import plain_text, shown_place
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, WIRE, Command, Hello, Join, Quit, Ready
-from loadgen.worker.master_line import MasterLine, NoMasterError, shown
+from loadgen.worker.master_line import MasterLine, NoMasterError
 from loadgen.worker.orchestration import Orchestra
 from loadgen.worker.sender import Sender
 from loadgen.worker.work import PACING, Worker, failure
@@ -51,7 +51,7 @@ def serve_master(commands: BinaryIO, reports: Reports) -> NoReturn:
         heard.put(told)
 
     sender, orchestra = Sender(), Orchestra()
-    lost = f"the master at {shown(join.host, join.port)} is gone, so this worker stops sending and leaves"
+    lost = f"the master at {shown_place(join.host, join.port)} is gone, so this worker stops sending and leaves"
     try:
         line = MasterLine(orchestra.environment, join, hear, lambda: _leave(EXIT_MASTER_LOST, lost))
     except NoMasterError as error:

@@ -20,6 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from loadgen.curve import guard_worker, in_frames
 from loadgen.frames import command_of, message_body, rows_body
+from loadgen.plain import shown_place
 from loadgen.records import Command, Join, Ping, Pong, Report
 
 _LINGER_MS = 2_000
@@ -140,9 +141,9 @@ class _GuardedClient(zmqrpc.Client):
         monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         gevent.spawn(self._watch, monitor)
         try:
-            self.socket.connect(f"tcp://{shown(host, port)}")
+            self.socket.connect(f"tcp://{shown_place(host, port)}")
         except zmq.ZMQError as error:
-            raise NoMasterError(f"there is no connecting to {shown(host, port)}: {error.strerror}") from error
+            raise NoMasterError(f"there is no connecting to {shown_place(host, port)}: {error.strerror}") from error
 
     def send(self, message: Message) -> None:
         # not by Locust's own, which sleeps and tries again where this cannot fail
@@ -158,10 +159,6 @@ class _GuardedClient(zmqrpc.Client):
                 self._on_lost()
 
 
-def shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _is_ipv4_only(host: str, port: int) -> bool:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -171,7 +168,7 @@ def _is_ipv4_only(host: str, port: int) -> bool:
 
 
 def _not_found(join: Join, has_reached: bool) -> str:
-    where = shown(join.host, join.port)
+    where = shown_place(join.host, join.port)
     if has_reached:
         return f"what answers at {where} is no master of this token, or is not gathering workers"
     return f"no master was found at {where} within {join.wait_s:g} s"

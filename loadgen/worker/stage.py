@@ -92,7 +92,7 @@ class Stage:
         at_ns = max(at_ns, now_ns, self.first_ns)
         if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
             return
-        if at_ns >= self._end_ns:
+        if at_ns >= self._end_ns or self._traffic.has_ended:
             return
         since_ns, arrived = at_ns - self.start_ns, self._traffic.arrived
         left = self._offsets[arrived:]

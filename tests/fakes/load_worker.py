@@ -13,7 +13,7 @@ import pyarrow as pa
 import zmq
 
 from loadgen.arrivals import offsets_ns
-from loadgen.curve import guard_worker
+from loadgen.curve import guard_worker, in_frames
 from loadgen.frames import command_of, message_body, rows_body
 from loadgen.records import (
     REQUEST_SCHEMA,
@@ -117,7 +117,7 @@ class FakeLoadWorker:
             self.send("client_ready", "2.46")
             while not self._is_closing.is_set():
                 while not self._to_say.empty():
-                    socket.send(self._to_say.get())
+                    socket.send_multipart(in_frames(self._to_say.get()))
                 for _ in range(500 if self._floods else 0):
                     socket.send(msgpack.packb(("report", b"", self._id)))
                 if socket.poll(0 if self._floods else 2):

@@ -1,5 +1,7 @@
 """A stage on a load worker, with everything it told."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import pyarrow as pa
 
@@ -16,13 +18,26 @@ from loadgen.records import (
 
 
 class Played:
-    def __init__(self, load: LoadProcess, plan: StagePlan, goes_on: bool = True) -> None:
+    """`on_started` is called when the stage has started."""
+
+    def __init__(
+        self,
+        load: LoadProcess,
+        plan: StagePlan,
+        goes_on: bool = True,
+        on_started: Callable[[], object] = lambda: None,
+    ) -> None:
         self.batches: list[pa.RecordBatch] = []
         self.started: list[StageStarted] = []
         self.progress: list[Progress] = []
         self.goes_on = goes_on
-        self.ended: StageEnded = load.run_stage(plan, self.batches.append, self.started.append, self._listen)
+        self._on_started = on_started
+        self.ended: StageEnded = load.run_stage(plan, self.batches.append, self._begin, self._listen)
         self.rows: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
+
+    def _begin(self, started: StageStarted) -> None:
+        self.started.append(started)
+        self._on_started()
 
     def _listen(self, progress: Progress) -> bool:
         self.progress.append(progress)

@@ -1,4 +1,4 @@
-from loadgen.plain import plain_text
+from loadgen.plain import plain_text, shown_place
 
 
 def test_words_and_lines_stay_as_they_are() -> None:
@@ -11,3 +11,7 @@ def test_what_a_terminal_would_obey_is_no_word() -> None:
 
 def test_nothing_is_without_end() -> None:
     assert len(plain_text("x" * 10**6)) == 4_000
+
+
+def test_an_address_of_colons_is_set_apart_from_its_port() -> None:
+    assert (shown_place("10.0.0.1", 5557), shown_place("::1", 5557)) == ("10.0.0.1:5557", "[::1]:5557")

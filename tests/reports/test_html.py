@@ -195,7 +195,7 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
 def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rendered, full_html: str) -> None:
     text = _text(rendered("streaming_report"))
     order = [
-        text.index(part) for part in ("13 checks, all valid", "Prompt lengths are approximate", "TTFT p95", "TPOT p50")
+        text.index(part) for part in ("14 checks, all valid", "Prompt lengths are approximate", "TTFT p95", "TPOT p50")
     ]
     assert order == sorted(order)
     for part in ("Cold start", "first answer 9,050", "Requests by target", "the answer ends at its last token"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.html import render_html
-from reports.model import Report
+from reports.model import CheckRow, Report
 from tests.fakes.browsing import requested, wait_until_drawn
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
@@ -68,6 +69,25 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
     verdict = browser.find_element(By.CSS_SELECTOR, ".outcome")
     assert verdict.rect["y"] + verdict.rect["height"] < 400
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
+
+
+def test_long_advice_does_not_break_the_words_beside_it(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    check = CheckRow(
+        name="arrival dispersion",
+        value=2.01,
+        limit="performance",
+        unit="variance/mean",
+        verdict="WARN",
+        hint="so " * 99,
+    )
+    _open(browser, render_html(msgspec.structs.replace(full_report, checks=(check,))), tmp_path)
+    heights = "return [...document.querySelectorAll('#checks thead th')].map(one => one.clientHeight)"
+    assert max(browser.execute_script(heights)) < 40, "every word of the head is on one line"
 
 
 def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html: str, tmp_path: Path) -> None:

@@ -69,5 +69,5 @@ def test_a_public_host_that_the_test_names_itself_needs_permission(sizewise: Siz
     )
     done = sizewise("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
     assert done.returncode == 2
-    assert "93.184.215.14 is neither this machine nor in a private network" in done.stderr
+    assert "93.184.215.14 is neither the loopback nor in a private network" in done.stderr
     assert "target.permitted" in done.stderr

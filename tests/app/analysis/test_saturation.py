@@ -6,6 +6,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
+from app.records.result import Objective
 from tests.fakes.queues import constant_s, latency_s, poisson_s
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -55,7 +56,7 @@ def test_a_backlog_inside_the_slo_is_left_alone() -> None:
     history = [(index * 250_000_000, index * 10) for index in range(9)]
     assert is_over_saturated(history, 100, SLO)
     assert not is_over_saturated(history, 100, (parse_objective("latency_ms.p95 < 1000"),))
-    assert not is_over_saturated(history, 100, (), 0.1)
+    assert not is_over_saturated(history, 200, (), 0.1)
 
 
 def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
@@ -74,8 +75,13 @@ def test_a_few_readings_tell_nothing(readings: int) -> None:
 TOKENS = (parse_objective("ttft_ms.p95 < 200"),)
 
 
-def ended_by_tokens_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.float64], rate: float) -> float | None:
-    """As `ended_after_s`, for an SLO on first tokens, told the p95 of the first answers."""
+def ended_by_tokens_s(
+    arrivals: npt.NDArray[np.float64],
+    latency: npt.NDArray[np.float64],
+    rate: float,
+    slo: tuple[Objective, ...] = TOKENS,
+) -> float | None:
+    """As `ended_after_s`, for an SLO without a limit on whole answers, told the p95 of the first ones."""
     ends = arrivals + latency
     in_order_of_ends = np.argsort(ends)
     history: list[tuple[int, int]] = []
@@ -84,7 +90,7 @@ def ended_by_tokens_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np
         history.append((int(at_s * 1e9), backlog))
         first = latency[in_order_of_ends][:FIRST_ANSWERS][: np.count_nonzero(ends <= at_s)]
         answer_s = float(np.quantile(first, 0.95)) if first.size else None
-        if is_over_saturated(history, rate, TOKENS, answer_s):
+        if is_over_saturated(history, rate, slo, answer_s):
             return float(at_s)
     return None
 
@@ -105,6 +111,17 @@ def test_overload_is_ended_by_tokens_too() -> None:
         ended = ended_by_tokens_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 0.1)), 20)
         assert ended is not None
         assert ended < 30
+
+
+def test_overload_is_ended_where_only_errors_are_limited() -> None:
+    """M/D/1 at 1.3 for 10 s: nothing fails, and requests wait ever longer. At 0.9 none of the stages is ended."""
+    errors = (parse_objective("error_rate < 5%"),)
+    for load, is_ended in ((1.3, True), (0.9, False)):
+        for seed in range(20):
+            rate = load * SERVICE_PER_S
+            arrivals = poisson_s(rate, 10, np.random.default_rng(seed))
+            latency = latency_s(arrivals, np.full(arrivals.size, 1 / SERVICE_PER_S))
+            assert (ended_by_tokens_s(arrivals, latency, rate, errors) is not None) is is_ended, (load, seed)
 
 
 def test_without_a_limit_on_whole_answers_and_without_answers_nothing_is_told() -> None:

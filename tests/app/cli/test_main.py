@@ -10,9 +10,9 @@ from app.cli.main import main
 from app.errors import ExitCode
 
 COMMANDS = (
-    "quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "profiles", "runs", "worker",
+    "quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "models", "profiles", "runs", "worker",
 )  # fmt: skip
-HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnxruntime", "locust", "altair", "psutil")
+HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnx", "onnxruntime", "locust", "altair", "psutil")
 
 
 def test_the_version_costs_no_heavy_import() -> None:

@@ -15,7 +15,7 @@ from app.records.events import (
     StageFinished,
     StageStarted,
 )
-from app.records.result import Check
+from app.records.result import Check, Estimate, Verdict
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
 
@@ -32,6 +32,21 @@ def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
 def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
     assert lines == ["sent 0, failed 0, in flight 0, recent p95 2 ms"]
+
+
+def test_long_latencies_are_told_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6)) == [
+        "sent 5, failed 0, in flight 0, recent p95 12,300 ms"
+    ]
+
+
+def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    hold = next(stage for stage in full_run().result.stages if stage.kind == "hold")
+    few = Check("samples", 12.0, 72.0, "answers", "WARN", "Lengthen the stage.")
+    metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
+    stage = replace(hold, kind="steady", tags={}, held=False, checks=(few,), metrics=metrics, verdict=Verdict("WARN"))
+    (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
+    assert "p95 n/a could not be judged WARN (samples)" in line
 
 
 def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:

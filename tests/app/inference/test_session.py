@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from app.errors import UnavailableError, UsageError
 from app.inference import session as session_module
+from app.inference.model_file import MAX_MODEL_BYTES
 from app.inference.session import open_session
 from app.inference.tensor_spec import TensorSpec
 from tests.fakes import onnx_models
@@ -77,7 +78,7 @@ def test_model_cut_short_is_refused(tmp_path: Path) -> None:
 def test_model_over_the_size_limit_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with path.open("wb") as file:
-        file.truncate(session_module.MAX_MODEL_BYTES + 1)
+        file.truncate(MAX_MODEL_BYTES + 1)
     with pytest.raises(UsageError, match="an ONNX model has at most"):
         open_session(path, "cpu", threads=1)
 

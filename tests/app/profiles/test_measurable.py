@@ -58,12 +58,24 @@ SEARCH = {"search": {"start": "10/s"}}
         (["good_per_s > 10", "error_rate < 1%"], "slo sets none on the times of a request"),
         (["latency_ms.p95 < 50", "completed_per_s > 100"], "low at every low rate"),
         (["host_cpu_percent.max < 90"], "not of requests"),
+        (["latency_ms.p95 > 80"], "would hold at the worst"),
+        (["error_rate >= 1%"], "would hold at the worst"),
+        (["latency_ms.p95 < 80", "goodput_share < 99%"], "would hold at the worst"),
+        (["latency_ms.p95 < 50 | warn"], "slo only warns"),
+        ([], "slo is empty"),
     ],
 )
 def test_an_slo_that_cannot_decide_about_a_rate_is_refused(load: Load, slo: list[str], says: str) -> None:
     with pytest.raises(ProfileError, match=says) as caught:
         load(HTTP, {}, SEARCH, slo=slo)
     assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("objective", ["latency_ms.p95 < 0", "latency_ms.p95 <= -5", "error_rate < 0%"])
+def test_a_limit_that_nothing_can_meet_is_refused(load: Load, objective: str) -> None:
+    for key in ("slo", "gates"):
+        with pytest.raises(ProfileError, match="can never be met"):
+            load(HTTP, {}, {"stages": [{"rate": "1/s", "duration": "1s"}]}, **{key: [objective]})
 
 
 def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from app.records.result import Estimate, Judged, Objective
 from app.reporting.load import curve_of, headline_stage
 from app.reporting.tiles import load_tiles
 from tests.fakes.results import Run
@@ -30,6 +32,14 @@ def test_streams_lead_with_their_tokens() -> None:
 )
 def test_each_kind_of_traffic_has_its_headlines(run: Run, expected: list[str]) -> None:
     assert labels(run) == expected
+
+
+def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
+    run = streaming_run()
+    goodput = Objective("goodput_share >= 99%", "goodput_share", None, ">=", 0.99)
+    result = msgspec.structs.replace(run.result, slo=(Judged(goodput, Estimate(0.995), "PASS"),))
+    tiles = {tile.label: tile for tile in load_tiles(result, run.result.stages[0])}
+    assert tiles["Goodput"].limit is not None
 
 
 def test_a_limit_stands_beside_its_number() -> None:

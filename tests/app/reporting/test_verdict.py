@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.records.result import Estimate, Exit, Judged, MaxRate, Verdict
+from app.records.result import IN_SWEEP, Estimate, Exit, Judged, MaxRate, Stage, Verdict
 from app.reporting.verdict import verdict_of
 from tests.fakes.results import GATE, SLO, full_run, interrupted, nothing_measured
+from tests.fakes.traffic import clients_run
 
 RESULT = full_run().result
 MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
@@ -56,6 +57,39 @@ def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, senten
     verdict = verdict_of(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
+
+
+def swept(clients: int, p95_ms: float, held: bool) -> Stage:
+    stage = next(stage for stage in clients_run().result.stages if stage.kind == "closed")
+    metrics = {
+        **stage.metrics,
+        "latency_ms": {"p95": Estimate(p95_ms)},
+        "completed_per_s": {"value": Estimate(50.0 * clients)},
+    }
+    changes = {"concurrency": clients, "held": held, "metrics": metrics, "verdict": Verdict("VALID")}
+    return msgspec.structs.replace(stage, tags={IN_SWEEP: "yes"}, **changes)
+
+
+def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None:
+    stages = (swept(1, 20.0, True), swept(4, 30.0, True), swept(8, 61.0, False))
+    run = msgspec.structs.replace(RESULT, max_rate=None, slo=(MET,), gates=(), stages=stages)
+    assert verdict_of(run).sentence == (
+        "With 4 clients, who got 200/s, latency_ms.p95 < 50 held; with 8 clients latency_ms.p95 was 61 ms against "
+        "latency_ms.p95 < 50."
+    )
+    unsettled = verdict_of(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
+    assert unsettled == (
+        "With 1 client, who got 50.0/s, latency_ms.p95 < 50 held; no more were tried. Not settled by its interval: "
+        "latency_ms.p95 < 50."
+    )
+
+
+def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
+    warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
+    stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=Exit(130, ("stopped by the user",)))
+    assert verdict_of(stopped).sentence == "The run was stopped before anything was measured."
+    spoilt = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
+    assert verdict_of(spoilt).sentence == "Nothing was measured."
 
 
 def test_what_held_and_is_not_settled_is_named() -> None:

@@ -50,6 +50,8 @@ def test_each_has_a_row_in_text_and_page() -> None:
     report = build_report(result, full_run().rows, full_run().telemetry, SPEC, COMMAND, "{}")
     text = " ".join(render_text(report).split())
     assert "clock off by 0.200 ms at most; lost at 12.0 s" in text
+    assert [row.cpu.value is None for row in rows] == [False, True], "what a lost worker used is not known"
+    assert "of CPU" not in text.partition("worker 2 on")[2].partition(" behind at most")[0]
     page = render_html(report)
     assert "other &lt;b&gt;" in page
     assert "the engine's own clock" in page.replace("&#39;", "'")

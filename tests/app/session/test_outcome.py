@@ -7,10 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.analysis.objectives import parse_objective
 from app.errors import ExitCode
+from app.session.spec import StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
-from tests.fakes.bench import SPEC, Bench, check_of
+from loadgen.records import ClosedArrivals
+from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.parts import NOON
 
@@ -58,3 +61,20 @@ def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
     assert check is not None
     assert (check.value, check.unit, check.verdict) == (pytest.approx(5.0), "s suspended", "INVALID")
     assert outcome.result.exit.code == ExitCode.INVALID
+
+
+def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(bench: Bench) -> None:
+    """A lighter load has fewer answers, so that a share of errors may not be settled there."""
+    slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
+    rates = tuple(
+        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 5.0, in_sweep=True)
+        for rate in (20.0, 60.0, 180.0, 400.0)
+    )
+    result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
+    assert [one.stage for one in result.slo] == ["sweep 180/s"] * 2
+    assert result.slo[1].judgement == "PASS"
+    clients = tuple(
+        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, in_sweep=True) for n in (1, 4, 8, 64)
+    )
+    closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
+    assert [(one.stage, one.judgement) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 
 import pytest
@@ -11,7 +10,9 @@ import pytest
 from app.errors import InstrumentError, UnavailableError
 from app.wiring.joined import JoinedWorkers
 from loadgen.process import LoadProcess
-from loadgen.records import Gather, Join
+from loadgen.records import Gather, Join, Ping, Quit
+from tests.fakes.bare_master import TOKEN as MASTERS_TOKEN
+from tests.fakes.bare_master import BareMaster
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.processes import children_of, free_port, is_running
 
@@ -53,20 +54,25 @@ def test_why_a_master_takes_none_is_told() -> None:
     assert "came when all were there" in str(refused.value.hint)
 
 
-def test_one_that_is_taken_stays_though_another_is_one_too_many_and_is_told_of_when_it_is_lost() -> None:
+def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
     port, told = free_port(), list[int]()
     with (
         JoinedWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
         LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)) as load,
     ):
-        taken = load.workers[0].pid
 
-        def suspend(count: int) -> None:
+        def end(count: int) -> None:
             told.append(count)
-            os.kill(taken, signal.SIGSTOP)
-            threading.Timer(3.5, os.kill, (taken, signal.SIGCONT)).start()
+            load.close()
 
-        with pytest.raises(InstrumentError, match="went on without") as lost:
-            workers.follow(on_joined=suspend)
+        workers.follow(on_joined=end)
     assert told == [1]
-    assert "was not heard of" in str(lost.value.hint)
+
+
+def test_that_a_run_went_on_without_one_is_told() -> None:
+    with BareMaster() as master, JoinedWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
+        master.accept()
+        master.tell(Ping(1))
+        with pytest.raises(InstrumentError, match="went on without") as lost:
+            workers.follow(on_joined=lambda _: master.tell(Quit("it was not heard of")))
+    assert "it was not heard of" in str(lost.value.hint)

@@ -137,7 +137,9 @@ def test_one_that_leaves_while_others_are_waited_for_may_be_followed_by_another(
     conducted = Conducted(2)
     conducted.join("a1")
     conducted.mute.add("a1")
-    conducted.pass_time(3)
+    conducted.pass_time(9.5)
+    assert conducted.joined == [0, 1]
+    conducted.pass_time(0.7)
     assert conducted.joined == [0, 1, 0]
     conducted.join("b1", "b2")
     assert conducted.joined == [0, 1, 0, 1, 2]
@@ -273,7 +275,7 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
 def test_one_lost_between_stages_is_told_with_the_next_and_rows_have_the_survivor_s_own_number() -> None:
     conducted = gathered("a1", "b1")
     conducted.mute.add("a1")
-    conducted.pass_time(2.7)
+    conducted.pass_time(10.2)
     conducted.conductor.obey(RunStage(STAGE))
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
     conducted.conductor.hear("b1", "rows", rows_of_share_0(5))
@@ -336,11 +338,21 @@ def test_one_that_makes_ready_may_hold_its_breath_for_longer() -> None:
         conducted.pass_time(9.5)
         conducted.mute.clear()
         conducted.say("b1", done)
+    end_of_rest_ns = conducted.clock.now_ns
     assert not conducted.told("b1", Quit)
     assert conducted.told("b1", StartStage)
     conducted.mute.add("b1")
     conducted.pass_time(2.7)
     assert conducted.told("b1", Quit) == [Quit("b (process 1) was not heard of for 2.5 s")]
+    assert conducted.clock.now_ns - end_of_rest_ns < 3e9
+
+
+def test_one_that_has_ended_its_part_is_at_rest_again() -> None:
+    conducted = running("a1", "b1")
+    end(conducted, "b1")
+    conducted.mute.add("b1")
+    conducted.pass_time(9.5)
+    assert not conducted.told("b1", Quit)
 
 
 def test_one_that_makes_ready_is_not_waited_for_without_end() -> None:

@@ -93,13 +93,15 @@ def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: Scrip
 
 
 def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProcess) -> None:
-    change = threading.Timer(0.7, load.change_rate, (600.0,))
-    stop = threading.Timer(1.6, load.stop, (True,))
-    change.start()
-    stop.start()
-    played = Played(load, plan(100, 30))
+    def begin() -> None:
+        threading.Timer(0.5, load.change_rate, (600.0,)).start()
+        threading.Timer(1.4, load.stop, (True,)).start()
+
+    played = Played(load, plan(100, 30), on_started=begin)
     (started,) = played.started
-    offsets = np.sort(played.rows["intended_ns"]) - started.start_ns
+    # until the first of them had stopped
+    until_ns = played.rows.groupby("worker")["intended_ns"].max().min()
+    offsets = np.sort(played.rows["intended_ns"][played.rows["intended_ns"] <= until_ns]) - started.start_ns
     assert played.ended.stopped_early
     (_, before), (at_s, again), (then_s, after), *_ = played.ended.rates
     assert (before, again, after) == (100.0, 100.0, 600.0)
@@ -151,7 +153,7 @@ def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
         assert abs(spoiled.lost_ns - struck_ns[0]) < 0.5e9
         assert (whole.lost_ns, whole.pid) == (None, survivor.pid)
         assert 0 < spoiled.sent < whole.sent
-        wait_until(lambda: not is_running(victim.pid), within_s=1)
+        wait_until(lambda: not is_running(victim.pid), within_s=5)
         again = Played(load, plan(200, 0.5))
         assert set(again.rows["worker"]) == {survivor.index}
         assert sorted(again.rows["index"]) == list(range(100))

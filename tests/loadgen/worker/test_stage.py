@@ -207,6 +207,14 @@ def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
     assert len(played.finished) == 15
 
 
+def test_a_change_after_the_last_of_the_requests_is_none() -> None:
+    def change(stage: Stage) -> None:
+        change_now(stage, 1_000)
+
+    of, slow = plan(constant(100), duration_s=1.0, max_requests=3), FakeTransport(after_s=0.3)
+    assert play(of, slow, meanwhile=change).stage.rates() == ((0.0, 100.0), (1.0, 100.0))
+
+
 def test_a_closed_stage_has_no_rate_to_change() -> None:
     def change(stage: Stage) -> None:
         change_now(stage, 500)

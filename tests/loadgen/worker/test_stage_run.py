@@ -65,8 +65,8 @@ def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess)
 def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        threading.Timer(0.5, load.change_rate, (400.0,)).start()
-        played = Played(load, plan(rate=20, duration=1, process="poisson"))
+        change = threading.Timer(0.5, load.change_rate, (400.0,))
+        played = Played(load, plan(rate=20, duration=1, process="poisson"), on_started=change.start)
     (start, before, after, end) = played.ended.rates
     assert (start, end) == ((0.0, 20.0), (1.0, 400.0))
     assert before[0] == after[0]
@@ -79,8 +79,8 @@ def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadPr
 def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        threading.Timer(0.3, load.change_rate, (100.0,)).start()
-        played = Played(load, plan(rate=10, duration=0.5, lead_in_s=0.8))
+        change = threading.Timer(0.3, load.change_rate, (100.0,))
+        played = Played(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
     assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
     assert (played.rows["intended_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
@@ -107,8 +107,8 @@ def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProces
     with ScriptedServer(Script(Reply(401))) as server:
         endpoint = Endpoint((server.url,), key_files=(KeyFile("Authorization", str(key), prefix="Bearer "),))
         load.configure(endpoint, HttpWorkload(method="POST", bodies=(b"Authorization: Bearer first\r\n",)))
-        threading.Timer(0.3, key.write_text, ("second\n",)).start()
-        played = Played(load, plan(rate=50, duration=2))
+        renew = threading.Timer(0.3, key.write_text, ("second\n",))
+        played = Played(load, plan(rate=50, duration=2), on_started=renew.start)
         requests = server.requests
     with_key = [request.partition(b"\r\n\r\n")[0].partition(b"Authorization: ")[2] for request in requests]
     assert with_key[0].startswith(b"Bearer first")

@@ -1,0 +1,133 @@
+"""A model's inspection as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.cli.tables import shown, table
+from app.records.model import Growth, ModelFacts, ModelInspection, ModelValue
+
+_TOP_OPERATORS = 12
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
+    facts = inspection.model
+    yield from _file(facts)
+    yield ""
+    values = [("in", value) for value in facts.inputs] + [("out", value) for value in facts.outputs]
+    yield table(("", "name", "type", "shape"), [(way, one.name, one.dtype, _shape(one)) for way, one in values])
+    yield ""
+    yield from _operators(facts)
+    yield ""
+    yield from _costs(facts)
+    yield from _cards(inspection)
+
+
+def _file(facts: ModelFacts) -> Iterator[str]:
+    parameters = facts.parameters
+    by_dtype = ", ".join(f"{_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
+    opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
+    yield f"file        {facts.file}, {_amount(facts.size_bytes, 'B')}, sha256 {facts.sha256}"
+    yield f"format      IR version {facts.ir_version}, opset {opsets}, made by {shown(facts.producer)}"
+    yield f"parameters  {_amount(parameters.count)}" + (f" ({by_dtype})" if by_dtype else "")
+    for file in facts.external_files:
+        yield f"weights in  {file.name}, {_amount(file.size_bytes, 'B')}"
+
+
+def _shape(value: ModelValue) -> str:
+    return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "one number"
+
+
+def _operators(facts: ModelFacts) -> Iterator[str]:
+    rows = [(one.operator, one.nodes, _flops(one.flops)) for one in facts.operators[:_TOP_OPERATORS]]
+    yield table(("operator", "nodes", "FLOPs"), rows)
+    left = facts.operators[_TOP_OPERATORS:]
+    if left:
+        yield f"and {sum(one.nodes for one in left)} nodes of {len(left)} other operators"
+
+
+def _costs(facts: ModelFacts) -> Iterator[str]:
+    if not facts.costs:
+        yield f"FLOPs, bytes and memory  n/a: {facts.cost_reason}"
+        return
+    least = "≥ " if facts.unknown_nodes else ""
+    open_bytes = "≥ " if facts.unknown_values else ""
+    rows = [
+        (
+            cost.batch,
+            least + _amount(cost.flops),
+            open_bytes + _amount(cost.moved_bytes, "B"),
+            "n/a" if cost.flops_per_byte is None else f"{cost.flops_per_byte:.3g}",
+            open_bytes + _amount(cost.memory_bytes, "B"),
+        )
+        for cost in facts.costs
+    ]
+    yield table(("batch", "FLOPs", "bytes moved", "FLOPs/byte", "memory"), rows)
+    if facts.batch_axes:
+        grown = (
+            f"FLOPs {_growth(facts.flops_growth)}",
+            f"bytes moved {_growth(facts.moved_growth, 'B')}",
+            f"memory {_growth(facts.memory_growth, 'B')}",
+        )
+        yield f"at a batch of b ({', '.join(facts.batch_axes)}): {', '.join(grown)}"
+    yield from _notes(facts)
+
+
+def _notes(facts: ModelFacts) -> Iterator[str]:
+    counted = ", ".join(facts.counted_operators) or "no operator has any"
+    yield f"FLOPs: 2 a multiply-add ({counted}). Other arithmetic is left out."
+    if facts.unknown_nodes:
+        share = facts.unknown_nodes / facts.nodes
+        unknown = ", ".join(facts.unknown_operators)
+        yield f"       Not told for {facts.unknown_nodes} of {facts.nodes} nodes ({share:.0%}): {unknown}."
+    yield "bytes: each operator reads its inputs and writes its outputs once; fusion saves some."
+    if facts.unknown_values:
+        yield f"       {facts.unknown_values} values of unknown size are left out, of the memory too."
+    yield "memory: weights and the peak of live activations; the runtime's own (context, work space) comes on top."
+
+
+def _cards(inspection: ModelInspection) -> Iterator[str]:
+    if inspection.gpu_note:
+        yield f"GPUs here are not seen: {inspection.gpu_note}"
+    if not inspection.cards:
+        return
+    if not any(card.is_here for card in inspection.cards):
+        yield "No GPU with known memory is seen here; these are the catalogue's cards."
+    yield ""
+    last = inspection.model.costs[-1].batch
+    rows = [
+        (
+            card.name,
+            card.memory_gib,
+            "does not fit" if card.largest_batch is None else _batch(card.largest_batch, last, inspection.model),
+            "n/a" if card.bound_ms is None else f"≥ {card.bound_ms:.3g} ({card.bound_by})",
+        )
+        for card in inspection.cards
+    ]
+    yield table(("card", "GiB", "batch that fits", "ms an inference"), rows)
+    yield "Batches leave 10 % of the card free. Times are lower bounds extrapolated from published dense peaks, for"
+    yield "plain convolution and weights read from the card's memory each time: measured on no card, and no prediction."
+
+
+def _batch(largest: int, last: int, facts: ModelFacts) -> str:
+    return f"{largest} or more" if largest == last and facts.batch_axes else str(largest)
+
+
+def _flops(flops: int | None) -> str | None:
+    return None if flops is None else _amount(flops) if flops else "-"
+
+
+def _growth(growth: Growth | None, unit: str = "") -> str:
+    if growth is None:
+        return "not in proportion to b"
+    per_row = f"{_amount(growth.per_row, unit)} × b"
+    return f"{_amount(growth.fixed, unit)} + {per_row}" if growth.fixed else per_row
+
+
+def _amount(number: int, unit: str = "") -> str:
+    """With three digits and a decimal prefix: 8.18 G, 103 MB."""
+    for size, prefix in _UNITS:
+        if abs(number) >= size:
+            return f"{number / size:.3g} {prefix}{unit}"
+    return f"{number} {unit}".rstrip()

@@ -1,0 +1,82 @@
+"""Tell what a model file holds, what an inference costs by it, and which cards it fits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.records.model import GivenShapes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    inspect = actions.add_parser("inspect", help="inputs, parameters, FLOPs, bytes, memory by batch, cards it fits")
+    inspect.add_argument("file", type=Path, help="an .onnx file; it is read, never run")
+    inspect.add_argument("--json", action="store_true", help="print as JSON")
+    inspect.add_argument(
+        "--axis",
+        dest="axes",
+        action="append",
+        default=[],
+        metavar="NAME=LENGTH",
+        help="the length of an axis the model leaves open, such as seq=128",
+    )
+    inspect.add_argument(
+        "--shape",
+        dest="shapes",
+        action="append",
+        default=[],
+        metavar="NAME=1,3,224,224",
+        help="the shape of an input; N in place of a number leaves that axis open, as for the batch",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from app.wiring.inspecting import inspect_with_cards
+
+    inspection = inspect_with_cards(arguments.file, _given(arguments.axes, arguments.shapes))
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(inspection), indent=2).decode())
+        return 0
+    from app.cli.model_tables import inspection_lines
+
+    for line in inspection_lines(inspection):
+        print(line)
+    return 0
+
+
+def _given(axes: list[str], shapes: list[str]) -> GivenShapes:
+    from app.records.model import GivenShapes
+
+    given = GivenShapes({}, {})
+    for option in axes:
+        name, text = _pair(option, "--axis seq=128")
+        given.axes[name] = _length(text, f"--axis {option}")
+    for option in shapes:
+        name, text = _pair(option, "--shape image=N,3,224,224")
+        given.shapes[name] = tuple(
+            None if part.strip() == "N" else _length(part, f"--shape {option}") for part in text.split(",")
+        )
+    return given
+
+
+def _pair(option: str, example: str) -> tuple[str, str]:
+    from app.errors import UsageError
+
+    name, equals, value = option.rpartition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{option!r} is not NAME=VALUE", hint=f"Write, for instance, {example}.")
+    return name, value
+
+
+def _length(text: str, option: str) -> int:
+    from app.errors import UsageError
+
+    number = text.strip()
+    if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number) >= 1):
+        raise UsageError(f"{option}: {text!r} is not a length", hint="Lengths are whole numbers of at least 1.")
+    return int(number)

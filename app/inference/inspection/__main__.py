@@ -1,0 +1,31 @@
+"""The inspecting child: reads one model within limits, never runs it, and prints ModelFacts as MessagePack."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.inference.child import leave_with_parent, reported
+from app.inference.inspection.facts import facts_of
+from app.inference.inspection.limits import limit_this_process
+from app.inference.model_file import check_model_file
+from app.records.model import GivenShapes
+
+
+def main() -> None:
+    leave_with_parent()
+    path, given = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=GivenShapes)
+    check_model_file(path)
+    limit_this_process(path.stat().st_size)
+    try:
+        facts = facts_of(path, given)
+    except (MemoryError, RecursionError) as error:
+        raise UsageError(f"{path.name} is refused: it takes far more memory to read than its size tells") from error
+    sys.stdout.buffer.write(msgspec.msgpack.encode(facts))
+
+
+if __name__ == "__main__":
+    sys.exit(reported(main))

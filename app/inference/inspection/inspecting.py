@@ -1,0 +1,27 @@
+"""Inspects a model in a limited child process, so that a hostile file costs a sentence and two seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.inference.inspection.limits import WALL_S
+from app.inference.model_file import check_model_file
+from app.inference.parent import ChildKilledError, answer_of
+from app.records.model import GivenShapes, ModelFacts
+
+
+def inspect_model(model: Path, given: GivenShapes) -> ModelFacts:
+    """Raises UsageError for what is no model, what is refused, and lengths of axes that it does not take."""
+    check_model_file(model)
+    arguments = (str(model.absolute()), msgspec.json.encode(given).decode())
+    try:
+        answer = answer_of(f"the inspection of {model.name}", "app.inference.inspection", *arguments, timeout_s=WALL_S)
+    except ChildKilledError as error:
+        raise UsageError(
+            f"{error}, so it is refused",
+            hint="A file of its size is read well within the limits; make it again with a tool you trust.",
+        ) from error
+    return msgspec.msgpack.decode(answer, type=ModelFacts)

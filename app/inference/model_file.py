@@ -1,0 +1,40 @@
+"""What is looked at before any library opens a model: a plain file, of a possible size, that leads to no other's."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from app.errors import UsageError
+
+MAX_MODEL_BYTES = 2**31
+"""Protobuf's own limit: a larger file cannot be an ONNX model. Weights may lie beside it in files of their own."""
+
+_LOCATION_KEY = b"location"
+
+
+def check_model_file(model: Path) -> None:
+    """Raises UsageError for what is no plain file of a possible size."""
+    if not model.exists():
+        raise UsageError(f"there is no model {model}", hint="Give the path of an .onnx file.")
+    if not model.is_file():
+        raise UsageError(f"{model} is not a file", hint="Give the path of an .onnx file.")
+    size = model.stat().st_size
+    if size == 0:
+        raise UsageError(f"{model.name} is empty, so it is not an ONNX model")
+    if size > MAX_MODEL_BYTES:
+        raise UsageError(f"{model.name} has {size} bytes; an ONNX model has at most {MAX_MODEL_BYTES}")
+
+
+def check_weights_beside(model: Path) -> None:
+    """Raises UsageError where the model's weights are said to lie in files that are not its own.
+
+    A model of one file is read once and never parsed, for the search costs little beside opening it.
+    """
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(_LOCATION_KEY) < 0:  # the key without which no tensor has a file
+            return
+    from app.inference.inspection.reading import read_model
+    from app.inference.inspection.weight_files import weight_files
+
+    weight_files(read_model(model), model)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+from app.inference.bundled import DIGITS_MODEL
+from tests.fakes.graphs import attention
+from tests.fakes.hostile_models import in_the_parent_folder
+
+
+def test_a_model_is_told_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "inspect", str(DIGITS_MODEL)]) == 0
+    text = capsys.readouterr().out
+    assert "parameters  368 k (1.47 MB float32)" in text
+    assert "in   image   float32  batch × 1 × 8 × 8" in text
+    assert "at a batch of b (batch): FLOPs 404 M × b, bytes moved 1.47 MB + 8.54 MB × b" in text
+    assert "FLOPs: 2 a multiply-add (Conv, Gemm)." in text
+    assert "H100" in text
+    assert "no prediction" in text
+
+
+def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(attention(tmp_path / "m.onnx"))
+    assert main(["models", "inspect", model, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
+    assert told["model"]["costs"] == told["cards"] == []
+    assert "--axis seq=VALUE" in told["model"]["cost_reason"]
+    assert main(["models", "inspect", model, "--json", "--axis", "seq=10"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["costs"][0]["flops"] == 2 * (1920 + 1600)
+
+
+def test_a_length_that_is_missing_leaves_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "inspect", str(attention(tmp_path / "m.onnx"))]) == 0
+    text = capsys.readouterr().out
+    assert "FLOPs, bytes and memory  n/a: the model leaves the length of seq open" in text
+    assert "parameters  192" in text
+
+
+def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert main(["models", "inspect", str(in_the_parent_folder(folder))]) == ExitCode.USAGE
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: the model is refused: its weights are to be read from ../model-secret")
+    assert hint.startswith("hint: Export the model again")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--axis", "seq"], "'seq' is not NAME=VALUE"),
+        (["--axis", "seq=0"], "'0' is not a length"),
+        (["--shape", "x=1,two,8"], "'two' is not a length"),
+        (["--shape", "x=N,2"], "has 3 axes, and 2 are given"),
+        (["--axis", "sequence=4"], "no open axis 'sequence'"),
+    ],
+)
+def test_lengths_that_are_none_are_refused(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(attention(tmp_path / "m.onnx"))
+    assert main(["models", "inspect", model, *options]) == ExitCode.USAGE
+    assert said in capsys.readouterr().err

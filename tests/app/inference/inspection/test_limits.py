@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from app.inference.inspection.limits import processor_seconds
+
+LIMITED = "from app.inference.inspection.limits import limit_this_process; limit_this_process(1000); "
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_memory_ends_before_half_a_gibibyte() -> None:
+    done = subprocess.run([sys.executable, "-c", f"{LIMITED} bytearray(400 << 20)"], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "MemoryError"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_loop_ends_after_its_processor_time() -> None:
+    done = subprocess.run([sys.executable, "-c", f"{LIMITED}\nwhile True: pass"], timeout=60)
+    assert done.returncode == -signal.SIGPROF
+
+
+def test_large_files_have_longer_but_not_forever() -> None:
+    assert processor_seconds(1000) < 1.1
+    assert processor_seconds(2**20) == 5
+    assert processor_seconds(2**31) == 20
