@@ -173,11 +173,12 @@ def _beside(demand: Demand, facts: StageFacts) -> str:
 
 
 def _cpu_check(facts: StageFacts, vouched: str = "") -> Check:
-    """Of the busiest worker."""
-    cpu_s = max((worker.cpu_s for worker in facts.workers), default=facts.worker_cpu_s)
+    """Of the busiest worker of which it is known; a lost one did not tell."""
+    told_s = [worker.cpu_s for worker in facts.workers if worker.lost_ns is None]
+    cpu_s = max(told_s, default=None if facts.workers else facts.worker_cpu_s)
     return grade_high(
         "generator CPU",
-        cpu_s / _sending_s(facts),
+        None if cpu_s is None else cpu_s / _sending_s(facts),
         unit="cores",
         warn=0.70,
         invalid=0.90,

@@ -75,9 +75,7 @@ def summarise_rows(
     return with_telemetry(stage, telemetry, facts, slo)
 
 
-def with_telemetry(
-    stage: Stage, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]
-) -> Stage:
+def with_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]) -> Stage:
     """The stage with what was read inside its window, and judged by that too: some of it comes after the stage."""
     stage = msgspec.structs.replace(stage, metrics={**stage.metrics, **_telemetry_metrics(telemetry, stage.window)})
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))

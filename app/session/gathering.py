@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
 from app.records.result import WorkerFacts
 from app.session.interruption import Interruption
+from app.session.parts import Load
+from app.session.stage_watch import StageWatch
 from app.session.telling import Telling
 from loadgen.process import LoadError
-from loadgen.records import Joining, WorkerPart
+from loadgen.records import Joining, LoadWorker, StageEnded, WorkerPart
 
 
 def while_gathering(telling: Telling, interruption: Interruption) -> Callable[[Joining], None]:
@@ -40,6 +43,33 @@ def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
             waited_s=part.waited_s,
         )
         for part in parts
+    )
+
+
+def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: Load) -> StageEnded:
+    """Of a stage whose workers are all lost: what they had told."""
+    everyone = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
+    return StageEnded(
+        index=index,
+        start_ns=start_ns,
+        end_ns=now_ns,
+        scheduled=None,
+        never_started=0,
+        cpu_s=0.0,
+        connections_opened=0,
+        stopped_early=True,
+        workers=tuple(
+            WorkerPart(
+                worker=one.index,
+                host=one.host,
+                pid=one.pid,
+                cpu_s=0.0,
+                sent=watch.sent_by[one.index],
+                max_lag_ms=watch.max_lag_ms,
+                lost_ns=now_ns,
+            )
+            for one in everyone
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -38,7 +38,11 @@ class StageWatch:
         self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
         self._rate_per_s = constant_rate(order.arrivals)
-        self.sent = 0
+        self.sent_by = Counter[int]()
+        """Requests, by the number of the worker."""
+        self.max_lag_ms = 0.0
+        self.start_ns: int | None = None
+        """Of the measured part; None until it is known."""
         self.is_over_saturated = False
         self._is_behind = False
         self._unanswered: list[tuple[int, int]] = []
@@ -46,8 +50,12 @@ class StageWatch:
         self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_ms: list[float] = []
 
+    @property
+    def sent(self) -> int:
+        return self.sent_by.total()
+
     def started(self, report: StageStarted) -> None:
-        order = self._order
+        order, self.start_ns = self._order, report.start_ns
         self._emit(
             events.StageStarted(
                 at_ns=report.start_ns,
@@ -64,7 +72,7 @@ class StageWatch:
         )
 
     def take(self, batch: pa.RecordBatch) -> None:
-        self.sent += batch.num_rows - batch["sent_ns"].null_count
+        self.sent_by[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         answered = batch.select(_OF_LATENCY).filter(batch["error"].is_null())
         began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
         latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
@@ -72,6 +80,7 @@ class StageWatch:
         self._first_ms.extend(latency_ms[: FIRST_ANSWERS - len(self._first_ms)])
 
     def goes_on(self, progress: Progress) -> bool:
+        self.max_lag_ms = progress.max_lag_ms
         recent = np.fromiter(self._recent, float) if self._recent else None
         self._emit(
             events.Snapshot(

@@ -17,7 +17,7 @@ from app.records import events
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.ceilings import Ceilings
-from app.session.gathering import facts_of
+from app.session.gathering import facts_of, lost_stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
@@ -25,6 +25,7 @@ from app.session.parts import Emit, Load, Store
 from app.session.practice import asks_lengths
 from app.session.rates import MOST_ARRIVALS, Rates, one_rate
 from app.session.stage_watch import StageWatch
+from loadgen.process import LoadError
 from loadgen.records import (
     Arrivals,
     ClosedArrivals,
@@ -81,7 +82,10 @@ class StageRunner:
         return not self._interruption.is_requested and not self._is_target_gone() and self._limits.check(self._now_ns())
 
     def run(self, order: StageOrder) -> Stage:
-        """Run one stage to its end, however it ends. Its rows are stored before this returns."""
+        """Run one stage to its end, however it ends. Its rows are stored before this returns.
+
+        Raises LoadError where the workers cannot go on; what they had sent by then is a stage all the same.
+        """
         index = len(self.facts)
         plan = StagePlan(
             index=index,
@@ -105,8 +109,16 @@ class StageRunner:
         self._running = (index, order)
         try:
             ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
+        except LoadError:
+            if watch.start_ns is not None and watch.sent:
+                self._keep(order, watch, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
+            raise
         finally:
             self._running = None
+        return self._keep(order, watch, ended)
+
+    def _keep(self, order: StageOrder, watch: StageWatch, ended: StageEnded) -> Stage:
+        index = ended.index
         facts = self._facts(order, ended, over_saturated=watch.is_over_saturated)
         self.sent += watch.sent
         self._limits.add_sent(watch.sent)

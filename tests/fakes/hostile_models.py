@@ -255,6 +255,19 @@ def escapes_in_names(folder: Path) -> Path:
     return _model(folder, _graph([helper.make_node("Add", ["x", "\x1b[2Jgone"], ["y"])]))
 
 
+def names_that_are_no_text(folder: Path) -> Path:
+    path = _model(folder, _graph([helper.make_node("Relu", ["x"], ["y"], name="AAAA")]))
+    path.write_bytes(path.read_bytes().replace(b"AAAA", b"\xff\xfe\xff\xfe"))
+    return path
+
+
+def at_a_path_that_is_no_text(folder: Path) -> Path:
+    (folder / "AAAA").write_bytes(bytes(128))
+    path = weights_at(folder, "AAAA")
+    path.write_bytes(path.read_bytes().replace(b"AAAA", b"\xff\xfe\xff\xfe"))
+    return path
+
+
 OUTSIDE: dict[Maker, str] = {
     in_the_parent_folder: "outside the model's folder",
     down_and_up: "outside the model's folder",
@@ -269,6 +282,7 @@ OUTSIDE: dict[Maker, str] = {
     of_another_length: "declares 128 bytes and is given 4096",
     at_a_negative_offset: "has the offset '-64' in its file",
     hidden_in_a_branch: "outside the model's folder",
+    at_a_path_that_is_no_text: "names that are no text",
 }
 """Models whose weights lie where they must not be read."""
 
@@ -294,5 +308,6 @@ REFUSED: dict[Maker, str] = {
     foreign_operators: "needs operators of domain evil.example, which Sizewise never loads",
     opset_of_tomorrow: "needs opset 1099511627776",
     format_of_tomorrow: "has IR version 1099511627776",
+    names_that_are_no_text: "names that are no text",
     escapes_in_names: "'�\\[2Jgone', which nothing makes",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 MIB = 2**20
 _MEMORY_MIB = 320
 _FILE_COPIES = 4
-"""The file as bytes, as records, and twice more where onnx passes it on."""
+"""The file as bytes and as records, and as much again for what onnx passes on without the weights."""
 
 _SECONDS = 1.0
 _SECONDS_PER_MIB = 4.0

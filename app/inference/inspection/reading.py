@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -30,7 +31,28 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise UsageError(f"{path.name} is not a model that ONNX can read: {nested}") from error
     if not model.HasField("graph") or not model.ir_version:
         raise UsageError(f"{path.name} is not an ONNX model: it holds no graph")
+    if not _is_text(model):
+        raise UsageError(f"{path.name} is not a model that ONNX can read: it has names that are no text")
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all strings are; the format's second version hands on those that are not UTF-8 as bytes."""
+    if isinstance(message, onnx.TensorProto):  # whose other fields are large, and would be copied
+        return isinstance(message.name, str) and all(map(_is_text, message.external_data))
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            is_text = all(isinstance(one, str) for one in _several(value))
+        else:
+            is_text = field.type != field.TYPE_MESSAGE or all(map(_is_text, _several(value)))
+        if not is_text:
+            return False
+    return True
+
+
+def _several(value: Any) -> Any:
+    """The values of a field, whether it holds one or many."""
+    return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def check_versions(model: onnx.ModelProto, name: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
-from app.inference.parent import answer_of, error_told
+from app.inference.parent import ChildKilledError, answer_of, error_told
 
 
 def child(statement: str, timeout_s: float = 60.0) -> bytes:
@@ -24,9 +24,12 @@ def test_child_that_takes_too_long_is_stopped() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to die of")
-@pytest.mark.parametrize(("number", "sentence"), [(9, "was killed, perhaps for want of memory"), (11, "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(9, "was killed, perhaps for want of memory"), (11, "SIGSEGV"), (27, "more processor time")],
+)
 def test_child_that_dies_is_told_by_its_signal(number: int, sentence: str) -> None:
-    with pytest.raises(InstrumentError, match=sentence):
+    with pytest.raises(ChildKilledError, match=sentence):
         child(f"import os; os.kill(os.getpid(), {number})")
 
 

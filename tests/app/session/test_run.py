@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from app.session.rate_search import hold_s
 from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
-from loadgen.records import PreflightDone, StagePlan
+from loadgen.records import PreflightDone, StageEnded, StagePlan
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
 
@@ -224,6 +225,22 @@ def test_a_lost_worker_makes_the_run_invalid_and_keeps_the_stages_before(bench: 
     result = bench.run(msgspec.structs.replace(SPEC, stages=stages), ScriptedLoad(bench.clock, on_stage=die)).result
     assert result.exit.code == ExitCode.INVALID
     assert [stage.name for stage in result.stages] == ["s0"]
+
+
+def test_what_was_sent_before_the_worker_was_lost_is_a_stage_all_the_same(bench: Bench) -> None:
+    class Dying(ScriptedLoad):
+        def run_stage(self, *told: Any) -> StageEnded:
+            super().run_stage(*told)
+            raise LoadError("the load worker was killed by signal 9")
+
+    result = bench.run(SPEC, Dying(bench.clock)).result
+    assert result.exit.code == ExitCode.INVALID
+    (stage,) = result.stages
+    assert (stage.completed > 900, stage.verdict.status) == (True, "INVALID")
+    checks = {check.check: check for check in stage.checks}
+    assert "was lost" in str(checks["workers"].hint)
+    assert checks["generator CPU"].value is None, "it did not tell"
+    assert [facts.sent for facts in stage.workers] == [len(bench.rows())]
 
 
 def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench) -> None:
