@@ -188,7 +188,7 @@ class Conductor:
 
     def _all_lost(self) -> Failed:
         what = "the load worker is lost" if len(self._crew) == 1 else f"all {len(self._crew)} load workers are lost"
-        return Failed(what, hint="\n".join(f"{member} {member.lost}" for member in self._crew))
+        return Failed(what, hint=f"{'; '.join(f'{member} {member.lost}' for member in self._crew)}.")
 
     def _tell(self, member: Member, command: Command) -> None:
         self._door.tell(member.client, command)

@@ -146,8 +146,9 @@ class _Killer:
         self._moment = moment
         self._timer: threading.Thread | None = None
         self.signalled_s: float | None = None
+        self._before = family_of(os.getpid())
         self.family: set[int] = set()
-        """All processes seen that this one has started, and they."""
+        """All processes seen that this one has started since, and they."""
 
     def __call__(self, event: Event) -> None:
         self._look()
@@ -170,4 +171,4 @@ class _Killer:
             os.kill(os.getpid(), signal.SIGINT)
 
     def _look(self) -> None:
-        self.family |= family_of(os.getpid()) - {os.getpid()}
+        self.family |= family_of(os.getpid()) - self._before - {os.getpid()}

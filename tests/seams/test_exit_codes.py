@@ -104,7 +104,7 @@ def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
 def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         process = sizewise.start("run", profile(server.url, duration="60s"), "--out", str(tmp_path / "run"))
-        wait_until(lambda: len(server.received_ns) > 100)
+        wait_until(lambda: len(server.received_ns) > 102)  # with the preflight's request, and the look for metrics
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130

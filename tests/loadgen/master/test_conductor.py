@@ -374,7 +374,7 @@ def test_without_anybody_left_the_master_fails_and_says_why() -> None:
     conducted.pass_time(2.7)
     failed = conducted.failures[0]
     assert failed.message == "all 2 load workers are lost"
-    assert failed.hint == "a (process 1) failed: out of memory\nb (process 1) was not heard of for 2.5 s"
+    assert failed.hint == "a (process 1) failed: out of memory; b (process 1) was not heard of for 2.5 s."
 
 
 def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> None:
