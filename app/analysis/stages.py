@@ -82,7 +82,8 @@ def with_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageFac
 
 
 def _has_held(stage: Stage, facts: StageFacts, slo: Sequence[Objective]) -> bool | None:
-    """Whether every point estimate met the SLO; one that is withheld did not.
+    """Whether every point estimate met the SLO. One that is withheld did not in a search, whose stages are long enough
+    for it; in a stage that the profile asked for it leaves open what the others do not decide.
 
     None where there is nothing to judge: a warm-up, no SLO, or a stage cut short by something else than its backlog.
     """
@@ -91,7 +92,10 @@ def _has_held(stage: Stage, facts: StageFacts, slo: Sequence[Objective]) -> bool
         return False
     if facts.kind == "warmup" or facts.stopped_early or not deciding:
         return None
-    return all(is_met(objective, find_estimate(stage, objective)) for objective in deciding)
+    met = [is_met(objective, find_estimate(stage, objective)) for objective in deciding]
+    if None in met and False not in met and facts.kind not in ("probe", "hold"):
+        return None
+    return all(met)
 
 
 def _offered(offered: StageRows, facts: StageFacts, bounds: tuple[int, int]) -> Estimate:

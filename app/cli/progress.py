@@ -140,9 +140,8 @@ def _stage(event: StageFinished) -> str | None:
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
     shown = "n/a" if p95 is None or p95.value is None else f"{digits(p95.value, 4)} ms"
     doubtful = [check.check for check in stage.checks if check.verdict != "VALID"]
-    is_open = shown == "n/a" and "samples" in doubtful and "errors" not in doubtful and not stage.tags
-    failed = "could not be judged" if is_open and stage.kind == "steady" else "did not hold"
-    held = {True: "held", False: failed, None: ""}[stage.held]
+    unjudged = "could not be judged" if "samples" in doubtful else ""
+    held = {True: "held", False: "did not hold", None: unjudged}[stage.held]
     doubts = ", ".join(doubtful)
     trust = f"{stage.verdict.status} ({doubts})" if doubts else ""
     parts = (f"  {stage.name}: p95 {shown}", held, trust)

@@ -139,7 +139,7 @@ class Stage(msgspec.Struct, frozen=True):
     verdict: Verdict
     checks: tuple[Check, ...] = ()
     held: bool | None = None
-    """Whether the point estimates met every SLO; None where nothing was judged (a warm-up)."""
+    """Whether the point estimates met every SLO; None where nothing was judged (a warm-up), or too few answers came."""
     scheduled_per_s: float | None = None
     """The rate the arrivals were drawn at, which `offered_per_s` came near to; None in a closed loop."""
     concurrency: int | None = None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
-from app.analysis.objectives import find_estimate, is_met
 from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES
-from app.records.result import IN_SWEEP, Judged, Objective, Result, Stage
+from app.records.result import Judged, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
 from reports import formatting, model
 
@@ -73,9 +71,7 @@ def times_of(result: Result) -> str:
     return "latency_ms" if is_known else "service_ms"
 
 
-def stage_row(
-    stage: Stage, curve: model.Curve, times: str, start_ns: int, slo: Sequence[Objective] = ()
-) -> model.StageRow:
+def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> model.StageRow:
     """`times` is the metric that the row's percentiles are of."""
     trust = stage.verdict.status
     return model.StageRow(
@@ -95,21 +91,13 @@ def stage_row(
         p99=stage_quantity(stage, times, "p99"),
         judged=stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
-        held=None if _is_open(stage, slo) else stage.held,
+        held=stage.held,
         pooled=is_pooled(stage),
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
         answered=stage_quantity(stage, "completed_per_s"),
     )
-
-
-def _is_open(stage: Stage, slo: Sequence[Objective]) -> bool:
-    """Whether a stage that the profile asked for did not hold for want of answers alone."""
-    if stage.held is not False or stage.kind not in ("steady", "closed") or IN_SWEEP in stage.tags:
-        return False
-    met = [is_met(objective, find_estimate(stage, objective)) for objective in slo]
-    return None in met and False not in met
 
 
 def spike_rows(result: Result) -> tuple[model.SpikeRow, ...]:

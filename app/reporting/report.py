@@ -52,7 +52,6 @@ def build_report(
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
     local, answering = model_section(result), answering_stages(result)
-    slo = [one.objective for one in result.slo]
     return model.Report(
         header=_header(result),
         verdict=verdict_of(result),
@@ -60,7 +59,7 @@ def build_report(
         checks=tuple(check_row(check) for check in result.validity),
         objectives=objective_rows(result),
         model=local,
-        stages=tuple(stage_row(stage, curve, times, start_ns, slo) for stage in loaded),
+        stages=tuple(stage_row(stage, curve, times, start_ns) for stage in loaded),
         max_rate=_max_rate(result),
         curve=curve,
         load=load_series(requests, times),

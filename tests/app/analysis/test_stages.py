@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import binding, parse_objective
 from app.analysis.stages import summarise_stage, with_telemetry
-from app.records.result import Estimate
+from app.records.result import Estimate, StageKind
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -110,10 +110,20 @@ def test_only_a_whole_stage_is_judged(facts: object, held: bool | None) -> None:
     assert summarise_stage(rows, None, facts, SLO).held is held  # type: ignore[arg-type]
 
 
-def test_a_percentile_with_too_few_samples_does_not_hold() -> None:
+@pytest.mark.parametrize(("kind", "held"), [("steady", None), ("probe", False)])
+def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage_open(
+    kind: StageKind, held: bool | None
+) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
-    stage = summarise_stage(rows, None, stage_facts(10, 3), SLO)
+    stage = summarise_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
     assert stage.metrics["latency_ms"]["p95"].reason == "needs 72, has 30"
+    assert stage.held is held
+
+
+def test_what_is_missed_decides_whatever_is_withheld() -> None:
+    rows = request_rows(constant_s(10, 3), np.full(30, 0.02), errors=["http-5xx"] * 5 + [None] * 25)
+    stage = summarise_stage(rows, None, stage_facts(10, 3), binding(SLO))
+    assert stage.metrics["latency_ms"]["p95"].value is None
     assert stage.held is False
     assert "samples" in " ".join(stage.verdict.reasons)
 
@@ -121,7 +131,7 @@ def test_a_percentile_with_too_few_samples_does_not_hold() -> None:
 @pytest.mark.parametrize("rows", [request_rows(constant_s(100, 0), np.empty(0))])
 def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
     stage = summarise_stage(rows, None, stage_facts(100, 3), SLO)
-    assert (stage.completed, stage.errors, stage.held) == (0, {}, False)
+    assert (stage.completed, stage.errors, stage.held) == (0, {}, None)
     assert stage.verdict.status != "VALID"
     assert stage.metrics["error_rate"]["value"].value is None
 
@@ -151,7 +161,7 @@ def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
     for limit, held in ((60, True), (40, False)):
         slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
         first = summarise_stage(rows, None, facts, slo)
-        assert first.held is False, "what is not known is not met"
+        assert first.held is None, "what is not known is neither met nor missed"
         later = with_telemetry(first, readings, facts, slo)
         assert later == summarise_stage(rows, readings, facts, slo)
         assert later.held is held

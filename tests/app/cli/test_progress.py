@@ -44,7 +44,7 @@ def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.
     hold = next(stage for stage in full_run().result.stages if stage.kind == "hold")
     few = Check("samples", 12.0, 72.0, "answers", "WARN", "Lengthen the stage.")
     metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
-    stage = replace(hold, kind="steady", tags={}, held=False, checks=(few,), metrics=metrics, verdict=Verdict("WARN"))
+    stage = replace(hold, kind="steady", tags={}, held=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN"))
     (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 n/a could not be judged WARN (samples)" in line
 
