@@ -71,11 +71,11 @@ def test_clients_that_wait_for_answers(played: Played) -> None:
     """Ten clients and 50 ms an answer make 200/s, whatever the client would like."""
     stage = played.stage("ten")
     assert (stage["kind"], stage["concurrency"], stage["scheduled_per_s"]) == ("closed", 10, None)
-    assert stage["metrics"]["completed_per_s"]["value"]["value"] == pytest.approx(200, rel=0.25)
+    assert stage["metrics"]["completed_per_s"]["value"]["value"] == pytest.approx(200, rel=0.15)
 
 
 def test_a_share_of_what_clients_got(played: Played) -> None:
-    assert played.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.25)
+    assert played.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
     assert "half: 50 % of what ten completed is" in played.told
     assert [judged["stage"] for judged in played.result["slo"]] == ["half"], "the one steady stage is judged"
 
@@ -85,7 +85,7 @@ def test_a_spike_tells_how_it_was_borne(played: Played) -> None:
     assert stage["kind"] == "spike"
     assert (stage["spike"]["baseline_per_s"], stage["spike"]["peak_per_s"]) == (50, 400)
     counts = np.histogram(played.received_s("spike"), bins=[0, 1, 2, 3])[0]
-    assert counts == pytest.approx([50, 400, 50], abs=40)
+    assert counts == pytest.approx([50, 400, 50], abs=15)
 
 
 def test_a_ramp_and_its_lead_in(played: Played) -> None:
@@ -99,9 +99,11 @@ def test_a_ramp_and_its_lead_in(played: Played) -> None:
 def test_a_trace_is_replayed_as_it_was(played: Played) -> None:
     stage = played.stage("replay")
     assert (stage["kind"], stage["completed"]) == ("varying", 150)
-    late_s = np.abs(played.received_s("replay") - np.array(TRACE_S))
-    assert np.median(late_s) < 0.1
-    assert late_s.max() < 0.6, "a server that is held up gets some of them later, and none of them elsewhere"
+    index = [one["name"] for one in played.result["stages"]].index("replay")
+    intended_ns = played.rows.loc[played.rows["stage"] == index, "intended_ns"]
+    due_s = (np.sort(intended_ns) - stage["window"]["start_ns"]) / 1e9
+    assert due_s == pytest.approx(np.array(TRACE_S), abs=1e-6)
+    assert played.received_s("replay") == pytest.approx(np.array(TRACE_S), abs=0.15)
 
 
 def test_the_clients_of_the_first_stage_warm_up(played: Played) -> None:
