@@ -59,6 +59,15 @@ def start_module(
     )
 
 
+def end_within(within_s: float, child: subprocess.Popen[bytes]) -> int:
+    """The exit code of a child that was told to leave; by force, where it has not left by then. Blocks."""
+    try:
+        return child.wait(within_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
+
+
 def how_it_ended(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
@@ -134,11 +143,7 @@ class Child:
         with contextlib.suppress(OSError, ValueError):  # it is gone already
             self.write(Quit())
         self._stdin.close()
-        try:
-            self._process.wait(_QUIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_within(_QUIT_S, self._process)
         self._listener.join()
         self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):

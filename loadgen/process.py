@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from loadgen.child import Child, LoadError, SilenceError, start_module
+from loadgen.child import Child, LoadError, SilenceError
 from loadgen.records import (
     ChangeRate,
     Configure,
@@ -30,10 +30,10 @@ from loadgen.records import (
     StartStage,
     StopStage,
     Timeouts,
-    Workload,
 )
+from loadgen.workloads import Workload
 
-__all__ = ("LoadError", "LoadProcess", "start_module")
+__all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_S = 30.0
 _AGAIN_S = 0.25

@@ -6,7 +6,7 @@ import argparse
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.cli.sharing import worker_count
+from app.cli.sharing import so_many_workers, worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +81,9 @@ def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
 def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
     for one in ceilings:
         if one.disturbed_by_cores is not None:
-            workers = "1 worker" if one.workers == 1 else f"{one.workers} workers"
             yield (
-                f"note: {one.kind}, {workers}: other processes used {one.disturbed_by_cores:.1f} cores: not kept; end "
-                "them and calibrate again"
+                f"note: {one.kind}, {so_many_workers(one.workers)}: other processes used {one.disturbed_by_cores:.1f} "
+                "cores: not kept; end them and calibrate again"
             )
 
 
@@ -104,7 +103,7 @@ def _best(ceiling: Ceiling, field: str) -> float | None:
 def _show_rung(kind: LoadKind, workers: int, rung: Rung) -> None:
     import sys
 
-    sent_by = "1 worker" if workers == 1 else f"{workers} workers"
+    sent_by = so_many_workers(workers)
     outcome = "kept up" if rung.held else "did not keep up"
     late = f"{100 * rung.late_share:.3g} % late"
     if rung.is_disturbed and not rung.held:

@@ -60,5 +60,9 @@ def worker_count(text: str) -> int:
     return int(text)
 
 
+def so_many_workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
+
+
 def _workers(text: str) -> str:
     return text if text == "auto" else str(worker_count(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.cli.sharing import add_token_argument, worker_count
+from app.cli.sharing import add_token_argument, so_many_workers, worker_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _joined(number: int, of: int, master: str) -> str:
-    workers = "1 worker" if number == 1 else f"{number} workers"
     rest = "" if number == of else f"; it waited for no more, so {of - number} of this machine left"
-    return f"{workers} joined the run at {master}{rest}"
+    return f"{so_many_workers(number)} joined the run at {master}{rest}"
 
 
 def _tell(sentence: str) -> None:

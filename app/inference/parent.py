@@ -8,7 +8,7 @@ import tempfile
 import threading
 
 from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
-from loadgen.process import start_module
+from loadgen.child import start_module
 
 _SENTENCE_LIMIT = 500
 

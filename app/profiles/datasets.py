@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 from app.profiles.problems import BadValueError
 from app.profiles.settings import files_must_exist, profile_directory
-from loadgen.records import Dataset
+from loadgen.workloads import Dataset
 
 Format = Literal["jsonl", "csv", "parquet", "folder"]
 _FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}

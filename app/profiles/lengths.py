@@ -15,7 +15,7 @@ import msgspec
 from pydantic import PlainSerializer, PlainValidator
 
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from loadgen.records import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
+from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
 
 MOST_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)

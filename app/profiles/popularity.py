@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from app.profiles.problems import BadValueError, did_you_mean
-from loadgen.records import Popularity
+from loadgen.workloads import Popularity
 
 _KINDS = ("in-turn", "uniform", "zipf")
 _HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."

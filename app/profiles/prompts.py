@@ -12,7 +12,7 @@ from app.profiles.popularity import PopularityText
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, ExistingFile, Seconds, Settings, at_most
 from app.profiles.traces import check_token_columns
-from loadgen.records import FixedLength, Popularity
+from loadgen.workloads import FixedLength, Popularity
 
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATING = {

@@ -13,7 +13,7 @@ from app.profiles.datasets import DatasetPath
 from app.profiles.popularity import PopularityText
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, at_most
-from loadgen.records import Popularity
+from loadgen.workloads import Popularity
 
 MediaType = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 Rows = Annotated[Count, at_most(65_536)]

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 LoadKind = Literal["plain", "streaming"]
+LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 SERVER_FULL_CORES = 0.95
 """The server has one core: what happens while it uses so much of it says nothing against the generator."""

@@ -14,7 +14,7 @@ from app.inference.parent import error_told
 from app.serving.arguments import command_line
 from app.serving.ready import EndpointReady
 from app.serving.settings import ServingSettings
-from loadgen.process import start_module
+from loadgen.child import end_within, start_module
 
 _STOP_LIMIT_S = 12.0
 """More than the endpoint gives itself to drain."""
@@ -74,11 +74,7 @@ class EndpointProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        try:
-            code = process.wait(_STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
+        code = end_within(_STOP_LIMIT_S, process)
         process.stdout.close()
         return code
 

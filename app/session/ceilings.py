@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from app.records.calibration import Calibration, LoadKind
+from app.records.calibration import LOAD_KINDS, Calibration, LoadKind
 from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.session.parts import Load, Parts
-from loadgen.records import LoadWorker, LocustWorkload, OpenAiWorkload, WorkerPart, Workload
+from loadgen.records import LoadWorker, WorkerPart
+from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload
 
 _STREAMED = ("chat", "completions", "responses")
 
@@ -58,7 +59,7 @@ class CeilingFinder:
         kinds, workers = kinds_of(workload), max(1, len(load.workers))
         known = self._parts.load_calibration(self._fingerprint, self._parts.wall_now())
         if any(not worker.is_local for worker in load.workers):
-            per_s, chunks_per_s = (_told(load.workers, kind, known) if kind in kinds else None for kind in _ORDER)
+            per_s, chunks_per_s = (_told(load.workers, kind, known) if kind in kinds else None for kind in LOAD_KINDS)
             here = sum(worker.is_local for worker in load.workers)
             return Ceilings(workers, per_s, chunks_per_s, _is_at_least(known, kinds, here))
         missing = [kind for kind in kinds if measure_again or known is None or known.ceiling(kind, workers) is None]
@@ -69,7 +70,7 @@ class CeilingFinder:
         used = [one for kind in kinds if (one := known.ceiling(kind, workers)) is not None]
         self._parts.store.write_calibration(msgspec.structs.replace(known, ceilings=tuple(used)))
         found = {one.kind: one.per_s for one in used}
-        per_s, chunks_per_s = (found.get(kind) for kind in _ORDER)
+        per_s, chunks_per_s = (found.get(kind) for kind in LOAD_KINDS)
         return Ceilings(workers, per_s, chunks_per_s, _is_at_least(known, kinds, workers))
 
     def _measure(
@@ -93,9 +94,6 @@ class CeilingFinder:
         )
         self._parts.store_calibration(found)
         return found if known is None else known.joined(found)
-
-
-_ORDER: tuple[LoadKind, LoadKind] = ("plain", "streaming")
 
 
 def _is_at_least(known: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from loadgen.records import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _CEILING = (
     "The generator's ceiling is that of plain HTTP requests: gRPC calls cost it more, so look at the generator's CPU "

@@ -20,17 +20,8 @@ from app.serving.ready import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
 from app.telemetry.core_use import CoreUse
-from loadgen.records import (
-    Endpoint,
-    Joining,
-    LoadWorker,
-    PreflightDone,
-    Progress,
-    StageEnded,
-    StagePlan,
-    StageStarted,
-    Workload,
-)
+from loadgen.records import Endpoint, Joining, LoadWorker, PreflightDone, Progress, StageEnded, StagePlan, StageStarted
+from loadgen.workloads import Workload
 
 
 class Load(Protocol):

@@ -10,12 +10,11 @@ from app.session.interruption import Interruption
 from app.session.parts import Parts
 from app.session.spec import RunSpec
 from app.session.telling import Telling
-from loadgen.records import (
+from loadgen.records import Endpoint, PreflightDone
+from loadgen.workloads import (
     DatasetPrompts,
-    Endpoint,
     HttpWorkload,
     OpenAiWorkload,
-    PreflightDone,
     SyntheticPrompts,
     TorchServeWorkload,
     Workload,

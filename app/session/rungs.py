@@ -13,18 +13,9 @@ from app.records.calibration import LoadKind, Rung
 from app.session.ceiling import CHUNKS, LATE_MS, REQUESTS, Ladder, holds
 from app.session.parts import Load, NullServer
 from app.telemetry.core_use import CoreUse
-from loadgen.records import (
-    REQUEST_SCHEMA,
-    FixedLength,
-    HttpWorkload,
-    OpenAiWorkload,
-    OpenArrivals,
-    StageEnded,
-    StagePlan,
-    SyntheticPrompts,
-    Workload,
-)
+from loadgen.records import REQUEST_SCHEMA, OpenArrivals, StageEnded, StagePlan
 from loadgen.reference import null_streams
+from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _RUNG_S = 0.75
 _DRAIN_S = 0.5

@@ -8,7 +8,8 @@ import msgspec
 
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, StageKind, Target, Traffic
-from loadgen.records import Arrivals, Endpoint, OpenArrivals, Workload
+from loadgen.records import Arrivals, Endpoint, OpenArrivals
+from loadgen.workloads import Workload
 
 
 class ShareOf(msgspec.Struct, frozen=True):

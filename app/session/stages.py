@@ -26,19 +26,8 @@ from app.session.practice import asks_lengths
 from app.session.rates import MOST_ARRIVALS, Rates, one_rate
 from app.session.stage_watch import StageWatch
 from loadgen.process import LoadError
-from loadgen.records import (
-    Arrivals,
-    ClosedArrivals,
-    LocustWorkload,
-    OipWorkload,
-    OpenAiWorkload,
-    OpenArrivals,
-    StageEnded,
-    StagePlan,
-    SyntheticPrompts,
-    TraceArrivals,
-    Workload,
-)
+from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
+from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """A warm-up is not measured, and a search lives on its rates being what it chose."""

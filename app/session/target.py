@@ -15,7 +15,8 @@ from app.session.parts import Load, Parts, StartedServer
 from app.session.preflight import require_reachable
 from app.session.spec import RunSpec
 from app.session.telling import Telling
-from loadgen.records import LocustWorkload, PreflightDone
+from loadgen.records import PreflightDone
+from loadgen.workloads import LocustWorkload
 
 _CLOSES = (
     "The target closes a connection after each answer, though it promises to keep it: every request opened its own, "

@@ -6,26 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from app.errors import InstrumentError
-from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+from app.records.calibration import LOAD_KINDS, Calibration, Ceiling, LoadKind, Rung
 from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.storage.calibrations import store_calibration
-from app.telemetry.cgroup import read_cgroup
 from app.telemetry.core_use import read_core_use
-from app.telemetry.host import usable_cores
 from app.wiring.null_server import NullServerProcess
 from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.workers import usable_workers
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Gather
-
-KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 OnRung = Callable[[LoadKind, int, Rung], None]
 
 
 def worker_counts(cores: float | None = None) -> tuple[int, ...]:
     """1, 2, 4 and so on, up to one worker for each core that may be kept busy here (None asks the machine)."""
-    most = max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
+    most = usable_workers(cores)
     return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
 
 
@@ -58,7 +55,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
 
 
 def _ceilings(load: LoadProcess, workers: int, interruption: Interruption, on_rung: OnRung) -> Iterator[Ceiling]:
-    for kind in KINDS:
+    for kind in LOAD_KINDS:
         heard = partial(on_rung, kind, workers)
         if not interruption.is_requested:
             yield find_ceiling(kind, load, NullServerProcess, interruption, read_core_use, heard)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO, cast
 
 from app.errors import InstrumentError, UnavailableError
-from loadgen.child import LastWords, how_it_ended, start_module
+from loadgen.child import LastWords, end_within, how_it_ended, start_module
 from loadgen.frames import message_frame, read_report
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
 
@@ -51,11 +51,7 @@ class _Worker:
 
     def end(self) -> None:
         self.let_go()
-        try:
-            self._process.wait(_LEAVE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_within(_LEAVE_S, self._process)
         self._listener.join()
         self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from app.errors import InstrumentError
-from loadgen.process import start_module
+from loadgen.child import end_within, start_module
 
 _LEAVE_S = 2.0
 
@@ -27,9 +27,5 @@ class ReferenceServer:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        try:
-            self._child.wait(_LEAVE_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end_within(_LEAVE_S, self._child)
         self._child.stdout.close()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
 from app.session.spec import StartSpec
-from loadgen.process import start_module
+from loadgen.child import start_module
 
 _STOP_LIMIT_S = 10.0
 _ASK_S = 1.0

@@ -23,7 +23,7 @@ from app.profiles.profile import (
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import ExpectSettings, encoded
 from app.wiring.replay import lengths_of
-from loadgen.records import (
+from loadgen.workloads import (
     DatasetPrompts,
     Expectation,
     HttpWorkload,

@@ -23,18 +23,8 @@ from loadgen.frames import Reports, read_command
 from loadgen.locustfile.stage import LocustStage
 from loadgen.locustfile.user_test import UserTest, load
 from loadgen.protocols.built import WorkloadError
-from loadgen.records import (
-    Configure,
-    Failed,
-    LocustWorkload,
-    Preflight,
-    PreflightDone,
-    Quit,
-    Ready,
-    RunStage,
-    StagePlan,
-    StopStage,
-)
+from loadgen.records import Configure, Failed, Preflight, PreflightDone, Quit, Ready, RunStage, StagePlan, StopStage
+from loadgen.workloads import LocustWorkload
 
 _QUITTING_S = 1.0
 

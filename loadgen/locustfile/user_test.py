@@ -17,7 +17,8 @@ from locust.env import Environment
 from locust.util.load_locustfile import load_locustfile
 
 from loadgen.protocols.built import WorkloadError
-from loadgen.records import Endpoint, LocustWorkload
+from loadgen.records import Endpoint
+from loadgen.workloads import LocustWorkload
 
 _CLOSED = "closed loop, Locust's transport: the intended time and the first byte of a request are not known"
 

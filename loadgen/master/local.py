@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 from typing import IO, cast
 
-from loadgen.child import LastWords, how_it_ended, start_module
+from loadgen.child import LastWords, end_within, how_it_ended, start_module
 from loadgen.frames import message_frame
 from loadgen.records import Join
 
@@ -38,11 +38,7 @@ class LocalWorker:
     def end(self, within_s: float) -> None:
         """By force, where it has not left by then. Blocks."""
         self.let_go()
-        try:
-            self._child.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end_within(within_s, self._child)
 
     def kill(self) -> None:
         self._child.kill()

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from loadgen.records import Dataset
+from loadgen.workloads import Dataset
 
 Row = dict[str, object]
 

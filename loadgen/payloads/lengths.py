@@ -9,7 +9,7 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.records import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
+from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
 
 Lengths = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.records import Popularity
+from loadgen.workloads import Popularity
 
 DRAWS = 65_536
 """Arrivals beyond them draw the same again."""

@@ -13,7 +13,7 @@ from loadgen.payloads.datasets import Reading, Row
 from loadgen.payloads.lengths import MAX_LENGTH, draw
 from loadgen.payloads.popularity import picks
 from loadgen.payloads.texts import TextMaker
-from loadgen.records import DatasetPrompts, Length, Popularity, SyntheticPrompts, TracePrompts
+from loadgen.workloads import DatasetPrompts, Length, Popularity, SyntheticPrompts, TracePrompts
 
 MAX_TURNS = 1000
 _BLOCK = 1024

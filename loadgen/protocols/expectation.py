@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from loadgen.protocols.built import AS_PROMISED, Judge, Judgement, WorkloadError, status_error
-from loadgen.records import Expectation
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import Expectation
 
 SEARCHED_BYTES = 2**20
 """A regular expression is searched in so much of an answer."""

@@ -12,8 +12,9 @@ from loadgen.payloads.popularity import picks
 from loadgen.protocols.built import MAX_BUILT_BYTES, Built, WorkloadError
 from loadgen.protocols.expectation import judge_of
 from loadgen.protocols.template import PathTemplate, Template
-from loadgen.records import Endpoint, HttpWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
+from loadgen.workloads import HttpWorkload
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")

@@ -13,9 +13,10 @@ from loadgen.protocols.http import left_out_notes
 from loadgen.protocols.oip_http import OipHttp
 from loadgen.protocols.oip_inputs import Inputs, Part, inputs_of
 from loadgen.protocols.oip_outputs import Labels
-from loadgen.records import Endpoint, OipWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader
+from loadgen.workloads import OipWorkload
 
 
 class Dialect(Protocol):

@@ -30,10 +30,10 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataResponse,
     ModelStreamInferResponse,
 )
-from loadgen.records import OipWorkload
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.transport.grpc_address import shown
+from loadgen.workloads import OipWorkload
 
 _SERVICE = "/inference.GRPCInferenceService"
 METADATA = f"{_SERVICE}/ModelMetadata"

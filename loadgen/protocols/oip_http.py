@@ -15,9 +15,10 @@ from loadgen.protocols.http import request_bytes
 from loadgen.protocols.oip_answers import read_outputs
 from loadgen.protocols.oip_inputs import Part
 from loadgen.protocols.oip_outputs import Labels, judge_of
-from loadgen.records import Endpoint, OipWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import OipWorkload
 
 Fields = list[tuple[str, str]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_from, made_up, read_npz
 from loadgen.protocols.built import MAX_BUILT_BYTES
 from loadgen.protocols.oip_outputs import Labels
-from loadgen.records import OipWorkload
+from loadgen.workloads import OipWorkload
 
 _MADE_UP_REQUESTS = 32
 """Different ones, so that a cache in front of the model does not answer them all."""

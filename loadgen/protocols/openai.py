@@ -36,9 +36,10 @@ from loadgen.protocols.openai_bodies import (
 )
 from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.protocols.openai_tokens import CountTokens
-from loadgen.records import DatasetPrompts, Endpoint, OpenAiWorkload, SyntheticPrompts, TracePrompts
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
 
 PATHS: dict[Api, str] = {
     "chat": "/chat/completions",

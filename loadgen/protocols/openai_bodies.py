@@ -11,7 +11,7 @@ import msgspec
 from loadgen.payloads.prompts import Prompt, PromptError, Session, alone
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.openai_answers import Api
-from loadgen.records import DatasetPrompts, OpenAiWorkload
+from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
 _MAX_DEPTH = 32
 _LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min_tokens")

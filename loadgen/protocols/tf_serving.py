@@ -15,9 +15,10 @@ from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_fro
 from loadgen.protocols.asking import Ask, TargetError, answer_to
 from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, Judgement, WorkloadError, status_error
 from loadgen.protocols.http import Unsent, left_out_notes, request_bytes, within_memory
-from loadgen.records import Endpoint, TfServingWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import TfServingWorkload
 
 _MADE_UP_REQUESTS = 32
 """Different ones, so that a cache in front of the model does not answer them all."""

@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 from loadgen.protocols.built import Built, WorkloadError
 from loadgen.protocols.http import build_http
-from loadgen.records import Endpoint, HttpWorkload, TorchServeWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import Address
+from loadgen.workloads import HttpWorkload, TorchServeWorkload
 
 
 def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: Address) -> Built:

@@ -8,23 +8,21 @@ import msgspec
 
 from loadgen.protocols.asking import TargetError, told
 from loadgen.protocols.built import Built, WorkloadError, judged
-from loadgen.records import (
-    Endpoint,
-    HttpWorkload,
-    LocustWorkload,
-    OipWorkload,
-    OpenAiWorkload,
-    PreflightDone,
-    Share,
-    TfServingWorkload,
-    TorchServeWorkload,
-    Workload,
-)
+from loadgen.records import Endpoint, PreflightDone, Share
 from loadgen.transport.address import Address, EndpointError, address_of
 from loadgen.transport.exchange import Exchange, ResolveError, StreamReader, Transport
 from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.opening import new_transport
 from loadgen.worker.keys import Keys
+from loadgen.workloads import (
+    HttpWorkload,
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    TfServingWorkload,
+    TorchServeWorkload,
+    Workload,
+)
 
 _CLOSING_S = 0.05
 """How long after its answer a target is watched for closing the connection."""

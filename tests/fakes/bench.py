@@ -15,7 +15,8 @@ from app.session.interruption import Interruption
 from app.session.run import RunOutcome, run
 from app.session.spec import LimitSpec, RunSpec, SearchSpec, StageSpec
 from app.storage.run_directory import RunWriter, StoredRun
-from loadgen.records import Endpoint, HttpWorkload, OpenArrivals
+from loadgen.records import Endpoint, OpenArrivals
+from loadgen.workloads import HttpWorkload
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import SteadyTelemetry, fake_parts

@@ -14,15 +14,14 @@ from loadgen.records import (
     REQUEST_SCHEMA,
     Endpoint,
     LoadWorker,
-    OpenAiWorkload,
     PreflightDone,
     Progress,
     StageEnded,
     StagePlan,
     StageStarted,
-    Workload,
 )
 from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, told_of
+from loadgen.workloads import OpenAiWorkload, Workload
 
 
 class LimitedLoad:

@@ -19,8 +19,8 @@ from loadgen.records import (
     StageEnded,
     StagePlan,
     StageStarted,
-    Workload,
 )
+from loadgen.workloads import Workload
 from tests.fakes.clock import FakeClock
 
 OK = PreflightDone(error=None, status=200, detail="answered", service_ms=1.0)

@@ -22,10 +22,7 @@ from loadgen.records import (
     Configure,
     Endpoint,
     Gather,
-    HttpWorkload,
     Join,
-    LocustWorkload,
-    OipWorkload,
     OpenArrivals,
     Ping,
     Progress,
@@ -36,6 +33,7 @@ from loadgen.records import (
     StartStage,
     StopStage,
 )
+from loadgen.workloads import HttpWorkload, LocustWorkload, OipWorkload
 
 ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
     "stage": 0,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from loadgen.child import start_module
 from loadgen.frames import message_frame, read_report
-from loadgen.process import LoadError, LoadProcess, start_module
+from loadgen.process import LoadError, LoadProcess
 from loadgen.records import (
     BATCH_ROWS,
     ClosedArrivals,
@@ -21,9 +22,7 @@ from loadgen.records import (
     Endpoint,
     Failed,
     Gather,
-    HttpWorkload,
     Joining,
-    OipWorkload,
     Progress,
     Ready,
     RunStage,
@@ -33,6 +32,7 @@ from loadgen.records import (
     Tls,
 )
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.workloads import HttpWorkload, OipWorkload
 from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of
 from tests.fakes.program import wait_until

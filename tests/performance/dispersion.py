@@ -14,7 +14,8 @@ from statistics import median
 import numpy as np
 
 from loadgen.process import LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, Gather, HttpWorkload
+from loadgen.records import ClosedArrivals, Endpoint, Gather
+from loadgen.workloads import HttpWorkload
 from tests.performance.load_worker import DISPERSION_S, WINDOW_S, dispersion_indices, play, poisson
 from tests.performance.targets import logging_server
 

@@ -18,7 +18,8 @@ from statistics import median
 import grpc
 
 from loadgen.process import LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, OipWorkload, OpenArrivals
+from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals
+from loadgen.workloads import OipWorkload
 from tests.performance.load_worker import play
 from tests.performance.targets import CLIENT_CORE, SERVER_CORE, on_core
 

@@ -22,17 +22,9 @@ import pandas as pd
 import pyarrow as pa
 
 from loadgen.process import LoadProcess
-from loadgen.records import (
-    REQUEST_SCHEMA,
-    Arrivals,
-    ClosedArrivals,
-    Endpoint,
-    HttpWorkload,
-    OpenArrivals,
-    StageEnded,
-    StagePlan,
-)
+from loadgen.records import REQUEST_SCHEMA, Arrivals, ClosedArrivals, Endpoint, OpenArrivals, StageEnded, StagePlan
 from loadgen.reference.scripted import Script, ScriptedServer
+from loadgen.workloads import HttpWorkload
 from tests.performance.http_peers import fast_http_user, wrk
 from tests.performance.targets import CLIENT_CORE, logging_server, nginx, null_server, on_core
 

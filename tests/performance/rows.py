@@ -23,8 +23,8 @@ from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import REQUESTS, RunWriter, StoredRun
+from loadgen.child import start_module
 from loadgen.frames import message_frame, read_report
-from loadgen.process import start_module
 from loadgen.records import Progress, RunStage, StageEnded, StagePlan, StageStarted
 from reports.html import render_html
 from tests.fakes.bench import SPEC, poisson

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.process import start_module
+from loadgen.child import start_module
 from loadgen.reference.scripted import Script, ScriptedServer
 
 SERVER_CORE, CLIENT_CORE = 0, 1

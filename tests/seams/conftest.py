@@ -12,8 +12,8 @@ from tests.fakes.program import Sizewise, write_profile
 
 @pytest.fixture(autouse=True, scope="module")
 def what_the_suite_holds_is_not_looked_at_again() -> Iterator[None]:
-    """The servers answer in this process. A collection of all that thousands of tests have left in it would hold them up
-    for tenths of a second, in the middle of a measurement."""
+    """The servers answer in this process. A collection of all that thousands of tests have left in it would hold them
+    up for tenths of a second, in the middle of a measurement."""
     gc.collect()
     gc.freeze()
     yield

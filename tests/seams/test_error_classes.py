@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from loadgen.process import LoadProcess
-from loadgen.records import ERROR_CLASSES, Endpoint, Expectation, HttpWorkload, Timeouts
+from loadgen.records import ERROR_CLASSES, Endpoint, Timeouts
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
+from loadgen.workloads import Expectation, HttpWorkload
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.played import Played, plan
 

@@ -8,10 +8,11 @@ import pytest
 
 from loadgen.payloads.tensors import TensorSpec
 from loadgen.process import LoadProcess
-from loadgen.records import (
-    ClosedArrivals,
+from loadgen.records import ClosedArrivals, Endpoint
+from loadgen.reference.script import HttpFace, Law, OipFace, OpenAiFace, Reply, Script, TfServingFace, TorchServeFace
+from loadgen.reference.scripted import ScriptedServer
+from loadgen.workloads import (
     Dataset,
-    Endpoint,
     FixedLength,
     HttpWorkload,
     OipWorkload,
@@ -23,8 +24,6 @@ from loadgen.records import (
     UniformLength,
     Workload,
 )
-from loadgen.reference.script import HttpFace, Law, OipFace, OpenAiFace, Reply, Script, TfServingFace, TorchServeFace
-from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.played import Played, plan
 
 PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)

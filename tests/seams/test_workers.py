@@ -19,8 +19,9 @@ import pytest
 
 import sizewise as notebook
 from loadgen.process import LoadProcess
-from loadgen.records import Endpoint, HttpWorkload, OpenArrivals, StagePlan
+from loadgen.records import Endpoint, OpenArrivals, StagePlan
 from loadgen.reference.scripted import Script, ScriptedServer
+from loadgen.workloads import HttpWorkload
 from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.sockets import family_of, listening_of

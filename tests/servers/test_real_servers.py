@@ -10,20 +10,8 @@ import pyarrow as pa
 import pytest
 
 from loadgen.process import LoadProcess
-from loadgen.records import (
-    REQUEST_SCHEMA,
-    Arrivals,
-    ClosedArrivals,
-    Endpoint,
-    FixedLength,
-    OipWorkload,
-    OpenAiWorkload,
-    OpenArrivals,
-    PreflightDone,
-    StagePlan,
-    SyntheticPrompts,
-    Workload,
-)
+from loadgen.records import REQUEST_SCHEMA, Arrivals, ClosedArrivals, Endpoint, OpenArrivals, PreflightDone, StagePlan
+from loadgen.workloads import FixedLength, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 # the first of them installs the servers
 pytestmark = pytest.mark.timeout(600)

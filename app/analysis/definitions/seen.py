@@ -52,8 +52,6 @@ class Seen:
     first_output_ns: Nanoseconds
     tokens_out: Floats
     deltas: Deltas
-    counts_chunks: bool
-    """Some counts of tokens are counts of deltas."""
 
     @property
     def answers(self) -> int:
@@ -94,7 +92,6 @@ def seen(rows: StageRows, stage_start_ns: int) -> Seen:
         first_output_ns=nothing if of is None else of.first_output_ns,
         tokens_out=np.full(success.sent_ns.size, np.nan) if of is None else of.tokens_out,
         deltas=deltas,
-        counts_chunks=of is not None and bool(of.is_counted_by_chunks.any()),
     )
 
 

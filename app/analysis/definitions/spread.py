@@ -25,7 +25,7 @@ def linear(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
     }
 
 
-def weighted(values: Floats, weights: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
+def weighted(values: Floats, weights: Floats) -> Spread:
     """The mean by weight; as a percentile, the smallest value at which the summed shares of the weights reach it.
 
     The shares are summed in floating point, in the order of distinct values, as GuideLLM does it: where a sum should
@@ -33,7 +33,7 @@ def weighted(values: Floats, weights: Floats, aggregates: tuple[str, ...] = AGGR
     """
     found, places = np.unique(values[weights > 0], return_inverse=True)
     if not found.size:
-        return lacking("no answer has one", aggregates)
+        return lacking("no answer has one")
     together = np.bincount(places, weights[weights > 0])
     shares = together / together.sum()
     reached = np.cumsum(shares)
@@ -44,7 +44,7 @@ def weighted(values: Floats, weights: Floats, aggregates: tuple[str, ...] = AGGR
         place = int(np.searchsorted(reached, PERCENTILES[name], side="left"))
         return float(found[min(place, found.size - 1)])
 
-    return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in aggregates}
+    return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
 
 
 def lacking(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:

@@ -4,7 +4,7 @@ import pytest
 
 from app.profiles.lengths import format_length, parse_length
 from app.profiles.problems import BadValueError
-from loadgen.records import EmpiricalLength, FixedLength, LognormalLength, NormalLength, UniformLength
+from loadgen.workloads import EmpiricalLength, FixedLength, LognormalLength, NormalLength, UniformLength
 
 
 @pytest.mark.parametrize(

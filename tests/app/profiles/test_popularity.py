@@ -4,7 +4,7 @@ import pytest
 
 from app.profiles.popularity import format_popularity, parse_popularity
 from app.profiles.problems import BadValueError
-from loadgen.records import Popularity
+from loadgen.workloads import Popularity
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,14 @@ from app.records.calibration import Calibration, LoadKind
 from app.session.ceilings import CeilingFinder, Ceilings, kinds_of
 from app.session.interruption import Interruption
 from app.storage.run_directory import RunWriter
-from loadgen.records import (
+from loadgen.records import LoadWorker, WorkerPart
+from loadgen.workloads import (
     FixedLength,
     HttpWorkload,
-    LoadWorker,
     LocustWorkload,
     OipWorkload,
     OpenAiWorkload,
     SyntheticPrompts,
-    WorkerPart,
     Workload,
 )
 from tests.fakes.clock import FakeClock

@@ -5,14 +5,7 @@ from collections import Counter
 import pytest
 
 from app.session.notes import notes_of
-from loadgen.records import (
-    FixedLength,
-    HttpWorkload,
-    OipWorkload,
-    OpenAiWorkload,
-    SyntheticPrompts,
-    Workload,
-)
+from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 
 def test_each_is_told_once_in_the_order_it_became_known() -> None:

@@ -8,10 +8,10 @@ import pytest
 from app.errors import ExitCode
 from app.records.telemetry import Samples
 from app.session.practice import asks_lengths
-from loadgen.records import (
+from loadgen.records import Endpoint, StagePlan
+from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
-    Endpoint,
     FixedLength,
     HttpWorkload,
     LocustWorkload,
@@ -19,7 +19,6 @@ from loadgen.records import (
     OpenAiWorkload,
     Popularity,
     Prompts,
-    StagePlan,
     SyntheticPrompts,
     TracePrompts,
     Workload,

@@ -8,16 +8,8 @@ from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
 from app.records.stage import StageFacts
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from loadgen.records import (
-    Arrivals,
-    ClosedArrivals,
-    LocustWorkload,
-    OpenAiWorkload,
-    OpenArrivals,
-    SyntheticPrompts,
-    TraceArrivals,
-    UniformLength,
-)
+from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
+from loadgen.workloads import LocustWorkload, OpenAiWorkload, SyntheticPrompts, UniformLength
 from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.wiring.workload import workload_of
-from loadgen.records import (
+from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
     Expectation,

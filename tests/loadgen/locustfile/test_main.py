@@ -9,8 +9,9 @@ from time import perf_counter
 import pytest
 
 from loadgen.process import LoadError, LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, LocustWorkload, OpenArrivals, PreflightDone
+from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, PreflightDone
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
 PATHS = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}

@@ -13,7 +13,6 @@ from loadgen.records import (
     Endpoint,
     Failed,
     Hello,
-    HttpWorkload,
     Pong,
     Preflight,
     PreflightDone,
@@ -28,6 +27,7 @@ from loadgen.records import (
     StartStage,
     StopStage,
 )
+from loadgen.workloads import HttpWorkload
 from tests.fakes.master import Conducted, batch
 from tests.fakes.played import plan
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from loadgen.arrivals import offsets_ns
+from loadgen.child import start_module
 from loadgen.frames import message_frame, read_report
-from loadgen.process import LoadError, LoadProcess, start_module
+from loadgen.process import LoadError, LoadProcess
 from loadgen.records import (
     BATCH_ROWS,
     Configure,
     Endpoint,
     Gather,
-    HttpWorkload,
     Joining,
     Progress,
     Quit,
@@ -31,6 +31,7 @@ from loadgen.records import (
     StageStarted,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
+from loadgen.workloads import HttpWorkload
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.played import Played, plan
 from tests.fakes.processes import free_port, is_running

@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.payloads import datasets
 from loadgen.payloads.datasets import DatasetError, OneRow, Reading, as_body
-from loadgen.records import Dataset
+from loadgen.workloads import Dataset
 
 MIB = 2**20
 

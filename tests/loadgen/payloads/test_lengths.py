@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.lengths import MAX_LENGTH, LengthError, draw
-from loadgen.records import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
+from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
 
 N = 40_000
 

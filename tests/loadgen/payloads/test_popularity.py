@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from loadgen.payloads.popularity import DRAWS, picks
-from loadgen.records import Popularity
+from loadgen.workloads import Popularity
 
 
 def test_in_turn_needs_no_picks() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, synthetic
 from loadgen.payloads.texts import TextMaker
-from loadgen.records import FixedLength, Popularity, SyntheticPrompts, UniformLength
+from loadgen.workloads import FixedLength, Popularity, SyntheticPrompts, UniformLength
 
 MIB = 2**20
 

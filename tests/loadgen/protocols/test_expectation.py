@@ -4,8 +4,8 @@ import pytest
 
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.expectation import judge_of, judge_status
-from loadgen.records import Expectation
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import Expectation
 
 
 def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str | None:

@@ -5,8 +5,9 @@ import pytest
 from loadgen.protocols import http
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.http import build_http, request_bytes
-from loadgen.records import Dataset, Endpoint, Expectation, HttpWorkload, Popularity
+from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
+from loadgen.workloads import Dataset, Expectation, HttpWorkload, Popularity
 
 URL = "http://h:1/a?b=c"
 ADDRESS = address_of(URL)

@@ -11,9 +11,10 @@ from loadgen.protocols.built import Built, Judgement, WorkloadError
 from loadgen.protocols.oip import build_oip
 from loadgen.protocols.oip_grpc import METADATA
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelStreamInferResponse
-from loadgen.records import Endpoint, OipWorkload, Popularity
+from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.grpc_address import grpc_address_of
+from loadgen.workloads import OipWorkload, Popularity
 from tests.fakes.open_inference import floats, inputs
 
 METADATA_JSON = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'

@@ -14,9 +14,9 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataRequest,
     ModelStreamInferResponse,
 )
-from loadgen.records import OipWorkload
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.grpc_address import grpc_address_of
+from loadgen.workloads import OipWorkload
 from tests.fakes.open_inference import floats, inputs
 
 ADDRESS = grpc_address_of("grpc://h:8001")

@@ -7,9 +7,10 @@ from loadgen.protocols import oip_http
 from loadgen.protocols.asking import TargetError
 from loadgen.protocols.built import Judgement
 from loadgen.protocols.oip_http import OipHttp, model_path, read_metadata
-from loadgen.records import Endpoint, OipWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import OipWorkload
 
 ADDRESS = address_of("http://h:1/base/")
 ENDPOINT = Endpoint(("http://h:1/base/",), headers=(("X-A", "1"),))

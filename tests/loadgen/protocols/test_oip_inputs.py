@@ -5,7 +5,7 @@ import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorSpec
 from loadgen.protocols.oip_inputs import inputs_of
-from loadgen.records import OipWorkload
+from loadgen.workloads import OipWorkload
 
 X = TensorSpec("x", "FP32", (-1, 2))
 

@@ -8,10 +8,12 @@ import pytest
 from loadgen.protocols import openai
 from loadgen.protocols.built import Built, WorkloadError, judged, tokens_of
 from loadgen.protocols.openai import build_openai
-from loadgen.records import (
+from loadgen.records import Endpoint
+from loadgen.transport.address import address_of
+from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
-    Endpoint,
     FixedLength,
     OpenAiWorkload,
     Popularity,
@@ -20,8 +22,6 @@ from loadgen.records import (
     TracePrompts,
     UniformLength,
 )
-from loadgen.transport.address import address_of
-from loadgen.transport.exchange import Exchange, Tokens
 
 URL = "http://h:1/v1"
 FEW = SyntheticPrompts(FixedLength(5), FixedLength(3), unique=4)

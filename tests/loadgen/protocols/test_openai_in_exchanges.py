@@ -6,13 +6,14 @@ import pytest
 
 from loadgen.protocols.built import Built, judged, tokens_of
 from loadgen.protocols.openai import build_openai
-from loadgen.records import Endpoint, FixedLength, OpenAiWorkload, SyntheticPrompts, Timeouts
+from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.openai_events import Generation, openai_stream
 from loadgen.reference.script import Law, OpenAiFace, Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.reference.streams import Pieces, chunked, closing, cut, endless, sliced, until_close, without_newline
 from loadgen.transport.address import address_of
 from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.asker import Asker, converse_on
 
 FACE = Script(faces=(OpenAiFace(law=Law(delay_s=0.01, tokens_per_s=500.0)),))

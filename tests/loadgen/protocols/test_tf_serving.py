@@ -10,12 +10,13 @@ from loadgen.payloads.tensors import TensorSpec
 from loadgen.protocols.asking import TargetError
 from loadgen.protocols.built import Built, WorkloadError
 from loadgen.protocols.tf_serving import build_tf_serving, judge_prediction
-from loadgen.records import Endpoint, Popularity, TfServingWorkload
+from loadgen.records import Endpoint
 from loadgen.reference.asked import request_of
 from loadgen.reference.script import TfServingFace
 from loadgen.reference.tf_serving_face import tf_serving_answer
 from loadgen.transport.address import address_of
 from loadgen.transport.exchange import Exchange
+from loadgen.workloads import Popularity, TfServingWorkload
 
 URL = "http://h:8501/base"
 ADDRESS = address_of(URL)

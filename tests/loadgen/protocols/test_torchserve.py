@@ -4,8 +4,9 @@ import pytest
 
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.torchserve import build_torchserve
-from loadgen.records import Dataset, Endpoint, Popularity, TorchServeWorkload
+from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
+from loadgen.workloads import Dataset, Popularity, TorchServeWorkload
 
 URL = "http://h:8080/base/?q=1"
 ADDRESS = address_of(URL)

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from loadgen.child import start_module
 from loadgen.payloads.tensors import TensorSpec
-from loadgen.process import start_module
 from loadgen.reference.faces import answer_of
 from loadgen.reference.script import (
     HttpFace,

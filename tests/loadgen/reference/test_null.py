@@ -1,7 +1,7 @@
 import http.client
 import subprocess
 
-from loadgen.process import start_module
+from loadgen.child import start_module
 
 
 def test_every_request_gets_the_same_reply_until_stdin_closes() -> None:

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 import numpy as np
 import pytest
 
-from loadgen.process import start_module
+from loadgen.child import start_module
 from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, due_ns, told_of
 
 

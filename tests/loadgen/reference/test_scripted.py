@@ -3,7 +3,7 @@ import subprocess
 from pathlib import Path
 from time import perf_counter_ns
 
-from loadgen.process import start_module
+from loadgen.child import start_module
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 
 

@@ -25,7 +25,6 @@ from loadgen.records import (
     Endpoint,
     Failed,
     Hello,
-    HttpWorkload,
     Join,
     KeyFile,
     Ping,
@@ -44,6 +43,7 @@ from loadgen.records import (
     StartStage,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
+from loadgen.workloads import HttpWorkload
 from tests.fakes.bare_master import TOKEN, BareMaster
 from tests.fakes.played import plan
 from tests.fakes.processes import free_port

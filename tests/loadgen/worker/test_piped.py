@@ -8,7 +8,6 @@ from loadgen.records import (
     ClosedArrivals,
     Configure,
     Endpoint,
-    HttpWorkload,
     RunStage,
     Share,
     StageEnded,
@@ -19,6 +18,7 @@ from loadgen.records import (
     StopStage,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
+from loadgen.workloads import HttpWorkload
 from tests.fakes.piped import Piped
 from tests.fakes.played import plan
 

@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 
 from loadgen.process import LoadError, LoadProcess
-from loadgen.records import (
-    ClosedArrivals,
-    Endpoint,
-    FixedLength,
-    HttpWorkload,
-    KeyFile,
-    OpenAiWorkload,
-    SyntheticPrompts,
-    TraceArrivals,
-)
+from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
 from loadgen.reference.script import Law, OpenAiFace
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
 

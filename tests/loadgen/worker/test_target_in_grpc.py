@@ -13,7 +13,8 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OipWorkload, OpenArrivals, StagePlan, Tls
+from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, StagePlan, Tls
+from loadgen.workloads import OipWorkload
 from tests.fakes.open_inference import OpenInference, floats, inputs
 
 
