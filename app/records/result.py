@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.records.estimate import Basis as Basis
+from app.records.estimate import Estimate as Estimate
+from app.records.estimate import Variant as Variant
+from app.records.local import LocalResult
+
 SCHEMA = 1
 
-Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
@@ -21,16 +25,6 @@ comes back. Only probes, holds and steady stages are points of the capacity curv
 
 IN_SWEEP = "sweep"
 """Tag of the stages of a sweep."""
-
-
-class Estimate(msgspec.Struct, frozen=True):
-    """A number and how far it can be trusted. A withheld value is None with its `reason`."""
-
-    value: float | None
-    ci95: tuple[float, float] | None = None
-    n: int | None = None
-    basis: Basis = "measured"
-    reason: str | None = None
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -77,16 +71,6 @@ class Window(msgspec.Struct, frozen=True):
 
     start_ns: int
     end_ns: int
-
-
-class Variant(msgspec.Struct, frozen=True):
-    """One way to run a local model."""
-
-    model: str
-    provider: str
-    precision: str
-    batch: int
-    threads: int
 
 
 class Spike(msgspec.Struct, frozen=True):
@@ -350,6 +334,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None
     comparison: None = None
     cold_start: ColdStart | None = None
+    local: LocalResult | None = None
+    """Of a run of a local model: what is known of each variant besides its stages."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured: approximate prompt lengths, where token counts come from."""
     artifacts: tuple[Artifact, ...]

@@ -1,0 +1,40 @@
+"""A number with its trust, and the variant of a model that it may be of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A number and how far it can be trusted. A withheld value is None with its `reason`."""
+
+    value: float | None
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+    basis: Basis = "measured"
+    reason: str | None = None
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One way to run a local model. `devices` are those asked for, by index or UUID; empty on a CPU."""
+
+    model: str
+    provider: str
+    precision: str
+    batch: int
+    threads: int
+    streams: int = 1
+    devices: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """As in `digits cpu int8-static, batch 8, 2 streams`; what is one, or the runtime's choice, is left out."""
+        parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]
+        parts += [f"{self.streams} streams"] if self.streams > 1 else []
+        parts += [f"{self.threads} threads"] if self.threads > 1 else []
+        parts += [f"devices {' + '.join(self.devices)}"] if len(self.devices) > 1 else []
+        return ", ".join(parts)
