@@ -27,7 +27,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     """How near a variant's outputs, taken inside the measured run, came to the fp32 reference's on the CPU.
 
     Over `rows` rows of the model's first floating-point output; None what is not defined for it: agreement and KL of an
-    output that is not scores of classes, decibels of outputs that are equal (the ratio is infinite).
+    output that is not scores of classes, cosines of single numbers, decibels of outputs that are equal (the ratio is
+    infinite). A row with a number that is NaN or infinite on either side counts in the agreement, and nowhere else.
     """
 
     rows: int
@@ -35,7 +36,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     """Share of rows whose largest score is of the same class."""
     cosine_mean: float | None
     cosine_least: float | None
-    max_abs: float
+    max_abs: float | None
+    """None where no row is finite on both sides."""
     sqnr_db: float | None
     """10 log10(Σ y² / Σ (y − y')²), y the reference's."""
     kl_mean: float | None
@@ -43,6 +45,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     kl_p99: float | None
     is_equal: bool
     """Every number of every row is the same."""
+    not_finite: int = 0
+    """Numbers that are NaN or infinite where the reference's are finite, or the other way round."""
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
