@@ -1,0 +1,92 @@
+"""What this machine's CPU does at the most, by ONNX Runtime itself: the roof a model's speed is held against.
+
+As a program, in a process of its own, it prints the peaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.inference.child import leave_with_parent, reported
+from app.records.local import Peaks
+
+if TYPE_CHECKING:
+    from app.inference.peak_graphs import PeakGraph
+
+_EACH_NS = 250_000_000
+_FEWEST_CALLS = 3
+
+
+def measure_peaks(threads: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
+    """By arithmetic: fp32, fp16, int8. Each is the best of what fits a quarter second, on an otherwise idle machine.
+
+    In a child, so that 128 MiB of weights and a library's crash stay there. Raises UsageError for more threads than
+    cores, InstrumentError where the child fails.
+    """
+    from app.inference.parent import answer_of
+
+    what = "the measurement of this CPU's peaks"
+    answer = answer_of(what, "app.inference.peaks", "--threads", str(threads), timeout_s=timeout_s)
+    return msgspec.json.decode(answer, type=dict[str, Peaks])
+
+
+def _main() -> None:
+    leave_with_parent()
+    parser = argparse.ArgumentParser(prog="python -m app.inference.peaks", allow_abbrev=False)
+    parser.add_argument("--threads", type=int, required=True)
+    sys.stdout.buffer.write(msgspec.json.encode(_peaks(parser.parse_args().threads)))
+
+
+def _peaks(threads: int) -> dict[str, Peaks]:
+    from app.inference.peak_graphs import float_product, integer_product, weight_read
+    from app.inference.session import runtime_version
+
+    runtime = f"ONNX Runtime {runtime_version()}"
+    name = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
+    with TemporaryDirectory() as folder:
+        read, floats, integers = (build(Path(folder)) for build in (weight_read, float_product, integer_product))
+        bytes_per_s = _best_per_s(read, threads)
+        rates = {"fp32": _best_per_s(floats, threads), "int8": _best_per_s(integers, threads), "fp16": None}
+    sources = {
+        "fp32": f"{runtime}: {floats.what}; {read.what}",
+        "int8": f"{runtime}: {integers.what}; {read.what}",
+        # fp16 is converted to fp32 and back, so that it has no peak of its own
+        "fp16": f"{runtime}: {read.what}; on a CPU it computes fp16 in fp32",
+    }
+    return {
+        arithmetic: Peaks(
+            name=name,
+            flops_per_s=flops_per_s,
+            bytes_per_s=bytes_per_s,
+            basis="measured",
+            source=sources[arithmetic],
+        )
+        for arithmetic, flops_per_s in rates.items()
+    }
+
+
+def _best_per_s(graph: PeakGraph, threads: int) -> float:
+    """The first call, which grows buffers, does not count."""
+    from app.inference.session import open_session
+
+    session = open_session(graph.model, "cpu", threads)
+    session.run(graph.feeds)
+    best_ns, calls = sys.maxsize, 0
+    deadline = perf_counter_ns() + _EACH_NS
+    while calls < _FEWEST_CALLS or perf_counter_ns() < deadline:
+        start = perf_counter_ns()
+        session.run(graph.feeds)
+        best_ns = min(best_ns, perf_counter_ns() - start)
+        calls += 1
+    return graph.amount / best_ns * 1e9
+
+
+if __name__ == "__main__":
+    sys.exit(reported(_main))

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from app.errors import InstrumentError, UsageError
+from app.inference.peaks import measure_peaks
+from app.records.local import Peaks
+
+
+@pytest.fixture(scope="module")
+def peaks() -> dict[str, Peaks]:
+    return measure_peaks(1)
+
+
+def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks]) -> None:
+    assert set(peaks) == {"fp32", "fp16", "int8"}
+    assert {(one.basis, one.name) for one in peaks.values()} == {("measured", "this CPU with 1 thread")}
+    for arithmetic in ("fp32", "int8"):
+        assert 1e9 < (peaks[arithmetic].flops_per_s or 0) < 1e14
+        assert "ONNX Runtime" in peaks[arithmetic].source
+    assert 1e8 < (peaks["fp32"].bytes_per_s or 0) < 1e12
+    assert peaks["int8"].bytes_per_s == peaks["fp32"].bytes_per_s
+
+
+def test_a_cpu_has_no_peak_of_fp16(peaks: dict[str, Peaks]) -> None:
+    assert peaks["fp16"].flops_per_s is None
+    assert "computes fp16 in fp32" in peaks["fp16"].source
+
+
+def test_threads_that_this_machine_has_not_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"5000 threads are more than"):
+        measure_peaks(5000)
+
+
+def test_a_child_that_hangs_is_ended() -> None:
+    with pytest.raises(InstrumentError, match=r"peaks did not end within 0\.01 s"):
+        measure_peaks(1, timeout_s=0.01)
