@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.analysis.scores import metric_of, scores_of
+from app.errors import UsageError
+
+SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
+LABELS = np.array([1, 1, 2])
+
+
+def test_labels_tell_the_metric() -> None:
+    assert metric_of(np.array([1, 2])) == "top-1"
+    assert metric_of(np.array([1.0, 2.0])) == "mean absolute error"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [SCORES, SCORES.astype(np.float16), SCORES[:, :, None, None], SCORES[:, None, :], np.array([1, 0, 2])],
+    ids=["scores", "half", "pooled", "one place", "classes"],
+)
+def test_the_largest_score_or_the_class_itself_is_right(output: npt.NDArray[Any]) -> None:
+    assert scores_of(output, LABELS, "top-1").tolist() == [1, 0, 1]
+
+
+def test_a_batchs_filling_is_left_out() -> None:
+    assert scores_of(SCORES, LABELS[:2], "top-1").tolist() == [1, 0]
+
+
+def test_a_score_that_is_nan_is_never_right() -> None:
+    """argmax would choose the NaN, which may stand at the label."""
+    assert scores_of(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([1, 1]), "top-1").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
+def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
+    output = np.array([1.0, 2.0, math.inf], np.float32).reshape(shape)
+    found = scores_of(output, np.array([1.5, 1.0, 0.0]), "mean absolute error")
+    assert found.tolist() == [0.5, 1.0, math.inf]
+
+
+@pytest.mark.parametrize(
+    ("output", "labels", "sentence"),
+    [
+        (np.zeros((3, 4, 8, 8)), LABELS, "float64 of 3 x 4 x 8 x 8, has not one answer a row"),
+        (SCORES[:2], LABELS, "has not an answer for each row"),
+        (np.float32(1), LABELS, "a single number"),
+        (np.array([0.2, 0.7, 0.1]), LABELS, "has not scores of classes, nor the class itself"),
+        (SCORES, LABELS + 1, "there is a label 3, and the model's 3 classes are 0 to 2"),
+        (SCORES, LABELS - 2, "there is a label -1"),
+        (SCORES, LABELS + 0.5, "has not one number a row"),
+        (np.array(["a", "b", "c"], dtype=object), LABELS, "has not numbers"),
+    ],
+)
+def test_an_output_that_cannot_be_scored_is_refused(
+    output: npt.NDArray[Any], labels: npt.NDArray[Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        scores_of(output, labels, metric_of(labels))
