@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import psutil
 
 from app.telemetry.cgroup import Cgroup, read_cgroup
+from app.telemetry.cores import CoreReader, busy_and_all_of, busy_percent
+from app.telemetry.transfers import TransferReader
 
 GIB = 2**30
+DETAILS_NS = 1_000_000_000
+"""Cores are charged in ticks of 10 ms, and a large machine has many of them and of networks: they are read less often
+than the whole."""
 
 
 def usable_cores(cgroup: Cgroup) -> float:
@@ -28,6 +34,19 @@ class HostReader:
         self._last_ns = at_ns
         self._last_used_s = self._cgroup.cpu_used_s()
         self._last_times_s = busy_and_all_s()
+        self._cores = CoreReader()
+        self._transfers = TransferReader(at_ns)
+        self._details_due_ns = at_ns + DETAILS_NS
+
+    def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+        """By source: the machine each time; once a second, what it transfers, and its cores as `host/core0`, ..."""
+        yield "host", self.read(at_ns)
+        if at_ns < self._details_due_ns:
+            return
+        self._details_due_ns = at_ns + DETAILS_NS
+        yield "host", self._transfers.read(at_ns)
+        for core, percent in self._cores.read().items():
+            yield f"host/core{core}", {"core_cpu_percent": percent}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """CPU since the last reading, memory now."""
@@ -35,11 +54,8 @@ class HostReader:
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._memory_gib()}
 
     def _machine_percent(self) -> float | None:
-        busy_before_s, all_before_s = self._last_times_s
-        busy_s, all_s = self._last_times_s = busy_and_all_s()
-        if all_s <= all_before_s:
-            return None
-        return min(100.0, max(0.0, 100 * (busy_s - busy_before_s) / (all_s - all_before_s)))
+        before_s, self._last_times_s = self._last_times_s, busy_and_all_s()
+        return busy_percent(before_s, self._last_times_s)
 
     def _container_percent(self, at_ns: int) -> float | None:
         before_s, before_ns = self._last_used_s, self._last_ns
@@ -63,7 +79,4 @@ def _below(limit: float | None, machine: float | None) -> float | None:
 
 def busy_and_all_s() -> tuple[float, float]:
     """Core-seconds since the machine started: spent on work, and in all."""
-    times = psutil.cpu_times()
-    # Linux counts a guest's time in `user` as well
-    everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-    return everything - times.idle - getattr(times, "iowait", 0.0), everything
+    return busy_and_all_of(psutil.cpu_times())

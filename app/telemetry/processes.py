@@ -1,12 +1,14 @@
-"""What chosen processes use of the machine's cores."""
+"""What chosen processes use of the machine's cores and memory."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
+
+from app.telemetry.host import GIB
 
 SWEEP_NS = 5_000_000_000
 SWEEP_SHARE = 200
@@ -58,6 +60,13 @@ class _Tree:
             return None
         return used_s / elapsed_s
 
+    def memory_gib(self) -> float | None:
+        """Resident memory of the members that `cpu_cores` found; what they share counts for each of them."""
+        resident = {process: _resident_bytes(process) for process in self._members}
+        if self._root is None or resident.get(self._root) is None:
+            return None
+        return sum(one for one in resident.values() if one is not None) / GIB
+
     def _has_ended(self) -> bool:
         """Also true of a process that nobody has waited for yet."""
         if self._root is None:
@@ -76,6 +85,14 @@ def _cpu_s(process: psutil.Process) -> float | None:
     return times.user + times.system
 
 
+def _resident_bytes(process: psutil.Process) -> int | None:
+    try:
+        # one that nobody has waited for yet has none left
+        return int(process.memory_info().rss) or None
+    except psutil.Error:  # as above
+        return None
+
+
 def cpu_s_of(pid: int) -> float | None:
     """CPU that the process has used since it began; None of one that has gone."""
     try:
@@ -85,7 +102,7 @@ def cpu_s_of(pid: int) -> float | None:
 
 
 class ProcessReader:
-    """CPU of watched processes with their children, in cores. A child watched by itself counts only there.
+    """CPU and memory of watched processes with their children. A child watched by itself counts only there.
 
     `watch` may be called from any thread, `read` from one.
     """
@@ -100,6 +117,11 @@ class ProcessReader:
     def watch(self, source: str, pid: int) -> None:
         with self._lock:
             self._watched[source] = pid
+
+    def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+        """`<source>_cpu_cores` as `read` tells them, and `<source>_memory_gib` now."""
+        for source, cores in self.read(at_ns).items():
+            yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].memory_gib()}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Cores kept busy since the last reading, by source: from the second reading on; None of one that ended."""

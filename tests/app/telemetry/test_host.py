@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from app.telemetry.cgroup import Cgroup
-from app.telemetry.host import GIB, HostReader, usable_cores
+from app.telemetry.host import DETAILS_NS, GIB, HostReader, usable_cores
 
 SECOND = 1_000_000_000
 
@@ -49,22 +49,28 @@ class CpuTimes(NamedTuple):
     guest: float
 
 
+def tell_cpu_times(monkeypatch: pytest.MonkeyPatch, *told: CpuTimes) -> None:
+    """One after the other, for the whole machine; its cores are left idle."""
+    following = iter(told)
+    monkeypatch.setattr(
+        psutil, "cpu_times", lambda percpu=False: [CpuTimes(0, 0, 1, 0, 0)] if percpu else next(following)
+    )
+
+
 def test_cpu_of_the_machine_counts_from_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([CpuTimes(50, 10, 100, 5, 2), CpuTimes(58, 12, 128, 7, 2), CpuTimes(58, 12, 138, 7, 2)])
-    monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
+    tell_cpu_times(monkeypatch, CpuTimes(50, 10, 100, 5, 2), CpuTimes(58, 12, 128, 7, 2), CpuTimes(58, 12, 138, 7, 2))
     reader = HostReader(0, Cgroup())
     assert reader.read(SECOND)["host_cpu_percent"] == pytest.approx(25)  # 10 of 40 core-seconds
     assert reader.read(2 * SECOND)["host_cpu_percent"] == 0
 
 
 def test_a_guests_time_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([CpuTimes(0, 0, 0, 0, 0), CpuTimes(10, 0, 30, 0, 10)])
-    monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
+    tell_cpu_times(monkeypatch, CpuTimes(0, 0, 0, 0, 0), CpuTimes(10, 0, 30, 0, 10))
     assert HostReader(0, Cgroup()).read(SECOND)["host_cpu_percent"] == pytest.approx(25)
 
 
 def test_two_readings_within_a_tick_of_the_clock_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "cpu_times", lambda: CpuTimes(50, 10, 100, 5, 2))
+    tell_cpu_times(monkeypatch, CpuTimes(50, 10, 100, 5, 2), CpuTimes(50, 10, 100, 5, 2))
     assert HostReader(0, Cgroup()).read(SECOND)["host_cpu_percent"] is None
 
 
@@ -108,3 +114,17 @@ def test_usable_cores_are_the_fewest() -> None:
     assert 1 <= everything <= (psutil.cpu_count() or 1)
     assert usable_cores(Cgroup(cpu_limit_cores=0.5)) == 0.5
     assert usable_cores(Cgroup(cpu_limit_cores=10_000)) == everything
+
+
+def test_cores_and_transfers_are_read_once_a_second_and_the_whole_each_time() -> None:
+    reader = HostReader(0, Cgroup())
+    burn(0.1)
+    assert [source for source, _ in reader.readings(DETAILS_NS // 2)] == ["host"]
+    whole, transfers, *cores = reader.readings(DETAILS_NS)
+    assert set(whole[1]) == {"host_cpu_percent", "host_memory_gib"}
+    assert transfers[0] == "host"
+    assert "host_network_sent_bytes_per_s" in transfers[1]
+    assert len(cores) == usable_cores(Cgroup())
+    assert cores[0][0].startswith("host/core")
+    assert max(readings["core_cpu_percent"] or 0 for _, readings in cores) > 0
+    assert [source for source, _ in reader.readings(DETAILS_NS + 1)] == ["host"]

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
+from app.telemetry.host import GIB
 from app.telemetry.processes import SWEEP_NS, ProcessReader
 
 SECOND = 1_000_000_000
@@ -75,6 +77,10 @@ def reader() -> ProcessReader:
     return ProcessReader(now=stopped)
 
 
+def resident_gib(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / GIB
+
+
 def about(cores: float) -> object:
     return pytest.approx(cores, abs=0.04)  # processes are charged in ticks of 10 ms
 
@@ -128,6 +134,39 @@ def test_a_slow_sweep_is_repeated_less_often(start: Callable[..., Program]) -> N
     assert next(asked) == 2 * SECOND // 10
     reader.read(20 * SECOND)
     assert next(asked) == 5 * SECOND // 10
+
+
+def test_memory_is_of_the_whole_family_and_a_watched_child_counts_only_for_itself(
+    reader: ProcessReader, start: Callable[..., Program]
+) -> None:
+    family = start(PARENT, WORKER)
+    reader.watch("endpoint", family.pid)
+    assert dict(reader.readings(0)) == {}
+    both = dict(reader.readings(SECOND))["endpoint"]
+    assert both == {
+        "endpoint_cpu_cores": about(0),
+        "endpoint_memory_gib": pytest.approx(resident_gib(family.pid) + resident_gib(family.worker_pid), rel=0.05),
+    }
+    reader.watch("generator", family.worker_pid)
+    dict(reader.readings(2 * SECOND))
+    apart = dict(reader.readings(3 * SECOND))
+    assert apart["generator"]["generator_memory_gib"] == pytest.approx(resident_gib(family.worker_pid), rel=0.05)
+    assert apart["endpoint"]["endpoint_memory_gib"] == pytest.approx(resident_gib(family.pid), rel=0.05)
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_memory_of_a_process_that_ended_is_none_and_never_0(
+    reader: ProcessReader, start: Callable[..., Program], is_waited_for: bool
+) -> None:
+    worker = start(WORKER)
+    reader.watch("endpoint", worker.pid)
+    dict(reader.readings(0))
+    worker.process.kill()
+    if is_waited_for:
+        worker.process.wait()
+    else:
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    assert dict(reader.readings(SECOND))["endpoint"]["endpoint_memory_gib"] is None
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])

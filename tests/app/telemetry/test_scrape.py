@@ -1,0 +1,245 @@
+"""Pages of each exporter, served on the loopback, and of servers that mean no good."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.serving.counters import Counters
+from app.telemetry.scrape import Scraper
+from loadgen.records import Tls
+from loadgen.transport.address import EndpointError
+from tests.fakes import exporters
+from tests.fakes.certificates import self_signed, server_context
+from tests.fakes.metrics_page import answer, metrics_page
+
+Readings = dict[str, dict[str, float | None]]
+WALL_S = 1_800_000_000
+
+
+def scraper(url: str, **more: Any) -> Scraper:
+    return Scraper(url, source="scrape1", now=lambda: 5_000_000, wall_ns=lambda: WALL_S * 10**9, **more)
+
+
+def scraped(*bodies: bytes, **more: Any) -> Readings:
+    """What the last of several scrapes tells."""
+    with metrics_page(*map(answer, bodies)) as page:
+        reader = scraper(page.url, **more)
+        for _ in bodies:
+            readings = dict(reader.read(0))
+    return readings
+
+
+def own_words(readings: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: value for name, value in readings.items() if name.startswith(("server_", "host_"))}
+
+
+def test_dcgm_is_told_by_its_names_and_by_ours() -> None:
+    readings = scraped(exporters.dcgm())
+    assert readings["scrape1/gpu0"] == {
+        "gpu_sm_clock_mhz": 2040,
+        "gpu_temperature_c": 48,
+        "gpu_power_w": 71.5,
+        "gpu_energy_j": 9_000,
+        "gpu_utilisation_percent": 93,
+        "gpu_memory_gib": 2,
+        "gpu_tensor_active_percent": 25,
+    }
+    assert readings["scrape1/gpu1/mig7"] == {"gpu_memory_gib": 0.5, "gpu_tensor_active_percent": 50}
+    own = readings["scrape1"]
+    assert own["DCGM_FI_DEV_POWER_USAGE"] == 71.5
+    assert own['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
+    assert own['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
+
+
+def test_labels_pick_one_of_several() -> None:
+    readings = scraped(exporters.dcgm(), labels={"gpu": "1", "GPU_I_ID": "7"})
+    assert set(readings) == {"scrape1", "scrape1/gpu1/mig7"}
+    assert readings["scrape1"]["DCGM_FI_DEV_FB_USED"] == 512
+    assert "DCGM_FI_DEV_POWER_USAGE" not in readings["scrape1"]
+
+
+def test_labels_that_nothing_carries_are_a_failed_scrape() -> None:
+    assert scraped(exporters.dcgm(), labels={"gpu": "9"}) == {"scrape1": {"scrape_ok": 0}}
+
+
+def test_triton_is_told_in_our_units() -> None:
+    readings = scraped(exporters.TRITON)
+    assert readings["scrape1/gpu0"] == {
+        "gpu_utilisation_percent": 91,
+        "gpu_memory_gib": 1,
+        "gpu_power_w": 61.5,
+        "gpu_energy_j": 1234.5,
+    }
+    assert readings["scrape1/gpu1"] == {"gpu_utilisation_percent": 12}
+    assert readings["scrape1/host"] == {"host_cpu_percent": 40, "host_memory_gib": 2}
+    assert own_words(readings["scrape1"]) == {"server_requests_total": 42, "server_waiting_requests": 3}
+    assert readings["scrape1"]["nv_inference_queue_duration_us"] == 2500
+
+
+def test_vllm_is_added_up_over_its_engines_and_the_fullest_cache_counts() -> None:
+    own = scraped(exporters.VLLM)["scrape1"]
+    assert own_words(own) == {
+        "server_running_requests": 20,
+        "server_waiting_requests": 3,
+        "server_kv_cache_percent": 75,
+        "server_input_tokens_total": 1000,
+        "server_output_tokens_total": 400,
+        "server_requests_total": 10,
+    }
+    assert own['vllm:num_requests_running{engine="1"}'] == 8
+    assert own['vllm:request_success_total{finished_reason="length"}'] == 4
+    assert own["vllm:time_to_first_token_seconds_count"] == 10
+    assert not [name for name in own if "_bucket" in name or "_created" in name or name.startswith("python_")]
+
+
+def test_llama_cpp_is_told_in_our_words() -> None:
+    assert own_words(scraped(exporters.LLAMA_CPP)["scrape1"]) == {
+        "server_input_tokens_total": 12,
+        "server_output_tokens_total": 34,
+        "server_kv_cache_percent": 12.5,
+        "server_running_requests": 2,
+        "server_waiting_requests": 1,
+    }
+
+
+def test_our_own_endpoint_is_told_in_our_words() -> None:
+    counters = Counters(max_batch=8)
+    counters.in_flight = 5
+    for outcome in ("ok", "ok", "queue_full"):
+        counters.count_request(outcome)
+    own = scraped(counters.text(waiting=4).encode())["scrape1"]
+    assert own_words(own) == {"server_requests_total": 3, "server_waiting_requests": 4}
+    assert own["sizewise_endpoint_in_flight"] == 5
+    assert own['sizewise_endpoint_requests_total{outcome="ok"}'] == 2
+
+
+def test_a_queue_proxy_and_kserve_keep_their_names() -> None:
+    own = scraped(exporters.QUEUE_PROXY)["scrape1"]
+    assert own["queue_average_concurrent_requests"] == 3
+    assert own["queue_requests_per_second"] == 5
+    assert own["request_predict_seconds_sum"] == 2.5
+
+
+def test_a_nodes_cpu_is_counted_between_two_scrapes() -> None:
+    first, second = exporters.node(), exporters.node(user_s=110, idle_s=330)
+    assert scraped(first)["scrape1/host"] == {"host_memory_gib": 5}
+    readings = scraped(first, second)
+    assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": pytest.approx(25)}
+    own = readings["scrape1"]
+    assert own['node_network_receive_bytes_total{device="eth0"}'] == 5e6
+    assert not [name for name in own if name.startswith(("node_cpu", "node_filesystem", "go_"))]
+
+
+def test_a_node_that_started_anew_has_no_cpu_of_the_time_before() -> None:
+    readings = scraped(exporters.node(), exporters.node(user_s=110, idle_s=330), exporters.node(user_s=1, idle_s=2))
+    assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": None}
+
+
+def test_the_offset_of_the_clocks_is_by_the_nodes_own_or_by_the_header_date() -> None:
+    assert scraped(exporters.node())["scrape1"]["scrape_clock_offset_s"] == 0.25
+    for date, offset_s in (
+        ("Fri, 15 Jan 2027 08:00:03 GMT", 3.5),
+        ("Fri, 15 Jan 2027 08:00:03 -0000", 3.5),
+        ("Fri, 99 Jan 2027 08:00:03 GMT", None),
+        ("soon", None),
+    ):
+        with metrics_page(answer(b"up 1\n", "200 OK", f"Date: {date}")) as page:
+            assert dict(scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"] == offset_s
+    assert scraped(b"up 1\n")["scrape1"] == {"up": 1, "scrape_ok": 1, "scrape_ms": 5, "scrape_clock_offset_s": None}
+
+
+def test_a_failed_scrape_tells_none_of_what_was_known_before() -> None:
+    with metrics_page(answer(exporters.dcgm()), answer(b"", "503 Service Unavailable")) as page:
+        reader = scraper(page.url)
+        before, after = dict(reader.read(0)), dict(reader.read(0))
+    assert before.keys() == after.keys()
+    assert after["scrape1"].keys() == before["scrape1"].keys()
+    assert after["scrape1"].pop("scrape_ok") == 0
+    assert {value for readings in after.values() for value in readings.values()} == {None}
+
+
+def test_a_series_that_went_away_is_none_and_one_that_came_back_is_told() -> None:
+    assert scraped(b"a 1\nb 2\n", b"b 3\n")["scrape1"]["a"] is None
+    assert scraped(b"a 1\nb 2\n", b"b 3\n", b"a 4\n")["scrape1"]["a"] == 4
+
+
+def test_a_url_says_which_page_and_a_bare_one_means_metrics() -> None:
+    for path, asked in (("", "/metrics"), ("/", "/metrics"), ("/v1/metrics?all=1", "/v1/metrics?all=1")):
+        with metrics_page(answer(b"up 1\n")) as page:
+            scraper(page.url + path).read(0)
+        assert page.asked[0].startswith(f"GET {asked} HTTP/1.1\r\n".encode())
+
+
+def test_headers_are_sent_in_place_of_our_own() -> None:
+    with metrics_page(answer(b"up 1\n")) as page:
+        scraper(page.url, headers=(("Authorization", "Bearer k"), ("accept", "text/plain;version=1.0.0"))).read(0)
+    assert b"\r\nAuthorization: Bearer k\r\n" in page.asked[0]
+    assert page.asked[0].lower().count(b"\r\naccept:") == 1
+
+
+def test_a_certificate_is_checked(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path / "server.pem")
+    with metrics_page(answer(b"up 1\n"), context=server_context(certificate)) as page:
+        assert dict(scraper(page.url).read(0))["scrape1"] == {"scrape_ok": 0}
+        assert dict(scraper(page.url, tls=Tls(ca_file=str(certificate))).read(0))["scrape1"]["up"] == 1
+    with pytest.raises(EndpointError):
+        scraper("https://127.0.0.1:1", tls=Tls(ca_file=str(tmp_path / "none.pem")))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\x00\xff" * 4096,
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nup 1\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nup 1\n\r\n",
+        answer(b"up 1\n", "302 Found", "Location: /elsewhere"),
+        answer(b"<!doctype html><p>Sign in</p>\n"),
+        answer(b"up 1\n" * 2 * 2**20),
+    ],
+    ids=["nothing", "noise", "no http", "cut", "cut in chunks", "redirect", "html", "huge"],
+)
+def test_what_is_no_page_of_metrics_is_a_failed_scrape(said: bytes) -> None:
+    with metrics_page(said) as page:
+        assert dict(scraper(page.url).read(0)) == {"scrape1": {"scrape_ok": 0}}
+
+
+def test_nobody_there_is_a_failed_scrape() -> None:
+    assert dict(scraper("http://127.0.0.1:1").read(0)) == {"scrape1": {"scrape_ok": 0}}
+
+
+def test_a_server_that_never_ends_is_left_in_time() -> None:
+    began_s = time.monotonic()
+    with metrics_page(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n", holds=True) as page:
+        assert dict(scraper(page.url, within_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
+    assert 0.2 <= time.monotonic() - began_s < 5
+
+
+def test_a_page_cannot_say_how_its_scrape_went() -> None:
+    assert scraped(b"scrape_ok 7\nserver_waiting_requests 5\nvllm:num_requests_waiting 2\n")["scrape1"] == {
+        "vllm:num_requests_waiting": 2,
+        "server_waiting_requests": 2,
+        "scrape_ok": 1,
+        "scrape_ms": 5,
+        "scrape_clock_offset_s": None,
+    }
+
+
+def test_readings_stay_finite() -> None:
+    own = scraped(b"vllm:kv_cache_usage_perc 1e308\nup 1e999\n")["scrape1"]
+    assert own["vllm:kv_cache_usage_perc"] == 1e308
+    assert "server_kv_cache_percent" not in own
+    assert "up" not in own
+
+
+def test_places_that_change_all_the_time_come_to_an_end() -> None:
+    pages = [
+        "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{page}x{gpu}"}} 1\n' for gpu in range(100)).encode() for page in range(3)
+    ]
+    assert len(scraped(*pages)) < 70
+    assert len(scraped(b'DCGM_FI_DEV_GPU_UTIL{gpu="../../x\x1b[2J"} 1\n')) == 1
