@@ -1,0 +1,77 @@
+"""The making child: makes one model within limits, tries it, leaves it as a draft, and prints a Delivery as JSON."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from app.errors import SizewiseError, UsageError
+from app.inference.child import leave_with_parent, reported
+from app.inference.model_file import check_model_file
+from app.inference.output_capture import captured_output
+from app.inference.precision.limits import limit_memory
+from app.inference.precision.made import Delivery, Order
+from app.inference.printable import printable
+from app.inference.rows import Feeds, synthetic_feeds
+
+
+def main() -> None:
+    leave_with_parent()
+    order = msgspec.json.decode(sys.argv[1], type=Order)
+    tempfile.tempdir = str(Path(order.draft).parent)  # which the parent clears, whatever becomes of this process
+    with captured_output():  # the tools advise, warn and show their progress
+        delivery = _translated(order)
+    sys.stdout.buffer.write(msgspec.json.encode(delivery))
+
+
+def _translated(order: Order) -> Delivery:
+    try:
+        return _delivered(order)
+    except SizewiseError:
+        raise
+    except MemoryError as error:
+        raise UsageError("it takes far more memory than its size tells") from error
+    except Exception as error:  # of three libraries, for whatever they did not foresee in a model
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise UsageError(
+            f"ONNX Runtime's tools fail on it: {printable(said) or type(error).__name__}",
+            hint="Make it with the tool that exported it, and measure that file as it is.",
+        ) from error
+
+
+def _delivered(order: Order) -> Delivery:
+    path, draft = Path(order.model), Path(order.draft)
+    check_model_file(path)
+    from app.inference.precision.source import source_model
+    from app.inference.precision.trial import opened, try_made
+
+    limit_memory(order.model_bytes)
+    model = source_model(path)
+    original = opened(path)
+    batches: list[Feeds] = []
+    if order.calibration is not None:
+        from app.inference.precision.calibration import load_batches
+
+        batches = load_batches(Path(order.calibration), order.inputs, original.inputs)
+    if order.precision == "fp16":
+        from app.inference.precision.fp16 import make_fp16
+
+        notes = make_fp16(model, draft)
+    elif order.precision == "int8-dynamic":
+        from app.inference.precision.int8 import make_int8_dynamic
+
+        notes = make_int8_dynamic(model, draft, order.spares_a_bit)
+    else:
+        from app.inference.precision.int8 import make_int8_static
+
+        notes = make_int8_static(model, draft, order.spares_a_bit, batches)
+    tried = try_made(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
+    rows = sum(len(next(iter(batch.values()))) for batch in batches)
+    return Delivery(calibration_rows=rows or None, notes=(*notes, *tried))
+
+
+if __name__ == "__main__":
+    sys.exit(reported(main))

@@ -1,0 +1,34 @@
+"""A model with its weights and its computing in fp16, its inputs and outputs as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from app.errors import UsageError
+
+_ON_CPU = "fp16 on cpu runs with casts to fp32 and back wherever there is no fp16 kernel"
+
+
+def make_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
+    """Notes on what was made. Raises UsageError where nothing became fp16."""
+    before = _nodes_in_fp16(onnx.shape_inference.infer_shapes(model))
+    made = convert_float_to_float16(model, keep_io_types=True)
+    after = _nodes_in_fp16(onnx.shape_inference.infer_shapes(made))
+    if after <= before:
+        already = f", for it is fp16 already ({before} nodes)" if before else ""
+        raise UsageError(f"nothing in it can be made fp16{already}", hint="Measure it as it is.")
+    onnx.save_model(made, str(draft))
+    return (_ON_CPU,)
+
+
+def _nodes_in_fp16(model: onnx.ModelProto) -> int:
+    """Those that compute in it: a cast on either side of a node that does not is no gain."""
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.value_info]
+    halves = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    halves.update(tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16)
+    return sum(node.op_type != "Cast" and not halves.isdisjoint([*node.input, *node.output]) for node in graph.node)

@@ -1,0 +1,111 @@
+"""All that decides what a model becomes in another precision, and so the key under which it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import platform
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.inference.inspection.inspecting import inspect_model
+from app.inference.model_file import check_model_file
+from app.inference.rows import Feeds
+from app.records.local import Precision
+from app.records.model import GivenShapes
+
+MOST_BYTES = 2**31 - 2**26
+"""Of a model with its weights: what is made is one file, which protobuf keeps under 2 GiB."""
+
+_VERSION = 1
+"""Goes up whenever the same file would be made otherwise."""
+
+_LOCATION_KEY = b"location"
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """A file of weights beside the model, by its name from the model's folder."""
+
+    name: str
+    sha256: str
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    precision: Precision
+    model_sha256: str
+    model_bytes: int
+    """With its weights."""
+    weights: tuple[Weights, ...]
+    calibration_sha256: str | None
+    """Of int8-static alone: nothing else is calibrated."""
+    spares_a_bit: bool
+    """int8 weights of 7 bits, for a processor on which the products of 8 may overflow."""
+    tools: tuple[str, ...]
+    version: int = _VERSION
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def recipe_of(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
+    """Raises UsageError for what is no model file, or is too large to be made again."""
+    check_model_file(model)
+    weights = _weights_beside(model)
+    total = sum(path.stat().st_size for path in (model, *weights.values()))
+    if total > MOST_BYTES:
+        raise UsageError(
+            f"it has {total / 2**30:.1f} GiB with its weights, and what is made is one file of less than 2 GiB",
+            hint="Make it with the tool that exported it, and measure that file as it is.",
+        )
+    return Recipe(
+        precision=precision,
+        model_sha256=sha256_of(model),
+        model_bytes=total,
+        weights=tuple(Weights(name, sha256_of(path)) for name, path in sorted(weights.items())),
+        calibration_sha256=_digest(calibration) if precision == "int8-static" and calibration is not None else None,
+        spares_a_bit=precision.startswith("int8") and products_may_overflow(),
+        tools=_tools(),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def products_may_overflow() -> bool:
+    """Whether products of uint8 and int8 are added up in 16 bits here: on x86 without VNNI, as far as can be told."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return False
+    if sys.platform != "linux":
+        return True
+    return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+
+
+def _weights_beside(model: Path) -> dict[str, Path]:
+    """The model is parsed by a child, and only where it may name such files at all."""
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(_LOCATION_KEY) < 0:
+            return {}
+    files = inspect_model(model, GivenShapes()).external_files
+    return {file.name: model.parent / file.name for file in files}
+
+
+def _digest(calibration: Feeds) -> str:
+    digest = hashlib.sha256()
+    for name, rows in sorted(calibration.items()):
+        content = msgspec.json.encode(rows.tolist()) if rows.dtype.hasobject else rows.tobytes()
+        digest.update(f"{name!r} {rows.dtype} {rows.shape} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _tools() -> tuple[str, ...]:
+    """Asked of what is installed, for to import them takes longer than to find what was made before."""
+    found = {f"{each.name} {each.version}" for each in distributions() if each.name.lower().startswith("onnx")}
+    return tuple(sorted(found))

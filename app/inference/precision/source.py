@@ -1,0 +1,70 @@
+"""The model as it is to be made from: whole, plain, and not quantised yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from onnx import external_data_helper, inliner
+
+from app.errors import UsageError
+from app.inference.inspection.reading import STANDARD_DOMAINS, check_versions, read_model
+from app.inference.inspection.structure import all_nodes
+from app.inference.inspection.weight_files import weight_files
+
+INTEGER_OPERATORS = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "ConvInteger",
+        "DynamicQuantizeLSTM",
+        "QAttention",
+        "QGemm",
+        "QEmbedLayerNormalization",
+        "MatMulNBits",
+        "MatMulBnb4",
+    }
+)
+"""And those that begin with QLinear."""
+
+_IR_VERSION = 8
+"""From 4 on a stored weight need not be an input as well, from 7 on there is opset 13; every runtime here knows it."""
+
+
+def source_model(path: Path) -> onnx.ModelProto:
+    """With its weights in it, its own functions written out, and no weight among its inputs, which a caller could feed.
+
+    Raises UsageError for what is no model, or is quantised already.
+    """
+    model = read_model(path)
+    check_versions(model, path.name)
+    weight_files(model, path)
+    external_data_helper.load_external_data_for_model(model, str(path.parent))
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    quantised = integer_nodes(model)
+    if quantised:
+        name, count = quantised.most_common(1)[0]
+        raise UsageError(f"it is quantised already ({count} {name})", hint="Measure it as it is.")
+    stored = {tensor.name for tensor in model.graph.initializer}
+    fed = [value for value in model.graph.input if value.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(fed)
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    return model
+
+
+def integer_nodes(model: onnx.ModelProto) -> Counter[str]:
+    """The nodes that quantise or take quantised numbers, by operator."""
+    names = (node.op_type for node in all_nodes(model.graph))
+    return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Of the standard operators; 0 for a model that uses none."""
+    return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)
