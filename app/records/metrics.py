@@ -12,6 +12,7 @@ import msgspec
 Better = Literal["lower", "higher", "neither"]
 PERCENTILES: dict[str, float] = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 DISTRIBUTION = (*PERCENTILES, "mean", "max")
+CALL_PART = ("p50", "p95", "p99", "mean", "max")
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -50,6 +51,12 @@ _ALL = (
     Metric("library_load_ms", "ms", "lower", (), "loading the inference library, once a process: part of a cold start"),
     Metric("session_build_ms", "ms", "lower", (), "building the session from the model file: part of a cold start"),
     Metric("first_inference_ms", "ms", "lower", (), "the first inference of a process: part of a cold start"),
+    Metric("prepare_ms", "ms", "lower", CALL_PART, "of a local call: putting its rows together"),
+    Metric("copy_in_ms", "ms", "lower", CALL_PART, "of a local call: inputs to the device"),
+    Metric("execute_ms", "ms", "lower", CALL_PART, "of a local call: the model itself"),
+    Metric("copy_out_ms", "ms", "lower", CALL_PART, "of a local call: outputs from the device"),
+    Metric("post_process_ms", "ms", "lower", CALL_PART, "of a local call: from scores to answers"),
+    Metric("accuracy_kept", "share", "higher", (), "of the fp32 reference's accuracy, what this variant keeps"),
     Metric("accuracy", "share", "higher", (), "labelled rows answered rightly, of all that were asked"),
     Metric("host_cpu_percent", "%", "neither", ("mean", "max"), "CPU of the whole machine, all cores together = 100"),
     Metric("host_memory_gib", "GiB", "neither", ("mean", "max"), "memory in use on the machine"),
@@ -58,10 +65,27 @@ _ALL = (
     Metric("engine_cpu_cores", "cores", "lower", ("mean", "max"), "cores this program's engine kept busy"),
     Metric("gpu_utilisation_percent", "%", "neither", ("mean", "max"),
            "share of time with a kernel resident on the GPU; not occupancy and not FLOP utilisation"),
+    Metric("gpu_memory_busy_percent", "%", "neither", ("mean", "max"),
+           "share of time in which the GPU's memory was read or written; not its bandwidth"),
     Metric("gpu_memory_gib", "GiB", "neither", ("mean", "max"), "GPU memory in use, by NVML"),
     Metric("gpu_power_w", "W", "lower", ("mean", "max"), "power drawn by the GPU, by NVML"),
+    Metric("gpu_power_average_w", "W", "lower", ("mean", "max"), "power drawn by the GPU, mean of its last second"),
+    Metric("gpu_energy_j", "J", "lower", (), "energy counter of the GPU: only its differences mean something"),
     Metric("gpu_temperature_c", "°C", "lower", ("mean", "max"), "GPU core temperature, by NVML"),
+    Metric("gpu_memory_temperature_c", "°C", "lower", ("mean", "max"), "GPU memory temperature, by NVML"),
     Metric("gpu_sm_clock_mhz", "MHz", "neither", ("mean", "max"), "clock of the GPU's multiprocessors, by NVML"),
+    Metric("gpu_memory_clock_mhz", "MHz", "neither", ("mean", "max"), "clock of the GPU's memory, by NVML"),
+    Metric("gpu_pcie_tx_mb_per_s", "MB/s", "neither", ("mean", "max"), "sent by the GPU over PCIe, by its counter"),
+    Metric("gpu_pcie_rx_mb_per_s", "MB/s", "neither", ("mean", "max"), "received by the GPU over PCIe, by its counter"),
+    Metric("gpu_throttle_reasons", "bits", "lower", (), "why the GPU's clocks are held back, a bit a reason, by NVML"),
+    Metric("gpu_ecc_corrected_errors", "errors", "lower", (), "memory errors that ECC mended, since the driver began"),
+    Metric("gpu_ecc_uncorrected_errors", "errors", "lower", (), "memory errors beyond mending, since the driver began"),
+    Metric("gpu_fan_percent", "%", "neither", ("mean", "max"), "speed of the GPU's fan, of its highest"),
+    Metric("gpu_encoder_percent", "%", "neither", ("mean", "max"), "share of time the GPU's video encoder was busy"),
+    Metric("gpu_decoder_percent", "%", "neither", ("mean", "max"), "share of time the GPU's video decoder was busy"),
+    Metric("gpu_processes", "processes", "neither", ("mean", "max"), "processes that compute on the GPU"),
+    Metric("gpu_process_memory_gib", "GiB", "neither", ("mean", "max"), "GPU memory of one process, by NVML"),
+    Metric("gpu_mig_memory_gib", "GiB", "neither", ("mean", "max"), "memory in use in one MIG instance of a GPU"),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -12,6 +12,7 @@ import msgspec
 from app.records.estimate import Basis as Basis
 from app.records.estimate import Estimate as Estimate
 from app.records.estimate import Variant as Variant
+from app.records.gpu import MigInstance
 from app.records.local import LocalResult
 
 SCHEMA = 1
@@ -216,6 +217,22 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid_hash: str | None
     memory_gib: float | None
     power_limit_w: float | None
+    """The limit in force; the three below are what the card comes with, and what may be set."""
+    power_limit_default_w: float | None = None
+    power_limit_lowest_w: float | None = None
+    power_limit_highest_w: float | None = None
+    max_sm_clock_mhz: float | None = None
+    max_memory_clock_mhz: float | None = None
+    pcie_generation: int | None = None
+    """Of the link as it was found, which an idle card may slow down; `pcie_max_*` is what card and slot can do."""
+    pcie_width: int | None = None
+    pcie_max_generation: int | None = None
+    pcie_max_width: int | None = None
+    vbios: str | None = None
+    driver: str | None = None
+    cuda_driver: str | None = None
+    """The newest CUDA version that the driver can run, as in "13.1"."""
+    mig: tuple[MigInstance, ...] = ()
 
 
 class Clock(msgspec.Struct, frozen=True):

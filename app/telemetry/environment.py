@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from app.records.result import Environment
+from app.records.result import Environment, Gpu
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.clock import clock_resolution_ns
 from app.telemetry.gpu import open_gpus
@@ -56,11 +56,17 @@ def fingerprint(environment: Environment) -> str:
         environment,
         host="",
         memory_gib=round(environment.memory_gib),
-        gpus=tuple(msgspec.structs.replace(gpu, uuid_hash=None) for gpu in environment.gpus),
+        gpus=tuple(_alike(gpu) for gpu in environment.gpus),
         clock_resolution_ns=0,
         fingerprint="",
     )
     return hashlib.sha256(msgspec.json.encode(alike, order="sorted")).hexdigest()[:16]
+
+
+def _alike(gpu: Gpu) -> Gpu:
+    """Without what differs between two cards of one kind, and what the link does while the card is idle."""
+    mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
+    return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
 
 
 def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:

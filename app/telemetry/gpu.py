@@ -2,71 +2,111 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pynvml
 
-from app.records.result import Gpu
-
-_GIB = 2**30
-ASK_AGAIN_NS = 60_000_000_000
+from app.telemetry.gpu_asking import Asking, Question, Readings
+from app.telemetry.gpu_description import describe, or_none, used_gib, uuid_hash
+from app.telemetry.gpu_fields import FieldReader
 
 _NO_DRIVER = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
-_NOT_OFFERED = (pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission, pynvml.NVMLError_FunctionNotFound)
-_GONE = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired)
 
-# power is a mean over the last second on Ampere and later; memory leaves out what the driver keeps for itself
-_READERS: dict[str, Callable[[Any], float]] = {
-    "gpu_utilisation_percent": lambda handle: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-    "gpu_memory_gib": lambda handle: _memory(handle).used / _GIB,
-    "gpu_power_w": lambda handle: pynvml.nvmlDeviceGetPowerUsage(handle) / 1_000,
-    "gpu_temperature_c": lambda handle: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-    "gpu_sm_clock_mhz": lambda handle: float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-}
+
+def _utilisation(handle: Any) -> tuple[float, float]:
+    rates = pynvml.nvmlDeviceGetUtilizationRates(handle)
+    return float(rates.gpu), float(rates.memory)
+
+
+# what is here is asked at every beat: calls that a driver may take long for are in gpu_rare.py
+_QUESTIONS = (
+    Question(("gpu_utilisation_percent", "gpu_memory_busy_percent"), (_utilisation,)),
+    Question(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
+    Question(
+        ("gpu_temperature_c",),
+        (
+            lambda handle: (float(pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU)),),
+            lambda handle: (float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),),
+        ),
+    ),
+    Question(("gpu_sm_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_SM),),)),
+    Question(("gpu_memory_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_MEM),),)),
+    Question(
+        ("gpu_throttle_reasons",),
+        (
+            lambda handle: (float(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),),
+            lambda handle: (float(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),),
+        ),
+    ),
+)
+# on Ampere and later a mean over the last second
+_POWER = Question(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceGetPowerUsage(handle) / 1_000,),))
 
 
 class GpuReader:
     """One GPU. Once lost it is not asked again, and all its readings are None."""
 
     def __init__(self, index: int, handle: Any) -> None:
-        self.description = _describe(index, handle)
-        self.is_lost = False
-        self._handle = handle
-        self._ask_again_ns: dict[str, int] = {}
+        self.description = describe(index, handle)
+        self.handle = handle
+        self.asking = Asking()
+        self._fields = FieldReader(handle, self.asking)
 
     @property
     def index(self) -> int:
         return self.description.index
 
-    def read(self, at_ns: int) -> dict[str, float | None]:
-        """Every GPU metric of the catalogue. One the card does not offer is asked for again once a minute."""
-        return {metric: self._read_one(metric, reader, at_ns) for metric, reader in _READERS.items()}
+    @property
+    def is_lost(self) -> bool:
+        return self.asking.is_lost
 
-    def _read_one(self, metric: str, reader: Callable[[Any], float], at_ns: int) -> float | None:
-        if self.is_lost or at_ns < self._ask_again_ns.get(metric, at_ns):
-            return None
-        try:
-            return reader(self._handle)
-        except _NOT_OFFERED:
-            self._ask_again_ns[metric] = at_ns + ASK_AGAIN_NS
-        except _GONE:
-            self.is_lost = True
-        except pynvml.NVMLError:
-            pass  # a hiccup of the driver costs this reading alone
-        return None
+    def read(self, at_ns: int) -> Readings:
+        """What changes quickly. What the card does not offer is None, and is asked for again once a minute."""
+        readings = self._fields.read(at_ns)
+        for question in _QUESTIONS:
+            readings |= self.asking.put(question, self.handle, at_ns)
+        if readings["gpu_power_w"] is None:
+            readings |= self.asking.put(_POWER, self.handle, at_ns)
+        return readings
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gpus:
     """`note` says in the driver's words why GPUs that should be there are not; None where there is no driver at all."""
 
     readers: tuple[GpuReader, ...]
     driver: str | None
     note: str | None
+    counted: int | None = None
+
+    def look_again(self) -> None:
+        """Takes up GPUs that came, and marks as lost those that went, when their number has changed.
+
+        A GPU keeps the index that it was found with; one that came later may get another than the driver's.
+        """
+        count = or_none(pynvml.nvmlDeviceGetCount)
+        if count is None or count == self.counted:
+            return
+        self.counted = count
+        handles, notes = _handles(count)
+        self.note = "; ".join(notes) or None
+        known = {reader.description.uuid_hash: reader for reader in self.readers}
+        here = {uuid_hash(handle): (index, handle) for index, handle in handles}
+        for identity, reader in known.items():
+            if identity is not None and identity not in here and not notes:
+                reader.asking.is_lost = True
+        for identity, (index, handle) in here.items():
+            if identity not in known:
+                self._take_up(index, handle)
+
+    def _take_up(self, index: int, handle: Any) -> None:
+        taken = {reader.index for reader in self.readers}
+        with suppress(pynvml.NVMLError):  # it went again
+            reader = GpuReader(max(taken) + 1 if index in taken else index, handle)
+            self.readers = (*self.readers, reader)
 
 
 @contextmanager
@@ -84,40 +124,39 @@ def open_gpus() -> Iterator[Gpus]:
             pynvml.nvmlShutdown()
 
 
+def gpu_memory_used_gib() -> dict[int, float]:
+    """Memory in use on each GPU at this moment, by index: without those that do not tell, empty without a driver."""
+    with open_gpus() as gpus:
+        used = {reader.index: or_none(used_gib, reader.handle) for reader in gpus.readers}
+    return {index: gib for index, gib in used.items() if gib is not None}
+
+
 def _find_gpus() -> Gpus:
-    readers: list[GpuReader] = []
-    notes: list[str] = []
     try:
         count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
         return Gpus((), None, str(error))
-    for index in range(count):
+    readers: list[GpuReader] = []
+    handles, notes = _handles(count)
+    for index, handle in handles:
         try:
-            readers.append(GpuReader(index, pynvml.nvmlDeviceGetHandleByIndex(index)))
+            readers.append(GpuReader(index, handle))
         except pynvml.NVMLError as error:
             notes.append(f"GPU {index}: {error}")
-    return Gpus(tuple(readers), _or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None)
+    return Gpus(tuple(readers), or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
 
 
-def _describe(index: int, handle: Any) -> Gpu:
-    uuid = _or_none(pynvml.nvmlDeviceGetUUID, handle)
-    memory = _or_none(_memory, handle)
-    limit_mw = _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-    return Gpu(
-        index=index,
-        name=pynvml.nvmlDeviceGetName(handle),
-        uuid_hash=None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12],
-        memory_gib=None if memory is None else memory.total / _GIB,
-        power_limit_w=None if limit_mw is None else limit_mw / 1_000,
-    )
+def _handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:
+    """The GPUs that can be opened, by index, and why others cannot."""
+    handles: list[tuple[int, Any]] = []
+    notes: list[str] = []
+    for index in range(count):
+        try:
+            handles.append((index, pynvml.nvmlDeviceGetHandleByIndex(index)))
+        except pynvml.NVMLError as error:
+            notes.append(f"GPU {index}: {error}")
+    return handles, notes
 
 
-def _memory(handle: Any) -> Any:
-    return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
-
-
-def _or_none(ask: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return ask(*arguments)
-    except pynvml.NVMLError:
-        return None
+def _clock_mhz(handle: Any, clock: int) -> float:
+    return float(pynvml.nvmlDeviceGetClockInfo(handle, clock))

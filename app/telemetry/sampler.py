@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import pyarrow as pa
 
+from app.records.gpu import GpuProcess
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry.gpu import Gpus, open_gpus
+from app.telemetry.gpu_rare import RareReader
 from app.telemetry.host import HostReader
 from app.telemetry.processes import ProcessReader
 
 BATCH_NS = 1_000_000_000
+HOST_NS = 100_000_000
 HANG_S = 2.0
 """A GPU whose driver has not answered for so long counts as lost; `close` leaves its thread behind."""
 
@@ -37,8 +41,18 @@ def beats(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool
             return
 
 
+class Poller(Protocol):
+    """Something to be read on a beat of its own. What it cannot read is None: an exception ends all sampling."""
+
+    interval_s: float
+
+    def read(self, at_ns: int) -> Iterable[tuple[str, dict[str, float | None]]]:
+        """Readings by metric, of one source or several."""
+
+
 class Sampler:
-    """Samples from `start` to `close`. The host and the GPUs have a thread each, so a slow driver delays only itself.
+    """Samples from `start` to `close`: GPUs each `interval_s`, the host and its processes at 10 Hz, each of `others`
+    and what a GPU tells slowly at an interval of its own. Each has a thread, so who is slow delays only itself.
 
     The sink gets a batch about once a second and the rest at `close`, always from the host's thread. When the sink
     raises, sampling ends and `close` raises it again.
@@ -47,7 +61,8 @@ class Sampler:
     def __init__(
         self,
         *,
-        interval_s: float = 0.1,
+        interval_s: float = 0.05,
+        others: Sequence[Poller] = (),
         now: Callable[[], int] = time.perf_counter_ns,
         wait: Wait = threading.Event.wait,
         gpus: Callable[[], AbstractContextManager[Gpus]] = open_gpus,
@@ -56,6 +71,8 @@ class Sampler:
         self._now = now
         self._wait = wait
         self._open_gpus = gpus
+        self._others = others
+        self._rare: RareReader | None = None
         self._processes = ProcessReader()
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
@@ -64,6 +81,11 @@ class Sampler:
         self._failure: Exception | None = None
         self._stop = threading.Event()
         self._host_thread: threading.Thread | None = None
+
+    @property
+    def gpu_processes(self) -> tuple[GpuProcess, ...]:
+        """Who computes on the GPUs, up to date to a second or two: see `foreign_processes`."""
+        return () if self._rare is None else self._rare.processes
 
     @property
     def lost_gpus(self) -> tuple[int, ...]:
@@ -78,12 +100,9 @@ class Sampler:
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:
-        gpu_thread = threading.Thread(target=self._guard, args=(self._sample_gpus,), name="telemetry-gpus", daemon=True)
-        self._host_thread = threading.Thread(
-            target=self._guard, args=(self._sample_host, sink, gpu_thread), name="telemetry", daemon=True
-        )
-        gpu_thread.start()
-        self._host_thread.start()
+        threads = [self._begin("telemetry-gpus", self._sample_gpus)]
+        threads += [self._begin(f"telemetry-other-{at}", self._poll, one) for at, one in enumerate(self._others)]
+        self._host_thread = self._begin("telemetry", self._sample_host, sink, threads)
 
     def close(self) -> None:
         self._stop.set()
@@ -92,6 +111,11 @@ class Sampler:
         if self._failure is not None:
             raise self._failure
 
+    def _begin(self, name: str, sample: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=self._guard, args=(sample, *arguments), name=name, daemon=True)
+        thread.start()
+        return thread
+
     def _guard(self, sample: Callable[..., None], *arguments: object) -> None:
         try:
             sample(*arguments)
@@ -99,11 +123,11 @@ class Sampler:
             self._failure = failure
             self._stop.set()
 
-    def _beats(self) -> Iterator[int]:
-        return beats(self._interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
+    def _beats(self, interval_ns: int) -> Iterator[int]:
+        return beats(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
 
-    def _sample_host(self, sink: Sink, gpu_thread: threading.Thread) -> None:
-        beats = self._beats()
+    def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
+        beats = self._beats(HOST_NS)
         began_ns = next(beats)  # the first beat takes what the second one counts from
         host = HostReader(began_ns)
         self._processes.read(began_ns)
@@ -116,20 +140,32 @@ class Sampler:
             if due_ns >= ship_due_ns:
                 ship_due_ns = due_ns + BATCH_NS
                 self._ship(sink)
-        gpu_thread.join(HANG_S)
+        # in real time, whatever the clock: a thread that hangs would keep a test's clock from moving
+        give_up = time.monotonic() + HANG_S
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
         self._ship(sink)
+
+    def _poll(self, poller: Poller) -> None:
+        for _ in self._beats(round(poller.interval_s * 1e9)):
+            at_ns = self._now()
+            for source, readings in poller.read(at_ns):
+                self._keep(at_ns, source, readings)
 
     def _sample_gpus(self) -> None:
         with self._open_gpus() as gpus:
-            if not gpus.readers:
+            if gpus.driver is None and not gpus.readers:
                 return
-            for _ in self._beats():
+            self._rare = RareReader(gpus)
+            rare_thread = self._begin("telemetry-gpus-rare", self._poll, self._rare)
+            for _ in self._beats(self._interval_ns):
                 for reader in gpus.readers:
                     at_ns = self._now()
                     self._asking = (reader.index, at_ns)
                     self._keep(at_ns, f"gpu{reader.index}", reader.read(at_ns))
                     self._asking = None
                 self._lost_gpus = tuple(reader.index for reader in gpus.readers if reader.is_lost)
+            rare_thread.join()  # the driver must not be closed while it is asked; `close` does not wait for this
 
     def _keep(self, at_ns: int, source: str, readings: dict[str, float | None]) -> None:
         with self._lock:

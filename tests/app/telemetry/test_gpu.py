@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.fakes.nvml.stand_in import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
 
 READ = """
 import json, sys
-from app.telemetry.gpu import ASK_AGAIN_NS, open_gpus
+from app.telemetry.gpu import open_gpus
+from app.telemetry.gpu_asking import ASK_AGAIN_NS
 moments = json.loads(sys.argv[1])
 with open_gpus() as gpus:
-    readings = [[gpu.read(at * ASK_AGAIN_NS) for at in moments] for gpu in gpus.readers]
-    described = [gpu.description for gpu in gpus.readers]
+    readings = [[gpu.read(int(at * ASK_AGAIN_NS)) for at in moments] for gpu in gpus.readers]
     print(json.dumps({
         "readings": readings, "lost": [gpu.is_lost for gpu in gpus.readers], "driver": gpus.driver, "note": gpus.note,
-        "described": [[gpu.name, gpu.uuid_hash, gpu.memory_gib, gpu.power_limit_w] for gpu in described],
     }))
 """
 
@@ -32,80 +29,119 @@ from app.telemetry.sampler import Sampler
 rows, arrived = [], threading.Event()
 def sink(batch):
     rows.extend(batch.to_pylist())
-    if any(row["source"] == "gpu0" for row in rows):
+    if {"gpu0", "gpu0/mig1"} <= {row["source"] for row in rows}:
         arrived.set()
 sampler = Sampler(interval_s=0.02)
 began = time.perf_counter()
 sampler.start(sink)
 assert arrived.wait(20)
 lost, took_s = sampler.lost_gpus, time.perf_counter() - began
+processes = [[one.gpu, one.pid, one.memory_gib] for one in sampler.gpu_processes]
 sampler.close()
-print(json.dumps({"rows": rows, "lost": lost, "took_s": took_s}))
+print(json.dumps({"rows": rows, "lost": lost, "took_s": took_s, "processes": processes}))
 """
 
+COME_AND_GO = """
+import json, os, sys
+from app.telemetry.gpu import open_gpus
+def shown(gpus):
+    return [[gpu.index, gpu.is_lost, gpu.read(at)["gpu_memory_gib"]] for at, gpu in enumerate(gpus.readers)]
+told = []
+with open_gpus() as gpus:
+    told.append(shown(gpus))
+    for count in sys.argv[1:]:
+        open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(count)
+        gpus.look_again()
+        told.append(shown(gpus))
+print(json.dumps(told))
+"""
 
-def run(script: str, *arguments: str, library: Path | None, **settings: str) -> Any:
-    environment = os.environ | {f"NVML_STAND_IN_{name.upper()}": value for name, value in settings.items()}
-    environment["LD_LIBRARY_PATH"] = str(library or "/nonexistent")
-    command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+LOOK = """
+import json
+from app.telemetry.gpu import gpu_memory_used_gib
+print(json.dumps(gpu_memory_used_gib()))
+"""
 
 
 def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) -> None:
     values = "utilisation_percent=87;memory_used_mib=3072;power_mw@1=312500;temperature_c=64;sm_clock_mhz=1410"
-    told = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=values)
+    told = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=f"{values};throttle_reasons=68")
     first, second = (readings[0] for readings in told["readings"])
+    assert 0 <= first.pop("gpu_energy_j") < 250 * 60
     assert first == {
         "gpu_utilisation_percent": 87.0,
+        "gpu_memory_busy_percent": 43.0,
         "gpu_memory_gib": 3.0,
         "gpu_power_w": 250.0,
+        "gpu_power_average_w": 240.0,
         "gpu_temperature_c": 64.0,
+        "gpu_memory_temperature_c": 63.0,
         "gpu_sm_clock_mhz": 1410.0,
+        "gpu_memory_clock_mhz": 2619.0,
+        "gpu_pcie_tx_mb_per_s": None,  # a rate needs two readings
+        "gpu_pcie_rx_mb_per_s": None,
+        "gpu_throttle_reasons": 68.0,
     }
     assert second["gpu_power_w"] == 312.5
-
-
-def test_a_gpu_is_described_without_its_serial_number(nvml_stand_in: Path) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, gpus="2")
-    (name, first_hash, memory_gib, limit_w), (_, second_hash, _, _) = told["described"]
-    assert (name, memory_gib, limit_w) == ("Stand-in GPU", 80.0, 700.0)
-    assert len(first_hash) == 12
-    assert first_hash != second_hash
     assert told["driver"] == "999.10.01"
 
 
 @pytest.mark.parametrize("code", ["NOT_SUPPORTED", "NO_PERMISSION"])
 def test_a_reading_the_card_does_not_offer_is_none_and_never_0(nvml_stand_in: Path, code: str) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetPowerUsage={code}")
+    told = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
     reading = told["readings"][0][0]
-    assert reading["gpu_power_w"] is None
-    assert reading["gpu_utilisation_percent"] == 42.0
+    assert reading["gpu_utilisation_percent"] is None
+    assert reading["gpu_memory_busy_percent"] is None
+    assert reading["gpu_power_w"] == 250.0
     assert told["lost"] == [False]
 
 
 def test_what_is_not_offered_is_asked_again_only_after_a_while(nvml_stand_in: Path) -> None:
     # the first call says "not supported", the second one loses the GPU: so it shows when the second is made
-    faults = "nvmlDeviceGetPowerUsage#1=GPU_IS_LOST;nvmlDeviceGetPowerUsage=NOT_SUPPORTED"
+    faults = "nvmlDeviceGetUtilizationRates#1=GPU_IS_LOST;nvmlDeviceGetUtilizationRates=NOT_SUPPORTED"
     assert run(READ, "[0, 0.5, 0.99]", library=nvml_stand_in, faults=faults)["lost"] == [False]
     assert run(READ, "[0, 0.5, 1]", library=nvml_stand_in, faults=faults)["lost"] == [True]
 
 
+@pytest.mark.parametrize(
+    ("fault", "metric", "value"),
+    [
+        ("field186=NOT_SUPPORTED", "gpu_power_w", 240.0),
+        ("nvmlDeviceGetFieldValues=FUNCTION_NOT_FOUND", "gpu_power_w", 240.0),
+        ("nvmlDeviceGetTemperatureV=FUNCTION_NOT_FOUND", "gpu_temperature_c", 51.0),
+        ("nvmlDeviceGetCurrentClocksEventReasons=FUNCTION_NOT_FOUND", "gpu_throttle_reasons", 0.0),
+        ("nvmlDeviceGetMemoryInfo_v2=FUNCTION_NOT_FOUND", "gpu_memory_gib", 2.5),
+    ],
+)
+def test_an_older_driver_is_asked_in_the_older_way(nvml_stand_in: Path, fault: str, metric: str, value: float) -> None:
+    told = run(READ, "[0, 0.5]", library=nvml_stand_in, faults=fault)
+    assert [reading[metric] for reading in told["readings"][0]] == [value, value]
+
+
 def test_a_hiccup_costs_one_reading(nvml_stand_in: Path) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperature=TIMEOUT")
+    told = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperatureV=TIMEOUT")
     assert told["readings"][0][0]["gpu_temperature_c"] is None
     assert told["readings"][0][0]["gpu_sm_clock_mhz"] == 1980.0
     assert told["lost"] == [False]
 
 
-def test_a_lost_gpu_is_marked_and_leaves_the_others_alone(nvml_stand_in: Path) -> None:
-    faults = "nvmlDeviceGetPowerUsage@1#1=GPU_IS_LOST"
+@pytest.mark.parametrize("function", ["nvmlDeviceGetUtilizationRates", "nvmlDeviceGetFieldValues", "field83"])
+def test_a_lost_gpu_is_marked_and_leaves_the_others_alone(nvml_stand_in: Path, function: str) -> None:
+    faults = f"{function}@1#1=GPU_IS_LOST"
     told = run(READ, "[0, 0, 0]", library=nvml_stand_in, gpus="2", faults=faults)
     assert told["lost"] == [False, True]
     assert told["readings"][0][2]["gpu_power_w"] == 250.0
     assert told["readings"][1][0]["gpu_power_w"] == 250.0
     assert set(told["readings"][1][2].values()) == {None}
+
+
+@pytest.mark.parametrize(
+    "code", ["NOT_SUPPORTED", "NO_PERMISSION", "TIMEOUT", "FUNCTION_NOT_FOUND", "UNKNOWN", "GPU_IS_LOST"]
+)
+def test_a_driver_that_refuses_everything_about_a_gpu_is_survived(nvml_stand_in: Path, code: str) -> None:
+    told = run(READ, "[0, 0.1, 0.2, 0.3]", library=nvml_stand_in, faults=f"*@0#40={code}")
+    assert None not in {told["readings"][0][0][metric] for metric in ("gpu_power_w", "gpu_sm_clock_mhz")}
+    assert set(told["readings"][0][3].values()) == {None}
 
 
 def test_a_gpu_that_cannot_be_opened_is_noted(nvml_stand_in: Path) -> None:
@@ -115,9 +151,7 @@ def test_a_gpu_that_cannot_be_opened_is_noted(nvml_stand_in: Path) -> None:
 
 
 def test_no_library_is_no_gpus_and_nothing_to_note() -> None:
-    assert run(READ, "[0]", library=None) == {
-        "readings": [], "lost": [], "driver": None, "note": None, "described": [],
-    }  # fmt: skip
+    assert run(READ, "[0]", library=None) == {"readings": [], "lost": [], "driver": None, "note": None}
 
 
 @pytest.mark.parametrize(
@@ -135,16 +169,63 @@ def test_a_driver_in_trouble_says_so_and_an_absent_one_is_normal(
     assert (told["readings"], told["note"]) == ([], note)
 
 
+def test_gpus_come_and_go(nvml_stand_in: Path, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.write_text("1")
+    told = run(COME_AND_GO, "1", "3", "2", library=nvml_stand_in, gpus_file=str(count))
+    here, lost = [False, 2.0], [True, None]
+    assert told == [
+        [[0, *here]],
+        [[0, *here]],
+        [[0, *here], [1, *here], [2, *here]],
+        [[0, *here], [1, *here], [2, *lost]],
+    ]
+
+
+def test_a_gpu_that_was_lost_stays_so(nvml_stand_in: Path, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.write_text("2")
+    told = run(COME_AND_GO, "1", "2", library=nvml_stand_in, gpus_file=str(count))
+    assert told[-1] == [[0, False, 2.0], [1, True, None]]
+
+
+def test_one_look_at_the_memory_in_use(nvml_stand_in: Path) -> None:
+    values = "memory_used_mib=512;memory_used_mib@1=1024"
+    assert run(LOOK, library=nvml_stand_in, gpus="2", values=values) == {"0": 0.5, "1": 1.0}
+    faults = "nvmlDeviceGetMemoryInfo_v2@0=NO_PERMISSION"
+    assert run(LOOK, library=nvml_stand_in, gpus="2", values=values, faults=faults) == {"1": 1.0}
+    assert run(LOOK, library=None) == {}
+
+
 def test_a_slow_driver_does_not_delay_the_host(nvml_stand_in: Path) -> None:
-    told = run(SAMPLE, library=nvml_stand_in, faults="nvmlDeviceGetPowerUsage=sleep:400")
+    values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo=sleep:400"
+    told = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
     gpu_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "gpu_power_w"]
     host_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "host_memory_gib"]
-    during = [at_ns for at_ns in host_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 400_000_000]
+    during = [at_ns for at_ns in host_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 800_000_000]
+    assert len(during) >= 4  # of 8
+
+
+def test_what_is_slow_about_a_gpu_does_not_delay_the_rest(nvml_stand_in: Path) -> None:
+    values, faults = "mig_instances=2", "nvmlDeviceGetFanSpeed=sleep:400"
+    told = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
+    gpu_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "gpu_power_w"]
+    during = [at_ns for at_ns in gpu_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 400_000_000]
     assert len(during) >= 10  # of 20
 
 
 def test_the_sampler_tells_of_a_lost_gpu_within_two_seconds(nvml_stand_in: Path) -> None:
-    told = run(SAMPLE, library=nvml_stand_in, gpus="2", faults="nvmlDeviceGetPowerUsage@1#3=GPU_IS_LOST")
+    values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo@1#3=GPU_IS_LOST"
+    told = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)
     assert told["lost"] == [1]
     assert told["took_s"] < 2
     assert any(row["source"] == "gpu1" and row["value"] is None for row in told["rows"])
+
+
+def test_the_sampler_tells_of_slices_and_of_who_computes(nvml_stand_in: Path) -> None:
+    told = run(SAMPLE, library=nvml_stand_in, values="mig_instances=2", processes="4711=1024")
+    assert told["processes"] == [[0, 4711, 1.0]]
+    values = {(row["source"], row["metric"]): row["value"] for row in told["rows"]}
+    assert values["gpu0/mig1", "gpu_mig_memory_gib"] == 0.5
+    assert values["gpu0/pid4711", "gpu_process_memory_gib"] == 1.0
+    assert values["gpu0", "gpu_utilisation_percent"] is None  # NVML cannot say how busy a sliced GPU is

@@ -16,6 +16,7 @@ from app.records.metrics import METRICS
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry import sampler as module
 from app.telemetry.gpu import Gpus
+from app.telemetry.gpu_asking import Asking
 from app.telemetry.sampler import Sampler, beats
 
 BEAT_NS = 100_000_000
@@ -24,7 +25,7 @@ SECOND = 1_000_000_000
 
 @dataclass
 class Time:
-    """A clock that waiting moves on, up to `end_ns`; who waits beyond that waits for the stop."""
+    """A clock that the host's thread moves on by waiting, up to `end_ns`; all others wait for the stop."""
 
     end_ns: int
     at_ns: int = 0
@@ -34,6 +35,8 @@ class Time:
         return self.at_ns
 
     def wait(self, stop: threading.Event, seconds: float) -> bool:
+        if threading.current_thread().name.startswith("telemetry-"):
+            return stop.wait(30)
         due_ns = self.at_ns + round(seconds * SECOND)
         if due_ns > self.end_ns:
             self.is_over.set()
@@ -56,11 +59,14 @@ class Sink:
 
 
 class FakeGpu:
-    """A GPU of one metric; `answer` is called for each reading."""
+    """A GPU of one metric; `answer` is called for each reading. Of what is asked rarely it offers nothing."""
 
     def __init__(self, index: int, answer: Callable[[], float | None]) -> None:
         self.index = index
         self.is_lost = False
+        self.handle = None
+        self.asking = Asking()
+        self.asking.is_lost = True
         self._answer = answer
 
     def read(self, at_ns: int) -> dict[str, float | None]:
@@ -70,7 +76,7 @@ class FakeGpu:
 def opener(*readers: FakeGpu) -> Callable[[], Any]:
     @contextmanager
     def open_them() -> Iterator[Any]:
-        yield SimpleNamespace(readers=readers)
+        yield SimpleNamespace(readers=readers, driver="1", look_again=lambda: None)
 
     return open_them
 
@@ -171,7 +177,7 @@ def test_a_gpu_that_does_not_answer_delays_nobody_else() -> None:
     assert len(sink.rows("host")) == 20
     may_answer.set()
     sampler.close()
-    assert [row["value"] for row in sink.rows("gpu0")] == [250.0]
+    assert [row["value"] for row in sink.rows("gpu0") if row["metric"] == "gpu_power_w"] == [250.0]
 
 
 def test_close_leaves_a_hung_driver_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,13 +188,22 @@ def test_close_leaves_a_hung_driver_behind(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.is_over.wait(30)
     sampler.close()
     assert len(sink.rows("host")) == 20
-    assert sink.rows("gpu0") == []
+    assert not any(row["metric"] == "gpu_power_w" for row in sink.rows("gpu0"))
     may_answer.set()
 
 
 def test_a_gpu_that_has_not_answered_for_long_counts_as_lost() -> None:
-    time, sink, may_answer = Time(end_ns=3 * SECOND), Sink(), threading.Event()
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(5, lambda: float(may_answer.wait(30)))))
+    time, sink, asked, may_answer = Time(end_ns=3 * SECOND), Sink(), threading.Event(), threading.Event()
+
+    def answer() -> float:
+        asked.set()
+        return float(may_answer.wait(30))
+
+    def wait(stop: threading.Event, seconds: float) -> bool:
+        assert asked.wait(30)  # else time would be over before the GPU is asked
+        return time.wait(stop, seconds)
+
+    sampler = Sampler(now=time.now, wait=wait, gpus=opener(FakeGpu(5, answer)))
     sampler.start(sink)
     assert time.is_over.wait(30)
     assert sampler.lost_gpus == (5,)
@@ -208,7 +223,53 @@ def test_a_lost_gpu_can_be_read_off_while_sampling_goes_on() -> None:
     sampler.close()
     assert sampler.lost_gpus == (3,)
     assert {row["value"] for row in sink.rows("gpu3")} == {None}
-    assert {row["value"] for row in sink.rows("gpu0")} == {1.0}
+    assert {row["value"] for row in sink.rows("gpu0") if row["metric"] == "gpu_power_w"} == {1.0}
+
+
+class Count:
+    """A poller of two sources, which counts its readings."""
+
+    def __init__(self, interval_s: float = 0.5) -> None:
+        self.interval_s = interval_s
+        self.read_at_ns: list[int] = []
+
+    def read(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+        self.read_at_ns.append(at_ns)
+        yield "a", {"host_memory_gib": float(len(self.read_at_ns))}
+        yield "b", {"host_memory_gib": None}
+
+
+def test_others_are_polled_on_a_thread_and_a_beat_of_their_own() -> None:
+    sink, slow, quick = Sink(), Count(60.0), Count(0.001)
+    beaten = threading.Event()
+
+    def wait(stop: threading.Event, seconds: float) -> bool:
+        name = threading.current_thread().name
+        if name == "telemetry-other-1" and len(quick.read_at_ns) < 5:
+            return seconds != pytest.approx(quick.interval_s * len(quick.read_at_ns))
+        if name == "telemetry-other-1":
+            beaten.set()
+        return stop.wait(30)
+
+    sampler = Sampler(now=lambda: 0, wait=wait, gpus=no_gpus, others=(slow, quick))
+    sampler.start(sink)
+    assert beaten.wait(30)
+    sampler.close()
+    assert len(slow.read_at_ns) == 1
+    assert len(quick.read_at_ns) == 5
+    assert len(sink.rows("a")) == len(sink.rows("b")) == 6
+    assert {row["value"] for row in sink.rows("b")} == {None}
+
+
+def test_a_poller_that_fails_ends_the_sampling_and_close_says_why() -> None:
+    class Broken(Count):
+        def read(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+            raise ValueError("no such page")
+
+    sampler = Sampler(gpus=no_gpus, others=(Broken(),))
+    sampler.start(Sink())
+    with pytest.raises(ValueError, match="no such page"):
+        sampler.close()
 
 
 def test_a_sink_that_fails_ends_the_sampling_and_close_says_why() -> None:

@@ -1,0 +1,49 @@
+"""What is told of a GPU besides its readings: who uses it, its slices, and why its clocks are held back."""
+
+from __future__ import annotations
+
+import msgspec
+
+IDLE = 0x1
+CLOCKS_SET = 0x2
+
+THROTTLE_REASONS: dict[int, str] = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "thermal, by software",
+    0x40: "thermal, by hardware",
+    0x80: "power brake",
+    0x100: "display clock setting",
+    0x200: "board limit",
+    0x400: "reliability limit",
+}
+"""Bits of `gpu_throttle_reasons`, as NVML defines them."""
+
+THROTTLING = ~(IDLE | CLOCKS_SET)
+"""An idle GPU and clocks that somebody set are no throttling; a bit that is not known yet is."""
+
+
+def throttle_names(reasons: float) -> tuple[str, ...]:
+    """The reasons among the bits, from the lowest one: empty where nothing throttles."""
+    bits = int(reasons) & THROTTLING
+    return tuple(
+        THROTTLE_REASONS.get(1 << at, f"reason {1 << at:#x}") for at in range(bits.bit_length()) if bits >> at & 1
+    )
+
+
+class GpuProcess(msgspec.Struct, frozen=True):
+    """A process that computes on a GPU. `memory_gib` is None where the driver does not tell (as on Windows)."""
+
+    gpu: int
+    pid: int
+    memory_gib: float | None
+
+
+class MigInstance(msgspec.Struct, frozen=True):
+    """A slice of a GPU that acts as one of its own: telemetry source `gpuN/migI`."""
+
+    index: int
+    name: str
+    uuid_hash: str | None
+    memory_gib: float | None

@@ -1,0 +1,89 @@
+"""What changes slowly on a GPU, or what a driver may take long to tell: asked once a second, apart from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pynvml
+
+from app.records.gpu import GpuProcess
+from app.telemetry.gpu import GpuReader, Gpus
+from app.telemetry.gpu_asking import Question, Readings
+from app.telemetry.gpu_description import mig_handles, or_none, used_gib
+from app.telemetry.gpu_processes import processes_on
+
+LOOK_AGAIN_NS = 10_000_000_000
+
+
+def _ecc(handle: Any, error: int) -> tuple[float]:
+    return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error, pynvml.NVML_VOLATILE_ECC)),)
+
+
+_QUESTIONS = (
+    Question(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
+    Question(
+        ("gpu_ecc_uncorrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),)
+    ),
+    Question(("gpu_fan_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetFanSpeed(handle)),),)),
+    Question(("gpu_encoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetEncoderUtilization(handle)[0]),),)),
+    Question(("gpu_decoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetDecoderUtilization(handle)[0]),),)),
+)
+
+
+class _Listing:
+    """Who computes on one GPU, as the driver told when it was last asked."""
+
+    def __init__(self, gpu: int) -> None:
+        self.found: tuple[GpuProcess, ...] = ()
+        self._gpu = gpu
+        self._question = Question(("gpu_processes",), (self._count,))
+
+    def read(self, reader: GpuReader, at_ns: int) -> Readings:
+        self.found = ()
+        return reader.asking.put(self._question, reader.handle, at_ns)
+
+    def _count(self, handle: Any) -> tuple[float]:
+        self.found = tuple(processes_on(self._gpu, handle))
+        return (float(len(self.found)),)
+
+
+class RareReader:
+    """All GPUs, read once a second; every ten seconds it looks for GPUs and MIG instances that came or went."""
+
+    interval_s = 1.0
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus = gpus
+        self._look_again_ns: int | None = None
+        self._mig: dict[int, tuple[tuple[int, Any], ...]] = {}
+        self._listings: dict[int, _Listing] = {}
+
+    @property
+    def processes(self) -> tuple[GpuProcess, ...]:
+        """Who computed at the last reading."""
+        return tuple(process for listing in list(self._listings.values()) for process in listing.found)
+
+    def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
+        """Sources are gpuN, gpuN/migI for its MIG instances and gpuN/pidP for the processes on it."""
+        if self._look_again_ns is None or at_ns >= self._look_again_ns:
+            self._look_again_ns = at_ns + LOOK_AGAIN_NS
+            self._gpus.look_again()
+            self._mig = {reader.index: tuple(mig_handles(reader.handle)) for reader in self._gpus.readers}
+        for reader in self._gpus.readers:
+            yield from self._read_one(reader, at_ns)
+
+    def _read_one(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
+        source, index = f"gpu{reader.index}", reader.index
+        readings: Readings = {}
+        for question in _QUESTIONS:
+            readings |= reader.asking.put(question, reader.handle, at_ns)
+        listing = self._listings.setdefault(index, _Listing(index))
+        readings |= listing.read(reader, at_ns)
+        yield source, readings
+        for process in listing.found:
+            yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
+        for at, handle in self._mig.get(index, ()):
+            # NVML cannot say how busy an instance is
+            memory_gib = None if reader.is_lost else or_none(used_gib, handle)
+            yield f"{source}/mig{at}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from app.records.gpu import throttle_names
+
+
+@pytest.mark.parametrize(
+    ("bits", "names"),
+    [
+        (0, ()),
+        (0x1, ()),
+        (0x3, ()),
+        (0x4, ("power cap",)),
+        (0x44, ("power cap", "thermal, by hardware")),
+        (0x1 | 0x80, ("power brake",)),
+        (0x8000, ("reason 0x8000",)),
+    ],
+)
+def test_bits_have_names_and_being_idle_is_no_throttling(bits: int, names: tuple[str, ...]) -> None:
+    assert throttle_names(float(bits)) == names

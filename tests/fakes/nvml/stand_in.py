@@ -1,0 +1,20 @@
+"""Scripts on the stand-in driver: each in a process of its own, since a library is found when a process starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def run(script: str, *arguments: str, library: Path | None, **settings: str) -> Any:
+    """What the script prints, as JSON; `settings` are the stand-in's, without NVML_STAND_IN_."""
+    environment = os.environ | {f"NVML_STAND_IN_{name.upper()}": value for name, value in settings.items()}
+    environment["LD_LIBRARY_PATH"] = str(library or "/nonexistent")
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
