@@ -47,3 +47,14 @@ class MigInstance(msgspec.Struct, frozen=True):
     name: str
     uuid_hash: str | None
     memory_gib: float | None
+
+
+class GpuShares(msgspec.Struct, frozen=True):
+    """Shares of a window's time, from 0 to 1: `idle` and `busy` make 1. None where the GPU does not tell.
+
+    Busy is a kernel resident, however small; a busy GPU may be throttled or not.
+    """
+
+    idle: float | None
+    busy: float | None
+    throttled: float | None
