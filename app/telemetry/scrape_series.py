@@ -41,9 +41,10 @@ def _is_of_interest(name: str) -> bool:
 
 
 def _carries(sample: Sample, wanted: Mapping[str, str]) -> bool:
-    if not wanted:
-        return True
-    labels = sample.labels()
+    # most samples of a long page do not even hold the text
+    if any(f'"{value}"' not in sample.labels_text for value in wanted.values() if value.isalnum()):
+        return False
+    labels = sample.labels() if wanted else {}
     return all(labels.get(name) == value for name, value in wanted.items())
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from app.telemetry.prometheus_text import Sample
 
 _GIB = 2**30
-_MOST_GPUS = 64
 _PLACE = re.compile(r"[0-9A-Za-z]{1,16}", re.ASCII)
 
 
@@ -75,6 +74,8 @@ class Words:
 
     def __init__(self) -> None:
         self.readings: dict[str, dict[str, float]] = {}
+        self._uuids: dict[str, str] = {}
+        self._ambiguous: set[str] = set()
         self._triton_gpus: dict[str, str] = {}
 
     def take(self, sample: Sample) -> None:
@@ -83,16 +84,25 @@ class Words:
         elif (word := _OF_HOST.get(sample.name)) is not None:
             self._keep("host", word, sample.value)
         elif (word := _OF_GPU_BY_DCGM.get(sample.name)) is not None and not _is_blank_of_dcgm(sample.value):
-            self._keep(_place_by_dcgm(sample.labels()), word, sample.value)
+            labels = sample.labels()
+            place = _place_by_dcgm(labels)
+            if place is not None and self._is_one_gpu(place, labels):
+                self._keep(place, word, sample.value)
         elif (word := _OF_GPU_BY_TRITON.get(sample.name)) is not None:
             # Triton names no index: its GPUs are counted in the order in which the page tells of them
             uuid = sample.labels().get("gpu_uuid", "")
             self._keep(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), word, sample.value)
 
-    def _keep(self, place: str | None, word: _Word, value: float) -> None:
+    def _is_one_gpu(self, place: str, labels: Mapping[str, str]) -> bool:
+        """Where a page tells of several nodes, several GPUs have the same number: labels have to pick a node."""
+        uuid = labels.get("UUID", "")
+        if place in self._ambiguous or self._uuids.setdefault(place, uuid) != uuid:
+            self._ambiguous.add(place)
+            self.readings.pop(place, None)
+        return place not in self._ambiguous
+
+    def _keep(self, place: str, word: _Word, value: float) -> None:
         value *= word.factor
-        if place is None or (place not in self.readings and len(self.readings) >= _MOST_GPUS):
-            return
         readings = self.readings.setdefault(place, {})
         before = readings.get(word.metric)
         if before is not None:

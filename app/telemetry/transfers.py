@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import ge
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,7 @@ def _told(ask: Callable[[], _Totals]) -> _Totals:
 
 def _rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
     """Over the devices that were there both times and did not begin to count anew."""
-    same = [name for name in now if name in before and now[name] >= before[name] and now[name][1] >= before[name][1]]
+    same = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
     if not same or elapsed_s <= 0:
         return None, None
     first, second = (sum(now[name][side] - before[name][side] for name in same) / elapsed_s for side in (0, 1))

@@ -23,10 +23,10 @@ DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{{{part}}} 0.5
 """.encode()
 
 
-def node(user_s: float = 100, idle_s: float = 300, clock_s: float = 1_800_000_000.25) -> bytes:
+def node(user_s: float = 100, idle_s: float = 300, waiting_s: float = 8, clock_s: float = 1_800_000_000.25) -> bytes:
     return f"""# TYPE node_cpu_seconds_total counter
 node_cpu_seconds_total{{cpu="0",mode="idle"}} {idle_s / 2}
-node_cpu_seconds_total{{cpu="0",mode="iowait"}} 8
+node_cpu_seconds_total{{cpu="0",mode="iowait"}} {waiting_s}
 node_cpu_seconds_total{{cpu="0",mode="user"}} {user_s / 2}
 node_cpu_seconds_total{{cpu="1",mode="idle"}} {idle_s / 2}
 node_cpu_seconds_total{{cpu="1",mode="iowait"}} 2

@@ -161,6 +161,7 @@ def test_memory_of_a_process_that_ended_is_none_and_never_0(
     worker = start(WORKER)
     reader.watch("endpoint", worker.pid)
     dict(reader.readings(0))
+    worker.work()
     worker.process.kill()
     if is_waited_for:
         worker.process.wait()

@@ -66,6 +66,16 @@ def test_labels_that_nothing_carries_are_a_failed_scrape() -> None:
     assert scraped(exporters.dcgm(), labels={"gpu": "9"}) == {"scrape1": {"scrape_ok": 0}}
 
 
+def test_gpus_of_one_number_on_several_nodes_are_told_apart_by_labels_or_not_at_all() -> None:
+    page = b"".join(
+        b'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-%d",Hostname="node-%d"} 5%d\n' % (node, node, node)
+        for node in (1, 2, 1)
+    )
+    assert set(scraped(page)) == {"scrape1"}
+    assert scraped(page)["scrape1"]['DCGM_FI_DEV_POWER_USAGE{UUID="GPU-2"}'] == 52
+    assert scraped(page, labels={"Hostname": "node-2"})["scrape1/gpu0"] == {"gpu_power_w": 52}
+
+
 def test_triton_is_told_in_our_units() -> None:
     readings = scraped(exporters.TRITON)
     assert readings["scrape1/gpu0"] == {
@@ -125,7 +135,7 @@ def test_a_queue_proxy_and_kserve_keep_their_names() -> None:
 
 
 def test_a_nodes_cpu_is_counted_between_two_scrapes() -> None:
-    first, second = exporters.node(), exporters.node(user_s=110, idle_s=330)
+    first, second = exporters.node(), exporters.node(user_s=110, idle_s=325, waiting_s=13)
     assert scraped(first)["scrape1/host"] == {"host_memory_gib": 5}
     readings = scraped(first, second)
     assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": pytest.approx(25)}
@@ -150,6 +160,16 @@ def test_the_offset_of_the_clocks_is_by_the_nodes_own_or_by_the_header_date() ->
         with metrics_page(answer(b"up 1\n", "200 OK", f"Date: {date}")) as page:
             assert dict(scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"] == offset_s
     assert scraped(b"up 1\n")["scrape1"] == {"up": 1, "scrape_ok": 1, "scrape_ms": 5, "scrape_clock_offset_s": None}
+
+
+def test_a_date_without_a_zone_is_not_of_this_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "AHEAD-9")
+        time.tzset()
+        with metrics_page(answer(b"up 1\n", "200 OK", "Date: Fri, 15 Jan 2027 08:00:00 -0000")) as page:
+            offset_s = dict(scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"]
+    time.tzset()
+    assert offset_s == 0.5
 
 
 def test_a_failed_scrape_tells_none_of_what_was_known_before() -> None:

@@ -66,4 +66,5 @@ def test_a_very_long_page_costs_little_beyond_reading_it(line: str) -> None:
     page = "".join(line.format(number) for number in range(200_000))
     began_s = time.process_time()
     assert kept(page) <= MOST_SERIES
+    assert chosen_samples(page, {"x": "200001"}) == []
     assert time.process_time() - began_s < 5

@@ -80,7 +80,7 @@ def test_elsewhere_than_on_linux_every_disk_is_one(machine: Machine, tmp_path: P
 
 
 def test_devices_that_came_went_or_began_anew_are_left_out(machine: Machine, devices: Path) -> None:
-    machine.networks = {"eth0": Network(0, 0), "gone": Network(5, 5), "anew": Network(900, 900)}
+    machine.networks = {"eth0": Network(0, 0), "gone": Network(5, 5), "anew": Network(900, 0)}
     reader = TransferReader(0, devices)
     machine.networks = {"eth0": Network(10, 20), "came": Network(7_000, 7_000), "anew": Network(1, 1)}
     readings = reader.read(SECOND)
