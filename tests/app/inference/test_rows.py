@@ -1,53 +1,45 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.rows import check_batch, load_rows, synthetic_feeds
+from app.inference.rows import LabelledRows, Rows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
 from app.inference.tensor_spec import TensorSpec
 
-INPUTS = (TensorSpec("x", "float32", (-1, 2)),)
+X = TensorSpec("x", "float32", (-1, 2))
+STATE = TensorSpec("state", "float32", (2, 1, 4))
+SCALAR = TensorSpec("rate", "int64", ())
+CHANNELS = TensorSpec("image", "float32", (3, 4, 4))
 
 
-def test_rows_go_round(tmp_path: Path) -> None:
-    np.savez(tmp_path / "r.npz", x=np.arange(6, dtype=np.float32).reshape(3, 2), label=[0, 1, 2])
-    rows = load_rows(tmp_path / "r.npz", INPUTS)
-    assert len(rows) == 3
-    assert rows.batch(2, 2)["x"].tolist() == [[4, 5], [0, 1]]
+def labelled(rows: int, largest_batch: int) -> LabelledRows:
+    values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+    return LabelledRows({"x": values}, np.arange(rows), largest_batch=largest_batch)
 
 
-@pytest.mark.parametrize(
-    ("arrays", "sentence"),
-    [
-        ({"label": [1]}, "no array named x"),
-        ({"x": np.zeros((1, 2), np.float32)}, "no array named label"),
-        ({"x": np.zeros((2, 2), np.float32), "label": [1]}, "same number of rows"),
-        ({"x": np.zeros((0, 2), np.float32), "label": []}, "same number of rows"),
-        ({"x": np.zeros((1, 2)), "label": [1]}, r"x is float64 in r\.npz; the model takes float32"),
-        ({"x": np.array([["a", None]], dtype=object), "label": [1]}, r"not an \.npz of plain arrays"),
-    ],
-)
-def test_rows_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, object], sentence: str) -> None:
-    np.savez(tmp_path / "r.npz", **arrays)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=sentence):
-        load_rows(tmp_path / "r.npz", INPUTS)
+@pytest.mark.parametrize("largest_batch", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("start", [0, 2, 3, 31])
+def test_rows_go_round(largest_batch: int, size: int, start: int) -> None:
+    batch = labelled(3, largest_batch).batch(start, size)["x"]
+    assert batch[:, 0].tolist() == [2 * (place % 3) for place in range(start, start + size)]
+    assert batch.flags.c_contiguous
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut short"])
-def test_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "r.npz").write_bytes(content)
-    with pytest.raises(UsageError, match=r"not an \.npz of plain arrays"):
-        load_rows(tmp_path / "r.npz", INPUTS)
+@pytest.mark.parametrize("rows", [labelled(5, 4), SyntheticRows((X, STATE), 4)])
+def test_a_batch_is_a_slice_and_no_copy(rows: Rows) -> None:
+    last = len(rows) - 1
+    first, again = rows.batch(last, 4), rows.batch(last, 4)
+    assert all(np.shares_memory(first[name], again[name]) for name in first)
+    assert np.shares_memory(rows.batch(last, 1)["x"], first["x"])
 
 
-def test_single_array_file_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "r.npy", np.zeros(3))
-    with pytest.raises(UsageError, match=r"not an \.npz of plain arrays"):
-        load_rows(tmp_path / "r.npy", INPUTS)
+def test_whole_inputs_come_with_every_batch() -> None:
+    state = np.ones((2, 1, 4), np.float32)
+    rows = LabelledRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole={"state": state})
+    assert rows.batch(4, 2)["state"] is state
+    assert rows.batch(4, 4)["state"] is state
 
 
 def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
@@ -56,6 +48,12 @@ def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
         TensorSpec("ids", "int64", (-1, -1)),
         TensorSpec("text", "object", (-1,)),
         TensorSpec("flag", "bool", (1,)),
+        TensorSpec("picture", "uint8", (-1, 4, 4, 3)),
+        TensorSpec("double", "float64", (-1, 1)),
+        SCALAR,
+        TensorSpec("word", "object", ()),
+        TensorSpec("share", "float16", ()),
+        STATE,
     )
     feeds = synthetic_feeds(inputs, batch=3)
     assert {name: (array.dtype.name, array.shape) for name, array in feeds.items()} == {
@@ -63,11 +61,97 @@ def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
         "ids": ("int64", (3, 8)),
         "text": ("object", (3,)),
         "flag": ("bool", (1,)),
+        "picture": ("uint8", (3, 4, 4, 3)),
+        "double": ("float64", (3, 1)),
+        "rate": ("int64", ()),
+        "word": ("object", ()),
+        "share": ("float16", ()),
+        "state": ("float32", (2, 1, 4)),
     }
+    assert all(isinstance(word, str) and word.isdecimal() for word in feeds["text"])
     assert feeds["x"].tolist() == synthetic_feeds(inputs, batch=3)["x"].tolist()
 
 
+def test_synthetic_rows_are_many_and_the_same_whatever_the_batch() -> None:
+    single, eights = SyntheticRows((X, STATE), 1), SyntheticRows((X, STATE), 8)
+    assert len(single) == len(eights) == 256
+    values = eights.batch(0, 256)["x"]
+    assert len(np.unique(values, axis=0)) == 256
+    assert np.array_equal(np.concatenate([single.batch(row, 1)["x"] for row in range(256)]), values)
+    assert np.array_equal(single.batch(5, 1)["state"], eights.batch(0, 8)["state"])
+
+
+def test_inputs_of_one_shape_get_different_numbers() -> None:
+    feeds = synthetic_feeds((X, TensorSpec("y", "float32", (-1, 2))), 1)
+    assert feeds["x"].tolist() != feeds["y"].tolist()
+
+
+def test_large_rows_are_fewer() -> None:
+    assert len(SyntheticRows((TensorSpec("x", "float32", (-1, 3, 512, 512)),), 1)) == 21
+    assert len(SyntheticRows((TensorSpec("x", "float32", (-1, 10, 1024, 1024)),), 1)) == 2
+
+
+def test_masks_and_single_integers_are_ones() -> None:
+    mask = TensorSpec("attention_mask", "int64", (-1, -1))
+    feeds = synthetic_feeds((mask, SCALAR), 16)
+    assert feeds["attention_mask"].all()
+    assert feeds["rate"] == 1
+
+
+def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_told() -> None:
+    inputs = (
+        TensorSpec("ids", "int64", (-1, -1, -1), ("batch", "sequence", None)),
+        TensorSpec("mask", "int64", (-1, -1), ("batch", "sequence")),
+        TensorSpec("past", "float32", (-1, 2, -1), ("batch", None, "past\x1b")),
+    )
+    rows = SyntheticRows(inputs, 4, {"sequence": 128})
+    assert [array.shape for array in rows.batch(0, 4).values()] == [(4, 128, 8), (4, 128), (4, 2, 8)]
+    assert rows.notes == (
+        "axis 2 of ids may have any length, and is taken as 8 long",
+        "past� may have any length, and is taken as 8 long",
+    )
+    assert "sequence may have any length, and is taken as 8 long" in SyntheticRows(inputs, 4).notes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "batch", "names"),
+    [
+        ((X,), 4, {"x"}),
+        ((X, STATE), 2, {"x"}),  # a free axis beside it: the 2 of the state is no batch
+        ((STATE,), 2, {"state"}),
+        ((STATE, CHANNELS), 3, {"image"}),
+        ((CHANNELS,), 1, set()),
+        ((SCALAR,), 1, set()),
+    ],
+)
+def test_the_batch_is_the_free_first_axis_or_the_one_as_long(
+    inputs: tuple[TensorSpec, ...], batch: int, names: set[str]
+) -> None:
+    assert batched_inputs(inputs, batch) == names
+
+
+def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:
+    rows = SyntheticRows((CHANNELS, SCALAR), 1)
+    check_batch((CHANNELS, SCALAR), 1)
+    assert len(rows) == 1
+    assert [array.shape for array in rows.batch(7, 1).values()] == [(3, 4, 4), ()]
+    assert rows.notes == (
+        "no input has a first axis for the batch, so that a call counts as one row: "
+        "if the 3 of image are rows, use batch 3",
+    )
+
+
 def test_batch_must_fit_a_fixed_first_axis() -> None:
-    check_batch(INPUTS, 7)
+    check_batch((X,), 7)
+    check_batch((X, STATE, SCALAR), 7)
+    check_batch((STATE,), 2)
     with pytest.raises(UsageError, match="takes 2 rows at a time in x, not 3"):
         check_batch((TensorSpec("x", "float32", (2, 2)),), 3)
+    with pytest.raises(UsageError, match="takes single numbers, not 3 rows"):
+        check_batch((SCALAR,), 3)
+
+
+@pytest.mark.parametrize("shape", [(-1, 2**40), (2**40, 1), (-1, 2**20)])
+def test_inputs_that_no_memory_holds_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="GiB for a batch of 2000, and 4 GiB are the most"):
+        SyntheticRows((TensorSpec("x", "float32", shape),), 2_000)

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.analysis.scores import metric_of, scores_of
 from app.errors import UsageError
+from app.inference.scoring import metric_of, scores_of
 
 SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
 LABELS = np.array([1, 1, 2])

@@ -1,0 +1,125 @@
+"""Labelled rows from a folder of classes: `<class>/<name>.npy`, or pictures; one file a row.
+
+A class is the place of its folder among the names in order, as image tools that train on such folders have it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import UsageError
+from app.inference.datasets.arrays import UNREADABLE
+from app.inference.datasets.casting import MOST_BYTES, as_input, fits, shown_shape
+from app.inference.datasets.pictures import PICTURES, picture_reader
+from app.inference.printable import printable
+from app.inference.rows import Array, LabelledRows
+from app.inference.tensor_spec import TensorSpec
+
+_MOST_FILES = 1_000_000
+_ARRAYS = frozenset({".npy"})
+
+
+def load_class_folders(folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int) -> LabelledRows:
+    """Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
+    passed over."""
+    if len(inputs) != 1 or not inputs[0].shape:
+        raise UsageError(
+            f"a folder feeds one input, row by row, and the model has {len(inputs)} inputs",
+            hint="Use an .npz with an array for each input.",
+        )
+    spec = inputs[0]
+    classes, files = _found(folder)
+    read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
+    first = read(files[0][0])
+    if (size := first.nbytes * len(files)) > MOST_BYTES:
+        raise UsageError(f"{folder.name} holds {size / 2**30:,.1f} GiB as the model takes it, and 2 GiB are the most")
+    rows = np.empty((len(files), *first.shape), first.dtype)
+    for place, (path, _) in enumerate(files):
+        row = read(path)
+        if row.shape != first.shape:
+            raise UsageError(
+                f"{_shown(path)} has another shape, {shown_shape(row.shape)}, "
+                f"than {_shown(files[0][0])}, {shown_shape(first.shape)}"
+            )
+        rows[place] = row
+    labels = np.array([label for _, label in files], np.int64)
+    return LabelledRows(
+        {spec.name: rows}, labels, largest_batch=largest_batch, notes=(*_class_notes(classes), *_picture_notes(files))
+    )
+
+
+def _found(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
+    """Names of the classes, and of each file its class; files of one kind, at least one."""
+    classes = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
+    files = [
+        (folder / name / entry.name, label) for label, name in enumerate(classes) for entry in _entries(folder / name)
+    ]
+    if not files or len(files) > _MOST_FILES:
+        raise UsageError(
+            f"{folder.name} holds {len(files)} files in its {len(classes)} class folders",
+            hint="Rows are files `<class>/<name>.npy`, or .png or .jpg; a million at the most.",
+        )
+    kind = PICTURES if files[0][0].suffix.casefold() in PICTURES else _ARRAYS
+    stray = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
+    if stray is not None:
+        raise UsageError(
+            f"{_shown(stray)} is not a file like the others of {folder.name}",
+            hint="All are .npy, or all are .png or .jpg.",
+        )
+    return classes, files
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as scanned:
+        entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    link = next((entry for entry in entries if entry.is_symlink() or _leads_away(entry)), None)
+    if link is not None:
+        raise UsageError(f"{printable(link.name)} in {folder.name} is a link", hint="Put the files themselves there.")
+    return entries
+
+
+def _leads_away(entry: os.DirEntry[str]) -> bool:
+    """A junction, which Windows has for folders beside links."""
+    return entry.is_dir() and Path(entry.path).resolve() != Path(entry.path).parent.resolve() / entry.name
+
+
+def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
+    def read(path: Path) -> Array:
+        try:
+            values = np.load(_checked(path), allow_pickle=False)
+        except UNREADABLE as error:
+            raise UsageError(f"{_shown(path)} is not a plain array: {printable(str(error))}") from error
+        if not isinstance(values, np.ndarray) or not fits(values.shape, spec.shape[1:]):
+            shape = shown_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
+            raise UsageError(f"{_shown(path)} is {shape}; the model takes {shown_shape(spec.shape[1:])} a row")
+        return as_input(values, spec, _shown(path))
+
+    return read
+
+
+def _checked(path: Path) -> Path:
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError("it has more than 2 GiB")
+    return path
+
+
+def _class_notes(classes: list[str]) -> list[str]:
+    """Where folders are named by numbers that are not their places."""
+    wrong = next(((name, place) for place, name in enumerate(classes) if name.isdecimal() and int(name) != place), None)
+    if wrong is None:
+        return []
+    return [f"the folder {printable(wrong[0])} is class {wrong[1]}: classes are numbered by their names in order"]
+
+
+def _picture_notes(files: list[tuple[Path, int]]) -> list[str]:
+    if files[0][0].suffix.casefold() not in PICTURES:
+        return []
+    return ["pictures are resized to the model's input and scaled to 0 to 1; nothing else is done to them"]
+
+
+def _shown(path: Path) -> str:
+    return printable(f"{path.parent.name}/{path.name}")
