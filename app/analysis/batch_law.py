@@ -86,7 +86,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _line(b: Floats, s: Floats, weights: Floats, own: Floats) -> _Line:
-    """The point is the best with no negative part; its interval is that of the free line, cut at 0."""
+    """The point is the best with no negative part; its interval holds that of the free line, cut at 0."""
     columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
     best, _ = optimize.nnls(columns, s * weights)
     inverse = np.linalg.pinv(columns)
@@ -98,7 +98,7 @@ def _line(b: Floats, s: Floats, weights: Floats, own: Floats) -> _Line:
         t = float(special.stdtrit(freedom, 1 - ALPHA / 2))
         halves = np.maximum(halves, t * spread * np.sqrt(np.sum(inverse**2, axis=1)))
     t0_ms, t1_ms = (
-        Estimate(float(value), (max(0.0, min(value, middle - half)), max(value, middle + half)), b.size)
+        Estimate(float(value), (max(0.0, min(value, middle) - half), max(value, middle) + half), b.size)
         for value, middle, half in zip(best.tolist(), free.tolist(), halves.tolist(), strict=True)
     )
     return _Line(t0_ms, t1_ms, best[0] + best[1] * b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 _SIDE = 768
 """Of square matrices: large enough for the plateau of the kernels, small enough for many calls in a quarter second."""
-_ROWS = 4096
-_COLUMNS = 8192
+_LEAST_BYTES = 4 * 2**20
+"""Fewer are read in the time that starting a call takes."""
+_MOST_BYTES = 128 * 2**20
+"""More than most last-level caches hold, so that more would be read no slower."""
 
 
 class PeakGraph(msgspec.Struct, frozen=True):
@@ -50,18 +53,20 @@ def integer_product(folder: Path) -> PeakGraph:
     return PeakGraph(model, {"x": rows}, 2 * _SIDE**3, f"MatMulInteger of {_SIDE}³ 8-bit numbers")
 
 
-def weight_read(folder: Path) -> PeakGraph:
-    """One row by weights larger than most last-level caches: each is read once, as in a layer at batch 1."""
+def weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
+    """One row by a square of about so many bytes of weights, but 4 MiB at least and 128 MiB at most: each is read once,
+    as in a layer at batch 1, from the cache that holds them or from memory."""
+    side = math.isqrt(min(max(weight_bytes, _LEAST_BYTES), _MOST_BYTES) // 4)
     constants = [
         numpy_helper.from_array(np.ones(1, np.float32), "one"),
-        numpy_helper.from_array(np.array((_ROWS, _COLUMNS), np.int64), "shape"),
+        numpy_helper.from_array(np.array((side, side), np.int64), "shape"),
     ]
     # the runtime computes this once, as it opens the model: the weights become constants without a file of their size
     nodes = [helper.make_node("Expand", ["one", "shape"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
-    model = _written(folder / "read.onnx", nodes, constants, (1, _ROWS))
-    size_bytes = 4 * _ROWS * _COLUMNS
-    feeds: dict[str, npt.NDArray[Any]] = {"x": np.ones((1, _ROWS), np.float32)}
-    return PeakGraph(model, feeds, size_bytes, f"one row by {size_bytes >> 20} MiB of weights")
+    model = _written(folder / "read.onnx", nodes, constants, (1, side))
+    size_bytes = 4 * side**2
+    feeds: dict[str, npt.NDArray[Any]] = {"x": np.ones((1, side), np.float32)}
+    return PeakGraph(model, feeds, size_bytes, f"one row by {size_bytes / 2**20:.0f} MiB of weights")
 
 
 def _written(

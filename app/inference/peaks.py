@@ -24,16 +24,18 @@ _EACH_NS = 250_000_000
 _FEWEST_CALLS = 3
 
 
-def measure_peaks(threads: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
-    """By arithmetic: fp32, fp16, int8. Each is the best of what fits a quarter second, on an otherwise idle machine.
+def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
+    """By arithmetic: fp32, fp16, int8. Each is the best of a quarter second, which neighbours on these cores lower.
 
-    In a child, so that 128 MiB of weights and a library's crash stay there. Raises UsageError for more threads than
-    cores, InstrumentError where the child fails.
+    The bytes a second are of reading as many weights as the model has, which caches may hold: `weight_bytes`, but
+    4 MiB at least and 128 MiB at most. In a child, so that they do not stay here. Raises UsageError for more threads
+    than cores, InstrumentError where the child fails.
     """
     from app.inference.parent import answer_of
 
     what = "the measurement of this CPU's peaks"
-    answer = answer_of(what, "app.inference.peaks", "--threads", str(threads), timeout_s=timeout_s)
+    arguments = ["--threads", str(threads), "--weight-bytes", str(weight_bytes)]
+    answer = answer_of(what, "app.inference.peaks", *arguments, timeout_s=timeout_s)
     return msgspec.json.decode(answer, type=dict[str, Peaks])
 
 
@@ -41,17 +43,20 @@ def _main() -> None:
     leave_with_parent()
     parser = argparse.ArgumentParser(prog="python -m app.inference.peaks", allow_abbrev=False)
     parser.add_argument("--threads", type=int, required=True)
-    sys.stdout.buffer.write(msgspec.json.encode(_peaks(parser.parse_args().threads)))
+    parser.add_argument("--weight-bytes", type=int, required=True)
+    given = parser.parse_args()
+    sys.stdout.buffer.write(msgspec.json.encode(_peaks(given.threads, given.weight_bytes)))
 
 
-def _peaks(threads: int) -> dict[str, Peaks]:
+def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     from app.inference.peak_graphs import float_product, integer_product, weight_read
     from app.inference.session import runtime_version
 
     runtime = f"ONNX Runtime {runtime_version()}"
     name = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
     with TemporaryDirectory() as folder:
-        read, floats, integers = (build(Path(folder)) for build in (weight_read, float_product, integer_product))
+        read = weight_read(Path(folder), weight_bytes)
+        floats, integers = float_product(Path(folder)), integer_product(Path(folder))
         bytes_per_s = _best_per_s(read, threads)
         rates = {"fp32": _best_per_s(floats, threads), "int8": _best_per_s(integers, threads), "fp16": None}
     sources = {

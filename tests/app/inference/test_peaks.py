@@ -9,7 +9,7 @@ from app.records.local import Peaks
 
 @pytest.fixture(scope="module")
 def peaks() -> dict[str, Peaks]:
-    return measure_peaks(1)
+    return measure_peaks(1, 2**26)
 
 
 def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks]) -> None:
@@ -18,6 +18,7 @@ def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks
     for arithmetic in ("fp32", "int8"):
         assert 1e9 < (peaks[arithmetic].flops_per_s or 0) < 1e14
         assert "ONNX Runtime" in peaks[arithmetic].source
+        assert peaks[arithmetic].source.endswith("one row by 64 MiB of weights")
     assert 1e8 < (peaks["fp32"].bytes_per_s or 0) < 1e12
     assert peaks["int8"].bytes_per_s == peaks["fp32"].bytes_per_s
 
@@ -29,9 +30,9 @@ def test_a_cpu_has_no_peak_of_fp16(peaks: dict[str, Peaks]) -> None:
 
 def test_threads_that_this_machine_has_not_are_refused() -> None:
     with pytest.raises(UsageError, match=r"5000 threads are more than"):
-        measure_peaks(5000)
+        measure_peaks(5000, 2**26)
 
 
 def test_a_child_that_hangs_is_ended() -> None:
     with pytest.raises(InstrumentError, match=r"peaks did not end within 0\.01 s"):
-        measure_peaks(1, timeout_s=0.01)
+        measure_peaks(1, 2**26, timeout_s=0.01)
