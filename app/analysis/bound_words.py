@@ -23,10 +23,9 @@ def memory_words(place: RoofPlace, moved_bytes: int, model: str) -> str:
 
 def launch_words(place: RoofPlace, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
     each = f", {digits(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
-    return (
-        f"launch or host bound: {_percent(fixed_share)} of a call is the same at any batch "
-        f"({digits(fixed_ms, 3)} ms{each}), and it runs at {_percent(place.roof_share)} of its roof: {_higher(place)}{_caveat(place.peaks)}"
-    )
+    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({digits(fixed_ms, 3)} ms{each})"
+    far = f"it runs at {_percent(place.roof_share)} of its roof: {_higher(place)}"
+    return f"launch or host bound: {fixed}, and {far}{_caveat(place.peaks)}"
 
 
 def copy_words(copies_ms: float, execute_ms: float) -> str:

@@ -98,7 +98,7 @@ def _inside(
 
 
 def _reads_much(place: RoofPlace) -> bool:
-    return _NEAR <= place.least_share <= _OVER and place.least_share >= place.compute_share
+    return _NEAR <= place.least_share <= _OVER
 
 
 def _fixed(law: BatchLaw | None, cost: BatchCost | None) -> tuple[float | None, float | None]:

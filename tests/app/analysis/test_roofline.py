@@ -126,6 +126,7 @@ def test_a_host_that_takes_longer_than_the_execution_is_the_bound() -> None:
     assert found.limit == "launch or host"
     assert "preparing inputs and reading outputs take 1.1 ms, execution 1 ms" in found.sentence
     assert bound(cost(71, 2), prepare_ms=0.8).limit == "compute"
+    assert bound(cost(71, 2), prepare_ms=1.1, copy_in_ms=3.0).limit == "copy"
 
 
 def test_what_is_faster_than_a_peak_is_not_judged_by_it() -> None:
