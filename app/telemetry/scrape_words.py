@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from app.telemetry.prometheus_text import Sample
 
 _GIB = 2**30
-_PLACE = re.compile(r"[0-9A-Za-z]{1,16}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
 class _Word(NamedTuple):
@@ -61,6 +61,8 @@ _OF_GPU_BY_DCGM = {
     "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": _Word("gpu_tensor_active_percent", 100),
     "DCGM_FI_PROF_DRAM_ACTIVE": _Word("gpu_dram_active_percent", 100),
 }
+# of a part of a GPU, DCGM tells the power and the temperature of the whole
+_OF_GPU_PART_BY_DCGM = {"DCGM_FI_DEV_FB_USED": _Word("gpu_mig_memory_gib", 1 / 1024)}
 _OF_GPU_BY_TRITON = {
     "nv_gpu_utilization": _Word("gpu_utilisation_percent", 100),
     "nv_gpu_memory_used_bytes": _Word("gpu_memory_gib", 1 / _GIB),
@@ -83,19 +85,25 @@ class Words:
             self._keep("", word, sample.value)
         elif (word := _OF_HOST.get(sample.name)) is not None:
             self._keep("host", word, sample.value)
-        elif (word := _OF_GPU_BY_DCGM.get(sample.name)) is not None and not _is_blank_of_dcgm(sample.value):
-            labels = sample.labels()
-            place = _place_by_dcgm(labels)
-            if place is not None and self._is_one_gpu(place, labels):
-                self._keep(place, word, sample.value)
+        elif sample.name in _OF_GPU_BY_DCGM and not _is_blank_of_dcgm(sample.value):
+            self._take_dcgm(sample)
         elif (word := _OF_GPU_BY_TRITON.get(sample.name)) is not None:
             # Triton names no index: its GPUs are counted in the order in which the page tells of them
             uuid = sample.labels().get("gpu_uuid", "")
             self._keep(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), word, sample.value)
 
-    def _is_one_gpu(self, place: str, labels: Mapping[str, str]) -> bool:
+    def _take_dcgm(self, sample: Sample) -> None:
+        labels = sample.labels()
+        gpu, part = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
+        if _NUMBER.fullmatch(gpu) is None or (part and _NUMBER.fullmatch(part) is None):
+            return
+        place = f"gpu{gpu}/mig{part}" if part else f"gpu{gpu}"
+        word = (_OF_GPU_PART_BY_DCGM if part else _OF_GPU_BY_DCGM).get(sample.name)
+        if word is not None and self._is_one_gpu(place, labels.get("UUID", "")):
+            self._keep(place, word, sample.value)
+
+    def _is_one_gpu(self, place: str, uuid: str) -> bool:
         """Where a page tells of several nodes, several GPUs have the same number: labels have to pick a node."""
-        uuid = labels.get("UUID", "")
         if place in self._ambiguous or self._uuids.setdefault(place, uuid) != uuid:
             self._ambiguous.add(place)
             self.readings.pop(place, None)
@@ -116,19 +124,15 @@ def _is_blank_of_dcgm(value: float) -> bool:
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
-def _place_by_dcgm(labels: Mapping[str, str]) -> str | None:
-    gpu, instance = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
-    if _PLACE.fullmatch(gpu) is None or (instance and _PLACE.fullmatch(instance) is None):
-        return None
-    return f"gpu{gpu}/mig{instance}" if instance else f"gpu{gpu}"
-
-
 class Node(NamedTuple):
     """What node_exporter tells of its machine. `cpu_s` is busy and all core-seconds since it started."""
 
     cpu_s: tuple[float, float] | None
     memory_gib: float | None
     clock_s: float | None
+
+
+_ONE_A_NODE = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_time_seconds")
 
 
 def node_of(samples: Iterable[Sample]) -> Node:
@@ -138,7 +142,9 @@ def node_of(samples: Iterable[Sample]) -> Node:
         if sample.name == "node_cpu_seconds_total":
             mode = sample.labels().get("mode", "")
             by_mode[mode] = by_mode.get(mode, 0.0) + sample.value
-        else:
+        elif sample.name in _ONE_A_NODE:
+            if sample.name in single:  # a page of several nodes, of which labels have to pick one
+                return Node(None, None, None)
             single[sample.name] = sample.value
     everything = sum(by_mode.values())
     total, available = single.get("node_memory_MemTotal_bytes"), single.get("node_memory_MemAvailable_bytes")

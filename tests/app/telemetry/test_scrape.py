@@ -48,11 +48,12 @@ def test_dcgm_is_told_by_its_names_and_by_ours() -> None:
         "gpu_memory_gib": 2,
         "gpu_tensor_active_percent": 25,
     }
-    assert readings["scrape1/gpu1/mig7"] == {"gpu_memory_gib": 0.5, "gpu_tensor_active_percent": 50}
+    assert readings["scrape1/gpu1/mig7"] == {"gpu_mig_memory_gib": 0.5}
     own = readings["scrape1"]
     assert own["DCGM_FI_DEV_POWER_USAGE"] == 71.5
     assert own['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
     assert own['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
+    assert own['DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{gpu="1"}'] == 0.5
 
 
 def test_labels_pick_one_of_several() -> None:
@@ -147,6 +148,13 @@ def test_a_nodes_cpu_is_counted_between_two_scrapes() -> None:
 def test_a_node_that_started_anew_has_no_cpu_of_the_time_before() -> None:
     readings = scraped(exporters.node(), exporters.node(user_s=110, idle_s=330), exporters.node(user_s=1, idle_s=2))
     assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": None}
+
+
+def test_several_nodes_on_one_page_are_not_one_machine() -> None:
+    page = b'node_memory_MemTotal_bytes{instance="a"} 4e9\nnode_memory_MemAvailable_bytes{instance="a"} 1e9\n'
+    both = page + page.replace(b'"a"', b'"b"') + b'node_cpu_seconds_total{mode="idle"} 5\n'
+    assert set(scraped(both, both)) == {"scrape1"}
+    assert set(scraped(both, labels={"instance": "b"})) == {"scrape1", "scrape1/host"}
 
 
 def test_the_offset_of_the_clocks_is_by_the_nodes_own_or_by_the_header_date() -> None:
@@ -259,7 +267,7 @@ def test_readings_stay_finite() -> None:
 
 def test_places_that_change_all_the_time_come_to_an_end() -> None:
     pages = [
-        "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{page}x{gpu}"}} 1\n' for gpu in range(100)).encode() for page in range(3)
+        "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{page}{gpu:02}"}} 1\n' for gpu in range(100)).encode() for page in range(3)
     ]
     assert len(scraped(*pages)) < 70
     assert len(scraped(b'DCGM_FI_DEV_GPU_UTIL{gpu="../../x\x1b[2J"} 1\n')) == 1
