@@ -182,6 +182,13 @@ def test_gpus_come_and_go(nvml_stand_in: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_gpus_keep_their_index_when_the_drivers_indices_move(nvml_stand_in: Path, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.write_text("1")
+    told = run(COME_AND_GO, "2 1", library=nvml_stand_in, gpus_file=str(count))
+    assert told[-1] == [[0, True, None], [1, False, 2.0], [2, False, 2.0]]
+
+
 def test_a_gpu_that_was_lost_stays_so(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("2")

@@ -5,7 +5,8 @@
  * It is told what to do by the environment, read at the first nvmlInit:
  *
  *   NVML_STAND_IN_GPUS        how many GPUs there are; 1 when absent
- *   NVML_STAND_IN_GPUS_FILE   a file with that number, read again whenever GPUs are counted: they come and go
+ *   NVML_STAND_IN_GPUS_FILE   a file with that number, read again whenever GPUs are counted: they come and go. A second
+ *                             number is how many of the first ones are gone, which moves the others' indices
  *   NVML_STAND_IN_VALUES      readings, as "name@gpu=number;...", without "@gpu" for all GPUs: see `default_values`.
  *                             Counters (energy, PCIe) begin at 0 and grow by power and traffic from the first opening
  *   NVML_STAND_IN_PROCESSES   "pid@gpu=MiB;...": who computes; "self" is this process, and MiB "?" cannot be told
@@ -85,7 +86,7 @@ typedef struct {
 typedef struct { unsigned pid, gpu_instance, compute_instance; int gpu; unsigned long long used_bytes; } Process;
 
 static Gpu gpus[MAX_GPUS], migs[MAX_GPUS][MAX_MIG];
-static int gpu_count;
+static int gpu_count, gone_count;
 static Process processes[MAX_PROCESSES];
 static int process_count;
 static struct timespec opened_at;
@@ -180,10 +181,11 @@ static int counted(void)
     int number = count ? atoi(count) : 1;
     FILE *file = path ? fopen(path, "r") : NULL;
     if (file) {
-        if (fscanf(file, "%d", &number) != 1) abort();
+        gone_count = 0;
+        if (fscanf(file, "%d %d", &number, &gone_count) < 1) abort();
         fclose(file);
     }
-    return number > MAX_GPUS ? MAX_GPUS : number;
+    return number + gone_count > MAX_GPUS ? MAX_GPUS - gone_count : number;
 }
 
 static void read_environment(void)
@@ -296,8 +298,8 @@ int nvmlDeviceGetCount_v2(unsigned *count)
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **gpu)
 {
     if (index >= (unsigned)gpu_count) return NVML_ERROR_INVALID_ARGUMENT;
-    BEGIN(&gpus[index]);
-    *gpu = &gpus[index];
+    BEGIN(&gpus[index + gone_count]);
+    *gpu = &gpus[index + gone_count];
     return NVML_SUCCESS;
 }
 
