@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,21 +13,6 @@ from app.inference.datasets.casting import MOST_BYTES, as_input, as_labels, fits
 from app.inference.printable import printable
 from app.inference.rows import Array, LabelledRows
 from app.inference.tensor_spec import TensorSpec
-
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    NotImplementedError,
-    MemoryError,
-    OverflowError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy and zipfile raise for a file that is damaged, or made to do damage."""
 
 
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str, largest_batch: int) -> LabelledRows:
@@ -63,7 +47,9 @@ def _arrays(path: Path, wanted: list[str]) -> dict[str, Array]:
                 _check_size(path, file)
                 return {name: np.asarray(archive[name]) for name in wanted}
             kept = archive.files
-    except UNREADABLE as error:
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its readers happen on
         raise UsageError(f"{path} is not an .npz of plain arrays: {_first_line(error)}") from error
     raise UsageError(
         f"{path.name} has no array named {_named(absent)}; it has {_named(kept) or 'none'}",

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from app.errors import UsageError
-from app.inference.datasets.arrays import UNREADABLE
 from app.inference.datasets.casting import MOST_BYTES, as_input, fits, shown_shape
 from app.inference.datasets.pictures import PICTURES, picture_reader
 from app.inference.printable import printable
@@ -90,8 +90,9 @@ def _leads_away(entry: os.DirEntry[str]) -> bool:
 def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     def read(path: Path) -> Array:
         try:
-            values = np.load(_checked(path), allow_pickle=False)
-        except UNREADABLE as error:
+            with _opened(path) as file:
+                values = np.load(file, allow_pickle=False)
+        except Exception as error:  # a damaged file raises whatever NumPy happens on
             raise UsageError(f"{_shown(path)} is not a plain array: {printable(str(error))}") from error
         if not isinstance(values, np.ndarray) or not fits(values.shape, spec.shape[1:]):
             shape = shown_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
@@ -101,10 +102,10 @@ def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     return read
 
 
-def _checked(path: Path) -> Path:
+def _opened(path: Path) -> BinaryIO:
     if path.stat().st_size > MOST_BYTES:
         raise ValueError("it has more than 2 GiB")
-    return path
+    return path.open("rb")
 
 
 def _class_notes(classes: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str, largest_b
             f"{path.name} has no column {printable(label)}; it has {_named(columns)}", hint="Name the labels' column."
         )
     labels = as_labels(columns.pop(label), path.name)
-    if not len(labels):
-        raise UsageError(f"{path.name} holds no rows", hint="Write one row a line, after the header.")
     if all(spec.name in columns for spec in inputs):
         feeds = {spec.name: _single(columns[spec.name], spec, path) for spec in inputs}
     elif len(inputs) == 1:
@@ -48,18 +47,23 @@ def _columns(path: Path) -> dict[str, Array]:
         raise UsageError(f"{path.name} has more than 1 GiB")
     try:
         table = csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not a table: {printable(str(error).splitlines()[0])}") from error
-    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if not table.num_rows:
+        raise UsageError(f"{path.name} holds no rows", hint="Write one row a line, after the header.")
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        raise UsageError(f"{path.name} has more than one column {_named(sorted(twice))}")
-    return {name: _values(table.column(name), name, path) for name in table.column_names}
+        raise UsageError(f"{path.name} has more than one column {_named(twice)}")
+    return {name: _values(table.column(name), name, path) for name in names}
 
 
 def _values(column: Any, name: str, path: Path) -> Array:
     if column.null_count:
         row = column.is_null().to_pylist().index(True) + 1
         raise UsageError(f"row {row} of {path.name} has no value in the column {printable(name)}")
+    if pa.types.is_binary(column.type):
+        raise UsageError(f"the column {printable(name)} of {path.name} is neither numbers nor text")
     return np.asarray(column.to_numpy())
 
 

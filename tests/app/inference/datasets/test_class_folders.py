@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import UsageError
+from app.inference.datasets.class_folders import load_class_folders
+from app.inference.rows import LabelledRows
+from app.inference.tensor_spec import TensorSpec
+
+X = TensorSpec("x", "float32", (-1, 2))
+TORN = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': ((2,), ".ljust(117) + b"\n"
+"""A header that NumPy's tokenizer gives up on."""
+
+
+def stored(folder: Path, name: str, values: object = (1.0, 2.0)) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.asarray(values))
+    return path
+
+
+def loaded(folder: Path, spec: TensorSpec = X) -> LabelledRows:
+    return load_class_folders(folder, (spec,), largest_batch=2)
+
+
+def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
+    stored(tmp_path, "dog/b.npy", (3.0, 4.0))
+    stored(tmp_path, "dog/a.npy", (5.0, 6.0))
+    stored(tmp_path, "cat/z.npy", (1.0, 2.0))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "README.txt").write_text("beside the classes")
+    (tmp_path / "dog" / ".hidden").write_text("")
+    rows = loaded(tmp_path)
+    assert rows.labels.tolist() == [0, 1, 1]
+    assert rows.batch(0, 3)["x"].tolist() == [[1, 2], [5, 6], [3, 4]]
+    assert rows.batch(0, 1)["x"].dtype == np.float32
+    assert rows.notes == ()
+
+
+def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    stored(tmp_path, "b/x.npy")
+    assert loaded(tmp_path).labels.tolist() == [1]
+
+
+def test_numbers_out_of_their_order_are_told(tmp_path: Path) -> None:
+    for name in ("0", "1", "10", "2"):
+        stored(tmp_path, f"{name}/x.npy")
+    assert loaded(tmp_path).notes == ("the folder 10 is class 2: classes are numbered by their names in order",)
+
+
+def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
+    stored(tmp_path, "a/x.npy", [1.0] * 5)
+    assert loaded(tmp_path, TensorSpec("x", "float32", (-1, -1))).batch(0, 1)["x"].shape == (1, 5)
+    stored(tmp_path, "a/y.npy", [1.0] * 6)
+    with pytest.raises(UsageError, match=r"a/y\.npy has another shape, 6, than a/x\.npy, 5"):
+        loaded(tmp_path, TensorSpec("x", "float32", (-1, -1)))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ((1.0, 2.0, 3.0), "a/x.npy is 3; the model takes 2 a row"),
+        ((0.1, 2.0), "x is float64 in a/x.npy; the model takes float32"),
+        (("a", "b"), "the model takes float32"),
+        ([{"a": 1}, None], "a/x.npy is not a plain array"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, values: object, sentence: str) -> None:
+    stored(tmp_path, "a/x.npy", values)
+    with pytest.raises(UsageError, match=sentence):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x80\x04.", TORN])
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
+    stored(tmp_path, "a/x.npy").write_bytes(content)
+    with pytest.raises(UsageError, match=r"a/x\.npy is not a plain array"):
+        loaded(tmp_path)
+
+
+def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with (tmp_path / "a" / "x.npy").open("wb") as file:
+        np.savez(file, x=np.zeros(2))
+    with pytest.raises(UsageError, match=r"a/x\.npy is not one array"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("link", ["a/y.npy", "b"])
+def test_links_are_refused(tmp_path: Path, link: str) -> None:
+    outside = stored(tmp_path / "outside", "c/x.npy")
+    stored(tmp_path / "rows", "a/x.npy")
+    (tmp_path / "rows" / link).symlink_to(outside if link.endswith(".npy") else outside.parent)
+    with pytest.raises(UsageError, match="is a link"):
+        loaded(tmp_path / "rows")
+
+
+@pytest.mark.parametrize("stray", ["a/x.txt", "a/y.png", "a/inner/x.npy"])
+def test_files_of_another_kind_are_refused(tmp_path: Path, stray: str) -> None:
+    stored(tmp_path, "a/w.npy")
+    (tmp_path / stray).parent.mkdir(exist_ok=True)
+    (tmp_path / stray).write_bytes(b"")
+    with pytest.raises(UsageError, match=r"a/\w+(\.txt|\.png)? is not a file like the others"):
+        loaded(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "x.npy")
+    with pytest.raises(UsageError, match="is not a file like the others"):
+        loaded(tmp_path)
+
+
+def test_files_without_a_class_are_no_rows(tmp_path: Path) -> None:
+    stored(tmp_path, "x.npy")
+    with pytest.raises(UsageError, match="holds 0 files in its 0 class folders"):
+        loaded(tmp_path)
+
+
+def test_a_folder_feeds_one_input(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a folder feeds one input, row by row, and the model has 2 inputs"):
+        load_class_folders(tmp_path, (X, X), 1)
+
+
+def test_more_than_memory_should_hold_is_refused(tmp_path: Path) -> None:
+    spec = TensorSpec("x", "uint8", (-1, 2**20))
+    first = stored(tmp_path, "a/0.npy", np.zeros(2**20, np.uint8))
+    for number in range(1, 2_050):
+        os.link(first, tmp_path / "a" / f"{number}.npy")
+    with pytest.raises(UsageError, match=r"holds 2\.0 GiB as the model takes it"):
+        loaded(tmp_path, spec)
