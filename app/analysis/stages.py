@@ -77,7 +77,7 @@ def summarise_rows(
 
 def with_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]) -> Stage:
     """The stage with what was read inside its window, and judged by that too: some of it comes after the stage."""
-    stage = msgspec.structs.replace(stage, metrics={**stage.metrics, **_telemetry_metrics(telemetry, stage.window)})
+    stage = msgspec.structs.replace(stage, metrics={**stage.metrics, **telemetry_metrics(telemetry, stage.window)})
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))
 
 
@@ -132,7 +132,7 @@ def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
     return withheld(NOT_INTENDED) if values_ms is None else distribution(values_ms)
 
 
-def _telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
+def telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
     """Mean and maximum of every metric of the catalogue read inside the window; GPUs are pooled."""
     if telemetry is None:
         return {}

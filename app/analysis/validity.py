@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from app.analysis.digits import digits
 from app.analysis.grading import grade_high, grade_low
+from app.records.local import Placement
 from app.records.result import IN_SWEEP, Check, Clock, Stage, StageKind, Trust, Verdict
 
 _RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
@@ -54,6 +55,11 @@ def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str], re
         hint = f"{used} cannot run these operators: replace them in the model, or measure on another provider."
         return Check("provider", observed, requested, None, "INVALID", hint)
     return Check("provider", used, requested, None, "VALID")
+
+
+def strays_of(placements: Sequence[Placement]) -> tuple[str, ...]:
+    """Compute nodes on a provider that was not asked for, as `MatMul on CPUExecutionProvider`."""
+    return tuple(sorted({f"{one.operator} on {one.provider}" for one in placements if one.is_stray}))
 
 
 def clock_check(clock: Clock, suspended_s: float | None) -> Check:

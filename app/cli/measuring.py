@@ -16,20 +16,34 @@ from app.cli.progress import Progress, open_progress
 from app.cli.rendering import COMMAND
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader
-from app.errors import SizewiseError, StorageError
+from app.errors import SizewiseError, StorageError, UsageError
+from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
 from app.reporting import NOT_DRAWN, build_report
+from app.session.interruption import Interruption
+from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
-from app.session.spec import RunSpec
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, StoredRun, new_run_id, runs_home
+from app.wiring.local_parts import build_local_parts
+from app.wiring.local_spec import build_local_spec
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
 from app.wiring.workers import RemoteWorkers, gather_of
-from loadgen.records import Gather
 from reports.html import render_html
 from reports.text import render_text
+
+Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A run that is about to be."""
+
+    run_id: str
+    name: str
+    spec_text: str
+    directory: Path
 
 
 def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorkers | None = None) -> int:
@@ -38,10 +52,10 @@ def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorke
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=arguments.recalibrate)
-    gather = gather_of(profile, remote)
+    running = _running(profile, run_id, started_at, remote, recalibrate=arguments.recalibrate)
+    started = Started(run_id, profile.name, spec_yaml(profile), directory)
     try:
-        outcome, text = _stored(profile, spec, directory, gather, mirror=arguments.events == "-")
+        outcome, text = _stored(started, running, mirror=arguments.events == "-")
     except OSError as error:
         hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
@@ -50,21 +64,33 @@ def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorke
     return outcome.result.exit.code
 
 
-def _stored(
-    profile: Profile, spec: RunSpec, directory: Path, gather: Gather | None, *, mirror: bool
-) -> tuple[RunOutcome, str]:
+def _running(
+    profile: Profile, run_id: str, started_at: datetime, remote: RemoteWorkers | None, *, recalibrate: bool
+) -> Running:
+    """The session of the profile, with everything resolved; raises UsageError and UnavailableError. Starts nothing."""
+    if isinstance(profile, LocalProfile):
+        if remote is not None:
+            raise UsageError("workers of other machines send requests, and this profile runs a model here")
+        local = build_local_spec(profile, run_id)
+        return lambda store, emit, stop: run_locally(local, build_local_parts(store), emit, stop)
+    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate)
+    gather = gather_of(profile, remote)
+    return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
+
+
+def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOutcome, str]:
     """The run, and its report as text. Raises OSError where the directory cannot be written, be it on closing it."""
-    with RunWriter(directory) as store, open_progress() as progress, stoppable() as interruption:
+    with RunWriter(started.directory) as store, open_progress() as progress, stoppable() as interruption:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
-        emit(RunStarted(now_ns(), spec.run_id, spec.name, str(directory.resolve()), os.getpid()))
-        store.write_spec(spec_yaml(profile))
+        emit(RunStarted(now_ns(), started.run_id, started.name, str(started.directory.resolve()), os.getpid()))
+        store.write_spec(started.spec_text)
         try:
-            outcome = run(spec, build_parts(profile, store, gather), emit, interruption)
+            outcome = running(store, emit, interruption)
         except SizewiseError as error:
             emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
             raise
-        text = _report(outcome, store, spec_yaml(profile))
+        text = _report(outcome, store, started.spec_text)
         status = outcome.result.verdict.status
         emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
     return outcome, text

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from app.analysis.digits import digits
 from app.records.events import (
+    CallsFinished,
     Checked,
     ColdStarted,
     Event,
@@ -26,7 +27,10 @@ from app.records.events import (
     Snapshot,
     StageFinished,
     StageStarted,
+    VariantFinished,
+    VariantStarted,
 )
+from app.records.result import Stage
 
 
 class Progress(Protocol):
@@ -129,8 +133,28 @@ def _sentence(event: Event) -> str | None:
             return f"note: {text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
             return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
+        case VariantStarted() | CallsFinished() | VariantFinished():
+            return _of_variant(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
+
+
+def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:
+    match event:
+        case VariantStarted(number=number, total=total, variant=variant):
+            return f"variant {number} of {total}: {variant.label}"
+        case CallsFinished(stage=stage):
+            return _calls(stage)
+        case VariantFinished(facts=facts):
+            return None if facts.failure is None else f"  ended early: {facts.failure}"
+
+
+def _calls(stage: Stage) -> str:
+    p50, per_s = stage.metrics["service_ms"]["p50"].value, stage.metrics["throughput_per_s"]["value"].value
+    time = "n/a" if p50 is None else f"{digits(p50, 4)} ms"
+    rate = "n/a" if per_s is None else f"{digits(per_s, 4)}/s"
+    doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
+    return f"  {stage.tags['scenario']}: p50 {time}, {rate}" + (f" {stage.verdict.status} ({doubts})" if doubts else "")
 
 
 def _stage(event: StageFinished) -> str | None:

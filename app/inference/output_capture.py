@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 _LIMIT_BYTES = 64 * 1024
 
@@ -35,6 +36,16 @@ def captured_output() -> Iterator[CapturedOutput]:
                 os.close(original)
             file.seek(0)
             captured.text = file.read(_LIMIT_BYTES).decode(errors="replace")
+
+
+@contextmanager
+def stdout_for_reports() -> Iterator[BinaryIO]:
+    """What was standard output, for us alone: whatever native code prints there goes to standard error meanwhile."""
+    _flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    with os.fdopen(kept, "wb") as reports:
+        yield reports
 
 
 def _flush() -> None:

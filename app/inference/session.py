@@ -17,9 +17,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from app.errors import InstrumentError, UnavailableError, UsageError
+from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
+from app.inference.job import SessionSettings
 from app.inference.model_file import check_model_file, check_weights_beside
 from app.inference.output_capture import captured_output
+from app.inference.placement import placements_of
 from app.inference.providers import NVIDIA, NVIDIA_DRIVER, name_of, nvidia_driver_loads, runtime_name
 from app.inference.tensor_spec import TensorSpec
 
@@ -38,12 +40,8 @@ _DTYPES = {
     "tensor(double)": "float64",
     "tensor(string)": "object",
 }
-_SHAPE_OPERATORS = frozenset(
-    {"Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Range", "ConstantOfShape"}
-)
-"""Bookkeeping of tensor shapes that GPU providers leave on the CPU on purpose."""
-
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|(\w+\.dll)\W+which is missing")
+_NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
 
@@ -57,8 +55,7 @@ class ModelSession:
         self._output_names = [output.name for output in self.outputs]
         self.provider_requested = provider
         self.provider_used = name_of(session.get_providers()[0])
-        self.nodes_elsewhere = _nodes_elsewhere(session, provider)
-        """Compute nodes on another provider than asked, such as `MatMul on CPUExecutionProvider`."""
+        self.placements = placements_of(session, provider)
         self.provider_reason = None if self.provider_used == provider else reason_written(opening_text)
         """Why the provider used is not the one asked for, in ONNX Runtime's words; None where it is."""
 
@@ -67,27 +64,30 @@ class ModelSession:
         """Whether rows can be joined along the first axis: it is free in every input and output."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
 
+    @property
+    def runtime_session(self) -> Any:
+        """ONNX Runtime's own, for callers that time its parts."""
+        return self._session
+
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
         """Outputs in the order of `outputs`. Raises UsageError for inputs that the model refuses."""
         try:
             answers: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
-        except (runtime_errors.InvalidArgument, ValueError, TypeError) as error:
-            raise UsageError(f"the model refuses these inputs: {_first_line(error)}") from error
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise InstrumentError(f"the inference failed: {_first_line(error)}") from error
+            raise run_error(error) from error
         return answers
 
 
-def open_session(model: Path, provider: str, threads: int) -> ModelSession:
+def open_session(
+    model: Path, provider: str, threads: int, settings: SessionSettings | None = None, device: int = 0
+) -> ModelSession:
     """Raises UsageError for a file that is no model, UnavailableError where the provider cannot exist here.
 
-    A provider that could exist and falls back to another raises nothing: `provider_used` tells.
+    A provider that could exist and falls back to another raises nothing: `provider_used` tells. `threads` hold whatever
+    the settings say; `device` is the ordinal of a GPU as this process sees them.
     """
-    if threads < 1:
-        raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
-    cores = _usable_cores()
-    if threads > cores:
-        raise UsageError(f"{threads} threads are more than this machine's {cores} cores", hint=f"Use {cores} or fewer.")
+    _check_threads(threads)
+    settings = SessionSettings() if settings is None else settings
     name = runtime_name(provider)
     check_model_file(model)
     check_weights_beside(model)
@@ -95,10 +95,21 @@ def open_session(model: Path, provider: str, threads: int) -> ModelSession:
     with captured_output() as captured:
         if provider in NVIDIA:
             ort.preload_dlls()
-        session = _created(model, name, threads)
+        session = _created(model, provider, threads, settings, device)
     # a provider that fails during a run must be an error, not a silent change of provider
     session.disable_fallback()
     return ModelSession(session, provider, captured.text)
+
+
+def run_error(error: Exception) -> SizewiseError:
+    """What went wrong in a call, in our words."""
+    if isinstance(error, SizewiseError):
+        return error
+    if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
+        return UsageError(f"the model refuses these inputs: {_first_line(error)}")
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return InstrumentError(f"the inference took more memory than there is: {_first_line(error)}")
+    return InstrumentError(f"the inference failed: {_first_line(error)}")
 
 
 def runtime_version() -> str:
@@ -116,21 +127,65 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _created(model: Path, name: str, threads: int) -> Any:
+def _check_threads(threads: int) -> None:
+    if threads < 1:
+        raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
+    cores = _usable_cores()
+    if threads > cores:
+        raise UsageError(f"{threads} threads are more than this machine's {cores} cores", hint=f"Use {cores} or fewer.")
+
+
+def _created(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = settings.arena
     # spinning threads take the core that the load generator or the endpoint needs
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for axis, length in settings.axes.items():
+        options.add_free_dimension_override_by_name(axis, length)
+    opened = _kept_or_original(model, settings, options)
     try:
-        return ort.InferenceSession(str(model), options, providers=[name])
+        return ort.InferenceSession(
+            str(opened), options, providers=[(runtime_name(provider), _options(provider, settings, device))]
+        )
     except Exception as error:  # ONNX Runtime's errors share no base class
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            raise InstrumentError(f"{model.name} takes more memory than there is: {_first_line(error)}") from error
         raise UsageError(
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
             hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
         ) from error
+
+
+def _kept_or_original(model: Path, settings: SessionSettings, options: Any) -> Path:
+    """The optimised model where one is kept, which is not optimised again; else the model, to be kept optimised."""
+    if settings.kept_model is None:
+        return model
+    kept = Path(settings.kept_model)
+    if kept.exists():
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return kept
+    options.optimized_model_filepath = str(kept)
+    return model
+
+
+def _options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
+    """Of the provider. Names as ONNX Runtime documents them for CUDA and TensorRT."""
+    if provider not in NVIDIA:
+        return {}
+    options = {"device_id": str(device)}
+    if provider == "cuda":
+        options["enable_cuda_graph"] = "1" if settings.cuda_graph else "0"
+        if not settings.arena:
+            options["arena_extend_strategy"] = "kSameAsRequested"
+    if provider == "tensorrt":
+        options["trt_cuda_graph_enable"] = "1" if settings.cuda_graph else "0"
+        if settings.engine_folder is not None:
+            options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": settings.engine_folder}
+    return options
 
 
 def _check_provider(provider: str, name: str) -> None:
@@ -150,7 +205,7 @@ def _inputs(session: Any) -> tuple[TensorSpec, ...]:
     specs = []
     for value in session.get_inputs():
         if value.type not in _DTYPES:
-            raise UsageError(f"input {value.name!r} is a {value.type}, which cannot be sent over this protocol")
+            raise UsageError(f"input {value.name!r} is a {value.type}, and only plain tensors can be fed to a model")
         specs.append(_spec(value))
     return tuple(specs)
 
@@ -165,26 +220,8 @@ def _outputs(session: Any) -> tuple[TensorSpec, ...]:
 
 def _spec(value: Any) -> TensorSpec:
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in value.shape)
-    return TensorSpec(value.name, _DTYPES[value.type], shape)
-
-
-def _nodes_elsewhere(session: Any, provider: str) -> tuple[str, ...]:
-    if provider == "cpu":
-        return ()  # what falls back falls back to it
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        raise UnavailableError(
-            f"ONNX Runtime {ort.__version__} cannot tell which provider runs which node",
-            hint="Install version 1.24 or newer, or choose the cpu provider.",
-        )
-    asked = runtime_name(provider)
-    strays = {
-        f"{node.op_type} on {part.ep_name}"
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name != asked
-        for node in part.get_nodes()
-        if node.op_type not in _SHAPE_OPERATORS
-    }
-    return tuple(sorted(strays))
+    axes = tuple(axis if isinstance(axis, str) else None for axis in value.shape)
+    return TensorSpec(value.name, _DTYPES[value.type], shape, axes)
 
 
 def reason_written(opening_text: str) -> str:

@@ -1,142 +1,89 @@
-"""The measuring child: opens one model, times it batch by batch, and prints a LocalMeasurement as MessagePack."""
+"""The measuring child: opens one variant, says how cold its start was, then measures what it is asked to.
+
+`python -m app.inference.worker JOB`, the job as JSON; commands come on standard input, reports go to standard output.
+"""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
+_BEGUN_NS = perf_counter_ns()
 
-from app.errors import UsageError
-from app.inference.child import leave_with_parent, reported
-from app.inference.measurement import Accuracy, BatchMeasurement, LocalMeasurement
-from app.inference.rows import Feeds, LabelledRows, check_batch, load_rows, synthetic_feeds
+import os  # noqa: E402 - the start is timed from the first line
+import queue  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 
-if TYPE_CHECKING:
-    from app.inference.session import ModelSession
+import msgspec  # noqa: E402
 
-_WARMUP_RUNS = 5
-_WARMUP_NS = 300_000_000
-_WARMUP_SHARE = 0.25
-_DISTINCT_BATCHES = 16
-"""A model is fed these in turn, so that no cache holds the answer."""
-
-
-def main() -> None:
-    leave_with_parent()
-    arguments = _parsed()
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_measured(arguments)))
-
-
-def _parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m app.inference.worker")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--provider", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")], default=[1])
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each batch size")
-    parser.add_argument("--rows", type=Path, help=".npz with the model's inputs by name, and `label`")
-    return parser.parse_args()
+from app.errors import ExitCode, InstrumentError, SizewiseError  # noqa: E402
+from app.inference.job import (  # noqa: E402
+    Command,
+    Failed,
+    GiveOutputs,
+    Job,
+    Measure,
+    Report,
+    Score,
+    read_command,
+    write_message,
+)
+from app.inference.memory import limit_memory  # noqa: E402
+from app.inference.output_capture import stdout_for_reports  # noqa: E402
 
 
-def _measured(arguments: argparse.Namespace) -> LocalMeasurement:
-    start = perf_counter_ns()
-    from app.inference.session import open_session, runtime_version
+def main() -> int:
+    job = msgspec.json.decode(sys.argv[1], type=Job)
+    commands = _commands()
+    with stdout_for_reports() as reports:
 
-    loaded = perf_counter_ns()
-    session = open_session(arguments.model, arguments.provider, arguments.threads)
-    built = perf_counter_ns()
-    for batch in arguments.batches:
-        check_batch(session.inputs, batch)
-    rows = load_rows(arguments.rows, session.inputs) if arguments.rows else None
-    first_ns = _timed(session, _batches_fed(session, rows, arguments.batches[0])[0])
-    return LocalMeasurement(
-        name=arguments.model.stem,
-        model_sha256=_sha256(arguments.model),
-        size_bytes=arguments.model.stat().st_size,
-        inputs=session.inputs,
-        outputs=session.outputs,
-        runtime_version=runtime_version(),
-        provider_requested=session.provider_requested,
-        provider_used=session.provider_used,
-        provider_reason=session.provider_reason,
-        nodes_elsewhere=session.nodes_elsewhere,
-        threads=arguments.threads,
-        library_load_ms=(loaded - start) / 1e6,
-        session_build_ms=(built - loaded) / 1e6,
-        first_inference_ms=first_ns / 1e6,
-        batches=tuple(
-            measured_batch(session, _batches_fed(session, rows, batch), batch, arguments.seconds)
-            for batch in arguments.batches
-        ),
-        accuracy=_accuracy(session, rows, max(arguments.batches)) if rows else None,
-    )
+        def tell(report: Report) -> None:
+            write_message(reports, report)
+
+        try:
+            limit_memory(job.memory_limit_bytes)
+            _answer(job, commands, tell)
+        except SizewiseError as error:
+            failure = error
+        except MemoryError:
+            failure = InstrumentError("it takes more memory than it may")
+        tell(Failed(message=str(failure), hint=failure.hint, exit_code=int(failure.exit_code)))
+    return int(failure.exit_code)
 
 
-def _batches_fed(session: ModelSession, rows: LabelledRows | None, batch: int) -> list[Feeds]:
-    if rows is None:
-        return [synthetic_feeds(session.inputs, batch)]
-    return [rows.batch(number * batch, batch) for number in range(_DISTINCT_BATCHES)]
+def _answer(job: Job, commands: queue.SimpleQueue[Command], tell: Callable[[Report], None]) -> None:
+    """Until this process leaves with its parent, or something fails."""
+    start_ns = perf_counter_ns()
+    import onnxruntime  # noqa: F401 - how long that takes is a part of a cold start
+
+    library_load_ms = (perf_counter_ns() - start_ns) / 1e6
+    from app.inference.variant import OpenVariant
+
+    variant = OpenVariant(job, _BEGUN_NS, library_load_ms)
+    tell(variant.opened())
+    while True:
+        match commands.get():
+            case Measure() as plan:
+                tell(variant.measure(plan, tell))
+            case GiveOutputs() as wanted:
+                tell(variant.outputs(wanted))
+            case Score():
+                tell(variant.score())
 
 
-def _timed(session: ModelSession, feeds: Feeds) -> int:
-    start = perf_counter_ns()
-    session.run(feeds)
-    return perf_counter_ns() - start
+def _commands() -> queue.SimpleQueue[Command]:
+    """Filled by a thread that waits on standard input, whose end ends this process, whatever it is doing."""
+    heard: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
+    def listen() -> None:
+        while (command := read_command(sys.stdin.buffer)) is not None:
+            heard.put(command)
+        os._exit(int(ExitCode.TERMINATED))
 
-def measured_batch(session: ModelSession, fed: Sequence[Feeds], batch: int, seconds: float) -> BatchMeasurement:
-    """At least one call, then as many as start within the time."""
-    warmup_runs = _warm_up(session, fed[0], min(_WARMUP_NS, int(seconds * 1e9 * _WARMUP_SHARE)))
-    run, count = session.run, len(fed)
-    latencies: list[int] = []
-    keep = latencies.append
-    start = before = perf_counter_ns()
-    deadline = start + int(seconds * 1e9)
-    while before < deadline or not latencies:
-        feeds = fed[len(latencies) % count]
-        before = perf_counter_ns()
-        run(feeds)
-        after = perf_counter_ns()
-        keep(after - before)
-        before = after
-    return BatchMeasurement(batch, warmup_runs, start, before, tuple(latencies))
-
-
-def _warm_up(session: ModelSession, feeds: Feeds, at_least_ns: int) -> int:
-    deadline = perf_counter_ns() + at_least_ns
-    runs = 0
-    while runs < _WARMUP_RUNS or perf_counter_ns() < deadline:
-        session.run(feeds)
-        runs += 1
-    return runs
-
-
-def _accuracy(session: ModelSession, rows: LabelledRows, batch: int) -> Accuracy:
-    """The model's first output is scores a class, whose largest answers, or the class itself."""
-    fixed = session.inputs[0].shape[:1]
-    size = batch if fixed in ((-1,), ()) else fixed[0]
-    right = 0
-    for start in range(0, len(rows), size):
-        answer = session.run(rows.batch(start, size))[0]
-        classes = answer if answer.ndim == 1 else answer.reshape(len(answer), -1).argmax(axis=1)
-        labels = rows.labels[start : start + size]
-        if len(classes) < len(labels):
-            raise UsageError("the model's first output has not one answer a row, so labels cannot be held against it")
-        right += int(np.count_nonzero(classes[: len(labels)] == labels))
-    return Accuracy(right, len(rows))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    threading.Thread(target=listen, daemon=True, name="commands").start()
+    return heard
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(main())

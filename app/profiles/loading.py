@@ -15,6 +15,7 @@ from app.errors import ProfileError, UsageError
 from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
 from app.profiles.endpoint import HardwareSettings
+from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile
@@ -69,7 +70,8 @@ def load_profile(path: Path, overrides: Sequence[str] = (), *, files_must_exist:
 
 def _checked(source: _Source, files_must_exist: bool) -> Profile:
     profile = _validate(source, _kind_of(source), files_must_exist)
-    _check_against_catalogue(source, profile.target.hardware, profile.plan)
+    plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
+    _check_against_catalogue(source, profile.target.hardware, plan)
     return profile
 
 
@@ -129,8 +131,12 @@ def _step(holder: Any, part: str | int, place: str, default: Any) -> Any:
 def _kind_of(source: _Source) -> type[Profile]:
     target = source.document.value.get("target")
     if not isinstance(target, dict):
-        raise source.error("target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve.")
+        raise source.error(
+            "target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve, or a model."
+        )
     protocol = target.get("protocol")
+    if protocol is None and "model" in target and not {"url", "urls", "serve", "scripted"} & target.keys():
+        return LocalProfile
     if protocol is None:
         raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
     kind = PROFILES.get(protocol) if isinstance(protocol, str) else None

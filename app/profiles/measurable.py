@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.analysis.spans import SPANS
+from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
 from app.records.metrics import METRICS
 from app.records.result import Objective
 
 if TYPE_CHECKING:
-    from app.profiles.profile import Profile
+    from app.profiles.profile import EndpointProfile, Profile
 
 _OF_STREAMS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "icl_ms", "itl_ms", "tpot_ms", "coalesced_share")
 _OF_TOKENS = ("output_tokens", "output_tokens_per_s")
@@ -25,6 +26,23 @@ _READ_BESIDE = (
     "first_inference_ms",
 )
 """Not known when a stage ends, or of a local model: nothing to judge a rate by."""
+_OF_LOCAL_RUNS = (
+    "service_ms",
+    "latency_ms",
+    "send_lag_ms",
+    "throughput_per_s",
+    "prepare_ms",
+    "copy_in_ms",
+    "execute_ms",
+    "copy_out_ms",
+    "post_process_ms",
+    "process_start_ms",
+    "library_load_ms",
+    "session_build_ms",
+    "first_inference_ms",
+    "accuracy",
+    "accuracy_kept",
+)
 _GENERATING = ("openai-chat", "openai-completions", "openai-responses")
 
 
@@ -32,8 +50,13 @@ def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] |
     """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for at, objective in enumerate(objectives):
-            why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
-            if key == "slo" and objective.level == "fail":
+            if isinstance(profile, LocalProfile):
+                why = _why_never_locally(profile, objective) or _why_impossible(objective)
+            else:
+                why = (
+                    _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
+                )
+            if not isinstance(profile, LocalProfile) and key == "slo" and objective.level == "fail":
                 why = why or _why_no_slo(profile, objective)
             if why is not None:
                 message, hint = why
@@ -41,7 +64,16 @@ def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] |
     return None
 
 
-def _why_no_slo(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+def _why_wrong(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
+    if isinstance(profile, LocalProfile):
+        return _why_never_locally(profile, objective) or _why_impossible(objective)
+    why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
+    if why is None and key == "slo" and objective.level == "fail":
+        return _why_no_slo(profile, objective)
+    return why
+
+
+def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     """What cannot decide whether a rate holds, where rates are searched or swept."""
     if profile.load.search is None and profile.load.sweep is None:
         return None
@@ -69,7 +101,7 @@ def _why_impossible(objective: Objective) -> tuple[str, str] | None:
     return None
 
 
-def _why_no_goodput(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+def _why_no_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     """Goodput is the share of arrivals answered within the limits that the SLO sets on each of them."""
     if objective.metric not in _OF_LIMITS:
         return None
@@ -79,7 +111,20 @@ def _why_no_goodput(profile: Profile, objective: Objective) -> tuple[str, str] |
     return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
 
 
-def _why_never(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+def _why_never_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
+    metric, scenarios = objective.metric, profile.load.scenarios
+    if metric in ("accuracy", "accuracy_kept") and profile.workload.tensors is None:
+        return f"{metric} needs labelled rows", "Give them in workload.tensors."
+    if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
+        return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
+    if metric.startswith("copy_") and profile.target.runtime.io_binding is False:
+        return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
+    if metric not in _OF_LOCAL_RUNS and not metric.startswith(("gpu_", "host_", "model_", "energy_")):
+        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(_OF_LOCAL_RUNS)}."
+    return None
+
+
+def _why_never(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     protocol, metric = profile.target.protocol, objective.metric
     if protocol == "locust" and metric in _OF_INTENDED_TIMES:
         return f"{metric} counts from when a request should have started, which Locust does not tell", "Use service_ms."

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.profiles.load import LoadSettings
+from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.settings import Count, Listed, Name, ObjectiveText, Settings, SomeSeconds, at_most
@@ -138,7 +139,7 @@ class LocustProfile(_Questions):
         return self
 
 
-Profile = (
+EndpointProfile = (
     HttpProfile
     | GeneratingProfile
     | EmbeddingsProfile
@@ -149,6 +150,7 @@ Profile = (
     | TorchServeProfile
     | LocustProfile
 )
+Profile = EndpointProfile | LocalProfile
 PROFILES: dict[str, type[Profile]] = {
     "http": HttpProfile,
     "openai-chat": GeneratingProfile,
@@ -161,5 +163,6 @@ PROFILES: dict[str, type[Profile]] = {
     "tf-serving": TfServingProfile,
     "torchserve": TorchServeProfile,
     "locust": LocustProfile,
+    "local": LocalProfile,
 }
-"""By the target's protocol."""
+"""By the target's protocol. A target with a model and without a protocol is local."""

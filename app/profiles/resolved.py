@@ -11,8 +11,10 @@ import yaml
 from pydantic import BaseModel
 
 from app.profiles.document import plain_scalar
+from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
+from app.profiles.serve import model_path
 
 _ORDER = ("sizewise", "name", "description", "target", "workload", "load", "slo", "limits", "gates", "traffic", "plan")
 _PLACES = ("socket", "directory")
@@ -22,7 +24,7 @@ def spec_yaml(profile: Profile) -> str:
     """Every key with its value or default; secrets redacted. Loads again to a profile with the same hash."""
     plain = _plain(profile)
     return yaml.dump(
-        {key: plain[key] for key in _ORDER}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
+        {key: plain[key] for key in _ORDER if key in plain}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
     )
 
 
@@ -30,6 +32,8 @@ def profile_hash(profile: Profile) -> str:
     """The same for the same question: files count by their content, secrets by their header's name."""
     plain = _plain(profile)
     plain["description"] = None
+    if isinstance(profile, LocalProfile):
+        return _local_hash(plain, profile)
     del plain["load"]["workers"]  # the same arrivals are sent, whatever the number of those who send them
     _put_digests(plain, profile)
     target = plain["target"]
@@ -42,6 +46,18 @@ def profile_hash(profile: Profile) -> str:
     if target["start"] is not None:
         variables = target["start"]["env"]
         target["start"]["env"] = {name: REDACTED if is_reference(text) else text for name, text in variables.items()}
+    return _hash(plain)
+
+
+def _local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
+    _put_digests(plain, profile)
+    plain["target"]["model"] = [_digest(model_path(model)) for model in profile.target.models]
+    for told, variant in zip(plain["target"]["variants"], profile.target.variants, strict=True):
+        told["model"] = None if variant.model is None else _digest(model_path(variant.model))
+    return _hash(plain)
+
+
+def _hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

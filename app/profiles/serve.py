@@ -26,8 +26,15 @@ def _read_model(value: object, info: ValidationInfo) -> str:
     return str(path)
 
 
+ModelFile = Annotated[str, BeforeValidator(_read_model)]
+
+
+def model_path(model: str) -> Path:
+    return bundled_models().get(model, Path(model))
+
+
 class ServeSettings(Settings):
-    model: Annotated[str, BeforeValidator(_read_model)]
+    model: ModelFile
     provider: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[Count, at_most(1024)] = 1
     max_batch: Annotated[Count, at_most(4096)] = 8
@@ -36,4 +43,4 @@ class ServeSettings(Settings):
 
     @property
     def model_path(self) -> Path:
-        return bundled_models().get(self.model, Path(self.model))
+        return model_path(self.model)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import Check, Stage
+from app.records.calls import CallStage
+from app.records.local import VariantFacts
+from app.records.result import Check, Stage, Variant
 from app.records.stage import StageFacts
 
 
@@ -17,7 +19,8 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
-    """`phase`: doctor, model, endpoint, start, workers, preflight, calibrate, warmup, stages, search, report."""
+    """`phase`: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate, warmup,
+    stages, search, report."""
 
     at_ns: int
     phase: str
@@ -100,6 +103,31 @@ class ColdStarted(msgspec.Struct, frozen=True, tag="cold_started"):
     first_answer_ms: float | None
 
 
+class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
+    """Of a local run: the `number`-th of `total`, from 1."""
+
+    at_ns: int
+    number: int
+    total: int
+    variant: Variant
+
+
+class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
+    """One scenario of a variant. `stage` lacks what is read of the machine; `result.json` has it whole."""
+
+    at_ns: int
+    facts: CallStage
+    stage: Stage
+
+
+class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
+    """`facts` lack what only the whole run tells: accuracy beside the reference's, what limits it."""
+
+    at_ns: int
+    number: int
+    facts: VariantFacts
+
+
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     at_ns: int
     status: str
@@ -118,5 +146,8 @@ Event = (
     | RateChanged
     | Noted
     | ColdStarted
+    | VariantStarted
+    | CallsFinished
+    | VariantFinished
     | RunFinished
 )

@@ -48,6 +48,7 @@ _ALL = (
     Metric("completed_per_s", "1/s", "higher", (), "successful answers per second"),
     Metric("good_per_s", "1/s", "higher", (), "answers inside every SLO per second"),
     Metric("throughput_per_s", "1/s", "higher", (), "inferences per second of a local run"),
+    Metric("process_start_ms", "ms", "lower", (), "start of a process, to its first line: part of a cold start"),
     Metric("library_load_ms", "ms", "lower", (), "loading the inference library, once a process: part of a cold start"),
     Metric("session_build_ms", "ms", "lower", (), "building the session from the model file: part of a cold start"),
     Metric("first_inference_ms", "ms", "lower", (), "the first inference of a process: part of a cold start"),

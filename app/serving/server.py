@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from app.analysis.validity import strays_of
 from app.errors import UnavailableError
 from app.inference.session import ModelSession, open_session, runtime_version
 from app.serving.application import ServedModel, application
@@ -121,7 +122,7 @@ def _ready(settings: ServingSettings, session: ModelSession, listener: socket.so
         provider_requested=session.provider_requested,
         provider_used=session.provider_used,
         provider_reason=session.provider_reason,
-        nodes_elsewhere=session.nodes_elsewhere,
+        nodes_elsewhere=strays_of(session.placements),
         inputs=session.inputs,
         outputs=session.outputs,
         threads=settings.threads,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from app.errors import ExitCode, UsageError
 from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
 from app.session.interruption import Interruption
-from app.session.parts import Store
 from loadgen.process import LoadError
 
 _LOOK_S = 0.2
 _MOST_NOTES = 100
+
+
+class WishBox(Protocol):
+    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+        """Take what was asked of the run since the last call, in its order, and leave the answers."""
 
 
 class ControlWatch:
@@ -21,7 +25,7 @@ class ControlWatch:
 
     def __init__(
         self,
-        store: Store,
+        store: WishBox,
         interruption: Interruption,
         *,
         add_note: Callable[[str], None],

@@ -1,79 +1,110 @@
-"""A local measurement of the model as stages: one a batch size, closed loop, so nothing was offered."""
+"""The model of an embedded endpoint, measured alone before it is served: one call after another, batch by batch."""
 
 from __future__ import annotations
 
-import numpy as np
+import msgspec
 
-from app.analysis.estimates import maximum, mean, percentile, share
-from app.analysis.validity import provider_check, verdict_of
-from app.inference.measurement import BatchMeasurement, LocalMeasurement
-from app.records.metrics import PERCENTILES
-from app.records.result import Check, Estimate, Stage, Variant, Window
+from app.analysis.accuracy import accuracy_of
+from app.analysis.call_stages import summarise_calls
+from app.analysis.validity import provider_check, strays_of, verdict_of
+from app.inference.job import Began, Calls, Measure, Opened
+from app.records.calls import CallStage, unpacked
+from app.records.estimate import Estimate, Variant
+from app.records.result import Check, Stage
+from app.session.interruption import Interruption
+from app.session.parts import Parts
+from app.session.references import scores_of
+from app.session.spec import AloneSpec
 
-_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+_OPEN_LIMIT_S = 60.0
+_SCORE_LIMIT_S = 120.0
+_HALF_WIDTH = 0.02
+_LEAST_SHARE = 0.5
 
 
-def local_provider_check(measurement: LocalMeasurement) -> Check:
-    return provider_check(
-        measurement.provider_requested,
-        measurement.provider_used,
-        measurement.nodes_elsewhere,
-        measurement.provider_reason,
+class Alone(msgspec.Struct, frozen=True):
+    """Accuracy and cold start stand on the first of the stages."""
+
+    stages: tuple[Stage, ...]
+    provider: Check
+
+
+def measure_alone(spec: AloneSpec, parts: Parts, interruption: Interruption) -> Alone:
+    """Raises UsageError, UnavailableError or InstrumentError."""
+    assert parts.start_alone is not None
+    running = parts.start_alone(spec.job)
+    interruption.attach(lambda _: running.kill())
+    try:
+        opened = running.opened(_OPEN_LIMIT_S)
+        check = _provider_check(spec, opened)
+        stages = []
+        for index, batch in enumerate(spec.batches):
+            packed: list[bytes] = []
+            began: list[Began] = []
+
+            def take(told: Began | Calls, packed: list[bytes] = packed, began: list[Began] = began) -> None:
+                match told:
+                    case Began():
+                        began.append(told)
+                    case Calls(packed=rows):
+                        packed.append(rows)
+
+            measured = running.measure(_plan(spec, batch), take)
+            facts = CallStage(
+                index=index,
+                variant=_variant(spec, opened, batch),
+                scenario="single-stream",
+                start_ns=began[0].start_ns,
+                end_ns=measured.end_ns,
+                warmup_windows=began[0].warmup_windows,
+                has_settled=began[0].has_settled,
+                half_width=measured.half_width,
+                wanted_half_width=_HALF_WIDTH,
+            )
+            batches = unpacked(index, b"".join(packed))
+            stages.append(_named(summarise_calls(batches.to_pandas(), facts, (check,)), check))
+        once = _once(opened)
+        if spec.job.label is not None:
+            scored = scores_of(running.score(_SCORE_LIMIT_S))
+            once["accuracy"] = {"value": accuracy_of(scored.values, None, scored.metric).value}
+    finally:
+        running.close()
+    first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **once})
+    return Alone((first, *stages[1:]), check)
+
+
+def _plan(spec: AloneSpec, batch: int) -> Measure:
+    return Measure(
+        scenario="single-stream",
+        batch=batch,
+        streams=1,
+        least_s=spec.seconds * _LEAST_SHARE,
+        most_s=spec.seconds,
+        half_width=_HALF_WIDTH,
+        least_calls=1,
+        warmup_most_s=spec.seconds,
     )
 
 
-def local_stages(measurement: LocalMeasurement) -> tuple[Stage, ...]:
-    """In the order measured. Accuracy and cold start stand on the first."""
-    check = local_provider_check(measurement)
-    return tuple(
-        _stage(measurement, batch, check, is_first=number == 0) for number, batch in enumerate(measurement.batches)
-    )
+def _named(stage: Stage, check: Check) -> Stage:
+    """By its batch alone, and held to the provider alone: these stages are beside the answer, and short."""
+    assert stage.variant is not None
+    name = f"batch {stage.variant.batch}"
+    return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=verdict_of((check,)))
 
 
-def _stage(measurement: LocalMeasurement, batch: BatchMeasurement, check: Check, *, is_first: bool) -> Stage:
-    service_ms = np.asarray(batch.latencies_ns) / 1e6
-    total_s = (batch.end_ns - batch.start_ns) / 1e9
-    metrics: dict[str, dict[str, Estimate]] = {
-        "service_ms": {
-            **{name: percentile(service_ms, q) for name, q in PERCENTILES.items()},
-            "mean": mean(service_ms),
-            "max": maximum(service_ms),
-        },
-        "throughput_per_s": {"value": Estimate(len(service_ms) * batch.batch / total_s, n=len(service_ms))},
-    }
-    if is_first:
-        metrics |= _once(measurement)
-    return Stage(
-        name=f"batch {batch.batch}",
-        kind="steady",
-        repeat=1,
-        tags={"scenario": "single-stream"},
-        variant=Variant(
-            model=measurement.name,
-            provider=measurement.provider_used,
-            precision="as is",
-            batch=batch.batch,
-            threads=measurement.threads,
-        ),
-        window=Window(batch.start_ns, batch.end_ns),
-        offered_per_s=_CLOSED_LOOP,
-        achieved_per_s=Estimate(len(service_ms) / total_s, n=len(service_ms)),
-        good_per_s=_CLOSED_LOOP,
-        completed=len(service_ms),
-        errors={},
-        metrics=metrics,
-        verdict=verdict_of((check,)),
-        checks=(check,),
-    )
+def _variant(spec: AloneSpec, opened: Opened, batch: int) -> Variant:
+    return Variant(spec.name, opened.provider_used, "as is", batch, spec.job.settings.threads)
 
 
-def _once(measurement: LocalMeasurement) -> dict[str, dict[str, Estimate]]:
+def _provider_check(spec: AloneSpec, opened: Opened) -> Check:
+    return provider_check(spec.job.provider, opened.provider_used, strays_of(opened.placements), opened.provider_reason)
+
+
+def _once(opened: Opened) -> dict[str, dict[str, Estimate]]:
     cold = {
-        "library_load_ms": measurement.library_load_ms,
-        "session_build_ms": measurement.session_build_ms,
-        "first_inference_ms": measurement.first_inference_ms,
+        "library_load_ms": opened.library_load_ms,
+        "session_build_ms": opened.session_build_ms,
+        "first_inference_ms": opened.first_inference_ms,
     }
-    once = {name: {"value": Estimate(value, n=1)} for name, value in cold.items()}
-    if measurement.accuracy is not None:
-        once["accuracy"] = {"value": share(measurement.accuracy.right, measurement.accuracy.total)}
-    return once
+    return {name: {"value": Estimate(value, n=1)} for name, value in cold.items()}

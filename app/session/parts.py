@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from app.inference.measurement import LocalMeasurement
+from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
 from app.records.events import Event
@@ -57,6 +57,28 @@ class Load(Protocol):
 
     def change_rate(self, rate_per_s: float) -> None:
         """Of the running stage's open arrivals, from any thread."""
+
+    def close(self) -> None: ...
+
+
+class RunningVariant(Protocol):
+    """A variant in a process of its own. `kill` may be called from a signal handler."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def started_ns(self) -> int: ...
+
+    def opened(self, within_s: float) -> Opened: ...
+
+    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> Measured: ...
+
+    def give_outputs(self, rows: int, within_s: float) -> Outputs: ...
+
+    def score(self, within_s: float) -> Scored: ...
+
+    def kill(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -167,7 +189,8 @@ class Parts(msgspec.Struct, frozen=True):
     """Tells of workers that are waited for, and who has joined."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
-    measure_model: Callable[[], LocalMeasurement] | None
+    start_alone: Callable[[Job], RunningVariant] | None
+    """The model of the embedded endpoint, by itself."""
     telemetry: Telemetry
     store: Store
     load_calibration: Callable[[str, datetime.datetime], Calibration | None]

@@ -21,7 +21,7 @@ from app.session.control import ControlWatch
 from app.session.gathering import while_gathering
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
-from app.session.local_model import local_provider_check, local_stages
+from app.session.local_model import measure_alone
 from app.session.notes import notes_of
 from app.session.outcome import Measured, conclude, holds_of_the_answer
 from app.session.parts import Emit, Load, Parts
@@ -131,18 +131,19 @@ class _Session:
             self._telling.check(check)
 
     def _measure_model(self) -> None:
-        if self._parts.measure_model is None or self._interruption.is_requested:
+        alone = self._spec.alone
+        if alone is None or self._interruption.is_requested:
             return
         self._telling.phase("model", "measuring the model alone on this machine")
         try:
-            measurement = self._parts.measure_model()
+            found = measure_alone(alone, self._parts, self._interruption)
         except InstrumentError as error:
-            self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
+            if not self._interruption.is_requested:
+                self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
             return
-        self._local = local_stages(measurement)
-        check = local_provider_check(measurement)
-        if check.verdict == "INVALID":
-            self._telling.check(check)
+        self._local = found.stages
+        if found.provider.verdict == "INVALID":
+            self._telling.check(found.provider)
 
     def _measure(self, environment: Environment) -> None:
         try:

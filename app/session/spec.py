@@ -6,6 +6,7 @@ import datetime
 
 import msgspec
 
+from app.inference.job import Job
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, StageKind, Target, Traffic
 from loadgen.records import Arrivals, Endpoint, OpenArrivals
@@ -64,6 +65,15 @@ class LimitSpec(msgspec.Struct, frozen=True):
     usd_per_hour: float | None = None
 
 
+class AloneSpec(msgspec.Struct, frozen=True):
+    """`seconds` is the most for each batch."""
+
+    job: Job
+    name: str
+    batches: tuple[int, ...]
+    seconds: float
+
+
 class PlanSpec(msgspec.Struct, frozen=True):
     """`today` is the date prices are aged against."""
 
@@ -92,6 +102,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanSpec | None
     recalibrate: bool
     """Measure the generator's ceiling even where a recent one is stored."""
+    alone: AloneSpec | None = None
+    """The model of the embedded endpoint, to be measured by itself first."""
     start: StartSpec | None = None
     wakes: bool = False
     """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -10,13 +11,16 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from app.errors import UsageError
 from app.records.calibration import Calibration
+from app.records.calls import CALL_SCHEMA
 from app.records.control import Answer, Wish
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Artifact, Environment, Result
@@ -26,7 +30,9 @@ from app.storage.streams import StreamWriter, WholeFile, read_stream
 from loadgen.records import REQUEST_SCHEMA
 
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
-REQUESTS, TELEMETRY = "requests.arrow", "telemetry.arrow"
+REQUESTS, CALLS, TELEMETRY = "requests.arrow", "calls.arrow", "telemetry.arrow"
+OUTPUTS = "outputs"
+"""Folder of what references gave."""
 CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
 
 _FIRST_COLUMNS = (
@@ -83,6 +89,7 @@ class RunWriter:
                 f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
             ) from None
         self.directory = directory
+        self._calls: StreamWriter | None = None
         self._spans: dict[int, tuple[int, int]] = {}
         self._encode = msgspec.json.Encoder().encode
 
@@ -100,16 +107,39 @@ class RunWriter:
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
         """A batch is of one stage, and the batches of a stage follow each other."""
-        before = self._requests.size
-        self._requests.append(batch)
-        if batch.num_rows:
-            stage = batch["stage"][0].as_py()
-            self._spans[stage] = (self._spans.get(stage, (before, before))[0], self._requests.size)
+        self._append(self._requests, batch)
 
     def stage_requests(self, stage: int, without: Collection[str] = ()) -> pa.Table:
         """Of one stage, read back from the file but for the columns that nobody asks for."""
         span = self._spans.get(stage, (0, 0))
         return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span)
+
+    def append_calls(self, batch: pa.RecordBatch) -> None:
+        """As requests, of a local model: a run has either. The file is made with the first of them."""
+        if self._calls is None:
+            self._calls = StreamWriter(self.directory / CALLS, CALL_SCHEMA)
+        self._append(self._calls, batch)
+
+    def stage_calls(self, stage: int) -> pa.Table:
+        if self._calls is None:
+            return CALL_SCHEMA.empty_table()
+        return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)))
+
+    def _append(self, stream: StreamWriter, batch: pa.RecordBatch) -> None:
+        before = stream.size
+        stream.append(batch)
+        if batch.num_rows:
+            stage = batch["stage"][0].as_py()
+            self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
+
+    def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
+        """As the array `outputs` of an .npz, whose absolute path it returns."""
+        folder = self.directory / OUTPUTS
+        folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        np.savez(content, outputs=outputs)
+        write_whole(folder / f"{name}.npz", content.getvalue())
+        return str((folder / f"{name}.npz").absolute())
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None:
         self._telemetry.append(batch)
@@ -119,9 +149,8 @@ class RunWriter:
 
     def seal(self) -> tuple[Artifact, ...]:
         """Close the bulk streams and return every fact file with its hash, by name."""
-        self._requests.close()
-        self._telemetry.close()
-        names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, TELEMETRY)
+        self._close_streams()
+        names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, CALLS, TELEMETRY)
         return tuple(_artifact(self.directory / name) for name in names if (self.directory / name).exists())
 
     def write_result(self, result: Result) -> str:
@@ -136,9 +165,14 @@ class RunWriter:
 
     def close(self) -> None:
         self._control.close()
+        self._close_streams()
+        self._events.close()
+
+    def _close_streams(self) -> None:
         self._requests.close()
         self._telemetry.close()
-        self._events.close()
+        if self._calls is not None:
+            self._calls.close()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -222,6 +256,12 @@ class StoredRun:
     def requests(self, without: Collection[str] = ()) -> pa.Table:
         """But for the columns that nobody asks for. Of an older schema, those it lacks are null."""
         return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without)
+
+    def calls(self) -> pa.Table:
+        """Of a local model; empty where the run was of an endpoint."""
+        if not (self.directory / CALLS).exists():
+            return CALL_SCHEMA.empty_table()
+        return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self) -> pa.Table:
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)

@@ -87,6 +87,11 @@ def _cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
     return ", ".join(sorted(governors)) or None
 
 
+def runtime_packages() -> tuple[tuple[str, str], ...]:
+    """Name and version of the build of ONNX Runtime that is installed."""
+    return tuple((name, version) for name, version in _package_versions().items() if name.startswith("onnxruntime"))
+
+
 def _package_versions() -> dict[str, str]:
     versions = {}
     for package in PACKAGES:

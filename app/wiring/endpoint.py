@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 from app.errors import UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings, TimeoutSettings, TlsSettings
 from app.profiles.permission import needs_permission
-from app.profiles.profile import Profile
+from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import file_of, resolve_secret
 from app.wiring.address import resolve
 from app.wiring.proxy import proxy_for
 from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
 
 
-def endpoint_of(profile: Profile) -> Endpoint:
+def endpoint_of(profile: EndpointProfile) -> Endpoint:
     """Raises UsageError and UnavailableError. The record holds secrets."""
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None

@@ -6,9 +6,9 @@ import platform
 
 from app.errors import UnavailableError
 from app.profiles.catalogue import find_offer
-from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint import EndpointSettings, HardwareSettings
 from app.profiles.permission import is_this_machine
-from app.profiles.profile import OipProfile, Profile
+from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalogue
 from app.records.result import Hardware
@@ -18,7 +18,7 @@ from app.telemetry.host import usable_cores
 from app.wiring.address import resolve
 
 
-def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
+def hardware_of(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:
     """What the profile names; else this machine for what runs here; else None.
 
     Nothing for a scripted target: its timings are those of no hardware, so nothing is planned from them.
@@ -29,13 +29,17 @@ def hardware_of(profile: Profile, catalogue: Catalogue) -> Hardware | None:
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
             return None  # which of its processors the target uses cannot be told from outside
+    return this_machine()
+
+
+def this_machine() -> Hardware:
     cores, architecture = usable_cores(read_cgroup()), _architecture()
     return Hardware(
         f"this machine ({cores:g} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
     )
 
 
-def _is_here(profile: Profile) -> bool:
+def _is_here(profile: EndpointProfile) -> bool:
     """A single server, on this machine: what several replicas share cannot be told from outside."""
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
@@ -55,15 +59,17 @@ def _leads_here(url: str) -> bool:
         return False
 
 
-def _is_served_on_cpu(profile: Profile) -> bool:
+def _is_served_on_cpu(profile: EndpointProfile) -> bool:
     serve = profile.target.serve if isinstance(profile, OipProfile) else None
     return serve is not None and serve.provider == "cpu"
 
 
-def named_hardware(profile: Profile, catalogue: Catalogue) -> Hardware | None:
+def named_hardware(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:
     named = profile.target.hardware
-    if named is None:
-        return None
+    return None if named is None else hardware_named(named, catalogue)
+
+
+def hardware_named(named: HardwareSettings, catalogue: Catalogue) -> Hardware:
     if named.offer is not None:
         offer = find_offer(catalogue, named.offer)
         return Hardware(

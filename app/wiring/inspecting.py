@@ -41,11 +41,12 @@ def _here(facts: ModelFacts, gpus: Iterable[Gpu], known: tuple[Accelerator, ...]
     for gpu in gpus:
         if gpu.memory_gib:
             name = f"GPU {gpu.index}: {gpu.name}"
-            yield _fit(facts, name, gpu.memory_gib, _part_of(gpu, known), is_here=True)
+            yield _fit(facts, name, gpu.memory_gib, card_named(gpu.name, known), is_here=True)
 
 
-def _part_of(gpu: Gpu, known: tuple[Accelerator, ...]) -> Accelerator | None:
-    return next((one for one in known if one.nvml_name_pattern and re.search(one.nvml_name_pattern, gpu.name)), None)
+def card_named(name: str, known: Iterable[Accelerator]) -> Accelerator | None:
+    """The catalogue's card that the driver calls so."""
+    return next((one for one in known if one.nvml_name_pattern and re.search(one.nvml_name_pattern, name)), None)
 
 
 def _fit(facts: ModelFacts, name: str, memory_gib: float, part: Accelerator | None, *, is_here: bool) -> CardFit:

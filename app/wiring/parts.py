@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.inference.measurement import LocalMeasurement
-from app.inference.measuring import measure_model
 from app.inference.probe import probe_providers
-from app.profiles.profile import LocustProfile, OipProfile, Profile
+from app.inference.process import VariantProcess
+from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
 from app.records.result import Check, Environment
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
@@ -30,11 +29,8 @@ from app.wiring.server_process import ServerProcess
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
 
-_MODEL_SECONDS = 0.6
-_MODEL_TIMEOUT_S = 60.0
 
-
-def build_parts(profile: Profile, store: RunWriter, gather: Gather | None) -> Parts:
+def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> Parts:
     """Starts nothing: each part starts when the session wants it. `gather` tells who sends, where several do."""
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
     face = face_of(profile)
@@ -43,7 +39,7 @@ def build_parts(profile: Profile, store: RunWriter, gather: Gather | None) -> Pa
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
-        measure_model=(lambda: _measure_model(profile)) if serves else None,
+        start_alone=(lambda job: VariantProcess("the model", job)) if serves else None,
         telemetry=Sampler(),
         store=store,
         load_calibration=stored_calibration,
@@ -77,7 +73,7 @@ def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
     return LoadProcess("loadgen.locustfile")
 
 
-def _start_endpoint(profile: Profile) -> EndpointProcess:
+def _start_endpoint(profile: EndpointProfile) -> EndpointProcess:
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve
@@ -95,24 +91,3 @@ def _start_endpoint(profile: Profile) -> EndpointProcess:
     )
     endpoint.start()
     return endpoint
-
-
-def _measure_model(profile: Profile) -> LocalMeasurement:
-    assert isinstance(profile, OipProfile)
-    assert profile.target.serve is not None
-    serve = profile.target.serve
-    return measure_model(
-        serve.model_path,
-        serve.provider,
-        threads=serve.threads,
-        batches=_batches(serve.max_batch),
-        seconds=_MODEL_SECONDS,
-        rows=profile.workload.tensors if profile.workload.labels else None,
-        timeout_s=_MODEL_TIMEOUT_S,
-    )
-
-
-def _batches(max_batch: int) -> tuple[int, ...]:
-    """Powers of two up to the largest batch the endpoint forms, and that one."""
-    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
-    return (*powers, max_batch)

@@ -10,12 +10,12 @@ import msgspec
 
 from app.profiles.profile import (
     EmbeddingsProfile,
+    EndpointProfile,
     GeneratingProfile,
     HttpProfile,
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
-    Profile,
     RerankProfile,
     TfServingProfile,
     TorchServeProfile,
@@ -38,7 +38,7 @@ from loadgen.reference.script import (
 NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
 
 
-def face_of(profile: Profile) -> Face | None:
+def face_of(profile: EndpointProfile) -> Face | None:
     """What answers for the target; None where it is not scripted."""
     match profile:
         case HttpProfile():

@@ -7,13 +7,14 @@ import datetime
 from app.errors import UsageError
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.profile import Profile
+from app.profiles.profile import EndpointProfile
 from app.profiles.resolved import profile_hash
 from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import plan_limits_of, traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
 from app.session.spec import LimitSpec, PlanSpec, RunSpec
+from app.wiring.alone import alone_of
 from app.wiring.endpoint import endpoint_of
 from app.wiring.hardware import hardware_of
 from app.wiring.proxy import shown_proxy
@@ -25,7 +26,7 @@ from app.wiring.workload import workload_of
 from loadgen.records import Endpoint
 
 
-def build_spec(profile: Profile, run_id: str, *, today: datetime.date, recalibrate: bool) -> RunSpec:
+def build_spec(profile: EndpointProfile, run_id: str, *, today: datetime.date, recalibrate: bool) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
     catalogue = load_catalogue()
     hardware = hardware_of(profile, catalogue)
@@ -46,13 +47,14 @@ def build_spec(profile: Profile, run_id: str, *, today: datetime.date, recalibra
         limits=_limits(profile, catalogue),
         plan=plan_spec(profile, catalogue, today),
         recalibrate=recalibrate,
+        alone=alone_of(profile),
         start=start_of(profile),
         wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         notes=_notes(profile, endpoint),
     )
 
 
-def _target(profile: Profile, hardware: Hardware | None) -> Target:
+def _target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
     target = profile.target
     return Target(
         protocol=target.protocol,
@@ -62,7 +64,7 @@ def _target(profile: Profile, hardware: Hardware | None) -> Target:
     )
 
 
-def _notes(profile: Profile, endpoint: Endpoint) -> tuple[str, ...]:
+def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     notes = []
     if face_of(profile) is not None:
         notes.append(SCRIPTED)
@@ -73,7 +75,7 @@ def _notes(profile: Profile, endpoint: Endpoint) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _limits(profile: Profile, catalogue: Catalogue) -> LimitSpec:
+def _limits(profile: EndpointProfile, catalogue: Catalogue) -> LimitSpec:
     limits, hardware = profile.limits, profile.target.hardware
     usd_per_hour = None
     if limits.usd is not None:
@@ -84,7 +86,7 @@ def _limits(profile: Profile, catalogue: Catalogue) -> LimitSpec:
     return LimitSpec(limits.duration_s, limits.requests, limits.usd, usd_per_hour)
 
 
-def plan_spec(profile: Profile, catalogue: Catalogue, today: datetime.date) -> PlanSpec | None:
+def plan_spec(profile: EndpointProfile, catalogue: Catalogue, today: datetime.date) -> PlanSpec | None:
     if profile.traffic is None:
         return None
     return PlanSpec(traffic_of(profile.traffic), plan_limits_of(profile.plan), catalogue, today)

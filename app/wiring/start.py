@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from app.profiles.profile import Profile
+from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import resolve_secret
 from app.session.spec import StartSpec
 
 _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
-def start_of(profile: Profile) -> StartSpec | None:
+def start_of(profile: EndpointProfile) -> StartSpec | None:
     """Raises UsageError for a secret that is not there."""
     start = profile.target.start
     if start is None:

@@ -10,6 +10,7 @@ from app.errors import UsageError
 from app.planning.fleets import plan_fleets
 from app.profiles.catalogue import load_catalogue
 from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
 from app.records.result import Plan
 from app.storage.run_directory import SPEC, StoredRun
 from app.wiring.hardware import named_hardware
@@ -32,6 +33,8 @@ def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.da
             hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
         )
     profile = load_profile(run.directory / SPEC, overrides, files_must_exist=False)
+    if isinstance(profile, LocalProfile):
+        raise UsageError(f"{run.directory} is of a local model", hint="Plans are made of runs of endpoints.")
     catalogue = load_catalogue()
     hardware = named_hardware(profile, catalogue) or result.target.hardware
     if hardware is None:

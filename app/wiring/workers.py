@@ -9,7 +9,7 @@ import msgspec
 from app.errors import UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_loopback
-from app.profiles.profile import LocustProfile, Profile
+from app.profiles.profile import EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import usable_cores
 from app.wiring.meeting import Address
@@ -24,7 +24,9 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
     token: str
 
 
-def gather_of(profile: Profile, remote: RemoteWorkers | None = None, *, cores: float | None = None) -> Gather | None:
+def gather_of(
+    profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
+) -> Gather | None:
     """Whom a master is to gather; None where one worker sends, which needs none.
 
     `cores` may be kept busy here; None asks the machine. Raises UsageError for workers that cannot send this.
@@ -43,7 +45,7 @@ def gather_of(profile: Profile, remote: RemoteWorkers | None = None, *, cores: f
     )
 
 
-def spare_workers(profile: Profile, cores: float | None = None) -> int:
+def spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
     """One for each core, but one for the endpoint where it is here; a user's own Locust test is one process."""
     if isinstance(profile, LocustProfile):
         return 1
@@ -55,12 +57,12 @@ def usable_workers(cores: float | None = None) -> int:
     return max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
 
 
-def is_here(profile: Profile) -> bool:
+def is_here(profile: EndpointProfile) -> bool:
     """Whether the endpoint's work is done on this machine, as far as the target says; no name is looked up."""
     return profile.target.start is not None or _is_reached_from_here_only(profile)
 
 
-def _is_reached_from_here_only(profile: Profile) -> bool:
+def _is_reached_from_here_only(profile: EndpointProfile) -> bool:
     """On the loopback, on a unix socket, or started by the run itself, which listens on the loopback."""
     target = profile.target
     if isinstance(target, EndpointSettings) and target.socket is not None:
@@ -69,7 +71,7 @@ def _is_reached_from_here_only(profile: Profile) -> bool:
     return not hosts or any(map(is_loopback, hosts))
 
 
-def _require_reach(profile: Profile) -> None:
+def _require_reach(profile: EndpointProfile) -> None:
     if isinstance(profile, LocustProfile):
         raise UsageError("a Locust test of your own runs in one process of this machine, and not on others")
     if _is_reached_from_here_only(profile):

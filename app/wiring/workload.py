@@ -10,12 +10,12 @@ from pydantic import JsonValue
 from app.profiles.datasets import dataset_of
 from app.profiles.profile import (
     EmbeddingsProfile,
+    EndpointProfile,
     GeneratingProfile,
     HttpProfile,
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
-    Profile,
     RerankProfile,
     TfServingProfile,
     TorchServeProfile,
@@ -48,7 +48,7 @@ _APIS: dict[str, _Api] = {
 }
 
 
-def workload_of(profile: Profile) -> Workload:
+def workload_of(profile: EndpointProfile) -> Workload:
     """Raises UsageError for files that are not what they should be."""
     match profile:
         case HttpProfile():

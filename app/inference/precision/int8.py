@@ -10,7 +10,6 @@ import onnx
 from onnx import version_converter
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod
-from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.errors import UsageError
@@ -22,8 +21,12 @@ _OPSET = 13
 """The first whose quantised numbers may have a scale a channel."""
 
 _MATRIX_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM"})
-_SHARES = frozenset({"Softmax"})
-"""In int8's steps of 1/256 most of a thousand classes' shares are 0, and so is a small score that a Sigmoid gives."""
+_SCORES = frozenset({"Softmax", "Sigmoid"})
+"""As an answer: in int8's steps of 1/256 most of a thousand classes' shares are 0, and so is a small probability."""
+
+_ARRANGING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_CUTS = frozenset({"Relu", "Clip"})
+"""The tool gives what they read the range of what they leave of it, even where it is an answer itself."""
 
 _SPARED = "its int8 weights have 7 bits, since the products of 8 may overflow on this processor (x86 without VNNI)"
 _CONVOLUTIONS = "int8-dynamic convolutions are seldom faster than fp32 on cpu; int8-static is made for them"
@@ -51,8 +54,7 @@ def make_int8_static(
         prepared,
         draft,
         _Rows(batches),
-        op_types_to_quantize=sorted((QLinearOpsRegistry.keys() | QDQRegistry.keys()) - _SHARES),
-        nodes_to_exclude=_scores(onnx.load_model(prepared).graph),
+        nodes_to_exclude=_spared(onnx.load_model(prepared).graph),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=spares_a_bit,
@@ -64,9 +66,19 @@ def make_int8_static(
     return (*((_SPARED,) if spares_a_bit else ()), *_left(made))
 
 
-def _scores(graph: onnx.GraphProto) -> list[str]:
-    given = {value.name for value in graph.output}
-    return [node.name for node in graph.node if node.op_type == "Sigmoid" and not given.isdisjoint(node.output)]
+def _spared(graph: onnx.GraphProto) -> list[str]:
+    """The nodes that would spoil an answer. Within the model a Softmax must not be one of them: between quantised
+    tensors ONNX Runtime runs it by int8's own steps, whatever steps the tensors have."""
+    answers, spared = {value.name for value in graph.output}, []
+    for node in reversed(graph.node):
+        is_answer = not answers.isdisjoint(node.output)
+        if is_answer and node.op_type in _ARRANGING:
+            answers.add(node.input[0])
+        if (is_answer and node.op_type in _ARRANGING | _SCORES) or (
+            node.op_type in _CUTS and not answers.isdisjoint(node.input[:1])
+        ):
+            spared.append(node.name)
+    return spared
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc]
@@ -79,12 +91,16 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _prepared(model: onnx.ModelProto, folder: Path) -> Path:
-    """Constants folded, shapes inferred, every node named, and of an opset that has what is needed."""
+    """Of an opset that has what is needed, constants folded, shapes inferred, and every node named."""
     source, prepared = folder / "source.onnx", folder / "prepared.onnx"
-    onnx.save_model(model, str(source))
+    onnx.save_model(_raised(model), str(source))
     # symbolic shapes need sympy, which is not worth a dependency: ONNX's own inference follows
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    named = _raised(onnx.load_model(prepared))
+    named = onnx.load_model(prepared)
+    stored = {tensor.name for tensor in named.graph.initializer}
+    inferred = [value for value in named.graph.value_info if value.name not in stored]
+    del named.graph.value_info[:]
+    named.graph.value_info.extend(inferred)  # but for weights, which the tool may transpose
     for number, node in enumerate(named.graph.node):
         node.name = node.name or f"unnamed {number}"  # or all of no name were left out with one of them
     onnx.save_model(named, str(prepared))
@@ -92,19 +108,18 @@ def _prepared(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """At the opset needed at the least, and marked as prepared as before: the converter drops the mark."""
+    """Before ONNX Runtime's tool raises it by its own way, which fails on an Upsample."""
     opset = opset_of(model)
     if opset >= _OPSET:
         return model
     try:
-        raised = version_converter.convert_version(model, _OPSET)
-    except Exception as error:  # the converter's own, which share no base class
+        return version_converter.convert_version(model, _OPSET)
+    except (version_converter.ConvertError, RuntimeError) as error:
+        said = printable(str(error).rsplit("failed: ", 1)[-1].strip())
         raise UsageError(
-            f"int8 needs opset {_OPSET}, and it cannot be brought there from {opset}: {printable(str(error))}",
+            f"int8 needs opset {_OPSET}, and it cannot be brought there from {opset}: {said}",
             hint=f"Export the model again with opset {_OPSET} or newer.",
         ) from error
-    onnx.helper.set_model_props(raised, {prop.key: prop.value for prop in model.metadata_props})
-    return raised
 
 
 def _checked(draft: Path, precision: str) -> onnx.ModelProto:

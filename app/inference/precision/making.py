@@ -11,12 +11,14 @@ import msgspec
 import numpy as np
 
 from app.errors import InstrumentError, UsageError
+from app.inference.inspection.inspecting import inspect_model
 from app.inference.parent import ChildKilledError, answer_of
 from app.inference.precision.keeping import Entry, keep, kept_entry, model_path
 from app.inference.precision.made import Delivery, MadeModel, Order
 from app.inference.precision.recipe import Recipe, recipe_of, sha256_of
 from app.inference.rows import Feeds
 from app.records.local import Precision
+from app.records.model import GivenShapes
 
 _CHILD = "app.inference.precision"
 
@@ -80,6 +82,7 @@ def _made(
 
 
 def _delivered(model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float) -> Delivery:
+    inspect_model(model, GivenShapes())  # within narrow limits: what is made to harm is refused there
     rows = folder / "rows.npz"
     feeds = calibration if recipe.calibration_sha256 is not None and calibration is not None else {}
     # by number: a name may be anything, `file` too, which NumPy would take for its own; text is kept without pickle

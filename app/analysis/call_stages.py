@@ -1,0 +1,107 @@
+"""All numbers of one stage of a local model, from its calls and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from app.analysis.call_checks import call_checks
+from app.analysis.call_rows import PARTS, CallRows, Floats, lateness_ms, read_calls
+from app.analysis.estimates import distribution, rate
+from app.analysis.validity import verdict_of
+from app.records.calls import CallStage
+from app.records.estimate import Estimate
+from app.records.result import Check, Stage, Window
+
+_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+
+
+def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
+    """`rows` are those of this stage, its warm-up too. `checks` are of the variant as a whole."""
+    calls = read_calls(rows, facts)
+    window = Window(facts.start_ns, facts.end_ns)
+    bounds = (window.start_ns, window.end_ns)
+    every = (*checks, *call_checks(calls, facts))
+    is_server = facts.scenario == "server"
+    intended_ns = np.concatenate([calls.intended_ns, calls.never_begun_ns]) if is_server else calls.intended_ns
+    return Stage(
+        name=stage_name(facts),
+        kind="steady" if is_server else "closed",
+        repeat=1,
+        tags={"scenario": facts.scenario},
+        variant=facts.variant,
+        window=window,
+        offered_per_s=rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
+        achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
+        good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
+        completed=len(calls),
+        errors={"not-started": len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
+        metrics=_metrics(calls, facts, bounds),
+        verdict=verdict_of(every),
+        checks=every,
+        scheduled_per_s=facts.rate_per_s,
+        concurrency=None if is_server else facts.variant.streams * max(1, len(facts.variant.devices)),
+        arrivals="Poisson" if is_server else None,
+    )
+
+
+def stage_name(facts: CallStage) -> str:
+    """As in `offline: digits cpu as-is, batch 8`."""
+    at = "" if facts.rate_per_s is None else f" at {facts.rate_per_s:.4g}/s"
+    return f"{facts.scenario}{at}: {facts.variant.label}"
+
+
+def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:
+    metrics = {"service_ms": distribution(calls.service_ms)}
+    if facts.scenario == "server":
+        metrics["latency_ms"] = _latency_of_arrivals(calls)
+        metrics["send_lag_ms"] = distribution(lateness_ms(calls))
+    if facts.scenario == "multi-stream":
+        metrics["latency_ms"] = distribution(_query_ms(calls))
+    for part in PARTS:
+        if not part.startswith("copy") or calls.copies_apart:
+            metrics[part] = _of_part(calls.part_ms(part))
+    batch = facts.variant.batch
+    metrics["throughput_per_s"] = {"value": _times(rate(calls.end_ns, bounds), batch)}
+    return metrics
+
+
+def _of_part(values_ms: Floats) -> dict[str, Estimate]:
+    return {name: one for name, one in distribution(values_ms).items() if name in ("p50", "p95", "p99", "mean", "max")}
+
+
+def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
+    """From when an arrival was due to its end. One that nobody got to would have waited longest: it counts as endless,
+    so that a percentile it would fall into is withheld."""
+    waited_ms = (calls.end_ns - calls.intended_ns) / 1e6
+    if not len(calls.never_begun_ns):
+        return distribution(waited_ms[np.argsort(calls.intended_ns, kind="stable")])
+    why = f"{len(calls.never_begun_ns):,} arrivals were never begun: the model could not keep up"
+    return {name: Estimate(None, reason=why) for name in distribution(waited_ms)}
+
+
+def _query_ms(calls: CallRows) -> Floats:
+    """From when a query was due until the last of its calls ended, in the order of the queries."""
+    queries, place = np.unique(calls.query, return_inverse=True)
+    ends = np.zeros(len(queries), np.int64)
+    np.maximum.at(ends, place, calls.end_ns)
+    due = np.zeros(len(queries), np.int64)
+    due[place] = calls.intended_ns
+    times: Floats = (ends - due) / 1e6
+    return times
+
+
+def _times(one: Estimate, factor: int) -> Estimate:
+    if one.value is None:
+        return one
+    interval = None if one.ci95 is None else (one.ci95[0] * factor, one.ci95[1] * factor)
+    return Estimate(one.value * factor, interval, one.n, one.basis, one.reason)
+
+
+def fastest_per_s(stages: Sequence[Stage]) -> float | None:
+    """The most inferences a second of a variant's stages that nothing makes INVALID."""
+    found = (one.metrics["throughput_per_s"]["value"].value for one in stages if one.verdict.status != "INVALID")
+    return max((value for value in found if value is not None), default=None)

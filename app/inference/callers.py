@@ -1,0 +1,84 @@
+"""One call of a model with its parts timed apart: prepare, copy in, execute, copy out, post-process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from app.inference.rows import Array, Rows
+from app.inference.session import ModelSession
+
+Times = tuple[int, int, int, int, int, int]
+"""Begin, prepared, copied in, executed, copied out, end. The copies are -1 where they are a part of the execution."""
+PostProcess = Callable[[Sequence[Array]], object]
+
+
+class Caller(Protocol):
+    """One stream of calls, for one thread. `outputs` are the last call's, and nobody writes to them again."""
+
+    outputs: Sequence[Array]
+
+    def call(self, start: int) -> Times: ...
+
+
+class PlainCaller:
+    """By `run`, which copies inside."""
+
+    def __init__(self, session: ModelSession, rows: Rows, batch: int, post_process: PostProcess) -> None:
+        self.outputs: Sequence[Array] = ()
+        self._batch, self._size, self._post_process = rows.batch, batch, post_process
+        self._run = session.runtime_session.run
+        self._names = [output.name for output in session.outputs]
+
+    def call(self, start: int) -> Times:
+        begin_ns = perf_counter_ns()
+        feeds = self._batch(start, self._size)
+        prepared_ns = perf_counter_ns()
+        self.outputs = outputs = self._run(self._names, feeds)
+        executed_ns = perf_counter_ns()
+        self._post_process(outputs)
+        return begin_ns, prepared_ns, -1, executed_ns, -1, perf_counter_ns()
+
+
+class BoundCaller:
+    """By IO binding: inputs have a place on the device that each call writes anew, and outputs one where their shapes
+    stay the same, which is what a CUDA graph needs."""
+
+    def __init__(
+        self, session: ModelSession, rows: Rows, batch: int, post_process: PostProcess, device: tuple[str, int]
+    ) -> None:
+        """`device` is as ONNX Runtime names it, such as ("cuda", 0). Runs the model once, to learn its outputs."""
+        self.outputs: Sequence[Array] = ()
+        self._batch, self._size, self._post_process = rows.batch, batch, post_process
+        self._session = session.runtime_session
+        self._binding = self._session.io_binding()
+        self._places = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *device)
+            for name, array in rows.batch(0, batch).items()
+        }
+        for name, place in self._places.items():
+            self._binding.bind_ortvalue_input(name, place)
+        for output in session.outputs:
+            self._binding.bind_output(output.name, *device)
+        self._session.run_with_iobinding(self._binding)
+        for output, place in zip(session.outputs, self._binding.get_outputs(), strict=True):
+            if output.dtype != "object" and all(axis > 0 for axis in output.shape[1:]):
+                self._binding.bind_ortvalue_output(output.name, place)
+
+    def call(self, start: int) -> Times:
+        begin_ns = perf_counter_ns()
+        feeds = self._batch(start, self._size)
+        prepared_ns = perf_counter_ns()
+        for name, place in self._places.items():
+            place.update_inplace(feeds[name])
+        copied_in_ns = perf_counter_ns()
+        self._session.run_with_iobinding(self._binding)
+        executed_ns = perf_counter_ns()
+        self.outputs = outputs = self._binding.copy_outputs_to_cpu()
+        copied_out_ns = perf_counter_ns()
+        self._post_process(outputs)
+        return begin_ns, prepared_ns, copied_in_ns, executed_ns, copied_out_ns, perf_counter_ns()

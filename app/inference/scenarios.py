@@ -1,0 +1,293 @@
+"""MLPerf's scenarios as loops around calls: what is started when, by which thread, and when there has been enough.
+
+Every call is kept as a row of `app.records.calls`. Rows are told window by window, so that a crash costs one window.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from app.analysis.warmup import has_settled
+from app.inference.callers import Caller
+from app.inference.job import Measure
+from app.inference.sampling import KeptOutputs
+from app.records.calls import COLUMNS
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals
+
+WINDOW_NS = 250_000_000
+_FEWEST_CALLS = 3
+"""In a warm-up window, however slow they are."""
+_OVERTIME = 0.5
+"""How much longer than asked a server's backlog is worked at."""
+
+Table = npt.NDArray[np.int64]
+
+_WIDTH = len(COLUMNS)
+_INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
+    COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
+)
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """`half_width` is None where there were too few calls to tell."""
+
+    end_ns: int
+    half_width: float | None
+
+
+class Told(Protocol):
+    """Told from the thread that the scenario was run by."""
+
+    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None: ...
+
+    def calls(self, packed: bytes) -> None: ...
+
+
+def run_scenario(
+    plan: Measure, callers: Sequence[Caller], starts: Sequence[int], told: Told, kept: KeptOutputs
+) -> Ended:
+    """`callers` are one a stream; `starts` the rows that calls begin at, in turn. Raises what a call raises."""
+    stage = _Stage(plan, callers, starts, told, kept)
+    stage.warm_up()
+    match plan.scenario:
+        case "single-stream":
+            return stage.one_after_another()
+        case "multi-stream":
+            return stage.by_queries()
+        case "offline":
+            return stage.as_fast_as_it_goes()
+        case "server":
+            return stage.as_they_arrive()
+
+
+class _Stage:
+    def __init__(
+        self, plan: Measure, callers: Sequence[Caller], starts: Sequence[int], told: Told, kept: KeptOutputs
+    ) -> None:
+        self._plan, self._callers, self._told, self._kept = plan, callers, told, kept
+        self._starts, self._count = starts, len(starts)
+        self._times_ms: list[npt.NDArray[np.float64]] = []
+        self._begun: set[int] = set()
+        """Numbers of the queries, or arrivals, that were begun."""
+
+    def warm_up(self) -> None:
+        medians: list[float] = []
+        deadline_ns = perf_counter_ns() + round(self._plan.warmup_most_s * 1e9)
+        index = itertools.count()
+        while perf_counter_ns() < deadline_ns and not has_settled(medians):
+            rows = array("q")
+            until_ns = perf_counter_ns() + WINDOW_NS
+            while len(rows) < _FEWEST_CALLS * _WIDTH or perf_counter_ns() < until_ns:
+                for stream, caller in enumerate(self._callers):
+                    number = next(index)
+                    rows.extend((number, stream, -1, *caller.call(self._starts[number % self._count])))
+            table = _table(rows)
+            medians.append(float(np.median(_service_ms(table))))
+            self._told.calls(table.tobytes())
+        self._windows, self._has_settled = len(medians), has_settled(medians)
+
+    def _begin(self, start_ns: int) -> None:
+        self._told.began(start_ns, self._windows, self._has_settled)
+
+    def one_after_another(self) -> Ended:
+        """In this thread, which nothing else wants the interpreter from. Between windows nothing is timed."""
+        call, starts, count, kept = self._callers[0].call, self._starts, self._count, self._kept
+        index, next_kept = 0, kept.next
+        start_ns = perf_counter_ns()
+        self._begin(start_ns)
+        while True:
+            rows = array("q")
+            extend = rows.extend
+            until_ns = perf_counter_ns() + WINDOW_NS
+            while True:
+                times = call(starts[index % count])
+                extend((index, 0, -1, *times))
+                if index == next_kept:
+                    next_kept = kept.keep(index, starts[index % count], self._callers[0].outputs)
+                index += 1
+                if times[5] >= until_ns:
+                    break
+            self._heed(_table(rows))
+            if self._is_enough(start_ns):
+                return Ended(times[5], self._half_width())
+
+    def as_fast_as_it_goes(self) -> Ended:
+        """A thread a stream, each with its next call as soon as the last one ended."""
+        if len(self._callers) == 1:
+            return self.one_after_another()
+        numbers = itertools.count()
+        stop = threading.Event()
+
+        def work(stream: int, rows: array[int]) -> None:
+            caller = self._callers[stream]
+            while not stop.is_set():
+                number = next(numbers)
+                at = self._starts[number % self._count]
+                rows.extend((number, stream, -1, *caller.call(at)))
+                if number >= self._kept.next:
+                    self._kept.keep(number, at, caller.outputs)
+
+        return self._threaded(work, stop)
+
+    def by_queries(self) -> Ended:
+        """A query is one call on every stream at once; the next begins when the last of them has ended."""
+        stop = threading.Event()
+        due = [perf_counter_ns(), 0]
+
+        def begin_query() -> None:
+            due[0], due[1] = perf_counter_ns(), due[1] + 1
+
+        together = threading.Barrier(len(self._callers), action=begin_query)
+
+        def work(stream: int, rows: array[int]) -> None:
+            caller, streams = self._callers[stream], len(self._callers)
+            while not stop.is_set():
+                try:
+                    together.wait()
+                except threading.BrokenBarrierError:  # another stream has stopped
+                    return
+                intended_ns, query = due
+                at = self._starts[(query * streams + stream) % self._count]
+                rows.extend((query, stream, intended_ns, *caller.call(at)))
+                if stream == 0 and query >= self._kept.next:
+                    self._kept.keep(query, at, caller.outputs)
+            together.abort()
+
+        return self._threaded(work, stop)
+
+    def as_they_arrive(self) -> Ended:
+        """Poisson arrivals, in their order, each by the stream that is free first."""
+        plan = self._plan
+        assert plan.rate_per_s is not None
+        process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
+        offsets: list[int] = offsets_ns(process, plan.most_s, 0.0, plan.seed).tolist()
+        start_ns = perf_counter_ns() + 10_000_000
+        deadline_ns = start_ns + round(plan.most_s * (1 + _OVERTIME) * 1e9)
+        self._begin(start_ns)
+        numbers = itertools.count()
+        stop = threading.Event()
+
+        def work(stream: int, rows: array[int]) -> None:
+            caller = self._callers[stream]
+            while not stop.is_set():
+                number = next(numbers)
+                if number >= len(offsets) or perf_counter_ns() > deadline_ns:
+                    return
+                intended_ns = start_ns + offsets[number]
+                if (wait_ns := intended_ns - perf_counter_ns()) > 0:
+                    time.sleep(wait_ns / 1e9)
+                at = self._starts[number % self._count]
+                rows.extend((number, stream, intended_ns, *caller.call(at)))
+                if number >= self._kept.next:
+                    self._kept.keep(number, at, caller.outputs)
+
+        self._threaded(work, stop, is_over=lambda: perf_counter_ns() > deadline_ns)
+        never = [number for number in range(len(offsets)) if number not in self._begun]
+        self._told.calls(_never_begun(never, [start_ns + offsets[number] for number in never]).tobytes())
+        return Ended(start_ns + round(plan.most_s * 1e9), self._half_width())
+
+    def _threaded(
+        self,
+        work: Callable[[int, array[int]], None],
+        stop: threading.Event,
+        is_over: Callable[[], bool] | None = None,
+    ) -> Ended:
+        """`work` on a thread a stream until there is enough; its rows are told meanwhile, from this thread."""
+        rows = [array("q") for _ in self._callers]
+        failures: list[BaseException] = []
+
+        def guarded(stream: int) -> None:
+            try:
+                work(stream, rows[stream])
+            except BaseException as failure:  # a thread has no caller to raise to: this one's raises it
+                failures.append(failure)
+            finally:
+                if failures:
+                    stop.set()
+
+        threads = [
+            threading.Thread(target=guarded, args=(stream,), name=f"stream {stream}", daemon=True)
+            for stream in range(len(self._callers))
+        ]
+        start_ns = perf_counter_ns()
+        if is_over is None:
+            self._begin(start_ns)
+        for thread in threads:
+            thread.start()
+        told = [0] * len(rows)
+        while any(thread.is_alive() for thread in threads) and not stop.is_set():
+            stop.wait(WINDOW_NS / 1e9)
+            self._heed(_joined([_since(one, told, stream) for stream, one in enumerate(rows)]))
+            if self._is_enough(start_ns) if is_over is None else is_over():
+                break
+        end_ns = perf_counter_ns()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self._heed(_joined([_since(one, told, stream) for stream, one in enumerate(rows)]))
+        if failures:
+            raise failures[0]
+        return Ended(end_ns, self._half_width())
+
+    def _heed(self, table: Table) -> None:
+        if len(table):
+            self._times_ms.append(_service_ms(table))
+            if self._plan.scenario == "server":
+                self._begun.update(table[:, 0].tolist())
+            self._told.calls(table.tobytes())
+
+    def _is_enough(self, start_ns: int) -> bool:
+        passed_s = (perf_counter_ns() - start_ns) / 1e9
+        if passed_s >= self._plan.most_s:
+            return True
+        if passed_s < self._plan.least_s or sum(map(len, self._times_ms)) < self._plan.least_calls:
+            return False
+        half_width = self._half_width()
+        return half_width is not None and half_width <= self._plan.half_width
+
+    def _half_width(self) -> float | None:
+        from app.analysis.estimates import mean  # scipy, which a cold start is not to wait for
+
+        found = mean(np.concatenate(self._times_ms)) if self._times_ms else None
+        if found is None or found.ci95 is None or not found.value:
+            return None
+        return (found.ci95[1] - found.ci95[0]) / 2 / found.value
+
+
+def _table(rows: array[int]) -> Table:
+    return np.frombuffer(rows, np.int64).reshape(-1, _WIDTH)
+
+
+def _since(rows: array[int], told: list[int], stream: int) -> Table:
+    """What one stream has added since it was last told; other threads may be adding meanwhile."""
+    whole = len(rows) // _WIDTH * _WIDTH
+    part, told[stream] = rows[told[stream] : whole], whole
+    return _table(part)
+
+
+def _joined(parts: Sequence[Table]) -> Table:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _service_ms(table: Table) -> npt.NDArray[np.float64]:
+    """Of the call itself: copies and execution."""
+    done_ns = np.where(table[:, _COPIED_OUT] >= 0, table[:, _COPIED_OUT], table[:, _EXECUTED])
+    times: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
+    return times
+
+
+def _never_begun(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
+    table = np.full((len(numbers), _WIDTH), -1, np.int64)
+    table[:, 0], table[:, _INTENDED] = numbers, intended_ns
+    return table

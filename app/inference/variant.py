@@ -1,0 +1,166 @@
+"""One variant, opened in the measuring child: its sessions, what it is fed, and its answers to commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+
+from app.errors import UsageError
+from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
+from app.inference.datasets.labelled import load_labelled
+from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
+from app.inference.memory import peak_memory_bytes
+from app.inference.rows import Array, LabelledRows, Rows, SyntheticRows, check_batch
+from app.inference.sampling import KeptOutputs
+from app.inference.scenarios import run_scenario
+from app.inference.session import ModelSession, open_session, run_error, runtime_version
+from app.records.local import Fidelity
+
+FED_ROWS = 256
+"""Rows that the calls of a stage go through in turn, or one batch where that is more."""
+_MOST_BYTES = 64 * 2**20
+"""Of outputs that are given as a reference."""
+
+
+class OpenVariant:
+    """Belongs to one thread. Raises what opening and running a model raise, in our words."""
+
+    def __init__(self, job: Job, begun_ns: int, library_load_ms: float) -> None:
+        self._job, self._begun_ns, self._library_load_ms = job, begun_ns, library_load_ms
+        start_ns = perf_counter_ns()
+        self._sessions = [
+            open_session(Path(job.model), job.provider, job.settings.threads, job.settings, device)
+            for device in job.settings.devices
+        ]
+        self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
+        first = self._sessions[0]
+        check_batch(first.inputs, job.batch)
+        self._labelled = None if job.rows is None else _labelled(job, first)
+        rows = self._rows(job.batch)
+        self._notes = rows.notes
+        feeds = rows.batch(0, job.batch)
+        start_ns = perf_counter_ns()
+        first.run(feeds)
+        self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
+
+    def opened(self) -> Opened:
+        first = self._sessions[0]
+        return Opened(
+            begun_ns=self._begun_ns,
+            library_load_ms=self._library_load_ms,
+            session_build_ms=self._session_build_ms,
+            first_inference_ms=self._first_inference_ms,
+            inputs=first.inputs,
+            outputs=first.outputs,
+            runtime_version=runtime_version(),
+            provider_used=first.provider_used,
+            provider_reason=first.provider_reason,
+            placements=first.placements,
+            notes=self._notes,
+        )
+
+    def measure(self, plan: Measure, tell: Callable[[Report], None]) -> Measured:
+        """Rows are told window by window."""
+        check_batch(self._sessions[0].inputs, plan.batch)
+        rows = self._rows(plan.batch)
+        kept = KeptOutputs(is_wanted=self._job.reference is not None)
+        callers = [
+            self._caller(session, device, rows, plan.batch)
+            for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
+            for _ in range(plan.streams)
+        ]
+        starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
+        try:
+            ended = run_scenario(plan, callers, starts, _Teller(tell), kept)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise run_error(error) from error
+        return Measured(
+            end_ns=ended.end_ns,
+            half_width=ended.half_width,
+            peak_memory_bytes=peak_memory_bytes(),
+            fidelity=self._fidelity(kept, plan.batch),
+        )
+
+    def outputs(self, wanted: GiveOutputs) -> Outputs:
+        """Of as many rows as there are, of those wanted, and not more than a pipe should carry."""
+        batch = self._job.batch
+        rows = self._rows(batch)
+        parts: list[Array] = []
+        for start in range(0, max(1, min(wanted.rows, len(rows)) - batch + 1), batch):
+            parts.append(self._sessions[0].run(rows.batch(start, batch))[0])
+            if sum(part.nbytes for part in parts) >= _MOST_BYTES:
+                break
+        output = np.concatenate(parts) if parts[0].ndim else parts[0]
+        if output.dtype.kind not in "fiub":
+            raise UsageError("the model's first output is text, which no other can be held against")
+        return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
+
+    def score(self) -> Scored:
+        """Of every labelled row, by the model's first output. Raises UsageError for outputs that answer no rows."""
+        from app.inference.scoring import metric_of, scores_of
+
+        labelled = self._labelled
+        if labelled is None:
+            raise UsageError("there are no labelled rows to score")
+        metric, size = metric_of(labelled.labels), self._job.batch
+        scores = []
+        for start in range(min(self._job.unscored_rows, len(labelled) // 2), len(labelled), size):
+            labels = labelled.labels[start : start + size]
+            output = self._sessions[0].run(labelled.batch(start, size))[0]
+            scores.append(scores_of(output, labels, metric))
+        return Scored(metric=metric, scores=np.concatenate(scores).astype(np.float64).tobytes())
+
+    def _rows(self, batch: int) -> Rows:
+        if self._labelled is not None:
+            return self._labelled
+        return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
+
+    def _caller(self, session: ModelSession, device: int, rows: Rows, batch: int) -> Caller:
+        post_process = self._post_process()
+        if not self._job.settings.io_binding:
+            return PlainCaller(session, rows, batch, post_process)
+        place = "cuda" if self._job.provider in ("cuda", "tensorrt") else "cpu"
+        return BoundCaller(session, rows, batch, post_process, (place, device if place == "cuda" else 0))
+
+    def _post_process(self) -> PostProcess:
+        """Of classes, which one is the answer; of all else there is nothing that every user would do."""
+        if self._labelled is None or self._labelled.labels.dtype.kind == "f":
+            return _nothing
+        return _answers
+
+    def _fidelity(self, kept: KeptOutputs, batch: int) -> Fidelity | None:
+        if self._job.reference is None:
+            return None
+        from app.analysis.fidelity import fidelity_of
+
+        with np.load(self._job.reference, allow_pickle=False) as stored:
+            pair = kept.beside(stored["outputs"], batch)
+        return None if pair is None or pair[0].dtype.kind not in "fiub" else fidelity_of(*pair)
+
+
+def _labelled(job: Job, session: ModelSession) -> LabelledRows:
+    assert job.rows is not None
+    return load_labelled(Path(job.rows), session.inputs, job.label or "label", largest_batch=job.batch)
+
+
+class _Teller:
+    def __init__(self, tell: Callable[[Report], None]) -> None:
+        self._tell = tell
+
+    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+        self._tell(Began(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
+
+    def calls(self, packed: bytes) -> None:
+        self._tell(Calls(packed))
+
+
+def _nothing(outputs: Sequence[Array]) -> None:
+    pass
+
+
+def _answers(outputs: Sequence[Array]) -> object:
+    scores = outputs[0]
+    return scores.argmax(axis=-1) if scores.ndim > 1 else scores

@@ -1,0 +1,264 @@
+"""A model run on this machine by ONNX Runtime: which variants of it, how they are measured, what they are fed."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
+
+from app.profiles import units
+from app.profiles.endpoint import HardwareSettings
+from app.profiles.problems import BadValueError, did_you_mean
+from app.profiles.serve import ModelFile
+from app.profiles.settings import (
+    Count,
+    Listed,
+    Name,
+    ObjectiveText,
+    Seconds,
+    Settings,
+    Share,
+    SomeSeconds,
+    at_most,
+    files_must_exist,
+    profile_directory,
+)
+from app.records.local import Precision, Scenario
+
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
+_ON_NVIDIA = ("cuda", "tensorrt")
+_PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
+_MOST_VARIANTS = 1000
+_OF_ENDPOINTS = "It is of endpoints: this target is a model that runs here."
+
+
+def _listed(value: object) -> object:
+    """One may be written without brackets."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _read_precision(value: object) -> str:
+    if value == "fp32":
+        return "as-is"
+    if isinstance(value, str) and value in _PRECISIONS:
+        return value
+    hint = "There are int8-dynamic and int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
+    raise BadValueError(f"unknown precision {value!r}", hint=hint or f"Precisions are {', '.join(_PRECISIONS)}.")
+
+
+def _read_memory(value: object) -> int | None:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("GB", 10**9), ("MB", 10**6)):
+        number = value.removesuffix(unit).strip() if isinstance(value, str) and value.endswith(unit) else ""
+        if number.replace(".", "", 1).isdecimal() and float(number) > 0:
+            return round(float(number) * size)
+    raise BadValueError(f"{value!r} is not an amount of memory", hint="Write it like 8 GiB.")
+
+
+def _read_data(value: object, info: ValidationInfo) -> Path:
+    """A file, or a folder of files."""
+    if not isinstance(value, str) or not value:
+        raise BadValueError(f"{value!r} is not the path of a data set")
+    path = (profile_directory(info) / value).resolve()
+    if not path.exists() and files_must_exist(info):
+        raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
+    return path
+
+
+ProviderList = Annotated[tuple[Provider, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
+OnePrecision = Annotated[Precision, BeforeValidator(_read_precision)]
+PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
+Counts = Annotated[
+    tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False, min_length=1), BeforeValidator(_listed)
+]
+Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_listed)]
+DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
+Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(lambda size: f"{size / 2**20:g} MiB")]
+
+
+class VariantSettings(Settings):
+    """One of a list, in place of the grid. `devices` work together; none is the first one."""
+
+    model: ModelFile | None = None
+    provider: Provider = "cpu"
+    precision: OnePrecision = "as-is"
+    batch: Annotated[Count, at_most(65_536)] = 1
+    streams: Annotated[Count, at_most(1024)] = 1
+    threads: Annotated[Count, at_most(1024)] = 1
+    devices: Devices = ()
+
+
+class RuntimeSettings(Settings):
+    """How ONNX Runtime is set up. `io_binding` of None is yes on GPUs and no on CPUs."""
+
+    spinning: bool = False
+    arena: bool = True
+    io_binding: bool | None = None
+    cuda_graph: bool = False
+    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(default_factory=dict)
+
+
+class LocalTarget(Settings):
+    """A grid of variants, or a list of them. The accuracy of all is held against that of the first of `models`."""
+
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _OF_ENDPOINTS
+    )
+    protocol: Literal["local"] = "local"
+    models: Annotated[tuple[ModelFile, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)] = Field(
+        alias="model"
+    )
+    providers: ProviderList = ("cpu",)
+    precision: PrecisionList = ("as-is",)
+    batch: Counts = (1,)
+    streams: Counts = (1,)
+    threads: Counts = (1,)
+    devices: Devices = ()
+    variants: Listed[VariantSettings] = ()
+    runtime: RuntimeSettings = RuntimeSettings()
+    hardware: HardwareSettings | None = None
+
+    @property
+    def all_variants(self) -> tuple[VariantSettings, ...]:
+        """In the order they are measured: batches rise last, so that a search can stop at the first too slow."""
+        if self.variants:
+            first = self.models[0]
+            return tuple(one if one.model else one.model_copy(update={"model": first}) for one in self.variants)
+        grid = itertools.product(
+            self.models, self.providers, self.precision, self.threads, self.streams, sorted(set(self.batch))
+        )
+        return tuple(
+            VariantSettings.model_construct(
+                model=model, provider=provider, precision=precision, batch=batch, streams=streams, threads=threads,
+                devices=devices,
+            )
+            for model, provider, precision, threads, streams, batch in grid
+            for devices in self._devices_of(provider)
+        )  # fmt: skip
+
+    def _devices_of(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
+        """Of several devices the first one alone too: how well they work together is told from both."""
+        if provider not in _ON_NVIDIA or len(self.devices) < 2:
+            return (self.devices if provider in _ON_NVIDIA else (),)
+        return (self.devices[:1], self.devices)
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        grid = {"providers", "precision", "batch", "streams", "threads", "devices"} & self.model_fields_set
+        if self.variants and grid:
+            raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
+        if len(self.all_variants) > _MOST_VARIANTS:
+            raise BadValueError(f"the grid has {len(self.all_variants):,} variants, and {_MOST_VARIANTS} are the most")
+        return self
+
+    @model_validator(mode="after")
+    def _captures_what_can_be(self) -> Self:
+        if self.runtime.cuda_graph and any(one.streams > 1 for one in self.all_variants):
+            raise BadValueError(
+                "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
+            )
+        if self.runtime.cuda_graph and self.runtime.io_binding is False:
+            raise BadValueError("a CUDA graph needs io_binding: its inputs and outputs must stay where they are")
+        return self
+
+
+class LocalData(Settings):
+    """`tensors` is an .npz, a CSV file or a folder with a sub-folder a class, with the right answers in `labels`;
+    without it inputs are made up. The first `calibration_rows` of `calibration`, or else of `tensors`, are what
+    int8-static is calibrated with; none is scored by them."""
+
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
+    tensors: DataPath | None = None
+    labels: Annotated[str, Field(min_length=1, max_length=200)] = "label"
+    calibration: DataPath | None = None
+    calibration_rows: Annotated[Count, at_most(100_000)] = 128
+
+
+def _read_server_rate(value: object) -> float | str:
+    """A rate, or a share of what the variant does at the most."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return f"{units.parse_share(value):.6g} of most"
+    return units.parse_rate_per_s(value)
+
+
+def _format_server_rate(value: float | str) -> str:
+    return f"{float(value.split()[0]):.6%}" if isinstance(value, str) else units.format_rate(value)
+
+
+class LocalLoad(Settings):
+    """Each scenario is measured until the interval's half-width is `half_width` of the mean, from `at_least` to
+    `at_most`; `warmup` is the longest that is waited for three windows to agree."""
+
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)] = (
+        "single-stream",
+    )
+    server_rates: Annotated[
+        tuple[Annotated[float | str, BeforeValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
+        Field(strict=False, alias="rates"),
+        BeforeValidator(_listed),
+    ] = ()
+    warmup_s: Seconds = Field(default=10.0, alias="warmup")
+    at_least_s: SomeSeconds = Field(default=1.0, alias="at_least")
+    at_most_s: SomeSeconds = Field(default=10.0, alias="at_most")
+    half_width: Share = 0.02
+    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = 3
+    search: Literal["best"] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.at_least_s > self.at_most_s:
+            raise BadValueError("load.at_least is longer than load.at_most")
+        if len(set(self.scenarios)) < len(self.scenarios):
+            raise BadValueError("load.scenarios names one of them twice")
+        others = [one for one in self.scenarios if one != "server"]
+        if "server" in self.scenarios and not others and all(isinstance(one, str) for one in self.server_rates):
+            hint = "Give load.rates like 200/s, or add single-stream or offline to load.scenarios."
+            raise BadValueError(
+                "a share of what a variant does at the most needs another scenario to tell it", hint=hint
+            )
+        if self.server_rates and "server" not in self.scenarios:
+            raise BadValueError("load.rates are of the server scenario, which load.scenarios does not have")
+        return self
+
+
+class LocalLimits(Settings):
+    """`memory` is what one variant may take; None is what the machine has to spare."""
+
+    duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    memory_bytes: Memory | None = Field(default=None, alias="memory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_time_and_memory(cls, value: Any) -> Any:
+        if isinstance(value, dict) and {"requests", "usd"} & value.keys():
+            raise BadValueError("a local run is limited by duration and memory")
+        return value
+
+
+class LocalProfile(Settings):
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
+    )
+    sizewise: Literal[1]
+    name: Name
+    description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
+    target: LocalTarget
+    workload: LocalData = LocalData()
+    load: LocalLoad = LocalLoad()
+    slo: Listed[ObjectiveText] = ()
+    limits: LocalLimits = LocalLimits()
+    gates: Listed[ObjectiveText] = ()
+
+    @model_validator(mode="after")
+    def _can_choose_and_calibrate(self) -> Self:
+        if self.load.search == "best" and not any(objective.level == "fail" for objective in self.slo):
+            hint = 'Add an objective to slo, like "service_ms.p99 < 20".'
+            raise BadValueError("load.search: best is the best inside the SLO, and slo is empty", hint=hint)
+        is_static = any(one.precision == "int8-static" for one in self.target.all_variants)
+        if is_static and self.workload.calibration is None and self.workload.tensors is None:
+            hint = "Give workload.calibration, or workload.tensors, whose first rows are then taken for it."
+            raise BadValueError("precision int8-static needs rows to be calibrated with", hint=hint)
+        return self

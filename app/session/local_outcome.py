@@ -1,0 +1,254 @@
+"""From what was measured of each variant to the result: verdict, the best of them, objectives, exit code."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import msgspec
+import pandas as pd
+
+from app import __version__
+from app.analysis.accuracy import accuracy_of
+from app.analysis.call_stages import fastest_per_s, summarise_calls
+from app.analysis.objectives import find_estimate, is_met, judge
+from app.analysis.stages import telemetry_metrics
+from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.errors import ExitCode, first_of
+from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
+from app.records.result import (
+    Artifact,
+    Check,
+    Clock,
+    Environment,
+    Estimate,
+    Exit,
+    Judged,
+    Objective,
+    Result,
+    Stage,
+    Tool,
+    Window,
+)
+from app.session.local_limits import batch_laws_of, bound_of_variant
+from app.session.local_parts import LocalParts
+from app.session.local_spec import LocalSpec
+from app.session.references import Scores
+from app.session.variants import MeasuredVariant
+from app.telemetry.clock import ClockReading
+
+_BY_LATENCY = ("server", "single-stream", "multi-stream", "offline")
+_BY_THROUGHPUT = ("offline", "multi-stream", "single-stream", "server")
+
+
+class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a local run found out, before it is judged. `idle`: when the GPUs had nothing to do."""
+
+    environment: Environment
+    variants: tuple[MeasuredVariant, ...]
+    reference: Scores | None
+    checks: tuple[Check, ...]
+    lost_gpus: tuple[int, ...]
+    telemetry: pd.DataFrame
+    idle: Window | None
+    started: ClockReading
+    ended: ClockReading
+    wall_start: datetime.datetime
+    limit_reached: str | None
+    interrupted: ExitCode | None
+    notes: tuple[str, ...] = ()
+
+
+class Judgeable(msgspec.Struct, frozen=True):
+    """A variant with its stages, whole."""
+
+    facts: VariantFacts
+    stages: tuple[Stage, ...]
+
+    @property
+    def is_trusted(self) -> bool:
+        return bool(self.stages) and all(stage.verdict.status != "INVALID" for stage in self.stages)
+
+
+def conclude_locally(
+    spec: LocalSpec, parts: LocalParts, measured: MeasuredLocally, artifacts: tuple[Artifact, ...]
+) -> Result:
+    """The result of a local run, however it ended. `parts` read rows back, and what models and processors are."""
+    variants = tuple(_whole(parts, measured, one) for one in measured.variants)
+    stages = tuple(stage for one in variants for stage in one.stages)
+    laws = batch_laws_of(stages)
+    variants = tuple(
+        _with_bound(one, two, laws, parts, measured) for one, two in zip(measured.variants, variants, strict=True)
+    )
+    validity = (*measured.checks, *_checks(measured, variants, stages))
+    verdict = verdict_of(validity)
+    best, reason = best_of(variants, spec.slo)
+    answering = best or _nearest(variants, spec.slo)
+    judged_on = () if answering is None else answering.stages
+    slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
+    gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
+    spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if spec.slo and best is None else None)
+    return Result(
+        tool=Tool("sizewise", __version__),
+        run_id=spec.run_id,
+        name=spec.name,
+        profile_hash=spec.profile_hash,
+        target=spec.target,
+        environment=measured.environment,
+        clock=_clock(measured),
+        verdict=verdict,
+        validity=validity,
+        stages=stages,
+        max_rate=None,
+        slo=slo,
+        gates=gates,
+        plan=None,
+        local=LocalResult(
+            variants=tuple(one.facts for one in variants),
+            batch_laws=laws,
+            best=None if best is None else best.facts.variant,
+            best_reason=reason,
+            usd_per_hour=spec.usd_per_hour,
+        ),
+        notes=tuple(dict.fromkeys(measured.notes)),
+        artifacts=artifacts,
+        exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
+    )
+
+
+def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, str | None]:
+    """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
+    trusted = [one for one in variants if one.is_trusted]
+    if not trusted:
+        return None, "no variant was measured whose numbers can be relied on"
+    meeting = [one for one in trusted if not fails_slo(slo, one.stages)]
+    if not meeting:
+        return None, "no variant met every objective"
+    return max(meeting, key=lambda one: fastest_per_s(one.stages) or 0.0), None
+
+
+def fails_slo(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+    """Whether an objective is missed by its point estimate, or has none."""
+    return any(
+        objective.level == "fail" and not is_met(objective, _estimate(objective, stages)[1]) for objective in slo
+    )
+
+
+def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:
+    """The one that missed the fewest objectives, and of those the fastest."""
+
+    def badness(one: Judgeable) -> tuple[int, float]:
+        return sum(fails_slo([objective], one.stages) for objective in slo), -(fastest_per_s(one.stages) or 0.0)
+
+    return min((one for one in variants if one.stages), key=badness, default=None)
+
+
+def _estimate(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
+    """In the scenario that the metric is most of: latencies in that of arrivals, throughput in that without a pause."""
+    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else _BY_LATENCY
+    ranked = sorted(stages, key=lambda stage: order.index(stage.tags["scenario"]))
+    for stage in ranked:
+        if objective.metric in stage.metrics or hasattr(stage, objective.metric):
+            return stage, find_estimate(stage, objective)
+    return None, Estimate(None, reason=f"{objective.metric} was not measured")
+
+
+def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
+    stage, estimate = _estimate(objective, stages)
+    return msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
+
+
+def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -> Judgeable:
+    """With the accuracy beside the reference's, and with what was read of the machine."""
+    accuracy = None
+    if one.scored is not None:
+        is_same = measured.reference is not None and measured.reference.metric == one.scored.metric
+        beside = measured.reference.values if is_same and measured.reference is not None else None
+        accuracy = accuracy_of(one.scored.values, beside, one.scored.metric)
+    stages = []
+    for number, facts in enumerate(one.call_stages):
+        stage = summarise_calls(parts.store.stage_calls(facts.index), facts, one.checks)
+        metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
+        if number == 0:
+            metrics |= {**_cold(one.facts), **_accuracy_metrics(accuracy)}
+        stages.append(msgspec.structs.replace(stage, metrics=metrics))
+    return Judgeable(msgspec.structs.replace(one.facts, accuracy=accuracy), tuple(stages))
+
+
+def _with_bound(
+    one: MeasuredVariant, whole: Judgeable, laws: tuple[BatchLaw, ...], parts: LocalParts, measured: MeasuredLocally
+) -> Judgeable:
+    bound = bound_of_variant(one.order, one.path, whole.facts, whole.stages, laws, parts, measured.environment)
+    return msgspec.structs.replace(whole, facts=msgspec.structs.replace(whole.facts, bound=bound))
+
+
+def _cold(facts: VariantFacts) -> dict[str, dict[str, Estimate]]:
+    """The medians of the cold starts without anything kept."""
+    anew = [one for one in facts.cold_starts if not one.is_cached]
+    if not anew:
+        return {}
+    parts = {
+        "process_start_ms": [one.process_ms for one in anew],
+        "library_load_ms": [one.library_load_ms for one in anew],
+        "session_build_ms": [one.session_build_ms for one in anew],
+        "first_inference_ms": [one.first_inference_ms for one in anew],
+    }
+    return {
+        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in parts.items()
+    }
+
+
+def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate]]:
+    if accuracy is None:
+        return {}
+    metrics = {"accuracy": {"value": accuracy.value}} if accuracy.metric == "top-1" else {}
+    if accuracy.kept is not None:
+        metrics["accuracy_kept"] = {"value": accuracy.kept}
+    return metrics
+
+
+def _checks(measured: MeasuredLocally, variants: tuple[Judgeable, ...], stages: tuple[Stage, ...]) -> tuple[Check, ...]:
+    checks = [*run_checks(stages)]
+    for one in variants:
+        if one.facts.failure is not None and not one.facts.is_left_out:
+            told = f"{one.facts.failure}." + (f" {one.facts.hint}" if one.facts.hint else "")
+            checks.append(Check("variant ended", one.facts.variant.label, None, None, "WARN", told))
+    if variants and not stages and measured.interrupted is None:
+        checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured."))
+    if stages:
+        checks.append(telemetry_check(measured.telemetry))
+    checks.append(clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
+    if measured.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        checks.append(Check("GPU lost", names, None, None, "INVALID", hint))
+    return tuple(checks)
+
+
+def _clock(measured: MeasuredLocally) -> Clock:
+    return Clock(
+        monotonic_start_ns=measured.started.monotonic_ns,
+        wall_start=measured.wall_start.isoformat(timespec="seconds"),
+        duration_s=(measured.ended.monotonic_ns - measured.started.monotonic_ns) / 1e9,
+        wall_to_monotonic_ratio=measured.ended.wall_to_monotonic_ratio(measured.started),
+    )
+
+
+def _causes(
+    measured: MeasuredLocally, spoilt: tuple[str, ...], judged: tuple[Judged, ...], no_best: str | None
+) -> list[tuple[ExitCode, str]]:
+    causes: list[tuple[ExitCode, str]] = []
+    if measured.interrupted is not None:
+        causes.append((measured.interrupted, "stopped by the user"))
+    if spoilt:
+        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(spoilt)))
+    if measured.limit_reached is not None:
+        causes.append((ExitCode.LIMIT, measured.limit_reached))
+    for one in judged:
+        if one.judgement == "FAIL" and one.objective.level == "fail":
+            value = "n/a" if one.observed.value is None else f"{one.observed.value:.4g}"
+            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
+    if no_best is not None and not any(code == ExitCode.GATE_FAILED for code, _ in causes) and not spoilt:
+        causes.append((ExitCode.GATE_FAILED, no_best))
+    return causes

@@ -1,0 +1,142 @@
+"""One run of a local model, variant by variant. It prints nothing: whatever happens is told as an event."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+import pyarrow as pa
+
+from app.errors import UnavailableError, UsageError
+from app.records.result import Check, Environment, Window
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.session.control import ControlWatch
+from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
+from app.session.local_limits import without_batch
+from app.session.local_outcome import MeasuredLocally, conclude_locally, fails_slo
+from app.session.local_parts import LocalParts
+from app.session.local_spec import LocalSpec, VariantOrder
+from app.session.parts import Emit
+from app.session.run import RunOutcome
+from app.session.telling import Telling
+from app.session.variants import VariantRunner
+
+_IDLE_S = 2.0
+
+
+def run_locally(spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption) -> RunOutcome:
+    """Measure every variant, judge and store one run; whatever was started is closed, however it ends."""
+    with ExitStack() as running:
+        return _LocalSession(spec, parts, emit, interruption, running).execute()
+
+
+class _LocalSession:
+    def __init__(
+        self, spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption, running: ExitStack
+    ) -> None:
+        self._spec, self._parts, self._interruption, self._running = spec, parts, interruption, running
+        self._telling = Telling(emit, parts.now_ns)
+        self._limits = LimitWatch(spec.limits, parts.now_ns())
+        self._runner = VariantRunner(spec, parts, self._telling, self._limits, interruption)
+        self._started, self._wall_start = parts.read_clock(), parts.wall_now()
+        self._telemetry: list[pa.RecordBatch] = []
+        self._idle: Window | None = None
+
+    def execute(self) -> RunOutcome:
+        control = ControlWatch(
+            self._parts.store, self._interruption, add_note=self._telling.note_by_user, change_rate=_no_rate
+        )
+        with control:
+            environment = self._inspect()
+            self._start_telemetry()
+            if environment.gpus:
+                self._idle = self._stand_idle()
+            for order in self._spec.variants:
+                self._take_up(order)
+        return self._conclude(environment)
+
+    def _inspect(self) -> Environment:
+        self._telling.phase("doctor", "looking at this machine")
+        environment, checks = self._parts.inspect_machine()
+        self._parts.store.write_environment(environment)
+        for check in checks:
+            self._telling.check(check)
+        return environment
+
+    def _start_telemetry(self) -> None:
+        def keep(batch: pa.RecordBatch) -> None:
+            self._telemetry.append(batch)
+            self._parts.store.append_telemetry(batch)
+
+        self._parts.telemetry.start(keep)
+        self._parts.telemetry.watch("engine", os.getpid())
+        self._running.callback(self._close_telemetry)
+
+    def _close_telemetry(self) -> None:
+        try:
+            self._parts.telemetry.close()
+        except Exception as error:  # whatever befell the sampler, the calls were measured
+            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
+            self._telling.check(check)
+
+    def _stand_idle(self) -> Window:
+        """What the GPUs draw with nothing to do: energy above that is the model's."""
+        self._telling.phase("idle", "reading what the GPUs draw with nothing to do")
+        start_ns = self._parts.now_ns()
+        self._parts.pause(_IDLE_S)
+        return Window(start_ns, self._parts.now_ns())
+
+    def _take_up(self, order: VariantOrder) -> None:
+        if not self._runner.may_go_on:
+            return
+        slower = self._too_slow_before(order) if self._spec.finds_best else None
+        if slower is not None:
+            self._runner.leave_out(order, f"batch {slower} is beyond the SLO already")
+            return
+        self._runner.measure(order)
+
+    def _too_slow_before(self, order: VariantOrder) -> int | None:
+        """A smaller batch of an otherwise equal variant that failed the SLO."""
+        for done in self._runner.variants:
+            same, this = done.order.variant, order.variant
+            is_smaller = without_batch(same) == without_batch(this) and same.batch < this.batch
+            if is_smaller and done.call_stages and fails_slo(self._spec.slo, self._runner.stages_of(done)):
+                return same.batch
+        return None
+
+    def _conclude(self, environment: Environment) -> RunOutcome:
+        self._telling.phase("report", "judging and storing the result")
+        self._running.close()
+        telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
+        self._refuse_where_nothing_ran()
+        measured = MeasuredLocally(
+            reference=self._runner.reference_scores,
+            environment=environment,
+            variants=tuple(self._runner.variants),
+            checks=tuple(self._telling.checks),
+            lost_gpus=self._parts.telemetry.lost_gpus,
+            telemetry=telemetry,
+            idle=self._idle,
+            started=self._started,
+            ended=self._parts.read_clock(),
+            wall_start=self._wall_start,
+            limit_reached=self._limits.reached,
+            interrupted=self._interruption.code,
+            notes=(*self._spec.notes, *self._telling.notes, *(f"Note: {text}" for text in self._telling.by_user)),
+        )
+        result = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
+        text = self._parts.store.write_result(result)
+        return RunOutcome(result, text, telemetry)
+
+    def _refuse_where_nothing_ran(self) -> None:
+        """What kept every variant from starting is told as what it is: a model that is none, a provider not here."""
+        variants = self._runner.variants
+        errors = [one.error for one in variants if one.error is not None]
+        is_ours = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)
+        if is_ours and len(errors) == len(variants) and not any(one.call_stages for one in variants):
+            raise errors[0]
+
+
+def _no_rate(_: float) -> str:
+    raise UsageError("a local run has no rate to change")

@@ -1,0 +1,67 @@
+"""What one run of a local model is to do: a profile with everything resolved. Made by wiring, read by the session."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.inference.job import SessionSettings
+from app.records.estimate import Variant
+from app.records.local import Precision, Scenario
+from app.records.result import Objective, Target
+from app.session.spec import LimitSpec
+
+
+class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant to be measured. `model` is the user's file; `environment` makes its devices the only ones seen."""
+
+    variant: Variant
+    model: str
+    precision: Precision
+    settings: SessionSettings
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class ScenarioOrder(msgspec.Struct, frozen=True):
+    """`rate_per_s` or `share` of what the variant does at the most is of the server scenario."""
+
+    scenario: Scenario
+    rate_per_s: float | None = None
+    share: float | None = None
+
+
+class DataSpec(msgspec.Struct, frozen=True):
+    """Files of inputs. Without `rows` they are made up; without `label` nothing is scored. The first
+    `calibration_rows` of `calibration` are for static quantisation: where those are the labelled rows themselves, no
+    variant is scored by them (`unscored_rows`)."""
+
+    rows: str | None = None
+    label: str | None = None
+    calibration: str | None = None
+    calibration_rows: int = 128
+    unscored_rows: int = 0
+
+
+class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`variants` in the order they are measured. With `finds_best`, larger batches than one that failed the SLO are
+    left out. The first model's accuracy is what that of the others is held against."""
+
+    run_id: str
+    name: str
+    profile_hash: str
+    target: Target
+    seed: int
+    variants: tuple[VariantOrder, ...]
+    scenarios: tuple[ScenarioOrder, ...]
+    data: DataSpec
+    warmup_s: float
+    at_least_s: float
+    at_most_s: float
+    half_width: float
+    cold_starts: int
+    finds_best: bool
+    slo: tuple[Objective, ...]
+    gates: tuple[Objective, ...]
+    limits: LimitSpec
+    memory_limit_bytes: int | None
+    usd_per_hour: float | None = None
+    notes: tuple[str, ...] = ()

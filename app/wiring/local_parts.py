@@ -1,0 +1,171 @@
+"""The real parts of a local run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import time
+from pathlib import Path
+
+from app.analysis.card_peaks import Arithmetic, card_peaks
+from app.errors import SizewiseError
+from app.inference.datasets.labelled import load_labelled
+from app.inference.inspection.inspecting import inspect_model
+from app.inference.job import Job
+from app.inference.peaks import measure_peaks
+from app.inference.precision.keeping import default_cache
+from app.inference.precision.making import make_precision
+from app.inference.process import VariantProcess
+from app.inference.rows import Feeds
+from app.inference.tensor_spec import TensorSpec
+from app.profiles.catalogue import load_catalogue
+from app.records.local import Peaks, Precision
+from app.records.model import BatchCost, GivenShapes, ModelFacts, ModelValue
+from app.records.result import Environment
+from app.session.local_parts import LocalParts, PreparedModel
+from app.session.local_spec import DataSpec, VariantOrder
+from app.storage.run_directory import RunWriter
+from app.telemetry.clock import read_clock
+from app.telemetry.environment import runtime_packages
+from app.telemetry.gpu import gpu_memory_used_gib
+from app.telemetry.sampler import Sampler
+from app.wiring.inspecting import card_named
+from app.wiring.parts import inspect_machine, wall_now
+
+_MAKING_LIMIT_S = 1800.0
+_ARITHMETIC: dict[Precision, Arithmetic] = {
+    "as-is": "fp32",
+    "fp16": "fp16",
+    "int8-dynamic": "int8",
+    "int8-static": "int8",
+}
+_KEEPS_OPTIMISED = ("cpu", "cuda", "tensorrt")
+"""Providers whose session can be built from something kept: an optimised model, or an engine."""
+
+
+def build_local_parts(store: RunWriter) -> LocalParts:
+    """Starts nothing: each part starts when the session wants it."""
+    return LocalParts(
+        inspect_machine=inspect_machine,
+        prepare_model=prepare_model,
+        start_variant=_start_variant,
+        cost_of=cost_of,
+        peaks_of=_PeaksHere().of,
+        gpu_memory_gib=gpu_memory_used_gib,
+        telemetry=Sampler(),
+        store=store,
+        read_clock=read_clock,
+        now_ns=time.perf_counter_ns,
+        wall_now=wall_now,
+        pause=time.sleep,
+    )
+
+
+def prepare_model(order: VariantOrder, data: DataSpec) -> PreparedModel:
+    """Raises UsageError or InstrumentError for a precision that cannot be made of this model."""
+    path = Path(order.model)
+    calibration = _calibration(path, data) if order.precision == "int8-static" else None
+    made = make_precision(path, order.precision, calibration, cache=default_cache(), timeout_s=_MAKING_LIMIT_S)
+    return PreparedModel(
+        path=str(made.path),
+        sha256=made.sha256,
+        size_bytes=made.path.stat().st_size,
+        kept_model=_kept_model(order, made.sha256),
+        notes=made.notes,
+    )
+
+
+def cost_of(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
+    """At a batch that was not looked at by itself: along the lines through those that were."""
+    facts = _inspected(path, tuple(sorted(axes.items())))
+    if facts is None or facts.unknown_nodes:
+        return None
+    known = next((one for one in facts.costs if one.batch == batch), None)
+    if known is not None or not facts.costs:
+        return known
+    flops, moved, memory = facts.flops_growth, facts.moved_growth, facts.memory_growth
+    if flops is None or moved is None or memory is None or len(facts.costs) < 2:
+        return None
+    first, second = facts.costs[:2]
+    least_a_row = (second.least_bytes - first.least_bytes) // (second.batch - first.batch)
+    moved_bytes = moved.fixed + moved.per_row * batch
+    all_flops = flops.fixed + flops.per_row * batch
+    return BatchCost(
+        batch=batch,
+        flops=all_flops,
+        moved_bytes=moved_bytes,
+        least_bytes=first.least_bytes + least_a_row * (batch - first.batch),
+        memory_bytes=memory.fixed + memory.per_row * batch,
+        flops_per_byte=all_flops / moved_bytes if moved_bytes else None,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _inspected(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts | None:
+    try:
+        return inspect_model(Path(path), GivenShapes(axes=dict(axes)))
+    except SizewiseError:  # what it costs is then not told; that it cannot be read, by opening it
+        return None
+
+
+def _start_variant(what: str, job: Job, environment: tuple[tuple[str, str], ...]) -> VariantProcess:
+    return VariantProcess(what, job, environment=dict(environment))
+
+
+def _calibration(model: Path, data: DataSpec) -> Feeds:
+    """The first rows, at most half of those that variants are scored by."""
+    source = data.calibration or data.rows
+    assert source is not None
+    inputs = tuple(_spec(value) for value in inspect_model(model, GivenShapes()).inputs)
+    rows = load_labelled(Path(source), inputs, data.label or "label")
+    most = len(rows) // 2 if data.unscored_rows else len(rows)
+    return rows.batch(0, max(1, min(data.calibration_rows, most)))
+
+
+def _spec(value: ModelValue) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape or ())
+    return TensorSpec(value.name, value.dtype, shape)
+
+
+def _kept_model(order: VariantOrder, sha256: str) -> str | None:
+    """A file for the optimised model, a folder for engines; named by all that decides what is in it."""
+    if order.variant.provider not in _KEEPS_OPTIMISED:
+        return None
+    versions = [f"{name} {version}" for name, version in runtime_packages()]
+    decides = (
+        sha256,
+        order.variant.provider,
+        platform.node(),
+        platform.machine(),
+        *versions,
+        *map(str, order.environment),
+    )
+    key = hashlib.sha256("\n".join(decides).encode()).hexdigest()[:32]
+    folder = default_cache().parent / "optimised"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / key if order.variant.provider == "tensorrt" else folder / f"{key}.onnx")
+
+
+class _PeaksHere:
+    """Measured once for each number of threads and size of weights, when first asked for."""
+
+    def __init__(self) -> None:
+        self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
+
+    def of(self, order: VariantOrder, environment: Environment, weight_bytes: int) -> Peaks | None:
+        """None for providers that the processors here tell nothing of."""
+        kind = _ARITHMETIC[order.precision]
+        if order.variant.provider in ("cuda", "tensorrt"):
+            gpu = environment.gpus[0] if environment.gpus else None
+            card = None if gpu is None else card_named(gpu.name, load_catalogue().accelerators.values())
+            return None if card is None else card_peaks(card, kind)
+        if order.variant.provider != "cpu":
+            return None
+        key = (order.settings.threads, weight_bytes)
+        if key not in self._measured:
+            try:
+                self._measured[key] = measure_peaks(*key)
+            except SizewiseError:  # then nothing is said of the roof
+                self._measured[key] = {}
+        return self._measured[key].get("fp32" if kind == "fp16" else kind)  # halves are computed as floats there

@@ -1,0 +1,119 @@
+"""A profile of a local model with everything resolved: files, devices, prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.inference.job import SessionSettings
+from app.profiles.catalogue import find_offer, load_catalogue
+from app.profiles.local import LocalProfile, LocalTarget, VariantSettings
+from app.profiles.resolved import profile_hash
+from app.profiles.serve import model_path
+from app.records.estimate import Variant
+from app.records.result import Hardware, Target
+from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.spec import LimitSpec
+from app.wiring.hardware import hardware_named, this_machine
+
+_ON_NVIDIA = ("cuda", "tensorrt")
+_USUAL_SHARE = 0.7
+"""Of what a variant does at the most, where the profile gives the server scenario no rate."""
+
+
+def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
+    """Raises UsageError; starts nothing."""
+    target, load = profile.target, profile.load
+    data = _data(profile)
+    return LocalSpec(
+        run_id=run_id,
+        name=profile.name,
+        profile_hash=profile_hash(profile),
+        target=Target("local", None, ", ".join(Path(model).stem for model in target.models), _hardware(profile)),
+        seed=load.seed,
+        variants=tuple(_order(one, target) for one in target.all_variants),
+        scenarios=_scenarios(profile),
+        data=data,
+        warmup_s=load.warmup_s,
+        at_least_s=load.at_least_s,
+        at_most_s=load.at_most_s,
+        half_width=load.half_width,
+        cold_starts=load.cold_starts,
+        finds_best=load.search == "best",
+        slo=profile.slo,
+        gates=profile.gates,
+        limits=LimitSpec(profile.limits.duration_s),
+        memory_limit_bytes=profile.limits.memory_bytes,
+        usd_per_hour=_usd_per_hour(profile),
+    )
+
+
+def _order(one: VariantSettings, target: LocalTarget) -> VariantOrder:
+    assert one.model is not None
+    path, runtime = model_path(one.model), target.runtime
+    on_nvidia = one.provider in _ON_NVIDIA
+    devices = tuple(map(str, one.devices)) if on_nvidia else ()
+    return VariantOrder(
+        variant=Variant(
+            model=path.stem,
+            provider=one.provider,
+            precision=one.precision,
+            batch=one.batch,
+            threads=one.threads,
+            streams=one.streams,
+            devices=devices,
+        ),
+        model=str(path),
+        precision=one.precision,
+        settings=SessionSettings(
+            threads=one.threads,
+            spinning=runtime.spinning,
+            arena=runtime.arena,
+            io_binding=on_nvidia if runtime.io_binding is None else runtime.io_binding,
+            cuda_graph=runtime.cuda_graph and on_nvidia,
+            axes=dict(runtime.axes),
+            devices=tuple(range(max(1, len(devices)))),
+        ),
+        # by the bus, as NVML counts them; a MIG instance has its UUID alone
+        environment=(("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(devices)))
+        if devices
+        else (),
+    )
+
+
+def _scenarios(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
+    """The server last, for its rate may be a share of what the others found."""
+    orders = [ScenarioOrder(one) for one in profile.load.scenarios if one != "server"]
+    if "server" in profile.load.scenarios:
+        rates = profile.load.server_rates or (_USUAL_SHARE,)
+        for rate in rates:
+            is_share = isinstance(rate, str) or not profile.load.server_rates
+            share = float(str(rate).split()[0])
+            orders.append(ScenarioOrder("server", None if is_share else share, share if is_share else None))
+    return tuple(orders)
+
+
+def _data(profile: LocalProfile) -> DataSpec:
+    workload = profile.workload
+    calibrates_itself = workload.calibration is None and any(
+        one.precision == "int8-static" for one in profile.target.all_variants
+    )
+    return DataSpec(
+        rows=None if workload.tensors is None else str(workload.tensors),
+        label=None if workload.tensors is None else workload.labels,
+        calibration=None if workload.calibration is None else str(workload.calibration),
+        calibration_rows=workload.calibration_rows,
+        unscored_rows=workload.calibration_rows if calibrates_itself and workload.tensors is not None else 0,
+    )
+
+
+def _hardware(profile: LocalProfile) -> Hardware:
+    if profile.target.hardware is not None:
+        return hardware_named(profile.target.hardware, load_catalogue())
+    return this_machine()
+
+
+def _usd_per_hour(profile: LocalProfile) -> float | None:
+    hardware = profile.target.hardware
+    if hardware is None or hardware.offer is None:
+        return None
+    return find_offer(load_catalogue(), hardware.offer).on_demand_usd_per_hour
