@@ -32,10 +32,12 @@ def _translated(order: Order) -> Delivery:
         return _delivered(order)
     except SizewiseError:
         raise
-    except MemoryError as error:
-        raise UsageError("it takes far more memory than its size tells") from error
     except Exception as error:  # of three libraries, for whatever they did not foresee in a model
         said = next(iter(str(error).strip().splitlines()), "")
+        if isinstance(error, MemoryError) or "bad_alloc" in said:
+            raise UsageError(
+                "it takes far more memory than its size tells", hint="Make it elsewhere and measure that file as it is."
+            ) from error
         raise UsageError(
             f"ONNX Runtime's tools fail on it: {printable(said) or type(error).__name__}",
             hint="Make it with the tool that exported it, and measure that file as it is.",
