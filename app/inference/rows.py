@@ -119,7 +119,7 @@ def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
 
 
 def load_rows(path: Path, inputs: tuple[TensorSpec, ...]) -> LabelledRows:
-    """As `load_labelled`, from which it can also be had."""
+    """As `load_labelled` has them, for the label `label`."""
     from app.inference.datasets.labelled import load_labelled
 
     return load_labelled(path, inputs)

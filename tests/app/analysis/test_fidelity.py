@@ -134,11 +134,12 @@ def test_a_row_with_nan_agrees_with_none() -> None:
     assert found.top1_agreement == share(1, 2)
 
 
-def test_a_nan_leaves_probabilities_what_they_are() -> None:
-    reference = special.softmax(logits(4), axis=1)
-    outputs = reference.copy()
-    outputs[0] = math.nan
-    assert fidelity_of(outputs, reference).kl_mean == 0.0
+def test_a_nan_leaves_the_other_rows_probabilities() -> None:
+    reference = np.tile([[0.5, 0.5, 0.0]], (3, 1))
+    reference[0] = math.nan
+    found = fidelity_of(np.tile([[0.25, 0.75, 0.0]], (3, 1)), reference)
+    assert found.kl_mean == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-5)
+    assert found.not_finite == 3
 
 
 def test_nothing_but_nan_has_no_distance() -> None:
@@ -149,11 +150,11 @@ def test_nothing_but_nan_has_no_distance() -> None:
 
 
 def test_what_is_not_finite_on_both_sides_is_no_loss() -> None:
-    masked = np.array([[-math.inf, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    masked = np.array([[-math.inf, math.nan, 2.0], [0.0, 1.0, 2.0]])
     found = fidelity_of(masked.copy(), masked)
     assert found.is_equal
     assert (found.not_finite, found.max_abs) == (0, 0.0)
-    assert found.top1_agreement == share(2, 2)
+    assert found.top1_agreement == share(1, 2), "NaN is no largest score"
 
 
 def test_what_outgrows_a_double_is_not_told() -> None:

@@ -91,10 +91,11 @@ def test_large_rows_are_fewer() -> None:
     assert len(SyntheticRows((TensorSpec("x", "float32", (-1, 10, 1024, 1024)),), 1)) == 2
 
 
-def test_masks_and_single_integers_are_ones() -> None:
-    mask = TensorSpec("attention_mask", "int64", (-1, -1))
-    feeds = synthetic_feeds((mask, SCALAR), 16)
+def test_masks_and_integers_given_whole_are_ones() -> None:
+    mask, lengths = TensorSpec("attention_mask", "int64", (-1, -1)), TensorSpec("lengths", "int64", (50,))
+    feeds = synthetic_feeds((mask, lengths, SCALAR), 16)
     assert feeds["attention_mask"].all()
+    assert feeds["lengths"].all()
     assert feeds["rate"] == 1
 
 
