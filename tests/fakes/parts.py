@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
-from app.inference.measurement import LocalMeasurement
+from app.inference.job import Job
 from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
 from app.records.result import Check, Environment
 from app.records.telemetry import TELEMETRY_SCHEMA, Samples
-from app.session.parts import NullServer, Parts, ServedEndpoint, StartedServer
+from app.session.parts import NullServer, Parts, RunningVariant, ServedEndpoint, StartedServer
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
@@ -124,7 +124,7 @@ def fake_parts(
     checks: tuple[Check, ...] = (),
     start_endpoint: Callable[[], ServedEndpoint] | None = None,
     start_load: Callable[[], ScriptedLoad] | None = None,
-    measure_model: Callable[[], LocalMeasurement] | None = None,
+    start_alone: Callable[[Job], RunningVariant] | None = None,
     start_server: Callable[[StartSpec], StartedServer] | None = None,
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: (),
     read_clock: Callable[[], ClockReading] | None = None,
@@ -139,7 +139,7 @@ def fake_parts(
         start_load=lambda _: load if start_load is None else start_load(),
         start_null_server=start_null_server,
         start_endpoint=start_endpoint,
-        measure_model=measure_model,
+        start_alone=start_alone,
         telemetry=telemetry or SteadyTelemetry(clock),
         store=store,
         load_calibration=lambda _fingerprint, _now: calibration,

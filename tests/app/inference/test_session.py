@@ -13,13 +13,14 @@ from app.inference import session as session_module
 from app.inference.model_file import MAX_MODEL_BYTES
 from app.inference.session import open_session
 from app.inference.tensor_spec import TensorSpec
+from app.records.local import Placement
 from tests.fakes import onnx_models
 
 
 def test_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
     session = open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=1)
-    assert session.inputs == (TensorSpec("x", "float32", (-1, 3)),)
-    assert session.outputs == (TensorSpec("y", "float32", (-1, 3)),)
+    assert session.inputs == (TensorSpec("x", "float32", (-1, 3), ("batch", None)),)
+    assert session.outputs == (TensorSpec("y", "float32", (-1, 3), ("batch", None)),)
     assert session.is_batchable
     (answer,) = session.run({"x": np.ones((2, 3), np.float32)})
     assert answer.tolist() == [[2, 2, 2], [2, 2, 2]]
@@ -28,7 +29,8 @@ def test_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
 def test_cpu_is_what_cpu_asks_for(tmp_path: Path) -> None:
     session = open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=1)
     assert (session.provider_requested, session.provider_used) == ("cpu", "cpu")
-    assert (session.nodes_elsewhere, session.provider_reason) == ((), None)
+    assert session.placements == (Placement("Add", "CPUExecutionProvider", 1),)
+    assert session.provider_reason is None
 
 
 def test_fixed_first_axis_cannot_be_batched(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 from scipy import stats
 
 from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
+from app.inference.job import Job
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
 from app.serving.ready import EndpointReady
 from app.session.rate_search import hold_s
-from app.session.spec import LimitSpec, StageSpec
+from app.session.spec import AloneSpec, LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone, StageEnded, StagePlan
@@ -188,10 +189,11 @@ def test_a_sampler_that_fails_costs_only_the_telemetry(bench: Bench) -> None:
 
 
 def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Bench) -> None:
-    def fail() -> None:
-        raise InstrumentError("the measurement of m.onnx did not end within 60 s and was stopped")
+    def fail(_: Job) -> None:
+        raise InstrumentError("the model did not end within 60 s and was stopped")
 
-    result = bench.run(SPEC, measure_model=fail).result
+    alone = AloneSpec(Job(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
+    result = bench.run(msgspec.structs.replace(SPEC, alone=alone), start_alone=fail).result
     assert result.stages[0].completed > 900
     assert any(check.check == "model alone" and check.verdict == "WARN" for check in result.validity)
 
