@@ -16,6 +16,7 @@ from app.analysis.rows import StageRows, offered_window, read_rows
 from app.analysis.spans import FROM_INTENDED, NOT_INTENDED, is_inside, span_ms
 from app.analysis.spikes import analyse_spike
 from app.analysis.stage_checks import stage_checks
+from app.analysis.telemetry_sources import elsewhere
 from app.analysis.token_metrics import token_metrics, withheld
 from app.analysis.validity import verdict_of
 from app.records.metrics import METRICS
@@ -23,6 +24,9 @@ from app.records.result import Estimate, Objective, Stage, Window
 from app.records.stage import StageFacts
 
 Metrics = dict[str, dict[str, Estimate]]
+
+_READ = [name for name, metric in METRICS.items() if metric.aggregates]
+"""Those whose mean over a time means something: of counters and bits it does not."""
 
 
 def summarise_stage(
@@ -133,11 +137,13 @@ def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
 
 
 def telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
-    """Mean and maximum of every metric of the catalogue read inside the window; GPUs are pooled."""
+    """Mean and maximum of every metric of the catalogue read on this machine inside the window; GPUs are pooled."""
     if telemetry is None:
         return {}
     inside = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]
-    inside = inside[inside["metric"].isin(list(METRICS))].sort_values("at_ns", kind="stable")
+    inside = inside[inside["metric"].isin(_READ) & ~inside["source"].isin(elsewhere(telemetry))].sort_values(
+        "at_ns", kind="stable"
+    )
     metrics: Metrics = {}
     for name, readings in inside.groupby("metric")["value"]:
         values = readings.to_numpy(dtype=np.float64, na_value=np.nan)

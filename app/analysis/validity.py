@@ -18,6 +18,8 @@ _RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _ASKED_FOR: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _HOLD_S = 10.0
 _SUSPENDED_S = 2.0
+_STEADY = r"host|gpu\d+"
+"""Sources that are read many times a second; others are slow on purpose."""
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:
@@ -84,7 +86,8 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
 
 def telemetry_check(telemetry: pd.DataFrame) -> Check:
     """The 99th percentile of the gaps between readings of the same source."""
-    moments = telemetry[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
+    steady = telemetry[telemetry["source"].str.fullmatch(_STEADY)]
+    moments = steady[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
     gaps_ms = moments.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
     return grade_high(
         "telemetry gaps",

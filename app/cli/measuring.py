@@ -72,7 +72,7 @@ def _running(
         if remote is not None:
             raise UsageError("workers of other machines send requests, and this profile runs a model here")
         local = build_local_spec(profile, run_id)
-        return lambda store, emit, stop: run_locally(local, build_local_parts(store), emit, stop)
+        return lambda store, emit, stop: run_locally(local, build_local_parts(profile, store), emit, stop)
     spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate)
     gather = gather_of(profile, remote)
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)

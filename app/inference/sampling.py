@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 MOST_ROWS = 64
 _MOST_BYTES = 64 * 2**20
-_GROWTH = 1.3
+_GROWTH = 1.1
 
 
 class KeptOutputs:

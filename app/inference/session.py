@@ -42,6 +42,10 @@ _DTYPES = {
 }
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|(\w+\.dll)\W+which is missing")
 _NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
+_ASKED_BYTES = re.compile(r"requested buffer of size (\d+)")
+_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
+_SOURCE = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
+"""Where in its own source ONNX Runtime was, and in which function."""
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
 
@@ -236,6 +240,11 @@ def reason_written(opening_text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """Without ONNX Runtime's `[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : ` before the sentence."""
+    """Without what ONNX Runtime puts before the sentence: its code, and where in its source it was."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rsplit(" : ", 1)[-1]
+    line = text.splitlines()[0].rsplit(" : ", 1)[-1]
+    asked = _ASKED_BYTES.search(line)
+    if asked is not None:
+        return f"{int(asked[1]) / 1e9:.3g} GB were asked for at once"
+    node = _NODE.search(line)
+    return line if node is None else f"{node[1]} {node[2]!r}: {_SOURCE.sub('', node[3])}"

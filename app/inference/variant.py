@@ -13,6 +13,7 @@ from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
 from app.inference.datasets.labelled import load_labelled
 from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
 from app.inference.memory import peak_memory_bytes
+from app.inference.providers import NVIDIA
 from app.inference.rows import Array, LabelledRows, Rows, SyntheticRows, check_batch
 from app.inference.sampling import KeptOutputs
 from app.inference.scenarios import run_scenario
@@ -122,7 +123,7 @@ class OpenVariant:
         post_process = self._post_process()
         if not self._job.settings.io_binding:
             return PlainCaller(session, rows, batch, post_process)
-        place = "cuda" if self._job.provider in ("cuda", "tensorrt") else "cpu"
+        place = "cuda" if session.provider_used in NVIDIA else "cpu"  # where it fell back to, its tensors are too
         return BoundCaller(session, rows, batch, post_process, (place, device if place == "cuda" else 0))
 
     def _post_process(self) -> PostProcess:

@@ -25,6 +25,7 @@ from app.profiles.settings import (
     files_must_exist,
     profile_directory,
 )
+from app.profiles.telemetry import Scrapes
 from app.records.local import Precision, Scenario
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
@@ -106,9 +107,7 @@ class LocalTarget(Settings):
         ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _OF_ENDPOINTS
     )
     protocol: Literal["local"] = "local"
-    models: Annotated[tuple[ModelFile, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)] = Field(
-        alias="model"
-    )
+    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = ()
     providers: ProviderList = ("cpu",)
     precision: PrecisionList = ("as-is",)
     batch: Counts = (1,)
@@ -143,8 +142,20 @@ class LocalTarget(Settings):
             return (self.devices if provider in _ON_NVIDIA else (),)
         return (self.devices[:1], self.devices)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_the_models_of_its_variants(cls, value: Any) -> Any:
+        """Where each of a list names its own."""
+        variants = value.get("variants") if isinstance(value, dict) else None
+        if not isinstance(variants, list) or value.get("model") is not None:
+            return value
+        named = [one.get("model") for one in variants if isinstance(one, dict)]
+        return {**value, "model": list(dict.fromkeys(named))} if named and all(named) else value
+
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
+        if not self.models:
+            raise BadValueError("target lacks model", hint="Name an .onnx file, or a bundled model.")
         grid = {"providers", "precision", "batch", "streams", "threads", "devices"} & self.model_fields_set
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
@@ -251,6 +262,7 @@ class LocalProfile(Settings):
     slo: Listed[ObjectiveText] = ()
     limits: LocalLimits = LocalLimits()
     gates: Listed[ObjectiveText] = ()
+    telemetry: Scrapes = ()
 
     @model_validator(mode="after")
     def _can_choose_and_calibrate(self) -> Self:

@@ -22,6 +22,7 @@ from app.profiles.target import (
     TfServingTarget,
     TorchServeTarget,
 )
+from app.profiles.telemetry import Scrapes
 from app.profiles.traffic import PlanSettings, TrafficSettings
 from app.profiles.workload import (
     HttpRequests,
@@ -51,6 +52,7 @@ class _Questions(Settings):
     gates: Listed[ObjectiveText] = ()
     traffic: TrafficSettings | None = None
     plan: PlanSettings = PlanSettings()
+    telemetry: Scrapes = ()
 
     @model_validator(mode="after")
     def _can_search(self) -> Self:

@@ -16,7 +16,20 @@ from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
 from app.profiles.serve import model_path
 
-_ORDER = ("sizewise", "name", "description", "target", "workload", "load", "slo", "limits", "gates", "traffic", "plan")
+_ORDER = (
+    "sizewise",
+    "name",
+    "description",
+    "target",
+    "workload",
+    "load",
+    "slo",
+    "limits",
+    "gates",
+    "traffic",
+    "plan",
+    "telemetry",
+)
 _PLACES = ("socket", "directory")
 
 
@@ -24,7 +37,11 @@ def spec_yaml(profile: Profile) -> str:
     """Every key with its value or default; secrets redacted. Loads again to a profile with the same hash."""
     plain = _plain(profile)
     return yaml.dump(
-        {key: plain[key] for key in _ORDER if key in plain}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
+        {key: plain[key] for key in _ORDER if key in plain},
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
     )
 
 
@@ -32,6 +49,7 @@ def profile_hash(profile: Profile) -> str:
     """The same for the same question: files count by their content, secrets by their header's name."""
     plain = _plain(profile)
     plain["description"] = None
+    del plain["telemetry"]  # whoever looks on, the question is the same
     if isinstance(profile, LocalProfile):
         return _local_hash(plain, profile)
     del plain["load"]["workers"]  # the same arrivals are sent, whatever the number of those who send them

@@ -12,6 +12,7 @@ import msgspec
 Better = Literal["lower", "higher", "neither"]
 PERCENTILES: dict[str, float] = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 DISTRIBUTION = (*PERCENTILES, "mean", "max")
+READ = ("mean", "max")
 CALL_PART = ("p50", "p95", "p99", "mean", "max")
 
 
@@ -63,6 +64,40 @@ _ALL = (
     Metric("host_memory_gib", "GiB", "neither", ("mean", "max"), "memory in use on the machine"),
     Metric("endpoint_cpu_cores", "cores", "lower", ("mean", "max"), "cores the endpoint's processes kept busy"),
     Metric("generator_cpu_cores", "cores", "lower", ("mean", "max"), "cores the load worker kept busy"),
+    Metric("model_cpu_cores", "cores", "lower", READ, "cores the process of a local model kept busy"),
+    Metric("model_memory_gib", "GiB", "lower", READ, "resident memory of the process of a local model"),
+    Metric("endpoint_memory_gib", "GiB", "lower", READ, "resident memory of the endpoint's processes"),
+    Metric("generator_memory_gib", "GiB", "lower", READ, "resident memory of the load worker"),
+    Metric("engine_memory_gib", "GiB", "lower", READ, "resident memory of this program's engine"),
+    Metric("core_cpu_percent", "%", "neither", READ, "busy time of one core"),
+    Metric("host_network_sent_bytes_per_s", "B/s", "neither", READ, "sent by the machine, loopback left out"),
+    Metric("host_network_received_bytes_per_s", "B/s", "neither", READ, "received by it, loopback left out"),
+    Metric("host_disk_read_bytes_per_s", "B/s", "neither", READ, "read from the machine's disks"),
+    Metric("host_disk_written_bytes_per_s", "B/s", "neither", READ, "written to the machine's disks"),
+    Metric("energy_j", "J", "lower", (), "energy that the GPUs took in a stage"),
+    Metric("idle_power_w", "W", "lower", (), "power of the GPUs before the run, with nothing to do"),
+    Metric("energy_j_per_inference", "J", "lower", (), "energy that the GPUs took in all, by inference"),
+    Metric("energy_above_idle_j_per_inference", "J", "lower", (), "energy above the GPUs' idling, by inference"),
+    Metric("energy_j_per_output_token", "J", "lower", (), "energy that the GPUs took in all, by output token"),
+    Metric("energy_above_idle_j_per_output_token", "J", "lower", (), "energy above their idling, by output token"),
+    Metric("gpu_busy_share", "share", "neither", (), "time with a kernel resident, however small"),
+    Metric("gpu_idle_share", "share", "neither", (), "time without one"),
+    Metric("gpu_throttled_share", "share", "lower", (), "time in which the GPU's clocks were held back"),
+    Metric("gpu_engine_active_percent", "%", "neither", READ, "time an engine was active, by DCGM"),
+    Metric("gpu_sm_active_percent", "%", "neither", READ, "time multiprocessors had a warp, by DCGM"),
+    Metric("gpu_sm_occupancy_percent", "%", "neither", READ, "warps resident, of the most there can be, by DCGM"),
+    Metric("gpu_tensor_active_percent", "%", "neither", READ, "time the tensor cores were active, by DCGM"),
+    Metric("gpu_dram_active_percent", "%", "neither", READ, "time the GPU's memory was active, by DCGM"),
+    Metric("server_running_requests", "requests", "neither", READ, "requests in work, by the server's own count"),
+    Metric("server_waiting_requests", "requests", "lower", READ, "requests that wait, by the server's own count"),
+    Metric("server_kv_cache_percent", "%", "neither", READ, "KV cache in use, of the server's fullest engine"),
+    Metric("server_input_tokens_total", "tokens", "neither", (), "tokens read, counted by the server"),
+    Metric("server_output_tokens_total", "tokens", "neither", (), "tokens written, counted by the server"),
+    Metric("server_requests_total", "requests", "neither", (), "requests, counted by the server"),
+    Metric("server_preemptions_total", "requests", "lower", (), "requests put back, counted by the server"),
+    Metric("scrape_ok", "share", "higher", READ, "scrapes of a page that were answered"),
+    Metric("scrape_ms", "ms", "lower", READ, "how long a scrape took"),
+    Metric("scrape_clock_offset_s", "s", "neither", READ, "clock of the scraped server less this machine's"),
     Metric("engine_cpu_cores", "cores", "lower", ("mean", "max"), "cores this program's engine kept busy"),
     Metric("gpu_utilisation_percent", "%", "neither", ("mean", "max"),
            "share of time with a kernel resident on the GPU; not occupancy and not FLOP utilisation"),

@@ -14,8 +14,10 @@ TELEMETRY_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.telemetry": "1"},
 )
-"""`source` is host, endpoint, generator, engine or gpuN; `metric` is a name of the metric catalogue. A reading that
-could not be had has a null value; a source that does not exist has no rows."""
+"""`source` is host, endpoint, generator, engine, model or gpuN, a part of one (`host/core3`, `gpu0/mig1`,
+`gpu0/pid77`), or the name of a page that is scraped, and what it tells of (`scrape1/gpu0`). `metric` is a name of the
+metric catalogue, or of a scraped page. A reading that could not be had has a null value; a source that does not exist
+has no rows."""
 
 
 class Samples(msgspec.Struct, frozen=True):

@@ -56,7 +56,7 @@ class ColdStarts:
             provider=order.variant.provider,
             batch=order.variant.batch,
             settings=settings,
-            memory_limit_bytes=self._spec.memory_limit_bytes,
+            memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
         )
         running = self._parts.start_variant(order.variant.label, job, order.environment)
         self._interruption.attach(lambda _: running.kill())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +12,7 @@ import pandas as pd
 from app import __version__
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import fastest_per_s, summarise_calls
+from app.analysis.gpu_use import gpu_use, throttling_check
 from app.analysis.objectives import find_estimate, is_met, judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
@@ -37,7 +39,10 @@ from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
 
-_BY_LATENCY = ("server", "single-stream", "multi-stream", "offline")
+_ON_NVIDIA = ("cuda", "tensorrt")
+_DUE = ("latency_ms", "send_lag_ms")
+_BY_LATENCY = ("server", "multi-stream", "single-stream", "offline")
+_BY_TIME = ("single-stream", "multi-stream", "server", "offline")
 _BY_THROUGHPUT = ("offline", "multi-stream", "single-stream", "server")
 
 
@@ -145,13 +150,22 @@ def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeab
 
 
 def _estimate(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
-    """In the scenario that the metric is most of: latencies in that of arrivals, throughput in that without a pause."""
-    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else _BY_LATENCY
-    ranked = sorted(stages, key=lambda stage: order.index(stage.tags["scenario"]))
-    for stage in ranked:
-        if objective.metric in stage.metrics or hasattr(stage, objective.metric):
-            return stage, find_estimate(stage, objective)
-    return None, Estimate(None, reason=f"{objective.metric} was not measured")
+    """In the scenario that the metric is most of: latency in that of arrivals, the time of a call in that of one after
+    another, throughput in that without a pause. Of several rates of arrivals, at the one where it is worst."""
+    order = _BY_LATENCY if objective.metric in _DUE else _BY_TIME
+    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else order
+    telling = [stage for stage in stages if objective.metric in stage.metrics]
+    if not telling:
+        return None, Estimate(None, reason=f"{objective.metric} was not measured")
+    scenario = min((stage.tags["scenario"] for stage in telling), key=order.index)
+    wants_low = objective.comparator in ("<", "<=")
+
+    def badness(stage: Stage) -> float:
+        value = find_estimate(stage, objective).value
+        return math.inf if value is None else value if wants_low else -value
+
+    stage = max((one for one in telling if one.tags["scenario"] == scenario), key=badness)
+    return stage, find_estimate(stage, objective)
 
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
@@ -169,11 +183,26 @@ def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -
     stages = []
     for number, facts in enumerate(one.call_stages):
         stage = summarise_calls(parts.store.stage_calls(facts.index), facts, one.checks)
-        metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
+        stage = _with_telemetry(stage, measured)
         if number == 0:
-            metrics |= {**_cold(one.facts), **_accuracy_metrics(accuracy)}
-        stages.append(msgspec.structs.replace(stage, metrics=metrics))
+            metrics = {**stage.metrics, **_cold(one.facts), **_accuracy_metrics(accuracy)}
+            stage = msgspec.structs.replace(stage, metrics=metrics)
+        stages.append(stage)
     return Judgeable(msgspec.structs.replace(one.facts, accuracy=accuracy), tuple(stages))
+
+
+def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:
+    """With the readings of its window; of what ran on GPUs, with their energy and whether they were held back."""
+    assert stage.variant is not None
+    metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
+    if stage.variant.provider not in _ON_NVIDIA:
+        return msgspec.structs.replace(stage, metrics=metrics)
+    sources = [f"gpu{device}" for device in stage.variant.devices or ("0",)]
+    inferences = stage.completed * stage.variant.batch
+    metrics |= gpu_use(measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources)
+    held_back = throttling_check(measured.telemetry, stage.window, sources)
+    checks = stage.checks if held_back is None else (*stage.checks, held_back)
+    return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
 
 
 def _with_bound(

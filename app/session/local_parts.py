@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from app.inference.job import Job
 from app.records.control import Answer, Wish
+from app.records.gpu import GpuProcess
 from app.records.local import Peaks
 from app.records.model import BatchCost
 from app.records.result import Artifact, Check, Environment, Result
@@ -62,6 +63,8 @@ class LocalParts(msgspec.Struct, frozen=True):
     """What an inference costs by a model's file, at a batch and with lengths of axes; None where it does not tell."""
     peaks_of: Callable[[VariantOrder, Environment, int], Peaks | None]
     """Of the processor that a variant runs on, with weights of so many bytes."""
+    foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
+    """Of processes on the GPUs, those that are none of ours nor begun by one of them."""
     gpu_memory_gib: Callable[[], dict[int, float]]
     """In use now, by GPU; empty without a driver."""
     telemetry: Telemetry

@@ -11,6 +11,7 @@ from app.errors import UnavailableError, UsageError
 from app.records.result import Check, Environment, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.control import ControlWatch
+from app.session.idle import stand_idle
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_limits import without_batch
@@ -21,8 +22,6 @@ from app.session.parts import Emit
 from app.session.run import RunOutcome
 from app.session.telling import Telling
 from app.session.variants import VariantRunner
-
-_IDLE_S = 2.0
 
 
 def run_locally(spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption) -> RunOutcome:
@@ -51,7 +50,7 @@ class _LocalSession:
             environment = self._inspect()
             self._start_telemetry()
             if environment.gpus:
-                self._idle = self._stand_idle()
+                self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             for order in self._spec.variants:
                 self._take_up(order)
         return self._conclude(environment)
@@ -79,13 +78,6 @@ class _LocalSession:
         except Exception as error:  # whatever befell the sampler, the calls were measured
             check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
             self._telling.check(check)
-
-    def _stand_idle(self) -> Window:
-        """What the GPUs draw with nothing to do: energy above that is the model's."""
-        self._telling.phase("idle", "reading what the GPUs draw with nothing to do")
-        start_ns = self._parts.now_ns()
-        self._parts.pause(_IDLE_S)
-        return Window(start_ns, self._parts.now_ns())
 
     def _take_up(self, order: VariantOrder) -> None:
         if not self._runner.may_go_on:

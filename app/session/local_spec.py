@@ -63,5 +63,12 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Objective, ...]
     limits: LimitSpec
     memory_limit_bytes: int | None
+    spare_memory_bytes: int | None = None
+    """What a variant on the CPU may take where the profile sets no limit. Drivers of GPUs reserve more than they use,
+    so that no number would be right for the others."""
     usd_per_hour: float | None = None
     notes: tuple[str, ...] = ()
+
+    def memory_limit(self, provider: str) -> int | None:
+        spare = self.spare_memory_bytes if provider == "cpu" else None
+        return spare if self.memory_limit_bytes is None else self.memory_limit_bytes

@@ -14,6 +14,7 @@ from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outp
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
 from app.records.events import Event
+from app.records.gpu import GpuProcess
 from app.records.result import Artifact, Check, Environment, Result
 from app.records.telemetry import Samples
 from app.serving.ready import EndpointReady
@@ -151,6 +152,10 @@ class Telemetry(Protocol):
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None: ...
 
     def watch(self, source: str, pid: int) -> None: ...
+
+    @property
+    def gpu_processes(self) -> tuple[GpuProcess, ...]:
+        """Those that compute on this machine's GPUs just now."""
 
     @property
     def lost_gpus(self) -> tuple[int, ...]: ...

@@ -10,15 +10,17 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from app.analysis.gpu_use import with_gpu_use
 from app.analysis.search import SearchOutcome
 from app.errors import InstrumentError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
-from app.records.result import Check, Environment, Result, Stage
+from app.records.result import Check, Environment, Result, Stage, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
 from app.session.gathering import while_gathering
+from app.session.idle import stand_idle
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import measure_alone
@@ -74,6 +76,7 @@ class _Session:
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
         self._telemetry: list[pa.RecordBatch] = []
+        self._idle: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
         self._steady_ns: int | None = None
@@ -89,6 +92,8 @@ class _Session:
         with control:
             environment = self._inspect()
             self._start_telemetry()
+            if environment.gpus and self._spec.is_here:
+                self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             self._measure_model()
             if self._may_measure:
                 self._target.start_built_in()
@@ -239,6 +244,8 @@ class _Session:
         runner = self._runner
         telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
         stages = runner.summarise(telemetry) if runner else ()
+        if environment.gpus and self._spec.is_here:
+            stages = tuple(with_gpu_use(stage, telemetry, self._idle) for stage in stages)
         holds = holds_of_the_answer(stages, self._search)
         measured = Measured(
             environment=environment,

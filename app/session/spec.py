@@ -104,6 +104,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Measure the generator's ceiling even where a recent one is stored."""
     alone: AloneSpec | None = None
     """The model of the embedded endpoint, to be measured by itself first."""
+    is_here: bool = False
+    """A single target, on this machine: what its GPUs take is the target's."""
     start: StartSpec | None = None
     wakes: bool = False
     """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from app.analysis.call_stages import fastest_per_s, summarise_calls
@@ -129,10 +131,20 @@ class VariantRunner:
                 if not self.may_go_on:
                     return
                 self._run_scenario(order, scenario, running, found)
+            self._look_for_others(order)
             if self._spec.data.label is not None and self.may_go_on:
                 found.scored = scores_of(running.score(SCORE_LIMIT_S))
         finally:
             running.close()
+
+    def _look_for_others(self, order: VariantOrder) -> None:
+        """Who else computes on the GPUs while this variant does."""
+        others = self._parts.foreign_processes(self._parts.telemetry.gpu_processes, {os.getpid()})
+        if not others:
+            return
+        told = ", ".join(f"process {one.pid} on GPU {one.gpu}" for one in others)
+        hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
+        self._telling.check(Check("other processes on the GPU", told, None, None, "WARN", hint))
 
     def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> Job:
         return Job(
@@ -145,7 +157,7 @@ class VariantRunner:
             label=self._spec.data.label,
             unscored_rows=self._spec.data.unscored_rows,
             reference=reference,
-            memory_limit_bytes=self._spec.memory_limit_bytes,
+            memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
         )
 
     def _run_scenario(
@@ -190,7 +202,7 @@ class VariantRunner:
             if began is not None:
                 facts = self._facts(index, order, plan, began, measured)
                 found.call_stages.append(facts)
-                stage = summarise_calls(self._parts.store.stage_calls(index), facts)
+                stage = summarise_calls(self._parts.store.stage_calls(index), facts, _checks(order, found.opened))
                 self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
 
     def _facts(
@@ -259,14 +271,16 @@ class VariantRunner:
             order=order,
             facts=facts,
             call_stages=tuple(found.call_stages),
-            checks=() if opened is None else (provider_check_of(order, opened),),
+            checks=_checks(order, opened),
             path=None if prepared is None else prepared.path,
             scored=found.scored,
             error=failure,
         )
 
 
-def provider_check_of(order: VariantOrder, opened: Opened) -> Check:
-    return provider_check(
-        order.variant.provider, opened.provider_used, strays_of(opened.placements), opened.provider_reason
-    )
+def _checks(order: VariantOrder, opened: Opened | None) -> tuple[Check, ...]:
+    """Where it really ran."""
+    if opened is None:
+        return ()
+    strays = strays_of(opened.placements)
+    return (provider_check(order.variant.provider, opened.provider_used, strays, opened.provider_reason),)

@@ -36,7 +36,7 @@ def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = ti
     began_ns, busy_s = time.perf_counter_ns(), _busy_elsewhere_s()
     sleep(window_s)
     elapsed_s = (time.perf_counter_ns() - began_ns) / 1e9
-    return MachineLoad(max(0.0, _busy_elsewhere_s() - busy_s) / elapsed_s, _free_memory_bytes() / GIB)
+    return MachineLoad(max(0.0, _busy_elsewhere_s() - busy_s) / elapsed_s, free_memory_bytes() / GIB)
 
 
 def _busy_elsewhere_s() -> float:
@@ -45,7 +45,8 @@ def _busy_elsewhere_s() -> float:
     return busy_s - own.user - own.system
 
 
-def _free_memory_bytes() -> int:
+def free_memory_bytes() -> int:
+    """Of the machine, or of what the container may still take."""
     available = psutil.virtual_memory().available
     cgroup = read_cgroup()
     used = cgroup.memory_used_bytes()

@@ -96,7 +96,7 @@ class Sampler:
         return self._lost_gpus
 
     def watch(self, source: str, pid: int) -> None:
-        """From now on, CPU of this process and its children, as `<source>_cpu_cores`."""
+        """From now on, CPU of this process and its children, as `<source>_cpu_cores`, and their memory."""
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:
@@ -134,9 +134,8 @@ class Sampler:
         ship_due_ns = began_ns + BATCH_NS
         for due_ns in beats:
             at_ns = self._now()
-            self._keep(at_ns, "host", host.read(at_ns))
-            for source, cores in self._processes.read(at_ns).items():
-                self._keep(at_ns, source, {f"{source}_cpu_cores": cores})
+            for source, readings in (*host.readings(at_ns), *self._processes.readings(at_ns)):
+                self._keep(at_ns, source, readings)
             if due_ns >= ship_due_ns:
                 ship_due_ns = due_ns + BATCH_NS
                 self._ship(sink)

@@ -37,13 +37,13 @@ def endpoint_of(profile: EndpointProfile) -> Endpoint:
     )
 
 
-def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False) -> None:
+def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:
     """Raises UsageError for a URL or host that is neither the loopback's nor in a private network."""
     for url in urls:
-        _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied)
+        _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied, key=key)
 
 
-def _require_permission(url: str, *, is_proxied: bool) -> None:
+def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     try:
         addresses = resolve(url)
     except UnavailableError:
@@ -55,7 +55,7 @@ def _require_permission(url: str, *, is_proxied: bool) -> None:
     host = urlsplit(url).hostname
     raise UsageError(
         f"{host} is neither the loopback nor in a private network, and the profile does not say you may load it",
-        hint="If you may, set target.permitted: true.",
+        hint=f"If you may, set {key}: true.",
     )
 
 

@@ -24,7 +24,7 @@ def hardware_of(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | No
     Nothing for a scripted target: its timings are those of no hardware, so nothing is planned from them.
     """
     named = named_hardware(profile, catalogue)
-    if named is not None or not _is_here(profile):
+    if named is not None or not is_here(profile):
         return named
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
@@ -39,7 +39,7 @@ def this_machine() -> Hardware:
     )
 
 
-def _is_here(profile: EndpointProfile) -> bool:
+def is_here(profile: EndpointProfile) -> bool:
     """A single server, on this machine: what several replicas share cannot be told from outside."""
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:

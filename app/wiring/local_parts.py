@@ -20,6 +20,7 @@ from app.inference.process import VariantProcess
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
 from app.profiles.catalogue import load_catalogue
+from app.profiles.local import LocalProfile
 from app.records.local import Peaks, Precision
 from app.records.model import BatchCost, GivenShapes, ModelFacts, ModelValue
 from app.records.result import Environment
@@ -29,9 +30,10 @@ from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
 from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
-from app.telemetry.sampler import Sampler
+from app.telemetry.gpu_processes import foreign_processes
 from app.wiring.inspecting import card_named
 from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.sampling import sampler_of
 
 _MAKING_LIMIT_S = 1800.0
 _ARITHMETIC: dict[Precision, Arithmetic] = {
@@ -44,7 +46,7 @@ _KEEPS_OPTIMISED = ("cpu", "cuda", "tensorrt")
 """Providers whose session can be built from something kept: an optimised model, or an engine."""
 
 
-def build_local_parts(store: RunWriter) -> LocalParts:
+def build_local_parts(profile: LocalProfile, store: RunWriter) -> LocalParts:
     """Starts nothing: each part starts when the session wants it."""
     return LocalParts(
         inspect_machine=inspect_machine,
@@ -52,8 +54,9 @@ def build_local_parts(store: RunWriter) -> LocalParts:
         start_variant=_start_variant,
         cost_of=cost_of,
         peaks_of=_PeaksHere().of,
+        foreign_processes=foreign_processes,
         gpu_memory_gib=gpu_memory_used_gib,
-        telemetry=Sampler(),
+        telemetry=sampler_of(profile),
         store=store,
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,

@@ -13,9 +13,12 @@ from app.records.estimate import Variant
 from app.records.result import Hardware, Target
 from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
+from app.telemetry.machine_checks import free_memory_bytes
 from app.wiring.hardware import hardware_named, this_machine
 
 _ON_NVIDIA = ("cuda", "tensorrt")
+_SPARE_SHARE = 0.9
+_LEAST_BYTES = 2**30
 _USUAL_SHARE = 0.7
 """Of what a variant does at the most, where the profile gives the server scenario no rate."""
 
@@ -43,6 +46,7 @@ def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
         gates=profile.gates,
         limits=LimitSpec(profile.limits.duration_s),
         memory_limit_bytes=profile.limits.memory_bytes,
+        spare_memory_bytes=max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes())),
         usd_per_hour=_usd_per_hour(profile),
     )
 

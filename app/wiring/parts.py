@@ -21,9 +21,9 @@ from app.telemetry.core_use import read_core_use
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 from app.telemetry.prometheus import read_metrics
-from app.telemetry.sampler import Sampler
 from app.wiring.endpoint import require_permission
 from app.wiring.null_server import NullServerProcess
+from app.wiring.sampling import sampler_of
 from app.wiring.scripted import face_of, start_scripted
 from app.wiring.server_process import ServerProcess
 from loadgen.process import LoadProcess
@@ -40,7 +40,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
         start_alone=(lambda job: VariantProcess("the model", job)) if serves else None,
-        telemetry=Sampler(),
+        telemetry=sampler_of(profile),
         store=store,
         load_calibration=stored_calibration,
         store_calibration=store_calibration,

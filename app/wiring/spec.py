@@ -16,7 +16,7 @@ from app.records.result import Hardware, Target
 from app.session.spec import LimitSpec, PlanSpec, RunSpec
 from app.wiring.alone import alone_of
 from app.wiring.endpoint import endpoint_of
-from app.wiring.hardware import hardware_of
+from app.wiring.hardware import hardware_of, is_here
 from app.wiring.proxy import shown_proxy
 from app.wiring.scripted import NOTE as SCRIPTED
 from app.wiring.scripted import face_of
@@ -48,6 +48,7 @@ def build_spec(profile: EndpointProfile, run_id: str, *, today: datetime.date, r
         plan=plan_spec(profile, catalogue, today),
         recalibrate=recalibrate,
         alone=alone_of(profile),
+        is_here=is_here(profile),
         start=start_of(profile),
         wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         notes=_notes(profile, endpoint),

@@ -1,0 +1,41 @@
+"""Which stage of a variant answers an objective, and whether the variant meets it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.analysis.objectives import find_estimate, is_met
+from app.records.estimate import Estimate
+from app.records.result import Objective, Stage
+
+_DUE = ("latency_ms", "send_lag_ms")
+_BY_LATENCY = ("server", "multi-stream", "single-stream", "offline")
+_BY_TIME = ("single-stream", "multi-stream", "server", "offline")
+_BY_THROUGHPUT = ("offline", "multi-stream", "single-stream", "server")
+
+
+def answer_of(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
+    """In the scenario that the metric is most of: latency in that of arrivals, the time of a call in that of one after
+    another, throughput in that without a pause. Of several rates of arrivals, at the one where it is worst."""
+    order = _BY_LATENCY if objective.metric in _DUE else _BY_TIME
+    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else order
+    telling = [stage for stage in stages if objective.metric in stage.metrics]
+    if not telling:
+        return None, Estimate(None, reason=f"{objective.metric} was not measured")
+    scenario = min((stage.tags["scenario"] for stage in telling), key=order.index)
+    wants_low = objective.comparator in ("<", "<=")
+
+    def badness(stage: Stage) -> float:
+        value = find_estimate(stage, objective).value
+        return math.inf if value is None else value if wants_low else -value
+
+    stage = max((one for one in telling if one.tags["scenario"] == scenario), key=badness)
+    return stage, find_estimate(stage, objective)
+
+
+def missed_of(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+    """The objectives that a variant misses by its point estimates, or has none for; those that only warn are left
+    out."""
+    answers = [(objective, answer_of(objective, stages)[1]) for objective in slo if objective.level == "fail"]
+    return tuple((objective, estimate) for objective, estimate in answers if not is_met(objective, estimate))
