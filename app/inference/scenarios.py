@@ -55,10 +55,18 @@ class Told(Protocol):
 
 
 def run_scenario(
-    plan: Measure, callers: Sequence[Caller], starts: Sequence[int], told: Told, kept: KeptOutputs
+    plan: Measure,
+    callers: Sequence[Caller],
+    starts: Sequence[int],
+    told: Told,
+    kept: KeptOutputs,
+    now_ns: Callable[[], int] = perf_counter_ns,
 ) -> Ended:
-    """`callers` are one a stream; `starts` the rows that calls begin at, in turn. Raises what a call raises."""
-    stage = _Stage(plan, callers, starts, told, kept)
+    """`callers` are one a stream; `starts` the rows that calls begin at, in turn; `now_ns` is the clock of their times.
+
+    Raises what a call raises.
+    """
+    stage = _Stage(plan, callers, starts, told, kept, now_ns)
     stage.warm_up()
     match plan.scenario:
         case "single-stream":
@@ -73,22 +81,28 @@ def run_scenario(
 
 class _Stage:
     def __init__(
-        self, plan: Measure, callers: Sequence[Caller], starts: Sequence[int], told: Told, kept: KeptOutputs
+        self,
+        plan: Measure,
+        callers: Sequence[Caller],
+        starts: Sequence[int],
+        told: Told,
+        kept: KeptOutputs,
+        now_ns: Callable[[], int],
     ) -> None:
         self._plan, self._callers, self._told, self._kept = plan, callers, told, kept
-        self._starts, self._count = starts, len(starts)
+        self._starts, self._count, self._now_ns = starts, len(starts), now_ns
         self._times_ms: list[npt.NDArray[np.float64]] = []
         self._begun: set[int] = set()
         """Numbers of the queries, or arrivals, that were begun."""
 
     def warm_up(self) -> None:
         medians: list[float] = []
-        deadline_ns = perf_counter_ns() + round(self._plan.warmup_most_s * 1e9)
+        deadline_ns = self._now_ns() + round(self._plan.warmup_most_s * 1e9)
         index = itertools.count()
-        while perf_counter_ns() < deadline_ns and not has_settled(medians):
+        while self._now_ns() < deadline_ns and not has_settled(medians):
             rows = array("q")
-            until_ns = perf_counter_ns() + WINDOW_NS
-            while len(rows) < _FEWEST_CALLS * _WIDTH or perf_counter_ns() < until_ns:
+            until_ns = self._now_ns() + WINDOW_NS
+            while len(rows) < _FEWEST_CALLS * _WIDTH or self._now_ns() < until_ns:
                 for stream, caller in enumerate(self._callers):
                     number = next(index)
                     rows.extend((number, stream, -1, *caller.call(self._starts[number % self._count])))
@@ -104,12 +118,12 @@ class _Stage:
         """In this thread, which nothing else wants the interpreter from. Between windows nothing is timed."""
         call, starts, count, kept = self._callers[0].call, self._starts, self._count, self._kept
         index, next_kept = 0, kept.next
-        start_ns = perf_counter_ns()
+        start_ns = self._now_ns()
         self._begin(start_ns)
         while True:
             rows = array("q")
             extend = rows.extend
-            until_ns = perf_counter_ns() + WINDOW_NS
+            until_ns = self._now_ns() + WINDOW_NS
             while True:
                 times = call(starts[index % count])
                 extend((index, 0, -1, *times))
@@ -142,27 +156,33 @@ class _Stage:
 
     def by_queries(self) -> Ended:
         """A query is one call on every stream at once; the next begins when the last of them has ended."""
-        stop = threading.Event()
-        due = [perf_counter_ns(), 0]
+        stop, is_over = threading.Event(), threading.Event()
+        due = [0, -1]
 
         def begin_query() -> None:
-            due[0], due[1] = perf_counter_ns(), due[1] + 1
+            if stop.is_set():  # for all streams at the same query, so that none is of fewer calls
+                is_over.set()
+            due[0], due[1] = self._now_ns(), due[1] + 1
 
         together = threading.Barrier(len(self._callers), action=begin_query)
 
+        def next_query() -> bool:
+            together.wait()
+            return not is_over.is_set()
+
         def work(stream: int, rows: array[int]) -> None:
             caller, streams = self._callers[stream], len(self._callers)
-            while not stop.is_set():
-                try:
-                    together.wait()
-                except threading.BrokenBarrierError:  # another stream has stopped
-                    return
-                intended_ns, query = due
-                at = self._starts[(query * streams + stream) % self._count]
-                rows.extend((query, stream, intended_ns, *caller.call(at)))
-                if stream == 0 and query >= self._kept.next:
-                    self._kept.keep(query, at, caller.outputs)
-            together.abort()
+            try:
+                while next_query():
+                    intended_ns, query = due
+                    at = self._starts[(query * streams + stream) % self._count]
+                    rows.extend((query, stream, intended_ns, *caller.call(at)))
+                    if stream == 0 and query >= self._kept.next:
+                        self._kept.keep(query, at, caller.outputs)
+            except threading.BrokenBarrierError:  # a call of another stream has failed
+                return
+            finally:
+                together.abort()  # nobody is to wait for a stream that failed
 
         return self._threaded(work, stop)
 
@@ -172,7 +192,7 @@ class _Stage:
         assert plan.rate_per_s is not None
         process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
         offsets: list[int] = offsets_ns(process, plan.most_s, 0.0, plan.seed).tolist()
-        start_ns = perf_counter_ns() + 10_000_000
+        start_ns = self._now_ns() + 10_000_000
         deadline_ns = start_ns + round(plan.most_s * (1 + _OVERTIME) * 1e9)
         self._begin(start_ns)
         numbers = itertools.count()
@@ -182,17 +202,17 @@ class _Stage:
             caller = self._callers[stream]
             while not stop.is_set():
                 number = next(numbers)
-                if number >= len(offsets) or perf_counter_ns() > deadline_ns:
+                if number >= len(offsets) or self._now_ns() > deadline_ns:
                     return
                 intended_ns = start_ns + offsets[number]
-                if (wait_ns := intended_ns - perf_counter_ns()) > 0:
+                if (wait_ns := intended_ns - self._now_ns()) > 0:
                     time.sleep(wait_ns / 1e9)
                 at = self._starts[number % self._count]
                 rows.extend((number, stream, intended_ns, *caller.call(at)))
                 if number >= self._kept.next:
                     self._kept.keep(number, at, caller.outputs)
 
-        self._threaded(work, stop, is_over=lambda: perf_counter_ns() > deadline_ns)
+        self._threaded(work, stop, is_over=lambda: self._now_ns() > deadline_ns)
         never = [number for number in range(len(offsets)) if number not in self._begun]
         self._told.calls(_never_begun(never, [start_ns + offsets[number] for number in never]).tobytes())
         return Ended(start_ns + round(plan.most_s * 1e9), self._half_width())
@@ -220,7 +240,7 @@ class _Stage:
             threading.Thread(target=guarded, args=(stream,), name=f"stream {stream}", daemon=True)
             for stream in range(len(self._callers))
         ]
-        start_ns = perf_counter_ns()
+        start_ns = self._now_ns()
         if is_over is None:
             self._begin(start_ns)
         for thread in threads:
@@ -231,7 +251,7 @@ class _Stage:
             self._heed(_joined([_since(one, told, stream) for stream, one in enumerate(rows)]))
             if self._is_enough(start_ns) if is_over is None else is_over():
                 break
-        end_ns = perf_counter_ns()
+        end_ns = self._now_ns()
         stop.set()
         for thread in threads:
             thread.join()
@@ -248,7 +268,7 @@ class _Stage:
             self._told.calls(table.tobytes())
 
     def _is_enough(self, start_ns: int) -> bool:
-        passed_s = (perf_counter_ns() - start_ns) / 1e9
+        passed_s = (self._now_ns() - start_ns) / 1e9
         if passed_s >= self._plan.most_s:
             return True
         if passed_s < self._plan.least_s or sum(map(len, self._times_ms)) < self._plan.least_calls:

@@ -39,6 +39,7 @@ _BEGINNINGS = {
     "String should have": "text of",
 }
 
+_OF_ENDPOINTS = {"url", "urls", "serve", "scripted"}
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
 
@@ -135,7 +136,7 @@ def _kind_of(source: _Source) -> type[Profile]:
             "target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve, or a model."
         )
     protocol = target.get("protocol")
-    if protocol is None and {"model", "variants"} & target.keys() and not {"url", "urls", "serve", "scripted"} & target.keys():
+    if protocol is None and {"model", "variants"} & target.keys() and not _OF_ENDPOINTS & target.keys():
         return LocalProfile
     if protocol is None:
         raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")

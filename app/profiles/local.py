@@ -90,6 +90,11 @@ class VariantSettings(Settings):
     devices: Devices = ()
 
 
+def is_of_many(variant: VariantSettings) -> bool:
+    """Whether it makes several calls at once."""
+    return variant.streams > 1 or len(variant.devices) > 1
+
+
 class RuntimeSettings(Settings):
     """How ONNX Runtime is set up. `io_binding` of None is yes on GPUs and no on CPUs."""
 
@@ -269,6 +274,9 @@ class LocalProfile(Settings):
         if self.load.search == "best" and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, like "service_ms.p99 < 20".'
             raise BadValueError("load.search: best is the best inside the SLO, and slo is empty", hint=hint)
+        if "multi-stream" in self.load.scenarios and not any(is_of_many(one) for one in self.target.all_variants):
+            hint = "Give target.streams, such as 8, or several target.devices."
+            raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)
         is_static = any(one.precision == "int8-static" for one in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
             hint = "Give workload.calibration, or workload.tensors, whose first rows are then taken for it."

@@ -53,6 +53,7 @@ _ALL = (
     Metric("library_load_ms", "ms", "lower", (), "loading the inference library, once a process: part of a cold start"),
     Metric("session_build_ms", "ms", "lower", (), "building the session from the model file: part of a cold start"),
     Metric("first_inference_ms", "ms", "lower", (), "the first inference of a process: part of a cold start"),
+    Metric("scaling_efficiency", "share", "higher", (), "throughput of n devices, of n times that of one"),
     Metric("prepare_ms", "ms", "lower", CALL_PART, "of a local call: putting its rows together"),
     Metric("copy_in_ms", "ms", "lower", CALL_PART, "of a local call: inputs to the device"),
     Metric("execute_ms", "ms", "lower", CALL_PART, "of a local call: the model itself"),

@@ -40,6 +40,7 @@ from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
 
 _ON_NVIDIA = ("cuda", "tensorrt")
+_SCALING = ("multi-stream", "offline")
 _DUE = ("latency_ms", "send_lag_ms")
 _BY_LATENCY = ("server", "multi-stream", "single-stream", "offline")
 _BY_TIME = ("single-stream", "multi-stream", "server", "offline")
@@ -82,6 +83,8 @@ def conclude_locally(
     variants = tuple(_whole(parts, measured, one) for one in measured.variants)
     stages = tuple(stage for one in variants for stage in one.stages)
     laws = batch_laws_of(stages)
+    variants = tuple(_with_scaling(one, variants) for one in variants)
+    stages = tuple(stage for one in variants for stage in one.stages)
     variants = tuple(
         _with_bound(one, two, laws, parts, measured) for one, two in zip(measured.variants, variants, strict=True)
     )
@@ -189,6 +192,30 @@ def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
     return Judgeable(msgspec.structs.replace(one.facts, accuracy=accuracy), tuple(stages))
+
+
+def _with_scaling(one: Judgeable, variants: Sequence[Judgeable]) -> Judgeable:
+    """Of several devices at once: their throughput, of so many times that of the first one alone."""
+    variant = one.facts.variant
+    if len(variant.devices) < 2:
+        return one
+    single = msgspec.structs.replace(variant, devices=variant.devices[:1])
+    alone = next((other for other in variants if other.facts.variant == single), None)
+    if alone is None:
+        return one
+    return msgspec.structs.replace(one, stages=tuple(_scaled(stage, alone.stages) for stage in one.stages))
+
+
+def _scaled(stage: Stage, alone: Sequence[Stage]) -> Stage:
+    assert stage.variant is not None
+    same = next((other for other in alone if other.tags == stage.tags), None)
+    if stage.tags["scenario"] not in _SCALING or same is None:
+        return stage
+    many, first = (found.metrics["throughput_per_s"]["value"].value for found in (stage, same))
+    if not many or not first:
+        return stage
+    efficiency = {"value": Estimate(many / (len(stage.variant.devices) * first))}
+    return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
 def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:

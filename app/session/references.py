@@ -77,9 +77,10 @@ class References:
             running.opened(OPEN_LIMIT_S)
             if self._spec.data.label is not None:
                 scores = scores_of(running.score(SCORE_LIMIT_S))
+                self._parts.store.keep_outputs(f"scores-of-reference-{len(self._found) + 1}", scores.values)
             given = running.give_outputs(ROWS, OPEN_LIMIT_S)
             array = np.frombuffer(given.content, given.dtype).reshape(given.shape)
-            outputs = self._parts.store.keep_outputs(f"{len(self._found)}-{name}", array)
+            outputs = self._parts.store.keep_outputs(f"reference-{len(self._found) + 1}", array)
         except SizewiseError as error:
             is_same = order.variant.provider == "cpu" and order.precision == "as-is"  # which then tells it itself
             if not (self._interruption.is_requested or is_same):

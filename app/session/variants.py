@@ -13,6 +13,7 @@ from app.errors import SizewiseError
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened
 from app.records import events
 from app.records.calls import CallStage, unpacked
+from app.records.estimate import Variant
 from app.records.local import ColdStartOf, VariantFacts
 from app.records.result import Check, Stage
 from app.session.call_progress import CallProgress
@@ -130,10 +131,13 @@ class VariantRunner:
             for scenario in self._spec.scenarios:
                 if not self.may_go_on:
                     return
+                if scenario.scenario == "multi-stream" and not is_of_many(order.variant):
+                    continue  # its queries would be single calls
                 self._run_scenario(order, scenario, running, found)
             self._look_for_others(order)
             if self._spec.data.label is not None and self.may_go_on:
                 found.scored = scores_of(running.score(SCORE_LIMIT_S))
+                self._parts.store.keep_outputs(f"scores-{len(self.variants) + 1}", found.scored.values)
         finally:
             running.close()
 
@@ -276,6 +280,11 @@ class VariantRunner:
             scored=found.scored,
             error=failure,
         )
+
+
+def is_of_many(variant: Variant) -> bool:
+    """Whether it makes several calls at once."""
+    return variant.streams > 1 or len(variant.devices) > 1
 
 
 def _checks(order: VariantOrder, opened: Opened | None) -> tuple[Check, ...]:

@@ -32,7 +32,7 @@ from loadgen.records import REQUEST_SCHEMA
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
 REQUESTS, CALLS, TELEMETRY = "requests.arrow", "calls.arrow", "telemetry.arrow"
 OUTPUTS = "outputs"
-"""Folder of what references gave."""
+"""Folder of what models gave: the first rows of references, and the score of each labelled row."""
 CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
 
 _FIRST_COLUMNS = (
@@ -133,7 +133,7 @@ class RunWriter:
             self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
 
     def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """As the array `outputs` of an .npz, whose absolute path it returns."""
+        """As the array `outputs` of an .npz, whose absolute path it returns; they are among the facts."""
         folder = self.directory / OUTPUTS
         folder.mkdir(exist_ok=True)
         content = io.BytesIO()
@@ -151,7 +151,8 @@ class RunWriter:
         """Close the bulk streams and return every fact file with its hash, by name."""
         self._close_streams()
         names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, CALLS, TELEMETRY)
-        return tuple(_artifact(self.directory / name) for name in names if (self.directory / name).exists())
+        given = sorted(f"{OUTPUTS}/{path.name}" for path in (self.directory / OUTPUTS).glob("*.npz"))
+        return tuple(_artifact(self.directory, name) for name in (*names, *given) if (self.directory / name).exists())
 
     def write_result(self, result: Result) -> str:
         """Write result.json and return its text."""
@@ -301,6 +302,6 @@ def stored_runs() -> list[StoredRun]:
     return [StoredRun(path) for path in sorted(home.iterdir()) if (path / EVENTS).exists()]
 
 
-def _artifact(path: Path) -> Artifact:
-    with path.open("rb") as file:
-        return Artifact(path=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+def _artifact(directory: Path, name: str) -> Artifact:
+    with (directory / name).open("rb") as file:
+        return Artifact(path=name, sha256=hashlib.file_digest(file, "sha256").hexdigest())

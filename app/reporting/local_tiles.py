@@ -1,0 +1,101 @@
+"""The headline numbers of a local run: those of its best variant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.analysis.variant_slo import answer_of
+from app.records.estimate import Variant
+from app.records.local import VariantFacts
+from app.records.result import Result, Stage
+from app.reporting.local import shown_variant, stages_by_variant
+from app.reporting.local_front import cost_of, fastest_stage, time_metric
+from app.reporting.local_names import names_of
+from app.reporting.local_rows import accuracy_row, energy_of
+from app.reporting.quantities import limit_of, quantity, stage_quantity
+from reports import formatting, model
+
+_TIMES = ("latency_ms", "service_ms")
+
+
+def local_tiles(result: Result) -> tuple[model.Tile, ...]:
+    """Of the variant that is best, or came nearest; empty where none was measured."""
+    shown = shown_variant(result)
+    if shown is None or result.local is None:
+        return ()
+    stages = stages_by_variant(result).get(shown, [])
+    fastest = fastest_stage(stages)
+    if fastest is None:
+        return ()
+    facts = next(one for one in result.local.variants if one.variant == shown)
+    throughput = stage_quantity(fastest, "throughput_per_s")
+    return (
+        _tile(result, "Throughput", throughput, _note(result, shown, fastest), "throughput_per_s"),
+        *_time_tiles(result, stages),
+        *_accuracy_tiles(facts),
+        *_energy_tiles(stages),
+        *_cost_tiles(result, fastest),
+    )
+
+
+def _note(result: Result, shown: Variant, stage: Stage) -> str:
+    assert result.local is not None
+    name = names_of([one.variant for one in result.local.variants])[shown]
+    return f"{name}, {stage.tags['scenario']}"
+
+
+def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Tile]:
+    """The times that objectives are about, where they are judged; else what a call alone takes."""
+    asked = [one.objective for one in result.slo if one.objective.metric in _TIMES and one.objective.aggregate]
+    answers = [(one, answer_of(one, stages)[0]) for one in asked]
+    told = {
+        (stage.name, one.metric, one.aggregate or ""): stage for one, stage in answers if stage is not None
+    }
+    first = next(iter(told.values()), None) or stages[0]
+    metric = next((metric for _, metric, _ in told), time_metric(first.tags["scenario"]))
+    for aggregate in ("p50", "p99"):
+        told.setdefault((first.name, metric, aggregate), first)
+    ordered = sorted(told.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
+    return [
+        _tile(result, _label(metric, aggregate), stage_quantity(stage, metric, aggregate), stage.tags["scenario"],
+              metric, aggregate)
+        for (_, metric, aggregate), stage in ordered
+    ]  # fmt: skip
+
+
+def _label(metric: str, aggregate: str) -> str:
+    name = formatting.metric(metric)
+    return f"{name[:1].upper()}{name[1:]} {aggregate}"
+
+
+def _tile(
+    result: Result, label: str, shown: model.Quantity, note: str, metric: str, aggregate: str | None = None
+) -> model.Tile:
+    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
+    return model.Tile(label=label, quantity=shown, limit=limits.get((metric, aggregate)), note=note)
+
+
+def _accuracy_tiles(facts: VariantFacts) -> list[model.Tile]:
+    if facts.accuracy is None:
+        return []
+    row = accuracy_row(facts.accuracy)
+    label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
+    tiles = [model.Tile(label=label, quantity=row.value, note="on the labelled rows")]
+    if row.kept is not None:
+        tiles.append(model.Tile(label="Accuracy kept", quantity=row.kept, note="of the fp32 reference's"))
+    return tiles
+
+
+def _energy_tiles(stages: Sequence[Stage]) -> list[model.Tile]:
+    energy = energy_of(stages)
+    return [] if energy is None else [model.Tile(label="Energy per inference", quantity=energy)]
+
+
+def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
+    """The price of the hardware, and arithmetic on what was measured."""
+    price = None if result.local is None else result.local.usd_per_hour
+    if price is None:
+        return []
+    cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], price)
+    note = f"at {formatting.money(price)} USD/h, never idle"
+    return [model.Tile(label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note)]

@@ -1,0 +1,62 @@
+"""How a local run ended, in sentences: which variant is best, and what became of the others."""
+
+from __future__ import annotations
+
+from app.records.result import Result
+from app.reporting.local import shown_variant, stages_by_variant
+from app.reporting.local_front import fastest_stage
+from app.reporting.local_names import names_of
+from app.reporting.quantities import stage_quantity
+from reports import formatting
+
+
+def local_sentence(result: Result) -> str | None:
+    """None where no local model was the target, or nothing of it was measured."""
+    local = result.local
+    if local is None or not any(stages_by_variant(result).values()):
+        return None
+    return f"{_best(result)} {_counts(result)}"
+
+
+def _best(result: Result) -> str:
+    local, slo = result.local, " and ".join(one.objective.text for one in result.slo if one.objective.level == "fail")
+    assert local is not None
+    if local.best is None:
+        why = local.best_reason or "no variant was measured to its end"
+        return f"{why[:1].upper()}{why[1:]}{_nearest(result)}."
+    stage = fastest_stage(stages_by_variant(result)[local.best])
+    name = names_of([one.variant for one in local.variants])[local.best]
+    rate = "n/a" if stage is None else formatting.value_unit(stage_quantity(stage, "throughput_per_s"))
+    scenario = "" if stage is None else f" ({stage.tags['scenario']})"
+    inside = f" inside {slo}" if slo else ""
+    if len(local.variants) == 1:
+        return f"{name} carries {rate}{scenario}{inside}."
+    is_alone = len([one for one in stages_by_variant(result).values() if one]) == 1
+    which = "The one that was measured" if is_alone else "Most throughput"
+    return f"{which}{inside}: {name}, {rate}{scenario}."
+
+
+def _nearest(result: Result) -> str:
+    """What was missed by the variant that came nearest."""
+    shown, local = shown_variant(result), result.local
+    missed = [one for one in result.slo if one.judgement != "PASS" and one.observed.value is not None]
+    if shown is None or local is None or not missed:
+        return ""
+    name = names_of([one.variant for one in local.variants])[shown]
+    told = ", ".join(
+        f"{one.objective.text} with {formatting.number(one.observed.value)}" for one in missed if one.observed.value
+    )
+    return f"; {name} came nearest, and missed {told}"
+
+
+def _counts(result: Result) -> str:
+    assert result.local is not None
+    facts = result.local.variants
+    left_out = sum(one.is_left_out for one in facts)
+    early = sum(one.failure is not None and not one.is_left_out for one in facts)
+    whole = len(facts) - left_out - early
+    parts = [f"{whole} {'variant' if whole == 1 else 'variants'} measured"]
+    parts += [f"{early} ended early"] if early else []
+    parts += [f"{left_out} left out"] if left_out else []
+    aim = "" if result.slo or result.gates else "; no objective was set"
+    return f"{', '.join(parts)}{aim}."
