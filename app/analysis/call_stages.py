@@ -16,6 +16,9 @@ from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
 
+IN_SEARCH = "search"
+"""Tag of the stages of a search for the highest rate inside the SLO."""
+
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
 
 
@@ -31,7 +34,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         name=stage_name(facts),
         kind="steady" if is_server else "closed",
         repeat=1,
-        tags={"scenario": facts.scenario},
+        tags={"scenario": facts.scenario} | ({IN_SEARCH: "yes"} if facts.in_search else {}),
         variant=facts.variant,
         window=window,
         offered_per_s=rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -93,7 +94,8 @@ class VariantProcess:
 
     def close(self) -> None:
         """End it, and wait until it is gone and its memory is back with the system."""
-        self._stdin.close()
+        with contextlib.suppress(OSError):  # it is gone already, with a command still to be read
+            self._stdin.close()
         end_within(_LEAVE_S, self._process)
         self._listener.join()
         self._last_words.wait()

@@ -68,13 +68,13 @@ class OpenVariant:
         check_batch(self._sessions[0].inputs, plan.batch)
         rows = self._rows(plan.batch)
         kept = KeptOutputs(is_wanted=self._job.reference is not None)
-        callers = [
-            self._caller(session, device, rows, plan.batch)
-            for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
-            for _ in range(plan.streams)
-        ]
         starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
+            callers = [
+                self._caller(session, device, rows, plan.batch)
+                for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
+                for _ in range(plan.streams)
+            ]
             ended = run_scenario(plan, callers, starts, _Teller(tell), kept)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise run_error(error) from error

@@ -192,14 +192,18 @@ class LocalData(Settings):
 
 
 def _read_server_rate(value: object) -> float | str:
-    """A rate, or a share of what the variant does at the most."""
+    """A rate, a share of what the variant does at the most, or `max`: the highest that holds the SLO is searched."""
+    if value == "max":
+        return "max"
     if isinstance(value, str) and value.strip().endswith("%"):
         return f"{units.parse_share(value):.6g} of most"
     return units.parse_rate_per_s(value)
 
 
 def _format_server_rate(value: float | str) -> str:
-    return f"{float(value.split()[0]):.6%}" if isinstance(value, str) else units.format_rate(value)
+    if value == "max":
+        return "max"
+    return units.format_share(float(value.split()[0])) if isinstance(value, str) else units.format_rate(value)
 
 
 class LocalLoad(Settings):
@@ -277,6 +281,9 @@ class LocalProfile(Settings):
         if "multi-stream" in self.load.scenarios and not any(is_of_many(one) for one in self.target.all_variants):
             hint = "Give target.streams, such as 8, or several target.devices."
             raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)
+        if "max" in self.load.server_rates and not any(objective.level == "fail" for objective in self.slo):
+            hint = 'Add an objective to slo, like "latency_ms.p99 < 20".'
+            raise BadValueError("load.rates: max is the highest rate inside the SLO, and slo is empty", hint=hint)
         is_static = any(one.precision == "int8-static" for one in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
             hint = "Give workload.calibration, or workload.tensors, whose first rows are then taken for it."

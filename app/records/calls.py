@@ -62,4 +62,6 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     wanted_half_width: float
     rate_per_s: float | None = None
     """Of the server scenario: the rate of its Poisson arrivals."""
+    in_search: bool = False
+    """One of the rates that were tried to find the highest inside the SLO."""
     stopped_early: bool = False

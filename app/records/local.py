@@ -135,6 +135,8 @@ class VariantFacts(msgspec.Struct, frozen=True, kw_only=True):
     fidelity: Fidelity | None = None
     accuracy: Accuracy | None = None
     bound: Bound | None = None
+    server_per_s: Estimate | None = None
+    """The highest rate of arrivals (calls of the variant's batch) that held the SLO; None where none was searched."""
     peak_memory_gib: float | None = None
     """Resident memory of the process, at the most."""
     notes: tuple[str, ...] = ()

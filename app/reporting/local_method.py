@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from app.records.local import LocalResult, VariantFacts
+from app.records.local import VariantFacts
 from app.records.result import Result, Stage
 from reports import formatting
 
@@ -24,21 +24,23 @@ def local_sentences(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
     if local is None or not stages:
         return ()
     return (
-        _processes(local),
+        _processes(stages),
         _scenarios(stages),
         *_times(stages),
         *_warm_up(load),
         *_stop(stages, load),
         *_outputs(local.variants),
-        *_cold_starts(local.variants, load),
+        *_cold_starts(local.variants),
     )
 
 
-def _processes(local: LocalResult) -> str:
-    run = [one for one in local.variants if not one.is_left_out]
+def _processes(stages: Sequence[Stage]) -> str:
+    run = len({stage.variant for stage in stages})
+    if run == 1:
+        return "The variant was run in a process of its own, with nothing in between."
     return (
-        f"{_counted(len(run), 'variant')} {'was' if len(run) == 1 else 'were'} run, each in a process of its own, "
-        "one after another: a crash costs one variant, and none disturbs another."
+        f"{_counted(run, 'variant')} were run one after another, each in a process of its own, so that a crash costs "
+        "one of them and none disturbs another."
     )
 
 
@@ -52,8 +54,8 @@ def _scenarios(stages: Sequence[Stage]) -> str:
 def _times(stages: Sequence[Stage]) -> Iterator[str]:
     scenarios = {stage.tags.get("scenario") for stage in stages}
     yield (
-        "A call is timed from before its rows are put together until its answers are read: service time runs from "
-        "its begin."
+        "Service time is of the runtime's call, copies to and from a device in it; putting rows together before it "
+        "and reading answers after it are timed apart."
     )
     if "server" in scenarios:
         yield "In server, latency runs from when a call was due, so waiting for a stream that is free counts."
@@ -62,7 +64,7 @@ def _times(stages: Sequence[Stage]) -> Iterator[str]:
 
 
 def _warm_up(load: Mapping[str, Any]) -> Iterator[str]:
-    most = f", or {load['warmup']} were over" if load.get("warmup") else ""
+    most = f", or {load['warmup']} had passed" if load.get("warmup") else ""
     yield (
         "Before each scenario came calls that no number is of, until the medians of three windows in a row agreed "
         f"within 10{formatting.THIN}%{most}."
@@ -96,12 +98,12 @@ def _outputs(variants: Sequence[VariantFacts]) -> Iterator[str]:
         )
 
 
-def _cold_starts(variants: Sequence[VariantFacts], load: Mapping[str, Any]) -> Iterator[str]:
+def _cold_starts(variants: Sequence[VariantFacts]) -> Iterator[str]:
     starts = sum(len(one.cold_starts) for one in variants)
     if starts:
         yield (
             f"{_counted(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new process, once "
-            "for variants that are opened alike; files were in the system's cache, so disks are not in them."
+            "for variants that are opened alike; the system's cache of files was not emptied before."
         )
 
 

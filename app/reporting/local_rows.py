@@ -20,6 +20,7 @@ from reports.local_model import (
     FidelityRow,
     PlacementRow,
     ScenarioRow,
+    SloState,
     VariantRow,
     VariantState,
 )
@@ -61,7 +62,7 @@ def variant_row(
         why=_why(facts),
         scenarios=tuple(map(_scenario_row, stages)),
         throughput=place.throughput,
-        meets_slo=None if not slo or not stages else not missed,
+        slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
         misses=tuple(_miss(objective, estimate) for objective, estimate in missed),
         latency=place.latency,
         cost=place.cost,
@@ -113,6 +114,12 @@ def _state(facts: VariantFacts, stages: Sequence[Stage]) -> VariantState:
     if facts.failure is not None:
         return "ended early"
     return "INVALID" if any(one.verdict.status == "INVALID" for one in stages) else "measured"
+
+
+def _slo_state(missed: Sequence[Estimate]) -> SloState:
+    if not missed:
+        return "met"
+    return "not told" if all(one.value is None for one in missed) else "missed"
 
 
 def _why(facts: VariantFacts) -> str | None:

@@ -48,9 +48,7 @@ def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Tile]:
     """The times that objectives are about, where they are judged; else what a call alone takes."""
     asked = [one.objective for one in result.slo if one.objective.metric in _TIMES and one.objective.aggregate]
     answers = [(one, answer_of(one, stages)[0]) for one in asked]
-    told = {
-        (stage.name, one.metric, one.aggregate or ""): stage for one, stage in answers if stage is not None
-    }
+    told = {(stage.name, one.metric, one.aggregate or ""): stage for one, stage in answers if stage is not None}
     first = next(iter(told.values()), None) or stages[0]
     metric = next((metric for _, metric, _ in told), time_metric(first.tags["scenario"]))
     for aggregate in ("p50", "p99"):
@@ -98,4 +96,8 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
         return []
     cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], price)
     note = f"at {formatting.money(price)} USD/h, never idle"
-    return [model.Tile(label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note)]
+    return [
+        model.Tile(
+            label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note
+        )
+    ]

@@ -14,6 +14,7 @@ from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.result import Estimate, Result, Stage
 from app.reporting.load import answering_stages, is_pooled
+from app.reporting.local_method import local_sentences
 from app.reporting.workers import clock_words, shared_by
 from reports import formatting
 
@@ -25,6 +26,8 @@ class Spec(msgspec.Struct, frozen=True):
 
     seed: int | None
     arrivals: tuple[str, ...]
+    load: dict[str, Any] = {}
+    """As it was written."""
 
 
 def read_spec(spec_text: str) -> Spec:
@@ -40,13 +43,15 @@ def read_spec(spec_text: str) -> Spec:
     return Spec(
         seed=seed if isinstance(seed, int) else None,
         arrivals=tuple(sorted({str(one["arrivals"]) for one in loads if "arrivals" in one})),
+        load=load,
     )
 
 
 def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tuple[str, ...]:
     loaded = [stage for stage in result.stages if stage.variant is None]
     sentences = [
-        *_local_sentences([stage for stage in result.stages if stage.variant is not None]),
+        *_beside_sentences(result),
+        *local_sentences(result, spec.load),
         *(_load_sentences(loaded, spec) if loaded else ()),
         *_lag_sentences(answering_stages(result)),
         *_search_sentences(loaded),
@@ -59,8 +64,10 @@ def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tup
     return tuple(sentences)
 
 
-def _local_sentences(local: list[Stage]) -> tuple[str, ...]:
-    if not local:
+def _beside_sentences(result: Result) -> tuple[str, ...]:
+    """Of a model that was served, and run alone beside it."""
+    local = [stage for stage in result.stages if stage.variant is not None]
+    if not local or result.local is not None:
         return ()
     calls = formatting.count(sum(stage.completed for stage in local))
     return (
@@ -159,9 +166,10 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
 def _statistics_sentences(result: Result) -> tuple[str, ...]:
     if not result.stages:
         return ()
+    what = "request" if result.local is None else "call"
     return (
-        "Percentiles are exact, from every request's own times; one with too few samples is withheld. Intervals are "
-        "95 %, by order statistics, widened where successive requests depend on one another.",
+        f"Percentiles are exact, from every {what}'s own times; one with too few samples is withheld. Intervals are "
+        f"95 %, by order statistics, widened where successive {what}s depend on one another.",
     )
 
 
@@ -169,7 +177,7 @@ def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
     if telemetry.empty:
         return ()
     times_s = np.unique(telemetry["at_ns"].to_numpy()) / 1e9
-    sources = ", ".join(sorted(telemetry["source"].unique()))
+    sources = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
     if len(times_s) < 2:
         return (f"The machine was read once ({sources}).",)
     period = formatting.seconds(float(np.median(np.diff(times_s))))

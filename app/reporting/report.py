@@ -19,7 +19,8 @@ from app.reporting.load import (
     stage_row,
     times_of,
 )
-from app.reporting.local import model_section
+from app.reporting.local import local_section, model_section
+from app.reporting.local_tiles import local_tiles
 from app.reporting.machine import environment_facts
 from app.reporting.method import Spec, method_sentences, read_spec
 from app.reporting.plan import plan_section
@@ -78,6 +79,7 @@ def build_report(
         spikes=spike_rows(result),
         cold_start=cold_start_parts(result),
         knees=knee_section(result),
+        local=local_section(result),
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
     )
@@ -111,7 +113,6 @@ def _sentence(note: str) -> str:
 
 def _header(result: Result) -> model.Header:
     target = result.target
-    where = f"{target.protocol} at {target.url}" if target.url else target.protocol
     return model.Header(
         title=result.name,
         run_id=result.run_id,
@@ -119,9 +120,17 @@ def _header(result: Result) -> model.Header:
         duration_s=result.clock.duration_s,
         tool=f"{result.tool.name} {result.tool.version}",
         profile_hash=result.profile_hash,
-        target=f"{target.model} over {where}" if target.model else where,
+        target=_target(result),
         hardware=target.hardware.description if target.hardware else None,
     )
+
+
+def _target(result: Result) -> str:
+    target = result.target
+    where = f"{target.protocol} at {target.url}" if target.url else target.protocol
+    if result.local is not None:
+        return f"{target.model}, run on its own" if target.model else "a local model"
+    return f"{target.model} over {where}" if target.model else where
 
 
 def _max_rate(result: Result) -> model.MaxRate | None:
@@ -141,7 +150,7 @@ def _max_rate(result: Result) -> model.MaxRate | None:
 def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
     stage = headline_stage(result, curve)
     load = load_tiles(result, stage) if stage is not None else ()
-    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or _model_tiles(local)
+    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or local_tiles(result) or _model_tiles(local)
 
 
 def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:

@@ -19,6 +19,7 @@ def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.Tele
     be read."""
     if telemetry.empty:
         return ()
+    telemetry = _with_busiest_core(telemetry)
     at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
     first, last = float(at_s.min()), float(at_s.max())
     width = max(_SHORTEST_BIN_S, (last - first) / (MAX_POINTS - 1))
@@ -30,6 +31,19 @@ def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.Tele
         _series(source, metric, means[source, metric], first, width)
         for source, metric in sorted(known, key=lambda key: (order.index(key[1]), key[0]))
     )
+
+
+def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
+    """All cores as one series, the busiest at each reading: a machine may have hundreds."""
+    is_core = telemetry["metric"] == "core_cpu_percent"
+    if not is_core.any():
+        return telemetry
+    busiest = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
+    one = busiest.assign(source="busiest core", metric="core_cpu_percent")
+    whole: pd.DataFrame = pd.concat(
+        [telemetry[~is_core].astype({"source": str, "metric": str}), one], ignore_index=True
+    )
+    return whole
 
 
 def _series(source: str, metric: str, means: pd.Series, first: float, width: float) -> model.TelemetrySeries:

@@ -6,6 +6,7 @@ from app.analysis.max_rate import failure_of
 from app.analysis.sweeps import heaviest_held, lightest_failed
 from app.errors import ExitCode
 from app.records.result import Judged, MaxRate, Result, Stage
+from app.reporting.local_verdict import local_sentence
 from reports import formatting, model
 from reports.model import Outcome
 
@@ -45,14 +46,19 @@ def _outcome(result: Result) -> Outcome:
 
 def _sentence(result: Result, outcome: Outcome) -> str:
     measured = sum(stage.kind != "warmup" for stage in result.stages)
+    local = local_sentence(result)
     if outcome == "INVALID":
-        return "The numbers below are not to be relied on." if measured else "Nothing was measured."
+        doubt = "The numbers below are not to be relied on." if measured else "Nothing was measured."
+        has_best = result.local is not None and result.local.best is not None
+        return f"Numbers struck through are not to be relied on. Of the others: {local}" if has_best else doubt
     if result.exit.code in _STOPPED:
         return (
             "The run was stopped before it was done; what was measured until then is below."
             if measured
             else "The run was stopped before anything was measured."
         )
+    if local is not None:
+        return f"{local}{_not_settled(result, outcome)}"
     if result.max_rate is not None:
         return f"{_max_rate_sentence(result.max_rate, outcome)}{_not_settled(result, outcome)}"
     if outcome == "FAIL" and result.exit.causes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +12,7 @@ from app import __version__
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import fastest_per_s, summarise_calls
 from app.analysis.gpu_use import gpu_use, throttling_check
-from app.analysis.objectives import find_estimate, is_met, judge
+from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
@@ -32,6 +31,7 @@ from app.records.result import (
     Tool,
     Window,
 )
+from app.session.judging import answering_stages, estimate_of, fails_slo
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
@@ -41,10 +41,6 @@ from app.telemetry.clock import ClockReading
 
 _ON_NVIDIA = ("cuda", "tensorrt")
 _SCALING = ("multi-stream", "offline")
-_DUE = ("latency_ms", "send_lag_ms")
-_BY_LATENCY = ("server", "multi-stream", "single-stream", "offline")
-_BY_TIME = ("single-stream", "multi-stream", "server", "offline")
-_BY_THROUGHPUT = ("offline", "multi-stream", "single-stream", "server")
 
 
 class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +88,7 @@ def conclude_locally(
     verdict = verdict_of(validity)
     best, reason = best_of(variants, spec.slo)
     answering = best or _nearest(variants, spec.slo)
-    judged_on = () if answering is None else answering.stages
+    judged_on = () if answering is None else answering_stages(spec.slo, answering.stages)
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
     gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
@@ -136,13 +132,6 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
     return max(meeting, key=lambda one: fastest_per_s(one.stages) or 0.0), None
 
 
-def fails_slo(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
-    """Whether an objective is missed by its point estimate, or has none."""
-    return any(
-        objective.level == "fail" and not is_met(objective, _estimate(objective, stages)[1]) for objective in slo
-    )
-
-
 def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:
     """The one that missed the fewest objectives, and of those the fastest."""
 
@@ -152,27 +141,8 @@ def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeab
     return min((one for one in variants if one.stages), key=badness, default=None)
 
 
-def _estimate(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
-    """In the scenario that the metric is most of: latency in that of arrivals, the time of a call in that of one after
-    another, throughput in that without a pause. Of several rates of arrivals, at the one where it is worst."""
-    order = _BY_LATENCY if objective.metric in _DUE else _BY_TIME
-    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else order
-    telling = [stage for stage in stages if objective.metric in stage.metrics]
-    if not telling:
-        return None, Estimate(None, reason=f"{objective.metric} was not measured")
-    scenario = min((stage.tags["scenario"] for stage in telling), key=order.index)
-    wants_low = objective.comparator in ("<", "<=")
-
-    def badness(stage: Stage) -> float:
-        value = find_estimate(stage, objective).value
-        return math.inf if value is None else value if wants_low else -value
-
-    stage = max((one for one in telling if one.tags["scenario"] == scenario), key=badness)
-    return stage, find_estimate(stage, objective)
-
-
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
-    stage, estimate = _estimate(objective, stages)
+    stage, estimate = estimate_of(objective, stages)
     return msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
 
 
@@ -183,6 +153,9 @@ def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -
         is_same = measured.reference is not None and measured.reference.metric == one.scored.metric
         beside = measured.reference.values if is_same and measured.reference is not None else None
         accuracy = accuracy_of(one.scored.values, beside, one.scored.metric)
+        if one.is_reference:  # what it keeps of itself is no matter of chance
+            kept = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
+            accuracy = msgspec.structs.replace(accuracy, change=None, kept=kept, p_value=None, test=None)
     stages = []
     for number, facts in enumerate(one.call_stages):
         stage = summarise_calls(parts.store.stage_calls(facts.index), facts, one.checks)

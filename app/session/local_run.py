@@ -13,9 +13,10 @@ from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.control import ControlWatch
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
+from app.session.judging import fails_slo
 from app.session.limits import LimitWatch
 from app.session.local_limits import without_batch
-from app.session.local_outcome import MeasuredLocally, conclude_locally, fails_slo
+from app.session.local_outcome import MeasuredLocally, conclude_locally
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec, VariantOrder
 from app.session.parts import Emit

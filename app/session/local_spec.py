@@ -22,11 +22,13 @@ class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioOrder(msgspec.Struct, frozen=True):
-    """`rate_per_s` or `share` of what the variant does at the most is of the server scenario."""
+    """Of the server scenario there is a `rate_per_s`, or a `share` of what the variant does at the most; `finds_most`
+    begins at that share and searches the highest rate inside the SLO."""
 
     scenario: Scenario
     rate_per_s: float | None = None
     share: float | None = None
+    finds_most: bool = False
 
 
 class DataSpec(msgspec.Struct, frozen=True):

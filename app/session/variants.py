@@ -8,17 +8,19 @@ import msgspec
 
 from app.analysis.call_stages import fastest_per_s, summarise_calls
 from app.analysis.objectives import samples_needed
+from app.analysis.search import RateSearch
 from app.analysis.validity import provider_check, strays_of
 from app.errors import SizewiseError
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened
 from app.records import events
 from app.records.calls import CallStage, unpacked
-from app.records.estimate import Variant
-from app.records.local import ColdStartOf, VariantFacts
+from app.records.estimate import Estimate, Variant
+from app.records.local import ColdStartOf, Scenario, VariantFacts
 from app.records.result import Check, Stage
 from app.session.call_progress import CallProgress
 from app.session.cold_variants import ColdStarts
 from app.session.interruption import Interruption
+from app.session.judging import fails_slo
 from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import LocalSpec, ScenarioOrder, VariantOrder
@@ -28,6 +30,9 @@ from app.session.telling import Telling
 
 _FEWEST_CALLS = 40
 """For an interval by batch means."""
+_HOLDS = 2
+_MOST_PROBES = 15
+"""Of the search for the most arrivals inside the SLO."""
 _MEMORY_GIB = 0.05
 _MEMORY_WAIT_S = 5.0
 _PAUSE_S = 0.05
@@ -43,6 +48,8 @@ class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
     """Of the file that was run."""
     scored: Scores | None = None
+    is_reference: bool = False
+    """The first model as it is, on the CPU."""
     error: SizewiseError | None = None
     """What ended it early."""
 
@@ -56,6 +63,7 @@ class _Found(msgspec.Struct):
     call_stages: list[CallStage] = []
     measured: list[Measured] = []
     scored: Scores | None = None
+    server_per_s: Estimate | None = None
 
 
 class VariantRunner:
@@ -133,7 +141,13 @@ class VariantRunner:
                     return
                 if scenario.scenario == "multi-stream" and not is_of_many(order.variant):
                     continue  # its queries would be single calls
-                self._run_scenario(order, scenario, running, found)
+                rate_per_s = self._rate_of(order, scenario, found)
+                if scenario.scenario == "server" and rate_per_s is None:
+                    self._telling.note(f"{order.variant.label}: no server scenario: nothing tells what it can do.")
+                elif scenario.finds_most and rate_per_s is not None:
+                    found.server_per_s = self._search(order, rate_per_s, running, found)
+                else:
+                    self._run_scenario(order, scenario.scenario, rate_per_s, running, found)
             self._look_for_others(order)
             if self._spec.data.label is not None and self.may_go_on:
                 found.scored = scores_of(running.score(SCORE_LIMIT_S))
@@ -164,16 +178,37 @@ class VariantRunner:
             memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
         )
 
+    def _search(
+        self, order: VariantOrder, start_per_s: float, running: RunningVariant, found: _Found
+    ) -> Estimate | None:
+        """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
+        search = RateSearch(start_per_s, _HOLDS, _MOST_PROBES)
+        while (probe := search.next()) is not None and self.may_go_on:
+            stage = self._run_scenario(order, "server", probe.rate_per_s, running, found, in_search=True)
+            if stage is None or stage.verdict.status == "INVALID":
+                search.record_beyond(probe)
+            else:
+                search.record(probe, not fails_slo(self._spec.slo, (stage,)))
+        outcome = search.outcome()
+        if outcome.max_rate_per_s is None:
+            return Estimate(None, reason=outcome.reason)
+        carried, failed = outcome.bracket
+        interval = None if carried is None or failed is None else (min(carried, outcome.max_rate_per_s), failed)
+        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
+
     def _run_scenario(
-        self, order: VariantOrder, scenario: ScenarioOrder, running: RunningVariant, found: _Found
-    ) -> None:
-        rate_per_s = self._rate_of(order, scenario, found)
-        if scenario.scenario == "server" and rate_per_s is None:
-            self._telling.note(f"{order.variant.label}: no server scenario: nothing tells what it can do.")
-            return
+        self,
+        order: VariantOrder,
+        scenario: Scenario,
+        rate_per_s: float | None,
+        running: RunningVariant,
+        found: _Found,
+        *,
+        in_search: bool = False,
+    ) -> Stage | None:
         spec = self._spec
         plan = Measure(
-            scenario=scenario.scenario,
+            scenario=scenario,
             batch=order.variant.batch,
             streams=order.variant.streams,
             least_s=spec.at_least_s,
@@ -199,15 +234,18 @@ class VariantRunner:
                     progress.show(rows, None if began is None else began.start_ns)
 
         measured: Measured | None = None
+        stage: Stage | None = None
         try:
             measured = running.measure(plan, take)
             found.measured.append(measured)
         finally:
             if began is not None:
                 facts = self._facts(index, order, plan, began, measured)
+                facts = msgspec.structs.replace(facts, in_search=in_search)
                 found.call_stages.append(facts)
                 stage = summarise_calls(self._parts.store.stage_calls(index), facts, _checks(order, found.opened))
                 self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
+        return stage
 
     def _facts(
         self, index: int, order: VariantOrder, plan: Measure, began: Began, measured: Measured | None
@@ -225,6 +263,10 @@ class VariantRunner:
             rate_per_s=plan.rate_per_s,
             stopped_early=measured is None,
         )
+
+    def _is_reference(self, order: VariantOrder) -> bool:
+        first = self._spec.variants[0].model
+        return order.model == first and order.precision == "as-is" and order.variant.provider == "cpu"
 
     def _rate_of(self, order: VariantOrder, scenario: ScenarioOrder, found: _Found) -> float | None:
         """In calls a second."""
@@ -268,6 +310,7 @@ class VariantRunner:
             placements=() if opened is None else opened.placements,
             cold_starts=found.cold,
             fidelity=fidelities[0] if fidelities else None,
+            server_per_s=found.server_per_s,
             peak_memory_gib=max(peaks) / 2**30 if peaks else None,
             notes=(*(() if prepared is None else prepared.notes), *(() if opened is None else opened.notes)),
         )
@@ -278,6 +321,7 @@ class VariantRunner:
             checks=_checks(order, opened),
             path=None if prepared is None else prepared.path,
             scored=found.scored,
+            is_reference=self._is_reference(order),
             error=failure,
         )
 

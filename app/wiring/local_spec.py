@@ -19,6 +19,7 @@ from app.wiring.hardware import hardware_named, this_machine
 _ON_NVIDIA = ("cuda", "tensorrt")
 _SPARE_SHARE = 0.9
 _LEAST_BYTES = 2**30
+_SEARCHED_SHARE = 0.5
 _USUAL_SHARE = 0.7
 """Of what a variant does at the most, where the profile gives the server scenario no rate."""
 
@@ -90,6 +91,9 @@ def _scenarios(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
     if "server" in profile.load.scenarios:
         rates = profile.load.server_rates or (_USUAL_SHARE,)
         for rate in rates:
+            if rate == "max":
+                orders.append(ScenarioOrder("server", share=_SEARCHED_SHARE, finds_most=True))
+                continue
             is_share = isinstance(rate, str) or not profile.load.server_rates
             share = float(str(rate).split()[0])
             orders.append(ScenarioOrder("server", None if is_share else share, share if is_share else None))

@@ -1,0 +1,56 @@
+"""Which of a variant's stages an objective is held against, and whether it is met there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.analysis.call_stages import IN_SEARCH
+from app.analysis.objectives import find_estimate, is_met
+from app.records.result import Estimate, Objective, Stage
+
+_DUE = ("latency_ms", "send_lag_ms")
+_BY_LATENCY = ("server", "multi-stream", "single-stream", "offline")
+_BY_TIME = ("single-stream", "multi-stream", "server", "offline")
+_BY_THROUGHPUT = ("offline", "multi-stream", "single-stream", "server")
+
+
+def fails_slo(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+    """Whether an objective is missed by its point estimate, or has none."""
+    answering = answering_stages(slo, stages)
+    return any(
+        objective.level == "fail" and not is_met(objective, estimate_of(objective, answering)[1]) for objective in slo
+    )
+
+
+def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """All but the rates of a search that failed, which are what a search is for; those too where no rate held."""
+    binding = [objective for objective in slo if objective.level == "fail"]
+
+    def has_held(stage: Stage) -> bool:
+        told = [one for one in binding if one.metric in stage.metrics]
+        return all(is_met(one, find_estimate(stage, one)) for one in told)
+
+    searched = [stage for stage in stages if IN_SEARCH in stage.tags]
+    held = [stage for stage in searched if has_held(stage)]
+    left_out = [stage for stage in searched if held and stage not in held]
+    return tuple(stage for stage in stages if stage not in left_out)
+
+
+def estimate_of(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
+    """In the scenario that the metric is most of: latency in that of arrivals, the time of a call in that of one after
+    another, throughput in that without a pause. Of several rates of arrivals, at the one where it is worst."""
+    order = _BY_LATENCY if objective.metric in _DUE else _BY_TIME
+    order = _BY_THROUGHPUT if objective.metric == "throughput_per_s" else order
+    telling = [stage for stage in stages if objective.metric in stage.metrics]
+    if not telling:
+        return None, Estimate(None, reason=f"{objective.metric} was not measured")
+    scenario = min((stage.tags["scenario"] for stage in telling), key=order.index)
+    wants_low = objective.comparator in ("<", "<=")
+
+    def badness(stage: Stage) -> float:
+        value = find_estimate(stage, objective).value
+        return math.inf if value is None else value if wants_low else -value
+
+    stage = max((one for one in telling if one.tags["scenario"] == scenario), key=badness)
+    return stage, find_estimate(stage, objective)
