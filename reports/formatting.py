@@ -40,6 +40,10 @@ def percent(share: float) -> str:
     return f"{number(share * 100)}{THIN}%"
 
 
+def p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def seconds(value: float) -> str:
     """A duration: 340 ms, 12.3 s, 2 min 5 s."""
     if value < 1:

@@ -10,27 +10,18 @@ from typing import Literal
 
 import msgspec
 
+from reports.local_model import LocalSection
+from reports.quantity import Basis as Basis
+from reports.quantity import Quantity as Quantity
+from reports.quantity import Trust as Trust
+
 SCHEMA = 1
 
-Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
-Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """MEASURED: valid, and nothing was asked that could pass or fail."""
-
-
-class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number a reader sees. Without a `value` it is shown as n/a, with its `reason`."""
-
-    value: float | None
-    unit: str
-    ci95: tuple[float, float] | None = None
-    n: int | None = None
-    basis: Basis = "measured"
-    reason: str | None = None
-    trust: Trust = "VALID"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -427,6 +418,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where one worker sent alone."""
     knees: KneeSection | None = None
     """Of a sweep."""
+    local: LocalSection | None = None
+    """Of a run of a local model; `model` is of one that was served, and run beside it."""
 
 
 def read_report(text: bytes | str) -> Report:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from reports import formatting
 from reports.definitions import definition_blocks
+from reports.local_model import LocalSection
+from reports.local_text import best_lines, more_lines, variant_lines
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -54,6 +56,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Workers", _workers(report.workers), width),
         _block("Errors", _errors(report.errors), width),
         _block("Model", _model(report.model), width),
+        *_local(report.local, width),
         _block("Plan", _plan(report.plan), width),
     ]
     if report.definitions is not None:
@@ -291,6 +294,14 @@ def _model(local: ModelSection | None) -> list[str]:
     rows = dict.fromkeys((local.batches[0], best))
     accuracy = f"; accuracy {formatting.quantity(local.accuracy)}" if local.accuracy else ""
     return [f"{local.name} alone, measured{accuracy}", *map(_batch, rows)]
+
+
+def _local(local: LocalSection | None, width: int) -> list[list[str]]:
+    if local is None:
+        return []
+    table = _table(variant_lines(local, width - _MARGIN))
+    variants = [f"{local.common}; times in ms" if table else local.common, *table, *more_lines(local)]
+    return [_block(title, lines, width) for title, lines in (("Variants", variants), *best_lines(local))]
 
 
 def _batch(row: BatchRow) -> str:

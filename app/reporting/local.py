@@ -46,6 +46,7 @@ def local_section(result: Result) -> local_model.LocalSection | None:
             for facts, place in zip(local.variants, places, strict=True)
         ),
         best=None if local.best is None else names[local.best],
+        shown=None if (shown := shown_variant(result)) is None else names[shown],
         best_reason=local.best_reason,
         laws=tuple(_law(law, families) for law in local.batch_laws),
         axes=local_model.FrontAxes(latency=axes.latency_words, cost=axes.cost_words),

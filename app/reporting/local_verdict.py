@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from app.records.result import Result
+from app.analysis.variant_slo import missed_of
+from app.records.result import Estimate, Objective, Result
 from app.reporting.local import shown_variant, stages_by_variant
 from app.reporting.local_front import fastest_stage
 from app.reporting.local_names import names_of
-from app.reporting.quantities import stage_quantity
+from app.reporting.quantities import quantity, stage_quantity, unit_of
 from reports import formatting
 
 
@@ -37,16 +38,22 @@ def _best(result: Result) -> str:
 
 
 def _nearest(result: Result) -> str:
-    """What was missed by the variant that came nearest."""
+    """What the variant that came nearest missed."""
     shown, local = shown_variant(result), result.local
-    missed = [one for one in result.slo if one.judgement != "PASS" and one.observed.value is not None]
-    if shown is None or local is None or not missed:
+    if shown is None or local is None:
         return ""
+    stages = stages_by_variant(result)
+    missed = missed_of([one.objective for one in result.slo], stages[shown])
+    told = ", ".join(f"{objective.text} {_seen(objective, estimate)}" for objective, estimate in missed)
     name = names_of([one.variant for one in local.variants])[shown]
-    told = ", ".join(
-        f"{one.objective.text} with {formatting.number(one.observed.value)}" for one in missed if one.observed.value
-    )
-    return f"; {name} came nearest, and missed {told}"
+    nearest = " came nearest, and" if sum(map(bool, stages.values())) > 1 else ""
+    return f"; {name}{nearest} missed {told}" if told else ""
+
+
+def _seen(objective: Objective, estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"(n/a: {estimate.reason or 'not measured'})"
+    return f"with {formatting.value_unit(quantity(estimate, unit_of(objective.metric)))}"
 
 
 def _counts(result: Result) -> str:

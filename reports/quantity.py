@@ -1,0 +1,22 @@
+"""The one number that everything in a report is made of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
+Trust = Literal["VALID", "WARN", "INVALID"]
+
+
+class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One number a reader sees. Without a `value` it is shown as n/a, with its `reason`."""
+
+    value: float | None
+    unit: str
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+    basis: Basis = "measured"
+    reason: str | None = None
+    trust: Trust = "VALID"
