@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from time import perf_counter_ns
 from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 
+from app.errors import UsageError
 from app.inference.rows import Array, Rows
 from app.inference.session import ModelSession
+from app.inference.tensor_spec import TensorSpec
 
 Times = tuple[int, int, int, int, int, int]
 """Begin, prepared, copied in, executed, copied out, end. The copies are -1 where they are a part of the execution."""
@@ -56,18 +58,27 @@ class BoundCaller:
         self._batch, self._size, self._post_process = rows.batch, batch, post_process
         self._session = session.runtime_session
         self._binding = self._session.io_binding()
+        feeds = rows.batch(0, batch)
+        if any(array.dtype == object for array in feeds.values()):
+            raise UsageError("inputs of text have no place on a device", hint="Leave out runtime.io_binding.")
+        # copies: on a CPU the array itself is the place, and the rows are not to be written over
         self._places = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *device)
-            for name, array in rows.batch(0, batch).items()
+            name: ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *device) for name, array in feeds.items()
         }
         for name, place in self._places.items():
             self._binding.bind_ortvalue_input(name, place)
         for output in session.outputs:
             self._binding.bind_output(output.name, *device)
+        self._device = device
+        self._loose: list[str] = []
+        """Outputs that may be of another length each time. Bound once, one would be held to its first."""
         self._session.run_with_iobinding(self._binding)
+        batch_axes = {spec.axes[0] for spec in session.inputs if spec.axes}
         for output, place in zip(session.outputs, self._binding.get_outputs(), strict=True):
-            if output.dtype != "object" and all(axis > 0 for axis in output.shape[1:]):
+            if output.dtype != "object" and _keeps_its_shape(output, batch_axes):
                 self._binding.bind_ortvalue_output(output.name, place)
+            else:
+                self._loose.append(output.name)
 
     def call(self, start: int) -> Times:
         begin_ns = perf_counter_ns()
@@ -75,6 +86,8 @@ class BoundCaller:
         prepared_ns = perf_counter_ns()
         for name, place in self._places.items():
             place.update_inplace(feeds[name])
+        for loose in self._loose:
+            self._binding.bind_output(loose, *self._device)
         copied_in_ns = perf_counter_ns()
         self._session.run_with_iobinding(self._binding)
         executed_ns = perf_counter_ns()
@@ -82,3 +95,9 @@ class BoundCaller:
         copied_out_ns = perf_counter_ns()
         self._post_process(outputs)
         return begin_ns, prepared_ns, copied_in_ns, executed_ns, copied_out_ns, perf_counter_ns()
+
+
+def _keeps_its_shape(output: TensorSpec, batch_axes: Container[str | None]) -> bool:
+    """Whether it is as long as the batch: a free axis of another name may be as long as what the model finds."""
+    is_batch = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
+    return is_batch and all(axis > 0 for axis in output.shape[1:])
