@@ -8,10 +8,11 @@ import pytest
 
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
 from tests.fakes.program import Sizewise
 
 NEEDS_A_SERVER = {"http"}
-IS_TESTED_ELSEWHERE = {"quickstart"}
+IS_TESTED_ELSEWHERE = {"quickstart", "local-model"}
 PRESETS = sorted(bundled_profiles().keys() - NEEDS_A_SERVER - IS_TESTED_ELSEWHERE)
 FASTER = {
     "image-generation": ["target.scripted.delay=150ms", "load.stages.1.rate=10/s"],
@@ -33,6 +34,7 @@ def test_each_says_in_a_line_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> None:
     profile = load_profile(bundled_profiles()[name])
+    assert not isinstance(profile, LocalProfile)
     overrides = ["load.warmup=0s"]
     overrides += [f"load.stages.{index}.duration=1s" for index, _ in enumerate(profile.load.stages)]
     if "prompts" in type(profile.workload).model_fields:
@@ -52,3 +54,23 @@ def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> N
         assert not stage["errors"]
     is_scripted = getattr(profile.target, "scripted", None) is not None
     assert any("scripted server" in note for note in result["notes"]) == is_scripted
+
+
+def test_the_local_one_runs_as_it_is(tmp_path: Path) -> None:
+    shorter = (
+        "load.warmup=500ms",
+        "load.at_least=200ms",
+        "load.at_most=300ms",
+        "load.cold_starts=1",
+        "target.batch=[1, 4]",
+    )
+    settings = [part for override in shorter for part in ("--set", override)]
+    sizewise = Sizewise(tmp_path / "home", tmp_path)
+    done = sizewise("run", "local-model", *settings, "--out", str(tmp_path / "run"))
+    assert done.returncode in (0, 10), done.stderr  # on a busy machine calls may take longer than the SLO allows
+    local = sizewise.result(tmp_path / "run")["local"]
+    assert [one["variant"]["precision"] for one in local["variants"]] == [
+        precision for precision in ("as-is", "int8-dynamic", "int8-static") for _ in (1, 4)
+    ]
+    assert not any(one["failure"] for one in local["variants"])
+    assert all(one["accuracy"]["value"]["value"] > 0.9 for one in local["variants"])
