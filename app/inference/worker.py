@@ -86,4 +86,4 @@ def _commands() -> queue.SimpleQueue[Command]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # leaving in order would wait for the thread that reads, and abort

@@ -29,3 +29,21 @@ def test_streams_come_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> 
         os.write(1, b"inside\n" * (1 // 0))
     os.write(1, b"after\n")
     assert capfd.readouterr().out == "after\n"
+
+
+def test_reports_have_standard_output_for_themselves() -> None:
+    program = """
+import os
+from app.inference.output_capture import captured_output, stdout_for_reports
+with stdout_for_reports() as reports:
+    os.write(1, b"native ")
+    print("python")
+    with captured_output():
+        os.write(1, b"kept back")
+    reports.write(b"a report")
+    reports.flush()
+    os.write(1, b"native again")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert run.stdout == b"a report"
+    assert run.stderr.split() == [b"native", b"python", b"native", b"again"]

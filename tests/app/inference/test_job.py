@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+
+from app.inference.job import (
+    Calls,
+    Failed,
+    GiveOutputs,
+    Measured,
+    Report,
+    Score,
+    read_command,
+    read_report,
+    write_message,
+)
+from tests.fakes.callers import plan_of
+
+
+def test_commands_and_reports_come_out_as_they_went_in() -> None:
+    stream = io.BytesIO()
+    commands = [plan_of("server", rate_per_s=3.0), GiveOutputs(rows=3), Score()]
+    reports: list[Report] = [
+        Calls(b"\x00\xff" * 9),
+        Measured(end_ns=1, half_width=None, peak_memory_bytes=2, fidelity=None),
+        Failed(message="it — failed", hint=None, exit_code=2),
+    ]
+    for message in (*commands, *reports):
+        write_message(stream, message)
+    stream.seek(0)
+    assert [read_command(stream) for _ in commands] == commands
+    assert [read_report(stream) for _ in reports] == reports
+    assert read_report(stream) is None
+
+
+@pytest.mark.parametrize("kept", [0, 3, 4, 10])
+def test_stream_cut_short_is_an_end(kept: int) -> None:
+    stream = io.BytesIO()
+    write_message(stream, Calls(b"rows and rows"))
+    assert read_report(io.BytesIO(stream.getvalue()[:kept])) is None
+
+
+@pytest.mark.parametrize("nonsense", [b"\x01\x00\x00\x00\xc1", b"a native library wrote this over it"])
+def test_nonsense_is_an_error_and_not_an_end(nonsense: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read_report(io.BytesIO(nonsense))

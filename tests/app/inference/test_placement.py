@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.errors import UnavailableError
+from app.inference.placement import placements_of
+from app.records.local import Placement
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def session_of(**nodes: tuple[str, ...]) -> Any:
+    """That has given each provider such nodes."""
+    parts = [
+        SimpleNamespace(
+            ep_name=provider, get_nodes=lambda names=names: [SimpleNamespace(op_type=name) for name in names]
+        )
+        for provider, names in nodes.items()
+    ]
+    return SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
+
+
+def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none() -> None:
+    session = session_of(
+        CUDAExecutionProvider=("Conv", "Conv", "Relu"), CPUExecutionProvider=("Shape", "Gather", "Resize")
+    )
+    assert placements_of(session, "cuda") == (
+        Placement("Conv", CUDA, 2),
+        Placement("Relu", CUDA, 1),
+        Placement("Shape", CPU, 1),
+        Placement("Gather", CPU, 1),
+        Placement("Resize", CPU, 1, is_stray=True),
+    )
+
+
+def test_one_operator_may_be_on_two_providers() -> None:
+    session = session_of(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
+    assert [(one.nodes, one.is_stray) for one in placements_of(session, "cuda")] == [(2, False), (1, True)]
+
+
+def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
+    assert placements_of(SimpleNamespace(), "cpu") == ()
+    with pytest.raises(UnavailableError, match="cannot tell which provider"):
+        placements_of(SimpleNamespace(), "cuda")

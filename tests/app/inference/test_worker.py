@@ -1,0 +1,50 @@
+"""The child by itself, as a parent that is not ours would find it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from app.errors import ExitCode
+from app.inference.bundled import DIGITS_MODEL
+from app.inference.job import Failed, Job, Measured, Opened, read_report, write_message
+from tests.fakes.callers import plan_of
+
+
+def started(model: Path) -> subprocess.Popen[bytes]:
+    job = msgspec.json.encode(Job(model=str(model), provider="cpu", batch=1)).decode()
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.inference.worker", job],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_failure_is_a_report_and_an_exit_code_and_nothing_else(tmp_path: Path) -> None:
+    with started(tmp_path / "nowhere.onnx") as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        report = read_report(child.stdout)
+        assert isinstance(report, Failed)
+        assert (report.exit_code, "there is no model" in report.message) == (ExitCode.USAGE, True)
+        assert read_report(child.stdout) is None
+        assert (child.wait(60), child.stderr.read()) == (ExitCode.USAGE, b""), "with nobody closing its input"
+
+
+def test_it_leaves_with_its_parent_amid_a_measurement() -> None:
+    with started(DIGITS_MODEL) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert isinstance(read_report(child.stdout), Opened)
+        write_message(child.stdin, plan_of("single-stream", most_s=300.0))
+        read_report(child.stdout)
+        child.stdin.close()
+        said = io.BytesIO(child.stdout.read())
+        assert child.wait(60) == ExitCode.TERMINATED
+    while (report := read_report(said)) is not None:
+        assert not isinstance(report, Measured)
