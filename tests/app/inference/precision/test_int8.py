@@ -108,7 +108,7 @@ def test_transposed_weights_are_folded_and_made_int8(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["x", "w"], ["y"], transB=1),
     ]
     shape = helper.make_tensor("shape", TensorProto.INT64, [2], [3, 8])
-    made, _ = dynamic(networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 3]}, [shape]), tmp_path)
+    made, _ = dynamic(networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 3]}, [shape], opset=9), tmp_path)
     assert Counter(node.op_type for node in made.graph.node)["MatMulInteger"] == 1
 
 

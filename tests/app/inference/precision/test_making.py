@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from app.errors import InstrumentError, UsageError
 from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
@@ -147,3 +148,27 @@ def test_cache_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be made fp16: .*Not a directory") as caught:
         made("fp16", tmp_path / "file" / "cache")
     assert str(tmp_path) in str(caught.value.hint)
+
+
+def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    model = networks.saved(tmp_path / "m.onnx", networks.matrix())
+
+    def overwrite() -> int:
+        networks.saved(model, networks.matrix(classes=4))
+        return 0
+
+    with pytest.raises(InstrumentError, match="its file was changed meanwhile"):
+        make_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_weights_that_unfold_beyond_all_measure_are_refused(tmp_path: Path) -> None:
+    unfolded = helper.make_tensor("side", TensorProto.INT64, [2], [2**15, 2**16])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["side"], ["w"]),  # 8 GiB
+        helper.make_node("ReduceMax", ["w"], ["top"], keepdims=0),
+        helper.make_node("Add", ["x", "top"], ["y"]),
+    ]
+    model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [unfolded])
+    with pytest.raises(UsageError, match="memory"):
+        make_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from app.inference.precision.made import Delivery, Order
+from tests.fakes import networks
+
+
+def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: Path) -> None:
+    network = networks.upsampled()
+    network.graph.initializer.append(networks.weights("unused", 3))  # which ONNX Runtime warns of
+    model = networks.saved(tmp_path / "m.onnx", network)
+    work = tmp_path / "work"
+    work.mkdir()
+    np.savez(work / "rows.npz", np.random.default_rng(2).random((4, 3, 8, 8), np.float32))
+    order = Order(
+        model=str(model),
+        model_bytes=model.stat().st_size,
+        precision="int8-static",
+        draft=str(work / "draft.onnx"),
+        spares_a_bit=False,
+        calibration=str(work / "rows.npz"),
+        inputs=("x",),
+    )
+    command = [sys.executable, "-m", "app.inference.precision", msgspec.json.encode(order).decode()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        told, said = child.stdout.read(), child.stderr.read()
+    assert msgspec.json.decode(told, type=Delivery).calibration_rows == 4
+    assert said == b""
+    assert set(tmp_path.iterdir()) == {model, work}
