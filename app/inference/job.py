@@ -44,7 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     rows: str | None = None
     label: str | None = None
     unscored_rows: int = 0
-    """The first so many labelled rows calibrated a variant, so that none is scored by them."""
+    """So many labelled rows, spread over the set, calibrated a variant: none is scored by them."""
     reference: str | None = None
     memory_limit_bytes: int | None = None
 

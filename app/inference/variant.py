@@ -11,6 +11,7 @@ import numpy as np
 from app.errors import UsageError
 from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
 from app.inference.datasets.labelled import load_labelled
+from app.inference.datasets.splitting import calibration_rows
 from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
 from app.inference.memory import peak_memory_bytes
 from app.inference.providers import NVIDIA
@@ -108,11 +109,14 @@ class OpenVariant:
             raise UsageError("there are no labelled rows to score")
         metric, size = metric_of(labelled.labels), self._job.batch
         scores = []
-        for start in range(min(self._job.unscored_rows, len(labelled) // 2), len(labelled), size):
+        for start in range(0, len(labelled), size):
             labels = labelled.labels[start : start + size]
             output = self._sessions[0].run(labelled.batch(start, size))[0]
             scores.append(scores_of(output, labels, metric))
-        return Scored(metric=metric, scores=np.concatenate(scores).astype(np.float64).tobytes())
+        every = np.concatenate(scores).astype(np.float64)
+        if self._job.unscored_rows:
+            every = np.delete(every, calibration_rows(len(every), self._job.unscored_rows))
+        return Scored(metric=metric, scores=every.tobytes())
 
     def _rows(self, batch: int) -> Rows:
         if self._labelled is not None:

@@ -20,11 +20,11 @@ class ColdStarts:
 
     def __init__(self, spec: LocalSpec, parts: LocalParts, telling: Telling, interruption: Interruption) -> None:
         self._spec, self._parts, self._telling, self._interruption = spec, parts, telling, interruption
-        self._known: set[tuple[str, str, int, tuple[int, ...]]] = set()
+        self._known: set[tuple[object, ...]] = set()
 
     def of(self, order: VariantOrder, prepared: PreparedModel) -> tuple[ColdStartOf, ...]:
         """Empty where another variant has told it. Raises what opening it raises."""
-        key = (prepared.path, order.variant.provider, order.settings.threads, order.settings.devices)
+        key = (prepared.path, order.variant.provider, order.settings.threads, order.variant.devices)
         if key in self._known or self._spec.cold_starts == 0:
             return ()
         self._known.add(key)

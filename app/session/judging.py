@@ -23,6 +23,12 @@ def fails_slo(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
     )
 
 
+def fails_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+    """As `fails_slo`, before the run is over: what only the whole of it tells, as accuracy and what is read of the
+    machine, fails nothing yet."""
+    return fails_slo([one for one in slo if any(one.metric in stage.metrics for stage in stages)], stages)
+
+
 def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """All but the rates of a search that failed, which are what a search is for; those too where no rate held."""
     binding = [objective for objective in slo if objective.level == "fail"]

@@ -32,9 +32,9 @@ class ScenarioOrder(msgspec.Struct, frozen=True):
 
 
 class DataSpec(msgspec.Struct, frozen=True):
-    """Files of inputs. Without `rows` they are made up; without `label` nothing is scored. The first
-    `calibration_rows` of `calibration` are for static quantisation: where those are the labelled rows themselves, no
-    variant is scored by them (`unscored_rows`)."""
+    """Files of inputs. Without `rows` they are made up; without `label` nothing is scored. Of
+    `calibration`, `calibration_rows` are for static quantisation: where those are labelled rows, no variant is scored
+    by them (`unscored_rows`)."""
 
     rows: str | None = None
     label: str | None = None

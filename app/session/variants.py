@@ -20,7 +20,7 @@ from app.records.result import Check, Stage
 from app.session.call_progress import CallProgress
 from app.session.cold_variants import ColdStarts
 from app.session.interruption import Interruption
-from app.session.judging import fails_slo
+from app.session.judging import fails_so_far
 from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import LocalSpec, ScenarioOrder, VariantOrder
@@ -188,7 +188,7 @@ class VariantRunner:
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_beyond(probe)
             else:
-                search.record(probe, not fails_slo(self._spec.slo, (stage,)))
+                search.record(probe, not fails_so_far(self._spec.slo, (stage,)))
         outcome = search.outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)

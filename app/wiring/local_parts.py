@@ -8,9 +8,12 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
+
 from app.analysis.card_peaks import Arithmetic, card_peaks
 from app.errors import SizewiseError
 from app.inference.datasets.labelled import load_labelled
+from app.inference.datasets.splitting import calibration_rows
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.job import Job
 from app.inference.peaks import measure_peaks
@@ -117,13 +120,13 @@ def _start_variant(what: str, job: Job, environment: tuple[tuple[str, str], ...]
 
 
 def _calibration(model: Path, data: DataSpec) -> Feeds:
-    """The first rows, at most half of those that variants are scored by."""
+    """Rows spread over the set. Raises UsageError for a set that does not fit the model."""
     source = data.calibration or data.rows
     assert source is not None
     inputs = tuple(_spec(value) for value in inspect_model(model, GivenShapes()).inputs)
     rows = load_labelled(Path(source), inputs, data.label or "label")
-    most = len(rows) // 2 if data.unscored_rows else len(rows)
-    return rows.batch(0, max(1, min(data.calibration_rows, most)))
+    chosen = [rows.batch(int(place), 1) for place in calibration_rows(len(rows), data.calibration_rows)]
+    return {name: np.concatenate([one[name] for one in chosen]) for name in chosen[0]}
 
 
 def _spec(value: ModelValue) -> TensorSpec:
