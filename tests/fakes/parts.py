@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from app.inference.job import Job
 from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
 from app.records.telemetry import TELEMETRY_SCHEMA, Samples
 from app.session.parts import NullServer, Parts, RunningVariant, ServedEndpoint, StartedServer
@@ -61,6 +62,7 @@ class SteadyTelemetry:
         self.watched: dict[str, int] = {}
         self.is_closed = False
         self.lost_gpus: tuple[int, ...] = ()
+        self.gpu_processes: tuple[GpuProcess, ...] = ()
 
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None:
         self._sink, self._started_ns = sink, self._clock.now_ns

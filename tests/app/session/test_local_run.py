@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
+from app.inference.parent import ChildKilledError
+from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
+from app.records.local import LocalResult
+from app.records.result import Check, Result
+from app.session.local_spec import DataSpec, ScenarioOrder
+from app.session.spec import LimitSpec
+from app.storage.run_directory import StoredRun
+from tests.fakes.local import LocalBench, order_of, spec_of
+
+LABELLED = DataSpec(rows="rows.npz", label="label")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> LocalBench:
+    return LocalBench(tmp_path / "run")
+
+
+def local_of(result: Result) -> LocalResult:
+    assert result.local is not None
+    return result.local
+
+
+def check_named(result: Result, name: str) -> Check:
+    return next(check for check in result.validity if check.check == name)
+
+
+def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBench) -> None:
+    outcome = bench.run(spec_of(order_of(1), order_of(4)))
+    result = outcome.result
+    assert (result.verdict.status, result.exit.code) == ("VALID", 0), result.verdict
+    assert bench.names == ["the reference of m", "m cpu as-is, batch 1", "m cpu as-is, batch 4"]
+    assert [stage.name for stage in result.stages] == [
+        "single-stream: m cpu as-is, batch 1",
+        "single-stream: m cpu as-is, batch 4",
+    ]
+    first, second = result.stages
+    assert first.metrics["service_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
+    assert second.metrics["throughput_per_s"]["value"].value == pytest.approx(4 / 0.003, rel=0.02)
+    assert local_of(result).best == order_of(4).variant
+    assert StoredRun(bench.directory).result == result
+    assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+
+
+def test_events_tell_the_run(bench: LocalBench) -> None:
+    bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioOrder("single-stream"), ScenarioOrder("offline"))))
+    phases = [event.phase for event in bench.told(PhaseChanged)]
+    assert phases == ["doctor", "reference", "report"]
+    assert [(event.number, event.total) for event in bench.told(VariantStarted)] == [(1, 2), (2, 2)]
+    assert [event.facts.index for event in bench.told(CallsFinished)] == [0, 1, 2, 3]
+    assert [event.number for event in bench.told(VariantFinished)] == [1, 2]
+    assert {event.stage for event in bench.told(Snapshot)} == {0, 1, 2, 3}
+
+
+def test_every_process_is_closed_before_the_next_begins_and_the_telemetry_at_the_end(bench: LocalBench) -> None:
+    def others_are_closed(*_: object) -> None:
+        assert all(one.is_closed for one in bench.started[:-1])
+
+    bench.script.on_window = others_are_closed
+    bench.run(spec_of(order_of(1), order_of(2)))
+    assert all(one.is_closed for one in bench.started)
+    assert bench.telemetry.is_closed
+    assert bench.telemetry.watched["model"] == bench.started[-1].pid
+
+
+def test_children_are_given_the_reference_and_the_limit(bench: LocalBench) -> None:
+    bench.run(spec_of(order_of(1), memory_limit_bytes=2**31))
+    reference, variant = (one.job for one in bench.started)
+    assert reference.reference is None
+    assert variant.reference is not None
+    assert Path(variant.reference).is_relative_to(bench.directory.absolute())
+    assert (reference.memory_limit_bytes, variant.memory_limit_bytes) == (2**31, 2**31)
+
+
+def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1), order_of(4), order_of(8))).result
+    failures = [facts.failure for facts in local_of(result).variants]
+    assert failures == [None, "it crashed (SIGSEGV)", None]
+    assert result.exit.code == 0
+    check = check_named(result, "variant ended")
+    assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
+    crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
+    assert crashed.completed == 50, "what was told until then"
+    assert next(e.facts for e in bench.told(CallsFinished) if e.facts.index == 1).stopped_early
+    assert all(one.is_closed for one in bench.started)
+
+
+def test_variant_that_cannot_be_opened_has_no_stage_and_the_others_are_measured(bench: LocalBench) -> None:
+    gone = UnavailableError("cuda needs an NVIDIA GPU", hint="Choose the cpu provider.")
+    bench.script.fails_opening = {"m cuda as-is, batch 1": gone}
+    result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
+    assert result.exit.code == 0
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant]
+    assert check_named(result, "variant ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
+
+
+@pytest.mark.parametrize("error", [UsageError("it is no model"), UnavailableError("no such provider")])
+def test_what_keeps_every_variant_from_starting_is_raised_as_what_it_is(
+    bench: LocalBench, error: UsageError | UnavailableError
+) -> None:
+    bench.script.fails_opening = dict.fromkeys(["m cpu as-is, batch 1", "m cpu as-is, batch 2"], error)
+    with pytest.raises(type(error), match=str(error)):
+        bench.run(spec_of(order_of(1), order_of(2)))
+    assert bench.telemetry.is_closed
+
+
+def test_no_variant_that_could_be_measured_is_invalid(bench: LocalBench) -> None:
+    bench.script.fails_opening = {"m cpu as-is, batch 1": InstrumentError("it was killed")}
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert local_of(result).best is None
+    assert local_of(result).best_reason == "no variant was measured whose numbers can be relied on"
+
+
+def test_provider_that_falls_back_makes_the_run_invalid(bench: LocalBench) -> None:
+    bench.script.provider_used = {"m cuda as-is, batch 1": "cpu"}
+    result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert check_named(result, "provider").verdict == "INVALID"
+    assert local_of(result).best == order_of(1).variant, "the other one can be relied on"
+
+
+def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench) -> None:
+    orders = [order_of(batch) for batch in (1, 8, 16, 32)]
+    spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), finds_best=True)
+    result = bench.run(spec).result
+    facts = local_of(result).variants
+    assert [one.is_left_out for one in facts] == [False, False, True, True, False]
+    assert facts[2].failure == "batch 8 is beyond the SLO already"
+    assert "m cpu as-is, batch 16" not in bench.names
+    assert local_of(result).best == order_of(1).variant
+    assert result.exit.code == 0, "one that meets the SLO was found"
+    assert all(check.check != "variant ended" for check in result.validity)
+
+
+def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
+    slo = ("service_ms.p95 < 100", "accuracy_kept >= 99%")
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, finds_best=True, data=LABELLED)).result
+    assert [one.is_left_out for one in local_of(result).variants] == [False, False]
+    assert local_of(result).best == order_of(8).variant
+
+
+def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
+    def interrupt(what: str, _: object) -> None:
+        if what == "m cpu as-is, batch 2":
+            bench.interruption.request(ExitCode.INTERRUPTED)
+
+    bench.script.on_window = interrupt
+    result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
+    assert (result.exit.code, result.exit.causes[0]) == (ExitCode.INTERRUPTED, "stopped by the user")
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
+    assert result.stages[1].completed == 50
+    assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
+    assert bench.names[-1] == "m cpu as-is, batch 2"
+    assert all(one.is_closed for one in bench.started)
+
+
+def test_interrupted_before_anything_starts_nothing(bench: LocalBench) -> None:
+    bench.interruption.request(ExitCode.TERMINATED)
+    result = bench.run(spec_of(order_of(1), slo=("service_ms.p95 < 4",))).result
+    assert (bench.names, result.exit.code) == ([], ExitCode.TERMINATED)
+
+
+def test_limit_on_duration_ends_the_run_between_scenarios(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(2), order_of(4), limits=LimitSpec(duration_s=8.0))).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
+
+
+@pytest.mark.parametrize(
+    ("slo", "gate", "code"),
+    [
+        ("service_ms.p95 < 4", "service_ms.p50 < 2", 0),
+        ("service_ms.p95 < 4", "service_ms.p50 < 1", ExitCode.GATE_FAILED),
+        ("service_ms.p95 < 4", "service_ms.p50 < 1 | warn", 0),
+        ("service_ms.p95 < 1", "service_ms.p50 < 2", ExitCode.GATE_FAILED),
+    ],
+)
+def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate: str, code: int) -> None:
+    result = bench.run(spec_of(order_of(1), slo=(slo,), gates=(gate,))).result
+    assert result.exit.code == code
+    assert (local_of(result).best is None) is (slo == "service_ms.p95 < 1")
+
+
+def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
+    assert [(one.judgement, one.stage) for one in result.slo] == [
+        ("FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("PASS", "single-stream: m cpu as-is, batch 8"),
+    ]
+    assert local_of(result).best_reason == "no variant met every objective"
+
+
+@pytest.mark.parametrize(("right", "judged"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
+def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, judged: str) -> None:
+    bench.script.right = {"m cpu int8-dynamic, batch 8": right}
+    bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
+    orders = order_of(8), order_of(8, precision="int8-dynamic")
+    result = bench.run(spec_of(*orders, gates=("accuracy_kept >= 98%",), data=LABELLED)).result
+    assert local_of(result).best == orders[1].variant
+    assert result.gates[0].judgement == judged, result.gates[0].observed
+    assert result.exit.code == (ExitCode.GATE_FAILED if judged == "FAIL" else 0)
+    reference, quantised = (facts.accuracy for facts in local_of(result).variants)
+    assert reference is not None
+    assert quantised is not None
+    assert (reference.value.value, quantised.value.value) == (0.9, right / 1000)
+    assert quantised.test == "McNemar"
+
+
+def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5), ScenarioOrder("server", 100.0))
+    result = bench.run(spec_of(order_of(1), scenarios=scenarios, at_most_s=3.0)).result
+    alone, share, fixed = result.stages
+    most_per_s = alone.metrics["throughput_per_s"]["value"].value
+    assert most_per_s is not None
+    assert share.scheduled_per_s == pytest.approx(0.5 * most_per_s)
+    assert share.scheduled_per_s is not None
+    assert share.name == f"server at {share.scheduled_per_s:.4g}/s: m cpu as-is, batch 1"
+    assert fixed.scheduled_per_s == 100.0
+    assert fixed.metrics["latency_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
+    assert alone.offered_per_s.value is None, "closed loop"
+
+
+def test_server_whose_rate_nothing_tells_is_left_out_with_a_note(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), scenarios=(ScenarioOrder("server", share=0.5),))).result
+    assert result.stages == ()
+    assert any("nothing tells what it can do" in note for note in result.notes)
+
+
+def test_cold_starts_are_in_processes_of_their_own_and_told_once_for_all_batches(bench: LocalBench) -> None:
+    bench.kept_model = "/cache/kept.onnx"
+    result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
+    starts = [one for one in bench.started if "reference" not in one.what]
+    # two anew, one that keeps, two with what is kept, the variant; then the other variant
+    assert [one.job.settings.kept_model for one in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [None] * 2
+    first, second = local_of(result).variants
+    assert [one.is_cached for one in first.cold_starts] == [False, False, True, True]
+    assert second.cold_starts == ()
+    assert first.cold_starts[0].process_ms == pytest.approx(50.0)
+    assert result.stages[0].metrics["session_build_ms"]["value"].value == 40.0
+    assert "session_build_ms" not in result.stages[1].metrics
+
+
+def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
+    def fail() -> None:
+        raise RuntimeError("the driver went away")
+
+    bench.telemetry.close = fail  # type: ignore[method-assign]
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.stages[0].completed > 100
+    assert check_named(result, "telemetry").verdict == "WARN"
+
+
+def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
+    bench.script.fails_opening = {"the reference of m": InstrumentError("it takes an operator of CUDA alone")}
+    result = bench.run(spec_of(order_of(1, provider="cuda"))).result
+    assert result.stages[0].completed > 100
+    assert bench.started[-1].job.reference is None
+    assert any("it takes an operator of CUDA alone" in note for note in result.notes)
+
+
+def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
+    spec = msgspec.structs.replace(spec_of(order_of(1)), notes=("A note.",))
+    assert "A note." in bench.run(spec).result.notes

@@ -1,0 +1,227 @@
+"""A local run on a clock of its own: variants that are played, a real run directory, no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from app.analysis.objectives import parse_objective
+from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored, SessionSettings
+from app.inference.parent import ChildKilledError
+from app.inference.tensor_spec import TensorSpec
+from app.records.calls import COLUMNS
+from app.records.estimate import Variant
+from app.records.events import Event
+from app.records.local import Placement, Precision
+from app.records.result import Target
+from app.session.interruption import Interruption
+from app.session.local_parts import LocalParts, PreparedModel
+from app.session.local_run import run_locally
+from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.run import RunOutcome
+from app.session.spec import LimitSpec
+from app.storage.run_directory import RunWriter, StoredRun
+from app.telemetry.clock import ClockReading
+from tests.fakes.clock import FakeClock
+from tests.fakes.parts import ENVIRONMENT, NOON, SteadyTelemetry
+
+WINDOW_CALLS = 50
+CPU = "CPUExecutionProvider"
+
+
+def order_of(
+    batch: int = 1, *, provider: str = "cpu", precision: Precision = "as-is", streams: int = 1
+) -> VariantOrder:
+    return VariantOrder(
+        variant=Variant("m", provider, precision, batch, threads=1, streams=streams),
+        model="/models/m.onnx",
+        precision=precision,
+        settings=SessionSettings(),
+    )
+
+
+def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, ...] = (), **more: Any) -> LocalSpec:
+    plain = LocalSpec(
+        run_id="r1",
+        name="test",
+        profile_hash="0" * 64,
+        target=Target("local", None, "m", None),
+        seed=7,
+        variants=orders,
+        scenarios=(ScenarioOrder("single-stream"),),
+        data=DataSpec(),
+        warmup_s=1.0,
+        at_least_s=0.5,
+        at_most_s=5.0,
+        half_width=0.02,
+        cold_starts=0,
+        finds_best=False,
+        slo=tuple(map(parse_objective, slo)),
+        gates=tuple(map(parse_objective, gates)),
+        limits=LimitSpec(),
+        memory_limit_bytes=None,
+    )
+    return msgspec.structs.replace(plain, **more)
+
+
+class Script(msgspec.Struct, kw_only=True):
+    """How variants behave, by their label; a reference is "the reference of m"."""
+
+    service_ms: Callable[[Job], float] = lambda job: 1.0 + 0.5 * job.batch
+    fails_opening: Mapping[str, Exception] = {}
+    fails_measuring: Mapping[str, Exception] = {}
+    """After the first window of the measured part."""
+    provider_used: Mapping[str, str] = {}
+    right: Mapping[str, int] = {}
+    """Of 1,000 labelled rows, how many are; else 900."""
+    on_window: Callable[[str, Measure], None] = lambda _what, _plan: None
+    """Called amid each scenario, once rows of the measured part were told."""
+
+
+class PlayedVariant:
+    pid = 4242
+
+    def __init__(self, clock: FakeClock, script: Script, what: str, job: Job) -> None:
+        self.what, self.job = what, job
+        self.started_ns = clock.now_ns
+        self.is_killed = self.is_closed = False
+        self._clock, self._script = clock, script
+
+    def opened(self, within_s: float) -> Opened:
+        assert within_s > 0
+        self._clock.advance(0.2)
+        if (failure := self._script.fails_opening.get(self.what)) is not None:
+            raise failure
+        used = self._script.provider_used.get(self.what, self.job.provider)
+        return Opened(
+            begun_ns=self.started_ns + 50_000_000,
+            library_load_ms=60.0,
+            session_build_ms=40.0,
+            first_inference_ms=5.0,
+            inputs=(TensorSpec("x", "float32", (-1, 3)),),
+            outputs=(TensorSpec("y", "float32", (-1, 2)),),
+            runtime_version="1.0",
+            provider_used=used,
+            provider_reason=None if used == self.job.provider else "it is not here",
+            placements=(Placement("Gemm", CPU, 2, is_stray=used != self.job.provider),),
+        )
+
+    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> Measured:
+        service_ns = round(self._script.service_ms(self.job) * 1e6)
+        warm = played_calls(
+            msgspec.structs.replace(plan, scenario="single-stream"), self._clock.now_ns, service_ns, 0.75
+        )
+        on_told(Calls(warm.tobytes()))
+        self._clock.now_ns = int(warm[:, -1].max())
+        start_ns = self._clock.now_ns
+        on_told(Began(start_ns=start_ns, warmup_windows=3, has_settled=True))
+        rows = played_calls(plan, start_ns, service_ns, plan.most_s)
+        for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
+            on_told(Calls(window.tobytes()))
+            self._clock.now_ns = max(self._clock.now_ns, int(window.max()))
+            self._script.on_window(self.what, plan)
+            if (failure := self._script.fails_measuring.get(self.what)) is not None:
+                raise failure
+            if self.is_killed:
+                raise ChildKilledError(f"{self.what} was killed, perhaps for want of memory")
+        end_ns = start_ns + round(plan.most_s * 1e9) if plan.scenario == "server" else self._clock.now_ns
+        return Measured(end_ns=end_ns, half_width=0.001, peak_memory_bytes=2**30, fidelity=None)
+
+    def give_outputs(self, rows: int, within_s: float) -> Outputs:
+        assert within_s > 0
+        outputs = np.zeros((rows, 2), np.float32)
+        return Outputs(dtype="float32", shape=outputs.shape, content=outputs.tobytes())
+
+    def score(self, within_s: float) -> Scored:
+        assert within_s > 0
+        scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
+        return Scored(metric="top-1", scores=scores.tobytes())
+
+    def kill(self) -> None:
+        self.is_killed = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def played_calls(plan: Measure, start_ns: int, service_ns: int, seconds: float) -> npt.NDArray[np.int64]:
+    """Rows of calls that take `service_ns`, one in ten a hundredth more: those of one stream, of queries whose streams
+    are equally fast, of streams side by side, or of arrivals that are even."""
+    rows = list(_calls(plan, start_ns, service_ns, round(seconds * 1e9)))
+    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+
+
+def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int) -> Iterator[tuple[int, ...]]:
+    free_ns, number = [start_ns] * plan.streams, 0
+    streams = 1 if plan.scenario == "single-stream" else plan.streams
+    while True:
+        for stream in range(streams):
+            takes_ns = service_ns + (service_ns // 100 if number % 10 == 0 else 0)
+            query, due_ns = (number, -1) if plan.scenario != "multi-stream" else (number // streams, free_ns[stream])
+            if plan.rate_per_s is not None:
+                due_ns = start_ns + round(number / plan.rate_per_s * 1e9)
+            begin_ns = max(free_ns[stream], due_ns)
+            is_over = (due_ns if plan.rate_per_s is not None else begin_ns) >= start_ns + lasts_ns
+            if is_over:
+                return
+            done_ns = begin_ns + takes_ns
+            yield query, stream, due_ns, begin_ns, begin_ns, -1, done_ns, -1, done_ns
+            free_ns[stream], number = done_ns, number + 1
+        if plan.scenario == "multi-stream":
+            free_ns = [max(free_ns)] * plan.streams
+
+
+class LocalBench:
+    """Whatever `run` started is in `started`, in order; `events` are all that was told."""
+
+    def __init__(self, directory: Path, script: Script | None = None) -> None:
+        self.clock = FakeClock()
+        self.directory = directory
+        self.script = script or Script()
+        self.events: list[Event] = []
+        self.started: list[PlayedVariant] = []
+        self.interruption = Interruption()
+        self.telemetry = SteadyTelemetry(self.clock)
+        self.kept_model: str | None = None
+
+    def run(self, spec: LocalSpec) -> RunOutcome:
+        with RunWriter(self.directory) as store:
+            return run_locally(spec, self.parts(store), self.events.append, self.interruption)
+
+    def parts(self, store: RunWriter) -> LocalParts:
+        return LocalParts(
+            inspect_machine=lambda: (ENVIRONMENT, ()),
+            prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.kept_model),
+            start_variant=self._start,
+            cost_of=lambda _path, _batch, _axes: None,
+            peaks_of=lambda _order, _environment, _size: None,
+            gpu_memory_gib=dict,
+            foreign_processes=lambda _running, _ours: (),
+            telemetry=self.telemetry,
+            store=store,
+            read_clock=lambda: ClockReading(self.clock.now_ns, 10**18 + self.clock.now_ns, self.clock.now_ns),
+            now_ns=self.clock,
+            wall_now=lambda: NOON,
+            pause=self.clock.advance,
+        )
+
+    def _start(self, what: str, job: Job, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
+        played = PlayedVariant(self.clock, self.script, what, job)
+        self.started.append(played)
+        return played
+
+    @property
+    def names(self) -> list[str]:
+        return [one.what for one in self.started]
+
+    def rows(self) -> pd.DataFrame:
+        return StoredRun(self.directory).calls().to_pandas()
+
+    def told(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
