@@ -44,6 +44,14 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def size(value_bytes: int) -> str:
+    """As in 385 kB, 1.47 MB, 12.3 GB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value_bytes >= scale:
+            return with_unit(number(value_bytes / scale), unit)
+    return with_unit(count(value_bytes), "bytes")
+
+
 def seconds(value: float) -> str:
     """A duration: 340 ms, 12.3 s, 2 min 5 s."""
     if value < 1:

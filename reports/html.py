@@ -9,6 +9,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,10 @@ from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_front, role_of
 from reports.charts.picture import Drawing, static_svg
+from reports.charts.roofline import roofline
 from reports.charts.spectrum import latency_spectrum
+from reports.charts.variants import variant_front
+from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanSection, Report
 from reports.printable import printable
 
@@ -86,7 +90,9 @@ def _pictures(report: Report) -> dict[str, Picture]:
         latency_over_time(report),
         *concurrency_charts(report),
         *machine_charts(report),
+        variant_front(report),
         *batch_charts(report),
+        roofline(report),
         cost_front(report),
     )
     return {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in drawings if one is not None}
@@ -98,6 +104,14 @@ def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
     for row in plan.refused if plan else ():
         by_reason[row.refused or ""].append(row)
     return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+
+
+def _alike(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
+    """Variants that ran in the same places, by their names; one of them stands for all."""
+    found: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
+    for one in variants:
+        found.setdefault((one.provider, one.provider_used, one.placements), ([], one))[0].append(one.name)
+    return list(found.values())
 
 
 def _policy(style: str, *scripts: str) -> str:
@@ -155,6 +169,9 @@ def _environment() -> Environment:
             "check_value": formatting.check_value,
             "check_limit": formatting.check_limit,
             "state": formatting.stage_state,
+            "p_value": formatting.p_value,
+            "size": formatting.size,
+            "alike": _alike,
         }
     )
     environment.globals["role_of"] = role_of

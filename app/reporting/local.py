@@ -21,9 +21,9 @@ _COLD_START = {
 
 
 def local_section(result: Result) -> local_model.LocalSection | None:
-    """None where no local model was the target, or not one variant was come to."""
+    """None where no local model was the target."""
     local = result.local
-    if local is None or not local.variants:
+    if local is None:
         return None
     variants = [facts.variant for facts in local.variants]
     names, families = names_of(variants), families_of(variants)

@@ -14,7 +14,7 @@ _HEAD = 3
 
 def common_of(variants: Sequence[Variant]) -> str:
     """What all of them share, as in `digits cpu, 1 stream, 1 thread`."""
-    return _joined(variants[0], variants, shared=True)
+    return _joined(variants[0], variants, shared=True) if variants else ""
 
 
 def names_of(variants: Sequence[Variant]) -> dict[Variant, str]:

@@ -69,8 +69,10 @@ def build_local_parts(profile: LocalProfile, store: RunWriter) -> LocalParts:
 
 
 def prepare_model(order: VariantOrder, data: DataSpec) -> PreparedModel:
-    """Raises UsageError or InstrumentError for a precision that cannot be made of this model."""
+    """Raises UsageError for a file that a careful runtime would not open, before one does; UsageError or
+    InstrumentError for a precision that cannot be made of it."""
     path = Path(order.model)
+    _inspected(order.model, tuple(sorted(order.settings.axes.items())))
     calibration = _calibration(path, data) if order.precision == "int8-static" else None
     made = make_precision(path, order.precision, calibration, cache=default_cache(), timeout_s=_MAKING_LIMIT_S)
     return PreparedModel(
@@ -84,8 +86,11 @@ def prepare_model(order: VariantOrder, data: DataSpec) -> PreparedModel:
 
 def cost_of(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
     """At a batch that was not looked at by itself: along the lines through those that were."""
-    facts = _inspected(path, tuple(sorted(axes.items())))
-    if facts is None or facts.unknown_nodes:
+    try:
+        facts = _inspected(path, tuple(sorted(axes.items())))
+    except SizewiseError:  # the original was opened: what was made of it is not understood
+        return None
+    if facts.unknown_nodes:
         return None
     known = next((one for one in facts.costs if one.batch == batch), None)
     if known is not None or not facts.costs:
@@ -108,11 +113,8 @@ def cost_of(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _inspected(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts | None:
-    try:
-        return inspect_model(Path(path), GivenShapes(axes=dict(axes)))
-    except SizewiseError:  # what it costs is then not told; that it cannot be read, by opening it
-        return None
+def _inspected(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts:
+    return inspect_model(Path(path), GivenShapes(axes=dict(axes)))
 
 
 def _start_variant(what: str, job: Job, environment: tuple[tuple[str, str], ...]) -> VariantProcess:

@@ -1,63 +1,123 @@
-"""The batch law of the local model: what a larger batch costs and brings."""
+"""What a larger batch of a local model costs and brings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import msgspec
 
 from reports import formatting
 from reports.charts.picture import Drawing
 from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, styled
-from reports.model import BatchRow, ModelSection, Quantity, Report
+from reports.local_model import LocalSection, ScenarioRow, VariantRow
+from reports.model import ModelSection, Quantity, Report
+
+
+class _Point(msgspec.Struct, frozen=True):
+    series: str
+    batch: int
+    quantity: Quantity
 
 
 def batch_charts(report: Report) -> tuple[Drawing, ...]:
     """Latency and throughput by batch size; empty with fewer than two batch sizes."""
-    local = report.model
-    if local is None or len({row.batch for row in local.batches}) < 2:
-        return ()
-    latency = _drawing(
-        local, "batch-latency", "What a larger batch costs: time of one call", "ms",
-        {"p50": lambda row: row.p50, "p95": lambda row: row.p95},
-    )  # fmt: skip
-    throughput = _drawing(
-        local, "batch-throughput", "What it brings: inferences a second", "inferences/s",
-        {"throughput": lambda row: row.throughput},
-    )  # fmt: skip
+    times, rates = [], []
+    if report.local is not None:
+        times, rates = _times_of(report.local), _rates_of(report.local)
+    elif report.model is not None:
+        times, rates = _served_times(report.model), _served_rates(report.model)
+    latency = _drawing(times, "batch-latency", "What a larger batch costs: time of one call", "ms")
+    throughput = _drawing(rates, "batch-throughput", "What it brings: inferences a second", "inferences/s")
     return tuple(drawing for drawing in (latency, throughput) if drawing is not None)
 
 
-def _drawing(local: ModelSection, key: str, title: str, unit: str, read: dict[str, Any]) -> Drawing | None:
+def _times_of(local: LocalSection) -> list[_Point]:
+    """p95 beside p50 while there is one line of each."""
+    variants = _relied_on(local)
+    is_one = len({one.family for one in variants}) == 1
     points = []
-    for row in local.batches:
-        for label, quantity_of in read.items():
-            quantity: Quantity = quantity_of(row)
-            if quantity.value is not None:
-                points.append(_point(row, _series(local, row, label), quantity))
-    if not points:
+    for one in variants:
+        row = _alone(one)
+        if row is not None:
+            points.append(_Point(f"{one.family} p50" if is_one else one.family, one.batch, row.p50))
+            points += [_Point(f"{one.family} p95", one.batch, row.p95)] if is_one else []
+    return points
+
+
+def _rates_of(local: LocalSection) -> list[_Point]:
+    return [_Point(one.family, one.batch, one.throughput) for one in _relied_on(local)]
+
+
+def _relied_on(local: LocalSection) -> list[VariantRow]:
+    """The fastest family first, for not all can be drawn."""
+    kept = [one for one in local.variants if one.state in ("best", "measured")]
+    fastest: dict[str, float] = {}
+    for one in kept:
+        fastest[one.family] = max(fastest.get(one.family, 0.0), one.throughput.value or 0.0)
+    return sorted(kept, key=lambda one: (-fastest[one.family], one.family, one.batch))
+
+
+def _alone(one: VariantRow) -> ScenarioRow | None:
+    """Of one call after another."""
+    return next((row for row in one.scenarios if row.scenario == "single-stream"), None)
+
+
+def _served_times(local: ModelSection) -> list[_Point]:
+    read = [(row, label, quantity) for row in local.batches for label, quantity in (("p50", row.p50), ("p95", row.p95))]
+    return [
+        _Point(_series(local, row.provider, row.precision, label), row.batch, quantity) for row, label, quantity in read
+    ]
+
+
+def _served_rates(local: ModelSection) -> list[_Point]:
+    return [
+        _Point(_series(local, row.provider, row.precision, "throughput"), row.batch, row.throughput)
+        for row in local.batches
+    ]
+
+
+def _series(local: ModelSection, provider: str, precision: str, label: str) -> str:
+    """The variant is named only where there are several."""
+    several = len({(one.provider, one.precision) for one in local.batches}) > 1
+    return f"{provider} {precision} {label}" if several else label
+
+
+def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Drawing | None:
+    known = [one for one in points if one.quantity.value is not None]
+    if len({one.batch for one in known}) < 2:
         return None
-    names = list(dict.fromkeys(str(point["series"]) for point in points))[:MAX_SERIES]
-    drawn = [point for point in points if point["series"] in names]
-    first, last = points[0], points[-1]
+    every = list(dict.fromkeys(one.series for one in known))
+    names = every[:MAX_SERIES]
+    hidden = len(every) - len(names)
     return Drawing(
         key=key,
         title=title,
-        alternative=f"From {first['shown']} at batch {first['batch']} to {last['shown']} at batch {last['batch']}.",
-        spec=styled([_lines(drawn, names, unit)], key.replace("-", "_")),
+        alternative=_alternative(known),
+        spec=styled(
+            [_lines([_drawn(one) for one in known if one.series in names], names, unit)], key.replace("-", "_")
+        ),
         columns=("series", "batch", unit),
-        rows=tuple((str(point["series"]), str(point["batch"]), str(point["shown"])) for point in points),
+        rows=tuple((one.series, str(one.batch), formatting.quantity(one.quantity)) for one in known),
+        note=f"{hidden} more series are in the table only." if hidden else None,
     )
 
 
-def _point(row: BatchRow, series: str, quantity: Quantity) -> dict[str, Any]:
-    return {"series": series, "batch": row.batch, "value": quantity.value, "shown": formatting.quantity(quantity)}
+def _alternative(known: Sequence[_Point]) -> str:
+    """Of the first line."""
+    line = sorted((one for one in known if one.series == known[0].series), key=lambda one: one.batch)
+    first, last = line[0], line[-1]
+    name = f"{first.series}: from" if len({one.series for one in known}) > 1 else "From"
+    return (
+        f"{name} {formatting.quantity(first.quantity)} at batch {first.batch} to "
+        f"{formatting.quantity(last.quantity)} at batch {last.batch}."
+    )
 
 
-def _series(local: ModelSection, row: BatchRow, label: str) -> str:
-    """The variant is named only where there are several."""
-    several = len({(one.provider, one.precision) for one in local.batches}) > 1
-    return f"{row.provider} {row.precision} {label}" if several else label
+def _drawn(one: _Point) -> dict[str, Any]:
+    shown = formatting.quantity(one.quantity)
+    return {"series": one.series, "batch": one.batch, "value": one.quantity.value, "shown": shown}
 
 
 def _lines(points: list[dict[str, Any]], names: list[str], unit: str) -> alt.Chart:

@@ -21,6 +21,10 @@ _CHARTS = {
 }  # fmt: skip
 
 
+_FEWEST = 2
+"""Readings of a line."""
+
+
 def machine_charts(report: Report) -> tuple[Drawing, ...]:
     """Those that have readings; a series without any is left out."""
     drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
@@ -29,7 +33,7 @@ def machine_charts(report: Report) -> tuple[Drawing, ...]:
 
 def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Drawing | None:
     read = [series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))]
-    if not read:
+    if all(sum(map(_is_known, series.values)) < _FEWEST for series in read):
         return None
     drawn = read[:MAX_SERIES]
     points = [
