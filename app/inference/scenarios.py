@@ -89,6 +89,9 @@ class _Stage:
         kept: KeptOutputs,
         now_ns: Callable[[], int],
     ) -> None:
+        from app.analysis.estimates import mean  # scipy: no cold start is to wait for it, and no measured window
+
+        self._mean = mean
         self._plan, self._callers, self._told, self._kept = plan, callers, told, kept
         self._starts, self._count, self._now_ns = starts, len(starts), now_ns
         self._times_ms: list[npt.NDArray[np.float64]] = []
@@ -277,9 +280,7 @@ class _Stage:
         return half_width is not None and half_width <= self._plan.half_width
 
     def _half_width(self) -> float | None:
-        from app.analysis.estimates import mean  # scipy, which a cold start is not to wait for
-
-        found = mean(np.concatenate(self._times_ms)) if self._times_ms else None
+        found = self._mean(np.concatenate(self._times_ms)) if self._times_ms else None
         if found is None or found.ci95 is None or not found.value:
             return None
         return (found.ci95[1] - found.ci95[0]) / 2 / found.value

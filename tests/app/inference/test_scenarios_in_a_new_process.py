@@ -1,0 +1,40 @@
+"""What a scenario imports, it imports before it measures: half a second of SciPy would count as the model's time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+from app.inference.job import Measure
+from app.inference.sampling import KeptOutputs
+from app.inference.scenarios import run_scenario
+from time import perf_counter_ns
+
+class Caller:
+    outputs = ()
+    def call(self, start):
+        now = perf_counter_ns()
+        return now, now, -1, now + 1000, -1, now + 1000
+
+class Told:
+    def began(self, start_ns, warmup_windows, has_settled):
+        self.loaded = set(sys.modules)
+    def calls(self, packed):
+        pass
+
+plan = Measure(scenario="single-stream", batch=1, streams=1, least_s=0.0, most_s=0.3, half_width=0.0, least_calls=0,
+               warmup_most_s=0.0)
+told = Told()
+before = set(sys.modules)
+run_scenario(plan, [Caller()], [0], told, KeptOutputs(is_wanted=False))
+assert "scipy" not in before
+print(sorted(set(sys.modules) - told.loaded))
+"""
+
+
+def test_nothing_is_imported_while_calls_are_measured() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
