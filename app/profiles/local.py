@@ -32,12 +32,20 @@ Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", 
 _ON_NVIDIA = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
 _MOST_VARIANTS = 1000
+_GRID = ("providers", "precision", "batch", "streams", "threads", "devices")
 _OF_ENDPOINTS = "It is of endpoints: this target is a model that runs here."
 
 
 def _listed(value: object) -> object:
     """One may be written without brackets."""
     return value if isinstance(value, list | tuple) else [value]
+
+
+def _some(value: object) -> object:
+    """As `_listed`, where none asks for nothing."""
+    if value == []:
+        raise BadValueError("an empty list asks for nothing", hint="Leave the key out for its default.")
+    return _listed(value)
 
 
 def _read_precision(value: object) -> str:
@@ -57,6 +65,10 @@ def _read_memory(value: object) -> int | None:
     raise BadValueError(f"{value!r} is not an amount of memory", hint="Write it like 8 GiB.")
 
 
+def _format_memory(size: int) -> str:
+    return f"{size / 2**20:.9f}".rstrip("0").rstrip(".") + " MiB"  # to the byte
+
+
 def _read_data(value: object, info: ValidationInfo) -> Path:
     """A file, or a folder of files."""
     if not isinstance(value, str) or not value:
@@ -67,15 +79,13 @@ def _read_data(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-ProviderList = Annotated[tuple[Provider, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
+ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_some)]
 OnePrecision = Annotated[Precision, BeforeValidator(_read_precision)]
-PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
-Counts = Annotated[
-    tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False, min_length=1), BeforeValidator(_listed)
-]
+PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False), BeforeValidator(_some)]
+Counts = Annotated[tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False), BeforeValidator(_some)]
 Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_listed)]
 DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
-Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(lambda size: f"{size / 2**20:g} MiB")]
+Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory)]
 
 
 class VariantSettings(Settings):
@@ -155,13 +165,16 @@ class LocalTarget(Settings):
         if not isinstance(variants, list) or value.get("model") is not None:
             return value
         named = [one.get("model") for one in variants if isinstance(one, dict)]
-        return {**value, "model": list(dict.fromkeys(named))} if named and all(named) else value
+        if not named or not all(isinstance(one, str) for one in named):
+            return value
+        return {**value, "model": list(dict.fromkeys(named))}
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if not self.models:
             raise BadValueError("target lacks model", hint="Name an .onnx file, or a bundled model.")
-        grid = {"providers", "precision", "batch", "streams", "threads", "devices"} & self.model_fields_set
+        # a default says nothing: a spec that is read back has them all
+        grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
         if len(self.all_variants) > _MOST_VARIANTS:
@@ -212,9 +225,7 @@ class LocalLoad(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
-    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)] = (
-        "single-stream",
-    )
+    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
     server_rates: Annotated[
         tuple[Annotated[float | str, BeforeValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),

@@ -50,14 +50,7 @@ def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] |
     """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for at, objective in enumerate(objectives):
-            if isinstance(profile, LocalProfile):
-                why = _why_never_locally(profile, objective) or _why_impossible(objective)
-            else:
-                why = (
-                    _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
-                )
-            if not isinstance(profile, LocalProfile) and key == "slo" and objective.level == "fail":
-                why = why or _why_no_slo(profile, objective)
+            why = _why_wrong(profile, objective, key)
             if why is not None:
                 message, hint = why
                 return (key, at), BadValueError(f"{key}[{at}]: {message}", hint=hint)

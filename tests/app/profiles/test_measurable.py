@@ -84,3 +84,30 @@ def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:
     stages = {"stages": [{"rate": "9/s", "duration": "1s"}]}
     assert load(HTTP, {}, stages, slo=["completed_per_s > 8"]).slo, "where no rate is looked for"
     assert load(HTTP, {}, SEARCH, slo=["latency_ms.p95 < 50"], gates=["host_cpu_percent.max < 90"]).gates
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings", "why"),
+    [
+        ("latency_ms.p95 < 50", {}, "in server or multi-stream"),
+        ("copy_in_ms.p95 < 50", {"runtime": {"io_binding": False}}, "not timed apart without io_binding"),
+        ("ttft_ms.p95 < 50", {}, "is of endpoints"),
+        ("error_rate < 1%", {}, "is of endpoints"),
+        ("accuracy >= 90%", {}, "needs labelled rows"),
+        ("service_ms.p95 < 0", {}, "can never be met"),
+    ],
+)
+def test_objective_that_no_local_run_can_decide_is_refused(
+    load: Load, objective: str, settings: dict[str, Any], why: str
+) -> None:
+    for key in ("slo", "gates"):
+        with pytest.raises(ProfileError, match=why) as caught:
+            load({"model": "digits", **settings}, None, {}, **{key: [objective]})
+        assert caught.value.line is not None
+        assert caught.value.hint is not None
+
+
+def test_objective_that_a_local_run_can_decide_is_taken(load: Load) -> None:
+    slo = ["latency_ms.p95 < 50", "throughput_per_s > 10", "service_ms.p99 < 20", "gpu_power_w.max < 300 | warn"]
+    profile = load({"model": "digits"}, None, {"scenarios": ["offline", "server"]}, slo=slo)
+    assert len(profile.slo) == 4

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.errors import ProfileError
+from app.profiles.bundled import bundled_models
+from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile, VariantSettings
+from app.profiles.resolved import profile_hash, spec_yaml
+
+DIGITS = {"model": "digits"}
+Load = Callable[..., LocalProfile]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Writes a profile of a target and reads it; the target is on line 3 and what is in it on those that follow."""
+
+    def write(target: Any = DIGITS, **more: Any) -> LocalProfile:
+        path = tmp_path / "profile.yaml"
+        values = {"sizewise": 1, "name": "t", "target": target, **more}
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        profile = load_profile(path)
+        assert isinstance(profile, LocalProfile)
+        return profile
+
+    return write
+
+
+def of(*variants: VariantSettings) -> list[tuple[str, str, int, int, int, tuple[int | str, ...]]]:
+    return [(one.provider, one.precision, one.threads, one.streams, one.batch, one.devices) for one in variants]
+
+
+def test_target_with_a_model_and_no_protocol_is_one_that_runs_here(load: Load) -> None:
+    profile = load()
+    assert profile.target.protocol == "local"
+    assert of(*profile.target.all_variants) == [("cpu", "as-is", 1, 1, 1, ())]
+    assert profile.target.all_variants[0].model == "digits"
+    assert (profile.load.scenarios, profile.load.cold_starts) == (("single-stream",), 3)
+
+
+def test_grid_is_every_combination_with_batches_rising_last(load: Load) -> None:
+    target = DIGITS | {"providers": ["cpu", "openvino"], "precision": ["fp32", "int8-dynamic"], "batch": [8, 1, 8]}
+    assert of(*load(target).target.all_variants) == [
+        (provider, precision, 1, 1, batch, ())
+        for provider in ("cpu", "openvino")
+        for precision in ("as-is", "int8-dynamic")
+        for batch in (1, 8)
+    ]
+
+
+def test_one_may_be_written_without_brackets(load: Load) -> None:
+    profile = load(DIGITS | {"providers": "cpu", "precision": "fp16", "batch": 4}, load={"scenarios": "offline"})
+    assert of(*profile.target.all_variants) == [("cpu", "fp16", 1, 1, 4, ())]
+    assert profile.load.scenarios == ("offline",)
+
+
+def test_several_devices_are_measured_together_and_the_first_alone(load: Load) -> None:
+    target = DIGITS | {"providers": ["cuda", "cpu"], "devices": [1, "GPU-9f"]}
+    assert [(one.provider, one.devices) for one in load(target).target.all_variants] == [
+        ("cuda", (1,)),
+        ("cuda", (1, "GPU-9f")),
+        ("cpu", ()),
+    ]
+
+
+def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "other.onnx").write_bytes(b"model")
+    variants = [{"batch": 2}, {"provider": "cuda", "devices": [0], "model": "other.onnx"}]
+    both = load(DIGITS | {"variants": variants}).target.all_variants
+    assert of(*both) == [("cpu", "as-is", 1, 1, 2, ()), ("cuda", "as-is", 1, 1, 1, (0,))]
+    assert [one.model for one in both] == ["digits", str(tmp_path / "other.onnx")]
+
+
+@pytest.mark.parametrize(
+    ("target", "line", "message", "hint"),
+    [
+        (DIGITS | {"precision": "int8"}, 5, "unknown precision 'int8'", "There are int8-dynamic and int8-static."),
+        (DIGITS | {"precision": ["as-is", "int8-dynamc"]}, 7, "unknown precision", "Did you mean 'int8-dynamic'?"),
+        (DIGITS | {"providers": ["cdua"]}, 6, "not 'cdua'", "Did you mean 'cuda'?"),
+        (DIGITS | {"provider": "cpu"}, 5, "unknown key 'provider'", "Did you mean 'providers'?"),
+        (DIGITS | {"batch": [0]}, 6, "0 is not a whole number of at least 1", None),
+        (DIGITS | {"batch": []}, 5, "an empty list asks for nothing", "Leave the key out for its default."),
+        ({"model": "digitz"}, 4, "'digitz' is neither a bundled model nor a file", "Did you mean 'digits'?"),
+        (DIGITS | {"variants": [{"batch": 2}], "batch": [4]}, 3, "both variants and batch", None),
+        (DIGITS | {"batch": list(range(1, 502)), "streams": [1, 2]}, 3, "1,002 variants, and 1000 are the most", None),
+        (DIGITS | {"runtime": {"cuda_graph": True}, "streams": 2}, 3, "one stream at a time", "Use streams: 1"),
+        (DIGITS | {"runtime": {"cuda_graph": True, "io_binding": False}}, 3, "needs io_binding", None),
+        (DIGITS | {"runtime": {"axes": {"sequence": 0}}}, 7, "target.runtime.axes.sequence", None),
+        ({"protocol": "local", "variants": [{"model": {"a": 1}}]}, 6, "is not a model", None),
+        ({"protocol": "local", "model": "digits", "url": "http://127.0.0.1"}, 6, "unknown key 'url'", "of endpoints"),
+    ],
+)
+def test_wrong_targets_are_told_with_their_line(
+    load: Load, target: dict[str, Any], line: int, message: str, hint: str | None
+) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load(target)
+    assert message in str(caught.value)
+    assert caught.value.line == line, str(caught.value)
+    assert (caught.value.hint is None) if hint is None else (hint in str(caught.value.hint))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"load": {"stages": []}}, "unknown key 'stages'"),
+        ({"load": {"scenarios": ["offlin"]}}, "not 'offlin'"),
+        ({"load": {"scenarios": ["server", "server"], "rates": ["9/s"]}}, "names one of them twice"),
+        ({"load": {"scenarios": ["server"]}}, "needs another scenario to tell it"),
+        ({"load": {"scenarios": ["server"], "rates": ["70%"]}}, "needs another scenario to tell it"),
+        ({"load": {"rates": ["9/s"]}}, "load.rates are of the server scenario"),
+        ({"load": {"at_least": "9s", "at_most": "1s"}}, "load.at_least is longer than load.at_most"),
+        ({"load": {"search": "best"}}, "slo is empty"),
+        ({"load": {"search": "best"}, "slo": ["service_ms.p99 < 20 | warn"]}, "slo is empty"),
+        ({"limits": {"requests": 100}}, "limited by duration and memory"),
+        ({"limits": {"memory": "lots"}}, "'lots' is not an amount of memory"),
+        ({"limits": {"memory": 8}}, "8 is not an amount of memory"),
+        ({"limits": {"memory": "0 GiB"}}, "is not an amount of memory"),
+        ({"workload": {"tensors": "nowhere.npz"}}, "no such file or folder"),
+        ({"workload": {"body": {}}}, "unknown key 'body'"),
+        ({"traffic": {"peak": "900/s"}}, "unknown key 'traffic'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(load: Load, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
+        load(**settings)
+
+
+def test_static_quantisation_needs_rows(load: Load, tmp_path: Path) -> None:
+    target = DIGITS | {"precision": ["int8-static"]}
+    with pytest.raises(ProfileError, match="needs rows to be calibrated with"):
+        load(target)
+    (tmp_path / "rows.npz").write_bytes(b"rows")
+    load(target, workload={"tensors": "rows.npz"})
+    load(target, workload={"calibration": "rows.npz"})
+
+
+@pytest.mark.parametrize(
+    ("written", "size"), [("8 GiB", 2**33), ("8 GB", 8 * 10**9), ("1.5GiB", 3 * 2**29), ("300 MB", 300_000_000)]
+)
+def test_memory_is_the_same_to_the_byte_when_it_is_read_back(
+    load: Load, tmp_path: Path, written: str, size: int
+) -> None:
+    profile = load(limits={"memory": written})
+    assert profile.limits.memory_bytes == size
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(spec_yaml(profile))
+    assert load_profile(spec).limits == profile.limits
+
+
+@pytest.mark.parametrize(
+    ("target", "more"),
+    [
+        (DIGITS, {}),
+        (DIGITS | {"providers": ["cpu", "cuda"], "batch": [1, 8], "devices": [0, 1]}, {"slo": ["service_ms.p99 < 20"]}),
+        (DIGITS | {"variants": [{"batch": 2}, {"provider": "cuda", "devices": ["GPU-1"]}]}, {}),
+        (DIGITS | {"runtime": {"io_binding": True, "axes": {"batch": 4}}}, {"limits": {"memory": "8 GB"}}),
+        (DIGITS, {"load": {"scenarios": ["offline", "server"], "rates": ["70%", "90/min"], "warmup": "0s"}}),
+    ],
+)
+def test_spec_has_every_default_and_reads_back_as_the_same_question(
+    load: Load, tmp_path: Path, target: dict[str, Any], more: dict[str, Any]
+) -> None:
+    profile = load(target, **more)
+    text = spec_yaml(profile)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    again = load_profile(spec)
+    assert isinstance(again, LocalProfile)
+    assert again.target.all_variants == profile.target.all_variants
+    assert spec_yaml(again) == text
+    assert profile_hash(again) == profile_hash(profile)
+    printed = yaml.safe_load(text)
+    assert printed["load"]["half_width"] == "2%"
+    assert printed["target"]["precision"] == ["as-is"]
+    assert printed["workload"]["calibration_rows"] == 128
+
+
+def test_hash_is_of_the_models_content_and_not_of_its_place(load: Load, tmp_path: Path) -> None:
+    model = bundled_models()["digits"].read_bytes()
+    for name, content in (("a.onnx", model), ("b.onnx", model), ("c.onnx", model + b"\0")):
+        (tmp_path / name).write_bytes(content)
+    same, moved, changed = (profile_hash(load({"model": f"{name}.onnx"})) for name in "abc")
+    assert same == moved == profile_hash(load())
+    assert changed != same
+    assert profile_hash(load(DIGITS | {"batch": [2]})) != same
+    listed, changed = (profile_hash(load(DIGITS | {"variants": [{"model": f"{name}.onnx"}]})) for name in "bc")
+    assert listed != changed
