@@ -18,16 +18,15 @@ def variant_lines(local: LocalSection, width: int) -> list[list[str]]:
     shown = _chosen(local.variants)
     if not any(one.scenarios for one in shown):
         return []
-    columns = [["variant", *(f"{one.name} (best)" if one.state == "best" else one.name for one in shown)]]
+    columns = [["variant", *(_named(one, shown) for one in shown)]]
     columns += [["p50 / p99", *map(_alone, shown)], ["most /s", *map(_most, shown)]]
-    columns += [["SLO", *(one.slo or "" for one in shown)]] if any(one.slo for one in shown) else []
-    columns += [["", *(_MARKS[one.state] for one in shown)]]
-    less = [[f"{name} p99", *(_p99(one, name) for one in shown)] for name in _waiting(shown)]
-    less += [["kept", *map(_kept, shown)]] if any(one.accuracy for one in shown) else []
+    columns += [["SLO" if any(one.slo for one in shown) else "", *map(_result, shown)]]
+    less = [["kept", *map(_kept, shown)]] if any(one.accuracy for one in shown) else []
+    less += [[f"{name} p99", *(_p99(one, name) for one in shown)] for name in _waiting(shown)]
     room = width - sum(map(_wide, columns))
     for column in less:
         if (room := room - _wide(column)) >= 0:
-            columns.insert(3 if column[0] != "kept" else len(columns) - 1, column)
+            columns.insert(len(columns) - 1, column)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -67,6 +66,14 @@ def _chosen(variants: Sequence[VariantRow]) -> list[VariantRow]:
     return [one for one in variants if one in ranked]
 
 
+def _named(one: VariantRow, shown: Sequence[VariantRow]) -> str:
+    return f"{one.name} (best)" if one.state == "best" and len(shown) > 1 else one.name
+
+
+def _result(one: VariantRow) -> str:
+    return _MARKS[one.state] or one.slo or ""
+
+
 def _wide(column: Sequence[str]) -> int:
     return max(map(len, column)) + 2
 
@@ -102,7 +109,7 @@ def _doubted(trust: str, text: str) -> str:
 def _kept(one: VariantRow) -> str:
     if one.accuracy is None:
         return "–"
-    return "reference" if one.accuracy.kept is None else formatting.value_unit(one.accuracy.kept)
+    return "(ref)" if one.accuracy.kept is None else formatting.value_unit(one.accuracy.kept)
 
 
 def _laws(local: LocalSection, shown: VariantRow) -> Iterator[str]:

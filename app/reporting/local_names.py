@@ -27,7 +27,7 @@ def names_of(variants: Sequence[Variant]) -> dict[Variant, str]:
 def families_of(variants: Sequence[Variant]) -> dict[Variant, str]:
     """Names without the batch, for lines that run over it; the model's where nothing else differs."""
     bare = [msgspec.structs.replace(one, batch=0) for one in variants]
-    names = names_of(bare) if len(set(bare)) > 1 else dict.fromkeys(bare, variants[0].model)
+    names = names_of(bare) if len(set(bare)) > 1 else {one: one.model for one in bare}
     return {one: names[without] for one, without in zip(variants, bare, strict=True)}
 
 

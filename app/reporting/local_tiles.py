@@ -95,7 +95,7 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
     if price is None:
         return []
     cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], price)
-    note = f"at {formatting.money(price)} USD/h, never idle"
+    note = f"at {formatting.plain(price)} USD/h, never idle"
     return [
         model.Tile(
             label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note

@@ -16,7 +16,7 @@ _CHARTS = {
     "%": ("busy", "How busy the machine was", ("host_cpu_percent", "gpu_utilisation_percent", "core_cpu_percent")),
     "cores": ("cores", "Cores each process kept busy",
               ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
-    "GiB": ("memory", "Memory in use", ("host_memory_gib", "gpu_memory_gib")),
+    "GiB": ("memory", "Memory in use", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
     "W": ("power", "Power drawn by the GPUs", ("gpu_power_w",)),
 }  # fmt: skip
 

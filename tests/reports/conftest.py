@@ -12,6 +12,7 @@ from app.reporting import build_report
 from reports.html import render_html
 from reports.model import Report
 from tests.fakes.browsing import offline_chromium, tab_of
+from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
@@ -90,3 +91,23 @@ def locust_report() -> Report:
 @pytest.fixture(scope="session")
 def interrupted_report() -> Report:
     return report_of(interrupted())
+
+
+@pytest.fixture(scope="session")
+def local_report() -> Report:
+    return report_of(local_run())
+
+
+@pytest.fixture(scope="session")
+def alone_report() -> Report:
+    return report_of(one_variant())
+
+
+@pytest.fixture(scope="session")
+def failed_report() -> Report:
+    return report_of(only_failed())
+
+
+@pytest.fixture(scope="session")
+def strayed_report() -> Report:
+    return report_of(strayed())

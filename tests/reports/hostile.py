@@ -27,7 +27,7 @@ PAYLOADS = (
 )  # fmt: skip
 _MEANT = {  # fields a renderer decides by
     "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator", "kind",
-    "counts",
+    "counts", "state", "slo",
 }  # fmt: skip
 
 

@@ -65,3 +65,15 @@ def test_checks_show_words_numbers_and_what_is_missing() -> None:
     words = CheckRow(name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
     assert (formatting.check_value(missing), formatting.check_limit(missing)) == ("n/a", "70\u202f%")
     assert (formatting.check_value(words), formatting.check_limit(words)) == ("CPU", "–")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(385, "385 bytes"), (385_357, "385 kB"), (1_474_781, "1.47 MB"), (12_300_000_000, "12.3 GB")]
+)
+def test_sizes_are_in_the_unit_that_fits(value: int, text: str) -> None:
+    assert formatting.size(value).replace(formatting.THIN, " ") == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0618, "0.062"), (0.0004, "<0.001")])
+def test_p_values_have_three_decimals(value: float, text: str) -> None:
+    assert formatting.p_value(value) == text

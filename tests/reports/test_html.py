@@ -134,7 +134,7 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert html.count('class="chart-data"') == 10
 
 
-@pytest.mark.parametrize("name", ["full_report", "streaming_report", "clients_report"])
+@pytest.mark.parametrize("name", ["full_report", "streaming_report", "clients_report", "local_report"])
 def test_every_chart_is_valid_vega_lite(name: str, rendered: Rendered) -> None:
     specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)
     assert len(specs) >= 3
@@ -228,7 +228,48 @@ def test_a_locust_test_shows_service_time_by_name_and_its_doubt(rendered: Render
         assert part in text
 
 
-@pytest.mark.parametrize("name", ["streaming_report", "spike_report", "clients_report", "locust_report"])
+def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rendered) -> None:
+    html = rendered("local_report")
+    text = _text(html)
+    order = [
+        text.index(part)
+        for part in (
+            "Most throughput inside service_ms.p99", "Cost per 1M inferences", "Variants of the model",
+            "batch 4 is beyond the SLO already", "cuda needs an NVIDIA GPU", "What limits it",
+            "Where the time of a call goes", "Cold start",
+            "kept from before", "McNemar", "equal to the last digit", "Where it really ran",
+            "Host and processes", "How this was measured",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
+    for key in ("variants-front", "batch-latency", "batch-throughput", "roofline"):
+        assert f'id="chart-{key}"' in html
+    for foreign in ("The endpoint under load", "No request was sent", "No plan was made", "/home/someone"):
+        assert foreign not in text
+    tags = Counter(tag for tag, _ in _elements(html).page)
+    assert tags["table"] == tags["caption"]
+    assert "<th>" not in html
+
+
+def test_an_invalid_variant_is_struck_through_and_its_strays_are_named(rendered: Rendered) -> None:
+    html = rendered("strayed_report")
+    assert re.search(r'<s title="INVALID[^>]*>1,000/s</s>', html)
+    assert "Conv 10 (stray)" in _text(html)
+
+
+def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
+    alone, failed = rendered("alone_report"), rendered("failed_report")
+    assert "digits cpu as-is, batch 1 carries 500/s" in _text(alone)
+    assert 'class="badge best"' not in alone
+    assert "There is no best one" in _text(failed)
+    assert "batch 8 ended early out of memory." in _text(failed)
+    for part in ("Cold start", "McNemar", "Where it really ran"):
+        assert part not in failed
+
+
+@pytest.mark.parametrize(
+    "name", ["streaming_report", "spike_report", "clients_report", "locust_report", "local_report", "strayed_report"]
+)
 def test_hostile_text_adds_nothing_to_any_kind_of_report(
     name: str, rendered: Rendered, request: pytest.FixtureRequest
 ) -> None:

@@ -37,6 +37,19 @@ def test_a_point_is_the_mean_of_its_bin_at_the_bins_middle() -> None:
     assert series.unit == "%"
 
 
+def test_many_cores_are_one_series_of_the_busiest() -> None:
+    frame = pd.DataFrame(
+        {
+            "at_ns": [START_NS, START_NS, START_NS, START_NS + 10**9],
+            "source": ["host/core0", "host/core1", "host", "host/core1"],
+            "metric": ["core_cpu_percent", "core_cpu_percent", "host_cpu_percent", "core_cpu_percent"],
+            "value": [10.0, 90.0, 50.0, 30.0],
+        }
+    )
+    series = telemetry_series(frame.astype({"source": "category", "metric": "category"}), START_NS)
+    assert [(one.source, one.values) for one in series] == [("host", (50.0,)), ("busiest core", (90.0, 30.0))]
+
+
 def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
     frame = pd.DataFrame({"at_ns": [START_NS], "source": ["host"], "metric": ["fan_rpm"], "value": [1.0]})
     assert telemetry_series(frame, START_NS) == ()

@@ -23,5 +23,13 @@ def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Rep
     assert "not occupancy" in drawing.note
 
 
+def test_one_reading_is_no_line(full_report: Report) -> None:
+    once = tuple(
+        msgspec.structs.replace(series, at_s=series.at_s[:1], values=series.values[:1])
+        for series in full_report.telemetry
+    )
+    assert machine_charts(msgspec.structs.replace(full_report, telemetry=once)) == ()
+
+
 def test_no_reading_no_chart(empty_report: Report) -> None:
     assert machine_charts(empty_report) == ()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.records.local import LocalResult
+from app.records.result import Estimate, Stage, Variant, Verdict
+from app.reporting.local import stages_by_variant
+from app.reporting.local_front import axes_of, cost_of, fastest_stage, front_places
+from tests.fakes.local_runs import facts, local_run, stage, strayed, variant
+
+_RESULT = local_run().result
+assert _RESULT.local is not None
+_LOCAL: LocalResult = _RESULT.local
+_STAGES = stages_by_variant(_RESULT)
+
+
+def test_variants_are_compared_in_the_scenario_that_the_most_of_them_have() -> None:
+    axes = axes_of(_LOCAL, _STAGES)
+    assert axes.latency_words == "p95 of service time, single-stream"
+    assert axes.cost_words == "cost per 1M inferences"
+    only_server = {
+        one: [stage for stage in some if stage.tags["scenario"] == "server"] for one, some in _STAGES.items()
+    }
+    assert axes_of(_LOCAL, only_server).latency_words == "p95 of latency, server"
+
+
+def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None:
+    def without_p95(one: Stage) -> Stage:
+        times = {**one.metrics["service_ms"], "p95": Estimate(None, reason="too few")}
+        return msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": times})
+
+    few = {one: [without_p95(stage) for stage in some] for one, some in _STAGES.items()}
+    assert axes_of(_LOCAL, few).latency_words == "p50 of service time, single-stream"
+
+
+def test_what_is_cheaper_and_quicker_and_as_accurate_stands_on_the_front() -> None:
+    places = front_places(_LOCAL, _STAGES, axes_of(_LOCAL, _STAGES))
+    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.on_front]
+    assert front == [variant("as-is", 1), variant("as-is", 4), variant("as-is", 16), variant("int8-static", 1),
+                     variant("int8-static", 4)]  # fmt: skip
+    assert places[-1].latency.value is None
+    assert places[-1].throughput.reason == "cuda needs an NVIDIA GPU"
+
+
+def test_what_cannot_be_relied_on_or_ended_early_is_on_no_front() -> None:
+    result = strayed().result
+    assert result.local is not None
+    stages = stages_by_variant(result)
+    places = front_places(result.local, stages, axes_of(result.local, stages))
+    assert [place.on_front for place in places] == [False, True]
+    assert places[0].throughput.trust == "INVALID"
+
+    early = msgspec.structs.replace(result.local.variants[1], failure="killed")
+    local = msgspec.structs.replace(result.local, variants=(result.local.variants[0], early))
+    assert not any(place.on_front for place in front_places(local, stages, axes_of(local, stages)))
+
+
+def test_cost_is_arithmetic_on_throughput_and_its_interval_turns_round() -> None:
+    cost, unit = cost_of(Estimate(1000.0, (800.0, 1250.0)), 3.6)
+    assert (cost.value, cost.ci95, unit) == (pytest.approx(1.0), pytest.approx((0.8, 1.25)), "USD")
+    seconds, unit = cost_of(Estimate(500.0), None)
+    assert (seconds.value, unit) == (2.0, "s")
+    assert cost_of(Estimate(None, reason="too few"), 1.0)[0].reason == "too few"
+
+
+def test_an_invalid_stage_is_the_fastest_only_where_all_are() -> None:
+    quick, slow = (stage(variant(), "single-stream", call_ms) for call_ms in (1.0, 2.0))
+    spoilt = msgspec.structs.replace(quick, verdict=Verdict("INVALID", ("x",)))
+    assert fastest_stage([spoilt, slow]) is slow
+    assert fastest_stage([spoilt]) is spoilt
+    assert fastest_stage([]) is None
+
+
+def test_a_variant_alone_is_no_front() -> None:
+    one: Variant = variant()
+    local = LocalResult(variants=(facts(one),), best=one)
+    stages = {one: [stage(one, "offline", 2.0)]}
+    (place,) = front_places(local, stages, axes_of(local, stages))
+    assert place.on_front is False
+    assert place.cost.unit == "s"

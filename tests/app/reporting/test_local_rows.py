@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.analysis.accuracy import accuracy_of
+from app.records.result import Estimate, Stage
+from app.reporting.local_front import Place
+from app.reporting.local_rows import accuracy_row, energy_of, variant_row
+from reports.local_model import VariantRow
+from reports.model import Quantity
+from tests.fakes.local_runs import SLO, facts, stage, variant
+
+PLACE = Place(latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), on_front=False)
+
+
+def _row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
+    known = facts(variant("int8-static", 4), **changes)
+    return variant_row(known, stages, [SLO], PLACE, name="int8", family="int8", is_best=is_best)
+
+
+def test_a_scenario_shows_latency_only_where_calls_are_due() -> None:
+    row = _row(stage(variant(), "single-stream", 2.0), stage(variant(), "server", 2.0))
+    assert [one.times for one in row.scenarios] == ["service time", "latency"]
+    alone, arriving = (one.p50.value for one in row.scenarios)
+    assert alone is not None
+    assert arriving == pytest.approx(1.5 * alone, rel=0.02)
+    assert [one.rate_per_s for one in row.scenarios] == [None, 50.0]
+
+
+def test_parts_that_were_not_timed_apart_say_so() -> None:
+    (scenario,) = _row(stage(variant(), "single-stream", 2.0)).scenarios
+    prepare, copy_in, execute, copy_out, post = scenario.parts
+    assert None not in (prepare.value, execute.value, post.value)
+    assert (copy_in.value, copy_out.value) == (None, None)
+    assert copy_in.reason is not None
+    assert "inside the execution" in copy_in.reason
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "slo", "misses"), [(2.0, "met", 0), (20.0, "missed", 1)]
+)  # fmt: skip
+def test_the_slo_is_judged_by_point_estimates(call_ms: float, slo: str, misses: int) -> None:
+    row = _row(stage(variant(), "single-stream", call_ms))
+    assert (row.slo, len(row.misses)) == (slo, misses)
+
+
+def test_a_percentile_that_is_withheld_is_told_and_not_missed() -> None:
+    one = stage(variant(), "single-stream", 2.0)
+    withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="needs 368, has 90")}
+    row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
+    assert (row.slo, row.misses) == ("not told", ("service_ms.p99 < 8: n/a (needs 368, has 90)",))
+
+
+def test_states_tell_what_became_of_it() -> None:
+    timed = stage(variant(), "single-stream", 2.0)
+    assert _row(timed, is_best=True).state == "best"
+    assert _row(timed).state == "measured"
+    early = _row(timed, failure="killed by the system", hint="Give it more memory.")
+    assert (early.state, early.why) == ("ended early", "killed by the system. Give it more memory.")
+    left_out = _row(failure="batch 4 is beyond the SLO already", is_left_out=True)
+    assert (left_out.state, left_out.slo) == ("left out", None)
+
+
+def test_where_a_model_lies_is_nobodys_business() -> None:
+    assert _row(model_file="/home/someone/secret/digits.onnx").file == "digits.onnx"
+    assert _row(model_file="C:\\Users\\someone\\digits.onnx").file == "digits.onnx"
+
+
+def test_equal_outputs_have_no_ratio_in_decibels() -> None:
+    equal = variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
+    assert equal is not None
+    assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are equal")
+
+
+def test_an_error_is_in_the_labels_own_unit() -> None:
+    errors = np.abs(np.random.default_rng(1).normal(size=100))
+    row = accuracy_row(accuracy_of(errors, None, "mean absolute error"))
+    assert (row.value.unit, row.reference) == ("", None)
+
+
+def test_energy_is_above_idle_where_that_is_known() -> None:
+    one = stage(variant(), "single-stream", 2.0)
+    in_all = {"energy_j_per_inference": {"value": Estimate(0.5)}}
+    above = {"energy_above_idle_j_per_inference": {"value": Estimate(0.2)}}
+    unknown = {"energy_above_idle_j_per_inference": {"value": Estimate(None, reason="no idle was read")}}
+
+    def told(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
+        merged = {name: found for some in (one.metrics, *metrics) for name, found in some.items()}
+        energy = energy_of([msgspec.structs.replace(one, metrics=merged)])
+        return None if energy is None else energy.value
+
+    assert told(in_all, above) == 0.2
+    assert told(in_all, unknown) == 0.5
+    assert told() is None

@@ -1,0 +1,267 @@
+"""Runs of a local model, made by hand: what the session's own would be, with numbers that are easy to follow."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from app.analysis.accuracy import accuracy_of
+from app.analysis.estimates import distribution, share
+from app.analysis.validity import verdict_of
+from app.records.local import (
+    BatchLaw,
+    Bound,
+    ColdStartOf,
+    Fidelity,
+    LocalResult,
+    Peaks,
+    Placement,
+    Scenario,
+    VariantFacts,
+)
+from app.records.result import (
+    Check,
+    Estimate,
+    Exit,
+    Hardware,
+    Judged,
+    Objective,
+    Result,
+    Stage,
+    Target,
+    Variant,
+    Verdict,
+    Window,
+)
+from tests.fakes.results import START_NS, Run, full_run
+
+SLO = Objective("service_ms.p99 < 8", "service_ms", "p99", "<", 8.0)
+SPEC = """\
+sizewise: 1
+name: digits-here
+target: {protocol: local, model: [digits], precision: [as-is, int8-static], batch: [1, 4, 16]}
+load: {seed: 7, warmup: 10s, at_least: 1s, at_most: 5s, half_width: 2%, cold_starts: 2}
+slo: ["service_ms.p99 < 8"]
+"""
+ROWS = pd.DataFrame()
+_CALLS = 600
+_PEAKS = Peaks(
+    name="this CPU with 1 thread", flops_per_s=250e9, bytes_per_s=100e9, basis="measured", source="MatMul of 768³"
+)
+_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+
+
+def variant(
+    precision: str = "as-is", batch: int = 1, *, model: str = "digits", provider: str = "cpu", streams: int = 1
+) -> Variant:
+    return Variant(model, provider, precision, batch, 1, streams)
+
+
+def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | None = None, number: int = 0) -> Stage:
+    """600 calls of about `call_ms`, or half as much again from when they were due."""
+    random = np.random.default_rng(of.batch + len(of.precision) + len(scenario))
+    times_ms = random.gamma(900, call_ms / 900, _CALLS)
+    checks = () if check is None else (check,)
+    metrics = {
+        "service_ms": distribution(times_ms),
+        "prepare_ms": distribution(times_ms * 0.01),
+        "execute_ms": distribution(times_ms),
+        "post_process_ms": distribution(times_ms * 0.02),
+        "throughput_per_s": {"value": _around(1e3 * of.batch / call_ms)},
+    }
+    if scenario == "server":
+        metrics["latency_ms"] = distribution(times_ms * 1.5)
+    start_ns = START_NS + number * 2_000_000_000
+    return Stage(
+        name=f"{scenario}{' at 50/s' if scenario == 'server' else ''}: {of.label}",
+        kind="steady" if scenario == "server" else "closed",
+        repeat=1,
+        tags={"scenario": scenario},
+        variant=of,
+        window=Window(start_ns, start_ns + 1_800_000_000),
+        offered_per_s=_CLOSED_LOOP,
+        achieved_per_s=_around(1e3 / call_ms),
+        good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
+        completed=_CALLS,
+        errors={},
+        metrics=metrics,
+        verdict=verdict_of(checks),
+        checks=checks,
+        scheduled_per_s=50.0 if scenario == "server" else None,
+        arrivals="Poisson" if scenario == "server" else None,
+    )
+
+
+def facts(of: Variant, **changes: object) -> VariantFacts:
+    known = VariantFacts(
+        variant=of,
+        model_file=f"/home/someone/models/{of.model}.onnx",
+        model_sha256="5d3c" * 16 if of.precision == "as-is" else "476b" * 16,
+        size_bytes=1_474_781,
+        failure=None,
+        provider_used=of.provider,
+        placements=(
+            Placement("Conv", "CPUExecutionProvider", 10),
+            Placement("Gemm", "CPUExecutionProvider", 1),
+        ),
+        fidelity=_fidelity(of),
+        bound=_bound(),
+        peak_memory_gib=0.21,
+    )
+    return msgspec.structs.replace(known, **changes)
+
+
+def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
+    """Two precisions at three batches: the quantised batch 4 is best, one variant misses the SLO, one ended early
+    before its first call, and one was left out."""
+    plain, small = [variant("as-is", batch) for batch in (1, 4, 16)], [variant("int8-static", b) for b in (1, 4, 16)]
+    labelled = np.array([1.0] * 440 + [0.0] * 10)
+    quantised = np.array([1.0] * 436 + [0.0] * 14)
+    stages = (
+        stage(plain[0], "single-stream", 2.0, number=0),
+        stage(plain[0], "server", 2.1, number=1),
+        stage(plain[1], "single-stream", 6.0, number=2),
+        stage(plain[2], "single-stream", 22.0, number=3),
+        stage(small[0], "single-stream", 1.0, number=4),
+        stage(small[0], "server", 1.1, number=5, check=Check("steady times", 0.4, 0.25, "share", "WARN")),
+        stage(small[1], "single-stream", 2.5, number=6),
+    )
+    variants = (
+        facts(plain[0], cold_starts=_cold_starts(), accuracy=accuracy_of(labelled, None, "top-1")),
+        facts(plain[1], accuracy=accuracy_of(labelled, labelled, "top-1")),
+        facts(plain[2], accuracy=accuracy_of(labelled, labelled, "top-1")),
+        facts(small[0], accuracy=accuracy_of(quantised, labelled, "top-1")),
+        facts(small[1], accuracy=accuracy_of(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
+        _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_left_out=True),
+        _never_ran(
+            variant("as-is", 1, provider="cuda"),
+            failure="cuda needs an NVIDIA GPU",
+            hint="Choose the cpu provider.",
+        ),
+    )
+    judged = stages[-1].metrics["service_ms"]["p99"]
+    return run_of(
+        stages,
+        LocalResult(
+            variants=variants, batch_laws=(_law(plain[0]),), best=small[1], best_reason=None, usd_per_hour=usd_per_hour
+        ),
+        slo=(Judged(SLO, judged, "PASS", stages[-1].name),),
+    )
+
+
+def one_variant() -> Run:
+    """Five seconds of one model: no labels, no SLO, no price, no cold starts."""
+    only = variant()
+    bare = facts(only, fidelity=None, bound=None, peak_memory_gib=None)
+    return run_of((stage(only, "single-stream", 2.0),), LocalResult(variants=(bare,), best=only))
+
+
+def only_failed() -> Run:
+    """Not one variant could be opened."""
+    variants = tuple(_never_ran(variant("as-is", batch), failure="out of memory") for batch in (1, 8))
+    check = Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured.")
+    local = LocalResult(variants=variants, best_reason="no variant was measured whose numbers can be relied on")
+    return run_of((), local, validity=(check,))
+
+
+def strayed() -> Run:
+    """Asked for CUDA, and half of it ran on the CPU: INVALID, beside a variant that can be relied on."""
+    astray, plain = variant("as-is", provider="cuda"), variant("as-is")
+    check = Check("provider", "cuda; Conv on CPUExecutionProvider", "cuda", None, "INVALID", "Measure on another.")
+    placements = (
+        Placement("Conv", "CPUExecutionProvider", 10, is_stray=True),
+        Placement("Gemm", "CUDAExecutionProvider", 1),
+    )
+    stages = (
+        stage(astray, "single-stream", 1.0, check=check),
+        stage(plain, "single-stream", 2.0, number=1),
+    )
+    local = LocalResult(variants=(facts(astray, placements=placements), facts(plain)), best=plain)
+    return run_of(stages, local, validity=(check,))
+
+
+def run_of(
+    stages: tuple[Stage, ...],
+    local: LocalResult,
+    *,
+    slo: tuple[Judged, ...] = (),
+    validity: tuple[Check, ...] = (Check("clock", 2.1, 500.0, "ppm", "VALID"),),
+) -> Run:
+    base = full_run()
+    result: Result = msgspec.structs.replace(
+        base.result,
+        run_id="20261125-103735-digits-here-5f9e",
+        name="digits-here",
+        target=Target("local", None, "digits", Hardware("this machine (2 vCPUs, x86_64)", vcpus=2)),
+        verdict=verdict_of(validity) if validity else Verdict("VALID"),
+        validity=validity,
+        stages=stages,
+        max_rate=None,
+        slo=slo,
+        gates=(),
+        plan=None,
+        local=local,
+        exit=Exit(0, ()),
+    )
+    return Run(result, ROWS, base.telemetry.iloc[:400])
+
+
+def _never_ran(of: Variant, **changes: object) -> VariantFacts:
+    nothing = {"provider_used": None, "placements": (), "fidelity": None, "bound": None, "peak_memory_gib": None}
+    return facts(of, **{**nothing, **changes})
+
+
+def _around(value: float) -> Estimate:
+    return Estimate(value, (0.97 * value, 1.03 * value), n=_CALLS)
+
+
+def _fidelity(of: Variant) -> Fidelity:
+    is_equal = of.precision == "as-is"
+    return Fidelity(
+        rows=64,
+        top1_agreement=share(64 if is_equal else 63, 64),
+        cosine_mean=1.0 if is_equal else 0.9991,
+        cosine_least=1.0 if is_equal else 0.9972,
+        max_abs=0.0 if is_equal else 0.21,
+        sqnr_db=None if is_equal else 34.1,
+        kl_mean=0.0 if is_equal else 0.0003,
+        kl_p99=None,
+        is_equal=is_equal,
+    )
+
+
+def _bound() -> Bound:
+    return Bound(
+        limit="compute",
+        sentence="compute bound: 200 GFLOP/s are 80 % of the 250 GFLOP/s measured on this CPU with 1 thread",
+        flops_per_s=200e9,
+        bytes_per_s=1e9,
+        flops_per_byte=200.0,
+        roof_share=0.8,
+        peaks=_PEAKS,
+    )
+
+
+def _cold_starts() -> tuple[ColdStartOf, ...]:
+    return tuple(
+        ColdStartOf(
+            is_cached=is_cached,
+            process_ms=20.0 + extra,
+            library_load_ms=150.0 + extra,
+            session_build_ms=(4.0 if is_cached else 12.0) + extra,
+            first_inference_ms=5.0 + extra,
+        )
+        for is_cached in (False, True)
+        for extra in (0.0, 10.0)
+    )
+
+
+def _law(of: Variant) -> BatchLaw:
+    return BatchLaw(
+        variant=of,
+        t0_ms=Estimate(0.7, (0.5, 0.9), n=3),
+        t1_ms=Estimate(1.33, (1.3, 1.36), n=3),
+        r2=0.9996,
+        batches=(1, 4, 16),
+    )

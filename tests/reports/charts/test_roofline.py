@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import msgspec
+
+from reports.charts.roofline import roofline
+from reports.local_model import BoundRow
+from reports.model import Report
+
+
+def _with_bounds(report: Report, *bounds: BoundRow | None) -> Report:
+    assert report.local is not None
+    variants = tuple(
+        msgspec.structs.replace(one, bound=bound) for one, bound in zip(report.local.variants, bounds, strict=False)
+    )
+    return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
+
+
+def _bound(flops: float, *, peak: float | None = 250e9) -> BoundRow:
+    return BoundRow(
+        limit="compute",
+        sentence="",
+        flops_per_s=flops,
+        flops_per_byte=50.0,
+        processor="this CPU",
+        peak_flops_per_s=peak,
+        peak_bytes_per_s=100e9,
+        peak_basis="measured",
+    )
+
+
+def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_report: Report) -> None:
+    drawing = roofline(_with_bounds(local_report, _bound(200e9)))
+    assert drawing is not None
+    roof, points = sorted(drawing.spec["datasets"].values(), key=len, reverse=True)
+    assert [round(one["rate"], 3) for one in roof] == [83.333, 250.0, 250.0]
+    assert roof[1]["intensity"] == 2.5
+    (point,) = points
+    assert (point["intensity"], point["rate"]) == (50.0, 200.0)
+    assert drawing.rows == (
+        ("cpu as-is, batch 1", "50.0", "200", "250", "this CPU: 250 GFLOP/s, 100 GB/s"),
+    )  # fmt: skip
+    assert drawing.alternative == "cpu as-is, batch 1: 80.0\u202f% of its roof."
+
+
+def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> None:
+    alike, other = _bound(200e9, peak=255e9), _bound(200e9, peak=900e9)
+    drawing = roofline(_with_bounds(local_report, _bound(200e9), alike, other))
+    assert drawing is not None
+    assert {one["series"] for values in drawing.spec["datasets"].values() for one in values} == {
+        "this CPU: 250 GFLOP/s, 100 GB/s", "this CPU: 900 GFLOP/s, 100 GB/s",
+    }  # fmt: skip
+
+
+def test_a_point_above_its_roof_says_what_that_means(local_report: Report) -> None:
+    drawing = roofline(_with_bounds(local_report, _bound(300e9)))
+    assert drawing is not None
+    assert "the peak was found too low" in (drawing.note or "")
+
+
+def test_no_peak_no_roof(local_report: Report, full_report: Report, failed_report: Report) -> None:
+    assert roofline(_with_bounds(local_report, _bound(200e9, peak=None), None)) is None
+    assert roofline(full_report) is None
+    assert roofline(failed_report) is None

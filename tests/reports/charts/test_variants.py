@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reports.charts.picture import Drawing
+from reports.charts.variants import variant_front
+from reports.model import Report
+
+
+def _points(drawing: Drawing) -> dict[str, dict[str, Any]]:
+    return {value["variant"]: value for value in max(drawing.spec["datasets"].values(), key=len)}
+
+
+def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report) -> None:
+    drawing = variant_front(local_report)
+    assert drawing is not None
+    assert {name: point["role"] for name, point in _points(drawing).items()} == {
+        "cpu as-is, batch 1": "on the front",
+        "cpu as-is, batch 4": "on the front",
+        "cpu as-is, batch 16": "misses the SLO",
+        "cpu int8-static, batch 1": "on the front",
+        "cpu int8-static, batch 4": "best",
+    }
+    assert drawing.columns == (
+        "variant", "cost per 1M inferences", "p95 of service time, single-stream", "accuracy", "role",
+    )  # fmt: skip
+    assert drawing.rows[2][-1] == "misses the SLO, on the front"
+    assert drawing.note is not None
+    assert drawing.note.endswith("2 of 7 variants have no place: not measured, or too few calls.")
+
+
+def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
+    drawing = variant_front(local_report)
+    assert drawing is not None
+    labels = {one["label"] for values in drawing.spec["datasets"].values() for one in values if "label" in one}
+    assert "cpu int8-static, batch 4, 96.9\u202f%" in labels
+    assert "97.8\u202f%" in labels
+    assert "Best: cpu int8-static, batch 4." in drawing.alternative
+
+
+def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
+    drawing = variant_front(strayed_report)
+    assert drawing is not None
+    points = _points(drawing)
+    assert (points["cuda"]["role"], points["cuda"]["fill"]) == ("not to be relied on", "var(--paper)")
+    assert points["cpu"]["fill"] != "var(--paper)"
+    assert "dashed" not in (drawing.note or "")
+
+
+def test_one_variant_or_none_is_no_chart(local_report: Report, failed_report: Report, full_report: Report) -> None:
+    assert local_report.local is not None
+    one = msgspec.structs.replace(local_report.local, variants=local_report.local.variants[:1])
+    assert variant_front(msgspec.structs.replace(local_report, local=one)) is None
+    assert variant_front(failed_report) is None
+    assert variant_front(full_report) is None
