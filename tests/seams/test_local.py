@@ -1,0 +1,156 @@
+"""A model run on this machine, by the whole program: what is measured, refused, and kept when it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import yaml
+
+from app.storage.run_directory import StoredRun
+from tests.fakes import odd_models
+from tests.fakes.program import Sizewise, until_valid, wait_until
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
+"""The quickest of the real graphs that come with the onnx package, with made-up weights."""
+SHORT = {"warmup": "0s", "at_least": "300ms", "at_most": "300ms", "cold_starts": 0}
+Written = Callable[..., str]
+
+
+@pytest.fixture
+def sizewise(tmp_path: Path) -> Sizewise:
+    """Of a home of its own: nothing is calibrated for a model, nor is one kept from before."""
+    return Sizewise(tmp_path / "home", tmp_path)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    def write(target: dict[str, Any], load: dict[str, Any] = SHORT, **more: Any) -> str:
+        path = tmp_path / "profile.yaml"
+        values = {"sizewise": 1, "name": "local", "target": target, "load": load, **more}
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_variants_of_a_model_are_measured_and_the_best_is_named(
+    sizewise: Sizewise, written: Written, tmp_path: Path
+) -> None:
+    target = {
+        "model": "digits",
+        "variants": [{}, {"precision": "int8-dynamic", "batch": 8}, {"provider": "cuda"}],
+    }
+    load = SHORT | {"warmup": "1s", "cold_starts": 1, "scenarios": ["single-stream", "server"], "rates": ["50%"]}
+    objectives = {"slo": ["service_ms.p50 < 1000"], "gates": ["throughput_per_s > 1"]}
+    profile, out = written(target, load, **objectives), tmp_path / "run"
+    done = until_valid(lambda: sizewise("run", profile, "--out", str(out)), out)
+    assert done.returncode == 0, done.stderr
+    result = sizewise.result(out)
+    plain, quantised, cuda = result["local"]["variants"]
+    assert "NVIDIA" in cuda["failure"], "one that cannot run here costs the others nothing"
+    assert any(check["check"] == "variant ended" and check["verdict"] == "WARN" for check in result["validity"])
+    assert (plain["failure"], quantised["failure"]) == (None, None)
+    assert plain["model_sha256"] != quantised["model_sha256"]
+    assert plain["fidelity"]["is_equal"]
+    assert quantised["fidelity"]["top1_agreement"]["value"] > 0.9
+    assert [one["is_cached"] for one in plain["cold_starts"]] == [False, True]
+    assert {one["operator"] for one in plain["placements"]} >= {"Conv", "Gemm"}
+    assert result["local"]["best"]["model"] == "digits"
+    assert [(stage["tags"]["scenario"], stage["variant"]["precision"]) for stage in result["stages"]] == [
+        ("single-stream", "as-is"),
+        ("server", "as-is"),
+        ("single-stream", "int8-dynamic"),
+        ("server", "int8-dynamic"),
+    ]
+    for stage in result["stages"]:
+        assert stage["completed"] > 5
+        metrics = stage["metrics"]
+        parts = sum(metrics[name]["mean"]["value"] for name in ("prepare_ms", "execute_ms", "post_process_ms"))
+        assert parts >= metrics["service_ms"]["mean"]["value"] > 0
+        assert ("latency_ms" in metrics) is (stage["tags"]["scenario"] == "server")
+    assert result["stages"][0]["metrics"]["process_start_ms"]["value"]["value"] > 0
+    run = StoredRun(out)
+    assert set(run.calls()["stage"].to_pylist()) == {0, 1, 2, 3}
+    assert run.is_complete
+    assert {artifact["path"] for artifact in result["artifacts"]} >= {"calls.arrow", "spec.yaml"}
+    assert sizewise("profiles", "check", str(out / "spec.yaml")).returncode == 0, "the spec is a profile"
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "says"),
+    [
+        ({"model": "nowhere.onnx"}, {}, "neither a bundled model nor a file"),
+        ({"model": "digits"}, {"slo": ["latency_ms.p95 < 5"]}, "in server or multi-stream"),
+        ({"model": "digits"}, {"slo": ["latencyms.p95 < 5"]}, "latency_ms"),
+    ],
+)
+def test_wrong_profile_is_2_with_its_line(
+    sizewise: Sizewise, written: Written, target: dict[str, Any], more: dict[str, Any], says: str
+) -> None:
+    done = sizewise("run", written(target, **more))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "profile.yaml:" in done.stderr
+
+
+def test_cuda_alone_without_a_driver_is_3(sizewise: Sizewise, written: Written) -> None:
+    done = sizewise("run", written({"model": "digits", "providers": ["cuda"]}))
+    assert done.returncode == 3
+    assert "no NVIDIA driver" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
+def test_cuda_that_falls_back_in_silence_is_4(
+    sizewise: Sizewise, written: Written, tmp_path: Path, nvml_stand_in: Path
+) -> None:
+    profile, out = written({"model": "digits", "providers": ["cuda"]}), tmp_path / "run"
+    done = sizewise("run", profile, "--out", str(out), LD_LIBRARY_PATH=str(nvml_stand_in))
+    assert done.returncode == 4, done.stderr
+    result = sizewise.result(out)
+    check = next(check for check in result["validity"] if check["check"] == "provider")
+    assert check["verdict"] == "INVALID"
+    assert any(one["is_stray"] for one in result["local"]["variants"][0]["placements"])
+
+
+def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, written: Written, tmp_path: Path) -> None:
+    load = SHORT | {"at_least": "100s", "at_most": "100s"}
+    out = tmp_path / "run"
+    process = sizewise.start("run", written({"model": "digits", "batch": [1, 2]}, load), "--out", str(out))
+    calls = out / "calls.arrow"
+    wait_until(lambda: calls.exists() and StoredRun(out).calls().num_rows > 0)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    result = sizewise.result(out)
+    (stage,) = result["stages"]
+    assert 0 < stage["completed"] <= StoredRun(out).calls().num_rows
+    assert [one["failure"] for one in result["local"]["variants"]] == [None]
+
+
+def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
+    sizewise: Sizewise, written: Written, tmp_path: Path
+) -> None:
+    runs = {
+        "state": odd_models.with_state,
+        "scalar": odd_models.with_scalar,
+        "nhwc": odd_models.nhwc,
+        "sequence": odd_models.of_sequences,
+    }
+    refused = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
+    models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in (runs | refused).items()]
+    load = SHORT | {"scenarios": ["offline"], "at_least": "100ms", "at_most": "100ms"}
+    out = tmp_path / "run"
+    done = sizewise("run", written({"model": [*models, str(LIGHT)]}, load), "--out", str(out))
+    assert done.returncode in (0, 4), done.stderr
+    variants = {one["variant"]["model"]: one for one in sizewise.result(out)["local"]["variants"]}
+    assert {name for name, one in variants.items() if one["failure"] is None} == {*runs, LIGHT.stem}
+    for name in refused:
+        assert "plain tensor" in variants[name]["failure"]
+    assert variants["sequence"]["notes"] == ["sequence may have any length, and is taken as 8 long"]
