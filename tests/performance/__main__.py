@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 BENCHES = (
-    "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "analysis", "command_line",
+    "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
+    "analysis", "command_line",
 )  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
 

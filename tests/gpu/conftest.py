@@ -1,0 +1,58 @@
+"""A GPU of NVIDIA's that ONNX Runtime can use, or one reason why there is none: then all of this folder is skipped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from app.inference.probe import probe_providers
+from app.telemetry.gpu import open_gpus
+from tests.fakes.program import Sizewise
+from tests.gpu.findings import Findings
+
+TABLE = "SIZEWISE_GPU_TABLE"
+"""Names the file that the findings are written to."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def findings() -> Iterator[Findings]:
+    """Of the first card. Skips where there is none to find anything of."""
+    with open_gpus() as gpus:
+        if not gpus.readers:
+            pytest.skip(f"no NVIDIA GPU here ({gpus.note or 'no driver'}): tests/gpu/run is for a machine with one")
+        found = Findings(gpus.readers[0].description)
+    probe = probe_providers()
+    if "cuda" not in probe.working:
+        why = next((one.reason for one in probe.refused if one.provider == "cuda"), "this build has none")
+        pytest.skip(f"a GPU, but no CUDA provider that opens a session: {why}")
+    found.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working)}")
+    yield found
+    if TABLE in os.environ:
+        Path(os.environ[TABLE]).write_text(found.markdown(), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def resnet50() -> Path:
+    """ResNet-50 as the onnx wheel brings it: of batch 1, its weights all alike, so that it times and knows nothing."""
+    return Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_resnet50.onnx"
+
+
+@pytest.fixture
+def sizewise(tmp_path: Path) -> Sizewise:
+    return Sizewise(tmp_path / "home", tmp_path)
+
+
+@pytest.fixture
+def without_cuda_libraries(tmp_path: Path) -> dict[str, str]:
+    """An environment whose ONNX Runtime has no libraries of NVIDIA's beside it, which is where it looks for them."""
+    import onnxruntime
+
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    (folder / "onnxruntime").symlink_to(Path(onnxruntime.__file__).parent, target_is_directory=True)
+    return {"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": ""} if sys.platform == "linux" else {}

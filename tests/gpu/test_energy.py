@@ -1,0 +1,73 @@
+"""The card's own count of energy beside the area under its power, over 20 s of load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from app.analysis.energy import energy_per_item, energy_use
+from app.inference.job import Job, SessionSettings
+from app.inference.process import VariantProcess
+from app.records.estimate import Variant
+from app.records.gpu import THROTTLE_REASONS, throttle_names
+from app.records.result import Stage, Window
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.telemetry.sampler import Sampler
+from tests.gpu.findings import Findings
+from tests.gpu.measuring import OPEN_LIMIT_S, run_for
+
+BURN_S = 20.0
+IDLE_S = 3.0
+COUNTER = "gpu_energy_j"
+APART = 0.1
+
+
+@pytest.fixture(scope="module")
+def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
+    """A stage of load, the idle window before it, and what was read meanwhile."""
+    batches: list[pa.RecordBatch] = []
+    sampler, pause = Sampler(), threading.Event()
+    sampler.start(batches.append)
+    pause.wait(1.0)
+    start_ns = time.perf_counter_ns()
+    pause.wait(IDLE_S)
+    idle = Window(start_ns, time.perf_counter_ns())
+    settings = SessionSettings(io_binding=True)
+    process = VariantProcess("the load", Job(model=str(resnet50), provider="cuda", batch=1, settings=settings))
+    try:
+        process.opened(OPEN_LIMIT_S)
+        stage = run_for(process, Variant("resnet50", "cuda", "as-is", 1, 1), BURN_S)
+        pause.wait(0.5)
+    finally:
+        process.close()
+        sampler.close()
+    return stage, idle, pa.Table.from_batches(batches, TELEMETRY_SCHEMA).to_pandas()
+
+
+def test_counter_and_power_agree(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
+    stage, idle, telemetry = burn
+    counted = energy_use(telemetry, "gpu0", stage.window, idle)
+    drawn = energy_use(telemetry[telemetry["metric"] != COUNTER], "gpu0", stage.window, idle)
+    findings.add("20 s of ResNet-50, energy", f"{counted.total_j.value} J by {counted.method}")
+    findings.add("20 s of ResNet-50, area", f"{drawn.total_j.value} J by {drawn.method}; idle {drawn.idle_w.value} W")
+    if counted.method != "counter" or drawn.total_j.value is None:
+        pytest.skip("this card has not both, a counter and readings of power")
+    assert counted.total_j.value is not None
+    findings.add("energy per inference", f"{energy_per_item(counted, stage.completed).total_j.value} J")
+    findings.add("area to counter", f"{drawn.total_j.value / counted.total_j.value:.3f}")
+    assert abs(drawn.total_j.value / counted.total_j.value - 1) < APART
+
+
+def test_throttling_under_load_has_names(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
+    _, _, telemetry = burn
+    read = telemetry[(telemetry["source"] == "gpu0") & (telemetry["metric"] == "gpu_throttle_reasons")]["value"]
+    if read.dropna().empty:
+        pytest.skip("this card tells no reasons")
+    names = {name for bits in read.dropna().unique() for name in throttle_names(bits)}
+    findings.add("throttle reasons under load", ", ".join(sorted(names)) or "none")
+    assert names <= set(THROTTLE_REASONS.values())

@@ -1,0 +1,51 @@
+"""That the model ran on the GPU is proven, and where it did not the run says so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.program import Sizewise
+from tests.gpu.findings import Findings
+
+PROFILE = """sizewise: 1
+name: gpu
+target: {{model: {model}, providers: {providers}}}
+load: {{at_least: 1s, at_most: 3s, cold_starts: 1}}
+"""
+
+
+def written(folder: Path, model: Path, providers: str) -> str:
+    path = folder / "gpu.yaml"
+    path.write_text(PROFILE.format(model=model, providers=providers))
+    return str(path)
+
+
+def test_a_run_on_cuda_is_proven_node_by_node(
+    sizewise: Sizewise, tmp_path: Path, resnet50: Path, findings: Findings
+) -> None:
+    done = sizewise("run", written(tmp_path, resnet50, "[cuda, cpu]"), "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    result = sizewise.result(tmp_path / "run")
+    on_cuda, on_cpu = result["local"]["variants"]
+    assert (on_cuda["provider_used"], on_cpu["provider_used"]) == ("cuda", "cpu")
+    assert not any(one.get("is_stray") for one in on_cuda["placements"])
+    operators = ", ".join(f"{one['nodes']} {one['operator']} on {one['provider']}" for one in on_cuda["placements"])
+    findings.add("nodes of ResNet-50", operators)
+    assert any(
+        row.startswith("gpu_energy_j") or row.startswith("gpu_power_w") for row in result["stages"][0]["metrics"]
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how the libraries are hidden is Linux's way")
+def test_a_run_without_the_cuda_libraries_is_not_taken_for_one_on_the_gpu(
+    sizewise: Sizewise, tmp_path: Path, resnet50: Path, without_cuda_libraries: dict[str, str], findings: Findings
+) -> None:
+    profile = written(tmp_path, resnet50, "cuda")
+    done = sizewise("run", profile, "--out", str(tmp_path / "run"), **without_cuda_libraries)
+    if done.returncode == 0:
+        pytest.skip("CUDA's libraries are where the whole system finds them: they cannot be hidden")
+    assert done.returncode in (3, 4), done.stderr
+    findings.add("without CUDA's libraries", f"exit code {done.returncode}: {done.stderr.strip().splitlines()[-1]}")

@@ -1,0 +1,248 @@
+"""What measuring a local model costs the model: `python -m tests.performance.local_harness`. Four minutes.
+
+The budgets: at least 98 % of the throughput of a bare loop of `session.run`, on a model of 20 µs at most 20 µs a call,
+1 % for telemetry; and a model made in int8 once is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter_ns, thread_time_ns
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from msgspec.structs import astuple
+from onnx import helper
+
+from app.inference.bundled import DIGITS_MODEL
+from app.inference.callers import PlainCaller
+from app.inference.job import Began, Calls, Job, Measure
+from app.inference.precision.making import make_precision
+from app.inference.process import VariantProcess
+from app.inference.rows import Array, SyntheticRows
+from app.inference.sampling import KeptOutputs
+from app.inference.scenarios import run_scenario
+from app.inference.session import ModelSession, open_session
+from app.records.calls import COLUMNS
+from app.telemetry.sampler import Sampler
+from tests.fakes.graphs import graph_of, written
+from tests.performance.pairs import Done, load_average, paired, told
+
+MODELS = Path(__file__).parents[2] / "profiles" / "models"
+NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
+ROUND_S = 0.25
+PAIRS = 60
+CHILD_PAIRS = 40
+TELEMETRY_ROUND_S = 0.5
+CALIBRATION_ROWS = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--bare", metavar="MODEL", help="be the child that runs a bare loop of it at each line it reads"
+    )
+    parser.add_argument("--telemetry", metavar="MODEL", help="with the sampler and without, on this driver")
+    given = parser.parse_args()
+    if given.bare:
+        loop_on_demand(Path(given.bare))
+    elif given.telemetry:
+        show_telemetry(Path(given.telemetry))
+    else:
+        show_all()
+
+
+def show_all() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = [tiny(folder / "tiny.onnx"), MODELS / "fraud.onnx", DIGITS_MODEL]
+        print(f"-- the harness in this process, beside a bare loop: {PAIRS} pairs of {ROUND_S:g} s, {load_average()}")
+        for model in models:
+            show_harness(model)
+        print(f"-- app.inference.worker, beside a child with a bare loop: {CHILD_PAIRS} pairs, {load_average()}")
+        for model in models:
+            show_child(model)
+        show_with_stand_in(folder, DIGITS_MODEL)
+        show_cache(folder / "cache")
+    print("must: at least 98 %, of the tiny model at most 20 µs a call more; with telemetry at least 99 %")
+
+
+def tiny(path: Path) -> Path:
+    """Two layers of 64, of some 10 to 20 µs a call: nearly all of it the runtime's own and the binding's."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["h"]),
+        helper.make_node("Add", ["h", "b"], ["k"]),
+        helper.make_node("MatMul", ["k", "w2"], ["y"]),
+    ]
+    return written(path, graph_of(nodes, {"x": ["batch", 64]}, {"w1": [64, 256], "b": [256], "w2": [256, 64]}))
+
+
+def show_harness(model: Path) -> None:
+    session = open_session(model, "cpu", threads=1)
+    rows = SyntheticRows(session.inputs, 1)
+    feeds = rows.batch(0, 1)
+    print(
+        told(
+            f"{model.stem}, in process",
+            paired(lambda: bare_loop(session, feeds), lambda: harness(session, rows), PAIRS),
+        ),
+        flush=True,
+    )
+
+
+def bare_loop(session: ModelSession, feeds: Mapping[str, Array]) -> Done:
+    run, names = session.runtime_session.run, [output.name for output in session.outputs]
+    calls, cpu_ns = 0, thread_time_ns()
+    start_ns = now_ns = perf_counter_ns()
+    while now_ns < start_ns + ROUND_S * 1e9:
+        run(names, feeds)
+        calls, now_ns = calls + 1, perf_counter_ns()
+    return Done(calls / (now_ns - start_ns) * 1e9, (thread_time_ns() - cpu_ns) / calls / 1e3)
+
+
+def harness(session: ModelSession, rows: SyntheticRows) -> Done:
+    heard = Heard()
+    caller = PlainCaller(session, rows, 1, lambda outputs: None)
+    cpu_ns = thread_time_ns()
+    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), heard, KeptOutputs(is_wanted=False))
+    cpu_us = (thread_time_ns() - cpu_ns) / heard.count / 1e3
+    return Done(heard.count / (ended.end_ns - heard.start_ns) * 1e9, cpu_us)
+
+
+def plan_of(seconds: float) -> Measure:
+    """Without a warm-up, and for the whole time: no interval is ever narrow enough, which is looked at each window."""
+    return Measure(
+        scenario="single-stream", batch=1, streams=1, least_s=0.0, most_s=seconds, half_width=0.0, least_calls=1,
+        warmup_most_s=0.0,
+    )  # fmt: skip
+
+
+class Heard:
+    """What a scenario tells, counted."""
+
+    def __init__(self) -> None:
+        self.start_ns = self.count = 0
+
+    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+        self.start_ns = start_ns
+
+    def calls(self, packed: bytes) -> None:
+        self.count += len(packed) // (8 * len(COLUMNS))
+
+    def take(self, report: Began | Calls) -> None:
+        match report:
+            case Began():
+                self.began(report.start_ns, report.warmup_windows, report.has_settled)
+            case Calls():
+                self.calls(report.packed)
+
+
+def show_child(model: Path) -> None:
+    variant = VariantProcess(model.stem, Job(model=str(model), provider="cpu", batch=1))
+    variant.opened(60)
+    command = [sys.executable, "-m", "tests.performance.local_harness", "--bare", str(model)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        stdin, stdout = child.stdin, child.stdout
+
+        def bare() -> Done:
+            stdin.write("again\n")
+            stdin.flush()
+            return Done(*json.loads(stdout.readline()))
+
+        print(told(f"{model.stem}, child", paired(bare, lambda: measured(variant, ROUND_S), CHILD_PAIRS)), flush=True)
+    variant.close()
+
+
+def loop_on_demand(model: Path) -> None:
+    session = open_session(model, "cpu", threads=1)
+    feeds = SyntheticRows(session.inputs, 1).batch(0, 1)
+    for _ in sys.stdin:
+        print(json.dumps(astuple(bare_loop(session, feeds))), flush=True)
+
+
+def measured(variant: VariantProcess, seconds: float) -> Done:
+    heard, cpu_ns = Heard(), run_ns(variant.pid)
+    ended = variant.measure(plan_of(seconds), heard.take)
+    cpu_us = (run_ns(variant.pid) - cpu_ns) / heard.count / 1e3
+    return Done(heard.count / (ended.end_ns - heard.start_ns) * 1e9, cpu_us)
+
+
+def run_ns(pid: int) -> int:
+    """Of the thread that calls the model, by the kernel's own account."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+
+
+def show_with_stand_in(folder: Path, model: Path) -> None:
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, NVML], check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "NVML_STAND_IN_GPUS": "1"}
+    command = [sys.executable, "-m", "tests.performance.local_harness", "--telemetry", str(model)]
+    subprocess.run(command, env=environment, check=True)
+
+
+def show_telemetry(model: Path) -> None:
+    print(f"-- telemetry of host, processes and one stand-in GPU: {CHILD_PAIRS} pairs, {load_average()}")
+    variant = VariantProcess(model.stem, Job(model=str(model), provider="cpu", batch=1))
+    variant.opened(60)
+
+    def watched() -> Done:
+        batches: list[pa.RecordBatch] = []
+        sampler = Sampler()
+        sampler.watch("engine", os.getpid())
+        sampler.watch("model", variant.pid)
+        sampler.start(batches.append)
+        threading.Event().wait(0.2)  # opening the driver and describing its GPUs is no sampling
+        done = measured(variant, TELEMETRY_ROUND_S)
+        sampler.close()
+        assert any("gpu0" in batch.column("source").to_pylist() for batch in batches)
+        return done
+
+    pairs = paired(lambda: measured(variant, TELEMETRY_ROUND_S), watched, CHILD_PAIRS)
+    print(told(f"{model.stem}, telemetry on", pairs), flush=True)
+    variant.close()
+
+
+def show_cache(cache: Path) -> None:
+    """A second run finds the quantised model: nothing is started and nothing written."""
+    with np.load(MODELS / "digits.npz", allow_pickle=False) as rows:
+        calibration = {"image": rows["image"][:CALIBRATION_ROWS]}
+    started = Started()
+    found: list[tuple[float, int, Sequence[Any]]] = []
+    for _ in range(2):
+        before, began_s = started.count, time.perf_counter()
+        made = make_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
+        files = sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
+        found.append((time.perf_counter() - began_s, started.count - before, files))
+    first, second = found
+    assert made.was_cached
+    assert second[2] == first[2]
+    assert second[1] == 0 < first[1]
+    print(f"-- digits int8-static from {CALIBRATION_ROWS} rows: made in {first[0]:.2f} s by {first[1]} processes")
+    print(f"   again: {1e3 * second[0]:.1f} ms, {second[1]} processes, the cache's files as they were")
+
+
+class Started:
+    """Processes that this one starts from now on, as Python's own audit tells."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: object) -> None:
+        self.count += event == "subprocess.Popen"
+
+
+if __name__ == "__main__":
+    main()
