@@ -86,7 +86,8 @@ def interval(one: Quantity) -> str | None:
     """The 95 % interval in the digits of the value, as in 231–244; None when there is none."""
     if one.value is None or one.ci95 is None:
         return None
-    return f"{_digits(one, one.ci95[0])}–{_digits(one, one.ci95[1])}"
+    between = " to " if one.ci95[0] < 0 else "–"  # a dash beside a minus reads as another minus
+    return f"{_digits(one, one.ci95[0])}{between}{_digits(one, one.ci95[1])}"
 
 
 def shown_unit(one: Quantity) -> str:

@@ -50,7 +50,7 @@ def _sentence(result: Result, outcome: Outcome) -> str:
     if outcome == "INVALID":
         doubt = "The numbers below are not to be relied on." if measured else "Nothing was measured."
         has_best = result.local is not None and result.local.best is not None
-        return f"What is marked INVALID is not to be relied on. Of the others: {local}" if has_best else doubt
+        return f"What is marked INVALID is not to be relied on. {local}" if has_best else doubt
     if result.exit.code in _STOPPED:
         return (
             "The run was stopped before it was done; what was measured until then is below."

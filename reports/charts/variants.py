@@ -86,7 +86,7 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
     x = alt.X("cost:Q", title=f"{local.axes.cost}, {unit}", **fitted(costs, 5, from_zero=False))
     top = 1.15 * max(latencies)  # and room for a label above the slowest
     y = alt.Y("latency:Q", title=f"{local.axes.latency}, ms", **fitted([*latencies, top], 20))
-    front = sorted((one for one in points if one["on_front"]), key=lambda one: one["cost"])
+    front = _edge(points)
     line = (
         chart_of(front)
         .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
@@ -99,6 +99,15 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
         if (some := [one for one in named if one["align"] == align])
     ]
     return [*([line] if front else []), _marks(points, x, y), *texts]
+
+
+def _edge(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those on the front that none beats in cost and latency alone, by cost."""
+    kept: list[dict[str, Any]] = []
+    for one in sorted((one for one in points if one["on_front"]), key=lambda one: (one["cost"], one["latency"])):
+        if not kept or one["latency"] < kept[-1]["latency"]:
+            kept.append(one)
+    return kept
 
 
 def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any]]:
@@ -160,7 +169,7 @@ def _note(local: LocalSection, drawn: list[VariantRow], missing: int) -> str:
     told = ["Lower and further left is better."]
     if sum(one.on_front for one in drawn) > 1:
         beaten = "cost, latency and accuracy" if any(one.accuracy is not None for one in drawn) else "cost and latency"
-        told.append(f"Along the dashed line no variant is beaten by another in {beaten}.")
+        told.append(f"Those on the front are beaten by no other in {beaten}; the dashed line is by cost and latency.")
     if missing:
         told.append(f"{missing} of {len(local.variants)} variants have no place: not measured, or too few calls.")
     return " ".join(told)

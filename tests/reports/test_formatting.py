@@ -77,3 +77,8 @@ def test_sizes_are_in_the_unit_that_fits(value: int, text: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0618, "0.062"), (0.0004, "<0.001")])
 def test_p_values_have_three_decimals(value: float, text: str) -> None:
     assert formatting.p_value(value) == text
+
+
+def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
+    assert formatting.interval(Quantity(-0.5, "ms", (-2.0, -0.1))) == "-2.000 to -0.100"
+    assert formatting.interval(Quantity(0.5, "ms", (0.2, 0.8))) == "0.200–0.800"

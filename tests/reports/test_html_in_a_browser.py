@@ -127,7 +127,15 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
 
 @pytest.mark.parametrize(
     ("name", "theme"),
-    [("streaming_report", "light"), ("spike_report", "dark"), ("clients_report", "dark"), ("locust_report", "light")],
+    [
+        ("streaming_report", "light"),
+        ("spike_report", "dark"),
+        ("clients_report", "dark"),
+        ("locust_report", "light"),
+        ("local_report", "dark"),
+        ("strayed_report", "light"),
+        ("failed_report", "dark"),
+    ],
 )
 def test_every_kind_of_traffic_is_drawn_without_a_console_message(
     browser: webdriver.Chrome, name: str, theme: str, rendered: Rendered, tmp_path: Path

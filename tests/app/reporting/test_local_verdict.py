@@ -49,9 +49,7 @@ def test_a_run_without_a_measured_variant_has_no_sentence_of_its_own() -> None:
 def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
     found = verdict_of(strayed().result)
     assert found.outcome == "INVALID"
-    assert found.sentence.startswith(
-        "What is marked INVALID is not to be relied on. Of the others: Most throughput: cpu,"
-    )
+    assert found.sentence.startswith("What is marked INVALID is not to be relied on. Most throughput: cpu,")
 
 
 def test_what_the_interval_does_not_settle_is_added() -> None:

@@ -31,6 +31,13 @@ def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report
     assert drawing.note.endswith("2 of 7 variants have no place: not measured, or too few calls.")
 
 
+def test_the_line_joins_what_is_beaten_in_neither_cost_nor_latency(local_report: Report) -> None:
+    drawing = variant_front(local_report)
+    assert drawing is not None
+    line = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
+    assert [one["variant"] for one in line] == ["cpu int8-static, batch 4", "cpu int8-static, batch 1"]
+
+
 def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
     drawing = variant_front(local_report)
     assert drawing is not None
