@@ -63,6 +63,7 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
     begin_ns, has_begun = known_times(frame["begin_ns"])
     copied_in_ns, has_copies = known_times(frame["copied_in_ns"])
     intended_ns, is_due = known_times(frame["intended_ns"])
+    query, stream = (known_times(frame[name])[0] for name in ("query", "stream"))  # no stream took what never began
     inside = has_begun & (begin_ns >= facts.start_ns)
     if facts.scenario in ("server", "multi-stream"):
         inside &= is_due
@@ -72,8 +73,8 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
     copies_apart = bool(order.size) and bool(has_copies[order].all())
     prepared_ns, executed_ns = (known_times(frame[name])[0][order] for name in ("prepared_ns", "executed_ns"))
     return CallRows(
-        query=frame["query"].to_numpy(dtype=np.int64)[order],
-        stream=frame["stream"].to_numpy(dtype=np.int64)[order],
+        query=query[order],
+        stream=stream[order],
         intended_ns=intended_ns[order],
         begin_ns=begin_ns[order],
         prepared_ns=prepared_ns,

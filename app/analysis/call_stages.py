@@ -46,7 +46,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         verdict=verdict_of(every),
         checks=every,
         scheduled_per_s=facts.rate_per_s,
-        concurrency=None if is_server else facts.variant.streams * max(1, len(facts.variant.devices)),
+        concurrency=_concurrency(facts),
         arrivals="Poisson" if is_server else None,
     )
 
@@ -55,6 +55,17 @@ def stage_name(facts: CallStage) -> str:
     """As in `offline: digits cpu as-is, batch 8`."""
     at = "" if facts.rate_per_s is None else f" at {facts.rate_per_s:.4g}/s"
     return f"{facts.scenario}{at}: {facts.variant.label}"
+
+
+def _concurrency(facts: CallStage) -> int | None:
+    """Calls at once; None where that is the arrivals' doing."""
+    match facts.scenario:
+        case "server":
+            return None
+        case "single-stream":
+            return 1
+        case _:
+            return facts.variant.streams * max(1, len(facts.variant.devices))
 
 
 def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pyarrow as pa
 
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import summarise_calls
@@ -61,8 +62,8 @@ def measure_alone(spec: AloneSpec, parts: Parts, interruption: Interruption) -> 
                 half_width=measured.half_width,
                 wanted_half_width=_HALF_WIDTH,
             )
-            batches = unpacked(index, b"".join(packed))
-            stages.append(_named(summarise_calls(batches.to_pandas(), facts, (check,)), check))
+            calls = pa.Table.from_batches([unpacked(index, b"".join(packed))])
+            stages.append(_named(summarise_calls(calls, facts, (check,)), check))
         once = _once(opened)
         if spec.job.label is not None:
             scored = scores_of(running.score(_SCORE_LIMIT_S))

@@ -98,7 +98,7 @@ def test_outputs_are_a_reference_for_those_of_the_measured_run(start: Start, tmp
         assert fidelity.is_equal is (name == "same")
 
 
-def test_labelled_rows_are_scored_but_for_those_that_calibrated(start: Start) -> None:
+def test_labelled_rows_are_scored(start: Start) -> None:
     running = start(DIGITS_MODEL, rows=str(DIGITS_ROWS), label="label", batch=32)
     running.opened(WITHIN_S)
     scored = running.score(WITHIN_S)
@@ -106,9 +106,6 @@ def test_labelled_rows_are_scored_but_for_those_that_calibrated(start: Start) ->
     assert scored.metric == "top-1"
     record = msgspec.json.decode(DIGITS_MODEL.with_suffix(".json").read_bytes())
     assert (len(scores), scores.sum()) == (450, record["held_out_right"])
-    without = start(DIGITS_MODEL, rows=str(DIGITS_ROWS), label="label", batch=32, unscored_rows=100)
-    without.opened(WITHIN_S)
-    assert np.array_equal(np.frombuffer(without.score(WITHIN_S).scores, np.float64), scores[100:])
 
 
 def test_class_labels_as_output_are_accuracy_too(start: Start, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.errors import UsageError
+from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.datasets.splitting import calibration_rows
+from app.inference.job import Began, Calls, GiveOutputs, Job, Report, SessionSettings
+from app.inference.variant import FED_ROWS, OpenVariant
+from app.records.calls import unpacked
+from tests.fakes import odd_models, onnx_models
+from tests.fakes.callers import plan_of
+
+PLAIN = Job(model=str(DIGITS_MODEL), provider="cpu", batch=1)
+
+
+def opened(**job: object) -> OpenVariant:
+    return OpenVariant(msgspec.structs.replace(PLAIN, **job), begun_ns=5, library_load_ms=7.0)
+
+
+def test_cold_start_is_told_with_what_went_before() -> None:
+    told = opened().opened()
+    assert (told.begun_ns, told.library_load_ms) == (5, 7.0)
+    assert (told.provider_used, told.inputs[0].dtype) == ("cpu", "float32")
+
+
+def test_rows_are_told_window_by_window_and_the_copies_apart_where_they_are_bound() -> None:
+    for is_bound in (False, True):
+        told: list[Report] = []
+        variant = opened(settings=SessionSettings(io_binding=is_bound))
+        variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), told.append)
+        kinds = [type(one) for one in told]
+        assert kinds == [Calls, Began, Calls, Calls]
+        rows = unpacked(0, b"".join(one.packed for one in told if isinstance(one, Calls)))
+        assert (rows["copied_in_ns"].null_count == 0) is is_bound
+        assert rows["intended_ns"].null_count == rows.num_rows
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(1, 100), (30, 90), (100, 100), (300, 300)])
+def test_outputs_given_are_of_whole_batches_of_the_rows_wanted(batch: int, rows: int) -> None:
+    given = opened(batch=batch).outputs(GiveOutputs(rows=100))
+    assert given.shape == (rows, 10)
+    whole = opened(batch=1).outputs(GiveOutputs(rows=300))
+    first = np.frombuffer(given.content, given.dtype).reshape(given.shape)[:90]
+    alone = np.frombuffer(whole.content, whole.dtype).reshape(whole.shape)[: len(first)]
+    assert np.allclose(first, alone, atol=1e-5), "the same rows, whatever the batch"
+    assert whole.shape[0] == FED_ROWS
+
+
+def test_outputs_in_text_are_no_reference(tmp_path: Path) -> None:
+    from onnx import TensorProto
+
+    model = onnx_models.echo(tmp_path / "m.onnx", TensorProto.STRING)
+    with pytest.raises(UsageError, match="text"):
+        opened(model=str(model)).outputs(GiveOutputs(rows=4))
+
+
+def test_a_single_number_is_an_output_too(tmp_path: Path) -> None:
+    given = opened(model=str(onnx_models.total(tmp_path / "m.onnx")), batch=4).outputs(GiveOutputs(rows=8))
+    assert given.shape == (2, 3), "one a batch, which no row can be held against"
+
+
+def test_nothing_is_scored_without_labels() -> None:
+    with pytest.raises(UsageError, match="no labelled rows"):
+        opened().score()
+
+
+def test_rows_that_calibrated_are_not_scored() -> None:
+    every, some = (
+        np.frombuffer(opened(rows=str(DIGITS_ROWS), label="label", batch=64, unscored_rows=count).score().scores)
+        for count in (0, 50)
+    )
+    assert len(every) == 450
+    assert np.array_equal(some, np.delete(every, calibration_rows(450, 50)))
+
+
+def test_lengths_of_axes_are_as_they_were_given(tmp_path: Path) -> None:
+    model = str(odd_models.of_sequences(tmp_path / "m.onnx"))
+    told = opened(model=model, settings=SessionSettings(axes={"sequence": 20}))
+    assert told.outputs(GiveOutputs(rows=2)).shape == (2, 20, 2)
+    assert told.opened().notes == ()
+
+
+def test_optimised_model_is_kept_and_read_again(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.onnx"
+    settings = SessionSettings(kept_model=str(kept))
+    first = opened(settings=settings).outputs(GiveOutputs(rows=4))
+    assert kept.exists()
+    written_ns = kept.stat().st_mtime_ns
+    assert opened(settings=settings).outputs(GiveOutputs(rows=4)) == first
+    assert kept.stat().st_mtime_ns == written_ns
+
+
+def test_bound_inputs_of_text_are_refused_in_our_words(tmp_path: Path) -> None:
+    from onnx import TensorProto
+
+    model = str(onnx_models.echo(tmp_path / "m.onnx", TensorProto.STRING))
+    variant = opened(model=model, settings=SessionSettings(io_binding=True))
+    with pytest.raises(UsageError, match="text"):
+        variant.measure(plan_of("single-stream"), lambda _: None)

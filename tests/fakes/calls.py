@@ -1,0 +1,68 @@
+"""Calls of a stage as rows, by the times one gives them in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from app.records.calls import COLUMNS, CallStage, unpacked
+from app.records.estimate import Variant
+from app.records.local import Scenario
+
+START_NS = 10**9
+
+
+def call(
+    begin_ms: float, takes_ms: float, *, query: int = 0, stream: int = 0, due_ms: float | None = None
+) -> list[float]:
+    """A tenth of it to prepare, a tenth to post-process; copies are a part of the execution."""
+    due = -1.0 if due_ms is None else due_ms
+    end_ms = begin_ms + takes_ms
+    return [query, stream, due, begin_ms, begin_ms + takes_ms / 10, -1, end_ms - takes_ms / 10, -1, end_ms]
+
+
+def copied(begin_ms: float, takes_ms: float) -> list[float]:
+    """As `call`, with copies of a tenth each before and after the execution."""
+    one = call(begin_ms, takes_ms)
+    one[5], one[7] = begin_ms + takes_ms / 5, one[6]
+    one[6] -= takes_ms / 10
+    return one
+
+
+def never(query: int, due_ms: float) -> list[float]:
+    """An arrival that nobody got to."""
+    return [query, -1, due_ms, -1, -1, -1, -1, -1, -1]
+
+
+def table_of(calls: Sequence[Sequence[float]]) -> pa.Table:
+    """Milliseconds count from the start of the measured part."""
+    table = np.array(calls, np.float64).reshape(-1, len(COLUMNS))
+    times = table[:, 2:]
+    table[:, 2:] = np.where(times == -1, -1, START_NS + times * 1e6)
+    return pa.Table.from_batches([unpacked(0, table.round().astype(np.int64).tobytes())])
+
+
+def stage_of(
+    scenario: Scenario = "single-stream",
+    *,
+    seconds: float = 1.0,
+    batch: int = 1,
+    streams: int = 1,
+    rate_per_s: float | None = None,
+    half_width: float | None = 0.01,
+    has_settled: bool = True,
+) -> CallStage:
+    return CallStage(
+        index=0,
+        variant=Variant("m", "cpu", "as-is", batch, threads=1, streams=streams),
+        scenario=scenario,
+        start_ns=START_NS,
+        end_ns=START_NS + round(seconds * 1e9),
+        warmup_windows=3,
+        has_settled=has_settled,
+        half_width=half_width,
+        wanted_half_width=0.02,
+        rate_per_s=rate_per_s,
+    )
