@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.bundled import DIGITS_MODEL
 from app.inference.datasets.splitting import calibration_rows
 from app.inference.job import Began, Calls, GiveOutputs, Job, Report, SessionSettings
 from app.inference.variant import FED_ROWS, OpenVariant
@@ -41,14 +41,15 @@ def test_rows_are_told_window_by_window_and_the_copies_apart_where_they_are_boun
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(1, 100), (30, 90), (100, 100), (300, 300)])
-def test_outputs_given_are_of_whole_batches_of_the_rows_wanted(batch: int, rows: int) -> None:
-    given = opened(batch=batch).outputs(GiveOutputs(rows=100))
-    assert given.shape == (rows, 10)
-    whole = opened(batch=1).outputs(GiveOutputs(rows=300))
-    first = np.frombuffer(given.content, given.dtype).reshape(given.shape)[:90]
-    alone = np.frombuffer(whole.content, whole.dtype).reshape(whole.shape)[: len(first)]
-    assert np.allclose(first, alone, atol=1e-5), "the same rows, whatever the batch"
-    assert whole.shape[0] == FED_ROWS
+def test_outputs_given_are_of_whole_batches_of_the_rows_wanted(tmp_path: Path, batch: int, rows: int) -> None:
+    model = str(onnx_models.doubling(tmp_path / "m.onnx"))
+    given, whole = (
+        opened(model=model, batch=size).outputs(GiveOutputs(rows=count)) for size, count in ((batch, 100), (1, 300))
+    )
+    assert (given.shape, whole.shape) == ((rows, 3), (FED_ROWS, 3))
+    shared = min(rows, FED_ROWS) * 3
+    first, alone = (np.frombuffer(one.content, one.dtype)[:shared] for one in (given, whole))
+    assert np.array_equal(first, alone), "the same rows, whatever the batch"
 
 
 def test_outputs_in_text_are_no_reference(tmp_path: Path) -> None:
@@ -69,13 +70,13 @@ def test_nothing_is_scored_without_labels() -> None:
         opened().score()
 
 
-def test_rows_that_calibrated_are_not_scored() -> None:
-    every, some = (
-        np.frombuffer(opened(rows=str(DIGITS_ROWS), label="label", batch=64, unscored_rows=count).score().scores)
-        for count in (0, 50)
-    )
-    assert len(every) == 450
-    assert np.array_equal(some, np.delete(every, calibration_rows(450, 50)))
+def test_rows_that_calibrated_are_not_scored(tmp_path: Path) -> None:
+    labels = np.arange(100) % 3
+    np.savez(tmp_path / "r.npz", x=np.eye(3, dtype=np.float32)[(labels + labels % 7 // 2) % 3], label=labels)
+    job = {"model": str(onnx_models.doubling(tmp_path / "m.onnx")), "rows": str(tmp_path / "r.npz"), "label": "label"}
+    every, some = (np.frombuffer(opened(**job, batch=32, unscored_rows=count).score().scores) for count in (0, 20))
+    assert (len(every), every.sum()) == (100, 67)
+    assert np.array_equal(some, np.delete(every, calibration_rows(100, 20)))
 
 
 def test_lengths_of_axes_are_as_they_were_given(tmp_path: Path) -> None:
