@@ -251,6 +251,25 @@ def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rend
     assert "<th>" not in html
 
 
+def test_a_note_that_many_variants_share_is_told_once(local_report: Report) -> None:
+    assert local_report.local is not None
+    noted = tuple(msgspec.structs.replace(one, notes=("mind the casts",)) for one in local_report.local.variants[:2])
+    local = msgspec.structs.replace(local_report.local, variants=noted)
+    html = render_html(msgspec.structs.replace(local_report, local=local))
+    assert "cpu as-is, batch 1; cpu as-is, batch 4: mind the casts</p>" in html
+
+
+def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
+    assert local_report.local is not None
+    first = local_report.local.variants[0]
+    many = tuple(msgspec.structs.replace(first, name=f"variant {number}") for number in range(20))
+    local = msgspec.structs.replace(local_report.local, variants=many)
+    html = render_html(msgspec.structs.replace(local_report, local=local))
+    for summary in ("The other 4 variants", "The parts of a call, for 20 variants", "Accuracy, for 20 variants"):
+        assert f"<summary>{summary}</summary>" in html
+    assert len(html.encode()) < MAX_BYTES
+
+
 def test_an_invalid_variant_is_struck_through_and_its_strays_are_named(rendered: Rendered) -> None:
     html = rendered("strayed_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000/s</s>', html)
