@@ -79,7 +79,8 @@ def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict
         if not part.startswith("copy") or calls.copies_apart:
             metrics[part] = _of_part(calls.part_ms(part))
     batch = facts.variant.batch
-    metrics["throughput_per_s"] = {"value": _times(rate(calls.end_ns, bounds), batch)}
+    to_the_end = (bounds[0], bounds[1] + 1)  # a stream alone ends with its last call, which counts
+    metrics["throughput_per_s"] = {"value": _times(rate(calls.end_ns, to_the_end), batch)}
     return metrics
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.call_stages import summarise_calls
 from app.cli.progress import open_progress
 from app.records.events import (
+    CallsFinished,
     Checked,
     ColdStarted,
     Noted,
@@ -14,8 +16,12 @@ from app.records.events import (
     Snapshot,
     StageFinished,
     StageStarted,
+    VariantFinished,
+    VariantStarted,
 )
+from app.records.local import VariantFacts
 from app.records.result import Check, Estimate, Verdict
+from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
 
@@ -118,3 +124,28 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
     assert "steady (40/s): p95" in shown[1]
     assert "ramp: p95" in shown[2]
     assert "probe 40/s: p95" in shown[3]
+
+
+def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = stage_of(batch=8)
+    stage = summarise_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
+    doubtful = replace(stage, checks=(Check("warm-up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
+    ended = VariantFacts(
+        variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure="it crashed (SIGSEGV)"
+    )
+    nothing = summarise_calls(table_of([]), facts)
+    assert told(
+        capsys,
+        VariantStarted(1, 2, 3, facts.variant),
+        CallsFinished(2, facts, stage),
+        CallsFinished(2, facts, doubtful),
+        CallsFinished(2, facts, nothing),
+        VariantFinished(3, 2, replace(ended, failure=None)),
+        VariantFinished(3, 2, ended),
+    ) == [
+        "variant 2 of 3: m cpu as-is, batch 8",
+        "  single-stream: p50 8 ms, 800/s",
+        "  single-stream: p50 8 ms, 800/s WARN (warm-up)",
+        "  single-stream: p50 n/a, 0/s INVALID (calls)",
+        "  ended early: it crashed (SIGSEGV)",
+    ]

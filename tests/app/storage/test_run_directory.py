@@ -1,12 +1,14 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from app.errors import UsageError
+from app.records.calls import CALL_SCHEMA, unpacked
 from app.records.events import PhaseChanged, RunFinished
-from app.storage.run_directory import EVENTS, REQUESTS, RunWriter, StoredRun, find_run, new_run_id, write_whole
+from app.storage.run_directory import CALLS, EVENTS, REQUESTS, RunWriter, StoredRun, find_run, new_run_id, write_whole
 from app.storage.streams import StreamWriter
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
@@ -135,3 +137,35 @@ def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Pat
         0: [0, 1], 1: [], 2: [0], 3: [0, 1, 2],
     }  # fmt: skip
     assert all(set(REQUEST_SCHEMA.names) - set(table.schema.names) == {"status"} for table in found.values())
+
+
+def test_calls_of_one_stage_are_read_back_while_the_run_goes_on_and_after_it(tmp_path: Path) -> None:
+    def rows(stage: int, *queries: int) -> pa.RecordBatch:
+        return unpacked(stage, np.array([[query, 0, -1, 1, 2, -1, 3, -1, 4] for query in queries], np.int64).tobytes())
+
+    with RunWriter(tmp_path / "run") as writer:
+        for batch in (rows(0, 1, 2), rows(0, 3), rows(1, 9), unpacked(1, b""), rows(1, 10)):
+            writer.append_calls(batch)
+            assert writer.stage_calls(0)["query"].to_pylist() == [1, 2, 3][: writer.stage_calls(0).num_rows]
+        assert writer.stage_calls(1)["query"].to_pylist() == [9, 10]
+        assert CALLS in {one.path for one in writer.seal()}
+        assert writer.stage_calls(0)["query"].to_pylist() == [1, 2, 3]
+        assert writer.stage_calls(7).num_rows == 0
+    assert StoredRun(tmp_path / "run").calls()["stage"].to_pylist() == [0, 0, 0, 1, 1]
+
+
+def test_run_of_an_endpoint_has_no_file_of_calls(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        assert writer.stage_calls(0).schema == CALL_SCHEMA
+        assert CALLS not in {one.path for one in writer.seal()}
+    assert StoredRun(tmp_path / "run").calls().num_rows == 0
+    assert not (tmp_path / "run" / CALLS).exists()
+
+
+def test_outputs_are_kept_where_a_child_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with RunWriter(Path("run")) as writer:
+        path = Path(writer.keep_outputs("reference-1", np.arange(6.0).reshape(2, 3)))
+    assert path.is_absolute()
+    with np.load(path, allow_pickle=False) as stored:
+        assert stored["outputs"].tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import InstrumentError
+from app.inference.job import Job
+from app.session.interruption import Interruption
+from app.session.local_model import Alone, measure_alone
+from app.session.spec import AloneSpec
+from app.storage.run_directory import RunWriter
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.local import PlayedVariant, Script
+from tests.fakes.parts import fake_parts
+
+LABELLED = Job(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
+
+
+class Alones:
+    def __init__(self, directory: Path) -> None:
+        self.clock = FakeClock()
+        self.started: list[PlayedVariant] = []
+        self._directory = directory
+
+    def measure(self, job: Job, script: Script | None = None) -> Alone:
+        def start(job: Job) -> PlayedVariant:
+            self.started.append(PlayedVariant(self.clock, script or Script(), "the model", job))
+            return self.started[-1]
+
+        with RunWriter(self._directory / "run") as store:
+            parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
+            return measure_alone(AloneSpec(job, "m", (1, 8), 0.6), parts, Interruption())
+
+
+@pytest.fixture
+def alones(tmp_path: Path) -> Alones:
+    return Alones(tmp_path)
+
+
+def test_a_model_is_timed_batch_by_batch_in_one_process(alones: Alones) -> None:
+    found = alones.measure(LABELLED)
+    assert [stage.name for stage in found.stages] == ["batch 1", "batch 8"]
+    first, second = found.stages
+    assert first.metrics["service_ms"]["p50"].value == pytest.approx(1.5, rel=0.01)
+    assert second.variant is not None
+    assert second.variant.batch == 8
+    assert first.metrics["accuracy"]["value"].value == 0.9
+    assert first.metrics["session_build_ms"]["value"].value == 40.0
+    assert "accuracy" not in second.metrics
+    assert found.provider.verdict == first.verdict.status == "VALID"
+    (running,) = alones.started
+    assert running.is_closed
+
+
+def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:
+    assert "accuracy" not in alones.measure(Job(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
+
+
+def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
+    job = Job(model="m.onnx", provider="cuda", batch=1)
+    found = alones.measure(job, Script(provider_used={"the model": "cpu"}))
+    assert found.provider.verdict == "INVALID"
+    assert {stage.verdict.status for stage in found.stages} == {"INVALID"}
+
+
+@pytest.mark.parametrize("when", ["fails_opening", "fails_measuring"])
+def test_a_model_that_fails_is_closed_and_told(alones: Alones, when: str) -> None:
+    with pytest.raises(InstrumentError, match="it crashed"):
+        alones.measure(LABELLED, Script(**{when: {"the model": InstrumentError("it crashed")}}))
+    assert alones.started[0].is_closed
