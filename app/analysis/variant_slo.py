@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from app.analysis.call_stages import IN_SEARCH
 from app.analysis.objectives import find_estimate, is_met
 from app.records.estimate import Estimate
 from app.records.result import Objective, Stage
@@ -37,5 +38,30 @@ def answer_of(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | No
 def missed_of(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
     """The objectives that a variant misses by its point estimates, or has none for; those that only warn are left
     out."""
-    answers = [(objective, answer_of(objective, stages)[1]) for objective in slo if objective.level == "fail"]
+    answering = answering_stages(slo, stages)
+    answers = [(objective, answer_of(objective, answering)[1]) for objective in slo if objective.level == "fail"]
     return tuple((objective, estimate) for objective, estimate in answers if not is_met(objective, estimate))
+
+
+def missed_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+    """Before the run is over: what only the whole of it tells, as accuracy and readings of the machine, is no miss."""
+    return missed_of([one for one in slo if any(one.metric in stage.metrics for stage in stages)], stages)
+
+
+def is_beyond(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+    """Whether an objective is missed for certain: by a value, not for want of one."""
+    return any(estimate.value is not None for _, estimate in missed_of(slo, stages))
+
+
+def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """All but the rates of a search that failed, which are what a search is for; those too where no rate held."""
+    binding = [objective for objective in slo if objective.level == "fail"]
+
+    def has_held(stage: Stage) -> bool:
+        told = [one for one in binding if one.metric in stage.metrics]
+        return all(is_met(one, find_estimate(stage, one)) for one in told)
+
+    searched = [stage for stage in stages if IN_SEARCH in stage.tags]
+    held = [stage for stage in searched if has_held(stage)]
+    left_out = [stage for stage in searched if held and stage not in held]
+    return tuple(stage for stage in stages if stage not in left_out)

@@ -152,3 +152,5 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     best_reason: str | None = None
     usd_per_hour: float | None = None
     """Of the hardware the profile names."""
+    price_note: str | None = None
+    """When that was the price, and where it is from."""

@@ -12,9 +12,11 @@ from app import __version__
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import fastest_per_s, summarise_calls
 from app.analysis.gpu_use import gpu_use, throttling_check
+from app.analysis.max_rate import shown_against
 from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, missed_of
 from app.errors import ExitCode, first_of
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
@@ -31,7 +33,6 @@ from app.records.result import (
     Tool,
     Window,
 )
-from app.session.judging import answering_stages, estimate_of, fails_slo
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
@@ -39,6 +40,7 @@ from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
 
+_MISSED = "no variant met every objective"
 _ON_NVIDIA = ("cuda", "tensorrt")
 _SCALING = ("multi-stream", "offline")
 
@@ -92,7 +94,7 @@ def conclude_locally(
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
     gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if spec.slo and best is None else None)
+    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if reason == _MISSED else None)
     return Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -114,6 +116,7 @@ def conclude_locally(
             best=None if best is None else best.facts.variant,
             best_reason=reason,
             usd_per_hour=spec.usd_per_hour,
+            price_note=spec.price_note,
         ),
         notes=tuple(dict.fromkeys(measured.notes)),
         artifacts=artifacts,
@@ -126,9 +129,10 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
     trusted = [one for one in variants if one.is_trusted]
     if not trusted:
         return None, "no variant was measured whose numbers can be relied on"
-    meeting = [one for one in trusted if not fails_slo(slo, one.stages)]
+    meeting = [one for one in trusted if not missed_of(slo, one.stages)]
     if not meeting:
-        return None, "no variant met every objective"
+        is_open = any(not is_beyond(slo, one.stages) for one in trusted)
+        return None, "no variant could be shown to meet every objective" if is_open else _MISSED
     return max(meeting, key=lambda one: fastest_per_s(one.stages) or 0.0), None
 
 
@@ -136,13 +140,13 @@ def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeab
     """The one that missed the fewest objectives, and of those the fastest."""
 
     def badness(one: Judgeable) -> tuple[int, float]:
-        return sum(fails_slo([objective], one.stages) for objective in slo), -(fastest_per_s(one.stages) or 0.0)
+        return len(missed_of(slo, one.stages)), -(fastest_per_s(one.stages) or 0.0)
 
     return min((one for one in variants if one.stages), key=badness, default=None)
 
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
-    stage, estimate = estimate_of(objective, stages)
+    stage, estimate = answer_of(objective, stages)
     return msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
 
 
@@ -276,7 +280,7 @@ def _causes(
         causes.append((ExitCode.LIMIT, measured.limit_reached))
     for one in judged:
         if one.judgement == "FAIL" and one.objective.level == "fail":
-            value = "n/a" if one.observed.value is None else f"{one.observed.value:.4g}"
+            value = shown_against(one.objective, one.observed.value or 0.0)
             causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
     if no_best is not None and not any(code == ExitCode.GATE_FAILED for code, _ in causes) and not spoilt:
         causes.append((ExitCode.GATE_FAILED, no_best))

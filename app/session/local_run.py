@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import pyarrow as pa
 
+from app.analysis.variant_slo import is_beyond
 from app.errors import UnavailableError, UsageError
 from app.records.result import Check, Environment, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.control import ControlWatch
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
-from app.session.judging import fails_so_far
 from app.session.limits import LimitWatch
 from app.session.local_limits import without_batch
 from app.session.local_outcome import MeasuredLocally, conclude_locally
@@ -94,7 +94,7 @@ class _LocalSession:
         for done in self._runner.variants:
             same, this = done.order.variant, order.variant
             is_smaller = without_batch(same) == without_batch(this) and same.batch < this.batch
-            if is_smaller and done.call_stages and fails_so_far(self._spec.slo, self._runner.stages_of(done)):
+            if is_smaller and done.call_stages and is_beyond(self._spec.slo, self._runner.stages_of(done)):
                 return same.batch
         return None
 

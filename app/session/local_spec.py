@@ -69,6 +69,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a variant on the CPU may take where the profile sets no limit. Drivers of GPUs reserve more than they use,
     so that no number would be right for the others."""
     usd_per_hour: float | None = None
+    price_note: str | None = None
+    """When that was the price, and where it is from."""
     notes: tuple[str, ...] = ()
 
     def memory_limit(self, provider: str) -> int | None:

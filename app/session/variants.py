@@ -10,6 +10,7 @@ from app.analysis.call_stages import fastest_per_s, summarise_calls
 from app.analysis.objectives import samples_needed
 from app.analysis.search import RateSearch
 from app.analysis.validity import provider_check, strays_of
+from app.analysis.variant_slo import missed_so_far
 from app.errors import SizewiseError
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened
 from app.records import events
@@ -20,7 +21,6 @@ from app.records.result import Check, Stage
 from app.session.call_progress import CallProgress
 from app.session.cold_variants import ColdStarts
 from app.session.interruption import Interruption
-from app.session.judging import fails_so_far
 from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import LocalSpec, ScenarioOrder, VariantOrder
@@ -188,7 +188,7 @@ class VariantRunner:
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_beyond(probe)
             else:
-                search.record(probe, not fails_so_far(self._spec.slo, (stage,)))
+                search.record(probe, not missed_so_far(self._spec.slo, (stage,)))
         outcome = search.outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
@@ -312,7 +312,7 @@ class VariantRunner:
             fidelity=fidelities[0] if fidelities else None,
             server_per_s=found.server_per_s,
             peak_memory_gib=max(peaks) / 2**30 if peaks else None,
-            notes=(*(() if prepared is None else prepared.notes), *(() if opened is None else opened.notes)),
+            notes=() if prepared is None or opened is None else (*prepared.notes, *opened.notes),
         )
         return MeasuredVariant(
             order=order,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.inference.job import SessionSettings
@@ -10,6 +12,7 @@ from app.profiles.local import LocalProfile, LocalTarget, VariantSettings
 from app.profiles.resolved import profile_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant
+from app.records.offers import Offer
 from app.records.result import Hardware, Target
 from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
@@ -26,15 +29,16 @@ _USUAL_SHARE = 0.7
 
 def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
     """Raises UsageError; starts nothing."""
-    target, load = profile.target, profile.load
+    target, load, offer = profile.target, profile.load, _offer(profile)
     data = _data(profile)
+    names = _names({model_path(one.model) for one in target.all_variants if one.model is not None})
     return LocalSpec(
         run_id=run_id,
         name=profile.name,
         profile_hash=profile_hash(profile),
-        target=Target("local", None, ", ".join(Path(model).stem for model in target.models), _hardware(profile)),
+        target=Target("local", None, ", ".join(dict.fromkeys(names.values())), _hardware(profile)),
         seed=load.seed,
-        variants=tuple(_order(one, target) for one in target.all_variants),
+        variants=tuple(_order(one, target, names) for one in target.all_variants),
         scenarios=_scenarios(profile),
         data=data,
         warmup_s=load.warmup_s,
@@ -48,18 +52,30 @@ def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
         limits=LimitSpec(profile.limits.duration_s),
         memory_limit_bytes=profile.limits.memory_bytes,
         spare_memory_bytes=max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes())),
-        usd_per_hour=_usd_per_hour(profile),
+        usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
+        price_note=None if offer is None else f"price of {offer.as_of.isoformat()}, {offer.source}",
     )
 
 
-def _order(one: VariantSettings, target: LocalTarget) -> VariantOrder:
+def _names(paths: Collection[Path]) -> dict[Path, str]:
+    """The files' stems; where two have the same, with their folders before them, as far as it takes."""
+    names = {path: path.stem for path in paths}
+    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
+        counts = Counter(names.values())
+        twins = [path for path, name in names.items() if counts[name] > 1]
+        for path in twins:
+            names[path] = "/".join((*path.parts[-1 - depth : -1], path.stem))
+    return names
+
+
+def _order(one: VariantSettings, target: LocalTarget, names: Mapping[Path, str]) -> VariantOrder:
     assert one.model is not None
     path, runtime = model_path(one.model), target.runtime
     on_nvidia = one.provider in _ON_NVIDIA
     devices = tuple(map(str, one.devices)) if on_nvidia else ()
     return VariantOrder(
         variant=Variant(
-            model=path.stem,
+            model=names[path],
             provider=one.provider,
             precision=one.precision,
             batch=one.batch,
@@ -120,8 +136,8 @@ def _hardware(profile: LocalProfile) -> Hardware:
     return this_machine()
 
 
-def _usd_per_hour(profile: LocalProfile) -> float | None:
+def _offer(profile: LocalProfile) -> Offer | None:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
         return None
-    return find_offer(load_catalogue(), hardware.offer).on_demand_usd_per_hour
+    return find_offer(load_catalogue(), hardware.offer)

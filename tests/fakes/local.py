@@ -152,7 +152,7 @@ class PlayedVariant:
 
 def played_calls(plan: Measure, start_ns: int, service_ns: int, seconds: float) -> npt.NDArray[np.int64]:
     """Rows of calls that take `service_ns`, one in ten a hundredth more: those of one stream, of queries whose streams
-    are equally fast, of streams side by side, or of arrivals that are even."""
+    are equally fast, of streams side by side, or of arrivals that are even, the last of which may never be got to."""
     rows = list(_calls(plan, start_ns, service_ns, round(seconds * 1e9)))
     return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
 
@@ -170,6 +170,10 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int) -> Iter
             is_over = (due_ns if plan.rate_per_s is not None else begin_ns) >= start_ns + lasts_ns
             if is_over:
                 return
+            if plan.rate_per_s is not None and begin_ns > start_ns + 1.5 * lasts_ns:  # nobody gets to it any more
+                yield number, -1, due_ns, -1, -1, -1, -1, -1, -1
+                number += 1
+                continue
             done_ns = begin_ns + takes_ns
             yield query, stream, due_ns, begin_ns, begin_ns, -1, done_ns, -1, done_ns
             free_ns[stream], number = done_ns, number + 1

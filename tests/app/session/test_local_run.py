@@ -270,3 +270,40 @@ def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: Loc
 def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
     spec = msgspec.structs.replace(spec_of(order_of(1)), notes=("A note.",))
     assert "A note." in bench.run(spec).result.notes
+
+
+def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(bench: LocalBench) -> None:
+    spec = spec_of(order_of(1), scenarios=(ScenarioOrder("server", 2000.0),), slo=("latency_ms.p95 < 50",))
+    result = bench.run(spec).result
+    (stage,) = result.stages
+    assert stage.errors["not-started"] > 1000
+    assert stage.metrics["latency_ms"]["p95"].value is None
+    assert "were never begun" in str(stage.metrics["latency_ms"]["p95"].reason)
+    assert result.exit.code == ExitCode.GATE_FAILED
+    assert result.exit.causes == ("no variant met every objective",)
+
+
+def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("offline"), ScenarioOrder("server", share=0.5, finds_most=True))
+    spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_kept >= 99%"),
+                   data=LABELLED)  # fmt: skip
+    result = bench.run(spec).result
+    (facts,) = local_of(result).variants
+    assert facts.server_per_s is not None
+    # arrivals are even and a call takes 1.5 ms: at more than 666/s a backlog grows, of 20 ms in 5 s at 669/s
+    assert facts.server_per_s.value == pytest.approx(666, rel=0.02)
+    rates = {stage.scheduled_per_s for stage in result.stages if stage.tags.get("search")}
+    assert len(rates) > 4
+    assert result.exit.code == 0, "rates that failed are what a search is for"
+
+
+def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> None:
+    spec = spec_of(
+        order_of(1), order_of(1, streams=2), scenarios=(ScenarioOrder("multi-stream"), ScenarioOrder("offline"))
+    )
+    stages = bench.run(spec).result.stages
+    assert [(stage.tags["scenario"], stage.concurrency) for stage in stages] == [
+        ("offline", 1),
+        ("multi-stream", 2),
+        ("offline", 2),
+    ]

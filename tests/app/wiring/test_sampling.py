@@ -11,9 +11,9 @@ from app.errors import UsageError
 from app.profiles.loading import load_values
 from app.profiles.profile import Profile
 from app.wiring.sampling import sampler_of
-from tests.fakes.metrics_page import MetricsPage
+from tests.fakes.metrics_page import MetricsPage, answer
 
-PAGE = b'HTTP/1.1 200 OK\r\nContent-Length: 38\r\n\r\nDCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n'
+PAGE = answer(b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n')
 
 
 def profile(tmp_path: Path, *scrapes: dict[str, Any]) -> Profile:

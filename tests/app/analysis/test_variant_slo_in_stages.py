@@ -5,10 +5,10 @@ from msgspec.structs import replace
 
 from app.analysis.call_stages import summarise_calls
 from app.analysis.objectives import parse_objective
+from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, missed_of, missed_so_far
 from app.records.estimate import Estimate
 from app.records.local import Scenario
 from app.records.result import Objective, Stage
-from app.session.judging import answering_stages, estimate_of, fails_slo, fails_so_far
 from tests.fakes.calls import call, stage_of, table_of
 
 
@@ -35,7 +35,7 @@ def slo(*written: str) -> list[Objective]:
 )
 def test_an_objective_is_held_against_the_scenario_that_it_is_most_of(objective: str, scenario: str) -> None:
     stages = [stage("multi-stream"), stage("server", rate_per_s=50), stage("single-stream"), stage("offline")]
-    found, estimate = estimate_of(parse_objective(objective), stages)
+    found, estimate = answer_of(parse_objective(objective), stages)
     assert found is not None
     assert found.tags["scenario"] == scenario
     assert estimate.value is not None
@@ -43,24 +43,26 @@ def test_an_objective_is_held_against_the_scenario_that_it_is_most_of(objective:
 
 def test_of_several_rates_the_worst_decides() -> None:
     stages = [stage("server", 10, rate_per_s=50), stage("server", 30, rate_per_s=30), stage("server", 5, rate_per_s=90)]
-    found, _ = estimate_of(parse_objective("latency_ms.p95 < 50"), stages)
+    found, _ = answer_of(parse_objective("latency_ms.p95 < 50"), stages)
     assert found is stages[1]
 
 
 def test_a_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [stage("single-stream")]
-    assert not fails_slo(slo("service_ms.p95 < 9"), stages)
-    assert fails_slo(slo("service_ms.p95 < 7"), stages)
-    assert not fails_slo(slo("service_ms.p95 < 7 | warn"), stages)
+    assert not missed_of(slo("service_ms.p95 < 9"), stages)
+    assert missed_of(slo("service_ms.p95 < 7"), stages)
+    assert not missed_of(slo("service_ms.p95 < 7 | warn"), stages)
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert fails_slo(slo("service_ms.p95 < 9"), [withheld])
-    assert fails_slo(slo("accuracy > 90%"), stages)
+    assert missed_of(slo("service_ms.p95 < 9"), [withheld])
+    assert missed_of(slo("accuracy > 90%"), stages)
+    assert not is_beyond(slo("service_ms.p95 < 9"), [withheld])
+    assert is_beyond(slo("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_fails() -> None:
     stages = [stage("single-stream")]
-    assert not fails_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert fails_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not missed_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert missed_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:

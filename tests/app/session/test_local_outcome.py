@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.call_stages import summarise_calls
+from app.analysis.objectives import parse_objective
+from app.records.local import VariantFacts
+from app.records.result import Check
+from app.session.local_outcome import Judgeable, best_of
+from tests.fakes.calls import call, stage_of, table_of
+
+STRAY = Check("provider", "cpu", "cuda", None, "INVALID", "It fell back.")
+SLO = (parse_objective("service_ms.p95 < 20"),)
+
+
+def variant(batch: int, takes_ms: float, *checks: Check) -> Judgeable:
+    """Of calls of so many rows."""
+    rows = [call(takes_ms * n, takes_ms, query=n) for n in range(100)]
+    facts = stage_of(batch=batch, seconds=takes_ms / 10)
+    whole = VariantFacts(variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
+    return Judgeable(whole, (summarise_calls(table_of(rows), facts, checks),))
+
+
+@pytest.mark.parametrize(
+    ("variants", "best"),
+    [
+        ([variant(1, 5), variant(8, 16)], 8),
+        ([variant(1, 5), variant(8, 60)], 1),
+        ([variant(1, 5), variant(8, 16, STRAY)], 1),
+    ],
+    ids=["the most throughput", "inside the SLO", "that can be relied on"],
+)
+def test_the_best_is(variants: list[Judgeable], best: int) -> None:
+    found, reason = best_of(variants, SLO)
+    assert found is not None
+    assert (found.facts.variant.batch, reason) == (best, None)
+
+
+def test_without_a_best_it_says_why() -> None:
+    assert best_of([variant(8, 60)], SLO) == (None, "no variant met every objective")
+    assert best_of([variant(1, 5, STRAY)], SLO)[1] == "no variant was measured whose numbers can be relied on"
+    assert best_of([], SLO)[0] is None
+
+
+def test_a_variant_that_was_left_out_is_no_best() -> None:
+    left_out = replace(variant(1, 5), stages=())
+    assert best_of([left_out], ())[0] is None
