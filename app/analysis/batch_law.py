@@ -126,7 +126,7 @@ def _reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | N
     if at is not None:
         return f"the line breaks near batch {at:.0f}: from there a row adds another time"
     if r2 is not None and r2 <= _LEAST_R2:
-        return f"not a straight line: batch {b[worst]:g} is {misses[worst]:.0%} off it, r² {r2:.3f}"
+        return f"not a straight line: batch {b[worst]:g} is {100 * misses[worst]:.0f} % off it, r² {r2:.3f}"
     return None
 
 

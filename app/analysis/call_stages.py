@@ -16,9 +16,11 @@ from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
 
+NEVER_BEGUN = "not-started"
 IN_SEARCH = "search"
 """Tag of the stages of a search for the highest rate inside the SLO."""
 
+_ENDLESS_MS = 1e15
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
 
 
@@ -41,7 +43,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
         good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
         completed=len(calls),
-        errors={"not-started": len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
+        errors={NEVER_BEGUN: len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
         metrics=_metrics(calls, facts, bounds),
         verdict=verdict_of(every),
         checks=every,
@@ -90,12 +92,23 @@ def _of_part(values_ms: Floats) -> dict[str, Estimate]:
 
 def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
     """From when an arrival was due to its end. One that nobody got to would have waited longest: it counts as endless,
-    so that a percentile it would fall into is withheld."""
-    waited_ms = (calls.end_ns - calls.intended_ns) / 1e6
-    if not len(calls.never_begun_ns):
-        return distribution(waited_ms[np.argsort(calls.intended_ns, kind="stable")])
-    why = f"{len(calls.never_begun_ns):,} arrivals were never begun: the model could not keep up"
-    return {name: Estimate(None, reason=why) for name in distribution(waited_ms)}
+    and what is endless has no value."""
+    waited_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
+    never = len(calls.never_begun_ns)
+    if not never:
+        return distribution(waited_ms)
+    why = f"{never:,} arrivals were never begun: the model could not keep up"
+    found = distribution(np.concatenate([waited_ms, np.full(never, _ENDLESS_MS)]))
+    return {name: Estimate(None, reason=why) if name == "mean" else _told(one, why) for name, one in found.items()}
+
+
+def _told(one: Estimate, why: str) -> Estimate:
+    if one.value is None:
+        return one
+    if one.value >= _ENDLESS_MS:
+        return Estimate(None, n=one.n, reason=why)
+    is_known = one.ci95 is not None and one.ci95[1] < _ENDLESS_MS
+    return one if is_known else Estimate(one.value, n=one.n, reason=f"no interval: {why}")
 
 
 def _query_ms(calls: CallRows) -> Floats:

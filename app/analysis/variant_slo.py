@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from app.analysis.call_stages import IN_SEARCH
+from app.analysis.call_stages import IN_SEARCH, NEVER_BEGUN
 from app.analysis.objectives import find_estimate, is_met
 from app.records.estimate import Estimate
+from app.records.metrics import PERCENTILES
 from app.records.result import Objective, Stage
 
 _DUE = ("latency_ms", "send_lag_ms")
@@ -49,8 +50,21 @@ def missed_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tu
 
 
 def is_beyond(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
-    """Whether an objective is missed for certain: by a value, not for want of one."""
-    return any(estimate.value is not None for _, estimate in missed_of(slo, stages))
+    """Whether an objective is missed for certain: not for want of a value, unless that is endless."""
+    answering = answering_stages(slo, stages)
+    for objective in slo:
+        stage, estimate = answer_of(objective, answering)
+        is_known = estimate.value is not None or (stage is not None and is_endless(objective, stage))
+        if objective.level == "fail" and is_known and not is_met(objective, estimate):
+            return True
+    return False
+
+
+def is_endless(objective: Objective, stage: Stage) -> bool:
+    """Whether so many arrivals were never begun that this latency has no end."""
+    never = stage.errors.get(NEVER_BEGUN, 0)
+    beyond = 1 - PERCENTILES.get(objective.aggregate, 1.0)
+    return objective.metric == "latency_ms" and never > beyond * (never + stage.completed)
 
 
 def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:

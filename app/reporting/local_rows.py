@@ -33,7 +33,7 @@ CALL_PARTS = {
     "copy_out_ms": "copy out",
     "post_process_ms": "post-process",
 }
-_ENERGY = ("energy_above_idle_j_per_inference", "energy_j_per_inference")
+_ENERGY = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
 
 
 def variant_row(

@@ -85,8 +85,12 @@ def _accuracy_tiles(facts: VariantFacts) -> list[model.Tile]:
 
 
 def _energy_tiles(stages: Sequence[Stage]) -> list[model.Tile]:
-    energy = energy_of(stages)
-    return [] if energy is None else [model.Tile(label="Energy per inference", quantity=energy)]
+    energy, fastest = energy_of(stages), fastest_stage(stages)
+    if energy is None or fastest is None:
+        return []
+    above = stage_quantity(fastest, "energy_above_idle_j_per_inference")
+    note = None if above.value is None else f"{formatting.value_unit(above)} of it above idle"
+    return [model.Tile(label="Energy per inference", quantity=energy, note=note)]
 
 
 def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
@@ -95,7 +99,8 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
     if price is None:
         return []
     cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], price)
-    note = f"at {formatting.plain(price)} USD/h, never idle"
+    dated = f" ({result.local.price_note})" if result.local is not None and result.local.price_note else ""
+    note = f"at {formatting.plain(price)} USD/h{dated}, never idle"
     return [
         model.Tile(
             label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note

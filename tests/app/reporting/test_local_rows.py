@@ -80,7 +80,7 @@ def test_an_error_is_in_the_labels_own_unit() -> None:
     assert (row.value.unit, row.reference) == ("", None)
 
 
-def test_energy_is_above_idle_where_that_is_known() -> None:
+def test_energy_is_in_all_where_that_is_known() -> None:
     one = stage(variant(), "single-stream", 2.0)
     in_all = {"energy_j_per_inference": {"value": Estimate(0.5)}}
     above = {"energy_above_idle_j_per_inference": {"value": Estimate(0.2)}}
@@ -91,6 +91,6 @@ def test_energy_is_above_idle_where_that_is_known() -> None:
         energy = energy_of([msgspec.structs.replace(one, metrics=merged)])
         return None if energy is None else energy.value
 
-    assert told(in_all, above) == 0.2
+    assert told(in_all, above) == 0.5
     assert told(in_all, unknown) == 0.5
     assert told() is None
