@@ -11,12 +11,12 @@ import pyarrow as pa
 from app.analysis.call_checks import call_checks
 from app.analysis.call_rows import PARTS, CallRows, Floats, lateness_ms, read_calls
 from app.analysis.estimates import distribution, rate
+from app.analysis.rows import NOT_STARTED
 from app.analysis.validity import verdict_of
 from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
 
-NEVER_BEGUN = "not-started"
 IN_SEARCH = "search"
 """Tag of the stages of a search for the highest rate inside the SLO."""
 
@@ -43,7 +43,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
         good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
         completed=len(calls),
-        errors={NEVER_BEGUN: len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
+        errors={NOT_STARTED: len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
         metrics=_metrics(calls, facts, bounds),
         verdict=verdict_of(every),
         checks=every,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from app.analysis.call_stages import IN_SEARCH, NEVER_BEGUN
+from app.analysis.call_stages import IN_SEARCH
 from app.analysis.objectives import find_estimate, is_met
+from app.analysis.rows import NOT_STARTED
 from app.records.estimate import Estimate
 from app.records.metrics import PERCENTILES
 from app.records.result import Objective, Stage
@@ -62,8 +63,8 @@ def is_beyond(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
 
 def is_endless(objective: Objective, stage: Stage) -> bool:
     """Whether so many arrivals were never begun that this latency has no end."""
-    never = stage.errors.get(NEVER_BEGUN, 0)
-    beyond = 1 - PERCENTILES.get(objective.aggregate, 1.0)
+    never = stage.errors.get(NOT_STARTED, 0)
+    beyond = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
     return objective.metric == "latency_ms" and never > beyond * (never + stage.completed)
 
 

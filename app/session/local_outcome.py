@@ -16,7 +16,7 @@ from app.analysis.max_rate import shown_against
 from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
-from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, missed_of
+from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
 from app.errors import ExitCode, first_of
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
@@ -147,7 +147,9 @@ def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeab
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
     stage, estimate = answer_of(objective, stages)
-    return msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
+    judged = msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
+    is_over = stage is not None and is_endless(objective, stage) and objective.comparator in ("<", "<=")
+    return msgspec.structs.replace(judged, judgement="FAIL") if is_over else judged
 
 
 def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -> Judgeable:

@@ -42,14 +42,18 @@ def test_latency_of_the_server_counts_from_when_an_arrival_was_due() -> None:
     assert stage.concurrency is None
 
 
-def test_arrivals_that_nobody_got_to_withhold_every_latency_and_are_errors() -> None:
-    rows = [*(call(10 * n, 10, query=n, due_ms=5 * n) for n in range(100)), never(100, 500), never(101, 505)]
-    stage = summarise_calls(table_of(rows), stage_of("server", rate_per_s=200.0))
+def test_arrivals_that_nobody_got_to_are_errors_and_make_latencies_endless() -> None:
+    rows = [call(10 * n, 5, query=n, due_ms=10 * n) for n in range(1000)]
+    rows += [never(1000 + n, 10_000 + n) for n in range(20)]
+    stage = summarise_calls(table_of(rows), stage_of("server", seconds=11.0, rate_per_s=100.0))
     latency = stage.metrics["latency_ms"]
-    assert {one.value for one in latency.values()} == {None}
-    assert "2 arrivals were never begun" in str(latency["p50"].reason)
-    assert stage.errors == {"not-started": 2}
-    assert stage.completed == 100
+    assert stage.errors == {"not-started": 20}
+    assert stage.completed == 1000
+    assert latency["p50"].value == pytest.approx(5)
+    assert latency["p95"].value == pytest.approx(5), "a fiftieth of all is in none of these"
+    for name in ("p99", "max", "mean"):
+        assert latency[name].value is None
+        assert "20 arrivals were never begun" in str(latency[name].reason)
 
 
 def test_latency_of_a_query_is_until_the_last_of_its_calls_ended() -> None:
