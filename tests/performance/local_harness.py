@@ -1,6 +1,6 @@
 """What measuring a local model costs the model: `python -m tests.performance.local_harness`. Four minutes.
 
-The budgets: at least 98 % of the throughput of a bare loop of `session.run`, on a model of 20 µs at most 20 µs a call,
+The budgets: at least 98 % of the throughput of a bare loop of `session.run`, on small models at most 20 µs a call more,
 1 % for telemetry; and a model made in int8 once is not made again.
 """
 
@@ -13,13 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from msgspec.structs import astuple
 from onnx import helper
@@ -27,7 +24,6 @@ from onnx import helper
 from app.inference.bundled import DIGITS_MODEL
 from app.inference.callers import PlainCaller
 from app.inference.job import Began, Calls, Job, Measure
-from app.inference.precision.making import make_precision
 from app.inference.process import VariantProcess
 from app.inference.rows import Array, SyntheticRows
 from app.inference.sampling import KeptOutputs
@@ -36,6 +32,7 @@ from app.inference.session import ModelSession, open_session
 from app.records.calls import COLUMNS
 from app.telemetry.sampler import Sampler
 from tests.fakes.graphs import graph_of, written
+from tests.performance.kept_precision import show_cache
 from tests.performance.pairs import Done, load_average, paired, told
 
 MODELS = Path(__file__).parents[2] / "profiles" / "models"
@@ -44,7 +41,6 @@ ROUND_S = 0.25
 PAIRS = 60
 CHILD_PAIRS = 40
 TELEMETRY_ROUND_S = 0.5
-CALIBRATION_ROWS = 128
 
 
 def main() -> None:
@@ -78,7 +74,7 @@ def show_all() -> None:
 
 
 def tiny(path: Path) -> Path:
-    """Two layers of 64, of some 10 to 20 µs a call: nearly all of it the runtime's own and the binding's."""
+    """Two layers, of some 5 µs a call: nearly all of it the runtime's own and the binding's."""
     nodes = [
         helper.make_node("MatMul", ["x", "w1"], ["h"]),
         helper.make_node("Add", ["h", "b"], ["k"]),
@@ -212,36 +208,6 @@ def show_telemetry(model: Path) -> None:
     pairs = paired(lambda: measured(variant, TELEMETRY_ROUND_S), watched, CHILD_PAIRS)
     print(told(f"{model.stem}, telemetry on", pairs), flush=True)
     variant.close()
-
-
-def show_cache(cache: Path) -> None:
-    """A second run finds the quantised model: nothing is started and nothing written."""
-    with np.load(MODELS / "digits.npz", allow_pickle=False) as rows:
-        calibration = {"image": rows["image"][:CALIBRATION_ROWS]}
-    started = Started()
-    found: list[tuple[float, int, Sequence[Any]]] = []
-    for _ in range(2):
-        before, began_s = started.count, time.perf_counter()
-        made = make_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
-        files = sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
-        found.append((time.perf_counter() - began_s, started.count - before, files))
-    first, second = found
-    assert made.was_cached
-    assert second[2] == first[2]
-    assert second[1] == 0 < first[1]
-    print(f"-- digits int8-static from {CALIBRATION_ROWS} rows: made in {first[0]:.2f} s by {first[1]} processes")
-    print(f"   again: {1e3 * second[0]:.1f} ms, {second[1]} processes, the cache's files as they were")
-
-
-class Started:
-    """Processes that this one starts from now on, as Python's own audit tells."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, arguments: object) -> None:
-        self.count += event == "subprocess.Popen"
 
 
 if __name__ == "__main__":
