@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -177,11 +178,12 @@ class LocalTarget(Settings):
         grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
-        twice = next((one for one in self.all_variants if self.all_variants.count(one) > 1), None)
+        every = self.all_variants
+        if len(every) > _MOST_VARIANTS:
+            raise BadValueError(f"the grid has {len(every):,} variants, and {_MOST_VARIANTS} are the most")
+        twice = next((one for one, times in Counter(every).items() if times > 1), None)
         if twice is not None:
             raise BadValueError(f"two of the variants are the same: {twice.precision} on {twice.provider}")
-        if len(self.all_variants) > _MOST_VARIANTS:
-            raise BadValueError(f"the grid has {len(self.all_variants):,} variants, and {_MOST_VARIANTS} are the most")
         return self
 
     @model_validator(mode="after")

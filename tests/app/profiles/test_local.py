@@ -88,6 +88,8 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
         (DIGITS | {"batch": []}, 5, "an empty list asks for nothing", "Leave the key out for its default."),
         ({"model": "digitz"}, 4, "'digitz' is neither a bundled model nor a file", "Did you mean 'digits'?"),
         (DIGITS | {"variants": [{"batch": 2}], "batch": [4]}, 3, "both variants and batch", None),
+        (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "two of the variants are the same: as-is on cpu", None),
+        (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "two of the variants are the same", None),
         (DIGITS | {"batch": list(range(1, 502)), "streams": [1, 2]}, 3, "1,002 variants, and 1000 are the most", None),
         (DIGITS | {"runtime": {"cuda_graph": True}, "streams": 2}, 3, "one stream at a time", "Use streams: 1"),
         (DIGITS | {"runtime": {"cuda_graph": True, "io_binding": False}}, 3, "needs io_binding", None),
