@@ -92,7 +92,7 @@ def read_twice(reader: GpuReader) -> dict[str, float | None]:
     return reader.read(time.perf_counter_ns())
 
 
-def refusal_of(ask: Callable[[], object]) -> Exception | None:
+def refusal_of(ask: Callable[[], object]) -> pynvml.NVMLError | None:
     try:
         ask()
     except pynvml.NVMLError as error:
