@@ -144,13 +144,16 @@ def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
         "sequence": odd_models.of_sequences,
     }
     refused = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
-    models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in (runs | refused).items()]
+    made = {"hungry": odd_models.hungry, **refused, **runs}
+    models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in made.items()]
     load = SHORT | {"scenarios": ["offline"], "at_least": "100ms", "at_most": "100ms"}
     out = tmp_path / "run"
-    done = sizewise("run", written({"model": [*models, str(LIGHT)]}, load), "--out", str(out))
+    profile = written({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
+    done = sizewise("run", profile, "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
     variants = {one["variant"]["model"]: one for one in sizewise.result(out)["local"]["variants"]}
     assert {name for name, one in variants.items() if one["failure"] is None} == {*runs, LIGHT.stem}
+    assert "more memory than there is" in variants["hungry"]["failure"]
     for name in refused:
         assert "plain tensor" in variants[name]["failure"]
     assert variants["sequence"]["notes"] == ["sequence may have any length, and is taken as 8 long"]
