@@ -169,15 +169,21 @@ def loop_on_demand(model: Path) -> None:
 
 
 def measured(variant: VariantProcess, seconds: float) -> Done:
-    heard, cpu_ns = Heard(), run_ns(variant.pid)
+    heard, before = Heard(), run_and_wait_ns(variant.pid)
     ended = variant.measure(plan_of(seconds), heard.take)
-    cpu_us = (run_ns(variant.pid) - cpu_ns) / heard.count / 1e3
-    return Done(heard.count / (ended.end_ns - heard.start_ns) * 1e9, cpu_us)
+    after = run_and_wait_ns(variant.pid)
+    took_ns = ended.end_ns - heard.start_ns
+    return Done(
+        calls_per_s=heard.count / took_ns * 1e9,
+        cpu_us=(after[0] - before[0]) / heard.count / 1e3,
+        waited=(after[1] - before[1]) / took_ns,
+    )
 
 
-def run_ns(pid: int) -> int:
-    """Of the thread that calls the model, by the kernel's own account."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+def run_and_wait_ns(pid: int) -> tuple[int, int]:
+    """Of the thread that calls the model, by the kernel's own account: on a core, and ready without one."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
+    return int(ran), int(waited)
 
 
 def show_with_stand_in(folder: Path, model: Path) -> None:
