@@ -199,8 +199,8 @@ class LocalTarget(Settings):
 
 class LocalData(Settings):
     """`tensors` is an .npz, a CSV file or a folder with a sub-folder a class, with the right answers in `labels`;
-    without it inputs are made up. The first `calibration_rows` of `calibration`, or else of `tensors`, are what
-    int8-static is calibrated with; none is scored by them."""
+    without it inputs are made up. int8-static is calibrated with `calibration_rows` of `calibration`, or else of
+    `tensors`, spread evenly and at most a quarter of them; no variant is scored by those."""
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
     tensors: DataPath | None = None
