@@ -150,6 +150,8 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     batch_laws: tuple[BatchLaw, ...] = ()
     best: Variant | None = None
     best_reason: str | None = None
+    as_fast: tuple[Variant, ...] = ()
+    """Others that met every SLO and are not told apart from the best by the intervals of their throughput."""
     usd_per_hour: float | None = None
     """Of the hardware the profile names."""
     price_note: str | None = None

@@ -10,6 +10,8 @@ from app.reporting.local_names import names_of
 from app.reporting.quantities import quantity, stage_quantity, unit_of
 from reports import formatting
 
+_FEW = 3
+
 
 def local_sentence(result: Result) -> str | None:
     """None where no local model was the target, or nothing of it was measured."""
@@ -34,7 +36,17 @@ def _best(result: Result) -> str:
         return f"{name} carries {rate}{scenario}{inside}."
     is_alone = len([one for one in stages_by_variant(result).values() if one]) == 1
     which = "The one that was measured" if is_alone else "Most throughput"
-    return f"{which}{inside}: {name}, {rate}{scenario}."
+    return f"{which}{inside}: {name}, {rate}{scenario}.{_as_fast(result)}"
+
+
+def _as_fast(result: Result) -> str:
+    assert result.local is not None
+    names = names_of([one.variant for one in result.local.variants])
+    others = [names[one] for one in result.local.as_fast]
+    if not others:
+        return ""
+    told = "; ".join(others[:_FEW]) + (f"; and {len(others) - _FEW} more" if len(others) > _FEW else "")
+    return f" By their intervals as fast: {told}."
 
 
 def _nearest(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -10,7 +11,7 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.accuracy import accuracy_of
-from app.analysis.call_stages import fastest_per_s, summarise_calls
+from app.analysis.call_stages import fastest, fastest_per_s, summarise_calls
 from app.analysis.gpu_use import gpu_use, throttling_check
 from app.analysis.max_rate import shown_against
 from app.analysis.objectives import judge
@@ -18,6 +19,7 @@ from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
 from app.errors import ExitCode, first_of
+from app.records.estimate import Variant
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
     Artifact,
@@ -115,6 +117,7 @@ def conclude_locally(
             batch_laws=laws,
             best=None if best is None else best.facts.variant,
             best_reason=reason,
+            as_fast=() if best is None else as_fast_as(best, variants, spec.slo),
             usd_per_hour=spec.usd_per_hour,
             price_note=spec.price_note,
         ),
@@ -134,6 +137,13 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
         is_open = any(not is_beyond(slo, one.stages) for one in trusted)
         return None, "no variant could be shown to meet every objective" if is_open else _MISSED
     return max(meeting, key=lambda one: fastest_per_s(one.stages) or 0.0), None
+
+
+def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
+    """Of the others that met every objective, those whose interval of throughput reaches into the best's."""
+    least = (fastest(best.stages).ci95 or (math.inf, math.inf))[0]
+    others = [one for one in variants if one is not best and one.is_trusted and not missed_of(slo, one.stages)]
+    return tuple(one.facts.variant for one in others if (fastest(one.stages).ci95 or (0.0, 0.0))[1] >= least)
 
 
 def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:

@@ -7,7 +7,7 @@ from app.analysis.call_stages import summarise_calls
 from app.analysis.objectives import parse_objective
 from app.records.local import VariantFacts
 from app.records.result import Check
-from app.session.local_outcome import Judgeable, best_of
+from app.session.local_outcome import Judgeable, as_fast_as, best_of
 from tests.fakes.calls import call, stage_of, table_of
 
 STRAY = Check("provider", "cpu", "cuda", None, "INVALID", "It fell back.")
@@ -46,3 +46,8 @@ def test_without_a_best_it_says_why() -> None:
 def test_a_variant_that_was_left_out_is_no_best() -> None:
     left_out = replace(variant(1, 5), stages=())
     assert best_of([left_out], ())[0] is None
+
+
+def test_others_are_as_fast_where_the_intervals_meet_and_the_slo_is_met() -> None:
+    best, near, far, beyond = variant(8, 16), variant(4, 8), variant(1, 5), variant(16, 32)
+    assert as_fast_as(best, [best, near, far, beyond], SLO) == (near.facts.variant,)
