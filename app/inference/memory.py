@@ -24,7 +24,14 @@ def limit_memory(limit_bytes: int | None) -> None:
 
 
 def peak_memory_bytes() -> int | None:
-    """Resident, of this process since it began; None where the system does not tell."""
+    """Resident, of this program since it began; None where the system does not tell.
+
+    Linux's getrusage would tell its parent's peak, which outlives fork and exec.
+    """
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        told = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+        return None if told is None else int(told) * 1024
     if sys.platform == "win32":
         return None
     import resource

@@ -42,6 +42,6 @@ class KeptOutputs:
             for start, output in self._kept
             if output.ndim and len(output) == batch and start + batch <= len(reference)
         ]
-        if not pairs:
+        if not pairs or any(ours.shape != theirs.shape for ours, theirs in pairs):
             return None
         return np.concatenate([ours for ours, _ in pairs]), np.concatenate([theirs for _, theirs in pairs])

@@ -28,6 +28,12 @@ from loadgen.records import OpenArrivals
 WINDOW_NS = 250_000_000
 _FEWEST_CALLS = 3
 """In a warm-up window, however slow they are."""
+_AWAKE_NS = 150_000
+"""Before a call is due: more than it usually takes to wake up."""
+_GROWTH = 1.25
+_LOOKS = 2
+"""The interval is looked at whenever the calls have grown so much, and has to be narrow so many times in a row: the
+first look that happens to be narrow would end too many stages."""
 _OVERTIME = 0.5
 """How much longer than asked a server's backlog is worked at."""
 
@@ -95,6 +101,7 @@ class _Stage:
         self._plan, self._callers, self._told, self._kept = plan, callers, told, kept
         self._starts, self._count, self._now_ns = starts, len(starts), now_ns
         self._times_ms: list[npt.NDArray[np.float64]] = []
+        self._look_again_at, self._narrow_looks = 0.0, 0
         self._begun: set[int] = set()
         """Numbers of the queries, or arrivals, that were begun."""
 
@@ -106,9 +113,12 @@ class _Stage:
             rows = array("q")
             until_ns = self._now_ns() + WINDOW_NS
             while len(rows) < _FEWEST_CALLS * _WIDTH or self._now_ns() < until_ns:
-                for stream, caller in enumerate(self._callers):
-                    number = next(index)
-                    rows.extend((number, stream, -1, *caller.call(self._starts[number % self._count])))
+                number = next(index)
+                stream = number % len(self._callers)
+                call = self._callers[stream].call
+                rows.extend((number, stream, -1, *call(self._starts[number % self._count])))
+                if self._now_ns() > deadline_ns:
+                    break
             table = _table(rows)
             medians.append(float(np.median(_service_ms(table))))
             self._told.calls(table.tobytes())
@@ -208,8 +218,7 @@ class _Stage:
                 if number >= len(offsets) or self._now_ns() > deadline_ns:
                     return
                 intended_ns = start_ns + offsets[number]
-                if (wait_ns := intended_ns - self._now_ns()) > 0:
-                    time.sleep(wait_ns / 1e9)
+                self._await(intended_ns)
                 at = self._starts[number % self._count]
                 rows.extend((number, stream, intended_ns, *caller.call(at)))
                 if number >= self._kept.next:
@@ -219,6 +228,13 @@ class _Stage:
         never = [number for number in range(len(offsets)) if number not in self._begun]
         self._told.calls(_never_begun(never, [start_ns + offsets[number] for number in never]).tobytes())
         return Ended(start_ns + round(plan.most_s * 1e9), self._half_width())
+
+    def _await(self, due_ns: int) -> None:
+        """Asleep until shortly before, for a thread wakes late; then awake."""
+        if (wait_ns := due_ns - _AWAKE_NS - self._now_ns()) > 0:
+            time.sleep(wait_ns / 1e9)
+        while self._now_ns() < due_ns:
+            pass
 
     def _threaded(
         self,
@@ -276,8 +292,14 @@ class _Stage:
             return True
         if passed_s < self._plan.least_s or sum(map(len, self._times_ms)) < self._plan.least_calls:
             return False
+        calls = sum(map(len, self._times_ms))
+        if calls < self._look_again_at:
+            return False
+        self._look_again_at = calls * _GROWTH
         half_width = self._half_width()
-        return half_width is not None and half_width <= self._plan.half_width
+        is_narrow = half_width is not None and half_width <= self._plan.half_width
+        self._narrow_looks = self._narrow_looks + 1 if is_narrow else 0
+        return self._narrow_looks >= _LOOKS
 
     def _half_width(self) -> float | None:
         found = self._mean(np.concatenate(self._times_ms)) if self._times_ms else None

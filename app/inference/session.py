@@ -52,14 +52,14 @@ _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTIL
 class ModelSession:
     """Made by `open_session`. `run` may be called by one thread at a time."""
 
-    def __init__(self, session: Any, provider: str, opening_text: str) -> None:
+    def __init__(self, session: Any, provider: str, opening_text: str, model: Path) -> None:
         self._session = session
         self.inputs = _inputs(session)
         self.outputs = _outputs(session)
         self._output_names = [output.name for output in self.outputs]
         self.provider_requested = provider
         self.provider_used = name_of(session.get_providers()[0])
-        self.placements = placements_of(session, provider)
+        self.placements = placements_of(session, provider, model)
         self.provider_reason = None if self.provider_used == provider else reason_written(opening_text)
         """Why the provider used is not the one asked for, in ONNX Runtime's words; None where it is."""
 
@@ -102,7 +102,7 @@ def open_session(
         session = _created(model, provider, threads, settings, device)
     # a provider that fails during a run must be an error, not a silent change of provider
     session.disable_fallback()
-    return ModelSession(session, provider, captured.text)
+    return ModelSession(session, provider, captured.text, model)
 
 
 def run_error(error: Exception) -> SizewiseError:
@@ -150,9 +150,9 @@ def _created(model: Path, provider: str, threads: int, settings: SessionSettings
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for axis, length in settings.axes.items():
         options.add_free_dimension_override_by_name(axis, length)
-    opened = _kept_or_original(model, settings, options)
+    opened, draft = _kept_or_original(model, settings, options)
     try:
-        return ort.InferenceSession(
+        session = ort.InferenceSession(
             str(opened), options, providers=[(runtime_name(provider), _options(provider, settings, device))]
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
@@ -162,18 +162,23 @@ def _created(model: Path, provider: str, threads: int, settings: SessionSettings
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
             hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
         ) from error
+    if draft is not None and settings.kept_model is not None and draft.exists():
+        draft.replace(settings.kept_model)  # at once, so that nobody opens half of it
+    return session
 
 
-def _kept_or_original(model: Path, settings: SessionSettings, options: Any) -> Path:
-    """The optimised model where one is kept, which is not optimised again; else the model, to be kept optimised."""
+def _kept_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
+    """The optimised model where one is kept, which is not optimised again; else the model, with where a draft of its
+    optimised form will be written."""
     if settings.kept_model is None:
-        return model
+        return model, None
     kept = Path(settings.kept_model)
     if kept.exists():
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return kept
-    options.optimized_model_filepath = str(kept)
-    return model
+        return kept, None
+    draft = kept.with_name(f"{kept.stem}.{os.getpid()}.onnx")
+    options.optimized_model_filepath = str(draft)
+    return model, draft
 
 
 def _options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 
+import msgspec
 import numpy as np
 
 from app.errors import UsageError
@@ -45,11 +47,16 @@ class OpenVariant:
         self._notes = rows.notes
         feeds = rows.batch(0, job.batch)
         start_ns = perf_counter_ns()
-        first.run(feeds)
+        self._graph_caller: Caller | None = None
+        if job.settings.cuda_graph:  # the first run is captured with its places, and replayed ever after
+            self._graph_caller = self._caller(first, job.settings.devices[0], rows, job.batch)
+        else:
+            first.run(feeds)
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
 
     def opened(self) -> Opened:
         first = self._sessions[0]
+        fallen = next((one for one in self._sessions if one.provider_used != one.provider_requested), first)
         return Opened(
             begun_ns=self._begun_ns,
             library_load_ms=self._library_load_ms,
@@ -58,9 +65,9 @@ class OpenVariant:
             inputs=first.inputs,
             outputs=first.outputs,
             runtime_version=runtime_version(),
-            provider_used=first.provider_used,
-            provider_reason=first.provider_reason,
-            placements=first.placements,
+            provider_used=fallen.provider_used,
+            provider_reason=fallen.provider_reason,
+            placements=tuple(dict.fromkeys(part for one in self._sessions for part in one.placements)),
             notes=self._notes,
         )
 
@@ -71,11 +78,7 @@ class OpenVariant:
         kept = KeptOutputs(is_wanted=self._job.reference is not None)
         starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
-            callers = [
-                self._caller(session, device, rows, plan.batch)
-                for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
-                for _ in range(plan.streams)
-            ]
+            callers = [self._graph_caller] if self._graph_caller is not None else self._callers(rows, plan)
             ended = run_scenario(plan, callers, starts, _Teller(tell), kept)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise run_error(error) from error
@@ -92,9 +95,11 @@ class OpenVariant:
         rows = self._rows(batch)
         parts: list[Array] = []
         for start in range(0, max(1, min(wanted.rows, len(rows)) - batch + 1), batch):
-            parts.append(self._sessions[0].run(rows.batch(start, batch))[0])
+            parts.append(self._plain.run(rows.batch(start, batch))[0])
             if sum(part.nbytes for part in parts) >= _MOST_BYTES:
                 break
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise UsageError("the model's first output changes its shape with the rows, so none can be held against it")
         output = np.concatenate(parts) if parts[0].ndim else parts[0]
         if output.dtype.kind not in "fiub":
             raise UsageError("the model's first output is text, which no other can be held against")
@@ -111,17 +116,32 @@ class OpenVariant:
         scores = []
         for start in range(0, len(labelled), size):
             labels = labelled.labels[start : start + size]
-            output = self._sessions[0].run(labelled.batch(start, size))[0]
+            output = self._plain.run(labelled.batch(start, size))[0]
             scores.append(scores_of(output, labels, metric))
         every = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
             every = np.delete(every, calibration_rows(len(every), self._job.unscored_rows))
         return Scored(metric=metric, scores=every.tobytes())
 
+    @functools.cached_property
+    def _plain(self) -> ModelSession:
+        """To be run by plain calls, which a session with a captured graph would not heed."""
+        if not self._job.settings.cuda_graph:
+            return self._sessions[0]
+        settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
+        return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
+
     def _rows(self, batch: int) -> Rows:
         if self._labelled is not None:
             return self._labelled
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
+
+    def _callers(self, rows: Rows, plan: Measure) -> list[Caller]:
+        return [
+            self._caller(session, device, rows, plan.batch)
+            for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
+            for _ in range(plan.streams)
+        ]
 
     def _caller(self, session: ModelSession, device: int, rows: Rows, batch: int) -> Caller:
         post_process = self._post_process()

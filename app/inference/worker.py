@@ -48,6 +48,8 @@ def main() -> int:
             failure = error
         except MemoryError:
             failure = InstrumentError("it takes more memory than it may")
+        except Exception as error:  # told in words, or the end of a process with threads of a runtime would be a crash
+            failure = InstrumentError(f"the measuring process failed: {type(error).__name__}: {error}")
         tell(Failed(message=str(failure), hint=failure.hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 

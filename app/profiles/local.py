@@ -188,7 +188,7 @@ class LocalTarget(Settings):
 
     @model_validator(mode="after")
     def _captures_what_can_be(self) -> Self:
-        if self.runtime.cuda_graph and any(one.streams > 1 for one in self.all_variants):
+        if self.runtime.cuda_graph and any(is_of_many(one) for one in self.all_variants):
             raise BadValueError(
                 "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
             )
@@ -294,6 +294,9 @@ class LocalProfile(Settings):
         if self.load.search == "best" and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, like "service_ms.p99 < 20".'
             raise BadValueError("load.search: best is the best inside the SLO, and slo is empty", hint=hint)
+        if self.target.runtime.cuda_graph and {"multi-stream", "server"} & set(self.load.scenarios):
+            hint = "Use single-stream and offline."
+            raise BadValueError("a captured CUDA graph is replayed by the thread that captured it", hint=hint)
         if "multi-stream" in self.load.scenarios and not any(is_of_many(one) for one in self.target.all_variants):
             hint = "Give target.streams, such as 8, or several target.devices."
             raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)

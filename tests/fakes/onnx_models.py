@@ -23,6 +23,23 @@ def lookup(path: Path) -> Path:
     return _written(path, [node], [_value("id", ["batch"], TensorProto.INT64)], [_value("y", ["batch", 2])], [table])
 
 
+def reshaping(path: Path) -> Path:
+    """`y` is `x`, of shape [batch, 3], as one row: its Shape and Gather work on shapes alone."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], "shape"),
+        helper.make_node("Gather", ["shape", "first"], ["rows"], "rows"),
+        helper.make_node("Mul", ["rows", "three"], ["length"], "length"),
+        helper.make_node("Concat", ["one", "length"], ["wanted"], "wanted", axis=0),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"], "y"),
+    ]
+    stored = [
+        numpy_helper.from_array(np.array([0], np.int64), "first"),
+        numpy_helper.from_array(np.array([3], np.int64), "three"),
+        numpy_helper.from_array(np.array([1], np.int64), "one"),
+    ]
+    return _written(path, nodes, [_value("x", ["batch", 3])], [_value("y", [1, "all"])], stored)
+
+
 def echo(path: Path, kind: int) -> Path:
     """`y = x`, of any ONNX element type and any length."""
     node = helper.make_node("Identity", ["x"], ["y"])

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.errors import UnavailableError
+from app.inference.bundled import DIGITS_MODEL
 from app.inference.placement import placements_of
 from app.records.local import Placement
+from tests.fakes.onnx_models import reshaping
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -16,18 +19,19 @@ def session_of(**nodes: tuple[str, ...]) -> Any:
     """That has given each provider such nodes."""
     parts = [
         SimpleNamespace(
-            ep_name=provider, get_nodes=lambda names=names: [SimpleNamespace(op_type=name) for name in names]
+            ep_name=provider, get_nodes=lambda names=names: [SimpleNamespace(op_type=name, name="") for name in names]
         )
         for provider, names in nodes.items()
     ]
     return SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
 
 
-def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none() -> None:
+def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none(tmp_path: Path) -> None:
+    model = reshaping(tmp_path / "m.onnx")
     session = session_of(
         CUDAExecutionProvider=("Conv", "Conv", "Relu"), CPUExecutionProvider=("Shape", "Gather", "Resize")
     )
-    assert placements_of(session, "cuda") == (
+    assert placements_of(session, "cuda", model) == (
         Placement("Conv", CUDA, 2),
         Placement("Relu", CUDA, 1),
         Placement("Shape", CPU, 1),
@@ -36,12 +40,19 @@ def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none() 
     )
 
 
-def test_one_operator_may_be_on_two_providers() -> None:
+def test_one_operator_may_be_on_two_providers(tmp_path: Path) -> None:
+    model = reshaping(tmp_path / "m.onnx")
     session = session_of(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
-    assert [(one.nodes, one.is_stray) for one in placements_of(session, "cuda")] == [(2, False), (1, True)]
+    assert [(one.nodes, one.is_stray) for one in placements_of(session, "cuda", model)] == [(2, False), (1, True)]
 
 
 def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
-    assert placements_of(SimpleNamespace(), "cpu") == ()
+    assert placements_of(SimpleNamespace(), "cpu", Path("m.onnx")) == ()
     with pytest.raises(UnavailableError, match="cannot tell which provider"):
-        placements_of(SimpleNamespace(), "cuda")
+        placements_of(SimpleNamespace(), "cuda", Path("m.onnx"))
+
+
+def test_a_table_that_is_looked_up_in_elsewhere_is_no_bookkeeping() -> None:
+    model = DIGITS_MODEL.with_name("recommendation.onnx")
+    session = session_of(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
+    assert placements_of(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_stray=True)

@@ -84,7 +84,7 @@ def test_warm_up_windows_of_slow_calls_have_three_of_them(clock: FakeClock, hear
 
 @pytest.mark.parametrize(
     ("least_s", "half_width", "least_calls", "ends_after_s"),
-    [(0.0, 1.0, 1, 0.25), (1.0, 1.0, 1, 1.0), (0.0, 1.0, 100, 1.5), (0.0, 1e-9, 1, 3.0)],
+    [(0.0, 1.0, 1, 0.5), (1.0, 1.0, 1, 1.27), (0.0, 1.0, 100, 2.0), (0.0, 1e-9, 1, 3.0)],
     ids=["at once", "at least so long", "at least so many", "never as narrow as asked"],
 )
 def test_enough_is_time_and_calls_and_an_interval_as_narrow_as_asked(
