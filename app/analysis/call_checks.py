@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from app.analysis.call_rows import CallRows, lateness_ms
@@ -13,17 +15,32 @@ from app.records.result import Check
 _LATE_MS = 1.0
 _FAR_TOO_LATE_MS = 10.0
 _FEWEST = 20
+_ENOUGH_FOR_P99 = 100
 
 
 def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
     if not len(calls):
         return (Check("calls", 0, _FEWEST, "calls", "INVALID", "Not one call ended: give load.at_most more time."),)
-    checks = [_warm_up(facts), _few(calls), _steady(calls)]
-    if facts.scenario == "server":
-        checks.append(_lateness(calls))
+    checks = [_warm_up(facts), _few(calls), _steady(calls, facts)]
+    if facts.stopped_early:
+        checks.append(_cut_short(facts))
+    elif facts.scenario == "server":
+        checks += [_begun(calls), _lateness(calls)]
     else:
         checks.append(_precision(facts))
     return tuple(checks)
+
+
+def _cut_short(facts: CallStage) -> Check:
+    seconds = (facts.end_ns - facts.start_ns) / 1e9
+    return Check("cut short", seconds, None, "s", "WARN", "The stage was ended before it had enough.")
+
+
+def _begun(calls: CallRows) -> Check:
+    """Of the arrivals, those that nobody got to."""
+    never = len(calls.never_begun_ns)
+    hint = "The model could not keep up, and these would have waited longest: lower the rate."
+    return grade_high("arrivals never begun", never / (never + len(calls)), unit="share", warn=0.0, hint=hint)
 
 
 def _warm_up(facts: CallStage) -> Check:
@@ -39,8 +56,11 @@ def _few(calls: CallRows) -> Check:
     return Check("calls", len(calls), _FEWEST, "calls", "VALID" if is_enough else "WARN", hint)
 
 
-def _steady(calls: CallRows) -> Check:
-    drift = latency_drift(calls.service_ms)
+def _steady(calls: CallRows, facts: CallStage) -> Check:
+    """Of arrivals, what each of them felt, in their order: a backlog that grows is no steady state."""
+    waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
+    is_server = facts.scenario == "server"
+    drift = latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady times", None, CHANGE_LIMIT, "share", "VALID")
     return grade_high(
@@ -48,7 +68,9 @@ def _steady(calls: CallRows) -> Check:
         abs(drift),
         unit="share",
         warn=CHANGE_LIMIT,
-        hint="Calls became slower or faster all along: look for throttling and other load, and lengthen load.warmup.",
+        hint="Arrivals waited longer and longer: they come faster than the model works, so the stage's length decides."
+        if is_server
+        else "Calls became slower or faster all along: look for throttling and other load, and lengthen load.warmup.",
     )
 
 
@@ -70,6 +92,6 @@ def _lateness(calls: CallRows) -> Check:
         float(np.quantile(lateness_ms(calls), 0.99)),
         unit="ms",
         warn=_LATE_MS,
-        invalid=_FAR_TOO_LATE_MS,
+        invalid=_FAR_TOO_LATE_MS if len(calls) >= _ENOUGH_FOR_P99 else math.inf,
         hint="Calls began late though a stream was free: the machine has too few cores for the model's threads.",
     )

@@ -39,7 +39,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     provider: str
     batch: int
-    streams: int = 1
     settings: SessionSettings = SessionSettings()
     rows: str | None = None
     label: str | None = None

@@ -44,7 +44,7 @@ def unpacked(stage: int, packed: bytes) -> pa.RecordBatch:
 
 
 class CallStage(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario of one variant. Calls begun before `start_ns` are warm-up; `windows` is how many there were.
+    """One scenario of one variant. Calls begun before `start_ns` are warm-up, of `warmup_windows` windows.
 
     With the rows of its `index`, all its numbers can be computed again.
     """

@@ -31,6 +31,11 @@ class Variant(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] = ()
 
     @property
+    def is_of_many(self) -> bool:
+        """Whether it makes several calls at once."""
+        return self.streams > 1 or len(self.devices) > 1
+
+    @property
     def label(self) -> str:
         """As in `digits cpu int8-static, batch 8, 2 streams`; what is one, or the runtime's choice, is left out."""
         parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.inference.job import Measure
 from app.records import events
@@ -21,6 +22,8 @@ class CallProgress:
         self._telling, self._now_ns = telling, now_ns
         self._done = 0
         self._is_measuring = False
+        self.last_end_ns = 0
+        """Of the calls that were told."""
 
     def show(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
         """`start_ns` is None while it warms up."""
@@ -29,6 +32,8 @@ class CallProgress:
         if not self._is_measuring:
             self._is_measuring = True
             self._tell_of_the_start(start_ns)
+        ends_ns = pc.max(rows["end_ns"]).as_py()
+        self.last_end_ns = max(self.last_end_ns, ends_ns or 0)
         times_ms = (_times(rows, "executed_ns") - _times(rows, "prepared_ns")) / 1e6
         times_ms = times_ms[~np.isnan(times_ms)]
         self._done += times_ms.size

@@ -13,6 +13,12 @@ class LimitWatch:
         self.reached: str | None = None
         """The sentence that says which limit ended the run, once one did."""
 
+    def within(self, wanted_s: float, now_ns: int) -> float:
+        """So long, or as long as the run may still take."""
+        if self._limits.duration_s is None:
+            return wanted_s
+        return max(0.0, min(wanted_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
+
     def requests_left(self) -> int | None:
         return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_before)
 

@@ -71,9 +71,14 @@ class Judgeable(msgspec.Struct, frozen=True):
     facts: VariantFacts
     stages: tuple[Stage, ...]
 
-    @property
-    def is_trusted(self) -> bool:
-        return bool(self.stages) and all(stage.verdict.status != "INVALID" for stage in self.stages)
+    def answering(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
+        """Without the rates of a search that failed."""
+        return answering_stages(slo, self.stages)
+
+    def is_trusted(self, slo: Sequence[Objective]) -> bool:
+        """Whether it was measured to its end, and nothing makes it INVALID."""
+        is_valid = all(stage.verdict.status != "INVALID" for stage in self.answering(slo))
+        return bool(self.stages) and is_valid and self.facts.failure is None
 
 
 def conclude_locally(
@@ -88,11 +93,11 @@ def conclude_locally(
     variants = tuple(
         _with_bound(one, two, laws, parts, measured) for one, two in zip(measured.variants, variants, strict=True)
     )
-    validity = (*measured.checks, *_checks(measured, variants, stages))
+    validity = (*measured.checks, *_checks(spec, measured, variants))
     verdict = verdict_of(validity)
     best, reason = best_of(variants, spec.slo)
     answering = best or _nearest(variants, spec.slo)
-    judged_on = () if answering is None else answering_stages(spec.slo, answering.stages)
+    judged_on = () if answering is None else answering.answering(spec.slo)
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
     gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
@@ -129,7 +134,7 @@ def conclude_locally(
 
 def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, str | None]:
     """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
-    trusted = [one for one in variants if one.is_trusted]
+    trusted = [one for one in variants if one.is_trusted(slo)]
     if not trusted:
         return None, "no variant was measured whose numbers can be relied on"
     meeting = [one for one in trusted if not missed_of(slo, one.stages)]
@@ -142,7 +147,7 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
 def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
     """Of the others that met every objective, those whose interval of throughput reaches into the best's."""
     least = (fastest(best.stages).ci95 or (math.inf, math.inf))[0]
-    others = [one for one in variants if one is not best and one.is_trusted and not missed_of(slo, one.stages)]
+    others = [one for one in variants if one is not best and one.is_trusted(slo) and not missed_of(slo, one.stages)]
     return tuple(one.facts.variant for one in others if (fastest(one.stages).ci95 or (0.0, 0.0))[1] >= least)
 
 
@@ -253,7 +258,8 @@ def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate
     return metrics
 
 
-def _checks(measured: MeasuredLocally, variants: tuple[Judgeable, ...], stages: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeable, ...]) -> tuple[Check, ...]:
+    stages = [stage for one in variants for stage in one.answering(spec.slo)]
     checks = [*run_checks(stages)]
     for one in variants:
         if one.facts.failure is not None and not one.facts.is_left_out:

@@ -90,11 +90,12 @@ class _LocalSession:
         self._runner.measure(order)
 
     def _too_slow_before(self, order: VariantOrder) -> int | None:
-        """A smaller batch of an otherwise equal variant that failed the SLO."""
+        """A smaller batch of an otherwise equal variant that was too slow already: times grow with the batch."""
+        times = [one for one in self._spec.slo if one.metric.endswith("_ms") and one.comparator in ("<", "<=")]
         for done in self._runner.variants:
             same, this = done.order.variant, order.variant
             is_smaller = without_batch(same) == without_batch(this) and same.batch < this.batch
-            if is_smaller and done.call_stages and is_beyond(self._spec.slo, self._runner.stages_of(done)):
+            if is_smaller and done.call_stages and is_beyond(times, self._runner.stages_of(done)):
                 return same.batch
         return None
 
@@ -102,6 +103,7 @@ class _LocalSession:
         self._telling.phase("report", "judging and storing the result")
         self._running.close()
         telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
+        self._limits.check(self._parts.now_ns())
         self._refuse_where_nothing_ran()
         measured = MeasuredLocally(
             reference=self._runner.reference_scores,

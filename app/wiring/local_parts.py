@@ -147,7 +147,7 @@ def _kept_model(order: VariantOrder, sha256: str) -> str | None:
         platform.node(),
         platform.machine(),
         *versions,
-        *map(str, order.environment),
+        *map(str, (*order.environment, *sorted(order.settings.axes.items()))),
     )
     key = hashlib.sha256("\n".join(decides).encode()).hexdigest()[:32]
     folder = default_cache().parent / "optimised"

@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from app.analysis.call_checks import call_checks
 from app.analysis.call_rows import read_calls
 from app.records.calls import CallStage
 from app.records.result import Check
-from tests.fakes.calls import call, stage_of, table_of
+from tests.fakes.calls import call, never, stage_of, table_of
 
 
 def checked(rows: Sequence[Sequence[float]], facts: CallStage) -> dict[str, Check]:
@@ -55,7 +56,7 @@ def test_interval_wider_than_asked_is_a_doubt(half_width: float | None, verdict:
 
 @pytest.mark.parametrize(("late_ms", "verdict"), [(0.5, "VALID"), (5, "WARN"), (15, "INVALID")])
 def test_arrivals_begun_late_though_a_stream_was_free_are_the_instruments_fault(late_ms: float, verdict: str) -> None:
-    rows = [call(20 * n + late_ms, 4, query=n, due_ms=20 * n) for n in range(50)]
+    rows = [call(20 * n + late_ms, 4, query=n, due_ms=20 * n) for n in range(120)]
     checks = checked(rows, stage_of("server", rate_per_s=50.0))
     assert checks["late calls, p99"].verdict == verdict
     assert "half-width of the mean time" not in checks
@@ -64,3 +65,26 @@ def test_arrivals_begun_late_though_a_stream_was_free_are_the_instruments_fault(
 def test_arrivals_that_wait_for_a_busy_model_are_not_late() -> None:
     rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(50)]
     assert checked(rows, stage_of("server", rate_per_s=200.0))["late calls, p99"].verdict == "VALID"
+
+
+def test_few_late_arrivals_are_no_proof() -> None:
+    rows = [call(20 * n + 15, 4, query=n, due_ms=20 * n) for n in range(20)]
+    assert checked(rows, stage_of("server", rate_per_s=50.0))["late calls, p99"].verdict == "WARN"
+
+
+def test_a_backlog_that_grows_is_no_steady_state() -> None:
+    rows = [call(10 * n, 10, query=n, due_ms=8 * n) for n in range(200)]
+    found = checked(rows, stage_of("server", rate_per_s=125.0))["steady times"]
+    assert (found.verdict, "waited longer" in (found.hint or "")) == ("WARN", True)
+
+
+def test_arrivals_that_nobody_got_to_are_told() -> None:
+    rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(75)] + [never(n, 5 * n) for n in range(75, 100)]
+    found = checked(rows, stage_of("server", rate_per_s=200.0))["arrivals never begun"]
+    assert (found.value, found.verdict) == (0.25, "WARN")
+
+
+def test_a_stage_that_was_cut_short_says_so_and_not_that_its_time_was_up() -> None:
+    checks = checked(steady(), replace(stage_of(half_width=None), stopped_early=True))
+    assert checks["cut short"].verdict == "WARN"
+    assert "half-width of the mean time" not in checks

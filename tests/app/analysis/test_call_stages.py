@@ -99,3 +99,11 @@ def test_fastest_is_of_the_stages_that_can_be_relied_on() -> None:
 def test_stage_is_named_by_scenario_rate_and_variant() -> None:
     assert stage_name(stage_of(batch=8)) == "single-stream: m cpu as-is, batch 8"
     assert stage_name(stage_of("server", rate_per_s=123.456)) == "server at 123.5/s: m cpu as-is, batch 1"
+
+
+def test_calls_that_the_end_cuts_count_by_their_part_inside() -> None:
+    rows = [call(400 * n, 400, query=2 * n + stream, stream=stream) for n in range(3) for stream in (0, 1)]
+    found = summarise_calls(table_of(rows), stage_of("offline", streams=2))
+    assert found.metrics["throughput_per_s"]["value"].value == pytest.approx(5.0)
+    lonely = summarise_calls(table_of(rows[:2]), stage_of("offline", streams=2, seconds=0.1))
+    assert lonely.metrics["throughput_per_s"]["value"].value == pytest.approx(5.0)

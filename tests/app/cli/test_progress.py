@@ -146,6 +146,6 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
         "variant 2 of 3: m cpu as-is, batch 8",
         "  single-stream: p50 8 ms, 800/s",
         "  single-stream: p50 8 ms, 800/s WARN (warm-up)",
-        "  single-stream: p50 n/a, 0/s INVALID (calls)",
+        "  single-stream: p50 n/a, n/a INVALID (calls)",
         "  ended early: it crashed (SIGSEGV)",
     ]

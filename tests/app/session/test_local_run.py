@@ -308,3 +308,39 @@ def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> 
         ("multi-stream", 2),
         ("offline", 2),
     ]
+
+
+def test_a_variant_that_crashed_is_not_the_best_however_fast_it_was(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 8": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1), order_of(8))).result
+    assert local_of(result).best == order_of(1).variant
+
+
+def test_a_search_leaves_out_larger_batches_for_their_times_alone(bench: LocalBench) -> None:
+    slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), finds_best=True)).result
+    assert [one.is_left_out for one in local_of(slow).variants] == [False, True]
+
+
+def test_a_search_goes_on_where_throughput_is_too_low_so_far(bench: LocalBench) -> None:
+    found = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), finds_best=True)).result
+    assert local_of(found).best == order_of(8).variant
+
+
+def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> None:
+    spec = spec_of(order_of(1), order_of(2), at_most_s=20.0, limits=LimitSpec(duration_s=3.0))
+    result = bench.run(spec).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert result.clock.duration_s < 6
+    (stage,) = result.stages
+    assert stage.completed > 0
+    assert next(check for check in stage.checks if check.check == "cut short").verdict == "WARN"
+    assert local_of(result).variants[0].failure is None
+
+
+def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5, finds_most=True))
+    result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
+    assert result.exit.code == 0, result.exit.causes
+    found = local_of(result).variants[0].server_per_s
+    assert found is not None
+    assert found.value is not None

@@ -1,0 +1,159 @@
+"""The scenarios of one variant, run in its process one after the other; each is a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from app.analysis.call_stages import fastest_per_s, summarise_calls
+from app.analysis.objectives import samples_needed
+from app.analysis.search import RateSearch
+from app.analysis.validity import provider_check, strays_of
+from app.analysis.variant_slo import missed_so_far
+from app.inference.job import Began, Calls, Measure, Measured, Opened
+from app.records import events
+from app.records.calls import CallStage, unpacked
+from app.records.estimate import Estimate
+from app.records.local import Scenario
+from app.records.result import Check, Stage
+from app.session.call_progress import CallProgress
+from app.session.local_parts import LocalParts
+from app.session.local_spec import LocalSpec, ScenarioOrder, VariantOrder
+from app.session.parts import RunningVariant
+from app.session.telling import Telling
+
+_FEWEST_CALLS = 40
+"""For an interval by batch means."""
+_HOLDS = 2
+_MOST_PROBES = 15
+"""Of the search for the most arrivals inside the SLO."""
+
+
+class VariantStages:
+    """What has been run so far, whatever befalls the variant next. Belongs to the session's thread."""
+
+    def __init__(
+        self,
+        spec: LocalSpec,
+        parts: LocalParts,
+        telling: Telling,
+        order: VariantOrder,
+        indices: Iterator[int],
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        """`indices` number the stages of the run."""
+        self._spec, self._parts, self._telling, self._order = spec, parts, telling, order
+        self._indices, self._may_go_on = indices, may_go_on
+        self.opened: Opened | None = None
+        self.call_stages: list[CallStage] = []
+        self.measured: list[Measured] = []
+        self.server_per_s: Estimate | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Where it really ran."""
+        opened, asked = self.opened, self._order.variant.provider
+        if opened is None:
+            return ()
+        strays = strays_of(opened.placements)
+        return (provider_check(asked, opened.provider_used, strays, opened.provider_reason),)
+
+    def run_all(self, running: RunningVariant) -> None:
+        """Until all are done, or the run may not go on. Raises what ends the variant."""
+        for wanted in self._spec.scenarios:
+            if not self._may_go_on():
+                return
+            if wanted.scenario == "multi-stream" and not self._order.variant.is_of_many:
+                continue  # its queries would be single calls
+            rate_per_s = self._rate_of(wanted)
+            if wanted.scenario == "server" and rate_per_s is None:
+                self._telling.note(f"{self._order.variant.label}: no server scenario: nothing tells what it can do.")
+            elif wanted.finds_most and rate_per_s is not None:
+                self.server_per_s = self._search(rate_per_s, running)
+            else:
+                self._run(wanted.scenario, rate_per_s, running)
+
+    def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
+        """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
+        search = RateSearch(start_per_s, _HOLDS, _MOST_PROBES)
+        while (probe := search.next()) is not None and self._may_go_on():
+            stage = self._run("server", probe.rate_per_s, running, in_search=True)
+            if stage is None or stage.verdict.status == "INVALID":
+                search.record_beyond(probe)
+            else:
+                search.record(probe, not missed_so_far(self._spec.slo, (stage,)))
+        outcome = search.outcome()
+        if outcome.max_rate_per_s is None:
+            return Estimate(None, reason=outcome.reason)
+        carried, failed = outcome.bracket
+        interval = None if carried is None or failed is None else (min(carried, outcome.max_rate_per_s), failed)
+        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
+
+    def _run(
+        self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
+    ) -> Stage | None:
+        """None where it was ended before its warm-up was over."""
+        index, plan = next(self._indices), self._plan(scenario, rate_per_s)
+        progress = CallProgress(index, plan, self._order.variant, self._telling, self._parts.now_ns)
+        began: Began | None = None
+
+        def take(told: Began | Calls) -> None:
+            nonlocal began
+            match told:
+                case Began():
+                    began = told
+                case Calls(packed=packed):
+                    rows = unpacked(index, packed)
+                    self._parts.store.append_calls(rows)
+                    progress.show(rows, None if began is None else began.start_ns)
+            if not self._may_go_on():
+                running.kill()
+
+        measured: Measured | None = None
+        stage: Stage | None = None
+        try:
+            measured = running.measure(plan, take)
+            self.measured.append(measured)
+        finally:
+            if began is not None:
+                end_ns = measured.end_ns if measured is not None else max(began.start_ns, progress.last_end_ns)
+                facts = CallStage(
+                    index=index,
+                    variant=self._order.variant,
+                    scenario=scenario,
+                    start_ns=began.start_ns,
+                    end_ns=end_ns,
+                    warmup_windows=began.warmup_windows,
+                    has_settled=began.has_settled,
+                    half_width=None if measured is None else measured.half_width,
+                    wanted_half_width=plan.half_width,
+                    rate_per_s=rate_per_s,
+                    in_search=in_search,
+                    stopped_early=measured is None,
+                )
+                self.call_stages.append(facts)
+                stage = summarise_calls(self._parts.store.stage_calls(index), facts, self.checks)
+                self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
+        return stage
+
+    def _plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
+        spec, variant = self._spec, self._order.variant
+        return Measure(
+            scenario=scenario,
+            batch=variant.batch,
+            streams=variant.streams,
+            least_s=spec.at_least_s,
+            most_s=spec.at_most_s,
+            half_width=spec.half_width,
+            least_calls=max(_FEWEST_CALLS, samples_needed(spec.slo)),
+            warmup_most_s=spec.warmup_s,
+            rate_per_s=rate_per_s,
+            seed=spec.seed,
+        )
+
+    def _rate_of(self, wanted: ScenarioOrder) -> float | None:
+        """In calls a second."""
+        if wanted.share is None:
+            return wanted.rate_per_s
+        stages = [summarise_calls(self._parts.store.stage_calls(one.index), one) for one in self.call_stages]
+        most_per_s = fastest_per_s(stages)
+        return None if most_per_s is None else wanted.share * most_per_s / self._order.variant.batch
