@@ -16,6 +16,7 @@ _LATE_MS = 1.0
 _FAR_TOO_LATE_MS = 10.0
 _FEWEST = 20
 _ENOUGH_FOR_P99 = 100
+_LOOP_SHARE = 0.05
 
 
 def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
@@ -28,7 +29,24 @@ def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
         checks += [_begun(calls), _lateness(calls)]
     else:
         checks.append(_precision(facts))
+    if facts.scenario == "single-stream":
+        checks.append(_between(calls))
     return tuple(checks)
+
+
+def _between(calls: CallRows) -> Check:
+    """What the loop around the calls takes of the time, windows apart."""
+    gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
+    took_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
+    gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
+    return grade_high(
+        "time between calls",
+        gap_ns / (gap_ns + took_ns) if took_ns else 0.0,
+        unit="share",
+        warn=_LOOP_SHARE,
+        hint="The calls are so short that the loop around them takes its part of the throughput: read execute_ms, or "
+        "measure larger batches.",
+    )
 
 
 def _cut_short(facts: CallStage) -> Check:

@@ -69,7 +69,7 @@ def is_endless(objective: Objective, stage: Stage) -> bool:
 
 
 def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """All but the rates of a search that failed, which are what a search is for; those too where no rate held."""
+    """Of a search, the highest rate that held: the others are its steps. All, where none held."""
     binding = [objective for objective in slo if objective.level == "fail"]
 
     def has_held(stage: Stage) -> bool:
@@ -78,5 +78,6 @@ def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple
 
     searched = [stage for stage in stages if IN_SEARCH in stage.tags]
     held = [stage for stage in searched if has_held(stage)]
-    left_out = [stage for stage in searched if held and stage not in held]
+    highest = max((stage.scheduled_per_s or 0.0 for stage in held), default=0.0)
+    left_out = [stage for stage in searched if held and (stage not in held or stage.scheduled_per_s != highest)]
     return tuple(stage for stage in stages if stage not in left_out)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     inspect = actions.add_parser("inspect", help="inputs, parameters, FLOPs, bytes, memory by batch, cards it fits")
-    inspect.add_argument("file", type=Path, help="an .onnx file; it is read, never run")
+    inspect.add_argument("file", type=Path, help="an .onnx file, or a bundled model; it is read, never run")
     inspect.add_argument("--json", action="store_true", help="print as JSON")
     inspect.add_argument(
         "--axis",
@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from app.profiles.bundled import bundled_models
     from app.wiring.inspecting import inspect_with_cards
 
-    inspection = inspect_with_cards(arguments.file, _given(arguments.axes, arguments.shapes))
+    path = bundled_models().get(str(arguments.file), arguments.file)
+    inspection = inspect_with_cards(path, _given(arguments.axes, arguments.shapes))
     if arguments.json:
         import msgspec
 

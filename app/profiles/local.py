@@ -33,6 +33,7 @@ Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", 
 _ON_NVIDIA = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
 _MOST_VARIANTS = 1000
+_MOST_ARRIVALS = 1_000_000
 _GRID = ("providers", "precision", "batch", "streams", "threads", "devices")
 _OF_ENDPOINTS = "It is of endpoints: this target is a model that runs here."
 
@@ -188,6 +189,11 @@ class LocalTarget(Settings):
 
     @model_validator(mode="after")
     def _captures_what_can_be(self) -> Self:
+        is_on_nvidia = any(one.provider in _ON_NVIDIA for one in self.all_variants)
+        if not is_on_nvidia and (self.devices or any(one.devices for one in self.variants)):
+            raise BadValueError("target.devices are GPUs, of cuda or tensorrt, and no variant runs on one")
+        if not is_on_nvidia and self.runtime.cuda_graph:
+            raise BadValueError("cuda_graph is of cuda or tensorrt, and no variant runs on one")
         if self.runtime.cuda_graph and any(is_of_many(one) for one in self.all_variants):
             raise BadValueError(
                 "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
@@ -204,7 +210,7 @@ class LocalData(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
     tensors: DataPath | None = None
-    labels: Annotated[str, Field(min_length=1, max_length=200)] = "label"
+    labels: Annotated[str, Field(min_length=1, max_length=200)] | None = "label"
     calibration: DataPath | None = None
     calibration_rows: Annotated[Count, at_most(100_000)] = 128
 
@@ -249,11 +255,11 @@ class LocalLoad(Settings):
             raise BadValueError("load.at_least is longer than load.at_most")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios names one of them twice")
-        others = [one for one in self.scenarios if one != "server"]
-        if "server" in self.scenarios and not others and all(isinstance(one, str) for one in self.server_rates):
-            hint = "Give load.rates like 200/s, or add single-stream or offline to load.scenarios."
+        most = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
+        if most * self.at_most_s > _MOST_ARRIVALS:
             raise BadValueError(
-                "a share of what a variant does at the most needs another scenario to tell it", hint=hint
+                f"load.rates: {units.format_rate(most)} for {units.format_duration(self.at_most_s)} are more than "
+                f"{_MOST_ARRIVALS:,} arrivals, the most that can be asked for"
             )
         if self.server_rates and "server" not in self.scenarios:
             raise BadValueError("load.rates are of the server scenario, which load.scenarios does not have")
@@ -305,6 +311,6 @@ class LocalProfile(Settings):
             raise BadValueError("load.rates: max is the highest rate inside the SLO, and slo is empty", hint=hint)
         is_static = any(one.precision == "int8-static" for one in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
-            hint = "Give workload.calibration, or workload.tensors, whose first rows are then taken for it."
+            hint = "Give workload.calibration, or workload.tensors, of which some are then taken for it."
             raise BadValueError("precision int8-static needs rows to be calibrated with", hint=hint)
         return self

@@ -110,11 +110,19 @@ def _why_never_locally(profile: LocalProfile, objective: Objective) -> tuple[str
         return f"{metric} needs labelled rows", "Give them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
         return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
-    if metric.startswith("copy_") and profile.target.runtime.io_binding is False:
+    if metric.startswith("copy_") and not _binds(profile):
         return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
     if metric not in _OF_LOCAL_RUNS and not metric.startswith(("gpu_", "host_", "model_", "energy_")):
         return f"{metric} is of endpoints", f"Of a local model there are {', '.join(_OF_LOCAL_RUNS)}."
     return None
+
+
+def _binds(profile: LocalProfile) -> bool:
+    """Whether a variant has its copies timed apart."""
+    wanted = profile.target.runtime.io_binding
+    return any(
+        one.provider in ("cuda", "tensorrt") if wanted is None else wanted for one in profile.target.all_variants
+    )
 
 
 def _why_never(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:

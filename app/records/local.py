@@ -154,5 +154,7 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """Others that met every SLO and are not told apart from the best by the intervals of their throughput."""
     usd_per_hour: float | None = None
     """Of the hardware the profile names."""
+    price_basis: Literal["measured", "assumed"] = "measured"
+    """Assumed where the hardware that has this price is not known to be the one that was measured."""
     price_note: str | None = None
     """When that was the price, and where it is from."""

@@ -8,6 +8,7 @@ from app.errors import SizewiseError
 from app.inference.job import Job
 from app.records.local import ColdStartOf
 from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import LocalSpec, VariantOrder
 from app.session.telling import Telling
@@ -18,8 +19,11 @@ _OPEN_LIMIT_S = 600.0
 class ColdStarts:
     """Found once for variants that are opened in the same way: batch and streams do not matter to it."""
 
-    def __init__(self, spec: LocalSpec, parts: LocalParts, telling: Telling, interruption: Interruption) -> None:
-        self._spec, self._parts, self._telling, self._interruption = spec, parts, telling, interruption
+    def __init__(
+        self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
+    ) -> None:
+        self._spec, self._parts, self._telling = spec, parts, telling
+        self._limits, self._interruption = limits, interruption
         self._known: set[tuple[object, ...]] = set()
 
     def of(self, order: VariantOrder, prepared: PreparedModel) -> tuple[ColdStartOf, ...]:
@@ -44,7 +48,7 @@ class ColdStarts:
             return []
 
     def _start(self, order: VariantOrder, path: str, kept_model: str | None) -> ColdStartOf | None:
-        if self._interruption.is_requested:
+        if self._interruption.is_requested or not self._limits.check(self._parts.now_ns()):
             return None
         settings = order.settings
         if kept_model is not None and order.variant.provider == "tensorrt":
@@ -61,7 +65,7 @@ class ColdStarts:
         running = self._parts.start_variant(order.variant.label, job, order.environment)
         self._interruption.attach(lambda _: running.kill())
         try:
-            opened = running.opened(_OPEN_LIMIT_S)
+            opened = running.opened(self._limits.within(_OPEN_LIMIT_S, self._parts.now_ns()))
         finally:
             running.close()
         return ColdStartOf(

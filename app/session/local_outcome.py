@@ -42,6 +42,7 @@ from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
 
+_ALIKE = 0.999
 _MISSED = "no variant met every objective"
 _ON_NVIDIA = ("cuda", "tensorrt")
 _SCALING = ("multi-stream", "offline")
@@ -125,6 +126,7 @@ def conclude_locally(
             as_fast=() if best is None else as_fast_as(best, variants, spec.slo),
             usd_per_hour=spec.usd_per_hour,
             price_note=spec.price_note,
+            price_basis="measured" if spec.usd_per_hour is None else "assumed",
         ),
         notes=tuple(dict.fromkeys(measured.notes)),
         artifacts=artifacts,
@@ -141,7 +143,15 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
     if not meeting:
         is_open = any(not is_beyond(slo, one.stages) for one in trusted)
         return None, "no variant could be shown to meet every objective" if is_open else _MISSED
-    return max(meeting, key=lambda one: fastest_per_s(one.stages) or 0.0), None
+    return max(meeting, key=_per_s), None
+
+
+def _per_s(one: Judgeable) -> float:
+    """Inferences a second: as they arrive, where that was searched, else the most."""
+    searched = one.facts.server_per_s
+    if searched is not None and searched.value is not None:
+        return searched.value * one.facts.variant.batch
+    return fastest_per_s(one.stages) or 0.0
 
 
 def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
@@ -265,8 +275,11 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
         if one.facts.failure is not None and not one.facts.is_left_out:
             told = f"{one.facts.failure}." + (f" {one.facts.hint}" if one.facts.hint else "")
             checks.append(Check("variant ended", one.facts.variant.label, None, None, "WARN", told))
-    if variants and not stages and measured.interrupted is None:
-        checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured."))
+    was_ended = measured.interrupted is not None or measured.limit_reached is not None
+    whole = sum(bool(one.stages) and one.facts.failure is None for one in variants)
+    if variants and not whole and not was_ended:
+        checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
+    checks += [check for one in variants if (check := _same_answers(one.facts)) is not None]
     if stages:
         checks.append(telemetry_check(measured.telemetry))
     checks.append(clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
@@ -275,6 +288,16 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
         checks.append(Check("GPU lost", names, None, None, "INVALID", hint))
     return tuple(checks)
+
+
+def _same_answers(facts: VariantFacts) -> Check | None:
+    """A model as it is, on the CPU, against itself: None where it answers alike, or is not one."""
+    is_itself = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
+    least = None if facts.fidelity is None else facts.fidelity.cosine_least
+    if not is_itself or least is None or least >= _ALIKE:
+        return None
+    hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
+    return Check("same answers", least, _ALIKE, "cosine", "WARN", hint)
 
 
 def _clock(measured: MeasuredLocally) -> Clock:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from app.errors import SizewiseError
 from app.inference.job import Job, Scored, SessionSettings
 from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec, VariantOrder
 from app.session.telling import Telling
@@ -44,8 +45,11 @@ class Reference(msgspec.Struct, frozen=True):
 class References:
     """One a model, found when it is first asked for."""
 
-    def __init__(self, spec: LocalSpec, parts: LocalParts, telling: Telling, interruption: Interruption) -> None:
-        self._spec, self._parts, self._telling, self._interruption = spec, parts, telling, interruption
+    def __init__(
+        self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
+    ) -> None:
+        self._spec, self._parts, self._telling = spec, parts, telling
+        self._limits, self._interruption = limits, interruption
         self._found: dict[str, Reference] = {}
 
     def of(self, order: VariantOrder) -> Reference:
@@ -53,6 +57,9 @@ class References:
             self._telling.phase("reference", f"running {order.variant.model} on the CPU, to hold its variants against")
             self._found[order.model] = self._find(order)
         return self._found[order.model]
+
+    def _within(self, wanted_s: float) -> float:
+        return self._limits.within(wanted_s, self._parts.now_ns())
 
     def scores_of(self, model: str) -> Scores | None:
         """None where it was not looked for."""
@@ -74,16 +81,17 @@ class References:
         running = self._parts.start_variant(f"the reference of {name}", job, ())
         self._interruption.attach(lambda _: running.kill())
         try:
-            running.opened(OPEN_LIMIT_S)
+            running.opened(self._within(OPEN_LIMIT_S))
             if self._spec.data.label is not None:
-                scores = scores_of(running.score(SCORE_LIMIT_S))
+                scores = scores_of(running.score(self._within(SCORE_LIMIT_S)))
                 self._parts.store.keep_outputs(f"scores-of-reference-{len(self._found) + 1}", scores.values)
-            given = running.give_outputs(ROWS, OPEN_LIMIT_S)
+            given = running.give_outputs(ROWS, self._within(OPEN_LIMIT_S))
             array = np.frombuffer(given.content, given.dtype).reshape(given.shape)
             outputs = self._parts.store.keep_outputs(f"reference-{len(self._found) + 1}", array)
         except SizewiseError as error:
             is_same = order.variant.provider == "cpu" and order.precision == "as-is"  # which then tells it itself
-            if not (self._interruption.is_requested or is_same):
+            was_ended = self._interruption.is_requested or not self._limits.check(self._parts.now_ns())
+            if not (was_ended or is_same):
                 self._telling.note(f"Nothing to hold {name} against on the CPU: {error}.")
         finally:
             running.close()

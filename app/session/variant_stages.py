@@ -23,6 +23,9 @@ from app.session.telling import Telling
 
 _FEWEST_CALLS = 40
 """For an interval by batch means."""
+_FOR_AN_INTERVAL = 3
+"""Times what a percentile of the SLO can be shown with: so many have an interval as well, where calls depend on one
+another a little."""
 _HOLDS = 2
 _MOST_PROBES = 15
 """Of the search for the most arrivals inside the SLO."""
@@ -144,7 +147,7 @@ class VariantStages:
             least_s=spec.at_least_s,
             most_s=spec.at_most_s,
             half_width=spec.half_width,
-            least_calls=max(_FEWEST_CALLS, samples_needed(spec.slo)),
+            least_calls=max(_FEWEST_CALLS, _FOR_AN_INTERVAL * samples_needed(spec.slo)),
             warmup_most_s=spec.warmup_s,
             rate_per_s=rate_per_s,
             seed=spec.seed,

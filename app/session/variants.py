@@ -66,8 +66,8 @@ class VariantRunner:
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
-        self._references = References(spec, parts, telling, interruption)
-        self._cold_starts = ColdStarts(spec, parts, telling, interruption)
+        self._references = References(spec, parts, telling, limits, interruption)
+        self._cold_starts = ColdStarts(spec, parts, telling, limits, interruption)
         self.variants: list[MeasuredVariant] = []
         self._indices = itertools.count()
 

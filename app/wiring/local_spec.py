@@ -104,6 +104,8 @@ def _order(one: VariantSettings, target: LocalTarget, names: Mapping[Path, str])
 def _scenarios(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
     """The server last, for its rate may be a share of what the others found."""
     orders = [ScenarioOrder(one) for one in profile.load.scenarios if one != "server"]
+    if not orders and not all(isinstance(rate, float) for rate in profile.load.server_rates or ("a share",)):
+        orders.append(ScenarioOrder("offline"))  # what a variant does at the most has to be found first
     if "server" in profile.load.scenarios:
         rates = profile.load.server_rates or (_USUAL_SHARE,)
         for rate in rates:
@@ -126,7 +128,7 @@ def _data(profile: LocalProfile) -> DataSpec:
         label=None if workload.tensors is None else workload.labels,
         calibration=None if workload.calibration is None else str(workload.calibration),
         calibration_rows=workload.calibration_rows,
-        unscored_rows=workload.calibration_rows if calibrates_itself and workload.tensors is not None else 0,
+        unscored_rows=workload.calibration_rows if calibrates_itself and workload.labels is not None else 0,
     )
 
 

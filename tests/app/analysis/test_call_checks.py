@@ -22,7 +22,7 @@ def steady(count: int = 100) -> list[list[float]]:
 
 def test_steady_calls_of_a_settled_variant_are_valid() -> None:
     checks = checked(steady(), stage_of())
-    assert list(checks) == ["warm-up", "calls", "steady times", "half-width of the mean time"]
+    assert list(checks) == ["warm-up", "calls", "steady times", "half-width of the mean time", "time between calls"]
     assert {check.verdict for check in checks.values()} == {"VALID"}
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from app.errors import ExitCode, InstrumentError
 from app.inference.job import Job
 from app.session.cold_variants import ColdStarts
+from app.session.limits import LimitWatch
 from app.session.local_parts import PreparedModel
 from app.session.telling import Telling
 from app.storage.run_directory import RunWriter
@@ -30,7 +31,9 @@ class Bench(LocalBench):
 
     def cold_starts(self, times: int) -> ColdStarts:
         spec = spec_of(order_of(1), cold_starts=times)
-        return ColdStarts(spec, self.parts(self._store), self.telling, self.interruption)
+        return ColdStarts(
+            spec, self.parts(self._store), self.telling, LimitWatch(spec.limits, self.clock.now_ns), self.interruption
+        )
 
     def _start(self, what: str, job: Job, environment: tuple[tuple[str, str], ...]) -> PlayedVariant:
         self.script.fails_opening = {what: InstrumentError("it cannot be kept")} if self.fails(job) else {}

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from app.analysis.call_stages import summarise_calls
 from app.analysis.objectives import parse_objective
+from app.records.estimate import Estimate
 from app.records.local import VariantFacts
 from app.records.result import Check
 from app.session.local_outcome import Judgeable, as_fast_as, best_of
@@ -51,3 +52,11 @@ def test_a_variant_that_was_left_out_is_no_best() -> None:
 def test_others_are_as_fast_where_the_intervals_meet_and_the_slo_is_met() -> None:
     best, near, far, beyond = variant(8, 16), variant(4, 7.99), variant(1, 5), variant(16, 32)
     assert as_fast_as(best, [best, near, far, beyond], SLO) == (near.facts.variant,)
+
+
+def test_where_arrivals_were_searched_the_best_is_what_carries_most_of_them() -> None:
+    one, eight = variant(1, 5), variant(8, 16)
+    one = replace(one, facts=replace(one.facts, server_per_s=Estimate(150.0)))
+    eight = replace(eight, facts=replace(eight.facts, server_per_s=Estimate(15.0)))
+    found, _ = best_of([one, eight], SLO)
+    assert found is one

@@ -344,3 +344,23 @@ def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> 
     found = local_of(result).variants[0].server_per_s
     assert found is not None
     assert found.value is not None
+
+
+def test_a_variant_that_crashed_alone_is_no_measurement(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert check_named(result, "variants").hint == "Not one variant was measured to its end."
+
+
+def test_a_limit_of_time_ends_the_cold_starts_too(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), cold_starts=100, limits=LimitSpec(duration_s=2.0))).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert 0 < len(local_of(result).variants[0].cold_starts) < 12
+
+
+def test_a_price_that_is_not_this_machines_is_an_assumption(bench: LocalBench) -> None:
+    assert (
+        local_of(bench.run(spec_of(order_of(1), usd_per_hour=2.0, price_note="price of a day")).result).price_basis
+        == "assumed"
+    )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from app.errors import InstrumentError
 from app.records.events import PhaseChanged
+from app.session.limits import LimitWatch
 from app.session.local_spec import DataSpec, LocalSpec
 from app.session.references import ROWS, References
 from app.session.telling import Telling
@@ -32,7 +33,9 @@ def telling(bench: LocalBench) -> Telling:
 @pytest.fixture
 def made(bench: LocalBench, telling: Telling) -> Iterator[Made]:
     with RunWriter(bench.directory) as store:
-        yield lambda spec: References(spec, bench.parts(store), telling, bench.interruption)
+        yield lambda spec: References(
+            spec, bench.parts(store), telling, LimitWatch(spec.limits, bench.clock.now_ns), bench.interruption
+        )
 
 
 def test_a_reference_is_found_once_a_model_on_the_cpu(bench: LocalBench, made: Made) -> None:
