@@ -1,4 +1,4 @@
-"""What a model is fed in a measurement: labelled rows, or seeded numbers of the right shape.
+"""What a model is fed in a measurement: stored rows, or seeded numbers of the right shape.
 
 An input is fed row by row when its first axis is free, or in a model without free ones as long as the batch. Any other
 is given whole with every call: a single number, a state, a model's only example.
@@ -68,20 +68,20 @@ class _RoundRows:
         return self._whole | feeds if self._whole else feeds
 
 
-class LabelledRows(_RoundRows):
-    """`feeds` by the names of the model's inputs, the first axis being the row; `labels` has one for each row, and
-    `whole` is given with every call. Batches larger than `largest_batch` are copied."""
+class StoredRows(_RoundRows):
+    """`feeds` by the names of the model's inputs, the first axis being the row; `labels` has one for each row, or
+    is None; `whole` is given with every call. Batches larger than `largest_batch` are copied."""
 
     def __init__(
         self,
         feeds: Feeds,
-        labels: Array,
+        labels: Array | None,
         *,
         largest_batch: int = 1,
         whole: Feeds | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(feeds, whole or {}, len(labels), largest_batch)
+        super().__init__(feeds, whole or {}, len(next(iter(feeds.values()))), largest_batch)
         self.labels, self.notes = labels, notes
 
 
@@ -118,7 +118,7 @@ def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
     return SyntheticRows(inputs, batch).batch(0, batch)
 
 
-def load_rows(path: Path, inputs: tuple[TensorSpec, ...]) -> LabelledRows:
+def load_rows(path: Path, inputs: tuple[TensorSpec, ...]) -> StoredRows:
     """As `load_labelled` has them, for the label `label`."""
     from app.inference.datasets.labelled import load_labelled
 

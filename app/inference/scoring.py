@@ -37,10 +37,24 @@ def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:
             raise _no_answer(output, "scores of classes, nor the class itself", "Export scores, one a class.")
         return np.asarray(answers == labels, dtype=np.float64)
     if answers.ndim > 2:
-        raise _no_answer(output, "one answer a row", "Labels of places in a row, as of pixels, cannot be scored yet.")
+        raise _no_answer(
+            output, "one answer a row", "Places in a row, such as pixels, cannot be scored: say labels: null."
+        )
     _check_classes(labels, answers.shape[1])
     is_right = (answers.argmax(axis=1) == labels) & ~np.isnan(answers).any(axis=1)
     return np.asarray(is_right, dtype=np.float64)
+
+
+def check_answers(output: Array, labels: Array) -> None:
+    """Raises UsageError where `scores_of` would for these or later rows, of whom the output has the first ones or all.
+
+    `output` is of a batch, `labels` are all there are.
+    """
+    first = labels[: len(output)] if output.ndim else labels
+    scores_of(output, first, metric_of(labels))
+    answers = _of_rows(output, len(first))
+    if metric_of(labels) == "top-1" and answers.ndim == 2:
+        _check_classes(labels, answers.shape[1])
 
 
 def _of_rows(output: Array, rows: int) -> Array:

@@ -17,7 +17,7 @@ from app.inference.datasets.splitting import calibration_rows
 from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
 from app.inference.memory import peak_memory_bytes
 from app.inference.providers import NVIDIA
-from app.inference.rows import Array, LabelledRows, Rows, SyntheticRows, check_batch
+from app.inference.rows import Array, StoredRows, Rows, SyntheticRows, check_batch
 from app.inference.sampling import KeptOutputs
 from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session, run_error, runtime_version
@@ -42,7 +42,7 @@ class OpenVariant:
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
         first = self._sessions[0]
         check_batch(first.inputs, job.batch)
-        self._labelled = None if job.rows is None else _labelled(job, first)
+        self._stored = None if job.rows is None else _stored(job, first)
         rows = self._rows(job.batch)
         self._notes = rows.notes
         feeds = rows.batch(0, job.batch)
@@ -50,9 +50,11 @@ class OpenVariant:
         self._graph_caller: Caller | None = None
         if job.settings.cuda_graph:  # the first run is captured with its places, and replayed ever after
             self._graph_caller = self._caller(first, job.settings.devices[0], rows, job.batch)
+            outputs: Sequence[Array] = ()
         else:
-            first.run(feeds)
+            outputs = first.run(feeds)
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
+        self._check_labels(outputs)
 
     def opened(self) -> Opened:
         first = self._sessions[0]
@@ -109,14 +111,14 @@ class OpenVariant:
         """Of every labelled row, by the model's first output. Raises UsageError for outputs that answer no rows."""
         from app.inference.scoring import metric_of, scores_of
 
-        labelled = self._labelled
-        if labelled is None:
+        stored = self._stored
+        if stored is None or stored.labels is None:
             raise UsageError("there are no labelled rows to score")
-        metric, size = metric_of(labelled.labels), self._job.batch
+        metric, size = metric_of(stored.labels), self._job.batch
         scores = []
-        for start in range(0, len(labelled), size):
-            labels = labelled.labels[start : start + size]
-            output = self._plain.run(labelled.batch(start, size))[0]
+        for start in range(0, len(stored), size):
+            labels = stored.labels[start : start + size]
+            output = self._plain.run(stored.batch(start, size))[0]
             scores.append(scores_of(output, labels, metric))
         every = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
@@ -131,9 +133,20 @@ class OpenVariant:
         settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
         return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
 
+    def _check_labels(self, outputs: Sequence[Array]) -> None:
+        """Before anything is timed that labels of another model would make worthless."""
+        if self._stored is None or self._stored.labels is None:
+            return
+        from app.inference.scoring import check_answers
+
+        if self._graph_caller is not None:  # its capture gave no outputs
+            self._graph_caller.call(0)
+            outputs = self._graph_caller.outputs
+        check_answers(outputs[0], self._stored.labels)
+
     def _rows(self, batch: int) -> Rows:
-        if self._labelled is not None:
-            return self._labelled
+        if self._stored is not None:
+            return self._stored
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
 
     def _callers(self, rows: Rows, plan: Measure) -> list[Caller]:
@@ -152,7 +165,8 @@ class OpenVariant:
 
     def _post_process(self) -> PostProcess:
         """Of classes, which one is the answer; of all else there is nothing that every user would do."""
-        if self._labelled is None or self._labelled.labels.dtype.kind == "f":
+        labels = None if self._stored is None else self._stored.labels
+        if labels is None or labels.dtype.kind == "f":
             return _nothing
         return _answers
 
@@ -166,9 +180,9 @@ class OpenVariant:
         return None if pair is None or pair[0].dtype.kind not in "fiub" else fidelity_of(*pair)
 
 
-def _labelled(job: Job, session: ModelSession) -> LabelledRows:
+def _stored(job: Job, session: ModelSession) -> StoredRows:
     assert job.rows is not None
-    return load_labelled(Path(job.rows), session.inputs, job.label or "label", largest_batch=job.batch)
+    return load_labelled(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
 
 
 class _Teller:

@@ -19,6 +19,7 @@ from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
 from app.errors import ExitCode, first_of
+from app.inference.providers import NVIDIA
 from app.records.estimate import Variant
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
@@ -35,6 +36,7 @@ from app.records.result import (
     Tool,
     Window,
 )
+from app.session.gpus import gpus_of
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
@@ -44,7 +46,6 @@ from app.telemetry.clock import ClockReading
 
 _ALIKE = 0.999
 _MISSED = "no variant met every objective"
-_ON_NVIDIA = ("cuda", "tensorrt")
 _SCALING = ("multi-stream", "offline")
 
 
@@ -226,9 +227,9 @@ def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:
     """With the readings of its window; of what ran on GPUs, with their energy and whether they were held back."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
-    if stage.variant.provider not in _ON_NVIDIA:
+    if stage.variant.provider not in NVIDIA:
         return msgspec.structs.replace(stage, metrics=metrics)
-    sources = [f"gpu{device}" for device in stage.variant.devices or ("0",)]
+    sources = [f"gpu{gpu.index}" for gpu in gpus_of(stage.variant, measured.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= gpu_use(measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources)
     held_back = throttling_check(measured.telemetry, stage.window, sources)

@@ -20,6 +20,7 @@ from app.inference.peaks import measure_peaks
 from app.inference.precision.keeping import default_cache
 from app.inference.precision.making import make_precision
 from app.inference.process import VariantProcess
+from app.inference.providers import NVIDIA
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
 from app.profiles.catalogue import load_catalogue
@@ -27,6 +28,7 @@ from app.profiles.local import LocalProfile
 from app.records.local import Peaks, Precision
 from app.records.model import BatchCost, GivenShapes, ModelFacts, ModelValue
 from app.records.result import Environment
+from app.session.gpus import gpus_of
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import DataSpec, VariantOrder
 from app.storage.run_directory import RunWriter
@@ -164,9 +166,9 @@ class _PeaksHere:
     def of(self, order: VariantOrder, environment: Environment, weight_bytes: int) -> Peaks | None:
         """None for providers that the processors here tell nothing of."""
         kind = _ARITHMETIC[order.precision]
-        if order.variant.provider in ("cuda", "tensorrt"):
-            gpu = environment.gpus[0] if environment.gpus else None
-            card = None if gpu is None else card_named(gpu.name, load_catalogue().accelerators.values())
+        if order.variant.provider in NVIDIA:
+            first = next(iter(gpus_of(order.variant, environment.gpus)), None)
+            card = None if first is None else card_named(first.name, load_catalogue().accelerators.values())
             return None if card is None else card_peaks(card, kind)
         if order.variant.provider != "cpu":
             return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.inference.job import SessionSettings
+from app.inference.providers import NVIDIA
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.local import LocalProfile, LocalTarget, VariantSettings
 from app.profiles.resolved import profile_hash
@@ -19,7 +21,6 @@ from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
 from app.wiring.hardware import hardware_named, this_machine
 
-_ON_NVIDIA = ("cuda", "tensorrt")
 _SPARE_SHARE = 0.9
 _LEAST_BYTES = 2**30
 _SEARCHED_SHARE = 0.5
@@ -71,8 +72,8 @@ def _names(paths: Collection[Path]) -> dict[Path, str]:
 def _order(one: VariantSettings, target: LocalTarget, names: Mapping[Path, str]) -> VariantOrder:
     assert one.model is not None
     path, runtime = model_path(one.model), target.runtime
-    on_nvidia = one.provider in _ON_NVIDIA
-    devices = tuple(map(str, one.devices)) if on_nvidia else ()
+    on_nvidia = one.provider in NVIDIA
+    devices = tuple(map(str, one.devices)) or _first_visible() if on_nvidia else ()
     return VariantOrder(
         variant=Variant(
             model=names[path],
@@ -94,11 +95,20 @@ def _order(one: VariantSettings, target: LocalTarget, names: Mapping[Path, str])
             axes=dict(runtime.axes),
             devices=tuple(range(max(1, len(devices)))),
         ),
-        # by the bus, as NVML counts them; a MIG instance has its UUID alone
-        environment=(("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(devices)))
-        if devices
-        else (),
+        environment=_environment(devices) if on_nvidia else (),
     )
+
+
+def _environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """By the bus, as NVML counts them; a MIG instance has its UUID alone."""
+    visible = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
+    return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible)
+
+
+def _first_visible() -> tuple[str, ...]:
+    """What the user's environment already restricts CUDA to: the first of it is what a variant would run on."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return (first,) if first and first != "-1" else ()
 
 
 def _scenarios(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:

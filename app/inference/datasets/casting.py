@@ -11,6 +11,7 @@ from app.inference.tensor_spec import TensorSpec
 
 MOST_BYTES = 2 * 2**30
 """Of all rows, as the model takes them."""
+OR_NO_LABELS = "or say labels: null in the profile where there are none."
 
 
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:

@@ -1,4 +1,4 @@
-"""Labelled rows from a folder of classes: `<class>/<name>.npy`, or pictures; one file a row.
+"""Rows from a folder, of classes or of nothing but files: `<class>/<name>.npy`, or pictures; one file a row.
 
 A class is the place of its folder among the names in order, as image tools that train on such folders have it.
 """
@@ -13,18 +13,20 @@ from typing import BinaryIO
 import numpy as np
 
 from app.errors import UsageError
-from app.inference.datasets.casting import MOST_BYTES, as_input, fits, shown_shape
+from app.inference.datasets.casting import MOST_BYTES, OR_NO_LABELS, as_input, fits, shown_shape
 from app.inference.datasets.pictures import PICTURES, picture_reader
 from app.inference.printable import printable
-from app.inference.rows import Array, LabelledRows
+from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec
 
 _MOST_FILES = 1_000_000
 _ARRAYS = frozenset({".npy"})
 
 
-def load_class_folders(folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int) -> LabelledRows:
-    """Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
+def load_class_folders(
+    folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labelled: bool = True
+) -> StoredRows:
+    """Without labels the files may lie in the folder itself, and classes count for nothing. Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
     passed over."""
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
@@ -32,7 +34,7 @@ def load_class_folders(folder: Path, inputs: tuple[TensorSpec, ...], largest_bat
             hint="Use an .npz with an array for each input.",
         )
     spec = inputs[0]
-    classes, files = _found(folder)
+    classes, files = _found(folder, is_labelled)
     read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
     first = read(files[0][0])
     if (size := first.nbytes * len(files)) > MOST_BYTES:
@@ -46,23 +48,32 @@ def load_class_folders(folder: Path, inputs: tuple[TensorSpec, ...], largest_bat
                 f"than {_shown(files[0][0])}, {shown_shape(first.shape)}"
             )
         rows[place] = row
-    labels = np.array([label for _, label in files], np.int64)
-    return LabelledRows(
-        {spec.name: rows}, labels, largest_batch=largest_batch, notes=(*_class_notes(classes), *_picture_notes(files))
-    )
+    labels = np.array([label for _, label in files], np.int64) if is_labelled else None
+    notes = (*(_class_notes(classes) if is_labelled else ()), *_picture_notes(files))
+    return StoredRows({spec.name: rows}, labels, largest_batch=largest_batch, notes=notes)
 
 
-def _found(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
+def _found(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
     """Names of the classes, and of each file its class; files of one kind, at least one."""
-    classes = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
+    entries = _entries(folder)
+    if not is_labelled and any(Path(entry.name).suffix.casefold() in PICTURES | _ARRAYS for entry in entries):
+        return [], _of_one_kind(folder, [(folder / entry.name, 0) for entry in entries])
+    classes = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     files = [
         (folder / name / entry.name, label) for label, name in enumerate(classes) for entry in _entries(folder / name)
     ]
-    if not files or len(files) > _MOST_FILES:
+    if not files:
         raise UsageError(
-            f"{folder.name} holds {len(files)} files in its {len(classes)} class folders",
-            hint="Rows are files `<class>/<name>.npy`, or .png or .jpg; a million at the most.",
+            f"{folder.name} holds 0 files in its {len(classes)} class folders",
+            hint="Rows are files `<class>/<name>.npy`, or .png or .jpg"
+            + (f"; put them there, {OR_NO_LABELS}" if is_labelled else ", or files in the folder itself."),
         )
+    return classes, _of_one_kind(folder, files)
+
+
+def _of_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
+    if len(files) > _MOST_FILES:
+        raise UsageError(f"{folder.name} holds {len(files)} files, and a million are the most")
     kind = PICTURES if files[0][0].suffix.casefold() in PICTURES else _ARRAYS
     stray = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
     if stray is not None:
@@ -70,7 +81,7 @@ def _found(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
             f"{_shown(stray)} is not a file like the others of {folder.name}",
             hint="All are .npy, or all are .png or .jpg.",
         )
-    return classes, files
+    return files
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -1,28 +1,29 @@
-"""Labelled rows from an .npz, a .csv, or a folder of classes."""
+"""Rows from an .npz, a .csv, or a folder, with labels or without."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from app.errors import UsageError
-from app.inference.rows import LabelledRows
+from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
 
 def load_labelled(
-    path: Path, inputs: tuple[TensorSpec, ...], label: str = "label", *, largest_batch: int = 1
-) -> LabelledRows:
+    path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, largest_batch: int = 1
+) -> StoredRows:
     """`label` is the name of the labels' array or column; a folder's labels are the places of its class folders.
+    None: there are none, so that all columns are inputs, and files may lie in the folder itself.
 
     Whole numbers are classes, others are amounts. Values are cast to the model's types where that loses nothing; raises
     UsageError with one sentence for whatever does not fit.
     """
     if not path.exists():
-        raise UsageError(f"there are no labelled rows at {path}", hint="Give an .npz, a .csv, or a folder of classes.")
+        raise UsageError(f"there are no rows at {path}", hint="Give an .npz, a .csv, or a folder of files.")
     if path.is_dir():
         from app.inference.datasets.class_folders import load_class_folders
 
-        return load_class_folders(path, inputs, largest_batch)
+        return load_class_folders(path, inputs, largest_batch, is_labelled=label is not None)
     if path.suffix.casefold() == ".csv":
         from app.inference.datasets.table import load_table
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.rows import LabelledRows, Rows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
+from app.inference.rows import StoredRows, Rows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))
@@ -13,9 +13,9 @@ SCALAR = TensorSpec("rate", "int64", ())
 CHANNELS = TensorSpec("image", "float32", (3, 4, 4))
 
 
-def labelled(rows: int, largest_batch: int) -> LabelledRows:
+def labelled(rows: int, largest_batch: int) -> StoredRows:
     values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
-    return LabelledRows({"x": values}, np.arange(rows), largest_batch=largest_batch)
+    return StoredRows({"x": values}, np.arange(rows), largest_batch=largest_batch)
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 7])
@@ -37,7 +37,7 @@ def test_a_batch_is_a_slice_and_no_copy(rows: Rows) -> None:
 
 def test_whole_inputs_come_with_every_batch() -> None:
     state = np.ones((2, 1, 4), np.float32)
-    rows = LabelledRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole={"state": state})
+    rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole={"state": state})
     assert rows.batch(4, 2)["state"] is state
     assert rows.batch(4, 4)["state"] is state
 

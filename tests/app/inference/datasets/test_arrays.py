@@ -8,13 +8,13 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.datasets.arrays import load_arrays
-from app.inference.rows import LabelledRows
+from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
 INPUTS = (TensorSpec("x", "float32", (-1, 2)),)
 
 
-def loaded(path: Path, inputs: tuple[TensorSpec, ...] = INPUTS) -> LabelledRows:
+def loaded(path: Path, inputs: tuple[TensorSpec, ...] = INPUTS) -> StoredRows:
     return load_arrays(path, inputs, "label", largest_batch=2)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.datasets.class_folders import load_class_folders
-from app.inference.rows import LabelledRows
+from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))
@@ -23,7 +23,7 @@ def stored(folder: Path, name: str, values: object = (1.0, 2.0)) -> Path:
     return path
 
 
-def loaded(folder: Path, spec: TensorSpec = X) -> LabelledRows:
+def loaded(folder: Path, spec: TensorSpec = X) -> StoredRows:
     return load_class_folders(folder, (spec,), largest_batch=2)
 
 

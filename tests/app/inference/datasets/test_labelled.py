@@ -25,5 +25,5 @@ def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there are no labelled rows at .*absent"):
+    with pytest.raises(UsageError, match=r"there are no rows at .*absent"):
         load_labelled(tmp_path / "absent.npz", INPUTS)

@@ -7,14 +7,14 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.datasets.table import load_table
-from app.inference.rows import LabelledRows
+from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))
 AGE, CITY = TensorSpec("age", "float32", (-1, 1)), TensorSpec("city", "object", (-1,))
 
 
-def loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str = "label") -> LabelledRows:
+def loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str = "label") -> StoredRows:
     path = folder / "r.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load_table(path, inputs, label, largest_batch=2)
