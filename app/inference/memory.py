@@ -1,10 +1,19 @@
-"""The memory of a measuring child: its limit, and its peak."""
+"""The memory of a measuring child: its limit, its peak, and what is said where it was too little."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from pathlib import Path
+
+MORE_MEMORY = "Raise limits.memory, or free some, or use a smaller batch."
+_WANT = re.compile(
+    r"bad_alloc|\bMemoryError\b|out of memory|cannot allocate|failed to allocate|memory allocation|more memory than"
+    r"|failed to map segment|pthread_create failed",
+    re.IGNORECASE,
+)
+"""As C++, Python, the system, ONNX Runtime, OpenBLAS and the loader of libraries say it; threads want a stack each."""
 
 
 def limit_memory(limit_bytes: int | None) -> None:
@@ -21,6 +30,11 @@ def limit_memory(limit_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
+def tells_of_want(text: str) -> bool:
+    """Whether it is what programs say that had too little memory."""
+    return _WANT.search(text) is not None
 
 
 def peak_memory_bytes() -> int | None:

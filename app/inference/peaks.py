@@ -53,7 +53,7 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     from app.inference.session import runtime_version
 
     runtime = f"ONNX Runtime {runtime_version()}"
-    name = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
+    cpu = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
     with TemporaryDirectory() as folder:
         read = weight_read(Path(folder), weight_bytes)
         floats, integers = float_product(Path(folder)), integer_product(Path(folder))
@@ -67,7 +67,7 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     }
     return {
         arithmetic: Peaks(
-            name=name,
+            name=f"{cpu} in {arithmetic}",
             flops_per_s=flops_per_s,
             bytes_per_s=bytes_per_s,
             basis="measured",

@@ -45,15 +45,15 @@ def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:
     return np.asarray(is_right, dtype=np.float64)
 
 
-def check_answers(output: Array, labels: Array) -> None:
-    """Raises UsageError where `scores_of` would for these or later rows, of whom the output has the first ones or all.
+def check_answers(output: Array, labels: Array, batch: int) -> None:
+    """Raises UsageError where `scores_of` would for this output of the first batch, or its classes for a later label.
 
-    `output` is of a batch, `labels` are all there are.
+    `labels` are all there are.
     """
-    first = labels[: len(output)] if output.ndim else labels
-    scores_of(output, first, metric_of(labels))
+    metric, first = metric_of(labels), labels[:batch]
+    scores_of(output, first, metric)
     answers = _of_rows(output, len(first))
-    if metric_of(labels) == "top-1" and answers.ndim == 2:
+    if metric == "top-1" and answers.ndim > 1:
         _check_classes(labels, answers.shape[1])
 
 

@@ -17,7 +17,7 @@ from app.inference.datasets.splitting import calibration_rows
 from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
 from app.inference.memory import peak_memory_bytes
 from app.inference.providers import NVIDIA
-from app.inference.rows import Array, StoredRows, Rows, SyntheticRows, check_batch
+from app.inference.rows import Array, Rows, StoredRows, SyntheticRows, check_batch
 from app.inference.sampling import KeptOutputs
 from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session, run_error, runtime_version
@@ -142,7 +142,7 @@ class OpenVariant:
         if self._graph_caller is not None:  # its capture gave no outputs
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
-        check_answers(outputs[0], self._stored.labels)
+        check_answers(outputs[0], self._stored.labels, self._job.batch)
 
     def _rows(self, batch: int) -> Rows:
         if self._stored is not None:

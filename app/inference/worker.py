@@ -29,7 +29,7 @@ from app.inference.job import (  # noqa: E402
     read_command,
     write_message,
 )
-from app.inference.memory import limit_memory  # noqa: E402
+from app.inference.memory import MORE_MEMORY, limit_memory, tells_of_want  # noqa: E402
 from app.inference.output_capture import stdout_for_reports  # noqa: E402
 
 
@@ -46,12 +46,22 @@ def main() -> int:
             _answer(job, commands, tell)
         except SizewiseError as error:
             failure = error
-        except MemoryError:
-            failure = InstrumentError("it takes more memory than it may")
         except Exception as error:  # told in words, or the end of a process with threads of a runtime would be a crash
-            failure = InstrumentError(f"the measuring process failed: {type(error).__name__}: {error}")
-        tell(Failed(message=str(failure), hint=failure.hint, exit_code=int(failure.exit_code)))
+            failure = _in_words(error, is_limited=job.memory_limit_bytes is not None)
+        message = str(failure).removesuffix(": MemoryError")  # the type of an error that said nothing more
+        hint = failure.hint or (MORE_MEMORY if tells_of_want(message) else None)
+        tell(Failed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
+
+
+def _in_words(error: Exception, *, is_limited: bool) -> SizewiseError:
+    if isinstance(error, MemoryError):
+        return InstrumentError("it takes more memory than it may", hint=MORE_MEMORY)
+    # a library that is there and does not load found no room, in words of its own
+    has_no_room = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+    return InstrumentError(
+        f"the measuring process failed: {type(error).__name__}: {error}", hint=MORE_MEMORY if has_no_room else None
+    )
 
 
 def _answer(job: Job, commands: queue.SimpleQueue[Command], tell: Callable[[Report], None]) -> None:

@@ -26,8 +26,11 @@ _ARRAYS = frozenset({".npy"})
 def load_class_folders(
     folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labelled: bool = True
 ) -> StoredRows:
-    """Without labels the files may lie in the folder itself, and classes count for nothing. Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
-    passed over."""
+    """Without labels the files may lie in the folder itself, and classes count for nothing.
+
+    Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
+    passed over.
+    """
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
             f"a folder feeds one input, row by row, and the model has {len(inputs)} inputs",

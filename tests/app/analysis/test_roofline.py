@@ -13,7 +13,7 @@ from app.records.estimate import Estimate, Variant
 from app.records.local import BatchLaw, Bound, Peaks
 from app.records.model import BatchCost
 
-PEAKS = Peaks(name="this CPU with 1 thread", flops_per_s=1e11, bytes_per_s=1e10, basis="measured", source="")
+PEAKS = Peaks(name="this CPU with 1 thread in fp32", flops_per_s=1e11, bytes_per_s=1e10, basis="measured", source="")
 VARIANT = Variant("m", "cpu", "as-is", 1, 1)
 
 
@@ -43,8 +43,9 @@ def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
     found = bound(cost(71, 2))
     assert found.limit == "compute"
     assert found.sentence == (
-        "compute bound: 71 GFLOP/s are 71 % of the 100 GFLOP/s measured on this CPU with 1 thread, at 36 FLOP/byte "
-        "where memory is the limit below 10 (bytes are counted from the graph, each weight, input and output once)"
+        "compute bound: 71 GFLOP/s are 71 % of the 100 GFLOP/s measured on this CPU with 1 thread in fp32, at 36 "
+        "FLOP/byte where memory is the limit below 10 "
+        "(bytes are counted from the graph, each weight, input and output once)"
     )
     assert (found.flops_per_s, found.bytes_per_s) == (pytest.approx(71e9), pytest.approx(2e9))
     assert (found.flops_per_byte, found.roof_share, found.peaks) == (pytest.approx(35.5), pytest.approx(0.71), PEAKS)
@@ -54,7 +55,7 @@ def test_many_bytes_for_their_arithmetic_are_memory_bound() -> None:
     found = bound(cost(4, 8))
     assert found.limit == "memory"
     assert found.sentence.startswith(
-        "memory bound: 8 GB/s are 80 % of the 10 GB/s measured on this CPU with 1 thread, at 0.5 FLOP/byte "
+        "memory bound: 8 GB/s are 80 % of the 10 GB/s measured on this CPU with 1 thread in fp32, at 0.5 FLOP/byte "
         "where memory is the limit below 10 ("
     )
     assert (found.roof_share, found.bytes_per_s) == (pytest.approx(0.8), pytest.approx(8e9))
@@ -81,7 +82,7 @@ def test_a_fixed_time_far_below_the_roof_is_launches() -> None:
     assert found.limit == "launch or host"
     assert found.sentence == (
         "launch or host bound: 90 % of a call is the same at any batch (0.9 ms, 45 µs for each of 20 operators), and "
-        "it runs at 10 % of its roof: 1 GB/s are 10 % of the 10 GB/s measured on this CPU with 1 thread"
+        "it runs at 10 % of its roof: 1 GB/s are 10 % of the 10 GB/s measured on this CPU with 1 thread in fp32"
     )
 
 
@@ -157,7 +158,7 @@ def test_what_is_not_known_is_named() -> None:
         "the execution was not timed": bound(cost(1, 1), execute_ms=None),
         "not all the work of a call is known": bound(None),
         "no peaks are known of the processor it ran on": bound(cost(1, 1), peaks=None),
-        "no peak of this arithmetic, or of memory, is known of this CPU with 1 thread": bound(
+        "no peak of this arithmetic, or of memory, is known of this CPU with 1 thread in fp32": bound(
             cost(1, 1), peaks=nameless
         ),
     }

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.inference.memory import peak_memory_bytes
+from app.inference.memory import peak_memory_bytes, tells_of_want
 
 PROGRAM = """
 from app.inference.memory import limit_memory
@@ -35,3 +35,18 @@ def test_child_is_the_first_to_go_where_the_machine_has_no_memory_left() -> None
 def test_peak_is_in_bytes() -> None:
     peak = peak_memory_bytes()
     assert peak is None if sys.platform == "win32" else peak is not None and 2**23 < peak < 2**40
+
+
+@pytest.mark.parametrize(
+    ("text", "is_want"),
+    [
+        ("terminate called after throwing an instance of 'std::bad_alloc'", True),
+        ("Traceback (most recent call last):\nMemoryError", True),
+        ("OpenBLAS error: Memory allocation still failed after 10 retries, giving up.", True),
+        ("libopenblas.so: failed to map segment from shared object", True),
+        ("ZeroDivisionError: division by zero", False),
+        ("the model refuses these inputs", False),
+    ],
+)
+def test_want_of_memory_is_known_by_its_words(text: str, is_want: bool) -> None:
+    assert tells_of_want(text) is is_want

@@ -39,6 +39,52 @@ def test_child_with_a_bug_shows_its_last_line() -> None:
     assert caught.value.hint == "ZeroDivisionError: division by zero"
 
 
+ABORTED = """\
+terminate called after throwing an instance of '{what}'
+Fatal Python error: Aborted
+
+Current thread 0x00007f0000000000 (most recent call first):
+  File "worker.py", line 7 in main
+  <no Python frame>
+
+Extension modules: numpy (total: 1)
+"""
+
+
+def test_hint_is_the_last_line_that_says_something() -> None:
+    error = error_told("the child", -6, ABORTED.format(what="std::logic_error"))
+    assert (str(error), error.hint) == (
+        "the child crashed (SIGABRT)",
+        "terminate called after throwing an instance of 'std::logic_error'",
+    )
+    silent = ABORTED.split("\n", 1)[1]
+    assert error_told("the child", -6, silent).hint is None
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "sentence"),
+    [
+        (-6, ABORTED.format(what="std::bad_alloc"), "the child crashed (SIGABRT), perhaps for want of memory"),
+        (-9, "", "the child was killed, perhaps for want of memory"),
+        (1, "Traceback\nMemoryError\n", "the child ended with exit code 1, perhaps for want of memory"),
+        (
+            1,
+            "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.\n",
+            "the child ended with exit code 1, perhaps for want of memory",
+        ),
+    ],
+)
+def test_want_of_memory_has_a_hint_of_its_own(code: int, text: str, sentence: str) -> None:
+    error = error_told("the child", code, text)
+    assert (str(error), error.hint) == (sentence, "Raise limits.memory, or free some, or use a smaller batch.")
+
+
+def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
+    with pytest.raises(InstrumentError, match="for want of memory") as caught:
+        child("raise MemoryError")
+    assert caught.value.hint == "Free some memory, or use a smaller model."
+
+
 @pytest.mark.parametrize(
     ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, InstrumentError), (1, InstrumentError)]
 )

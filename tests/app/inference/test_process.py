@@ -65,7 +65,7 @@ def test_variant_says_what_it_is_and_how_cold_it_started(start: Start) -> None:
 
 
 def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
-    running = start(DIGITS_MODEL, batch=2, streams=2)
+    running = start(DIGITS_MODEL, batch=2)
     running.opened(WITHIN_S)
     for scenario in ("single-stream", "offline"):
         heard = Heard()
@@ -160,8 +160,9 @@ def test_killed_child_is_told_as_that(start: Start) -> None:
 @LINUX
 def test_model_that_takes_more_memory_than_it_may_ends_with_that_reason(start: Start, tmp_path: Path) -> None:
     running = start(odd_models.hungry(tmp_path / "m.onnx"), memory_limit_bytes=2**31)
-    with pytest.raises(InstrumentError, match="took more memory than there is"):
+    with pytest.raises(InstrumentError, match="took more memory than there is") as caught:
         running.opened(WITHIN_S)
+    assert caught.value.hint == "Raise limits.memory, or free some, or use a smaller batch."
 
 
 def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:
 
 def test_model_that_refuses_a_row_amid_the_measurement_is_told_with_its_code(start: Start, tmp_path: Path) -> None:
     ids = np.concatenate([np.zeros(40, np.int64), [7]])
-    np.savez(tmp_path / "r.npz", id=ids, label=ids)
+    np.savez(tmp_path / "r.npz", id=ids, label=np.zeros(41, np.int64))
     running = start(onnx_models.lookup(tmp_path / "m.onnx"), rows=str(tmp_path / "r.npz"), label="label")
     running.opened(WITHIN_S)
     with pytest.raises(UsageError, match="out of data bounds"):

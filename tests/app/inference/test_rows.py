@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.rows import StoredRows, Rows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
+from app.inference.rows import Rows, StoredRows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))

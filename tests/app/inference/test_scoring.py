@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.scoring import metric_of, scores_of
+from app.inference.scoring import check_answers, metric_of, scores_of
 
 SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
 LABELS = np.array([1, 1, 2])
@@ -62,3 +62,17 @@ def test_an_output_that_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         scores_of(output, labels, metric_of(labels))
+
+
+def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:
+    check_answers(SCORES, np.array([0, 1, 2, 0, 2]), 3)
+    check_answers(SCORES, np.array([0]), 3)
+    check_answers(np.array([1, 0, 2]), np.array([0, 1, 2, 700]), 3)
+    with pytest.raises(UsageError, match="there is a label 3, and the model's 3 classes are 0 to 2"):
+        check_answers(SCORES, np.array([0, 1, 2, 0, 3]), 3)
+
+
+@pytest.mark.parametrize("output", [SCORES[:2], np.zeros((3, 4, 8, 8)), np.float32(1)])
+def test_first_answers_that_cannot_be_scored_are_refused(output: npt.NDArray[Any]) -> None:
+    with pytest.raises(UsageError, match="the model's first output"):
+        check_answers(output, LABELS, 3)

@@ -70,6 +70,29 @@ def test_nothing_is_scored_without_labels() -> None:
         opened().score()
 
 
+def test_rows_without_labels_are_fed_and_not_scored(tmp_path: Path) -> None:
+    np.savez(tmp_path / "r.npz", x=np.arange(12, dtype=np.float32).reshape(4, 3))
+    model = str(onnx_models.doubling(tmp_path / "m.onnx"))
+    variant = opened(model=model, rows=str(tmp_path / "r.npz"), batch=2)
+    assert variant.outputs(GiveOutputs(rows=4)).content == (2 * np.arange(12, dtype=np.float32)).tobytes()
+    variant.measure(plan_of("single-stream", batch=2), lambda _: None)
+    with pytest.raises(UsageError, match="no labelled rows"):
+        variant.score()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SessionSettings(), SessionSettings(io_binding=True), SessionSettings(io_binding=True, cuda_graph=True)],
+    ids=["plain", "bound", "captured"],
+)
+def test_labels_of_another_model_end_it_before_anything_is_timed(tmp_path: Path, settings: SessionSettings) -> None:
+    np.savez(tmp_path / "r.npz", x=np.eye(3, dtype=np.float32), label=[0, 1, 2], wrong=[0, 1, 3])
+    job = {"model": str(onnx_models.doubling(tmp_path / "m.onnx")), "rows": str(tmp_path / "r.npz"), "batch": 2}
+    opened(**job, settings=settings, label="label")
+    with pytest.raises(UsageError, match="there is a label 3, and the model's 3 classes are 0 to 2"):
+        opened(**job, settings=settings, label="wrong")
+
+
 def test_rows_that_calibrated_are_not_scored(tmp_path: Path) -> None:
     labels = np.arange(100) % 3
     np.savez(tmp_path / "r.npz", x=np.eye(3, dtype=np.float32)[(labels + labels % 7 // 2) % 3], label=labels)

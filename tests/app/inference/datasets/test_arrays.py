@@ -14,8 +14,8 @@ from app.inference.tensor_spec import TensorSpec
 INPUTS = (TensorSpec("x", "float32", (-1, 2)),)
 
 
-def loaded(path: Path, inputs: tuple[TensorSpec, ...] = INPUTS) -> StoredRows:
-    return load_arrays(path, inputs, "label", largest_batch=2)
+def loaded(path: Path, inputs: tuple[TensorSpec, ...] = INPUTS, label: str | None = "label") -> StoredRows:
+    return load_arrays(path, inputs, label, largest_batch=2)
 
 
 def test_arrays_by_the_names_of_the_inputs(tmp_path: Path) -> None:
@@ -23,6 +23,7 @@ def test_arrays_by_the_names_of_the_inputs(tmp_path: Path) -> None:
     rows = loaded(tmp_path / "r.npz")
     assert len(rows) == 3
     assert rows.batch(2, 2)["x"].tolist() == [[4, 5], [0, 1]]
+    assert rows.labels is not None
     assert rows.labels.tolist() == [0, 1, 2]
 
 
@@ -42,6 +43,55 @@ def test_inputs_without_a_batch_axis_are_given_whole(tmp_path: Path) -> None:
 def test_a_model_of_a_fixed_batch_is_fed_rows(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", x=np.zeros((5, 2), np.float32), label=np.arange(5))
     assert loaded(tmp_path / "r.npz", (TensorSpec("x", "float32", (2, 2)),)).batch(4, 2)["x"].shape == (2, 2)
+
+
+STATE = TensorSpec("state", "float32", (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "rows"),
+    [
+        (INPUTS, {"x": 5}, 5),
+        ((STATE, *INPUTS), {"x": 5, "state": 2}, 5),  # the state is whole: the rows are the free axis's
+        ((TensorSpec("x", "float32", (1, 2)),), {"x": 5}, 5),
+        ((STATE, TensorSpec("x", "float32", (1, 2))), {"x": 5, "state": 2}, 5),
+        ((TensorSpec("x", "float32", (2, 2)),), {"x": 2}, 2),
+    ],
+)
+def test_without_labels_the_rows_are_the_inputs(
+    tmp_path: Path, inputs: tuple[TensorSpec, ...], lengths: dict[str, int], rows: int
+) -> None:
+    arrays = {spec.name: np.zeros((lengths[spec.name], spec.shape[1]), np.float32) for spec in inputs}
+    np.savez(tmp_path / "r.npz", **arrays)  # type: ignore[arg-type]
+    stored = loaded(tmp_path / "r.npz", inputs, None)
+    assert (len(stored), stored.labels) == (rows, None)
+    assert stored.batch(rows - 1, 2)["x"].shape == (2, 2)
+    assert all(stored.batch(0, 1)["state"].shape == STATE.shape for spec in inputs if spec is STATE)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"x": np.zeros((3, 2)), "y": np.zeros((4, 2))}, "y is 4 x 2 in r.npz, with 3 rows; the model takes any x 2"),
+        ({"x": np.zeros(()), "y": np.zeros((4, 2))}, "x is a single number in r.npz, with no rows"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros((0, 2))}, "holds no rows"),
+        ({"x": np.zeros((3, 2)), "label": [1]}, "no array named y"),
+    ],
+)
+def test_inputs_without_labels_that_do_not_fit_are_refused(
+    tmp_path: Path, arrays: dict[str, object], sentence: str
+) -> None:
+    np.savez(tmp_path / "r.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=sentence) as caught:
+        loaded(tmp_path / "r.npz", (*INPUTS, TensorSpec("y", "float32", (-1, 2))), None)
+    assert "label" not in (caught.value.hint or "")
+
+
+def test_absent_labels_may_be_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "r.npz", x=np.zeros((1, 2), np.float32))
+    with pytest.raises(UsageError, match="no array named label") as caught:
+        loaded(tmp_path / "r.npz")
+    assert (caught.value.hint or "").endswith("or say labels: null in the profile where there are none.")
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,13 @@ def stored(folder: Path, name: str, values: object = (1.0, 2.0)) -> Path:
     return path
 
 
-def loaded(folder: Path, spec: TensorSpec = X) -> StoredRows:
-    return load_class_folders(folder, (spec,), largest_batch=2)
+def loaded(folder: Path, spec: TensorSpec = X, *, is_labelled: bool = True) -> StoredRows:
+    return load_class_folders(folder, (spec,), largest_batch=2, is_labelled=is_labelled)
+
+
+def classes_of(rows: StoredRows) -> list[int]:
+    assert rows.labels is not None
+    return list(rows.labels)
 
 
 def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("beside the classes")
     (tmp_path / "dog" / ".hidden").write_text("")
     rows = loaded(tmp_path)
-    assert rows.labels.tolist() == [0, 1, 1]
+    assert classes_of(rows) == [0, 1, 1]
     assert rows.batch(0, 3)["x"].tolist() == [[1, 2], [5, 6], [3, 4]]
     assert rows.batch(0, 1)["x"].dtype == np.float32
     assert rows.notes == ()
@@ -44,7 +49,7 @@ def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
 def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     stored(tmp_path, "b/x.npy")
-    assert loaded(tmp_path).labels.tolist() == [1]
+    assert classes_of(loaded(tmp_path)) == [1]
 
 
 def test_numbers_out_of_their_order_are_told(tmp_path: Path) -> None:
@@ -119,8 +124,40 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
 
 def test_files_without_a_class_are_no_rows(tmp_path: Path) -> None:
     stored(tmp_path, "x.npy")
-    with pytest.raises(UsageError, match="holds 0 files in its 0 class folders"):
+    with pytest.raises(UsageError, match="holds 0 files in its 0 class folders") as caught:
         loaded(tmp_path)
+    assert (caught.value.hint or "").endswith("or say labels: null in the profile where there are none.")
+
+
+def test_without_labels_files_need_no_class(tmp_path: Path) -> None:
+    stored(tmp_path, "b.npy", (3.0, 4.0))
+    stored(tmp_path, "a.npy", (1.0, 2.0))
+    (tmp_path / ".hidden").write_text("")
+    rows = loaded(tmp_path, is_labelled=False)
+    assert (rows.labels, rows.batch(0, 2)["x"].tolist()) == (None, [[1, 2], [3, 4]])
+
+
+def test_without_labels_classes_count_for_nothing(tmp_path: Path) -> None:
+    stored(tmp_path, "7/x.npy", (1.0, 2.0))
+    stored(tmp_path, "10/x.npy", (3.0, 4.0))
+    rows = loaded(tmp_path, is_labelled=False)
+    assert (rows.labels, rows.notes) == (None, ())
+    assert rows.batch(0, 2)["x"].tolist() == [[3, 4], [1, 2]]
+
+
+@pytest.mark.parametrize("stray", ["README.txt", "b.png", "inner/x.npy"])
+def test_files_without_a_class_are_of_one_kind(tmp_path: Path, stray: str) -> None:
+    stored(tmp_path, "a.npy")
+    (tmp_path / stray).parent.mkdir(exist_ok=True)
+    (tmp_path / stray).write_bytes(b"")
+    with pytest.raises(UsageError, match="is not a file like the others"):
+        loaded(tmp_path, is_labelled=False)
+
+
+def test_a_folder_of_nothing_is_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds 0 files") as caught:
+        loaded(tmp_path, is_labelled=False)
+    assert (caught.value.hint or "").endswith("or files in the folder itself.")
 
 
 def test_a_folder_feeds_one_input(tmp_path: Path) -> None:

@@ -21,7 +21,19 @@ def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
     for path in ("rows.CSV", "rows.npz", "rows"):
         rows = load_labelled(tmp_path / path, INPUTS, "answer", largest_batch=4)
         assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [1, 2]]
+        assert rows.labels is not None
         assert rows.labels.tolist() == [0, 1]
+
+
+def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n3,4\n")
+    np.savez(tmp_path / "rows.npz", x=np.array([[1, 2], [3, 4]], np.float32))
+    (tmp_path / "rows").mkdir()
+    for name, values in (("a", [1.0, 2.0]), ("b", [3.0, 4.0])):
+        np.save(tmp_path / "rows" / f"{name}.npy", values)
+    for path in ("rows.csv", "rows.npz", "rows"):
+        rows = load_labelled(tmp_path / path, INPUTS, None, largest_batch=4)
+        assert (rows.batch(1, 2)["x"].tolist(), rows.labels) == ([[3, 4], [1, 2]], None)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

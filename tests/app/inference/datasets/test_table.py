@@ -14,7 +14,7 @@ X = TensorSpec("x", "float32", (-1, 2))
 AGE, CITY = TensorSpec("age", "float32", (-1, 1)), TensorSpec("city", "object", (-1,))
 
 
-def loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str = "label") -> StoredRows:
+def loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str | None = "label") -> StoredRows:
     path = folder / "r.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load_table(path, inputs, label, largest_batch=2)
@@ -23,6 +23,7 @@ def loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str = "l
 def test_all_columns_feed_the_only_input_in_the_files_order(tmp_path: Path) -> None:
     rows = loaded(tmp_path, "b,label,a\n0.1,1,2\n3,0,4e-3\n", X)
     assert rows.batch(0, 2)["x"].tolist() == np.array([[0.1, 2], [3, 4e-3]], np.float32).tolist()
+    assert rows.labels is not None
     assert rows.labels.tolist() == [1, 0]
     assert rows.labels.dtype == np.int64
 
@@ -33,7 +34,22 @@ def test_columns_named_like_inputs_feed_them(tmp_path: Path) -> None:
     assert feeds["age"].tolist() == [[40], [30]]
     assert feeds["city"].tolist() == ["Ulm", "Bern"]
     assert feeds["city"].dtype == object
+    assert rows.labels is not None
     assert rows.labels.tolist() == [1.5, 2.5]
+
+
+def test_without_labels_all_columns_are_inputs(tmp_path: Path) -> None:
+    rows = loaded(tmp_path, "a,label\n1,2\n3,4\n5,6\n", X, label=None)
+    assert (len(rows), rows.labels) == (3, None)
+    assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [5, 6]]
+    with pytest.raises(UsageError, match="has 3 columns; the model takes any x 2"):
+        loaded(tmp_path, "a,b,label\n1,2,3\n", X, label=None)
+
+
+def test_an_absent_column_of_labels_may_be_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no column label") as caught:
+        loaded(tmp_path, "a,b\n1,2\n", X)
+    assert caught.value.hint == "Name the labels' column, or say labels: null in the profile where there are none."
 
 
 @pytest.mark.parametrize(
