@@ -32,6 +32,8 @@ from app.records.events import (
 )
 from app.records.result import Stage
 
+_WHOLE = 1_000
+
 
 class Progress(Protocol):
     def show(self, event: Event) -> None: ...
@@ -102,7 +104,8 @@ def _pace(stage: StageStarted) -> str:
 
 
 def _snapshot(event: Snapshot) -> str:
-    return f"sent {event.sent:,}, failed {event.failed:,}, in flight {_in_flight(event)}, recent p95 {_p95(event)}"
+    waiting = "" if event.in_flight is None else f", in flight {_in_flight(event)}"
+    return f"sent {event.sent:,}, failed {event.failed:,}{waiting}, recent p95 {_p95(event)}"
 
 
 def _in_flight(event: Snapshot) -> str:
@@ -150,11 +153,17 @@ def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str 
 
 
 def _calls(stage: Stage) -> str:
-    p50, per_s = stage.metrics["service_ms"]["p50"].value, stage.metrics["throughput_per_s"]["value"].value
+    is_due = "latency_ms" in stage.metrics
+    times = stage.metrics["latency_ms" if is_due else "service_ms"]
+    p50, per_s = times["p50"].value, stage.metrics["throughput_per_s"]["value"].value
     time = "n/a" if p50 is None else f"{digits(p50, 4)} ms"
-    rate = "n/a" if per_s is None else f"{digits(per_s, 4)}/s"
+    rate = "n/a" if per_s is None else f"{per_s:,.0f}/s" if per_s >= _WHOLE else f"{digits(per_s, 4)}/s"
+    asked = "" if stage.scheduled_per_s is None else f" at {digits(stage.scheduled_per_s, 4)}/s"
+    what = "latency " if is_due else ""
     doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
-    return f"  {stage.tags['scenario']}: p50 {time}, {rate}" + (f" {stage.verdict.status} ({doubts})" if doubts else "")
+    return f"  {stage.tags['scenario']}{asked}: {what}p50 {time}, {rate}" + (
+        f" {stage.verdict.status} ({doubts})" if doubts else ""
+    )
 
 
 def _stage(event: StageFinished) -> str | None:

@@ -150,6 +150,8 @@ def _why_open(one: Judged) -> str | None:
     if observed.value == 0 and one.objective.metric == "error_rate" and 0 < limit < 1:
         needed = formatting.count(_faultless(limit))
         return f"the interval reaches past the limit; {needed} requests without an error would settle it"
+    if one.objective.metric in ("accuracy", "accuracy_kept"):
+        return "the interval reaches past the limit; more labelled rows narrow it"
     return "the interval reaches past the limit; a longer stage narrows it"
 
 

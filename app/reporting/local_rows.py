@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PureWindowsPath
 
-from app.analysis.variant_slo import missed_of
+from app.analysis.variant_slo import answering_stages, missed_of
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bound, Fidelity, VariantFacts
 from app.records.result import Objective, Stage, Trust
@@ -60,7 +60,7 @@ def variant_row(
         devices=variant.devices,
         state="best" if is_best else _state(facts, stages),
         why=_why(facts),
-        scenarios=tuple(map(_scenario_row, stages)),
+        scenarios=tuple(map(_scenario_row, answering_stages(slo, stages))),
         throughput=place.throughput,
         slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
         misses=tuple(_miss(objective, estimate) for objective, estimate in missed),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.analysis.variant_slo import answer_of
+import msgspec
+
+from app.analysis.variant_slo import answer_of, answering_stages
 from app.records.estimate import Variant
 from app.records.local import VariantFacts
-from app.records.result import Result, Stage
+from app.records.result import Estimate, Result, Stage
 from app.reporting.local import shown_variant, stages_by_variant
 from app.reporting.local_front import cost_of, fastest_stage, time_metric
 from app.reporting.local_names import names_of
@@ -23,19 +25,28 @@ def local_tiles(result: Result) -> tuple[model.Tile, ...]:
     shown = shown_variant(result)
     if shown is None or result.local is None:
         return ()
-    stages = stages_by_variant(result).get(shown, [])
+    stages = list(answering_stages([one.objective for one in result.slo], stages_by_variant(result).get(shown, [])))
     fastest = fastest_stage(stages)
     if fastest is None:
         return ()
     facts = next(one for one in result.local.variants if one.variant == shown)
     throughput = stage_quantity(fastest, "throughput_per_s")
     return (
+        *_arrival_tiles(facts),
         _tile(result, "Throughput", throughput, _note(result, shown, fastest), "throughput_per_s"),
         *_time_tiles(result, stages),
         *_accuracy_tiles(facts),
         *_energy_tiles(stages),
         *_cost_tiles(result, fastest),
     )
+
+
+def _arrival_tiles(facts: VariantFacts) -> list[model.Tile]:
+    """Of a search for the highest rate inside the SLO."""
+    if facts.server_per_s is None:
+        return []
+    note = "calls as they arrive, inside the SLO"
+    return [model.Tile(label="Most arrivals", quantity=quantity(facts.server_per_s, "1/s"), note=note)]
 
 
 def _note(result: Result, shown: Variant, stage: Stage) -> str:
@@ -103,6 +114,14 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
     note = f"at {formatting.plain(price)} USD/h{dated}, never idle"
     return [
         model.Tile(
-            label="Cost per 1M inferences", quantity=quantity(cost, unit or "USD", fastest.verdict.status), note=note
+            label="Cost per 1M inferences",
+            quantity=quantity(_on_basis(result, cost), unit or "USD", fastest.verdict.status),
+            note=note,
         )
     ]
+
+
+def _on_basis(result: Result, cost: Estimate) -> Estimate:
+    """As sure as that the price is of the hardware that was measured."""
+    assert result.local is not None
+    return msgspec.structs.replace(cost, basis=result.local.price_basis)

@@ -32,6 +32,12 @@ def _best(result: Result) -> str:
     rate = "n/a" if stage is None else formatting.value_unit(stage_quantity(stage, "throughput_per_s"))
     scenario = "" if stage is None else f" ({stage.tags['scenario']})"
     inside = f" inside {slo}" if slo else ""
+    facts = next(one for one in local.variants if one.variant == local.best)
+    if facts.server_per_s is not None and facts.server_per_s.value is not None:
+        most = formatting.value_unit(quantity(facts.server_per_s, "1/s"))
+        of = "" if facts.variant.batch == 1 else f" (calls of {facts.variant.batch} rows)"
+        which = f"{name} carries" if len(local.variants) == 1 else f"Most arrivals: {name},"
+        return f"{which} {most}{of} as they arrive{inside}."
     if len(local.variants) == 1:
         return f"{name} carries {rate}{scenario}{inside}."
     is_alone = len([one for one in stages_by_variant(result).values() if one]) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pandas as pd
@@ -129,7 +129,7 @@ def conclude_locally(
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
         ),
-        notes=tuple(dict.fromkeys(measured.notes)),
+        notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
         artifacts=artifacts,
         exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
     )
@@ -299,6 +299,17 @@ def _same_answers(facts: VariantFacts) -> Check | None:
         return None
     hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
     return Check("same answers", least, _ALIKE, "cosine", "WARN", hint)
+
+
+def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
+    """Each once, with the variants it is of where it is not of all."""
+    told: dict[str, list[str]] = {}
+    for one in variants:
+        for note in one.facts.notes:
+            told.setdefault(note, []).append(one.facts.variant.label)
+    for note, labels in told.items():
+        whose = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
+        yield f"{whose}{note}"
 
 
 def _clock(measured: MeasuredLocally) -> Clock:

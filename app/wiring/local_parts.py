@@ -128,7 +128,7 @@ def _calibration(model: Path, data: DataSpec) -> Feeds:
     source = data.calibration or data.rows
     assert source is not None
     inputs = tuple(_spec(value) for value in inspect_model(model, GivenShapes()).inputs)
-    rows = load_labelled(Path(source), inputs, data.label or "label")
+    rows = load_labelled(Path(source), inputs, data.label)
     chosen = [rows.batch(int(place), 1) for place in calibration_rows(len(rows), data.calibration_rows)]
     return {name: np.concatenate([one[name] for one in chosen]) for name in chosen[0]}
 

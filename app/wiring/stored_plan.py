@@ -26,13 +26,13 @@ def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.da
         if not f"{key}.".startswith(tuple(f"{one}." for one in _PLANNING)):
             hint = f"Override keys of {', '.join(_PLANNING)}, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
+    result = run.measured
     profile = load_profile(run.directory / SPEC, overrides, files_must_exist=False)
     if isinstance(profile, LocalProfile):
         raise UsageError(
             f"{run.directory} is of a local model",
             hint="Plans are made of runs of endpoints: serve the model with protocol oip.",
         )
-    result = run.measured
     if result.max_rate is None or result.max_rate.per_s.value is None:
         raise UsageError(
             f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
