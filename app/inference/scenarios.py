@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.warmup import has_settled
+from app.inference.call_table import WIDTH, Table, joined, never_begun, service_ms, table_of, told_since
 from app.inference.callers import Caller
 from app.inference.job import Measure
 from app.inference.sampling import KeptOutputs
-from app.records.calls import COLUMNS
 from loadgen.arrivals import offsets_ns
 from loadgen.records import OpenArrivals
 
@@ -36,13 +36,6 @@ _LOOKS = 2
 first look that happens to be narrow would end too many stages."""
 _OVERTIME = 0.5
 """How much longer than asked a server's backlog is worked at."""
-
-Table = npt.NDArray[np.int64]
-
-_WIDTH = len(COLUMNS)
-_INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
-    COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
-)
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -112,15 +105,15 @@ class _Stage:
         while self._now_ns() < deadline_ns and not has_settled(medians):
             rows = array("q")
             until_ns = self._now_ns() + WINDOW_NS
-            while len(rows) < _FEWEST_CALLS * _WIDTH or self._now_ns() < until_ns:
+            while len(rows) < _FEWEST_CALLS * WIDTH or self._now_ns() < until_ns:
                 number = next(index)
                 stream = number % len(self._callers)
                 call = self._callers[stream].call
                 rows.extend((number, stream, -1, *call(self._starts[number % self._count])))
                 if self._now_ns() > deadline_ns:
                     break
-            table = _table(rows)
-            medians.append(float(np.median(_service_ms(table))))
+            table = table_of(rows)
+            medians.append(float(np.median(service_ms(table))))
             self._told.calls(table.tobytes())
         self._windows, self._has_settled = len(medians), has_settled(medians)
 
@@ -145,7 +138,7 @@ class _Stage:
                 index += 1
                 if times[5] >= until_ns:
                     break
-            self._heed(_table(rows))
+            self._heed(table_of(rows))
             if self._is_enough(start_ns):
                 return Ended(times[5], self._half_width())
 
@@ -226,7 +219,7 @@ class _Stage:
 
         self._threaded(work, stop, is_over=lambda: self._now_ns() > deadline_ns)
         never = [number for number in range(len(offsets)) if number not in self._begun]
-        self._told.calls(_never_begun(never, [start_ns + offsets[number] for number in never]).tobytes())
+        self._told.calls(never_begun(never, [start_ns + offsets[number] for number in never]).tobytes())
         return Ended(start_ns + round(plan.most_s * 1e9), self._half_width())
 
     def _await(self, due_ns: int) -> None:
@@ -267,21 +260,21 @@ class _Stage:
         told = [0] * len(rows)
         while any(thread.is_alive() for thread in threads) and not stop.is_set():
             stop.wait(WINDOW_NS / 1e9)
-            self._heed(_joined([_since(one, told, stream) for stream, one in enumerate(rows)]))
+            self._heed(joined([told_since(one, told, stream) for stream, one in enumerate(rows)]))
             if self._is_enough(start_ns) if is_over is None else is_over():
                 break
         end_ns = self._now_ns()
         stop.set()
         for thread in threads:
             thread.join()
-        self._heed(_joined([_since(one, told, stream) for stream, one in enumerate(rows)]))
+        self._heed(joined([told_since(one, told, stream) for stream, one in enumerate(rows)]))
         if failures:
             raise failures[0]
         return Ended(end_ns, self._half_width())
 
     def _heed(self, table: Table) -> None:
         if len(table):
-            self._times_ms.append(_service_ms(table))
+            self._times_ms.append(service_ms(table))
             if self._plan.scenario == "server":
                 self._begun.update(table[:, 0].tolist())
             self._told.calls(table.tobytes())
@@ -306,31 +299,3 @@ class _Stage:
         if found is None or found.ci95 is None or not found.value:
             return None
         return (found.ci95[1] - found.ci95[0]) / 2 / found.value
-
-
-def _table(rows: array[int]) -> Table:
-    return np.frombuffer(rows, np.int64).reshape(-1, _WIDTH)
-
-
-def _since(rows: array[int], told: list[int], stream: int) -> Table:
-    """What one stream has added since it was last told; other threads may be adding meanwhile."""
-    whole = len(rows) // _WIDTH * _WIDTH
-    part, told[stream] = rows[told[stream] : whole], whole
-    return _table(part)
-
-
-def _joined(parts: Sequence[Table]) -> Table:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _service_ms(table: Table) -> npt.NDArray[np.float64]:
-    """Of the call itself: copies and execution."""
-    done_ns = np.where(table[:, _COPIED_OUT] >= 0, table[:, _COPIED_OUT], table[:, _EXECUTED])
-    times: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
-    return times
-
-
-def _never_begun(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
-    table = np.full((len(numbers), _WIDTH), -1, np.int64)
-    table[:, 0], table[:, _INTENDED] = numbers, intended_ns
-    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -11,16 +10,15 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.accuracy import accuracy_of
-from app.analysis.call_stages import fastest, fastest_per_s, summarise_calls
+from app.analysis.call_stages import summarise_calls
 from app.analysis.gpu_use import gpu_use, throttling_check
 from app.analysis.max_rate import shown_against
 from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
-from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
+from app.analysis.variant_slo import answer_of, is_endless
 from app.errors import ExitCode, first_of
 from app.inference.providers import NVIDIA
-from app.records.estimate import Variant
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
     Artifact,
@@ -37,6 +35,7 @@ from app.records.result import (
     Window,
 )
 from app.session.gpus import gpus_of
+from app.session.judged_variants import MISSED, Judgeable, as_fast_as, best_of, nearest_of
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
@@ -45,7 +44,6 @@ from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
 
 _ALIKE = 0.999
-_MISSED = "no variant met every objective"
 _SCALING = ("multi-stream", "offline")
 
 
@@ -67,22 +65,6 @@ class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-class Judgeable(msgspec.Struct, frozen=True):
-    """A variant with its stages, whole."""
-
-    facts: VariantFacts
-    stages: tuple[Stage, ...]
-
-    def answering(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
-        """Without the rates of a search that failed."""
-        return answering_stages(slo, self.stages)
-
-    def is_trusted(self, slo: Sequence[Objective]) -> bool:
-        """Whether it was measured to its end, and nothing makes it INVALID."""
-        is_valid = all(stage.verdict.status != "INVALID" for stage in self.answering(slo))
-        return bool(self.stages) and is_valid and self.facts.failure is None
-
-
 def conclude_locally(
     spec: LocalSpec, parts: LocalParts, measured: MeasuredLocally, artifacts: tuple[Artifact, ...]
 ) -> Result:
@@ -98,12 +80,12 @@ def conclude_locally(
     validity = (*measured.checks, *_checks(spec, measured, variants))
     verdict = verdict_of(validity)
     best, reason = best_of(variants, spec.slo)
-    answering = best or _nearest(variants, spec.slo)
+    answering = best or nearest_of(variants, spec.slo)
     judged_on = () if answering is None else answering.answering(spec.slo)
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
     gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if reason == _MISSED else None)
+    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if reason == MISSED else None)
     return Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -133,42 +115,6 @@ def conclude_locally(
         artifacts=artifacts,
         exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
     )
-
-
-def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, str | None]:
-    """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
-    trusted = [one for one in variants if one.is_trusted(slo)]
-    if not trusted:
-        return None, "no variant was measured whose numbers can be relied on"
-    meeting = [one for one in trusted if not missed_of(slo, one.stages)]
-    if not meeting:
-        is_open = any(not is_beyond(slo, one.stages) for one in trusted)
-        return None, "no variant could be shown to meet every objective" if is_open else _MISSED
-    return max(meeting, key=_per_s), None
-
-
-def _per_s(one: Judgeable) -> float:
-    """Inferences a second: as they arrive, where that was searched, else the most."""
-    searched = one.facts.server_per_s
-    if searched is not None and searched.value is not None:
-        return searched.value * one.facts.variant.batch
-    return fastest_per_s(one.stages) or 0.0
-
-
-def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
-    """Of the others that met every objective, those whose interval of throughput reaches into the best's."""
-    least = (fastest(best.stages).ci95 or (math.inf, math.inf))[0]
-    others = [one for one in variants if one is not best and one.is_trusted(slo) and not missed_of(slo, one.stages)]
-    return tuple(one.facts.variant for one in others if (fastest(one.stages).ci95 or (0.0, 0.0))[1] >= least)
-
-
-def _nearest(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:
-    """The one that missed the fewest objectives, and of those the fastest."""
-
-    def badness(one: Judgeable) -> tuple[int, float]:
-        return len(missed_of(slo, one.stages)), -(fastest_per_s(one.stages) or 0.0)
-
-    return min((one for one in variants if one.stages), key=badness, default=None)
 
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:

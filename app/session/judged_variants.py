@@ -1,0 +1,68 @@
+"""Which variant is best: the one that carries most of those that met every objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from app.analysis.call_stages import fastest, fastest_per_s
+from app.analysis.variant_slo import answering_stages, is_beyond, missed_of
+from app.records.estimate import Variant
+from app.records.local import VariantFacts
+from app.records.result import Objective, Stage
+
+MISSED = "no variant met every objective"
+
+
+class Judgeable(msgspec.Struct, frozen=True):
+    """A variant with its stages, whole."""
+
+    facts: VariantFacts
+    stages: tuple[Stage, ...]
+
+    def answering(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
+        """Without the rates of a search that failed."""
+        return answering_stages(slo, self.stages)
+
+    def is_trusted(self, slo: Sequence[Objective]) -> bool:
+        """Whether it was measured to its end, and nothing makes it INVALID."""
+        is_valid = all(stage.verdict.status != "INVALID" for stage in self.answering(slo))
+        return bool(self.stages) and is_valid and self.facts.failure is None
+
+
+def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, str | None]:
+    """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
+    trusted = [one for one in variants if one.is_trusted(slo)]
+    if not trusted:
+        return None, "no variant was measured whose numbers can be relied on"
+    meeting = [one for one in trusted if not missed_of(slo, one.stages)]
+    if not meeting:
+        is_open = any(not is_beyond(slo, one.stages) for one in trusted)
+        return None, "no variant could be shown to meet every objective" if is_open else MISSED
+    return max(meeting, key=_per_s), None
+
+
+def _per_s(one: Judgeable) -> float:
+    """Inferences a second: as they arrive, where that was searched, else the most."""
+    searched = one.facts.server_per_s
+    if searched is not None and searched.value is not None:
+        return searched.value * one.facts.variant.batch
+    return fastest_per_s(one.stages) or 0.0
+
+
+def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
+    """Of the others that met every objective, those whose interval of throughput reaches into the best's."""
+    least = (fastest(best.stages).ci95 or (math.inf, math.inf))[0]
+    others = [one for one in variants if one is not best and one.is_trusted(slo) and not missed_of(slo, one.stages)]
+    return tuple(one.facts.variant for one in others if (fastest(one.stages).ci95 or (0.0, 0.0))[1] >= least)
+
+
+def nearest_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:
+    """The one that missed the fewest objectives, and of those the fastest."""
+
+    def badness(one: Judgeable) -> tuple[int, float]:
+        return len(missed_of(slo, one.stages)), -(fastest_per_s(one.stages) or 0.0)
+
+    return min((one for one in variants if one.stages), key=badness, default=None)
