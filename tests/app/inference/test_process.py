@@ -165,6 +165,15 @@ def test_model_that_takes_more_memory_than_it_may_ends_with_that_reason(start: S
     assert caught.value.hint == "Raise limits.memory, or free some, or use a smaller batch."
 
 
+@LINUX
+@pytest.mark.parametrize("mib", [16, 20, 60])
+def test_limit_too_small_to_begin_with_says_what_to_do(start: Start, mib: int) -> None:
+    """Libraries that do not load say so in words of their own, or end the process."""
+    with pytest.raises(InstrumentError) as caught:
+        start(DIGITS_MODEL, memory_limit_bytes=mib * 2**20).opened(WITHIN_S)
+    assert caught.value.hint == "Raise limits.memory, or free some, or use a smaller batch."
+
+
 def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:
     running = start(odd_models.endless(tmp_path / "m.onnx"))
     with pytest.raises(ChildKilledError, match=r"m did not end within 0\.5 s and was stopped"):
