@@ -114,15 +114,6 @@ def _alike(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]
     return list(found.values())
 
 
-def _noted(variants: Sequence[VariantRow]) -> list[tuple[str, list[str]]]:
-    """Each note once, with the names of those that it is of."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for one in variants:
-        for note in one.notes:
-            found[note].append(one.name)
-    return list(found.items())
-
-
 def _policy(style: str, *scripts: str) -> str:
     allowed = " ".join(_source_hash(script) for script in scripts)
     return (
@@ -181,7 +172,6 @@ def _environment() -> Environment:
             "p_value": formatting.p_value,
             "size": formatting.size,
             "alike": _alike,
-            "noted": _noted,
         }
     )
     environment.globals["role_of"] = role_of

@@ -22,6 +22,8 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     rate_per_s: float | None
     """Of arrivals."""
+    tried: Literal["held", "did not hold"] | None
+    """Of a rate that a search went through on its way to the answer, or in vain: what became of it."""
     times: str
     p50: Quantity
     p95: Quantity
@@ -113,6 +115,8 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[ScenarioRow, ...]
     throughput: Quantity
     """The most of its scenarios."""
+    arrivals: Quantity | None
+    """The most calls a second that held the SLO as they arrived; None where nobody searched."""
     slo: SloState | None
     misses: tuple[str, ...]
     """Objectives that are missed or not told, with what was seen."""
@@ -131,7 +135,6 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     size_bytes: int | None
     peak_memory: Quantity
-    notes: tuple[str, ...] = ()
 
 
 class BatchLawRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ def variant_lines(local: LocalSection, width: int) -> list[list[str]]:
     columns = [["variant", *(_named(one, shown) for one in shown)]]
     columns += [["p50 / p99", *map(_alone, shown)], ["most /s", *map(_most, shown)]]
     columns += [["SLO" if any(one.slo for one in shown) else "", *map(_result, shown)]]
+    if any(one.arrivals for one in shown):
+        columns.insert(2, ["arrivals /s", *map(_arrivals, shown)])
     less = [["kept", *map(_kept, shown)]] if any(one.accuracy for one in shown) else []
     less += [[f"{name} p99", *(_p99(one, name) for one in shown)] for name in _waiting(shown)]
     room = width - sum(map(_wide, columns))
@@ -86,8 +88,9 @@ def _waiting(variants: Sequence[VariantRow]) -> list[str]:
 
 def _alone(one: VariantRow) -> str:
     """Of one call after another, or of the first scenario."""
-    row = next((row for row in one.scenarios if row.scenario == "single-stream"), None)
-    row = row or next(iter(one.scenarios), None)
+    answering = [row for row in one.scenarios if not row.tried]
+    row = next((row for row in answering if row.scenario == "single-stream"), None)
+    row = row or next(iter(answering), None)
     return "–" if row is None else _doubted(row.trust, f"{formatting.value(row.p50)} / {formatting.value(row.p99)}")
 
 
@@ -95,9 +98,13 @@ def _most(one: VariantRow) -> str:
     return _doubted(one.throughput.trust, formatting.value(one.throughput)) if one.scenarios else "–"
 
 
+def _arrivals(one: VariantRow) -> str:
+    return "–" if one.arrivals is None else _doubted(one.arrivals.trust, formatting.value(one.arrivals))
+
+
 def _p99(one: VariantRow, scenario: str) -> str:
-    """Of several rates of arrivals at the highest."""
-    rows = [row for row in one.scenarios if row.scenario == scenario]
+    """Of several rates of arrivals at the highest; of those that a search only tried, none."""
+    rows = [row for row in one.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
     return "–" if row is None else _doubted(row.trust, formatting.value(row.p99))
 

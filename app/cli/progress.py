@@ -32,8 +32,6 @@ from app.records.events import (
 )
 from app.records.result import Stage
 
-_WHOLE = 1_000
-
 
 class Progress(Protocol):
     def show(self, event: Event) -> None: ...
@@ -83,7 +81,7 @@ class _Terminal:
                 self._bar.reset(self._task, total=event.lead_in_s + event.duration_s, description=event.name)
             case Snapshot() if (stage := self._stage) is not None:
                 done_s = min((event.at_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s
-                text = f"{stage.name}{_pace(stage)}: p95 {_p95(event)}, {_in_flight(event)} in flight"
+                text = f"{stage.name}{_pace(stage)}{_so_far(event)}"
                 self._bar.update(self._task, completed=max(0.0, done_s), description=text)
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
@@ -104,16 +102,16 @@ def _pace(stage: StageStarted) -> str:
 
 
 def _snapshot(event: Snapshot) -> str:
-    waiting = "" if event.in_flight is None else f", in flight {_in_flight(event)}"
-    return f"sent {event.sent:,}, failed {event.failed:,}{waiting}, recent p95 {_p95(event)}"
+    """What is not known is left out."""
+    waiting = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
+    recent = "" if event.latency_p95_ms is None else f", recent p95 {digits(event.latency_p95_ms, 3)} ms"
+    return f"sent {event.sent:,}, failed {event.failed:,}{waiting}{recent}"
 
 
-def _in_flight(event: Snapshot) -> str:
-    return "n/a" if event.in_flight is None else f"{event.in_flight:,}"
-
-
-def _p95(event: Snapshot) -> str:
-    return "n/a" if event.latency_p95_ms is None else f"{digits(event.latency_p95_ms, 3)} ms"
+def _so_far(event: Snapshot) -> str:
+    parts = [] if event.latency_p95_ms is None else [f"p95 {digits(event.latency_p95_ms, 3)} ms"]
+    parts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _ms(value: float | None) -> str:
@@ -153,17 +151,27 @@ def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str 
 
 
 def _calls(stage: Stage) -> str:
-    is_due = "latency_ms" in stage.metrics
-    times = stage.metrics["latency_ms" if is_due else "service_ms"]
-    p50, per_s = times["p50"].value, stage.metrics["throughput_per_s"]["value"].value
-    time = "n/a" if p50 is None else f"{digits(p50, 4)} ms"
-    rate = "n/a" if per_s is None else f"{per_s:,.0f}/s" if per_s >= _WHOLE else f"{digits(per_s, 4)}/s"
-    asked = "" if stage.scheduled_per_s is None else f" at {digits(stage.scheduled_per_s, 4)}/s"
-    what = "latency " if is_due else ""
+    asked = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
+    rate = _per_s(stage.metrics["throughput_per_s"]["value"].value)
     doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
-    return f"  {stage.tags['scenario']}{asked}: {what}p50 {time}, {rate}" + (
-        f" {stage.verdict.status} ({doubts})" if doubts else ""
-    )
+    trust = f" {stage.verdict.status} ({doubts})" if doubts else ""
+    return f"  {stage.tags['scenario']}{asked}: {_times(stage)}, {rate}{trust}"
+
+
+def _times(stage: Stage) -> str:
+    """Of calls that are due at a time of their own, what they waited too."""
+    if "latency_ms" in stage.metrics:
+        p50, p95 = (_of_calls(stage.metrics["latency_ms"][aggregate].value) for aggregate in ("p50", "p95"))
+        return f"latency p50 {p50}, p95 {p95}"
+    return f"p50 {_of_calls(stage.metrics['service_ms']['p50'].value)}"
+
+
+def _of_calls(value: float | None) -> str:
+    return "n/a" if value is None else f"{digits(value, 4)} ms"
+
+
+def _per_s(value: float | None) -> str:
+    return "n/a" if value is None else f"{digits(value, 4)}/s"
 
 
 def _stage(event: StageFinished) -> str | None:

@@ -48,14 +48,15 @@ def _list(arguments: argparse.Namespace) -> int:
         from app.cli.tables import table
 
         cells = [
-            (row["run_id"], row["outcome"], row["verdict"] or row["state"], row["max_rate_per_s"], row["exit_code"])
+            (row["run_id"], row["outcome"], row["verdict"] or row["state"], row["carries"], row["exit_code"])
             for row in rows
         ]
-        print(table(("run", "outcome", "measurement", "max rate /s", "exit"), cells))
+        print(table(("run", "outcome", "measurement", "carries", "exit"), cells))
     return 0
 
 
 def _row(run: StoredRun) -> dict[str, str | float | int | None]:
+    from app.reporting.carried import carried_words
     from app.reporting.verdict import verdict_of
 
     row: dict[str, str | float | int | None] = {
@@ -66,6 +67,7 @@ def _row(run: StoredRun) -> dict[str, str | float | int | None]:
         "outcome": None,
         "verdict": None,
         "max_rate_per_s": None,
+        "carries": None,
         "exit_code": None,
     }
     try:
@@ -82,6 +84,7 @@ def _row(run: StoredRun) -> dict[str, str | float | int | None]:
         "outcome": verdict_of(result).outcome,
         "verdict": result.verdict.status,
         "max_rate_per_s": result.max_rate.per_s.value if result.max_rate else None,
+        "carries": carried_words(result),
         "exit_code": result.exit.code,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from app.analysis.accuracy import rows_to_settle
 from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES
 from app.records.result import Judged, Result, Stage
@@ -133,26 +134,38 @@ def _objective_row(one: Judged, kind: model.ObjectiveKind, result: Result) -> mo
         judgement=one.judgement,
         level=objective.level,
         stage=one.stage,
-        why=_why_open(one),
+        why=_why_open(one, result),
         implied=objective.implied,
     )
 
 
-def _why_open(one: Judged) -> str | None:
+def _why_open(one: Judged, result: Result) -> str | None:
     """What keeps it from being settled."""
     if one.judgement != "INCONCLUSIVE":
         return None
     observed, limit = one.observed, one.objective.limit
     if observed.value is None:
         return observed.reason
+    if one.objective.metric in ("accuracy", "accuracy_kept"):
+        why = "the interval reaches past the limit" if observed.ci95 is not None else observed.reason
+        return f"{why}; only more labelled rows settle it{_rows_needed(one, result)}"
     if observed.ci95 is None:
         return f"{observed.reason}; a longer stage gives one"
     if observed.value == 0 and one.objective.metric == "error_rate" and 0 < limit < 1:
         needed = formatting.count(_faultless(limit))
         return f"the interval reaches past the limit; {needed} requests without an error would settle it"
-    if one.objective.metric in ("accuracy", "accuracy_kept"):
-        return "the interval reaches past the limit; more labelled rows narrow it"
     return "the interval reaches past the limit; a longer stage narrows it"
+
+
+def _rows_needed(one: Judged, result: Result) -> str:
+    """About how many rows settle what is kept, if they are like those there were; nothing where that cannot be told."""
+    variant = next((stage.variant for stage in result.stages if stage.name == one.stage), None)
+    variants = () if result.local is None else result.local.variants
+    accuracy = next((facts.accuracy for facts in variants if facts.variant == variant), None)
+    if one.objective.metric != "accuracy_kept" or accuracy is None:
+        return ""
+    rows = rows_to_settle(accuracy, one.objective.limit)
+    return "" if rows is None else f", about {formatting.count(rows)} in all if they are like these"
 
 
 def _faultless(limit: float) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.analysis.variant_slo import answering_stages
 from app.records.estimate import Variant
 from app.records.local import BatchLaw
 from app.records.result import Check, Result, Stage
 from app.reporting.local_front import axes_of, front_places
 from app.reporting.local_names import common_of, families_of, names_of
-from app.reporting.local_rows import CALL_PARTS, COLD_PARTS, variant_row
+from app.reporting.local_rows import COLD_PARTS, variant_row
+from app.reporting.local_scenarios import CALL_PARTS
 from app.reporting.quantities import check_row, quantity, stage_quantity
 from reports import local_model, model
 
@@ -28,8 +30,9 @@ def local_section(result: Result) -> local_model.LocalSection | None:
     variants = [facts.variant for facts in local.variants]
     names, families = names_of(variants), families_of(variants)
     stages = stages_by_variant(result)
-    axes = axes_of(local, stages)
-    places = front_places(local, stages, axes)
+    answering = answering_by_variant(result)
+    axes = axes_of(local, answering)
+    places = front_places(local, answering, axes)
     slo = [one.objective for one in result.slo]
     return local_model.LocalSection(
         common=common_of(variants),
@@ -64,6 +67,12 @@ def stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
         if stage.variant is not None and stage.variant in found:
             found[stage.variant].append(stage)
     return found
+
+
+def answering_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
+    """Without the rates that a search only tried."""
+    slo = [one.objective for one in result.slo]
+    return {one: answering_stages(slo, stages) for one, stages in stages_by_variant(result).items()}
 
 
 def shown_variant(result: Result) -> Variant | None:

@@ -8,10 +8,12 @@ from pathlib import PureWindowsPath
 from app.analysis.variant_slo import answering_stages, missed_of
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bound, Fidelity, VariantFacts
-from app.records.result import Objective, Stage, Trust
+from app.records.result import Objective, Stage
+from app.reporting.local_arrivals import arrivals_of
 from app.reporting.local_cold import COLD_PARTS as COLD_PARTS
 from app.reporting.local_cold import cold_rows
-from app.reporting.local_front import Place, fastest_stage, time_metric
+from app.reporting.local_front import Place, fastest_stage
+from app.reporting.local_scenarios import scenario_rows
 from app.reporting.quantities import quantity, stage_quantity, unit_of
 from reports import formatting
 from reports.local_model import (
@@ -19,20 +21,12 @@ from reports.local_model import (
     BoundRow,
     FidelityRow,
     PlacementRow,
-    ScenarioRow,
     SloState,
     VariantRow,
     VariantState,
 )
 from reports.model import Quantity
 
-CALL_PARTS = {
-    "prepare_ms": "prepare",
-    "copy_in_ms": "copy in",
-    "execute_ms": "execute",
-    "copy_out_ms": "copy out",
-    "post_process_ms": "post-process",
-}
 _ENERGY = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
 
 
@@ -46,7 +40,7 @@ def variant_row(
     family: str,
     is_best: bool,
 ) -> VariantRow:
-    variant = facts.variant
+    variant, answering = facts.variant, answering_stages(slo, stages)
     missed = missed_of(slo, stages) if stages else ()
     return VariantRow(
         name=name,
@@ -58,15 +52,16 @@ def variant_row(
         streams=variant.streams,
         threads=variant.threads,
         devices=variant.devices,
-        state="best" if is_best else _state(facts, stages),
+        state="best" if is_best else _state(facts, answering),
         why=_why(facts),
-        scenarios=tuple(map(_scenario_row, answering_stages(slo, stages))),
+        scenarios=scenario_rows(slo, stages),
         throughput=place.throughput,
+        arrivals=arrivals_of(facts, answering),
         slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
         misses=tuple(_miss(objective, estimate) for objective, estimate in missed),
         latency=place.latency,
         cost=place.cost,
-        energy=energy_of(stages),
+        energy=energy_of(answering),
         on_front=place.on_front,
         accuracy=None if facts.accuracy is None else accuracy_row(facts.accuracy),
         fidelity=None if facts.fidelity is None else _fidelity_row(facts.fidelity),
@@ -81,7 +76,6 @@ def variant_row(
         sha256=facts.model_sha256,
         size_bytes=facts.size_bytes,
         peak_memory=Quantity(facts.peak_memory_gib, "GiB", reason=_unless(facts.peak_memory_gib, "not read")),
-        notes=facts.notes,
     )
 
 
@@ -133,35 +127,6 @@ def _miss(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{objective.text}: n/a ({estimate.reason or 'not measured'})"
     return f"{objective.text}: {formatting.value_unit(quantity(estimate, unit_of(objective.metric)))}"
-
-
-def _scenario_row(stage: Stage) -> ScenarioRow:
-    scenario = stage.tags.get("scenario", stage.kind)
-    metric = time_metric(scenario)
-    return ScenarioRow(
-        stage=stage.name,
-        scenario=scenario,
-        rate_per_s=stage.scheduled_per_s,
-        times=formatting.metric(metric),
-        p50=stage_quantity(stage, metric, "p50"),
-        p95=stage_quantity(stage, metric, "p95"),
-        p99=stage_quantity(stage, metric, "p99"),
-        throughput=stage_quantity(stage, "throughput_per_s"),
-        calls=stage.completed,
-        parts=tuple(_part(stage, part) for part in CALL_PARTS),
-        trust=stage.verdict.status,
-        reasons=stage.verdict.reasons,
-    )
-
-
-def _part(stage: Stage, metric: str) -> Quantity:
-    if metric not in stage.metrics:
-        return Quantity(None, "ms", reason="not apart: the runtime does it inside the execution", trust=_trust(stage))
-    return stage_quantity(stage, metric, "p50")
-
-
-def _trust(stage: Stage) -> Trust:
-    return stage.verdict.status
 
 
 def _fidelity_row(one: Fidelity) -> FidelityRow:

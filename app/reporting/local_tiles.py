@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.analysis.variant_slo import answer_of, answering_stages
+from app.analysis.variant_slo import answer_of
 from app.records.estimate import Variant
 from app.records.local import VariantFacts
-from app.records.result import Estimate, Result, Stage
-from app.reporting.local import shown_variant, stages_by_variant
+from app.records.result import Result, Stage
+from app.reporting.local import answering_by_variant, shown_variant
+from app.reporting.local_arrivals import arrivals_of, inferences_words
 from app.reporting.local_front import cost_of, fastest_stage, time_metric
 from app.reporting.local_names import names_of
 from app.reporting.local_rows import accuracy_row, energy_of
@@ -25,14 +26,14 @@ def local_tiles(result: Result) -> tuple[model.Tile, ...]:
     shown = shown_variant(result)
     if shown is None or result.local is None:
         return ()
-    stages = list(answering_stages([one.objective for one in result.slo], stages_by_variant(result).get(shown, [])))
+    stages = answering_by_variant(result).get(shown, ())
     fastest = fastest_stage(stages)
     if fastest is None:
         return ()
     facts = next(one for one in result.local.variants if one.variant == shown)
     throughput = stage_quantity(fastest, "throughput_per_s")
     return (
-        *_arrival_tiles(facts),
+        *_arrival_tiles(facts, stages),
         _tile(result, "Throughput", throughput, _note(result, shown, fastest), "throughput_per_s"),
         *_time_tiles(result, stages),
         *_accuracy_tiles(facts),
@@ -41,12 +42,11 @@ def local_tiles(result: Result) -> tuple[model.Tile, ...]:
     )
 
 
-def _arrival_tiles(facts: VariantFacts) -> list[model.Tile]:
+def _arrival_tiles(facts: VariantFacts, stages: Sequence[Stage]) -> list[model.Tile]:
     """Of a search for the highest rate inside the SLO."""
-    if facts.server_per_s is None:
-        return []
-    note = "calls as they arrive, inside the SLO"
-    return [model.Tile(label="Most arrivals", quantity=quantity(facts.server_per_s, "1/s"), note=note)]
+    most, rows = arrivals_of(facts, stages), inferences_words(facts)
+    note = f"as they arrive, inside the SLO{'; ' if rows else ''}{rows}"
+    return [] if most is None else [model.Tile(label="Most arrivals", quantity=most, note=note)]
 
 
 def _note(result: Result, shown: Variant, stage: Stage) -> str:
@@ -66,10 +66,15 @@ def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Tile]:
         told.setdefault((first.name, metric, aggregate), first)
     ordered = sorted(told.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
     return [
-        _tile(result, _label(metric, aggregate), stage_quantity(stage, metric, aggregate), stage.tags["scenario"],
+        _tile(result, _label(metric, aggregate), stage_quantity(stage, metric, aggregate), _where(stage),
               metric, aggregate)
         for (_, metric, aggregate), stage in ordered
     ]  # fmt: skip
+
+
+def _where(stage: Stage) -> str:
+    per_s = stage.scheduled_per_s
+    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.number(per_s)}/s")
 
 
 def _label(metric: str, aggregate: str) -> str:
@@ -105,23 +110,13 @@ def _energy_tiles(stages: Sequence[Stage]) -> list[model.Tile]:
 
 
 def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
-    """The price of the hardware, and arithmetic on what was measured."""
-    price = None if result.local is None else result.local.usd_per_hour
-    if price is None:
+    """The price of the hardware, and arithmetic on what was measured: as sure as that the price is of that hardware."""
+    local = result.local
+    if local is None or local.usd_per_hour is None:
         return []
-    cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], price)
-    dated = f" ({result.local.price_note})" if result.local is not None and result.local.price_note else ""
-    note = f"at {formatting.plain(price)} USD/h{dated}, never idle"
-    return [
-        model.Tile(
-            label="Cost per 1M inferences",
-            quantity=quantity(_on_basis(result, cost), unit or "USD", fastest.verdict.status),
-            note=note,
-        )
-    ]
-
-
-def _on_basis(result: Result, cost: Estimate) -> Estimate:
-    """As sure as that the price is of the hardware that was measured."""
-    assert result.local is not None
-    return msgspec.structs.replace(cost, basis=result.local.price_basis)
+    cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
+    cost = msgspec.structs.replace(cost, basis=local.price_basis)
+    dated = f" ({local.price_note})" if local.price_note else ""
+    note = f"at {formatting.plain(local.usd_per_hour)} USD/h{dated}, never idle"
+    shown = quantity(cost, unit or "USD", fastest.verdict.status)
+    return [model.Tile(label="Cost per 1M inferences", quantity=shown, note=note)]

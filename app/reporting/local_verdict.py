@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.analysis.variant_slo import missed_of
 from app.records.result import Estimate, Objective, Result
-from app.reporting.local import shown_variant, stages_by_variant
+from app.reporting.local import answering_by_variant, shown_variant, stages_by_variant
+from app.reporting.local_arrivals import arrivals_of, inferences_words
 from app.reporting.local_front import fastest_stage
 from app.reporting.local_names import names_of
 from app.reporting.quantities import quantity, stage_quantity, unit_of
@@ -27,21 +28,22 @@ def _best(result: Result) -> str:
     if local.best is None:
         why = local.best_reason or "no variant was measured to its end"
         return f"{why[:1].upper()}{why[1:]}{_nearest(result)}."
-    stage = fastest_stage(stages_by_variant(result)[local.best])
+    stages = answering_by_variant(result)[local.best]
+    stage = fastest_stage(stages)
     name = names_of([one.variant for one in local.variants])[local.best]
     rate = "n/a" if stage is None else formatting.value_unit(stage_quantity(stage, "throughput_per_s"))
     scenario = "" if stage is None else f" ({stage.tags['scenario']})"
     inside = f" inside {slo}" if slo else ""
     facts = next(one for one in local.variants if one.variant == local.best)
-    if facts.server_per_s is not None and facts.server_per_s.value is not None:
-        most = formatting.value_unit(quantity(facts.server_per_s, "1/s"))
-        of = "" if facts.variant.batch == 1 else f" (calls of {facts.variant.batch} rows)"
-        which = f"{name} carries" if len(local.variants) == 1 else f"Most arrivals: {name},"
-        return f"{which} {most}{of} as they arrive{inside}."
+    arrivals, most = arrivals_of(facts, stages), "Most throughput"
+    if arrivals is not None and arrivals.value is not None:
+        rows, most = inferences_words(facts), "Most arrivals"
+        rate = f"{formatting.value_unit(arrivals)} as they arrive"
+        scenario = f" ({rows})" if rows else ""
     if len(local.variants) == 1:
         return f"{name} carries {rate}{scenario}{inside}."
     is_alone = len([one for one in stages_by_variant(result).values() if one]) == 1
-    which = "The one that was measured" if is_alone else "Most throughput"
+    which = "The one that was measured" if is_alone else most
     return f"{which}{inside}: {name}, {rate}{scenario}.{_as_fast(result)}"
 
 

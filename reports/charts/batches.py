@@ -9,6 +9,7 @@ import altair as alt
 import msgspec
 
 from reports import formatting
+from reports.charts.families import relied_on
 from reports.charts.picture import Drawing
 from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, styled
 from reports.local_model import LocalSection, ScenarioRow, VariantRow
@@ -35,7 +36,7 @@ def batch_charts(report: Report) -> tuple[Drawing, ...]:
 
 def _times_of(local: LocalSection) -> list[_Point]:
     """p95 beside p50 while there is one line of each."""
-    variants = _relied_on(local)
+    variants = relied_on(local)
     is_one = len({one.family for one in variants}) == 1
     points = []
     for one in variants:
@@ -47,16 +48,7 @@ def _times_of(local: LocalSection) -> list[_Point]:
 
 
 def _rates_of(local: LocalSection) -> list[_Point]:
-    return [_Point(one.family, one.batch, one.throughput) for one in _relied_on(local)]
-
-
-def _relied_on(local: LocalSection) -> list[VariantRow]:
-    """The fastest family first, for not all can be drawn."""
-    kept = [one for one in local.variants if one.state in ("best", "measured")]
-    fastest: dict[str, float] = {}
-    for one in kept:
-        fastest[one.family] = max(fastest.get(one.family, 0.0), one.throughput.value or 0.0)
-    return sorted(kept, key=lambda one: (-fastest[one.family], one.family, one.batch))
+    return [_Point(one.family, one.batch, one.throughput) for one in relied_on(local)]
 
 
 def _alone(one: VariantRow) -> ScenarioRow | None:

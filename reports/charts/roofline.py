@@ -8,8 +8,9 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
+from reports.charts.families import families_of
 from reports.charts.picture import Drawing
-from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, styled
+from reports.charts.style import DASHES, MAX_SERIES, MUTED, PAPER, chart_of, fitted, point_scales, styled
 from reports.local_model import BoundRow, VariantRow
 from reports.model import Report
 
@@ -17,25 +18,31 @@ _GIGA = 1e9
 _ALIKE = 0.1
 _ROOM = 3.0
 """How far the roof goes on beside the points."""
+_HEADROOM = 1.4
+"""Over the highest, for a roof's name."""
 
 
 def roofline(report: Report) -> Drawing | None:
     """None where no variant's arithmetic, or no roof, is known."""
-    variants = () if report.local is None else report.local.variants
-    placed = [(one, bound) for one in variants if (bound := _placed(one)) is not None]
-    if not placed:
+    local = report.local
+    placed = [(one, bound) for one in (local.variants if local else ()) if (bound := _placed(one)) is not None]
+    if local is None or not placed:
         return None
+    families = families_of(local)[:MAX_SERIES]
     bounds = [bound for _, bound in placed]
     roofs = {_roof(one): one for one in _distinct(bounds)[:MAX_SERIES]}
-    points = [_point(one, bound, roof) for one, bound in placed if (roof := _under(bound, roofs)) is not None]
-    x_values = [one["intensity"] for one in points]
-    shown = [*x_values, *map(_ridge, roofs.values())]  # so that bends are seen
+    points = [
+        _point(one, bound, roof)
+        for one, bound in placed
+        if (roof := _under(bound, roofs)) is not None and one.family in families
+    ]
+    shown = [*(one["intensity"] for one in points), *map(_ridge, roofs.values())]  # so that bends are seen
     lines = _lines(roofs, min(shown) / _ROOM, max(shown) * _ROOM)
     return Drawing(
         key="roofline",
         title="How near each variant comes to what its processor can do",
         alternative=" ".join(_sentence(one, bound) for one, bound in placed),
-        spec=styled(_layers(points, lines, list(roofs)), "roofline"),
+        spec=styled(_layers(points, lines, families), "roofline"),
         columns=("variant", "FLOP/byte", "GFLOP/s", "roof there, GFLOP/s", "roof"),
         rows=tuple(_row(one, bound) for one, bound in placed),
         note=_note(len(placed) - len(points), any(_share(bound) > 1 for bound in bounds)),
@@ -80,7 +87,8 @@ def _height(bound: BoundRow, intensity: float) -> float:
 
 def _point(one: VariantRow, bound: BoundRow, roof: str) -> dict[str, Any]:
     return {
-        "series": roof,
+        "series": one.family,
+        "roof": roof,
         "variant": one.name,
         "intensity": bound.flops_per_byte,
         "rate": (bound.flops_per_s or 0.0) / _GIGA,
@@ -91,7 +99,7 @@ def _point(one: VariantRow, bound: BoundRow, roof: str) -> dict[str, Any]:
 def _lines(roofs: dict[str, BoundRow], low: float, high: float) -> list[dict[str, Any]]:
     """Each roof from `low` to `high`, with its ridge."""
     return [
-        {"series": name, "intensity": intensity, "rate": _height(roof, intensity)}
+        {"roof": name, "intensity": intensity, "rate": _height(roof, intensity)}
         for name, roof in roofs.items()
         for intensity in (low, _ridge(roof), high)
     ]
@@ -102,23 +110,33 @@ def _ridge(bound: BoundRow) -> float:
     return (bound.peak_flops_per_s or 0.0) / (bound.peak_bytes_per_s or 1.0)
 
 
-def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], roofs: list[str]) -> list[alt.Chart]:
-    every = [*points, *lines]
+def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
+    """Roofs are grey and named above their flat part; points have the colours that their families have beside."""
+    every, ends = [*points, *lines], lines[2::3]
+    top = _HEADROOM * max(one["rate"] for one in every)
     x = alt.X("intensity:Q", title="FLOP/byte", **fitted([one["intensity"] for one in every], 2))
-    y = alt.Y("rate:Q", title="GFLOP/s", **fitted([one["rate"] for one in every], 2))
-    scales = point_scales(roofs)
-    roof = chart_of(lines).mark_line(strokeWidth=1.7).encode(x=x, y=y, color=scales["color"])
+    y = alt.Y("rate:Q", title="GFLOP/s", **fitted([*(one["rate"] for one in every), top], 2))
+    names = [one["roof"] for one in ends]
+    dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
+    roof = chart_of(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
+    texts = [  # the text stays readable where a line runs through it
+        chart_of(ends).mark_text(align="right", baseline="bottom", dy=-5, **drawn).encode(x=x, y=y, text="roof:N")
+        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
+    ]
+    if not points:
+        return [roof, *texts]
+    used = [name for name in families if any(one["series"] == name for one in points)]
     marks = (
         chart_of(points)
         .mark_point(size=60, filled=True, opacity=1)
         .encode(
             x=x,
             y=y,
-            tooltip=[alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="achieved"), alt.Tooltip("series:N")],
-            **scales,
+            tooltip=[alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="achieved"), alt.Tooltip("roof:N")],
+            **point_scales(used, among=families),
         )
     )
-    return [roof, marks]
+    return [roof, *texts, marks]
 
 
 def _sentence(one: VariantRow, bound: BoundRow) -> str:

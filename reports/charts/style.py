@@ -44,13 +44,15 @@ def series_scales(names: list[str]) -> dict[str, Any]:
     }
 
 
-def point_scales(names: list[str]) -> dict[str, Any]:
-    """Colour and shape for points joined by a line, of the field `series`, in one legend."""
+def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[str, Any]:
+    """Colour and shape for points joined by a line, of the field `series`, in one legend. `among` others they look as
+    they do in a chart of all of those; it holds at most `MAX_SERIES`."""
     legend = alt.Legend(title=None, columns=_columns(names))
-    used = len(names)
+    places = [(among or names).index(name) for name in names]
+    colours, shapes = [SERIES[place] for place in places], [SHAPES[place] for place in places]
     return {
-        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
-        "shape": alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SHAPES[:used]))),
+        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=colours)),
+        "shape": alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=shapes)),
     }
 
 

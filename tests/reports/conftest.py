@@ -14,6 +14,7 @@ from reports.model import Report
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 Rendered = Callable[[str], str]
@@ -96,6 +97,11 @@ def interrupted_report() -> Report:
 @pytest.fixture(scope="session")
 def local_report() -> Report:
     return report_of(local_run())
+
+
+@pytest.fixture(scope="session")
+def searched_report() -> Report:
+    return report_of(searched_run())
 
 
 @pytest.fixture(scope="session")

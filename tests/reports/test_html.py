@@ -251,12 +251,13 @@ def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rend
     assert "<th>" not in html
 
 
-def test_a_note_that_many_variants_share_is_told_once(local_report: Report) -> None:
-    assert local_report.local is not None
-    noted = tuple(msgspec.structs.replace(one, notes=("mind the casts",)) for one in local_report.local.variants[:2])
-    local = msgspec.structs.replace(local_report.local, variants=noted)
-    html = render_html(msgspec.structs.replace(local_report, local=local))
-    assert "cpu as-is, batch 1; cpu as-is, batch 4: mind the casts</p>" in html
+def test_rates_that_a_search_tried_are_dim_and_say_so(rendered: Rendered) -> None:
+    html = rendered("searched_report")
+    assert html.count('<tr class="tried">') == 3
+    assert "tried, did not hold: at 800/s" in html
+    assert "9,000 arrivals were never begun" in html
+    parts = html[html.index("Where the time of a call goes") : html.index("Where it really ran")]
+    assert re.findall(r"server at \S+", parts) == ["server at 400/s</td><td><span"]
 
 
 def test_of_many_variants_the_tables_fold(local_report: Report) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
+from reports import formatting
 from reports.local_model import LocalSection, VariantRow
 from reports.local_text import best_lines, more_lines, variant_lines
 from reports.model import Report
@@ -29,6 +30,13 @@ def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
     assert rows[4][0] == "cpu int8-static, batch 4 (best)"
     assert rows[-1][1:5] == ["–", "–", "–", "–"]
     assert [row[3] for row in rows[:2]] == ["(ref)", "100\u202f%"]
+
+
+def test_of_a_search_the_most_arrivals_and_the_answer_are_shown(searched_report: Report) -> None:
+    header, row = variant_lines(_local(searched_report), 90)
+    assert header == ["variant", "p50 / p99", "arrivals /s", "most /s", "server p99", "SLO"]
+    answer = _local(searched_report).variants[0].scenarios[1]
+    assert (row[2], row[4]) == ("400", formatting.value(answer.p99))
 
 
 def test_columns_that_say_less_give_way_where_there_is_no_room(local_report: Report) -> None:

@@ -17,6 +17,7 @@ _REFRESH = "REFRESH_GOLDEN"
 _REPORTS = (
     "full_report", "empty_report", "interrupted_report", "streaming_report", "spike_report", "clients_report",
     "locust_report", "local_report", "alone_report", "failed_report", "strayed_report",
+    "searched_report",
 )  # fmt: skip
 
 

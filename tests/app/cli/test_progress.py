@@ -149,3 +149,21 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
         "  single-stream: p50 n/a, n/a INVALID (calls)",
         "  ended early: it crashed (SIGSEGV)",
     ]
+
+
+def test_a_rate_of_arrivals_tells_what_was_asked_and_what_calls_waited(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = stage_of("server", rate_per_s=27_966.3)
+    stage = summarise_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
+    (line,) = told(capsys, CallsFinished(2, facts, replace(stage, checks=())))
+    assert line == "  server at 27,970/s: latency p50 15 ms, p95 15 ms, 100/s"
+
+
+def test_what_is_not_known_of_calls_in_flight_is_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = Snapshot(3, 0, 5, 5, 5, 0, None, None, None)
+    assert told(capsys, unknown) == ["sent 5, failed 0"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = "\n".join(told(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
+    assert "offline" in shown
+    assert "n/a" not in shown

@@ -10,6 +10,7 @@ from app.cli.main import main
 from app.errors import ExitCode
 from app.records.events import RunFinished, RunStarted
 from app.storage.run_directory import EVENTS, RESULT, RunWriter
+from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
 
 GONE = 2**22 + 1
@@ -71,6 +72,16 @@ def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert [row["verdict"] for row in rows[1:]] == [None, "unreadable", "unreadable"]
     assert rows[0]["exit_code"] == full_run().result.exit.code
     assert rows[2]["directory"] == str(runs / "3-damaged")
+
+
+def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunWriter(runs / "6-local") as writer:
+        writer.write_result(local_run().result)
+    assert main(["runs", "list"]) == 0
+    assert "1,600/s, cpu int8-static, batch 4" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["runs", "list", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)[-1]
+    assert (row["max_rate_per_s"], row["carries"]) == (None, "1,600/s, cpu int8-static, batch 4")
 
 
 def test_an_empty_list_says_what_makes_a_run(

@@ -3,10 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.analysis.accuracy import rows_to_settle
 from app.analysis.objectives import parse_objective
 from app.records.result import Estimate, Judged, MaxRate, Result, Stage
 from app.reporting import build_report
 from app.reporting.load import answering_stages, curve_of, objective_rows
+from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
 from tests.fakes.traffic import streaming_run
 
@@ -55,6 +57,22 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
 def test_what_is_not_settled_says_why(judged: Judged, why: str | None) -> None:
     (row,) = objective_rows(msgspec.structs.replace(full_run().result, slo=(judged,), gates=()))
     assert row.why == why
+
+
+@pytest.mark.parametrize(("written", "needed"), [("accuracy_kept >= 99%", True), ("accuracy > 96%", False)])
+def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> None:
+    result = local_run().result
+    assert result.local is not None
+    accuracy, objective = result.local.variants[4].accuracy, parse_objective(written)
+    assert accuracy is not None
+    observed = accuracy.kept if needed else accuracy.value
+    assert observed is not None
+    judged = Judged(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
+    (row,) = objective_rows(msgspec.structs.replace(result, slo=(judged,)))
+    rows = rows_to_settle(accuracy, 0.99) if needed else None
+    told = "" if rows is None else f", about {rows:,} in all if they are like these"
+    assert rows is None or rows > 450
+    assert row.why == f"the interval reaches past the limit; only more labelled rows settle it{told}"
 
 
 def test_so_many_requests_without_an_error_settle_it() -> None:

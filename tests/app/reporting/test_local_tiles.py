@@ -7,6 +7,7 @@ from app.records.result import Estimate, Judged, Objective
 from app.reporting.local_tiles import local_tiles
 from tests.fakes.local_runs import local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
+from tests.fakes.searched_runs import searched_run
 
 _RESULT = local_run().result
 
@@ -31,9 +32,23 @@ def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
     local = msgspec.structs.replace(_RESULT.local, best=variant("int8-static", 1))
     tiles = local_tiles(msgspec.structs.replace(_RESULT, local=local, slo=(Judged(slo, Estimate(1.7), "PASS"),)))
     assert [(tile.label, tile.note) for tile in tiles[1:4]] == [
-        ("Latency p50", "server"), ("Latency p95", "server"), ("Latency p99", "server"),
+        ("Latency p50", "server at 50.0/s"), ("Latency p95", "server at 50.0/s"), ("Latency p99", "server at 50.0/s"),
     ]  # fmt: skip
     assert tiles[2].limit is not None
+
+
+def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
+    first, *others = local_tiles(searched_run().result)
+    assert (first.label, first.quantity.value, first.quantity.unit) == ("Most arrivals", 400.0, "calls/s")
+    p95 = next(tile for tile in others if tile.label == "Latency p95")
+    assert p95.quantity.value == searched_run().result.slo[0].observed.value
+
+
+def test_a_price_of_other_hardware_makes_the_cost_assumed() -> None:
+    assert _RESULT.local is not None
+    local = msgspec.structs.replace(_RESULT.local, price_basis="assumed")
+    for result, basis in ((_RESULT, "measured"), (msgspec.structs.replace(_RESULT, local=local), "assumed")):
+        assert local_tiles(result)[-1].quantity.basis == basis
 
 
 def test_energy_is_shown_where_it_was_read() -> None:

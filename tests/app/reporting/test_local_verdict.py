@@ -6,6 +6,7 @@ from app.records.result import Exit, Result
 from app.reporting.local_verdict import local_sentence
 from app.reporting.verdict import verdict_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
+from tests.fakes.searched_runs import hopeless_run, searched_run
 
 _RESULT = local_run().result
 
@@ -39,6 +40,20 @@ def test_a_variant_alone_carries_what_it_carries() -> None:
     assert verdict_of(one_variant().result).sentence == (
         "digits cpu as-is, batch 1 carries 500/s (single-stream). 1 variant measured; no objective was set."
     )
+
+
+def test_the_most_arrivals_lead_where_they_were_searched() -> None:
+    assert verdict_of(searched_run().result).sentence == (
+        "digits cpu int8-static, batch 4 carries 400\u202fcalls/s as they arrive (4 rows each: 1,600/s) inside "
+        "latency_ms.p95 < 9. 1 variant measured."
+    )
+    assert verdict_of(searched_run(alone=False).result).sentence.startswith(
+        "Most arrivals inside latency_ms.p95 < 9: int8-static, batch 4, 400\u202fcalls/s as they arrive"
+    )
+
+
+def test_arrivals_that_were_never_begun_are_what_was_missed() -> None:
+    assert "9,000 arrivals were never begun" in verdict_of(hopeless_run().result).sentence
 
 
 def test_a_run_without_a_measured_variant_has_no_sentence_of_its_own() -> None:

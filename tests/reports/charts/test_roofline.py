@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from reports.charts.batches import batch_charts
+from reports.charts.picture import Drawing
 from reports.charts.roofline import roofline
 from reports.local_model import BoundRow
 from reports.model import Report
@@ -28,10 +32,16 @@ def _bound(flops: float, *, peak: float | None = 250e9) -> BoundRow:
     )
 
 
+def _lines_and_points(drawing: Drawing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    every = [one for values in drawing.spec["datasets"].values() for one in values]
+    lines = max(drawing.spec["datasets"].values(), key=lambda values: sum("variant" not in one for one in values))
+    return lines, [one for one in every if "variant" in one]
+
+
 def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_report: Report) -> None:
     drawing = roofline(_with_bounds(local_report, _bound(200e9)))
     assert drawing is not None
-    roof, points = sorted(drawing.spec["datasets"].values(), key=len, reverse=True)
+    roof, points = _lines_and_points(drawing)
     assert [round(one["rate"], 3) for one in roof] == [83.333, 250.0, 250.0]
     assert roof[1]["intensity"] == 2.5
     (point,) = points
@@ -46,9 +56,26 @@ def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> Non
     alike, other = _bound(200e9, peak=255e9), _bound(200e9, peak=900e9)
     drawing = roofline(_with_bounds(local_report, _bound(200e9), alike, other))
     assert drawing is not None
-    assert {one["series"] for values in drawing.spec["datasets"].values() for one in values} == {
+    assert {one["roof"] for one in _lines_and_points(drawing)[0]} == {
         "this CPU: 250 GFLOP/s, 100 GB/s", "this CPU: 900 GFLOP/s, 100 GB/s",
     }  # fmt: skip
+
+
+def _colours(drawing: Drawing) -> dict[str, str]:
+    scale = next(
+        layer["encoding"]["color"]["scale"]
+        for layer in drawing.spec["layer"]
+        if "scale" in layer["encoding"].get("color", {})
+    )
+    return dict(zip(scale["domain"], scale["range"], strict=True))
+
+
+def test_a_family_has_the_colour_that_it_has_beside(local_report: Report) -> None:
+    drawing = roofline(_with_bounds(local_report, _bound(200e9), None, None, None, None))
+    beside = _colours(batch_charts(local_report)[-1])
+    assert drawing is not None
+    assert _colours(drawing) == {"cpu as-is": beside["cpu as-is"]}
+    assert beside["cpu as-is"] != beside["cpu int8-static"]
 
 
 def test_a_point_above_its_roof_says_what_that_means(local_report: Report) -> None:
