@@ -165,7 +165,7 @@ def _rows_needed(one: Judged, result: Result) -> str:
     if one.objective.metric != "accuracy_kept" or accuracy is None:
         return ""
     rows = rows_to_settle(accuracy, one.objective.limit)
-    return "" if rows is None else f", about {formatting.count(rows)} in all if they are like these"
+    return "" if rows is None else f", about {formatting.number(rows)} in all if they are like these"
 
 
 def _faultless(limit: float) -> int:

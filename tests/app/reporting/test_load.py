@@ -8,6 +8,7 @@ from app.analysis.objectives import parse_objective
 from app.records.result import Estimate, Judged, MaxRate, Result, Stage
 from app.reporting import build_report
 from app.reporting.load import answering_stages, curve_of, objective_rows
+from reports import formatting
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
 from tests.fakes.traffic import streaming_run
@@ -70,7 +71,7 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     judged = Judged(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
     (row,) = objective_rows(msgspec.structs.replace(result, slo=(judged,)))
     rows = rows_to_settle(accuracy, 0.99) if needed else None
-    told = "" if rows is None else f", about {rows:,} in all if they are like these"
+    told = "" if rows is None else f", about {formatting.number(rows)} in all if they are like these"
     assert rows is None or rows > 450
     assert row.why == f"the interval reaches past the limit; only more labelled rows settle it{told}"
 
