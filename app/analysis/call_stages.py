@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from app.analysis.call_checks import call_checks
 from app.analysis.call_rows import PARTS, CallRows, Floats, lateness_ms, read_calls
+from app.analysis.digits import digits
 from app.analysis.estimates import distribution, rate
 from app.analysis.rows import NOT_STARTED
 from app.analysis.validity import verdict_of
@@ -55,7 +56,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
 
 def stage_name(facts: CallStage) -> str:
     """As in `offline: digits cpu as-is, batch 8`."""
-    at = "" if facts.rate_per_s is None else f" at {facts.rate_per_s:.4g}/s"
+    at = "" if facts.rate_per_s is None else f" at {digits(facts.rate_per_s)}/s"
     return f"{facts.scenario}{at}: {facts.variant.label}"
 
 

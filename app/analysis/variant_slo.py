@@ -69,7 +69,7 @@ def is_endless(objective: Objective, stage: Stage) -> bool:
 
 
 def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Of a search, the highest rate that held: the others are its steps. All, where none held."""
+    """Of a search, the highest rate that held whenever it was tried: the others are its steps. All, where none did."""
     binding = [objective for objective in slo if objective.level == "fail"]
 
     def has_held(stage: Stage) -> bool:
@@ -77,7 +77,8 @@ def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple
         return all(is_met(one, find_estimate(stage, one)) for one in told)
 
     searched = [stage for stage in stages if IN_SEARCH in stage.tags]
-    held = [stage for stage in searched if has_held(stage)]
+    failed = {stage.scheduled_per_s for stage in searched if not has_held(stage)}
+    held = [stage for stage in searched if stage.scheduled_per_s not in failed]
     highest = max((stage.scheduled_per_s or 0.0 for stage in held), default=0.0)
-    left_out = [stage for stage in searched if held and (stage not in held or stage.scheduled_per_s != highest)]
+    left_out = [stage for stage in searched if held and stage.scheduled_per_s != highest]
     return tuple(stage for stage in stages if stage not in left_out)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.analysis.call_stages import fastest, fastest_per_s
+from app.analysis.call_stages import fastest
 from app.analysis.variant_slo import answering_stages, is_beyond, missed_of
-from app.records.estimate import Variant
+from app.records.estimate import Estimate, Variant
 from app.records.local import VariantFacts
 from app.records.result import Objective, Stage
 
@@ -41,28 +41,29 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
     if not meeting:
         is_open = any(not is_beyond(slo, one.stages) for one in trusted)
         return None, "no variant could be shown to meet every objective" if is_open else MISSED
-    return max(meeting, key=_per_s), None
+    return max(meeting, key=lambda one: _carried(one).value or 0.0), None
 
 
-def _per_s(one: Judgeable) -> float:
+def _carried(one: Judgeable) -> Estimate:
     """Inferences a second: as they arrive, where that was searched, else the most."""
-    searched = one.facts.server_per_s
-    if searched is not None and searched.value is not None:
-        return searched.value * one.facts.variant.batch
-    return fastest_per_s(one.stages) or 0.0
+    searched, batch = one.facts.server_per_s, one.facts.variant.batch
+    if searched is None or searched.value is None:
+        return fastest(one.stages)
+    interval = None if searched.ci95 is None else (searched.ci95[0] * batch, searched.ci95[1] * batch)
+    return Estimate(searched.value * batch, interval)
 
 
 def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
-    """Of the others that met every objective, those whose interval of throughput reaches into the best's."""
-    least = (fastest(best.stages).ci95 or (math.inf, math.inf))[0]
+    """Of the others that met every objective, those whose interval reaches into the best's."""
+    least = (_carried(best).ci95 or (math.inf, math.inf))[0]
     others = [one for one in variants if one is not best and one.is_trusted(slo) and not missed_of(slo, one.stages)]
-    return tuple(one.facts.variant for one in others if (fastest(one.stages).ci95 or (0.0, 0.0))[1] >= least)
+    return tuple(one.facts.variant for one in others if (_carried(one).ci95 or (0.0, 0.0))[1] >= least)
 
 
 def nearest_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judgeable | None:
     """The one that missed the fewest objectives, and of those the fastest."""
 
     def badness(one: Judgeable) -> tuple[int, float]:
-        return len(missed_of(slo, one.stages)), -(fastest_per_s(one.stages) or 0.0)
+        return len(missed_of(slo, one.stages)), -(_carried(one).value or 0.0)
 
     return min((one for one in variants if one.stages), key=badness, default=None)

@@ -250,6 +250,7 @@ def _same_answers(facts: VariantFacts) -> Check | None:
 def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
     """Each once, with the variants it is of where it is not of all."""
     told: dict[str, list[str]] = {}
+    variants = [one for one in variants if not one.facts.is_left_out]
     for one in variants:
         for note in one.facts.notes:
             told.setdefault(note, []).append(one.facts.variant.label)

@@ -26,6 +26,8 @@ _FEWEST_CALLS = 40
 _FOR_AN_INTERVAL = 3
 """Times what a percentile of the SLO can be shown with: so many have an interval as well, where calls depend on one
 another a little."""
+_FEWEST_ARRIVALS = 20
+"""In a stage of a search: of fewer nothing can be told."""
 _HOLDS = 2
 _MOST_PROBES = 15
 """Of the search for the most arrivals inside the SLO."""
@@ -79,6 +81,8 @@ class VariantStages:
         """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
         search = RateSearch(start_per_s, _HOLDS, _MOST_PROBES)
         while (probe := search.next()) is not None and self._may_go_on():
+            if probe.rate_per_s * self._spec.at_most_s < _FEWEST_ARRIVALS:
+                return Estimate(None, reason=f"no rate held that brings {_FEWEST_ARRIVALS} arrivals in load.at_most")
             stage = self._run("server", probe.rate_per_s, running, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_beyond(probe)

@@ -72,3 +72,9 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
     objectives = slo("latency_ms.p95 < 50")
     assert answering_stages(objectives, [asked, held, failed]) == (asked, held)
     assert answering_stages(objectives, [asked, failed]) == (asked, failed)
+
+
+def test_a_rate_that_failed_once_is_no_answer_though_it_held_before() -> None:
+    lower = stage("server", 10, rate_per_s=40, searched=True)
+    held, failed = (stage("server", takes, rate_per_s=50, searched=True) for takes in (10, 60))
+    assert answering_stages(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)
