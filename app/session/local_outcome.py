@@ -23,7 +23,6 @@ from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
     Artifact,
     Check,
-    Clock,
     Environment,
     Estimate,
     Exit,
@@ -39,6 +38,7 @@ from app.session.judged_variants import MISSED, Judgeable, as_fast_as, best_of, 
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
+from app.session.outcome import clock_of
 from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
@@ -93,7 +93,7 @@ def conclude_locally(
         profile_hash=spec.profile_hash,
         target=spec.target,
         environment=measured.environment,
-        clock=_clock(measured),
+        clock=clock_of(measured.started, measured.ended, measured.wall_start),
         verdict=verdict,
         validity=validity,
         stages=stages,
@@ -229,7 +229,8 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     checks += [check for one in variants if (check := _same_answers(one.facts)) is not None]
     if stages:
         checks.append(telemetry_check(measured.telemetry))
-    checks.append(clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
+    clock = clock_of(measured.started, measured.ended, measured.wall_start)
+    checks.append(clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
@@ -257,15 +258,6 @@ def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
     for note, labels in told.items():
         whose = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
         yield f"{whose}{note}"
-
-
-def _clock(measured: MeasuredLocally) -> Clock:
-    return Clock(
-        monotonic_start_ns=measured.started.monotonic_ns,
-        wall_start=measured.wall_start.isoformat(timespec="seconds"),
-        duration_s=(measured.ended.monotonic_ns - measured.started.monotonic_ns) / 1e9,
-        wall_to_monotonic_ratio=measured.ended.wall_to_monotonic_ratio(measured.started),
-    )
 
 
 def _causes(

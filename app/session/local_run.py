@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
-
-import pyarrow as pa
 
 from app.analysis.variant_slo import is_beyond
 from app.errors import UnavailableError, UsageError
-from app.records.result import Check, Environment, Window
-from app.records.telemetry import TELEMETRY_SCHEMA
+from app.records.result import Environment, Window
 from app.session.control import ControlWatch
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
@@ -19,6 +15,7 @@ from app.session.local_limits import without_batch
 from app.session.local_outcome import MeasuredLocally, conclude_locally
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec, VariantOrder
+from app.session.machine import MachineWatch
 from app.session.parts import Emit
 from app.session.run import RunOutcome
 from app.session.telling import Telling
@@ -40,7 +37,7 @@ class _LocalSession:
         self._limits = LimitWatch(spec.limits, parts.now_ns())
         self._runner = VariantRunner(spec, parts, self._telling, self._limits, interruption)
         self._started, self._wall_start = parts.read_clock(), parts.wall_now()
-        self._telemetry: list[pa.RecordBatch] = []
+        self._machine = MachineWatch(parts, self._telling)
         self._idle: Window | None = None
 
     def execute(self) -> RunOutcome:
@@ -48,37 +45,13 @@ class _LocalSession:
             self._parts.store, self._interruption, add_note=self._telling.note_by_user, change_rate=_no_rate
         )
         with control:
-            environment = self._inspect()
-            self._start_telemetry()
+            environment = self._machine.inspect()
+            self._machine.start(self._running)
             if environment.gpus:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             for order in self._spec.variants:
                 self._take_up(order)
         return self._conclude(environment)
-
-    def _inspect(self) -> Environment:
-        self._telling.phase("doctor", "looking at this machine")
-        environment, checks = self._parts.inspect_machine()
-        self._parts.store.write_environment(environment)
-        for check in checks:
-            self._telling.check(check)
-        return environment
-
-    def _start_telemetry(self) -> None:
-        def keep(batch: pa.RecordBatch) -> None:
-            self._telemetry.append(batch)
-            self._parts.store.append_telemetry(batch)
-
-        self._parts.telemetry.start(keep)
-        self._parts.telemetry.watch("engine", os.getpid())
-        self._running.callback(self._close_telemetry)
-
-    def _close_telemetry(self) -> None:
-        try:
-            self._parts.telemetry.close()
-        except Exception as error:  # whatever befell the sampler, the calls were measured
-            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
-            self._telling.check(check)
 
     def _take_up(self, order: VariantOrder) -> None:
         if not self._runner.may_go_on:
@@ -102,7 +75,7 @@ class _LocalSession:
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._telling.phase("report", "judging and storing the result")
         self._running.close()
-        telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
+        telemetry = self._machine.telemetry()
         self._limits.check(self._parts.now_ns())
         self._refuse_where_nothing_ran()
         measured = MeasuredLocally(

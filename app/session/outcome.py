@@ -85,7 +85,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         profile_hash=spec.profile_hash,
         target=spec.target,
         environment=measured.environment,
-        clock=_clock(measured),
+        clock=clock_of(measured.started, measured.ended, measured.wall_start),
         verdict=verdict,
         validity=validity,
         stages=measured.local + measured.stages + ((measured.pooled,) if measured.pooled is not None else ()),
@@ -152,7 +152,8 @@ def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[C
         checks = (*checks, *reach_check(measured.search))
     if measured.stages:
         checks = (*checks, telemetry_check(measured.telemetry))
-    checks = (*checks, clock_check(_clock(measured), measured.ended.suspended_since(measured.started)))
+    clock = clock_of(measured.started, measured.ended, measured.wall_start)
+    checks = (*checks, clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
@@ -160,12 +161,12 @@ def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[C
     return checks
 
 
-def _clock(measured: Measured) -> Clock:
+def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:
     return Clock(
-        monotonic_start_ns=measured.started.monotonic_ns,
-        wall_start=measured.wall_start.isoformat(timespec="seconds"),
-        duration_s=(measured.ended.monotonic_ns - measured.started.monotonic_ns) / 1e9,
-        wall_to_monotonic_ratio=measured.ended.wall_to_monotonic_ratio(measured.started),
+        monotonic_start_ns=started.monotonic_ns,
+        wall_start=wall_start.isoformat(timespec="seconds"),
+        duration_s=(ended.monotonic_ns - started.monotonic_ns) / 1e9,
+        wall_to_monotonic_ratio=ended.wall_to_monotonic_ratio(started),
     )
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import ExitStack
 
 import msgspec
 import pandas as pd
-import pyarrow as pa
 
 from app.analysis.gpu_use import with_gpu_use
 from app.analysis.search import SearchOutcome
 from app.errors import InstrumentError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
 from app.records.result import Check, Environment, Result, Stage, Window
-from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
@@ -24,6 +21,7 @@ from app.session.idle import stand_idle
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import measure_alone
+from app.session.machine import MachineWatch
 from app.session.notes import notes_of
 from app.session.outcome import Measured, conclude, holds_of_the_answer
 from app.session.parts import Emit, Load, Parts
@@ -75,7 +73,7 @@ class _Session:
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
-        self._telemetry: list[pa.RecordBatch] = []
+        self._machine = MachineWatch(parts, self._telling)
         self._idle: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
@@ -90,8 +88,8 @@ class _Session:
             change_rate=self._change_rate,
         )
         with control:
-            environment = self._inspect()
-            self._start_telemetry()
+            environment = self._machine.inspect()
+            self._machine.start(self._parts_running)
             if environment.gpus and self._spec.is_here:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             self._measure_model()
@@ -110,30 +108,6 @@ class _Session:
         if self._runner is None:
             raise UsageError("no stage is running just now")
         return self._runner.change_rate(rate_per_s)
-
-    def _inspect(self) -> Environment:
-        self._telling.phase("doctor", "looking at this machine")
-        environment, checks = self._parts.inspect_machine()
-        self._parts.store.write_environment(environment)
-        for check in checks:
-            self._telling.check(check)
-        return environment
-
-    def _start_telemetry(self) -> None:
-        def keep(batch: pa.RecordBatch) -> None:
-            self._telemetry.append(batch)
-            self._parts.store.append_telemetry(batch)
-
-        self._parts.telemetry.start(keep)
-        self._parts.telemetry.watch("engine", os.getpid())
-        self._parts_running.callback(self._close_telemetry)
-
-    def _close_telemetry(self) -> None:
-        try:
-            self._parts.telemetry.close()
-        except Exception as error:  # whatever befell the sampler, the requests were measured
-            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
-            self._telling.check(check)
 
     def _measure_model(self) -> None:
         alone = self._spec.alone
@@ -242,7 +216,7 @@ class _Session:
         self._telling.phase("report", "judging and storing the result")
         self._parts_running.close()
         runner = self._runner
-        telemetry = pa.Table.from_batches(self._telemetry, TELEMETRY_SCHEMA).to_pandas()
+        telemetry = self._machine.telemetry()
         stages = runner.summarise(telemetry) if runner else ()
         if environment.gpus and self._spec.is_here:
             stages = tuple(with_gpu_use(stage, telemetry, self._idle) for stage in stages)

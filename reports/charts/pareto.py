@@ -8,7 +8,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Drawing
-from reports.charts.style import ACCENT, MUTED, PAPER, SERIES, chart_of, fitted, styled
+from reports.charts.style import ACCENT, MUTED, PAPER, SERIES, chart_of, fitted, role_marks, styled
 from reports.model import OfferRow, PlanSection, Report
 
 _ROLES = {
@@ -86,32 +86,13 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     )
     named = [one for one in points if one["role"] == "recommended"]
     labels = chart_of(named).mark_text(align="left", dx=0, dy=-12, fontWeight=600).encode(x=x, y=y, text="fleet:N")
-    return [*([line] if front else []), _marks(points, x, y), *([labels] if named else [])]
-
-
-def _marks(points: list[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
-    roles = [role for role in _ROLES if any(one["role"] == role for one in points)]
-    colours, shapes = (list(column) for column in zip(*(_ROLES[role] for role in roles), strict=True))
-    legend = alt.Legend(title=None, symbolFillColor="transparent")
-    ordered = sorted(points, key=lambda one: -list(_ROLES).index(one["role"]))  # what matters is painted last
-    chart: alt.Chart = (
-        chart_of(ordered)
-        .mark_point(size=75, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            fill=alt.Fill("fill:N", scale=None, legend=None),
-            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=roles, range=colours)),
-            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=roles, range=shapes)),
-            tooltip=[
-                alt.Tooltip("fleet:N"),
-                alt.Tooltip("shown_cost:N", title="cost"),
-                alt.Tooltip("shown_latency:N", title="latency at peak"),
-                alt.Tooltip("basis:N"),
-            ],
-        )
-    )
-    return chart
+    tooltip = [
+        alt.Tooltip("fleet:N"),
+        alt.Tooltip("shown_cost:N", title="cost"),
+        alt.Tooltip("shown_latency:N", title="latency at peak"),
+        alt.Tooltip("basis:N"),
+    ]
+    return [*([line] if front else []), role_marks(points, _ROLES, x, y, tooltip), *([labels] if named else [])]
 
 
 def _alternative(plan: PlanSection, drawn: list[OfferRow]) -> str:

@@ -56,6 +56,30 @@ def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[st
     }
 
 
+def role_marks(
+    points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
+) -> alt.Chart:
+    """One mark a point by its field `role`, filled as its field `fill` says. `roles` gives colour and shape, what
+    matters most first: that is painted last."""
+    shown = [role for role in roles if any(one["role"] == role for one in points)]
+    colours, shapes = (list(column) for column in zip(*(roles[role] for role in shown), strict=True))
+    legend = alt.Legend(title=None, symbolFillColor="transparent")
+    ordered = sorted(points, key=lambda one: -shown.index(one["role"]))
+    chart: alt.Chart = (
+        chart_of(ordered)
+        .mark_point(size=75, strokeWidth=2, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            fill=alt.Fill("fill:N", scale=None, legend=None),
+            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=shown, range=colours)),
+            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=shown, range=shapes)),
+            tooltip=tooltip,
+        )
+    )
+    return chart
+
+
 def _columns(names: list[str]) -> int:
     """As many as fit above the chart: a legend wider than the picture would leave the chart no room."""
     widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30

@@ -8,7 +8,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Drawing
-from reports.charts.style import ACCENT, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, styled
+from reports.charts.style import ACCENT, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, role_marks, styled
 from reports.local_model import LocalSection, VariantRow
 from reports.model import Report
 
@@ -98,7 +98,14 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
         for align in ("left", "right")
         if (some := [one for one in named if one["align"] == align])
     ]
-    return [*([line] if front else []), _marks(points, x, y), *texts]
+    tooltip = [
+        alt.Tooltip("variant:N"),
+        alt.Tooltip("shown_latency:N", title="latency"),
+        alt.Tooltip("shown_cost:N", title="cost"),
+        alt.Tooltip("throughput:N"),
+        alt.Tooltip("accuracy:N"),
+    ]
+    return [*([line] if front else []), role_marks(points, _ROLES, x, y, tooltip), *texts]
 
 
 def _edge(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,32 +134,6 @@ def _label(one: dict[str, Any]) -> str:
         return accuracy
     name = one["variant"] if len(one["variant"]) <= _LONGEST_LABEL else "best"
     return f"{name}, {accuracy}" if accuracy else name
-
-
-def _marks(points: list[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
-    roles = [role for role in _ROLES if any(one["role"] == role for one in points)]
-    colours, shapes = (list(column) for column in zip(*(_ROLES[role] for role in roles), strict=True))
-    legend = alt.Legend(title=None, symbolFillColor="transparent")
-    ordered = sorted(points, key=lambda one: -list(_ROLES).index(one["role"]))  # what matters is painted last
-    chart: alt.Chart = (
-        chart_of(ordered)
-        .mark_point(size=75, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            fill=alt.Fill("fill:N", scale=None, legend=None),
-            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=roles, range=colours)),
-            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=roles, range=shapes)),
-            tooltip=[
-                alt.Tooltip("variant:N"),
-                alt.Tooltip("shown_latency:N", title="latency"),
-                alt.Tooltip("shown_cost:N", title="cost"),
-                alt.Tooltip("throughput:N"),
-                alt.Tooltip("accuracy:N"),
-            ],
-        )
-    )
-    return chart
 
 
 def _alternative(local: LocalSection, drawn: list[VariantRow]) -> str:

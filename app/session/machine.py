@@ -1,0 +1,54 @@
+"""What is read of this machine for a run: its facts once, its telemetry until the run ends."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+import pandas as pd
+import pyarrow as pa
+
+from app.records.result import Check, Environment
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.session.local_parts import LocalParts
+from app.session.parts import Parts
+from app.session.telling import Telling
+
+
+class MachineWatch:
+    """Batches come from the telemetry's thread; all else is the session's."""
+
+    def __init__(self, parts: Parts | LocalParts, telling: Telling) -> None:
+        self._parts, self._telling = parts, telling
+        self._batches: list[pa.RecordBatch] = []
+
+    def inspect(self) -> Environment:
+        self._telling.phase("doctor", "looking at this machine")
+        environment, checks = self._parts.inspect_machine()
+        self._parts.store.write_environment(environment)
+        for check in checks:
+            self._telling.check(check)
+        return environment
+
+    def start(self, running: ExitStack) -> None:
+        """It is closed with `running`."""
+
+        def keep(batch: pa.RecordBatch) -> None:
+            self._batches.append(batch)
+            self._parts.store.append_telemetry(batch)
+
+        self._parts.telemetry.start(keep)
+        self._parts.telemetry.watch("engine", os.getpid())
+        running.callback(self._close)
+
+    def telemetry(self) -> pd.DataFrame:
+        """All that was read; complete once `running` is closed."""
+        readings: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
+        return readings
+
+    def _close(self) -> None:
+        try:
+            self._parts.telemetry.close()
+        except Exception as error:  # whatever befell the sampler, the run was measured
+            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
+            self._telling.check(check)
