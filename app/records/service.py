@@ -1,0 +1,62 @@
+"""Service models: how long one replica takes for what it is given. Fitted from a curve, played by the simulation.
+
+`outside_s` is the part of a latency that holds nothing of the replica (network, parsing); `cv` is the coefficient of
+variation of a lognormal factor of mean 1 on the time it stands beside.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RequestService(msgspec.Struct, frozen=True, tag="request"):
+    """First come, first served by `slots` alike; each request holds one for a lognormal time of this mean."""
+
+    slots: int
+    mean_s: float
+    cv: float
+    outside_s: float = 0.0
+
+    @property
+    def most_per_s(self) -> float:
+        return self.slots / self.mean_s
+
+
+class BatchService(msgspec.Struct, frozen=True, tag="batch"):
+    """One batch at a time of all that waits, up to `max_batch`: a batch of b takes fixed_s + per_item_s × b.
+
+    A batch begins when the replica is free and either `max_batch` wait or the oldest has waited `window_s`.
+    """
+
+    fixed_s: float
+    per_item_s: float
+    max_batch: int
+    window_s: float = 0.0
+    cv: float = 0.0
+    outside_s: float = 0.0
+
+    @property
+    def most_per_s(self) -> float:
+        return self.max_batch / (self.fixed_s + self.per_item_s * self.max_batch)
+
+
+class TokenService(msgspec.Struct, frozen=True, tag="token"):
+    """Continuous batching of a language model.
+
+    A step with b sequences decoding over k tokens of KV cache, which also reads p tokens of prompts, takes
+    step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p. At most `chunk_tokens` of prompts are
+    read a step, at most `max_sequences` are in work, and what is in work fits `kv_tokens`.
+    """
+
+    step_s: float
+    per_sequence_s: float
+    prefill_s_per_token: float
+    max_sequences: int
+    kv_tokens: int
+    chunk_tokens: int = 2048
+    per_kv_token_s: float = 0.0
+    cv: float = 0.0
+    outside_s: float = 0.0
+
+
+ServiceModel = RequestService | BatchService | TokenService
