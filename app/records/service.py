@@ -60,3 +60,42 @@ class TokenService(msgspec.Struct, frozen=True, tag="token"):
 
 
 ServiceModel = RequestService | BatchService | TokenService
+
+
+class FittedService(msgspec.Struct, frozen=True):
+    """One law that explains the load points, with the chance that it is the one.
+
+    `parameters` names fields of `service` whose logarithms have the covariance `log_covariance`.
+    """
+
+    service: ServiceModel
+    chance: float
+    parameters: tuple[str, ...]
+    log_covariance: tuple[tuple[float, ...], ...]
+
+
+class FitError(msgspec.Struct, frozen=True):
+    """One percentile of one rate: what was measured, and what the fitted law gives for a stage of the same length."""
+
+    offered_per_s: float
+    aggregate: str
+    measured_s: float
+    fitted_s: float
+    deviations: float
+    """How far apart they are, in standard deviations of such a measurement."""
+
+
+class ServiceFit(msgspec.Struct, frozen=True):
+    """Laws that explain the measured load points of one replica, the likeliest first, and how well they do.
+
+    Nothing may be said of rates over `highest_per_s`, the most that one replica was seen to answer.
+    """
+
+    laws: tuple[FittedService, ...]
+    errors: tuple[FitError, ...]
+    median_error: float
+    """Of |fitted / measured − 1|, over the percentiles of all rates."""
+    spread: float
+    """By what factor the deviations are wider than sampling alone explains; the covariances are widened by it."""
+    lowest_per_s: float
+    highest_per_s: float

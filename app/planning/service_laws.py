@@ -1,0 +1,97 @@
+"""The laws a fit tries: which parameters move, where they start, and what is thought of them before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.records.service import BatchService, RequestService, ServiceModel
+
+_SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_MOST_BATCHES = (4, 8, 16, 32, 64, 128)
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """A log-normal: what is thought of a parameter before; `sigma` None is nothing."""
+
+    median: float
+    sigma: float
+    low: float
+    high: float
+
+
+class Law(msgspec.Struct, frozen=True):
+    """A service model with the fields that a fit may move, all positive, as logarithms."""
+
+    service: ServiceModel
+    priors: dict[str, Prior]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple(self.priors)
+
+    @property
+    def logs(self) -> tuple[float, ...]:
+        return tuple(math.log(getattr(self.service, name)) for name in self.priors)
+
+    @property
+    def bounds(self) -> tuple[Floats, Floats]:
+        priors = self.priors.values()
+        return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
+
+    def at(self, logs: Floats) -> ServiceModel:
+        return moved(self.service, self.parameters, logs)
+
+    def moved_to(self, logs: Floats) -> Law:
+        return msgspec.structs.replace(self, service=self.at(logs))
+
+    def prior_residuals(self, logs: Floats) -> Floats:
+        centres = np.log([prior.median for prior in self.priors.values()])
+        return (logs - centres) / np.array([prior.sigma for prior in self.priors.values()])
+
+
+def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
+    """The same law with other values of those fields, given as logarithms."""
+    return msgspec.structs.replace(service, **dict(zip(parameters, np.exp(logs).tolist(), strict=True)))
+
+
+def candidate_laws(lowest_per_s: float, unloaded_s: float, most_per_s: float) -> list[Law]:
+    """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
+    in_work = most_per_s * unloaded_s
+    enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
+    slots = sorted({1, *(one for one in _SLOTS if one <= 2.5 * in_work), enough[0]})[-5:]
+    return [
+        *(_request_law(one, unloaded_s, most_per_s) for one in slots),
+        *(_batch_law(most, unloaded_s, most_per_s) for most in _MOST_BATCHES if most_per_s * unloaded_s > 1.0),
+    ]
+
+
+def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
+    mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
+    outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
+    return Law(
+        RequestService(slots, mean_s, 0.3, outside_s),
+        {
+            "mean_s": Prior(mean_s, 1.0, mean_s / 20, mean_s * 20),
+            "cv": Prior(0.4, 1.0, 0.01, 5.0),
+            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 2 * unloaded_s),
+        },
+    )
+
+
+def _batch_law(most: int, unloaded_s: float, most_per_s: float) -> Law:
+    per_item_s = max(1 / most_per_s - 0.8 * unloaded_s / most, 0.1 * unloaded_s / most)
+    fixed_s, outside_s = 0.7 * unloaded_s, 0.2 * unloaded_s
+    return Law(
+        BatchService(fixed_s, per_item_s, most, cv=0.1, outside_s=outside_s),
+        {
+            "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),
+            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / most, 2 / most_per_s),
+            "cv": Prior(0.1, 1.0, 0.01, 2.0),
+            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 1.5 * unloaded_s),
+        },
+    )

@@ -1,0 +1,53 @@
+"""A measured stage played by a service model: the same rate and number of requests, several times over."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.planning.simulation.replica import batch_latencies, request_latencies
+from app.records.service import BatchService, RequestService, ServiceModel
+
+
+class Play(msgspec.Struct, frozen=True):
+    """Latencies of each play, in seconds, sorted along the last axis."""
+
+    latencies_s: Floats
+
+    def logs(self, quantiles: Floats) -> Floats:
+        """Of each play, the logarithms of its percentiles: plays × quantiles."""
+        ranks = np.ceil(quantiles * self.latencies_s.shape[1]).astype(int) - 1
+        return np.log(self.latencies_s[:, ranks])
+
+    def log_means(self, quantiles: Floats) -> Floats:
+        return np.asarray(self.logs(quantiles).mean(axis=0))
+
+    def log_covariance(self, quantiles: Floats) -> Floats:
+        return np.atleast_2d(np.cov(self.logs(quantiles), rowvar=False))
+
+
+class StagePlay(msgspec.Struct, frozen=True):
+    """Unit random numbers of a stage, drawn once: plays × requests."""
+
+    arrivals_s: Floats
+    normals: Floats
+
+    @staticmethod
+    def drawn(offered_per_s: float, requests: int, times: int, seed: np.random.SeedSequence) -> StagePlay:
+        rng = np.random.default_rng(seed)
+        gaps = rng.exponential(1 / offered_per_s, (times, requests))
+        return StagePlay(np.cumsum(gaps, axis=1), rng.standard_normal((times, requests)))
+
+    def played(self, service: ServiceModel) -> Play:
+        latencies = np.empty_like(self.arrivals_s)
+        for row, (arrivals, normals) in enumerate(zip(self.arrivals_s, self.normals, strict=True)):
+            match service:
+                case RequestService():
+                    latencies[row] = request_latencies(arrivals, normals, service)
+                case BatchService():
+                    latencies[row] = batch_latencies(arrivals, normals, service)
+                case _:
+                    raise TypeError("a language model's stages are played by tokens")
+        latencies.sort(axis=1)
+        return Play(latencies)
