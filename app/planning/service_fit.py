@@ -25,18 +25,26 @@ from app.records.service import FitError, FittedService, ServiceFit
 _AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _FEWEST_RUNGS = 3
 _FEWEST_REQUESTS = 30
-_MOST_PLAYED = 400_000
-_FEWEST_PLAYS, _MOST_PLAYS = 8, 32
+_ALIKE = 1.004
+"""Rates within this factor are one: a search ends with many holds that differ by a hundredth."""
+_SCREENED_RATES = 8
+_SCREENING = (10, 60_000)
+_REFINING = (32, 200_000)
+"""The most plays of each stage, and about how many requests they may come to over all stages."""
+_FEWEST_PLAYS = 8
+_MOST_REQUESTS = 20_000
+"""Of one play: of a longer stage the scatter is taken to fall as its length grows."""
 _LEAST_SCATTER = 0.02
 """Of a logarithm: two measurements of a server differ by this much for reasons that no queue explains."""
-_SCREENING_PLAYS = 4
 _REFINED = 2
-_OUTER = 2
+_STEPS = 10
+_HOPELESS = 60.0
+"""A law whose cost is so far above the best one's is not refined."""
 _ROBUST_FROM = 2.0
 _LEAST_CHANCE = 0.02
 
 
-class CannotFit(Exception):
+class CannotFitError(Exception):
     """The load points do not tell a service model; the message says why."""
 
 
@@ -55,15 +63,18 @@ class Observed(msgspec.Struct, frozen=True):
 
 
 def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
-    """Raises CannotFit where fewer than three rates were measured, or no latencies."""
+    """Raises CannotFitError where fewer than three rates were measured, or no latencies."""
     observed = observe(rungs)
     if len(observed) < _FEWEST_RUNGS:
-        raise CannotFit(f"a service model needs {_FEWEST_RUNGS} rates with percentiles, and {len(observed)} were measured")
+        needs = f"a service model needs percentiles at {_FEWEST_RUNGS} rates"
+        raise CannotFitError(f"{needs}, and there are {len(observed)}")
     highest_per_s = max(rung.achieved_per_s for rung in rungs)
-    laws = candidate_laws(observed[0].offered_per_s, _unloaded_s(observed), highest_per_s)
-    screened = sorted((_fit(law, _plays(observed, _SCREENING_PLAYS, seed), 1) for law in laws), key=_cost)
-    plays = _plays(observed, _MOST_PLAYS, seed + 1)
-    refined = sorted((_fit(fitted.law, plays, _OUTER) for fitted in screened[:_REFINED]), key=_cost)
+    laws = candidate_laws(_unloaded_s(observed), highest_per_s)
+    screening = _plays(_spread_out(observed), *_SCREENING, seed)
+    screened = sorted((_fit(law, screening, 1) for law in laws), key=_cost)
+    plays = _plays(observed, *_REFINING, seed + 1)
+    hopeful = [fitted for fitted in screened[:_REFINED] if fitted.cost < screened[0].cost + _HOPELESS]
+    refined = sorted((_fit(fitted.law, plays, 1) for fitted in hopeful), key=_cost)
     return _judged(refined, plays, observed, highest_per_s)
 
 
@@ -74,10 +85,17 @@ def observe(rungs: Sequence[Rung]) -> list[Observed]:
         known = rung.latencies_s.get("latency", {})
         if rung.offered_per_s and rung.completed >= _FEWEST_REQUESTS and any(known.get(name) for name in _AGGREGATES):
             by_rate[rung.offered_per_s].append(rung)
-    return [_together(rate, by_rate[rate]) for rate in sorted(by_rate)]
+    groups: list[list[float]] = []
+    for rate in sorted(by_rate):
+        if groups and rate <= groups[-1][0] * _ALIKE:
+            groups[-1].append(rate)
+        else:
+            groups.append([rate])
+    return [_together([rung for rate in rates for rung in by_rate[rate]]) for rates in groups]
 
 
-def _together(rate: float, rungs: Sequence[Rung]) -> Observed:
+def _together(rungs: Sequence[Rung]) -> Observed:
+    rate = float(np.mean([rung.offered_per_s or 0.0 for rung in rungs]))
     known = [rung.latencies_s["latency"] for rung in rungs]
     names = tuple(name for name in _AGGREGATES if all(one.get(name) for one in known))
     logs = tuple(float(np.mean([math.log(one[name]) for one in known])) for name in names)
@@ -85,16 +103,22 @@ def _together(rate: float, rungs: Sequence[Rung]) -> Observed:
     return Observed(rate, requests, len(rungs), names, logs)
 
 
+def _spread_out(observed: Sequence[Observed]) -> list[Observed]:
+    places = np.linspace(0, len(observed) - 1, min(_SCREENED_RATES, len(observed))).round().astype(int)
+    return [observed[place] for place in places]
+
+
 def _unloaded_s(observed: Sequence[Observed]) -> float:
     return math.exp(min(one.logs[0] for one in observed if one.logs))
 
 
-def _plays(observed: Sequence[Observed], most: int, seed: int) -> list[tuple[Observed, StagePlay]]:
-    requests = sum(one.requests for one in observed)
-    times = max(min(_FEWEST_PLAYS, most), min(most, _MOST_PLAYED // max(1, requests)))
+def _plays(observed: Sequence[Observed], most: int, budget: int, seed: int) -> list[tuple[Observed, StagePlay]]:
+    requests = [min(one.requests, _MOST_REQUESTS) for one in observed]
+    times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
     return [
-        (one, StagePlay.drawn(one.offered_per_s, one.requests, times, of)) for one, of in zip(observed, seeds, strict=True)
+        (one, StagePlay.drawn(one.offered_per_s, many, times, of))
+        for one, many, of in zip(observed, requests, seeds, strict=True)
     ]
 
 
@@ -113,33 +137,39 @@ def _cost(fitted: _Fitted) -> float:
 def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], rounds: int) -> _Fitted:
     start = np.array(law.logs)
     for _ in range(rounds):
-        whiteners = [_whitener(one, play.played(law.at(start)), one.quantiles) for one, play in plays]
+        whiteners = [_whitener(one, play.played(law.at(start), one.quantiles)) for one, play in plays]
 
         def residuals(logs: Floats, whiteners: Sequence[Floats] = whiteners) -> Floats:
             service = law.at(logs)
             parts = [
-                whiten @ (np.array(one.logs) - play.played(service).log_means(one.quantiles))
+                whiten @ (np.array(one.logs) - play.played(service, one.quantiles).log_means)
                 for (one, play), whiten in zip(plays, whiteners, strict=True)
             ]
             return np.concatenate([*parts, law.prior_residuals(logs)])
 
         found = optimize.least_squares(
-            residuals, start, loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=1e-3, x_scale=0.3, max_nfev=15, xtol=1e-3,
-            ftol=1e-3, bounds=law.bounds,
+            residuals, start, loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[1e-3], x_scale=0.3,
+            max_nfev=_STEPS, xtol=2e-3, ftol=2e-3, bounds=law.bounds,
         )  # fmt: skip
         start = np.asarray(found.x)
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
-    return _Fitted(law.moved_to(start), 2 * float(found.cost) - 2 * determinants, found.jac, found.fun)
+    cost = 2 * float(found.cost) - 2 * determinants
+    return _Fitted(law.moved_to(start), cost, np.asarray(found.jac), np.asarray(found.fun))
 
 
-def _whitener(one: Observed, play: Play, quantiles: Floats) -> Floats:
+def _whitener(one: Observed, play: Play) -> Floats:
     """What turns differences of log percentiles into independent units: L⁻¹ of their covariance's Cholesky factor.
 
     Half of the covariances between percentiles is taken, for few plays tell them badly.
     """
-    covariance = play.log_covariance(quantiles) / one.points
-    scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + np.eye(len(quantiles)) * _LEAST_SCATTER**2
-    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(scatter), np.eye(len(quantiles)), lower=True))
+    covariance, one_each = play.log_covariance * _share(one), np.eye(len(one.names))
+    scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + one_each * _LEAST_SCATTER**2
+    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(scatter), one_each, lower=True))
+
+
+def _share(one: Observed) -> float:
+    """How much of the variance of a play a measured mean has: of several points, and of longer stages."""
+    return min(1.0, _MOST_REQUESTS / one.requests) / one.points
 
 
 def _judged(
@@ -155,7 +185,7 @@ def _judged(
         for one, chance in zip(refined, chances, strict=True)
         if chance > 0
     )
-    errors = tuple(error for one, play in plays for error in _errors(one, play.played(laws[0].service)))
+    errors = tuple(error for one, play in plays for error in _errors(one, play.played(laws[0].service, one.quantiles)))
     return ServiceFit(
         laws=laws,
         errors=errors,
@@ -175,14 +205,17 @@ def _spread(best: _Fitted) -> float:
 
 
 def _covariance(fitted: _Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
-    matrix = np.linalg.inv(fitted.jacobian.T @ fitted.jacobian) * spread**2
+    """The measurement's information is lessened by the spread; that of the prior, the last rows, is not."""
+    scale = np.ones(len(fitted.jacobian))
+    scale[: -len(fitted.law.parameters)] /= spread
+    scaled = fitted.jacobian * scale[:, None]
+    matrix = np.linalg.inv(scaled.T @ scaled)
     return tuple(tuple(float(cell) for cell in row) for row in matrix)
 
 
 def _errors(one: Observed, play: Play) -> list[FitError]:
-    fitted = play.log_means(one.quantiles)
-    scatter = np.sqrt(np.diag(play.log_covariance(one.quantiles)) / one.points + _LEAST_SCATTER**2)
+    scatter = np.sqrt(np.diag(play.log_covariance) * _share(one) + _LEAST_SCATTER**2)
     return [
         FitError(one.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
-        for name, log, mean, sigma in zip(one.names, one.logs, fitted, scatter, strict=True)
+        for name, log, mean, sigma in zip(one.names, one.logs, play.log_means, scatter, strict=True)
     ]

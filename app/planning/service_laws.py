@@ -50,8 +50,9 @@ class Law(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, service=self.at(logs))
 
     def prior_residuals(self, logs: Floats) -> Floats:
-        centres = np.log([prior.median for prior in self.priors.values()])
-        return (logs - centres) / np.array([prior.sigma for prior in self.priors.values()])
+        medians = np.array([prior.median for prior in self.priors.values()])
+        sigmas = np.array([prior.sigma for prior in self.priors.values()])
+        return np.asarray((logs - np.log(medians)) / sigmas)
 
 
 def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
@@ -59,7 +60,7 @@ def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> Ser
     return msgspec.structs.replace(service, **dict(zip(parameters, np.exp(logs).tolist(), strict=True)))
 
 
-def candidate_laws(lowest_per_s: float, unloaded_s: float, most_per_s: float) -> list[Law]:
+def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
     """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
     in_work = most_per_s * unloaded_s
     enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]

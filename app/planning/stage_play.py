@@ -11,20 +11,17 @@ from app.records.service import BatchService, RequestService, ServiceModel
 
 
 class Play(msgspec.Struct, frozen=True):
-    """Latencies of each play, in seconds, sorted along the last axis."""
+    """Of each play, the logarithms of its percentiles in seconds: plays × quantiles."""
 
-    latencies_s: Floats
+    logs: Floats
 
-    def logs(self, quantiles: Floats) -> Floats:
-        """Of each play, the logarithms of its percentiles: plays × quantiles."""
-        ranks = np.ceil(quantiles * self.latencies_s.shape[1]).astype(int) - 1
-        return np.log(self.latencies_s[:, ranks])
+    @property
+    def log_means(self) -> Floats:
+        return np.asarray(self.logs.mean(axis=0))
 
-    def log_means(self, quantiles: Floats) -> Floats:
-        return np.asarray(self.logs(quantiles).mean(axis=0))
-
-    def log_covariance(self, quantiles: Floats) -> Floats:
-        return np.atleast_2d(np.cov(self.logs(quantiles), rowvar=False))
+    @property
+    def log_covariance(self) -> Floats:
+        return np.atleast_2d(np.cov(self.logs, rowvar=False))
 
 
 class StagePlay(msgspec.Struct, frozen=True):
@@ -39,7 +36,8 @@ class StagePlay(msgspec.Struct, frozen=True):
         gaps = rng.exponential(1 / offered_per_s, (times, requests))
         return StagePlay(np.cumsum(gaps, axis=1), rng.standard_normal((times, requests)))
 
-    def played(self, service: ServiceModel) -> Play:
+    def played(self, service: ServiceModel, quantiles: Floats) -> Play:
+        """Percentiles by the smallest value that so large a share does not exceed."""
         latencies = np.empty_like(self.arrivals_s)
         for row, (arrivals, normals) in enumerate(zip(self.arrivals_s, self.normals, strict=True)):
             match service:
@@ -49,5 +47,6 @@ class StagePlay(msgspec.Struct, frozen=True):
                     latencies[row] = batch_latencies(arrivals, normals, service)
                 case _:
                     raise TypeError("a language model's stages are played by tokens")
-        latencies.sort(axis=1)
-        return Play(latencies)
+        ranks = np.ceil(quantiles * latencies.shape[1]).astype(int) - 1
+        latencies.partition(ranks, axis=1)
+        return Play(np.log(latencies[:, ranks]))
