@@ -36,10 +36,10 @@ _MOST_REQUESTS = 20_000
 """Of one play: of a longer stage the scatter is taken to fall as its length grows."""
 _LEAST_SCATTER = 0.02
 """Of a logarithm: two measurements of a server differ by this much for reasons that no queue explains."""
-_REFINED = 2
-_STEPS = 10
-_HOPELESS = 60.0
-"""A law whose cost is so far above the best one's is not refined."""
+_REFINED = 3
+_PLAIN_SCATTER = 0.1
+"""What a screened law's logarithms are held to, all alike: of laws that are far off, the own scatter misleads."""
+_STEPS = 12
 _ROBUST_FROM = 2.0
 _LEAST_CHANCE = 0.02
 
@@ -71,10 +71,10 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     highest_per_s = max(rung.achieved_per_s for rung in rungs)
     laws = candidate_laws(_unloaded_s(observed), highest_per_s)
     screening = _plays(_spread_out(observed), *_SCREENING, seed)
-    screened = sorted((_fit(law, screening, 1) for law in laws), key=_cost)
+    plain = [np.eye(len(one.names)) / _PLAIN_SCATTER for one, _ in screening]
+    screened = sorted((_fit(law, screening, plain) for law in laws), key=_cost)
     plays = _plays(observed, *_REFINING, seed + 1)
-    hopeful = [fitted for fitted in screened[:_REFINED] if fitted.cost < screened[0].cost + _HOPELESS]
-    refined = sorted((_fit(fitted.law, plays, 1) for fitted in hopeful), key=_cost)
+    refined = sorted((_refine(fitted.law, plays) for fitted in screened[:_REFINED]), key=_cost)
     return _judged(refined, plays, observed, highest_per_s)
 
 
@@ -134,31 +134,33 @@ def _cost(fitted: _Fitted) -> float:
     return fitted.cost
 
 
-def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], rounds: int) -> _Fitted:
-    start = np.array(law.logs)
-    for _ in range(rounds):
-        whiteners = [_whitener(one, play.played(law.at(start), one.quantiles)) for one, play in plays]
+def _refine(law: Law, plays: Sequence[tuple[Observed, StagePlay]]) -> _Fitted:
+    service = law.at(np.array(law.logs))
+    return _fit(law, plays, [_whitener(one, play.played(service, one.quantiles)) for one, play in plays])
 
-        def residuals(logs: Floats, whiteners: Sequence[Floats] = whiteners) -> Floats:
-            service = law.at(logs)
-            parts = [
-                whiten @ (np.array(one.logs) - play.played(service, one.quantiles).log_means)
-                for (one, play), whiten in zip(plays, whiteners, strict=True)
-            ]
-            return np.concatenate([*parts, law.prior_residuals(logs)])
 
-        found = optimize.least_squares(
-            residuals, start, loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[1e-3], x_scale=0.3,
-            max_nfev=_STEPS, xtol=2e-3, ftol=2e-3, bounds=law.bounds,
-        )  # fmt: skip
-        start = np.asarray(found.x)
+def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], whiteners: Sequence[Floats]) -> _Fitted:
+    """`whiteners` turn differences of log percentiles into independent units."""
+
+    def residuals(logs: Floats) -> Floats:
+        service = law.at(logs)
+        parts = [
+            whiten @ (np.array(one.logs) - play.played(service, one.quantiles).log_means)
+            for (one, play), whiten in zip(plays, whiteners, strict=True)
+        ]
+        return np.concatenate([*parts, law.prior_residuals(logs)])
+
+    found = optimize.least_squares(
+        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[1e-3], x_scale=0.3,
+        max_nfev=_STEPS, xtol=1e-3, ftol=1e-3, bounds=law.bounds,
+    )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
     cost = 2 * float(found.cost) - 2 * determinants
-    return _Fitted(law.moved_to(start), cost, np.asarray(found.jac), np.asarray(found.fun))
+    return _Fitted(law.moved_to(np.asarray(found.x)), cost, np.asarray(found.jac), np.asarray(found.fun))
 
 
 def _whitener(one: Observed, play: Play) -> Floats:
-    """What turns differences of log percentiles into independent units: L⁻¹ of their covariance's Cholesky factor.
+    """L⁻¹ of the Cholesky factor of the covariance of a measured mean.
 
     Half of the covariances between percentiles is taken, for few plays tell them badly.
     """

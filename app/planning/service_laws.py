@@ -12,7 +12,7 @@ from app.analysis.columns import Floats
 from app.records.service import BatchService, RequestService, ServiceModel
 
 _SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_MOST_BATCHES = (4, 8, 16, 32, 64, 128)
+_MOST_BATCHES = (4, 8, 16, 32, 64)
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -86,12 +86,13 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
 
 def _batch_law(most: int, unloaded_s: float, most_per_s: float) -> Law:
     per_item_s = max(1 / most_per_s - 0.8 * unloaded_s / most, 0.1 * unloaded_s / most)
-    fixed_s, outside_s = 0.7 * unloaded_s, 0.2 * unloaded_s
+    fixed_s, window_s, outside_s = 0.6 * unloaded_s, 0.1 * unloaded_s, 0.2 * unloaded_s
     return Law(
-        BatchService(fixed_s, per_item_s, most, cv=0.1, outside_s=outside_s),
+        BatchService(fixed_s, per_item_s, most, window_s, 0.1, outside_s),
         {
             "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),
             "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / most, 2 / most_per_s),
+            "window_s": Prior(window_s, 2.0, 1e-4 * unloaded_s, 1.5 * unloaded_s),
             "cv": Prior(0.1, 1.0, 0.01, 2.0),
             "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 1.5 * unloaded_s),
         },
