@@ -20,6 +20,9 @@ Work = Literal["saturated", "decode", "batched-decode", "unknown"]
 """saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at
 once. batched-decode: many. unknown: it is not known what binds."""
 
+Goal = Literal["throughput", "slo"]
+"""throughput: all that a card can do. slo: the most it does inside a latency limit, which carries over less surely."""
+
 BRACKET_MARGIN = 1.20
 
 
@@ -33,16 +36,20 @@ class Weights(msgspec.Struct, frozen=True):
 
 class Law(msgspec.Struct, frozen=True):
     weights: Weights
-    sigma: float
+    throughput_sigma: float
+    slo_sigma: float
 
 
-# chosen on 136 published results, see docs/extrapolation.md; decode has no published check and borrows batched-decode's
-_SATURATED_FAMILY = Law(Weights(0.6, 0.2, 0.2), 0.10)
-_SATURATED = Law(Weights(0.5, 0.0, 0.5), 0.25)
-_DECODE_FAMILY = Law(Weights(0.0, 1.0, 0.0), 0.25)
-_DECODE = Law(Weights(0.0, 1.0, 0.0), 0.42)
-_MIXED_FAMILY = Law(Weights(0.25, 0.5, 0.25), 0.25)
-_MIXED = Law(Weights(0.25, 0.5, 0.25), 0.42)
+_BANDWIDTH = Weights(0.0, 1.0, 0.0)
+# the middle of bandwidth and of √(peak × power)
+_MIXED = Weights(0.25, 0.5, 0.25)
+# within one architecture, then across; chosen on published results, of which decode has none: it takes unknown's sigma
+_LAWS: dict[Work, tuple[Law, Law]] = {
+    "saturated": (Law(Weights(0.6, 0.2, 0.2), 0.10, 0.13), Law(Weights(0.5, 0.0, 0.5), 0.25, 0.32)),
+    "decode": (Law(_BANDWIDTH, 0.25, 0.32), Law(_BANDWIDTH, 0.36, 0.42)),
+    "batched-decode": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.30, 0.35)),
+    "unknown": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.36, 0.42)),
+}
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -82,33 +89,31 @@ def check_stack(measured: Stack, wanted: Stack) -> Refusal | None:
     return Refusal(f"measured with {measured.runtime}, wanted with {wanted.runtime}: measure it with {wanted.runtime}")
 
 
-def law_of(work: Work, same_architecture: bool) -> Law:
-    if work == "saturated":
-        return _SATURATED_FAMILY if same_architecture else _SATURATED
-    if work == "decode":
-        return _DECODE_FAMILY if same_architecture else _DECODE
-    return _MIXED_FAMILY if same_architecture else _MIXED
+def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
+    """One card for one card, in the same runtime at the same precision; `dtype` is what the arithmetic is done in.
 
-
-def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str) -> Ratio | Refusal:
-    """One card for one card, in the same runtime at the same precision; `dtype` is what the arithmetic is done in."""
+    It holds where a replica takes as many cards on both: a model that has to be cut for the other loses more.
+    """
     here, there = card_name(measured), card_name(other)
     if measured.key == other.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {here}")
     if measured.vendor != other.vendor:
         return Refusal(f"measured on {here}; {there} needs another vendor's runtime: measure it there")
-    law = law_of(work, measured.architecture == other.architecture)
+    alike = measured.architecture == other.architecture
+    within, across = _LAWS[work]
+    law = within if alike else across
+    sigma = law.slo_sigma if goal == "slo" else law.throughput_sigma
     ratios = _ratios(measured, other, dtype, law.weights)
     if isinstance(ratios, Refusal):
         return ratios
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
     known = [ratio for _, ratio in ratios]
-    if measured.architecture == other.architecture:
+    if alike:
         risk, how = 2, f"carried over from {here}, of the same architecture"
     else:
         risk, how = 3, f"carried over from {here}, of another architecture"
-    sentence = f"{how}: ×{factor:.2f}, give or take {math.expm1(law.sigma):.0%}; one run on {there} settles it"
-    return Ratio(factor, law.sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
+    sentence = f"{how}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {there} settles it"
+    return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
 
 
 def shrink(ratio: Ratio, seen_factor: float, seen_sigma: float) -> Ratio:

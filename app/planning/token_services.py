@@ -78,8 +78,8 @@ def carry_service(
 
     Weights and cache go at the ratio of decode; prompts and what each sequence adds, at that of saturated work.
     """
-    reading = carry_to(measured, other, "decode", replicated.dtype)
-    computing = carry_to(measured, other, "saturated", replicated.dtype)
+    reading = carry_to(measured, other, "decode", replicated.dtype, "throughput")
+    computing = carry_to(measured, other, "saturated", replicated.dtype, "throughput")
     if isinstance(reading, Refusal):
         return reading
     if isinstance(computing, Refusal):

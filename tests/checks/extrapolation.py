@@ -1,7 +1,8 @@
 """How far carried ratios are from published ones: python -m tests.checks.extrapolation prints the tables of the docs.
 
-Pairs are ordered and of the same round, model, runtime and precision. A pair and its reverse have the same error, and
-pairs that share a card are not independent.
+Pairs are ordered and of the same round, model, scenario, runtime and precision. A pair and its reverse have the same
+error, and pairs that share a card are not independent. Where one card holds the model and the other has to cut it, the
+pair stands apart.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.extrapolation import Ratio, Work, carry_to
+from app.planning.extrapolation import Goal, Ratio, Work, carry_to
+from app.planning.memory import BYTES_PER_PARAMETER, usable_bytes
 from app.planning.rates import peak_per_s
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
@@ -23,6 +25,10 @@ from app.profiles.published import load_published
 from app.records.offers import Accelerator
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
+PARAMETERS = {
+    "gptj-99": 6.05e9, "llama2-70b-99": 68.98e9, "llama3.1-8b": 8.03e9, "llama3.1-405b": 405.9e9,
+    "mixtral-8x7b": 46.7e9, "whisper": 1.55e9,
+}  # fmt: skip
 Z80, Z95 = 1.281552, 1.959964
 Array = NDArray[np.float64]
 
@@ -34,6 +40,8 @@ class Pair(NamedTuple):
     there: str
     model: str
     work: Work
+    goal: Goal
+    cut: bool
     same_architecture: bool
     measured: float
     peak: float
@@ -47,19 +55,27 @@ def pairs(taken_for: Work | None = None) -> list[Pair]:
     cards = load_catalogue().accelerators
     alike = defaultdict(list)
     for result in load_published(cards):
-        alike[result.round, result.model, result.runtime, result.dtype].append(result)
+        alike[result.round, result.model, result.scenario, result.runtime, result.dtype].append(result)
     found = []
-    for (_, model, _, dtype), results in alike.items():
+    for (_, model, scenario, _, dtype), results in alike.items():
         work: Work = "saturated" if model in SATURATED else "batched-decode"
+        goal: Goal = "slo" if scenario == "server" else "throughput"
         for one, two in itertools.permutations(results, 2):
             here, there = cards[one.accelerator_key], cards[two.accelerator_key]
-            ratio = carry_to(here, there, taken_for or work, dtype)
+            ratio = carry_to(here, there, taken_for or work, dtype, goal)
             if isinstance(ratio, Refusal):
                 raise AssertionError(ratio.sentence)
-            same = here.architecture == there.architecture
             measured = math.log(two.samples_per_s_each / one.samples_per_s_each)
-            found.append(Pair(here.key, there.key, model, work, same, measured, *_logs(here, there, dtype), ratio))
+            cut = _fits(model, here, dtype) != _fits(model, there, dtype)
+            same = here.architecture == there.architecture
+            logs = _logs(here, there, dtype)
+            found.append(Pair(here.key, there.key, model, work, goal, cut, same, measured, *logs, ratio))
     return found
+
+
+def _fits(model: str, card: Accelerator, dtype: str) -> bool:
+    usable = usable_bytes(card)
+    return isinstance(usable, float) and PARAMETERS.get(model, 0) * BYTES_PER_PARAMETER[dtype] < 0.9 * usable
 
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:
@@ -120,11 +136,12 @@ PREDICTORS: dict[str, Callable[[Pair], float]] = {
 
 def classes(found: list[Pair]) -> dict[str, list[Pair]]:
     grouped: dict[str, list[Pair]] = {}
-    for work in ("saturated", "batched-decode"):
-        for same in (True, False):
-            name = f"{work}, {'same' if same else 'another'} architecture"
-            grouped[name] = [pair for pair in found if pair.work == work and pair.same_architecture == same]
-    return grouped
+    for pair in found:
+        if not pair.cut:
+            goal = "inside a latency limit" if pair.goal == "slo" else "throughput"
+            name = f"{pair.work}, {goal}, {'same' if pair.same_architecture else 'another'} architecture"
+            grouped.setdefault(name, []).append(pair)
+    return dict(sorted(grouped.items(), reverse=True))
 
 
 def _row(name: str, missed: Array) -> str:
@@ -144,16 +161,18 @@ def main() -> None:
         missed, weights = left_out(some)
         print(_row(f"re-fitted without the card: {', '.join(f'{weight:.2f}' for weight in weights)}", missed))
         print(_row("**what is used**", errors(some)), end="\n\n")
-    print("| class | sigma | 80 % covers | 95 % covers | left out: 80 % | 95 % | bracket |\n|" + "---|" * 7)
+    print("| pairs | number | sigma | 80 % covers | 95 % covers | left out: 80 % | 95 % | bracket |\n|" + "---|" * 8)
     for name, some in classes(found).items():
-        shares = (
-            coverage(some, Z80), coverage(some, Z95), left_out_coverage(some, 0.8),
-            left_out_coverage(some, 0.95), in_bracket(some),
-        )  # fmt: skip
-        print(f"| {name} | {some[0].ratio.sigma:.2f} | {' | '.join(f'{share:.0%}' for share in shares)} |")
-    blind = pairs("unknown")
-    print(f"| all, each as unknown work | | {coverage(blind, Z80):.0%} | {coverage(blind, Z95):.0%} | | | |")
-    print(f"| all | | {coverage(found, Z80):.0%} | {coverage(found, Z95):.0%} | | | {in_bracket(found):.0%} |")
+        learnt = f"{left_out_coverage(some, 0.8):.0%} | {left_out_coverage(some, 0.95):.0%}"
+        _print_coverage(name, some, f"{some[0].ratio.sigma:.2f}", learnt)
+    _print_coverage("all of these", [pair for pair in found if not pair.cut])
+    _print_coverage("the same, each as unknown work", [pair for pair in pairs("unknown") if not pair.cut])
+    _print_coverage("cut on one card only", [pair for pair in found if pair.cut])
+
+
+def _print_coverage(name: str, some: list[Pair], sigma: str = "", learnt: str = " | ") -> None:
+    shares = f"{coverage(some, Z80):.0%} | {coverage(some, Z95):.0%} | {learnt} | {in_bracket(some):.0%}"
+    print(f"| {name} | {len(some)} | {sigma} | {shares} |")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,18 @@ import pytest
 from app.planning.extrapolation import Ratio, Stack, Work, carry_to, check_stack, shrink
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
-from tests.checks.extrapolation import Z80, Z95, classes, coverage, errors, in_bracket, left_out_coverage, pairs
+from app.records.offers import Accelerator
+from tests.checks.extrapolation import (
+    Z80,
+    Z95,
+    classes,
+    coverage,
+    errors,
+    in_bracket,
+    left_out,
+    left_out_coverage,
+    pairs,
+)
 
 CARDS = load_catalogue().accelerators
 H100, H100_PCIE, L40S = CARDS["h100-sxm5-80gb"], CARDS["h100-pcie-80gb"], CARDS["l40s"]
@@ -25,7 +36,7 @@ def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
     ratio = carried("h100-sxm5-80gb", "h100-pcie-80gb", "saturated")
     by_hand = (1513 / 1979) ** 0.6 * (2000 / 3350) ** 0.2 * (350 / 700) ** 0.2
     assert ratio.factor == pytest.approx(by_hand)
-    assert (ratio.sigma, ratio.risk) == (0.10, 2)
+    assert (ratio.sigma, ratio.risk) == (0.13, 2)
     assert ratio.low == pytest.approx(350 / 700 / 1.2)
     assert ratio.high == pytest.approx(1513 / 1979 * 1.2)
     assert "of the same architecture" in ratio.sentence
@@ -34,7 +45,7 @@ def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
 def test_saturated_work_on_another_architecture_follows_peak_and_power() -> None:
     ratio = carried("h100-sxm5-80gb", "l40s", "saturated")
     assert ratio.factor == pytest.approx(math.sqrt(733 / 1979 * 350 / 700))
-    assert (ratio.sigma, ratio.risk) == (0.25, 3)
+    assert (ratio.sigma, ratio.risk) == (0.32, 3)
     assert "NVIDIA H100 SXM5 80 GB, of another architecture" in ratio.sentence
 
 
@@ -45,7 +56,20 @@ def test_decode_of_few_sequences_follows_bandwidth_alone() -> None:
 def test_decode_of_many_lies_between_bandwidth_and_peak_with_power() -> None:
     ratio = carried("h100-sxm5-80gb", "l40s", "batched-decode")
     assert ratio.factor == pytest.approx(math.sqrt(864 / 3350 * math.sqrt(733 / 1979 * 350 / 700)))
-    assert ratio == carried("h100-sxm5-80gb", "l40s", "unknown")
+    unknown = carried("h100-sxm5-80gb", "l40s", "unknown")
+    assert unknown.factor == ratio.factor
+    assert unknown.sigma > ratio.sigma
+
+
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("other", [H100_PCIE, L40S])
+def test_what_holds_inside_a_latency_limit_is_less_sure(work: Work, other: Accelerator) -> None:
+    inside, all_out = carry_to(H100, other, work, "fp8", "slo"), carry_to(H100, other, work, "fp8", "throughput")
+    assert isinstance(inside, Ratio)
+    assert isinstance(all_out, Ratio)
+    assert inside.factor == all_out.factor
+    assert inside.sigma > all_out.sigma
+    assert carry_to(H100, other, work, "fp8") == inside
 
 
 @pytest.mark.parametrize("work", WORKS)
@@ -122,12 +146,12 @@ def test_an_equal_or_an_unknown_runtime_is_let_through() -> None:
 def test_one_measured_point_takes_over() -> None:
     prior = carried("h100-sxm5-80gb", "l40s", "saturated")
     posterior = shrink(prior, seen_factor=0.5, seen_sigma=0.03)
-    # precisions 16 and 1111: the measurement weighs 98.6 %
-    weight = 0.03**-2 / (0.03**-2 + 0.25**-2)
+    # precisions 10 and 1111: the measurement weighs 99.1 %
+    weight = 0.03**-2 / (0.03**-2 + 0.32**-2)
     assert math.log(posterior.factor) == pytest.approx(weight * math.log(0.5) + (1 - weight) * math.log(prior.factor))
-    assert posterior.sigma == pytest.approx(0.02979, abs=1e-5)
+    assert posterior.sigma == pytest.approx(0.02987, abs=1e-5)
     assert posterior.risk == 2
-    assert shrink(prior, prior.factor, 0.25).sigma == pytest.approx(0.25 / math.sqrt(2))
+    assert shrink(prior, prior.factor, 0.32).sigma == pytest.approx(0.32 / math.sqrt(2))
 
 
 def test_a_point_of_nothing_is_no_point() -> None:
@@ -135,30 +159,42 @@ def test_a_point_of_nothing_is_no_point() -> None:
         shrink(carried("l4", "l40s", "decode"), 0.0, 0.1)
 
 
+FOUND = pairs()
+WHOLE = [pair for pair in FOUND if not pair.cut]
+
+
 def test_stated_intervals_hold_on_published_results() -> None:
-    found = pairs()
-    assert len(found) > 700
-    assert 0.80 <= coverage(found, Z80) <= 0.90
-    assert coverage(found, Z95) >= 0.95
-    assert in_bracket(found) >= 0.90
-    for name, some in classes(found).items():
+    assert len(WHOLE) > 1200
+    assert 0.80 <= coverage(WHOLE, Z80) <= 0.90
+    assert coverage(WHOLE, Z95) >= 0.95
+    assert in_bracket(WHOLE) >= 0.90
+    for name, some in classes(FOUND).items():
         assert coverage(some, Z80) >= 0.80, name
         assert coverage(some, Z95) >= 0.90, name
 
 
 def test_intervals_for_work_nobody_knows_hold_on_published_results() -> None:
-    found = pairs("unknown")
-    assert 0.80 <= coverage(found, Z80) <= 0.95
-    assert coverage(found, Z95) >= 0.95
+    whole = [pair for pair in pairs("unknown") if not pair.cut]
+    assert 0.80 <= coverage(whole, Z80) <= 0.95
+    assert coverage(whole, Z95) >= 0.95
 
 
 def test_an_interval_learnt_without_a_card_mostly_holds_on_it() -> None:
-    for name, some in classes(pairs()).items():
-        assert left_out_coverage(some, 0.8) >= 0.70, name
-        assert left_out_coverage(some, 0.95) >= 0.85, name
+    for name, some in classes(FOUND).items():
+        if len(some) > 40:
+            assert left_out_coverage(some, 0.8) >= 0.75, name
+            assert left_out_coverage(some, 0.95) >= 0.85, name
 
 
-def test_carried_ratios_lean_neither_way() -> None:
-    for name, some in classes(pairs()).items():
-        assert abs(errors(some).mean()) < 1e-9, name  # each pair stands there both ways round
-        assert math.sqrt((errors(some) ** 2).mean()) <= some[0].ratio.sigma, name
+def test_the_used_weights_are_no_worse_than_fitted_ones_on_a_card_left_out() -> None:
+    for name, some in classes(FOUND).items():
+        if some[0].work == "saturated":
+            fitted, _ = left_out(some)
+            assert math.sqrt((errors(some) ** 2).mean()) <= math.sqrt((fitted**2).mean()), name
+
+
+def test_a_model_that_has_to_be_cut_for_one_of_the_cards_is_not_covered() -> None:
+    """Why carry_to's contract says that both hold it."""
+    cut = [pair for pair in FOUND if pair.cut]
+    assert {pair.model for pair in cut} == {"llama2-70b-99"}
+    assert coverage(cut, Z95) < 0.5
