@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import card_name, peak_per_s
+from app.planning.rates import card_name, lacks, peak_per_s
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
 from app.records.offers import Accelerator
@@ -24,6 +24,8 @@ Goal = Literal["throughput", "slo"]
 """throughput: all that a card can do. slo: the most it does inside a latency limit, which carries over less surely."""
 
 BRACKET_MARGIN = 1.20
+# how the catalogue's keys of processors begin
+_CPU = "cpu-"
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -97,8 +99,9 @@ def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, 
     here, there = card_name(measured), card_name(other)
     if measured.key == other.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {here}")
-    if measured.vendor != other.vendor:
-        return Refusal(f"measured on {here}; {there} needs another vendor's runtime: measure it there")
+    reason = _unlike(measured, other, dtype)
+    if reason is not None:
+        return reason
     alike = measured.architecture == other.architecture
     within, across = _LAWS[work]
     law = within if alike else across
@@ -134,6 +137,17 @@ def shrink(ratio: Ratio, seen_factor: float, seen_sigma: float) -> Ratio:
         risk=min(ratio.risk, 2),
         sentence=f"carried over and set right by a short measurement: ×{math.exp(log_factor):.2f}",
     )
+
+
+def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
+    here, there = card_name(measured), card_name(other)
+    if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
+        return Refusal(f"from {here} to {there}: a processor's rate is carried by its cores, not by its data sheet")
+    if measured.vendor != other.vendor:
+        return Refusal(f"measured on {here}; {there} needs another vendor's runtime: measure it there")
+    without = next((card for card in (measured, other) if lacks(card, dtype)), None)
+    peak = None if without is None else peak_per_s(without, dtype)
+    return peak if isinstance(peak, Refusal) else None
 
 
 def _ratios(

@@ -27,7 +27,7 @@ def card_name(card: Accelerator) -> str:
 
 def lacks(card: Accelerator, dtype: str) -> bool:
     """Whether its cores have no arithmetic at this precision; False where that is not known."""
-    return _peak(card, dtype) is None and dtype in _LACKING.get(card.architecture, ())
+    return dtype in _LACKING.get(card.architecture, ()) and _peak(card, dtype) is None
 
 
 def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:

@@ -106,14 +106,20 @@ def refused(measured: str, other: str, work: Work = "saturated", dtype: str = "f
     return refusal.sentence
 
 
-def test_a_precision_the_card_has_not_is_refused() -> None:
-    assert refused("h100-sxm5-80gb", "a100-sxm4-80gb") == (
+@pytest.mark.parametrize("work", WORKS)
+def test_a_precision_the_card_has_not_is_refused(work: Work) -> None:
+    assert refused("h100-sxm5-80gb", "a100-sxm4-80gb", work) == (
         "NVIDIA A100 SXM4 80 GB has no fp8 arithmetic: measure it at a precision that it has"
     )
 
 
 def test_another_vendor_is_another_runtime() -> None:
     assert "AMD Instinct MI300X needs another vendor's runtime" in refused("h100-sxm5-80gb", "mi300x")
+
+
+@pytest.mark.parametrize(("measured", "other"), [("cpu-xeon-8488c", "gaudi3"), ("gaudi3", "cpu-xeon-8488c")])
+def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
+    assert "by its cores" in refused(measured, other, "saturated", "bf16")
 
 
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
