@@ -146,6 +146,12 @@ def _accelerator(row: _Row) -> Accelerator:
         tdp_w=row.number("tdp_w"),
         launch_year=None if year is None else int(year),
         source=row.text("source"),
+        tf32_tflops=row.number("tf32_tflops_dense"),
+        bf16_tflops=row.number("bf16_tflops_dense"),
+        fp8_tflops=row.number("fp8_tflops_dense"),
+        fp4_tflops=row.number("fp4_tflops_dense"),
+        interconnect=row.text_or_none("interconnect"),
+        interconnect_gb_s=row.number("interconnect_gb_s"),
     )
 
 

@@ -23,6 +23,13 @@ class Accelerator(msgspec.Struct, frozen=True):
     tdp_w: float | None
     launch_year: int | None
     source: str
+    tf32_tflops: float | None = None
+    bf16_tflops: float | None = None
+    fp8_tflops: float | None = None
+    fp4_tflops: float | None = None
+    interconnect: str | None = None
+    interconnect_gb_s: float | None = None
+    """Both directions together; None is plain PCIe."""
 
 
 class Offer(msgspec.Struct, frozen=True):

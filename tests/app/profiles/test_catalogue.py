@@ -81,3 +81,10 @@ def test_a_bad_cell_is_told_by_file_and_line(folder: Path, column: int, cell: st
 def test_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_catalogue(tmp_path)
+
+
+def test_the_peaks_of_every_precision_are_read() -> None:
+    card = find_accelerator(load_catalogue(), "b200-sxm-180gb")
+    assert (card.tf32_tflops, card.bf16_tflops, card.fp8_tflops, card.fp4_tflops) == (1100, 2250, 4500, 9000)
+    assert (card.interconnect, card.interconnect_gb_s) == ("NVLink 5", 1800)
+    assert find_accelerator(load_catalogue(), "a100-sxm4-80gb").fp8_tflops is None

@@ -1,0 +1,180 @@
+"""Another card's throughput from a measured one's: a ratio with an interval, checked against published results.
+
+The log of the ratio is a weighted sum of the logs of three others: dense peak, memory bandwidth and board power. Power
+stands for clocks under load, which a data sheet does not tell. `docs/extrapolation.md` has the check and its table.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from app.planning.rates import card_name, lacks, peak_per_s
+from app.planning.refusal import Refusal
+from app.planning.risk import Risk
+from app.records.offers import Accelerator
+
+Work = Literal["saturated", "decode", "batched-decode", "unknown"]
+"""saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at
+once. batched-decode: many. unknown: it is not known what binds."""
+
+Goal = Literal["throughput", "slo"]
+"""throughput: all that a card can do. slo: the most it does inside a latency limit, which carries over less surely."""
+
+BRACKET_MARGIN = 1.20
+# how the catalogue's keys of processors begin
+_CPU = "cpu-"
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """Exponents of the three ratios; they sum to 1, so that a card twice as good in all is twice as fast."""
+
+    peak: float
+    bandwidth: float
+    power: float
+
+
+class Law(msgspec.Struct, frozen=True):
+    weights: Weights
+    throughput_sigma: float
+    slo_sigma: float
+
+
+_BANDWIDTH = Weights(0.0, 1.0, 0.0)
+# the middle of bandwidth and of √(peak × power)
+_MIXED = Weights(0.25, 0.5, 0.25)
+# within one architecture, then across; chosen on published results, of which decode has none: it takes unknown's sigma
+_LAWS: dict[Work, tuple[Law, Law]] = {
+    "saturated": (Law(Weights(0.6, 0.2, 0.2), 0.10, 0.13), Law(Weights(0.5, 0.0, 0.5), 0.25, 0.32)),
+    "decode": (Law(_BANDWIDTH, 0.25, 0.32), Law(_BANDWIDTH, 0.36, 0.42)),
+    "batched-decode": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.30, 0.35)),
+    "unknown": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.36, 0.42)),
+}
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """What runs the model. A runtime is None where it is not known."""
+
+    dtype: str
+    runtime: str | None = None
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """The other card's throughput over the measured one's: median and sigma of a log-normal.
+
+    `low` and `high` span the ratios of the single figures (peak, bandwidth, power), 20 % wider at each end.
+    """
+
+    factor: float
+    sigma: float
+    low: float
+    high: float
+    risk: int
+    sentence: str
+
+    def quantile(self, z: float) -> float:
+        return self.factor * math.exp(self.sigma * z)
+
+    @property
+    def risks(self) -> tuple[Risk, ...]:
+        return (Risk(self.risk, self.sentence),) if self.risk else ()
+
+
+def check_stack(measured: Stack, wanted: Stack) -> Refusal | None:
+    """A ratio holds only between equals: precision and runtime change more than the card does."""
+    if measured.dtype != wanted.dtype:
+        return Refusal(f"measured in {measured.dtype}, wanted in {wanted.dtype}: measure it in {wanted.dtype}")
+    if measured.runtime is None or wanted.runtime is None or measured.runtime == wanted.runtime:
+        return None
+    return Refusal(f"measured with {measured.runtime}, wanted with {wanted.runtime}: measure it with {wanted.runtime}")
+
+
+def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
+    """One card for one card, in the same runtime at the same precision; `dtype` is what the arithmetic is done in.
+
+    It holds where a replica takes as many cards on both: a model that has to be cut for the other loses more.
+    """
+    here, there = card_name(measured), card_name(other)
+    if measured.key == other.key:
+        return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {here}")
+    reason = _unlike(measured, other, dtype)
+    if reason is not None:
+        return reason
+    alike = measured.architecture == other.architecture
+    within, across = _LAWS[work]
+    law = within if alike else across
+    sigma = law.slo_sigma if goal == "slo" else law.throughput_sigma
+    ratios = _ratios(measured, other, dtype, law.weights)
+    if isinstance(ratios, Refusal):
+        return ratios
+    factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
+    known = [ratio for _, ratio in ratios]
+    if alike:
+        risk, how = 2, f"carried over from {here}, of the same architecture"
+    else:
+        risk, how = 3, f"carried over from {here}, of another architecture"
+    sentence = f"{how}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {there} settles it"
+    return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
+
+
+def shrink(ratio: Ratio, seen_factor: float, seen_sigma: float) -> Ratio:
+    """What is believed after one measurement of the factor, `seen_sigma` the log-normal sigma of that measurement.
+
+    The usual normal update on the log. Raises ValueError unless both are above zero.
+    """
+    if not (seen_factor > 0 and seen_sigma > 0):
+        raise ValueError("a measured factor and its sigma are above zero")
+    if ratio.sigma == 0:
+        return ratio
+    prior, seen = ratio.sigma**-2, seen_sigma**-2
+    log_factor = (prior * math.log(ratio.factor) + seen * math.log(seen_factor)) / (prior + seen)
+    return msgspec.structs.replace(
+        ratio,
+        factor=math.exp(log_factor),
+        sigma=(prior + seen) ** -0.5,
+        risk=min(ratio.risk, 2),
+        sentence=f"carried over and set right by a short measurement: ×{math.exp(log_factor):.2f}",
+    )
+
+
+def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
+    here, there = card_name(measured), card_name(other)
+    if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
+        return Refusal(f"from {here} to {there}: a processor's rate is carried by its cores, not by its data sheet")
+    if measured.vendor != other.vendor:
+        return Refusal(f"measured on {here}; {there} needs another vendor's runtime: measure it there")
+    without = next((card for card in (measured, other) if lacks(card, dtype)), None)
+    peak = None if without is None else peak_per_s(without, dtype)
+    return peak if isinstance(peak, Refusal) else None
+
+
+def _ratios(
+    measured: Accelerator, other: Accelerator, dtype: str, weights: Weights
+) -> list[tuple[float, float]] | Refusal:
+    """Each figure's weight and ratio; a figure without weight may be missing, and is then left out."""
+    ratios = []
+    pairs = (
+        (weights.peak, peak_per_s(measured, dtype), peak_per_s(other, dtype)),
+        (weights.bandwidth, *_figures(measured, other, "memory_bandwidth_gb_s", "memory bandwidth")),
+        (weights.power, *_figures(measured, other, "tdp_w", "board power")),
+    )
+    for weight, here, there in pairs:
+        missing = next((figure for figure in (here, there) if isinstance(figure, Refusal)), None)
+        if missing is None and not isinstance(here, Refusal) and not isinstance(there, Refusal):
+            ratios.append((weight, there / here))
+        elif missing is not None and weight:
+            return missing
+    return ratios
+
+
+def _figures(
+    measured: Accelerator, other: Accelerator, field: str, words: str
+) -> tuple[float | Refusal, float | Refusal]:
+    here, there = (_known(card, getattr(card, field), words) for card in (measured, other))
+    return here, there
+
+
+def _known(card: Accelerator, figure: float | None, words: str) -> float | Refusal:
+    return figure if figure else Refusal(f"the {words} of {card_name(card)} is not known")

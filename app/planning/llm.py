@@ -1,0 +1,204 @@
+"""A language model's replica from its shape and its card: times of prefill and decode, its rate, and what binds it.
+
+Assumed, not measured: a step moves its bytes at a share of the card's bandwidth and computes at a share of its peak.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from app.planning.memory import (
+    BYTES_PER_PARAMETER,
+    Engine,
+    MemoryPlan,
+    Precision,
+    kv_bytes,
+    plan_memory,
+    sequences_that_fit,
+    what_takes_memory,
+)
+from app.planning.rates import card_name, peak_per_s
+from app.planning.refusal import Refusal
+from app.records.language_model import LanguageModel
+from app.records.offers import Accelerator
+
+# one way over PCIe 4.0 x16, as collectives reach it
+_PCIE_BYTES_PER_S = 25e9
+SIGMA_ASSUMED = 0.35
+"""Log-normal sigma of a rate by this arithmetic; docs/extrapolation.md holds it against a few published rates."""
+
+Binding = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
+
+
+class Efficiency(msgspec.Struct, frozen=True):
+    """Shares of peak and bandwidth that kernels reach, and what does not scale with the card."""
+
+    compute: float = 0.50
+    bandwidth: float = 0.75
+    host_s: float = 0.0005
+    link_latency_s: float = 10e-6
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """One replica: `degree` cards by tensor parallelism, for prompts and answers of these mean lengths.
+
+    `prefix_hit` is the share of prompt tokens whose keys and values are cached already.
+    """
+
+    model: LanguageModel
+    card: Accelerator
+    input_tokens: float
+    output_tokens: float
+    precision: Precision = Precision()
+    degree: int = 1
+    prefix_hit: float = 0.0
+    engine: Engine = Engine()
+    efficiency: Efficiency = Efficiency()
+
+
+class Speeds(msgspec.Struct, frozen=True):
+    """What one card of a deployment does, with its efficiency taken off: operations and bytes a second."""
+
+    compute_per_s: float
+    memory_bytes_per_s: float
+    link_bytes_per_s: float
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A replica kept full. `itl_s` is the mean time between tokens, other requests' prompts included; `idle_ttft_s` is
+    the first token's where nothing else is in work."""
+
+    per_s: float
+    batch: int
+    prefill_s: float
+    step_s: float
+    itl_s: float
+    idle_ttft_s: float
+    binding: Binding
+    memory: MemoryPlan
+
+
+def speeds_of(deployment: Deployment) -> Speeds | Refusal:
+    card, efficiency = deployment.card, deployment.efficiency
+    peak = peak_per_s(card, deployment.precision.compute)
+    if isinstance(peak, Refusal):
+        return peak
+    if not card.memory_bandwidth_gb_s:
+        return Refusal(f"the memory bandwidth of {card_name(card)} is not known")
+    link = card.interconnect_gb_s * 1e9 / 2 if card.interconnect_gb_s else _PCIE_BYTES_PER_S
+    return Speeds(peak * efficiency.compute, card.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
+
+
+def prefill_s(deployment: Deployment, speeds: Speeds) -> float:
+    """What a prompt adds to the steps that read it: arithmetic of its uncached tokens and of attention among them."""
+    model = deployment.model
+    tokens = deployment.input_tokens * (1 - deployment.prefix_hit)
+    operations = 2 * model.parameters_per_token * tokens
+    operations += 4 * model.layers * model.heads * model.head_dim * tokens**2 / 2
+    compute_s = operations / (speeds.compute_per_s * deployment.degree)
+    return compute_s + _collectives_s(deployment, speeds, tokens)
+
+
+def idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
+    """The first token from a replica that does nothing else: the prompt, or a step if that is longer."""
+    return max(prefill_s(deployment, speeds), decode_step_s(deployment, speeds, 1))
+
+
+def decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
+    """One token for each of `batch` sequences half way through their answers."""
+    compute_s = _decode_compute_s(deployment, speeds, batch)
+    memory_s = _weights_s(deployment, speeds, batch) + batch * _sequence_s(deployment, speeds)
+    return max(compute_s, memory_s) + _collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
+
+
+def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
+    """The most requests a second at the largest batch that memory, the engine and the limit on mean ITL allow."""
+    speeds = speeds_of(deployment)
+    if isinstance(speeds, Refusal):
+        return speeds
+    memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
+    if isinstance(memory, Refusal):
+        return memory
+    fitting = sequences_that_fit(
+        memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
+    )
+    if fitting < 1:
+        return Refusal(f"no sequence of {_mean_tokens(deployment):.0f} tokens fits beside the weights")
+    most = min(fitting, deployment.engine.max_sequences)
+    batch = most if itl_limit_s is None else _largest_batch(deployment, speeds, most, itl_limit_s)
+    if batch == 0:
+        return Refusal(
+            f"one sequence alone takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms a token, and the SLO allows "
+            f"{(itl_limit_s or 0) * 1000:.1f}: a faster card, more of them, or fewer bytes per weight"
+        )
+    prompt_s, step_s = prefill_s(deployment, speeds), decode_step_s(deployment, speeds, batch)
+    return Replica(
+        per_s=1 / (prompt_s + deployment.output_tokens * step_s / batch),
+        batch=batch,
+        prefill_s=prompt_s,
+        step_s=step_s,
+        itl_s=_itl_s(deployment, speeds, batch),
+        idle_ttft_s=idle_ttft_s(deployment, speeds),
+        binding=_binding(deployment, speeds, batch, most, memory),
+        memory=memory,
+    )
+
+
+def _largest_batch(deployment: Deployment, speeds: Speeds, most: int, itl_limit_s: float) -> int:
+    """By bisection: ITL never falls as the batch grows. 0 where even one sequence is too slow."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _itl_s(deployment, speeds, middle) <= itl_limit_s:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
+    """At saturation each of `batch` sequences also waits for its share of the prompts that are read meanwhile."""
+    step_s = decode_step_s(deployment, speeds, batch)
+    return step_s + batch * prefill_s(deployment, speeds) / deployment.output_tokens
+
+
+def _binding(deployment: Deployment, speeds: Speeds, batch: int, most: int, memory: MemoryPlan) -> Binding:
+    """What to change for more. Where prompts take most of the time, a larger batch would not help."""
+    step_s = decode_step_s(deployment, speeds, batch)
+    if prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
+        return "prefill compute"
+    if batch < most:
+        return "ITL SLO"
+    if batch < deployment.engine.max_sequences:
+        return what_takes_memory(memory)
+    memory_s = _weights_s(deployment, speeds, batch) + batch * _sequence_s(deployment, speeds)
+    return "decode compute" if _decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
+
+
+def _mean_tokens(deployment: Deployment) -> float:
+    return deployment.input_tokens + deployment.output_tokens / 2
+
+
+def _weights_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
+    read = deployment.model.parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
+    return read / deployment.degree / speeds.memory_bytes_per_s
+
+
+def _sequence_s(deployment: Deployment, speeds: Speeds) -> float:
+    tokens, dtype = _mean_tokens(deployment), deployment.precision.kv
+    return kv_bytes(deployment.model, tokens, dtype, deployment.degree) / speeds.memory_bytes_per_s
+
+
+def _decode_compute_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
+    return 2 * deployment.model.parameters_per_token * batch / (speeds.compute_per_s * deployment.degree)
+
+
+def _collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
+    """Two all-reduces a layer of the hidden states, in 16 bits."""
+    degree = deployment.degree
+    if degree == 1:
+        return 0.0
+    sent = 2 * (degree - 1) / degree * tokens * deployment.model.hidden * 2 / speeds.link_bytes_per_s
+    return 2 * deployment.model.layers * (sent + deployment.efficiency.link_latency_s)

@@ -1,0 +1,54 @@
+"""An accelerator's dense peak at a precision, or the sentence that says why there is none."""
+
+from __future__ import annotations
+
+from app.planning.refusal import Refusal
+from app.records.offers import Accelerator
+
+DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
+
+# a blank cell is "unknown"; of these the data sheets say that there is none
+_BEFORE_AMPERE = frozenset(("tf32", "bf16", "fp8", "fp4"))
+_LACKING = {
+    "Pascal": _BEFORE_AMPERE,
+    "Volta": _BEFORE_AMPERE,
+    "Turing": _BEFORE_AMPERE,
+    "Ampere": frozenset(("fp8", "fp4")),
+    "Ada Lovelace": frozenset(("fp4",)),
+    "Hopper": frozenset(("fp4",)),
+    "CDNA 2": frozenset(("tf32", "fp8", "fp4")),
+    "CDNA 3": frozenset(("fp4",)),
+}
+
+
+def card_name(card: Accelerator) -> str:
+    return f"{card.vendor} {card.name}"
+
+
+def lacks(card: Accelerator, dtype: str) -> bool:
+    """Whether its cores have no arithmetic at this precision; False where that is not known."""
+    return dtype in _LACKING.get(card.architecture, ()) and _peak(card, dtype) is None
+
+
+def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
+    """Dense operations a second at `dtype`, one of DTYPES."""
+    if dtype not in DTYPES:
+        return Refusal(f"no accelerator's peak is told at {dtype!r}: it is one of {', '.join(DTYPES)}")
+    peak = _peak(card, dtype)
+    if peak is not None:
+        return peak * 1e12
+    if lacks(card, dtype):
+        return Refusal(f"{card_name(card)} has no {dtype} arithmetic: measure it at a precision that it has")
+    return Refusal(f"the dense {dtype} peak of {card_name(card)} is not known")
+
+
+def _peak(card: Accelerator, dtype: str) -> float | None:
+    return {
+        "fp32": card.fp32_tflops,
+        "tf32": card.tf32_tflops,
+        "fp16": card.fp16_tflops,
+        "bf16": card.bf16_tflops,
+        "fp8": card.fp8_tflops,
+        "int8": card.int8_tops,
+        "fp4": card.fp4_tflops,
+    }[dtype]

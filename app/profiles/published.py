@@ -1,0 +1,39 @@
+"""Published per-accelerator results: one dated CSV beside the catalogue, whose README tells where they were read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Container
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.profiles.bundled import DIRECTORY
+from app.records.published import PublishedResult
+
+
+def load_published(accelerators: Container[str], directory: Path | None = None) -> tuple[PublishedResult, ...]:
+    """The bundled results, or another folder's, of known accelerators.
+
+    Raises UsageError naming the file and the line of a bad cell.
+    """
+    path = (directory or DIRECTORY / "hardware") / "published.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            return tuple(_result(cells, accelerators, f"{path}:{reader.line_num}") for cells in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _result(cells: dict[str, str | None], accelerators: Container[str], place: str) -> PublishedResult:
+    try:
+        result = msgspec.convert({name: cell or None for name, cell in cells.items()}, PublishedResult, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}: {error}") from error
+    if result.accelerator_key not in accelerators:
+        raise UsageError(f"{place}: accelerator_key {result.accelerator_key!r} is not in accelerators.csv")
+    if not (result.accelerator_count >= 1 and result.samples_per_s > 0):
+        raise UsageError(f"{place}: a result is above zero, of at least one accelerator")
+    return result

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+
+from app.planning.extrapolation import Ratio, Stack, Work, carry_to, check_stack, shrink
+from app.planning.refusal import Refusal
+from app.profiles.catalogue import load_catalogue
+from app.records.offers import Accelerator
+from tests.checks.extrapolation import (
+    Z80,
+    Z95,
+    classes,
+    coverage,
+    errors,
+    in_bracket,
+    left_out,
+    left_out_coverage,
+    pairs,
+)
+
+CARDS = load_catalogue().accelerators
+H100, H100_PCIE, L40S = CARDS["h100-sxm5-80gb"], CARDS["h100-pcie-80gb"], CARDS["l40s"]
+WORKS: tuple[Work, ...] = ("saturated", "decode", "batched-decode", "unknown")
+
+
+def carried(measured: str, other: str, work: Work, dtype: str = "fp8") -> Ratio:
+    ratio = carry_to(CARDS[measured], CARDS[other], work, dtype)
+    assert isinstance(ratio, Ratio)
+    return ratio
+
+
+def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
+    ratio = carried("h100-sxm5-80gb", "h100-pcie-80gb", "saturated")
+    by_hand = (1513 / 1979) ** 0.6 * (2000 / 3350) ** 0.2 * (350 / 700) ** 0.2
+    assert ratio.factor == pytest.approx(by_hand)
+    assert (ratio.sigma, ratio.risk) == (0.13, 2)
+    assert ratio.low == pytest.approx(350 / 700 / 1.2)
+    assert ratio.high == pytest.approx(1513 / 1979 * 1.2)
+    assert "of the same architecture" in ratio.sentence
+
+
+def test_saturated_work_on_another_architecture_follows_peak_and_power() -> None:
+    ratio = carried("h100-sxm5-80gb", "l40s", "saturated")
+    assert ratio.factor == pytest.approx(math.sqrt(733 / 1979 * 350 / 700))
+    assert (ratio.sigma, ratio.risk) == (0.32, 3)
+    assert "NVIDIA H100 SXM5 80 GB, of another architecture" in ratio.sentence
+
+
+def test_decode_of_few_sequences_follows_bandwidth_alone() -> None:
+    assert carried("h100-sxm5-80gb", "h200-sxm-141gb", "decode").factor == pytest.approx(4800 / 3350)
+
+
+def test_decode_of_many_lies_between_bandwidth_and_peak_with_power() -> None:
+    ratio = carried("h100-sxm5-80gb", "l40s", "batched-decode")
+    assert ratio.factor == pytest.approx(math.sqrt(864 / 3350 * math.sqrt(733 / 1979 * 350 / 700)))
+    unknown = carried("h100-sxm5-80gb", "l40s", "unknown")
+    assert unknown.factor == ratio.factor
+    assert unknown.sigma > ratio.sigma
+
+
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("other", [H100_PCIE, L40S])
+def test_what_holds_inside_a_latency_limit_is_less_sure(work: Work, other: Accelerator) -> None:
+    inside, all_out = carry_to(H100, other, work, "fp8", "slo"), carry_to(H100, other, work, "fp8", "throughput")
+    assert isinstance(inside, Ratio)
+    assert isinstance(all_out, Ratio)
+    assert inside.factor == all_out.factor
+    assert inside.sigma > all_out.sigma
+    assert carry_to(H100, other, work, "fp8") == inside
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_the_way_back_is_the_inverse(work: Work) -> None:
+    there, back = carried("l4", "h200-sxm-141gb", work), carried("h200-sxm-141gb", "l4", work)
+    assert there.factor * back.factor == pytest.approx(1)
+    assert there.low * back.high == pytest.approx(1)
+
+
+def test_the_same_card_is_no_extrapolation() -> None:
+    same = carried("l4", "l4", "unknown")
+    assert (same.factor, same.sigma, same.risks) == (1.0, 0.0, ())
+
+
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("field", ["fp8_tflops", "memory_bandwidth_gb_s", "tdp_w"])
+def test_more_of_anything_is_never_slower(work: Work, field: str) -> None:
+    better = msgspec.structs.replace(L40S, key="better", **{field: getattr(L40S, field) * 1.5})
+    here, there = carry_to(H100, L40S, work, "fp8"), carry_to(H100, better, work, "fp8")
+    assert isinstance(here, Ratio)
+    assert isinstance(there, Ratio)
+    assert there.factor >= here.factor
+    doubled = msgspec.structs.replace(
+        L40S, key="twice", fp8_tflops=1466, memory_bandwidth_gb_s=1728, tdp_w=700.0
+    )  # in everything twice an L40S
+    twice = carry_to(H100, doubled, work, "fp8")
+    assert isinstance(twice, Ratio)
+    assert twice.factor == pytest.approx(2 * here.factor)
+
+
+def refused(measured: str, other: str, work: Work = "saturated", dtype: str = "fp8") -> str:
+    refusal = carry_to(CARDS[measured], CARDS[other], work, dtype)
+    assert isinstance(refusal, Refusal)
+    return refusal.sentence
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_a_precision_the_card_has_not_is_refused(work: Work) -> None:
+    assert refused("h100-sxm5-80gb", "a100-sxm4-80gb", work) == (
+        "NVIDIA A100 SXM4 80 GB has no fp8 arithmetic: measure it at a precision that it has"
+    )
+
+
+def test_another_vendor_is_another_runtime() -> None:
+    assert "AMD Instinct MI300X needs another vendor's runtime" in refused("h100-sxm5-80gb", "mi300x")
+
+
+@pytest.mark.parametrize(("measured", "other"), [("cpu-xeon-8488c", "gaudi3"), ("gaudi3", "cpu-xeon-8488c")])
+def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
+    assert "by its cores" in refused(measured, other, "saturated", "bf16")
+
+
+def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
+    no_power = msgspec.structs.replace(L40S, tdp_w=None)
+    refusal = carry_to(H100, no_power, "saturated", "fp8")
+    assert refusal == Refusal("the board power of NVIDIA L40S is not known")
+    ratio = carry_to(H100, no_power, "decode", "fp8")
+    assert isinstance(ratio, Ratio)
+    assert ratio.factor == pytest.approx(864 / 3350)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Stack("int8", "tensorrt"), "measured in fp16, wanted in int8"),
+        (Stack("fp16", "vllm"), "measured with tensorrt, wanted with vllm"),
+    ],
+)
+def test_precision_and_runtime_are_not_crossed(wanted: Stack, says: str) -> None:
+    refusal = check_stack(Stack("fp16", "tensorrt"), wanted)
+    assert refusal is not None
+    assert says in refusal.sentence
+
+
+def test_an_equal_or_an_unknown_runtime_is_let_through() -> None:
+    assert check_stack(Stack("fp16", "tensorrt"), Stack("fp16", "tensorrt")) is None
+    assert check_stack(Stack("fp16", "tensorrt"), Stack("fp16")) is None
+
+
+def test_one_measured_point_takes_over() -> None:
+    prior = carried("h100-sxm5-80gb", "l40s", "saturated")
+    posterior = shrink(prior, seen_factor=0.5, seen_sigma=0.03)
+    # precisions 10 and 1111: the measurement weighs 99.1 %
+    weight = 0.03**-2 / (0.03**-2 + 0.32**-2)
+    assert math.log(posterior.factor) == pytest.approx(weight * math.log(0.5) + (1 - weight) * math.log(prior.factor))
+    assert posterior.sigma == pytest.approx(0.02987, abs=1e-5)
+    assert posterior.risk == 2
+    assert shrink(prior, prior.factor, 0.32).sigma == pytest.approx(0.32 / math.sqrt(2))
+
+
+def test_a_point_of_nothing_is_no_point() -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        shrink(carried("l4", "l40s", "decode"), 0.0, 0.1)
+
+
+FOUND = pairs()
+WHOLE = [pair for pair in FOUND if not pair.cut]
+
+
+def test_stated_intervals_hold_on_published_results() -> None:
+    assert len(WHOLE) > 1200
+    assert 0.80 <= coverage(WHOLE, Z80) <= 0.90
+    assert coverage(WHOLE, Z95) >= 0.95
+    assert in_bracket(WHOLE) >= 0.90
+    for name, some in classes(FOUND).items():
+        assert coverage(some, Z80) >= 0.80, name
+        assert coverage(some, Z95) >= 0.90, name
+
+
+def test_intervals_for_work_nobody_knows_hold_on_published_results() -> None:
+    whole = [pair for pair in pairs("unknown") if not pair.cut]
+    assert 0.80 <= coverage(whole, Z80) <= 0.95
+    assert coverage(whole, Z95) >= 0.95
+
+
+def test_an_interval_learnt_without_a_card_mostly_holds_on_it() -> None:
+    for name, some in classes(FOUND).items():
+        if len(some) > 40:
+            assert left_out_coverage(some, 0.8) >= 0.75, name
+            assert left_out_coverage(some, 0.95) >= 0.85, name
+
+
+def test_the_used_weights_are_no_worse_than_fitted_ones_on_a_card_left_out() -> None:
+    for name, some in classes(FOUND).items():
+        if some[0].work == "saturated":
+            fitted, _ = left_out(some)
+            assert math.sqrt((errors(some) ** 2).mean()) <= math.sqrt((fitted**2).mean()), name
+
+
+def test_a_model_that_has_to_be_cut_for_one_of_the_cards_is_not_covered() -> None:
+    """Why carry_to's contract says that both hold it."""
+    cut = [pair for pair in FOUND if pair.cut]
+    assert {pair.model for pair in cut} == {"llama2-70b-99"}
+    assert coverage(cut, Z95) < 0.5

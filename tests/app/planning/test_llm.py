@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.planning.llm import (
+    SIGMA_ASSUMED,
+    Deployment,
+    Efficiency,
+    Replica,
+    Speeds,
+    decode_step_s,
+    prefill_s,
+    replica,
+    speeds_of,
+)
+from app.planning.memory import Engine, Precision
+from app.planning.refusal import Refusal
+from app.profiles.catalogue import load_catalogue
+from tests.checks.language_models import held_against_published
+from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
+
+CARDS = load_catalogue().accelerators
+H100 = CARDS["h100-sxm5-80gb"]
+CHAT = Deployment(LLAMA_8B, H100, 1024, 256, efficiency=Efficiency(0.5, 0.75, 0.0005, 10e-6))
+FLOPS, BYTES = 989e12 * 0.5, 3350e9 * 0.75
+
+
+def but(**changes: Any) -> Deployment:
+    return msgspec.structs.replace(CHAT, **changes)
+
+
+def speeds(deployment: Deployment) -> Speeds:
+    found = speeds_of(deployment)
+    assert isinstance(found, Speeds)
+    return found
+
+
+def full(deployment: Deployment, itl_limit_s: float | None = None) -> Replica:
+    found = replica(deployment, itl_limit_s)
+    assert isinstance(found, Replica)
+    return found
+
+
+def test_prefill_is_two_operations_a_weight_and_attention_among_half_the_pairs() -> None:
+    operations = 2 * 8.03e9 * 1024 + 4 * 32 * 32 * 128 * 1024**2 / 2
+    assert prefill_s(CHAT, speeds(CHAT)) == pytest.approx(operations / FLOPS)
+    assert prefill_s(CHAT, speeds(CHAT)) == pytest.approx(0.0338, abs=1e-4)
+
+
+def test_cached_prefixes_are_not_read_again() -> None:
+    cached = but(prefix_hit=0.5)
+    shorter = but(input_tokens=512)
+    assert prefill_s(cached, speeds(cached)) == prefill_s(shorter, speeds(shorter))
+
+
+def test_the_first_token_of_a_short_prompt_takes_a_step() -> None:
+    short = but(input_tokens=8)
+    assert full(short).idle_ttft_s == decode_step_s(short, speeds(short), 1)
+    assert full(CHAT).idle_ttft_s == full(CHAT).prefill_s
+
+
+def test_a_step_reads_the_weights_and_every_sequences_cache() -> None:
+    read = 2 * 8.03e9 + 16 * 131072 * (1024 + 128)
+    assert decode_step_s(CHAT, speeds(CHAT), 16) == pytest.approx(read / BYTES + 0.0005)
+
+
+def test_a_large_step_of_short_sequences_computes() -> None:
+    brief = but(input_tokens=1, output_tokens=2)
+    assert decode_step_s(brief, speeds(brief), 1000) == pytest.approx(2 * 8.03e9 * 1000 / FLOPS + 0.0005)
+
+
+def test_tensor_parallelism_divides_the_reading_and_adds_two_all_reduces_a_layer() -> None:
+    two = but(degree=2)
+    read = 8.03e9 + 16 * 131072 / 2 * (1024 + 128)
+    exchange_s = 2 * 32 * (2 * 0.5 * 16 * 4096 * 2 / 450e9 + 10e-6)
+    assert decode_step_s(two, speeds(two), 16) == pytest.approx(read / BYTES + exchange_s + 0.0005)
+
+
+def test_cards_without_a_link_speak_over_pcie() -> None:
+    alone = but(card=CARDS["l40s"], degree=2)
+    assert speeds(alone).link_bytes_per_s == 25e9
+
+
+def test_one_token_of_a_mixture_reads_two_experts() -> None:
+    lone, crowd = (decode_step_s(but(model=MIXTRAL), speeds(CHAT), batch) for batch in (1, 64))
+    assert lone == pytest.approx((2 * 12.9e9 + 131072 * 1152) / BYTES + 0.0005)
+    assert crowd == pytest.approx((2 * 46.7e9 + 64 * 131072 * 1152) / BYTES + 0.0005, rel=1e-6)
+
+
+def test_a_request_takes_its_prompt_and_its_share_of_its_steps() -> None:
+    found = full(CHAT)
+    assert found.batch == 256
+    assert found.per_s == pytest.approx(1 / (found.prefill_s + 256 * found.step_s / 256))
+    assert found.itl_s == pytest.approx(found.step_s + found.prefill_s)
+    # every sequence gets a token each ITL: 256 of them
+    assert found.per_s * 256 == pytest.approx(256 / found.itl_s)
+
+
+def test_a_limit_on_itl_makes_the_batch_smaller() -> None:
+    free, bound = full(CHAT), full(CHAT, 0.012)
+    assert bound.itl_s <= 0.012 < free.itl_s
+    assert bound.batch < free.batch
+    assert bound.binding == "ITL SLO"
+    one_more = decode_step_s(CHAT, speeds(CHAT), bound.batch + 1) + (bound.batch + 1) * bound.prefill_s / 256
+    assert one_more > 0.012
+
+
+def test_a_limit_no_batch_meets_is_refused() -> None:
+    refusal = replica(CHAT, 0.005)
+    assert isinstance(refusal, Refusal)
+    assert "one sequence alone takes 7." in refusal.sentence
+    assert "the SLO allows 5.0" in refusal.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "binding"),
+    [
+        ({"input_tokens": 4096, "output_tokens": 16}, "prefill compute"),
+        ({"input_tokens": 2048, "output_tokens": 8192}, "KV"),
+        ({"card": CARDS["l4"], "input_tokens": 512, "output_tokens": 2048}, "weights"),
+        ({"engine": Engine(max_sequences=64), "input_tokens": 128, "output_tokens": 512}, "decode bandwidth"),
+        ({"engine": Engine(max_sequences=2000), "input_tokens": 1, "output_tokens": 64}, "decode compute"),
+    ],
+)
+def test_what_binds_is_named(changes: dict[str, Any], binding: str) -> None:
+    assert full(but(**changes)).binding == binding
+
+
+@pytest.mark.parametrize("field", ["memory_bandwidth_gb_s", "bf16_tflops", "memory_gib", "interconnect_gb_s"])
+@pytest.mark.parametrize("itl_limit_s", [None, 0.03])
+@pytest.mark.parametrize("degree", [1, 2])
+def test_more_of_anything_is_never_slower(field: str, itl_limit_s: float | None, degree: int) -> None:
+    for model in (LLAMA_8B, MIXTRAL):
+        deployment = but(model=model, degree=degree, precision=Precision("fp8", "bf16", "fp8"))
+        better = msgspec.structs.replace(H100, **{field: getattr(H100, field) * 1.4})
+        improved = msgspec.structs.replace(deployment, card=better)
+        assert full(improved, itl_limit_s).per_s >= full(deployment, itl_limit_s).per_s
+
+
+def test_longer_answers_never_come_faster() -> None:
+    rates = [full(but(output_tokens=tokens)).per_s for tokens in (16, 64, 256, 1024, 4096)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    refusal = replica(but(model=LLAMA_2_70B))
+    assert isinstance(refusal, Refusal)
+    assert "the weights take 128.5 GiB" in refusal.sentence
+
+
+def test_a_precision_the_card_has_not_is_refused() -> None:
+    refusal = replica(but(card=CARDS["a100-sxm4-80gb"], precision=Precision("fp8", "fp8", "fp8")))
+    assert isinstance(refusal, Refusal)
+    assert "has no fp8 arithmetic" in refusal.sentence
+
+
+def test_the_arithmetic_is_near_published_rates() -> None:
+    checks = held_against_published()
+    assert len(checks) >= 15
+    sizes = sorted(abs(check.log_error) for check in checks)
+    assert sizes[len(sizes) // 2] < 0.25
+    assert sum(size <= 1.2816 * SIGMA_ASSUMED for size in sizes) >= 0.8 * len(sizes)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.planning.memory import (
+    GIB,
+    Engine,
+    GraphFit,
+    MemoryPlan,
+    Precision,
+    fit_graph,
+    kv_bytes,
+    plan_memory,
+    sequences_that_fit,
+    smallest_degree,
+    usable_bytes,
+    weight_bytes,
+    what_takes_memory,
+)
+from app.planning.refusal import Refusal
+from app.profiles.catalogue import load_catalogue
+from app.records.language_model import LanguageModel
+from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
+
+CARDS = load_catalogue().accelerators
+H100, L4 = CARDS["h100-sxm5-80gb"], CARDS["l4"]
+BF16, FP8 = Precision(), Precision("fp8", "fp8", "fp8")
+
+
+def planned(model: LanguageModel, key: str, precision: Precision = BF16, degree: int = 1) -> MemoryPlan:
+    plan = plan_memory(model, CARDS[key], precision, degree)
+    assert isinstance(plan, MemoryPlan)
+    return plan
+
+
+def test_grouped_query_cache_of_one_token() -> None:
+    assert kv_bytes(LLAMA_8B, 1, "bf16") == 131072
+    assert kv_bytes(LLAMA_8B, 1, "fp8") == 65536
+
+
+def test_heads_are_shared_out_until_each_card_has_one() -> None:
+    assert kv_bytes(LLAMA_8B, 10, "bf16", degree=4) == 10 * 131072 / 4
+    assert kv_bytes(LLAMA_8B, 10, "bf16", degree=16) == 10 * 131072 / 8
+
+
+def test_a_latent_cache_is_whole_on_every_card() -> None:
+    assert kv_bytes(DEEPSEEK_V3, 1, "bf16") == 61 * (512 + 64) * 2
+    assert kv_bytes(DEEPSEEK_V3, 1, "bf16", degree=8) == 61 * 576 * 2
+
+
+def test_windowed_layers_stop_at_their_window_and_linear_ones_hold_nothing() -> None:
+    model = msgspec.structs.replace(LLAMA_8B, window_layers=16, window_tokens=1024, linear_layers=8)
+    per_layer = 2 * 8 * 128 * 2
+    assert kv_bytes(model, 1000, "bf16") == per_layer * (8 * 1000 + 16 * 1000)
+    assert kv_bytes(model, 5000, "bf16") == per_layer * (8 * 5000 + 16 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("key", "reported_gib"), [("h100-sxm5-80gb", 79.19), ("a10g", 22.4), ("l40s", 44.7), ("h200-sxm-141gb", 140.4)]
+)
+def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) -> None:
+    usable = usable_bytes(CARDS[key])
+    assert isinstance(usable, float)
+    assert reported_gib * 0.98 < usable / GIB <= reported_gib
+
+
+def test_a_memory_nobody_knows_is_refused() -> None:
+    card = msgspec.structs.replace(L4, memory_gib=None)
+    assert usable_bytes(card) == Refusal("the memory of NVIDIA L4 is not known")
+    assert plan_memory(LLAMA_8B, card, BF16) == fit_graph(card, 1e6, "fp32", 1e3, 1) == usable_bytes(card)
+
+
+def test_what_a_replica_takes_adds_up() -> None:
+    plan = planned(LLAMA_8B, "h100-sxm5-80gb")
+    activations = 16 * 2048 * 4096 * 2 + 2 * 256 * 128256 * 4
+    assert plan.weight_bytes == 2 * 8.03e9
+    assert plan.overhead_bytes == activations + 0.25 * GIB
+    assert plan.kv_pool_bytes == pytest.approx(0.9 * 80 * 0.985 * GIB - 2 * 8.03e9 - activations - 0.25 * GIB)
+    assert sequences_that_fit(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
+
+
+def test_sequences_take_whole_blocks() -> None:
+    plan = planned(LLAMA_8B, "l4", FP8)
+    assert sequences_that_fit(plan, LLAMA_8B, 1009, "fp8") == sequences_that_fit(plan, LLAMA_8B, 1024, "fp8")
+    assert sequences_that_fit(plan, LLAMA_8B, 1009, "fp8") < sequences_that_fit(plan, LLAMA_8B, 1008, "fp8")
+
+
+def test_four_bit_weights_carry_their_scales() -> None:
+    assert weight_bytes(LLAMA_8B, "int4") == pytest.approx(0.56 * 8.03e9)
+
+
+def degree_of(model: LanguageModel, key: str, precision: Precision, sequences: int) -> int:
+    plan = smallest_degree(model, CARDS[key], precision, 4096, sequences=sequences)
+    assert isinstance(plan, MemoryPlan)
+    return plan.degree
+
+
+def test_more_bytes_and_more_sequences_take_more_cards() -> None:
+    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 1) == 1  # 64.2 of 70.9 GiB
+    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 32) == 2
+    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 1) == 2
+    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 32) == 4
+
+
+def test_the_degree_divides_the_heads() -> None:
+    in_42, in_40 = (msgspec.structs.replace(LLAMA_2_70B, heads=heads) for heads in (42, 40))
+    assert degree_of(in_42, "a2", FP8, 1) == 6
+    assert degree_of(in_40, "a2", FP8, 1) == 8
+
+
+def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
+    refusal = smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
+    assert isinstance(refusal, Refusal)
+    assert refusal.sentence == (
+        "the weights take 16.1 GiB and the engine 2.2 GiB of the 13.4 GiB it may use of each of 8 NVIDIA A2"
+    )
+
+
+def test_heads_that_nothing_divides_are_told() -> None:
+    model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
+    refusal = smallest_degree(model, L4, BF16, 2048)
+    assert isinstance(refusal, Refusal)
+    assert "one NVIDIA L4" in refusal.sentence
+
+
+def test_a_sequence_too_long_for_the_cache_is_told() -> None:
+    refusal = smallest_degree(LLAMA_8B, L4, BF16, 131072, at_most=1)
+    assert isinstance(refusal, Refusal)
+    assert "1 × 131072 tokens take 16.0 GiB of cache" in refusal.sentence
+
+
+def test_what_to_make_smaller() -> None:
+    assert what_takes_memory(planned(LLAMA_8B, "l4")) == "weights"
+    assert what_takes_memory(planned(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4])
+def test_more_memory_never_holds_less(degree: int) -> None:
+    larger = msgspec.structs.replace(H100, memory_gib=94.0)
+    here, there = (plan_memory(LLAMA_8B, card, BF16, degree) for card in (H100, larger))
+    assert isinstance(here, MemoryPlan)
+    assert isinstance(there, MemoryPlan)
+    assert there.kv_pool_bytes > here.kv_pool_bytes
+
+
+def test_a_larger_chunk_leaves_less_cache() -> None:
+    small, large = (plan_memory(LLAMA_8B, H100, BF16, 1, Engine(chunk_tokens=tokens)) for tokens in (2048, 8192))
+    assert isinstance(small, MemoryPlan)
+    assert isinstance(large, MemoryPlan)
+    assert small.kv_pool_bytes - large.kv_pool_bytes == pytest.approx(16 * 6144 * 4096 * 2)
+
+
+def test_a_graph_takes_its_weights_and_its_batch() -> None:
+    fit = fit_graph(L4, 25.6e6, "fp16", 50e6, 64)
+    assert isinstance(fit, GraphFit)
+    assert (fit.weight_bytes, fit.activation_bytes) == (51.2e6, 3.2e9)
+    assert fit.largest_batch == int((24 * 0.93 * GIB - 51.2e6 - 0.75 * GIB) / 50e6)
+    assert fit_graph(L4, 25.6e6, "fp16", 50e6, fit.largest_batch) != fit_graph(L4, 25.6e6, "fp16", 50e6, 1)
+
+
+def test_a_batch_that_does_not_fit_is_refused() -> None:
+    refusal = fit_graph(L4, 25.6e6, "fp32", 50e6, 1000)
+    assert isinstance(refusal, Refusal)
+    assert refusal.sentence == "takes 47.4 GiB at batch 1000, and NVIDIA L4 has 22.3 GiB to use"

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.profiles.bundled import DIRECTORY
+from app.profiles.catalogue import load_catalogue
+from app.profiles.published import load_published
+
+CARDS = load_catalogue().accelerators
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(DIRECTORY / "hardware" / "published.csv", tmp_path)
+    return tmp_path
+
+
+def test_the_bundled_results_are_whole() -> None:
+    results = load_published(CARDS)
+    assert (len(results), len({result.accelerator_key for result in results})) == (242, 22)
+    keys = {
+        (result.round, result.model, result.scenario, result.runtime, result.dtype, result.accelerator_key)
+        for result in results
+    }
+    assert len(keys) == len(results)
+    assert all(result.source.startswith("https://github.com/mlcommons/inference_results_") for result in results)
+    assert all(datetime.date(2023, 1, 1) < result.date < datetime.date(2026, 1, 1) for result in results)
+
+
+def test_a_row_is_read_as_it_stands() -> None:
+    (row,) = (
+        result
+        for result in load_published(CARDS)
+        if (result.round, result.model, result.accelerator_key) == ("v4.1", "llama2-70b-99", "h100-sxm5-80gb")
+        and result.scenario == "offline"
+    )
+    assert (row.submitter, row.accelerator_count, row.samples_per_s, row.tokens_per_s) == (
+        "NVIDIA",
+        8,
+        84.4792,
+        24524.9,
+    )
+    assert row.samples_per_s_each == pytest.approx(10.5599)
+    assert (row.runtime, row.dtype, row.scenario) == ("tensorrt", "fp8", "offline")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (",a100-pcie-80gb,8,", ",a100-pcie-81gb,8,", "accelerator_key 'a100-pcie-81gb' is not in accelerators.csv"),
+        (",28.5403,", ",0,", "above zero"),
+        (",28.5403,", ",fast,", "samples_per_s"),
+        ("v3.0,2023-02-20,", "v3.0,last year,", "date"),
+    ],
+)
+def test_a_bad_cell_is_named_with_its_line(folder: Path, old: str, new: str, says: str) -> None:
+    path = folder / "published.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_published(CARDS, folder)
+    assert f"{path}:2: " in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_a_missing_table_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_published(CARDS, tmp_path)

@@ -1,0 +1,92 @@
+"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.checks.language_models prints them.
+
+Lengths of answers are the published tokens over samples; lengths of prompts are not published there and are assumed.
+Cards and batch are those of the vendor's configuration where it was read, else the fewest and 1,024.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from app.planning.llm import Deployment, Replica, replica
+from app.planning.memory import Engine, MemoryPlan, Precision, smallest_degree
+from app.profiles.catalogue import load_catalogue
+from app.profiles.published import load_published
+from app.records.language_model import LanguageModel
+from app.records.published import PublishedResult
+from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
+
+# model, assumed tokens of a prompt
+MODELS = {"llama2-70b-99": (LLAMA_2_70B, 300.0), "llama3.1-8b": (LLAMA_8B, 800.0), "mixtral-8x7b": (MIXTRAL, 400.0)}
+# cards, batch
+CONFIGURED = {
+    ("v4.1", "h100-sxm5-80gb"): (2, 896),
+    ("v4.1", "h100-nvl-94gb"): (2, 1300),
+    ("v4.1", "h200-sxm-141gb"): (1, 806),
+    ("v4.1", "gh200-144gb"): (1, 806),
+}
+
+
+class Check(NamedTuple):
+    published: PublishedResult
+    found: Replica
+    tokens_per_s_each: float
+    """Published, of one card."""
+    expected_per_s_each: float
+
+    @property
+    def log_error(self) -> float:
+        return math.log(self.tokens_per_s_each / self.expected_per_s_each)
+
+
+def held_against_published() -> list[Check]:
+    return [
+        _check(result, result.tokens_per_s, *MODELS[result.model])
+        for result in load_published(load_catalogue().accelerators)
+        if result.scenario == "offline" and result.tokens_per_s is not None and result.model in MODELS
+    ]
+
+
+def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, prompt_tokens: float) -> Check:
+    card = load_catalogue().accelerators[result.accelerator_key]
+    precision = Precision(result.dtype, result.dtype, "fp8")
+    answer_tokens = tokens_per_s / result.samples_per_s
+    degree, batch = CONFIGURED.get((result.round, result.accelerator_key), (0, 1024))
+    if model is not LLAMA_2_70B or not degree:
+        fewest = smallest_degree(model, card, precision, math.ceil(prompt_tokens + answer_tokens), sequences=64)
+        if not isinstance(fewest, MemoryPlan):
+            raise AssertionError(fewest.sentence)
+        degree = fewest.degree
+    deployment = Deployment(
+        model, card, prompt_tokens, answer_tokens, precision, degree, engine=Engine(max_sequences=batch)
+    )
+    found = replica(deployment)
+    if not isinstance(found, Replica):
+        raise AssertionError(found.sentence)
+    expected = found.per_s * answer_tokens / degree
+    return Check(result, found, tokens_per_s / result.accelerator_count, expected)
+
+
+def main() -> None:
+    checks = held_against_published()
+    print("| round | model | card | cards a replica | tokens/s a card, published | expected | published / expected |")
+    print("|" + "---|" * 7)
+    for check in checks:
+        row = check.published
+        cells = (
+            row.round,
+            row.model,
+            row.accelerator_key,
+            check.found.memory.degree,
+            f"{check.tokens_per_s_each:,.0f}",
+        )
+        ratio = math.exp(check.log_error)
+        print(f"| {' | '.join(map(str, cells))} | {check.expected_per_s_each:,.0f} | {ratio:.2f} |")
+    logs = [check.log_error for check in checks]
+    rms = math.sqrt(sum(log**2 for log in logs) / len(logs))
+    print(f"\n{len(checks)} rows: geometric mean {math.exp(sum(logs) / len(logs)):.2f}, log rms {rms:.2f}")
+
+
+if __name__ == "__main__":
+    main()
