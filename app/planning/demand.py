@@ -30,10 +30,10 @@ Floats = npt.NDArray[np.float64]
 def rates_per_s(
     traffic: Traffic, start: datetime.datetime, hours: float, bin_s: float = 60.0, *, today: datetime.date | None = None
 ) -> Floats:
-    """The rate of each bin from `start`, which has no time zone. Growth counts from `today`, else from `start`'s day."""
+    """The rate of each bin from `start`, which has no zone. Growth counts from `today`, else from `start`'s day."""
     bins = round(hours * _HOUR_S / bin_s)
     since_s = (start - _midnight(start.date())).total_seconds()
-    from_s = since_s + np.arange(bins) * bin_s
+    from_s: Floats = since_s + np.arange(bins, dtype=np.float64) * bin_s
     rates = _weekly(traffic, start.date(), from_s + bin_s / 2)
     rates *= traffic.peak_per_s * (1.0 - traffic.cache_share)
     if traffic.growth_per_year:

@@ -105,9 +105,12 @@ def _kernel() -> _Kernel:
 def _play(
     arrivals: Floats, capacity: Floats, per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
 ) -> _Sums:
-    """Requests a bin against what each hour's bins serve. Fills, for each hour: the bin with the longest queue, else the
-    one nearest to the capacity; by how much it is over that; and the queue. Gives bins over the capacity, bins with a
-    queue, requests that came in those, what is left, what was served."""
+    """Requests a bin against what the bins of each hour serve.
+
+    Fills in, for each hour, the bin with the longest queue, else that nearest to the capacity; by how much what came
+    is over it; and the queue. Gives bins over the capacity, bins that leave a queue, requests that came in those, what
+    is left, what was served.
+    """
     over, delayed, came_late, queue, served = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):
         fits = capacity[hour]
