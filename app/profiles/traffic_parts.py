@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import Count, Listed, Name, ObjectiveText, Rate, Settings, Share, SomeSeconds, at_most
+from app.profiles.units import format_duration
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -56,7 +57,7 @@ class SpikeSettings(Settings):
     """Recurring: `times` the usual rate for so long from `at`, on each of `days`."""
 
     at_s: ClockTime = Field(alias="at")
-    duration_s: Annotated[SomeSeconds, at_most(86_400.0)] = Field(alias="for")
+    duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for")
     times: Times
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
 
@@ -91,7 +92,9 @@ class DispersionSettings(Settings):
     """Variance over mean of the counts in windows so long, at the peak; 1 is Poisson."""
 
     index: Annotated[float, Field(ge=1, le=1e6)] = 1.0
-    window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0)] = Field(default=60.0, alias="window")
+    window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
+        default=60.0, alias="window"
+    )
 
 
 class TokensSettings(Settings):
