@@ -7,12 +7,14 @@ P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest
 
 from __future__ import annotations
 
+import datetime
 import math
 from statistics import NormalDist
 
 import msgspec
 
 from app.planning.capacity import Z95, Capacity
+from app.planning.demand import mean_per_s, peak_per_s, peak_sigma
 from app.records.offers import PlanLimits
 from app.records.result import Estimate, Traffic
 
@@ -21,21 +23,24 @@ _NORMAL = NormalDist()
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """`peak_per_s` is that of the next 12 months; `mean_per_s` is today's, over the day."""
+    """Of what reaches replicas. `peak_per_s` is that of the next 12 months; `mean_per_s` is today's, over the week;
+    `peak_sigma` is one sigma of the peak's logarithm, which adds to a capacity's as squares do."""
 
     peak_per_s: float
     mean_per_s: float
     z: float
     spares: int
+    peak_sigma: float = 0.0
 
 
-def demand_of(traffic: Traffic, limits: PlanLimits) -> Demand:
-    share = sum(traffic.hourly_share) / len(traffic.hourly_share)
+def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
+    """Campaigns count where there is a date to count from."""
     return Demand(
-        peak_per_s=traffic.peak_per_s * max(1.0, 1.0 + traffic.growth_per_year),
-        mean_per_s=traffic.peak_per_s * share,
+        peak_per_s=peak_per_s(traffic, today),
+        mean_per_s=mean_per_s(traffic),
         z=_NORMAL.inv_cdf(limits.assurance),
         spares=limits.redundancy,
+        peak_sigma=peak_sigma(traffic),
     )
 
 

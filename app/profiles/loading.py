@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -19,7 +20,10 @@ from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile
-from app.profiles.traffic import PlanSettings
+from app.profiles.settings import Settings
+from app.profiles.trace_tables import is_trace
+from app.profiles.traffic import PlanSettings, TrafficSettings
+from app.profiles.traffic_trace import facts_of_trace
 from app.records.offers import Catalogue
 
 _EXPECTED = {
@@ -41,6 +45,10 @@ _BEGINNINGS = {
 
 _OF_ENDPOINTS = {"url", "urls", "serve", "scripted"}
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
+
+
+class _TrafficFile(Settings):
+    traffic: TrafficSettings
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -76,6 +84,34 @@ def _checked(source: _Source, files_must_exist: bool) -> Profile:
     return profile
 
 
+def load_traffic(path: Path) -> TrafficSettings:
+    """The traffic in a file of its own: a trace, or YAML of the keys of `traffic`, under that key or at the top.
+
+    Raises UsageError. A trace's path is relative to the file's folder.
+    """
+    if is_trace(path):
+        return _traffic_of_trace(path)
+    source = _read(path, (), "traffic")
+    document = source.document
+    if "traffic" not in document.value:
+        lines: dict[KeyPath, int] = {("traffic", *where): line for where, line in document.lines.items()}
+        lines["traffic",] = 1
+        source = replace(source, document=Document({"traffic": document.value}, lines))
+    try:
+        return _TrafficFile.model_validate(source.document.value, context=_context(source, True)).traffic
+    except ValidationError as error:
+        raise _first_of(source, error) from error
+
+
+def _traffic_of_trace(path: Path) -> TrafficSettings:
+    try:
+        facts_of_trace(path)
+    except BadValueError as error:
+        raise UsageError(str(error), hint=error.hint) from error
+    context = {"directory": path.resolve().parent, "files_must_exist": True}
+    return TrafficSettings.model_validate({"trace": path.name}, context=context)
+
+
 def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Profile:
     """A profile of values that were put together at `place`, which errors name; paths are the working directory's."""
     source = _Source(Path(place), Document(values, {}), {})
@@ -84,7 +120,7 @@ def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = (
     return _checked(source, True)
 
 
-def _read(path: Path, overrides: Sequence[str]) -> _Source:
+def _read(path: Path, overrides: Sequence[str], what: str = "a profile") -> _Source:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -92,7 +128,8 @@ def _read(path: Path, overrides: Sequence[str]) -> _Source:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
-        raise ProfileError("a profile is a mapping of keys", path=str(path), hint="Begin with `sizewise: 1`.")
+        first = "sizewise: 1" if what == "a profile" else "peak: 900/s"
+        raise ProfileError(f"{what} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
     source = _Source(path, document, {})
     for text in overrides:
         _override(source, text)
@@ -148,16 +185,23 @@ def _kind_of(source: _Source) -> type[Profile]:
 
 
 def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:
-    context = {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
     try:
-        profile = kind.model_validate(source.document.value, context=context)
+        profile = kind.model_validate(source.document.value, context=_context(source, files_must_exist))
     except ValidationError as error:
-        errors = [_explain(source, detail) for detail in error.errors()]
-        raise min(errors, key=lambda one: one.line or 0) from error
+        raise _first_of(source, error) from error
     if (wrong := wrong_objective(profile)) is not None:
         where, problem = wrong
         raise source.error(str(problem), where, problem.hint)
     return profile
+
+
+def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
+    return {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
+
+
+def _first_of(source: _Source, error: ValidationError) -> ProfileError:
+    """The one that stands first in the file."""
+    return min((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
 
 
 def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:

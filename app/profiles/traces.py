@@ -1,11 +1,14 @@
-"""Recorded traffic: a CSV file with a header, one row a request, in the order they came.
+"""Recorded traffic: a file of one request a row, in the order they came; CSV or JSON lines, gzip or not.
 
 `timestamp` is in seconds from anywhere, or a date with a time; `input_tokens` and `output_tokens` are lengths. Names
-that public traces have for these columns are known too.
+that public traces have for these columns are known too: those of Azure's (LLM inference; invocations of functions),
+of Mooncake's and of BurstGPT. Numbers too large for seconds since 1970 are milli-, micro- or nanoseconds since then;
+Mooncake's, known by its `hash_ids`, are milliseconds.
 """
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,26 +18,38 @@ import numpy.typing as npt
 
 from app.errors import ProfileError
 from app.profiles.problems import BadValueError
+from app.profiles.trace_tables import TraceTable, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_BYTES = 2**30
 _COLUMNS = {
-    "timestamp": ("timestamp", "time", "arrived at"),
+    "timestamp": ("timestamp", "time", "arrived at", "arrival_time", "arrived_at"),
     "input_tokens": ("input_tokens", "contexttokens", "request tokens", "input_length", "prompt_tokens"),
     "output_tokens": ("output_tokens", "generatedtokens", "response tokens", "output_length", "completion_tokens"),
+    "ended": ("end_timestamp",),
+    "duration": ("duration",),
+    "hashes": ("hash_ids",),
 }
+_KNOWN = frozenset(name for names in _COLUMNS.values() for name in names)
+_LONGEST_S = 10 * 366 * 86_400.0
+_FIRST_EPOCH_S = 1e8  # 1973: what counts from anywhere else does not come so far
+_EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
+_EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 Floats = npt.NDArray[np.float64]
 Lengths = npt.NDArray[np.int32]
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """`at_s` counts from the first row, ascending; lengths are there where the file has the columns."""
+    """`at_s` counts from the first row, ascending; lengths are there where the file has the columns.
+
+    `starts_at`, of UTC or as it is written, is there where the file has dates.
+    """
 
     at_s: Floats
     input_tokens: Lengths | None
     output_tokens: Lengths | None
+    starts_at: datetime.datetime | None = None
 
     @property
     def has_tokens(self) -> bool:
@@ -50,81 +65,121 @@ def check_token_columns(path: Path) -> None:
 def read_trace(path: Path) -> Trace:
     """Raises BadValueError, with the file's line where it has one."""
     try:
-        return _trace(path)
+        rows = _Rows(path, read_table(path, _KNOWN))
+        at_s, starts_at = rows.times()
+        return Trace(at_s, rows.lengths("input_tokens"), rows.lengths("output_tokens"), starts_at)
     except ProfileError as error:
         raise BadValueError(str(error), hint=error.hint) from error
 
 
-def _trace(path: Path) -> Trace:
-    table = _read(path)
-    at_s = _seconds(path, _column(table, "timestamp"))
-    if at_s is None:
-        raise ProfileError("lacks the column timestamp", path=str(path), line=1, hint="In seconds, or as a date.")
-    if not len(at_s):
-        raise ProfileError("holds no request", path=str(path), hint="Write one request a row, after the header.")
-    backwards = np.flatnonzero(np.diff(at_s) < 0)
-    if len(backwards):
-        raise ProfileError("this request came before the one above it", path=str(path), line=int(backwards[0]) + 3,
-                           hint="Sort the trace by timestamp.")  # fmt: skip
-    lengths = [_lengths(path, name, _column(table, name)) for name in ("input_tokens", "output_tokens")]
-    return Trace(at_s - at_s[0], *lengths)
+class _Rows:
+    """The columns of one file; what is wrong with one is a ProfileError."""
+
+    def __init__(self, path: Path, read: TraceTable) -> None:
+        self._path, self._table, self._first_line = path, read.table, read.first_line
+
+    def times(self) -> tuple[Floats, datetime.datetime | None]:
+        """Seconds from the first, and when that was."""
+        column = self._column("timestamp")
+        if column is None:
+            at_s, starts_at = self._of_invocations(), None
+        elif not len(column):
+            raise self._wrong("holds no request", hint="Write one request a row, after the header.")
+        else:
+            at_s, starts_at = self._seconds(column)
+        backwards = np.flatnonzero(np.diff(at_s) < 0)
+        if len(backwards):
+            raise self._wrong("this request came before the one above it", int(backwards[0]) + 1,
+                              hint="Sort the trace by timestamp.")  # fmt: skip
+        if at_s[-1] > _LONGEST_S:
+            raise self._wrong(
+                "this request came more than ten years after the first", int(np.argmax(at_s > _LONGEST_S))
+            )
+        return at_s, starts_at
+
+    def _of_invocations(self) -> Floats:
+        """Begins from ends and durations, which are sorted by the end at most."""
+        ended, duration = self._column("ended"), self._column("duration")
+        if ended is None or duration is None:
+            raise self._wrong("lacks the column timestamp", -1, hint="In seconds, or as a date.")
+        if not len(ended):
+            raise self._wrong("holds no request", hint="Write one request a row, after the header.")
+        begins = np.sort(self._numbers("end_timestamp", ended) - self._numbers("duration", duration))
+        at_s: Floats = begins - begins[0]
+        return at_s
+
+    def _seconds(self, column: pa.ChunkedArray) -> tuple[Floats, datetime.datetime | None]:
+        import pyarrow as pa
+
+        if pa.types.is_string(column.type):
+            column = self._dates(column)
+        if pa.types.is_timestamp(column.type):
+            try:
+                column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
+            except pa.ArrowException as error:
+                raise self._wrong("timestamp holds a date outside of the years 1678 to 2261") from error
+            nanoseconds = self._numbers("timestamp", column, np.int64)
+            return (nanoseconds - nanoseconds[0]) / 1e9, _date(float(nanoseconds[0]) / 1e9)
+        whole = pa.types.is_integer(column.type)
+        numbers = self._numbers("timestamp", column, np.int64 if whole else np.float64)
+        if (numbers < 0).any():
+            raise self._wrong("timestamp is below zero", int(np.argmax(numbers < 0)))
+        if self._column("hashes") is not None:
+            return (numbers - numbers[0]) / 1e3, None
+        a_second = next((unit for least, unit in _EPOCH_UNITS if numbers[0] >= least), 1.0)
+        first_s = float(numbers[0]) / a_second
+        return (numbers - numbers[0]) / a_second, _date(first_s) if first_s >= _FIRST_EPOCH_S else None
+
+    def _dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Of text that is dates, as JSON has them and CSV where the zone is written in a part of the rows."""
+        import pyarrow as pa
+
+        for zone in (None, "UTC"):
+            try:
+                return column.cast(pa.timestamp("ns", tz=zone))
+            except pa.ArrowException:
+                continue
+        return column
+
+    def lengths(self, name: str) -> Lengths | None:
+        column = self._column(name)
+        if column is None:
+            return None
+        numbers = self._numbers(name, column)
+        wrong = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
+        if len(wrong):
+            raise self._wrong(f"{name} is not a whole number", int(wrong[0]))
+        return numbers.astype(np.int32)
+
+    def _column(self, name: str) -> pa.ChunkedArray | None:
+        for index, written in enumerate(self._table.column_names):
+            if written.strip().casefold() in _COLUMNS[name]:
+                return self._table.column(index)
+        return None
+
+    def _numbers(self, name: str, column: pa.ChunkedArray, kind: type[np.generic] = np.float64) -> Floats:
+        import pyarrow as pa
+
+        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
+            what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
+            hint = "All rows are written the same way." if name == "timestamp" else None
+            raise self._wrong(f"{name} holds something that is {what}", hint=hint)
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise self._wrong(f"{name} is empty", row)
+        numbers: Floats = np.asarray(column.to_numpy(), dtype=kind)
+        if not np.isfinite(numbers).all():
+            raise self._wrong(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
+        return numbers
+
+    def _wrong(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
+        """In a row counted from 0; −1 is the header, None the file."""
+        line = None if row is None else max(1, row + self._first_line)
+        return ProfileError(what, path=str(self._path), line=line, hint=hint)
 
 
-def _read(path: Path) -> pa.Table:
-    import pyarrow as pa  # late: checking a profile without a trace need not wait for it
-    from pyarrow import csv
-
-    if path.stat().st_size > MAX_BYTES:
-        raise ProfileError("larger than 1 GiB", path=str(path))
+def _date(epoch_s: float) -> datetime.datetime | None:
     try:
-        table = csv.read_csv(path)
-        _ = table.column_names  # decoded only now
-        return table
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        what = "".join(one for one in str(error).splitlines()[0] if one.isprintable() and one.isascii())[:100]
-        raise ProfileError(f"not a CSV file of numbers: {what}", path=str(path)) from error
-
-
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray | None:
-    for index, written in enumerate(table.column_names):
-        if written.strip().casefold() in _COLUMNS[name]:
-            return table.column(index)
-    return None
-
-
-def _seconds(path: Path, column: pa.ChunkedArray | None) -> Floats | None:
-    import pyarrow as pa
-
-    if column is None:
+        return _EPOCH + datetime.timedelta(seconds=epoch_s)
+    except OverflowError:  # of a year beyond 9999
         return None
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
-        nanoseconds = _numbers(path, "timestamp", column, np.int64)
-        return (nanoseconds - nanoseconds[0]) / 1e9 if len(nanoseconds) else nanoseconds.astype(np.float64)
-    return _numbers(path, "timestamp", column, np.float64).astype(np.float64)
-
-
-def _lengths(path: Path, name: str, column: pa.ChunkedArray | None) -> Lengths | None:
-    if column is None:
-        return None
-    numbers = _numbers(path, name, column, np.float64)
-    wrong = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
-    if len(wrong):
-        raise ProfileError(f"{name} is not a whole number", path=str(path), line=int(wrong[0]) + 2)
-    return numbers.astype(np.int32)
-
-
-def _numbers(path: Path, name: str, column: pa.ChunkedArray, kind: type[np.generic]) -> npt.NDArray[np.float64]:
-    import pyarrow as pa
-
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
-        what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
-        hint = "All rows are written the same way." if name == "timestamp" else None
-        raise ProfileError(f"{name} holds something that is {what}", path=str(path), hint=hint)
-    if column.null_count:
-        line = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 2
-        raise ProfileError(f"{name} is empty", path=str(path), line=line)
-    numbers: npt.NDArray[np.float64] = np.asarray(column.to_numpy(), dtype=kind)
-    if not np.isfinite(numbers).all():
-        raise ProfileError(f"{name} is not a number", path=str(path), line=int(np.argmin(np.isfinite(numbers))) + 2)
-    return numbers

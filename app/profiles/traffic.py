@@ -1,14 +1,49 @@
-"""The traffic a plan is for: a peak, and how a day goes up to it."""
+"""The traffic a plan is for: how much at the peak, and how days, weeks and years go up to it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
-from app.profiles.settings import Days, Growth, Listed, Rate, Redundancy, Settings, Share, UsdPerMonth
+from app.analysis.trace_facts import MODULATION_WINDOW_S
+from app.errors import UsageError
+from app.profiles.problems import BadValueError, did_you_mean
+from app.profiles.settings import (
+    MOST_PER_S,
+    Days,
+    ExistingFile,
+    Growth,
+    Listed,
+    Rate,
+    Redundancy,
+    Settings,
+    Share,
+    UsdPerMonth,
+    files_must_exist,
+)
+from app.profiles.traffic_parts import (
+    MOST_PARTS,
+    CampaignSettings,
+    ClassSettings,
+    DispersionSettings,
+    SpikeSettings,
+    TokensSettings,
+    UsersSettings,
+    campaign_of,
+    check_sum,
+    class_of,
+    dispersion_of,
+    read_dispersion,
+    read_shares,
+    read_tokens,
+    spike_of,
+    tokens_of,
+)
+from app.profiles.traffic_trace import facts_of_trace
 from app.records.offers import PlanLimits
-from app.records.result import Traffic
+from app.records.traffic import Dispersion, TokenLengths, TraceFacts, Traffic
 
 Shape = Literal["workday", "evening", "flat"]
 SHAPES: dict[Shape, tuple[float, ...]] = {
@@ -25,10 +60,96 @@ SHAPES: dict[Shape, tuple[float, ...]] = {
 """Our own typical days: the share of the peak in each hour from midnight."""
 
 
+Week = Literal["even", "business"]
+WEEKS: dict[Week, tuple[float, ...]] = {
+    "even": (1.0,) * 7,
+    "business": (1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.3),
+}
+"""The share of the day's level on each day from Monday."""
+_TRACE = "trace"
+_SOURCES = ("peak", "users", "trace")
+
+
+def _read_shape(value: object) -> str | tuple[float, ...]:
+    return _named_or_shares(value, (*SHAPES, _TRACE), 24, "a shape")
+
+
+def _read_week(value: object) -> str | tuple[float, ...]:
+    return _named_or_shares(value, (*WEEKS, _TRACE), 7, "a week")
+
+
+def _named_or_shares(value: object, names: tuple[str, ...], count: int, what: str) -> str | tuple[float, ...]:
+    if not isinstance(value, str):
+        return read_shares(value, count, what)
+    if value not in names:
+        hint = did_you_mean(value, names) or f"Write {', '.join(names)}, or {count} shares."
+        raise BadValueError(f"unknown {what.removeprefix('a ')} {value!r}", hint=hint)
+    return value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
 class TrafficSettings(Settings):
-    peak_per_s: Rate = Field(alias="peak")
-    shape: Shape = "workday"
+    """One of `peak`, `users` and `trace` says how much comes.
+
+    `shape` and `week` may be names, or shares of the peak's hour and day; "trace" is what the trace shows of them, as
+    far as it is long enough. Without `dispersion` requests are as bursty as the trace, or as Poisson's.
+    """
+
+    peak_per_s: Rate | None = Field(default=None, alias="peak")
+    users: UsersSettings | None = None
+    trace: ExistingFile | None = None
+    shape: Annotated[str | tuple[float, ...], PlainValidator(_read_shape), PlainSerializer(_same)] = "workday"
+    week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_same)] = "even"
     growth_per_year: Growth = Field(default=0.0, alias="growth")
+    spikes: Annotated[Listed[SpikeSettings], Field(max_length=MOST_PARTS)] = ()
+    campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MOST_PARTS)] = ()
+    uncertainty: Share = 0.0
+    dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
+    cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache")
+    tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MOST_PARTS)] = ()
+    classes: Annotated[Listed[ClassSettings], Field(max_length=MOST_PARTS)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fills_in_what_a_trace_shows(cls, value: Any) -> Any:
+        """Without a trace requests are Poisson's, which is printed back."""
+        if not isinstance(value, dict):
+            return value
+        if value.get("trace") is None:
+            return {**value, "dispersion": {} if value.get("dispersion") is None else value["dispersion"]}
+        return {"shape": _TRACE, "week": _TRACE, **value}
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        given = [name for name, one in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if one]
+        if len(given) != 1:
+            what = f"has {' and '.join(given)}" if given else "does not say how much comes"
+            raise BadValueError(what, hint=f"Give exactly one of {', '.join(_SOURCES)}.")
+        for key, one in (("shape", self.shape), ("week", self.week)):
+            if one == _TRACE and self.trace is None:
+                raise BadValueError(f"{key} is that of the trace, and there is none")
+        if self.users is not None and self.users.peak_per_s > MOST_PER_S:
+            raise BadValueError(f"users make {self.users.peak_per_s:,.0f} requests/s, more than {MOST_PER_S:,.0f}/s")
+        return self
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        check_sum("tokens", tuple(one.share for one in self.tokens))
+        check_sum("classes", tuple(one.share for one in self.classes))
+        names = [one.name for one in self.classes]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadValueError(f"two of classes are named {twice!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_read(self, info: ValidationInfo) -> Self:
+        if self.trace is not None and files_must_exist(info):
+            facts_of_trace(self.trace)
+        return self
 
 
 class PlanSettings(Settings):
@@ -43,12 +164,71 @@ class PlanSettings(Settings):
 
 
 def traffic_of(settings: TrafficSettings) -> Traffic:
+    """Reads the trace, where there is one; raises UsageError."""
+    facts = _facts(settings.trace)
+    peak_per_s = _peak_per_s(settings, facts)
     return Traffic(
-        peak_per_s=settings.peak_per_s,
-        shape=settings.shape,
-        hourly_share=SHAPES[settings.shape],
+        peak_per_s=peak_per_s,
+        shape="custom" if isinstance(settings.shape, tuple) else settings.shape,
+        hourly_share=_hourly_share(settings.shape, facts),
         growth_per_year=settings.growth_per_year,
+        weekly_share=_weekly_share(settings.week, facts),
+        spikes=tuple(spike_of(one) for one in settings.spikes),
+        campaigns=tuple(campaign_of(one) for one in settings.campaigns),
+        uncertainty=settings.uncertainty,
+        dispersion=_dispersion(settings.dispersion, facts, peak_per_s),
+        cache_share=settings.cache_share,
+        tokens=tuple(tokens_of(one) for one in settings.tokens) or _tokens_of_trace(facts),
+        classes=tuple(class_of(one) for one in settings.classes),
+        trace=facts,
     )
+
+
+def _facts(trace: Path | None) -> TraceFacts | None:
+    try:
+        return None if trace is None else facts_of_trace(trace)
+    except BadValueError as error:
+        raise UsageError(f"traffic.trace: {error}", hint=error.hint) from error
+
+
+def _peak_per_s(settings: TrafficSettings, facts: TraceFacts | None) -> float:
+    """Of a trace: its busiest hour's, or its mean where it is shorter; what bursts are in it, the dispersion has."""
+    if facts is not None:
+        return facts.peak_1h_per_s or facts.mean_per_s
+    if settings.users is not None:
+        return settings.users.peak_per_s
+    assert settings.peak_per_s is not None
+    return settings.peak_per_s
+
+
+def _hourly_share(shape: str | tuple[float, ...], facts: TraceFacts | None) -> tuple[float, ...]:
+    if isinstance(shape, tuple):
+        return shape
+    if shape == _TRACE:
+        return (facts and facts.hourly_share) or SHAPES["flat"]
+    return next(shares for name, shares in SHAPES.items() if name == shape)
+
+
+def _weekly_share(week: str | tuple[float, ...], facts: TraceFacts | None) -> tuple[float, ...]:
+    if isinstance(week, tuple):
+        return week
+    if week == _TRACE:
+        return (facts and facts.weekly_share) or WEEKS["even"]
+    return next(shares for name, shares in WEEKS.items() if name == week)
+
+
+def _dispersion(said: DispersionSettings | None, facts: TraceFacts | None, peak_per_s: float) -> Dispersion:
+    if said is not None:
+        return dispersion_of(said)
+    shape = None if facts is None else facts.modulation_shape
+    window_s = MODULATION_WINDOW_S
+    return Dispersion(1.0 if shape is None else 1.0 + peak_per_s * window_s / shape, window_s)
+
+
+def _tokens_of_trace(facts: TraceFacts | None) -> tuple[TokenLengths, ...]:
+    if facts is None or facts.mean_input_tokens is None or facts.mean_output_tokens is None:
+        return ()
+    return (TokenLengths(1.0, facts.mean_input_tokens, facts.mean_output_tokens),)
 
 
 def plan_limits_of(settings: PlanSettings) -> PlanLimits:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_RATES = {"/s": 1.0, "/min": 60.0}
+_RATES = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
 _REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
 _SECONDS_PER_DAY = 86400.0

@@ -14,6 +14,7 @@ from app.records.estimate import Estimate as Estimate
 from app.records.estimate import Variant as Variant
 from app.records.gpu import MigInstance
 from app.records.local import LocalResult
+from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 1
 
@@ -279,15 +280,6 @@ class Recommendation(msgspec.Struct, frozen=True):
     binding_constraint: str
     why: tuple[str, ...]
     would_change_it: tuple[str, ...]
-
-
-class Traffic(msgspec.Struct, frozen=True):
-    """`hourly_share` are 24 shares of the peak, from midnight; `growth_per_year` is a fraction."""
-
-    peak_per_s: float
-    shape: str
-    hourly_share: tuple[float, ...]
-    growth_per_year: float = 0.0
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import sys
 
 BENCHES = (
     "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
-    "analysis", "command_line",
+    "analysis", "command_line", "planning_year",
 )  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
 

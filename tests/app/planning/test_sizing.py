@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import random
 from statistics import NormalDist
 
@@ -15,7 +16,7 @@ from app.planning.sizing import (
     per_1k_estimate,
 )
 from app.records.offers import PlanLimits
-from app.records.result import Traffic
+from app.records.traffic import Campaign, Traffic
 
 Z90 = NormalDist().inv_cdf(0.9)
 
@@ -63,6 +64,19 @@ def test_demand_grows_for_a_year_and_never_shrinks() -> None:
     assert demand.spares == 2
     falling = demand_of(Traffic(900.0, "flat", (1.0,) * 24, growth_per_year=-0.5), PlanLimits())
     assert falling.peak_per_s == 900.0
+
+
+def test_demand_is_of_what_reaches_replicas_and_says_how_sure_its_peak_is() -> None:
+    today = datetime.date(2026, 6, 1)
+    traffic = Traffic(
+        900.0, "flat", (1.0,) * 24, weekly_share=(1.0,) * 5 + (0.5,) * 2, cache_share=0.5, uncertainty=0.1,
+        campaigns=(Campaign(today, today, 3.0),),
+    )  # fmt: skip
+    demand = demand_of(traffic, PlanLimits())
+    assert demand.peak_per_s == 450.0
+    assert demand.mean_per_s == pytest.approx(450.0 * 6 / 7)
+    assert demand.peak_sigma == pytest.approx(0.1, rel=0.01)
+    assert demand_of(traffic, PlanLimits(), today).peak_per_s == pytest.approx(1350.0)
 
 
 def test_cost_has_the_interval_of_the_fleet_resized() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,146 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
 def test_a_trace_without_lengths_cannot_be_prompts(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="lacks the column input_tokens or output_tokens"):
         check_token_columns(written(tmp_path, "timestamp,input_tokens\n1,5\n"))
+
+
+def named(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:04.0319600,110,27
+"""
+AZURE_2024 = """TIMESTAMP,ContextTokens,GeneratedTokens
+2024-05-10 00:00:00.009930+00:00,2162,5
+2024-05-10 00:00:01.009930+00:00,2399,6
+"""
+MOONCAKE = """{"timestamp": 0, "input_length": 6755, "output_length": 500, "hash_ids": [0, 1, 2]}
+{"timestamp": 3052, "input_length": 7319, "output_length": 490, "hash_ids": [0, 14]}
+"""
+BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+45,GPT-4,1087,230,1317,API log
+"""
+FUNCTIONS = """app,func,end_timestamp,duration
+a,f,10.5,10
+b,f,11.0,0.25
+b,g,12.0,11.75
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "at_s", "tokens", "starts_at"),
+    [
+        ("a.csv", AZURE, [0, 0.052], ([4808, 110], [10, 27]), "2023-11-16T18:17:03.979960"),
+        ("a.csv", AZURE_2024, [0, 1], ([2162, 2399], [5, 6]), "2024-05-10T00:00:00.009930"),
+        ("a.jsonl", MOONCAKE, [0, 3.052], ([6755, 7319], [500, 490]), None),
+        ("a.csv", BURSTGPT, [0, 40], ([472, 1087], [18, 230]), None),
+        ("a.csv", FUNCTIONS, [0, 0.25, 10.5], None, None),
+    ],
+)  # fmt: skip
+def test_public_traces_are_read(
+    tmp_path: Path,
+    name: str,
+    text: str,
+    at_s: list[float],
+    tokens: tuple[list[int], list[int]] | None,
+    starts_at: str | None,
+) -> None:
+    trace = read_trace(named(tmp_path, name, text))
+    assert trace.at_s.tolist() == pytest.approx(at_s)
+    assert trace.starts_at == (None if starts_at is None else datetime.datetime.fromisoformat(starts_at))
+    if tokens is None:
+        assert not trace.has_tokens
+    else:
+        assert trace.input_tokens is not None
+        assert trace.output_tokens is not None
+        assert (trace.input_tokens.tolist(), trace.output_tokens.tolist()) == tokens
+
+
+@pytest.mark.parametrize(
+    ("unit", "first"), [("s", "1700000000"), ("ms", "1700000000000"), ("us", "1700000000000000"),
+                        ("ns", "1700000000000000000")],
+)  # fmt: skip
+def test_times_since_1970_are_known_by_their_size(tmp_path: Path, unit: str, first: str) -> None:
+    later = int(first) + int(2 * int(first) / 1_700_000_000)
+    trace = read_trace(named(tmp_path, "a.csv", f"time\n{first}\n{later}\n"))
+    assert trace.at_s.tolist() == pytest.approx([0.0, 2.0])
+    assert trace.starts_at == datetime.datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001 - of UTC
+
+
+def test_times_from_anywhere_have_no_date(tmp_path: Path) -> None:
+    assert read_trace(named(tmp_path, "a.csv", "timestamp\n86400\n86401\n")).starts_at is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "at_s"),
+    [
+        ("a.csv", b"\xef\xbb\xbftimestamp\n1\n2\n", [0, 1]),
+        ("a.csv", b"timestamp\r\n1\r\n2\r\n", [0, 1]),
+        ("a.csv", b"timestamp\n1\n2", [0, 1]),
+        ("a.csv", b"timestamp\n7\n", [0]),
+        ("a.csv", b'"timestamp","x"\n"1","a,b"\n"2.5",""\n', [0, 1.5]),
+        ("a.csv", b" Timestamp ,x\n1,1\n1,2\n", [0, 0]),
+        ("a.csv", b"x,TIME\n9,1e0\n8,2.5e1\n", [0, 24]),
+        ("a.csv", b"timestamp\n2024-01-01T00:00:00\n2024-01-01T00:00:01.5\n", [0, 1.5]),
+        ("a.csv", b"timestamp\n2024-01-01T00:00:00+02:00\n2024-01-01T00:00:00+01:00\n", [0, 3600]),
+        ("a.csv", b"timestamp\n1969-12-31 23:59:59\n1970-01-01 00:00:00\n", [0, 1]),
+        ("a.jsonl", b'\xef\xbb\xbf{"timestamp": 1}\r\n{"timestamp": 3}\r\n', [0, 2]),
+        ("a.jsonl", b'{"timestamp": "2024-01-01T00:00:00Z"}\n{"timestamp": "2024-01-01T00:00:02Z"}\n', [0, 2]),
+        ("a.jsonl", b'{"arrived_at": "2024-01-01 00:00:00"}\n{"arrived_at": "2024-01-01 00:00:02"}\n', [0, 2]),
+    ],
+)
+def test_what_is_written_otherwise_is_read_too(tmp_path: Path, name: str, content: bytes, at_s: list[float]) -> None:
+    assert read_trace(named(tmp_path, name, content)).at_s.tolist() == pytest.approx(at_s)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", b"\n\n\n", "not a CSV file|lacks the column timestamp"),
+        ("a.csv", b"\x00" * 100, "not a CSV file|lacks the column timestamp"),
+        ("a.csv", bytes(range(256)) * 20, "not a CSV file|lacks the column timestamp"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a CSV file|lacks the column timestamp"),
+        ("a.csv", "timestamp\n1\n".encode("utf-16"), "not a CSV file|lacks the column timestamp"),
+        ("a.csv", b"timestamp\n-1\n2\n", "a.csv:2: timestamp is below zero"),
+        ("a.csv", b"timestamp\n1\n-9223372036854775808\n", "a.csv:3: timestamp is below zero"),
+        ("a.csv", b"timestamp\n-5.5\n2\n", "a.csv:2: timestamp is below zero"),
+        ("a.csv", b"timestamp\n1\n-inf\n", "a.csv:3: timestamp is not a number"),
+        ("a.csv", b"timestamp\n1\n1e999\n", "a.csv:3: timestamp is not a number"),
+        ("a.csv", b"timestamp\n0\n1e300\n", "a.csv:3: this request came more than ten years after"),
+        ("a.csv", b"timestamp\n1\n99999999999999999999999\n", "a.csv:3: this request came more than ten years"),
+        ("a.csv", b"timestamp\n1\n2\n3,4\n", "not a CSV file"),
+        ("a.csv", b'timestamp\n1\n"2\n', "not a CSV file|neither a number"),
+        ("a.csv", b"timestamp\ntrue\nfalse\n", "neither a number nor a date"),
+        ("a.csv", b"timestamp\n12:00:01\n12:00:02\n", "neither a number nor a date"),
+        ("a.csv", b"timestamp\n2024-01-01\n2024-01-02\n", "neither a number nor a date"),
+        ("a.csv", b"timestamp\n1,5\n2,5\n", "not a CSV file"),
+        ("a.csv", b"timestamp\n2024-01-02 00:00:00\n2024-01-01 00:00:00\n", "a.csv:3: this request came before"),
+        ("a.csv", b"timestamp\n2024-01-01 00:00:00\n5\n", "neither a number nor a date"),
+        ("a.csv", b"timestamp\n9999-01-01 00:00:00\n9999-01-01 00:00:01\n", "outside of the years|neither a number"),
+        ("a.csv", b"timestamp,input_tokens\n1,99999999999\n", "a.csv:2: input_tokens is not a whole number"),
+        ("a.csv", b"timestamp,output_tokens\n1,inf\n", "a.csv:2: output_tokens is not a number"),
+        ("a.csv", b"timestamp,input_tokens\n1,5\n2,\n", "a.csv:3: input_tokens is empty"),
+        ("a.csv", b"end_timestamp\n5\n", "a.csv:1: lacks the column timestamp"),
+        ("a.csv", b"end_timestamp,duration\n", "holds no request"),
+        ("a.csv", b"end_timestamp,duration\n5,inf\n", "a.csv:2: duration is not a number"),
+        ("a.csv", b"end_timestamp,duration\n5,1\n1e300,1\n", "came more than ten years after"),
+        ("a.csv", b"\xef\xbb\xbf", "not a CSV file"),
+        ("a.jsonl", b'{"a": 1}\n', "a.jsonl:1: lacks the column timestamp"),
+        ("a.jsonl", b'{"timestamp": 2}\n{"timestamp": 1}\n', "a.jsonl:2: this request came before"),
+        ("a.jsonl", b'{"timestamp": 2}\n{"a": 1}\n', "a.jsonl:2: timestamp is empty"),
+        ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": 1e400}\n', "a.jsonl:2: "),
+        ("a.jsonl", b'{"timestamp": [1]}\n', "timestamp"),
+        ("a.jsonl", b'{"timestamp": "soon"}\n', "neither a number nor a date"),
+        ("a.jsonl", b'{"timestamp": 1, "input_length": -3}\n', "a.jsonl:1: input_tokens is not a whole number"),
+        ("a.jsonl", b'{"timestamp": "2024-01-01T00:00:00Z"}\n{"timestamp": 5}\n', "has a column of numbers and text"),
+    ],
+)
+def test_what_cannot_be_a_trace_is_refused_in_a_sentence(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    with pytest.raises(BadValueError, match=says) as caught:
+        read_trace(named(tmp_path, name, content))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250 + len(str(tmp_path))

@@ -1,8 +1,56 @@
 from __future__ import annotations
 
-import pytest
+import datetime
+import gzip
+from pathlib import Path
+from typing import Any
 
-from app.profiles.traffic import SHAPES, PlanSettings, Shape, TrafficSettings, plan_limits_of, traffic_of
+import numpy as np
+import pytest
+import yaml
+
+from app.errors import ProfileError, UsageError
+from app.profiles.loading import load_profile, load_traffic
+from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.traffic import SHAPES, WEEKS, PlanSettings, Shape, TrafficSettings, Week, plan_limits_of, traffic_of
+from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths, Traffic
+
+FULL = """\
+users: {count: 20000, requests: 30/h, active: 60%}
+shape: evening
+week: business
+growth: 20%/year
+spikes: [{at: "12:00", for: 10m, times: 3, days: [friday, monday]}, {at: "23:55", for: 1h, times: 0.5}]
+campaigns: [{from: 2026-11-27, to: 2026-11-30, times: 2.5}]
+uncertainty: 10%
+dispersion: {index: 8, window: 30s}
+cache: 30%
+tokens: [{share: 75%, input: 900, output: 120}, {share: 25%, input: 8000.5, output: 0}]
+classes:
+  - {name: interactive, share: 80%, slo: ["latency_ms.p95 < 50"]}
+  - {name: batch, share: 20%, work: 4, slo: ["latency_ms.p95 < 2000", "error_rate < 1%"]}
+"""
+PROFILE = """\
+sizewise: 1
+name: scoring
+target: {protocol: http, url: "http://127.0.0.1:8000/score"}
+workload: {method: GET}
+load: {stages: [{rate: 1/s, duration: 1s}]}
+"""
+
+
+def written(folder: Path, text: str, name: str = "traffic.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def read(folder: Path, text: str) -> Traffic:
+    return traffic_of(load_traffic(written(folder, text)))
+
+
+def settings(**values: Any) -> TrafficSettings:
+    return TrafficSettings.model_validate({"peak": "900/s", **values})
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -10,6 +58,12 @@ def test_a_shape_is_a_day_of_shares_that_reaches_the_peak(shape: Shape) -> None:
     assert len(SHAPES[shape]) == 24
     assert max(SHAPES[shape]) == 1.0
     assert min(SHAPES[shape]) > 0
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_a_week_is_seven_shares_that_reach_the_peak(week: Week) -> None:
+    assert len(WEEKS[week]) == 7
+    assert max(WEEKS[week]) == 1.0
 
 
 def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
@@ -24,3 +78,190 @@ def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
     )  # fmt: skip
     assert (limits.assurance, limits.redundancy, limits.regions, limits.providers) == (0.95, 2, ("r",), ("p",))
     assert (limits.budget_usd_per_month, limits.max_price_age_days) == (5.0, 90)
+
+
+def test_a_peak_alone_is_a_workday_of_poissons_requests_all_week() -> None:
+    assert traffic_of(settings()) == Traffic(900.0, "workday", SHAPES["workday"])
+
+
+def test_every_key_is_taken_over(tmp_path: Path) -> None:
+    traffic = read(tmp_path, FULL)
+    assert traffic == Traffic(
+        peak_per_s=pytest.approx(100.0),
+        shape="evening",
+        hourly_share=SHAPES["evening"],
+        growth_per_year=0.2,
+        weekly_share=(1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.3),
+        spikes=(RecurringSpike(43_200.0, 600.0, 3.0, (0, 4)), RecurringSpike(86_100.0, 3600.0, 0.5)),
+        campaigns=(Campaign(datetime.date(2026, 11, 27), datetime.date(2026, 11, 30), 2.5),),
+        uncertainty=0.1,
+        dispersion=Dispersion(8.0, 30.0),
+        cache_share=0.3,
+        tokens=(TokenLengths(0.75, 900.0, 120.0), TokenLengths(0.25, 8000.5, 0.0)),
+        classes=(
+            RequestClass("interactive", 0.8, 1.0, ("latency_ms.p95 < 50",)),
+            RequestClass("batch", 0.2, 4.0, ("latency_ms.p95 < 2000", "error_rate < 1%")),
+        ),
+    )
+
+
+def test_one_token_mean_and_a_bare_index() -> None:
+    traffic = traffic_of(settings(tokens={"input": 900, "output": 120}, dispersion=8))
+    assert traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
+    assert traffic.dispersion == Dispersion(8.0, 60.0)
+
+
+def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
+    day = [0.5] * 23 + [1]
+    traffic = traffic_of(settings(shape=day, week=[1, 1, 1, 1, 1, 0, 0.5]))
+    assert (traffic.shape, traffic.hourly_share) == ("custom", tuple(day))
+    assert traffic.weekly_share == (1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.5)
+
+
+@pytest.mark.parametrize("text", ["peak: 900/s\n", FULL, "peak: 5/s\nshape: [" + "0.25, " * 23 + "1]\n"])
+def test_what_is_written_back_loads_again(tmp_path: Path, text: str) -> None:
+    indented = "".join(f"  {line}\n" for line in text.splitlines())
+    profile = load_profile(written(tmp_path, f"{PROFILE}traffic:\n{indented}"))
+    again = load_profile(written(tmp_path, spec_yaml(profile), "spec.yaml"))
+    assert profile.traffic is not None
+    assert again.traffic == profile.traffic == load_traffic(written(tmp_path, text))
+    assert profile_hash(again) == profile_hash(profile)
+    assert load_traffic(written(tmp_path, f"traffic:\n{indented}")) == profile.traffic
+
+
+def test_every_default_is_printed(tmp_path: Path) -> None:
+    profile = load_profile(written(tmp_path, f"{PROFILE}traffic: {{peak: 900/s}}\n"))
+    assert yaml.safe_load(spec_yaml(profile))["traffic"] == {
+        "peak": "900/s", "users": None, "trace": None, "shape": "workday", "week": "even", "growth": "0%/year",
+        "spikes": [], "campaigns": [], "uncertainty": "0%", "dispersion": {"index": 1.0, "window": "1m"},
+        "cache": "0%", "tokens": [], "classes": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        ("peak: 5/s\npeek: 3/s", "traffic.yaml:2: unknown key 'peek' in traffic", "Did you mean"),
+        ("peak: 5/s\nusers: {count: 3, requests: 1/h}", "traffic.yaml:1: traffic: has peak and users", "exactly"),
+        ("shape: workday", "traffic: does not say how much comes", "exactly one of peak, users, trace"),
+        ("peak: 5", "traffic.yaml:1: traffic.peak: 5 has no unit", "200/s"),
+        ("peak: 0/s", "traffic.peak: '0/s' is not above zero", None),
+        ("users: {count: 3}", "traffic.users lacks requests", None),
+        ("users: {count: 1e12, requests: 1/s}", "users make 1,000,000,000,000 requests/s", None),
+        ("users: {count: 3, requests: 1/h, active: 0%}", "active must be greater than 0", None),
+        ("peak: 5/s\nshape: workdai", "traffic.yaml:2: traffic.shape: unknown shape 'workdai'", "'workday'"),
+        ("peak: 5/s\nshape: 5", "a shape takes 24 shares, not 5", None),
+        ("peak: 5/s\nshape: [1, 0.5]", "a shape takes 24 shares, not 2", None),
+        ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, 40%]", "'40%' is not a share from 0 to 1", "as 0.4"),
+        ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, 1.5]", "1.5 is not a share", None),
+        ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, true]", "True is not a share", None),
+        ("peak: 5/s\nweek: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0]", "the largest share of a week is 0.5", "Divide"),
+        ("peak: 5/s\nweek: trace", "week is that of the trace, and there is none", None),
+        ('peak: 5/s\nspikes: [{at: "24:00", for: 1m, times: 3}]', "spikes\\[0\\].at: '24:00' is not a time", "12:00"),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 25h, times: 3}]', "25h is more than 1d", None),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 0}]', "times must be greater than 0", None),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, days: []}]', "days must", None),
+        ('peak: 5/s\nspikes:\n  - at: "12:00"\n    for: 1m\n    times: 2\n    days: [fryday]',
+         "traffic.yaml:6: traffic.spikes\\[0\\].days\\[0\\]: 'fryday' is not a day", "'friday'"),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, dyas: [friday]}]', "unknown key 'dyas'", "'days'"),
+        ("peak: 5/s\ncampaigns: [{from: 2026-02-30, to: 2026-12-01, times: 2}]", "'2026-02-30' is not a date", None),
+        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01, times: 2}]", "before it begins", None),
+        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01}]", "campaigns\\[0\\] lacks times", None),
+        ("peak: 5/s\ncache: 100%", "traffic.cache must be less than 1", None),
+        ("peak: 5/s\nuncertainty: 0.1", "has no unit", "90%"),
+        ("peak: 5/s\ndispersion: 0.5", "traffic.dispersion.index must be greater than or equal to 1", None),
+        ("peak: 5/s\ndispersion: {index: 2, window: 2h}", "2h is more than 1h", None),
+        ("peak: 5/s\ntokens: [{share: 50%, input: 5, output: 3}]", "the shares of tokens are 50% together", None),
+        ("peak: 5/s\ntokens: {input: 0, output: 3}", "tokens\\[0\\].input must be greater than 0", None),
+        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: a, share: 50%}]", "two of classes are named 'a'", None),
+        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: b, share: 60%}]", "110% together", None),
+        ('peak: 5/s\nclasses: [{name: a, share: 100%, slo: ["latncy_ms.p95 < 5"]}]', "latncy_ms", "latency_ms"),
+        ("trace: none.csv", "traffic.yaml:1: traffic.trace: no such file", None),
+        ("- 1", "traffic is a mapping of keys", "peak: 900/s"),
+        ("", "traffic is a mapping of keys", None),
+        ("traffic: {peak: 5/s}\nname: x", "traffic.yaml:2: unknown key 'name'", None),
+        ("traffic: 5", "traffic must be a mapping of keys", None),
+        ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: key 'peak' stands here a second time", None),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
+    with pytest.raises(ProfileError, match=says) as caught:
+        load_traffic(written(tmp_path, text + "\n"))
+    assert hint is None or hint in str(caught.value.hint)
+
+
+def bursts(days: int) -> str:
+    """From a Monday's midnight: 20 a minute from 12 to 18 h, else 5, times a gamma factor of shape 2 each minute."""
+    dice = np.random.default_rng(1)
+    minutes = np.arange(days * 1440)
+    busy = (minutes // 60 % 24 >= 12) & (minutes // 60 % 24 < 18)
+    counts = dice.poisson(np.where(busy, 20.0, 5.0) * dice.gamma(2.0, 0.5, minutes.size))
+    at_s = np.sort(np.repeat(minutes * 60.0, counts) + dice.uniform(0, 60, counts.sum()))
+    monday = 1_780_272_000
+    rows = "".join(f"{monday + at:.3f},100,10\n" for at in (0.0, *at_s))
+    return f"timestamp,input_tokens,output_tokens\n{rows}"
+
+
+def test_a_trace_tells_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(bursts(9).encode()))
+    traffic = traffic_of(load_traffic(tmp_path / "trace.csv.gz"))
+    assert traffic == read(tmp_path, "trace: trace.csv.gz")
+    assert traffic.trace is not None
+    assert traffic.peak_per_s == traffic.trace.peak_1h_per_s
+    assert 20 / 60 < traffic.peak_per_s < 35 / 60
+    hours = np.array(traffic.hourly_share)
+    assert hours[12:18].mean() > 3 * hours[:12].mean()
+    assert traffic.weekly_share == traffic.trace.weekly_share
+    assert min(traffic.weekly_share) > 0.7
+    assert traffic.dispersion.index == pytest.approx(1 + traffic.peak_per_s * 60 / 2.0, rel=0.15)
+    assert traffic.tokens == (TokenLengths(1.0, 100.0, 10.0),)
+
+
+def test_what_is_said_beside_a_trace_stands(tmp_path: Path) -> None:
+    written(tmp_path, bursts(2), "trace.csv")
+    traffic = read(tmp_path, "trace: trace.csv\nshape: flat\ndispersion: 3\ntokens: {input: 5, output: 6}\n")
+    assert traffic.hourly_share == (1.0,) * 24
+    assert traffic.dispersion == Dispersion(3.0)
+    assert traffic.tokens == (TokenLengths(1.0, 5.0, 6.0),)
+    assert traffic.weekly_share == (1.0,) * 7  # two days say nothing of a week
+
+
+def test_a_short_trace_is_as_if_all_day_were_like_it(tmp_path: Path) -> None:
+    traffic = read_trace_text(tmp_path, "timestamp\n" + "".join(f"{at}\n" for at in range(100)))
+    assert traffic.peak_per_s == 1.0
+    assert (traffic.shape, traffic.hourly_share) == ("trace", (1.0,) * 24)
+    assert traffic.dispersion == Dispersion()
+
+
+def read_trace_text(folder: Path, text: str) -> Traffic:
+    return traffic_of(load_traffic(written(folder, text, "trace.csv")))
+
+
+def test_a_traces_path_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    written(tmp_path, "timestamp\n1\n2\n", "trace.csv")
+    path = written(tmp_path / "below", "trace: ../trace.csv\n")
+    assert load_traffic(path).trace == tmp_path / "trace.csv"
+
+
+def test_what_is_wrong_in_a_trace_is_told_by_its_file_and_line(tmp_path: Path) -> None:
+    trace = written(tmp_path, "timestamp\n2\n1\n", "trace.csv")
+    with pytest.raises(UsageError, match=r"^\S*trace.csv:3: this request came before"):
+        load_traffic(trace)
+    with pytest.raises(ProfileError, match=r"traffic.yaml:1: traffic: \S*trace.csv:3: this request came before"):
+        load_traffic(written(tmp_path, "trace: trace.csv\n"))
+    with pytest.raises(UsageError, match="no such file"):
+        load_traffic(tmp_path / "none.csv")
+
+
+def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
+    trace = written(tmp_path, "timestamp\n1\n2\n", "trace.csv")
+    path = written(tmp_path, f"{PROFILE}traffic: {{trace: trace.csv}}\n")
+    before = profile_hash(load_profile(path))
+    written(tmp_path, "timestamp\n1\n3\n", "trace.csv")
+    assert profile_hash(load_profile(path)) != before
+    trace.unlink()
+    stored = load_profile(path, files_must_exist=False).traffic
+    assert stored is not None
+    with pytest.raises(UsageError, match="no such file"):
+        traffic_of(stored)
