@@ -6,6 +6,8 @@ import datetime
 
 import msgspec
 
+from app.records.prices import GridIntensity, Override, OwnedHardware
+
 
 class Accelerator(msgspec.Struct, frozen=True):
     """Dense peaks; None where no figure is published. `nvml_name_pattern` is searched in the driver's device name."""
@@ -42,15 +44,27 @@ class Offer(msgspec.Struct, frozen=True):
     source: str
     cpu_architecture: str | None = None
     """x86_64, arm64, or None when the row does not tell."""
+    overrides: tuple[Override, ...] = ()
+    """The cells that are the user's own, not the catalogue's."""
+    owned: OwnedHardware | None = None
+    """Facts that planning makes a price per hour of; such an offer has no on-demand price of its own."""
 
     @property
     def key(self) -> str:
         return f"{self.provider}/{self.instance_type}@{self.region}"
 
+    @property
+    def is_yours(self) -> bool:
+        """Whether any of it is the user's own."""
+        return bool(self.overrides) or self.owned is not None
+
 
 class Catalogue(msgspec.Struct, frozen=True):
+    """`grid` is by provider/region, for regions whose country is known."""
+
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
+    grid: dict[str, GridIntensity] = {}
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
