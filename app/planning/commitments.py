@@ -81,13 +81,15 @@ def _whole(hourly_replicas: npt.ArrayLike) -> Hours:
     demand = np.asarray(hourly_replicas, dtype=float).ravel()
     if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MOST_REPLICAS).any():
         raise ValueError(f"the hourly demand must be numbers from 0 to {MOST_REPLICAS:,}")
-    return np.ceil(demand - 1e-9).astype(np.int64)
+    whole: Hours = np.ceil(demand - 1e-9).astype(np.int64)
+    return whole
 
 
 def _most_on_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
     if spot is None or price is None or (on_demand is not None and price >= on_demand):
         return np.zeros_like(demand)
-    return np.floor(demand * spot.most_share + 1e-9).astype(np.int64)
+    most: Hours = np.floor(demand * spot.most_share + 1e-9).astype(np.int64)
+    return most
 
 
 def _reservations(

@@ -144,7 +144,7 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
     found = milp(
         cost,
         constraints=constraints,
-        integrality=np.ones(cost.size),
+        integrality=np.ones(cost.size, dtype=np.int64),
         bounds=Bounds(np.zeros(cost.size), upper),
         options={"time_limit": limits.within_s, "mip_rel_gap": 0.0},
     )

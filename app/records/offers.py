@@ -60,11 +60,14 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """`grid` is by provider/region, for regions whose country is known."""
+    """`grid` is by country, and by provider/region where the country of a region is known."""
 
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
     grid: dict[str, GridIntensity] = {}
+
+    def grid_of(self, offer: Offer) -> GridIntensity | None:
+        return self.grid.get(f"{offer.provider}/{offer.region}")
 
 
 class CurvePoint(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     spot_usd_per_hour: float | None = None
     reserved_1y_usd_per_hour: float | None = None
     cpu_architecture: str | None = None
+    country: str | None = None
+    """Of its electricity, as in the grid's table."""
     owned: OwnedHardware | None = None
 
     @property
