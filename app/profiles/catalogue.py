@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-import msgspec
 
 from app.errors import UsageError
 from app.profiles.architecture import cpu_architecture
 from app.profiles.bundled import DIRECTORY
+from app.profiles.csv_rows import Row, read_unique
+from app.profiles.grid import load_grid
+from app.profiles.imported import imported_rows
+from app.profiles.merging import NO_ACCELERATOR, merge_offers
 from app.profiles.problems import did_you_mean
 from app.records.offers import Accelerator, Catalogue, Offer
 
-_NO_ACCELERATOR = "none"
-
-
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-K = TypeVar("K", bound=_Keyed)
-
 
 def load_catalogue(directory: Path | None = None) -> Catalogue:
-    """The bundled catalogue, or another folder's. Raises UsageError naming the file and the line of a bad cell."""
-    directory = directory or DIRECTORY / "hardware"
-    accelerators = {part.key: part for part in _read_unique(directory / "accelerators.csv", _accelerator)}
-    offers = tuple(_read_unique(directory / "offers.csv", lambda row: _offer(row, accelerators)))
-    return Catalogue(accelerators, offers)
+    """The bundled catalogue with the user's imported price list over it; or another folder's as it is.
+
+    Raises UsageError naming the file and the line of a bad cell.
+    """
+    if directory is None:
+        return merge_offers(bundled_catalogue(), imported_rows())
+    accelerators = {part.key: part for part in read_unique(directory / "accelerators.csv", _accelerator)}
+    offers = tuple(read_unique(directory / "offers.csv", lambda row: _offer(row, accelerators)))
+    return Catalogue(accelerators, offers, load_grid(directory / "grid.csv"))
+
+
+def bundled_catalogue() -> Catalogue:
+    """Without anything of the user's."""
+    return load_catalogue(DIRECTORY / "hardware")
 
 
 def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Offer:
@@ -71,66 +68,7 @@ def _check(what: str, name: str, known: Iterable[str]) -> None:
         raise UsageError(f"the catalogue has no {what} {name!r}", hint=did_you_mean(name, names))
 
 
-class _Row(msgspec.Struct, frozen=True):
-    """One line's cells; each reader raises ValueError naming the column."""
-
-    cells: dict[str, str | None]
-
-    def text(self, column: str) -> str:
-        cell = self.cells.get(column)
-        if not cell:
-            raise ValueError(f"{column} is empty")
-        return cell
-
-    def text_or_none(self, column: str) -> str | None:
-        return self.cells.get(column) or None
-
-    def number(self, column: str) -> float | None:
-        cell = self.cells.get(column)
-        if not cell:
-            return None
-        try:
-            number = float(cell)
-        except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"{column} is not a number of at least 0: {cell!r}")
-        return number
-
-    def date(self, column: str) -> datetime.date:
-        try:
-            return datetime.date.fromisoformat(self.text(column))
-        except ValueError as error:
-            raise ValueError(f"{column} is not a date like 2026-07-20") from error
-
-
-def _read_unique(path: Path, read: Callable[[_Row], K]) -> Iterator[K]:
-    """What `read` makes of each row; no two may have the same `key`."""
-    keys: set[str] = set()
-    for line, row in _rows(path):
-        try:
-            item = read(row)
-            if item.key in keys:
-                raise ValueError(f"{item.key} stands here a second time")
-        except ValueError as error:
-            raise UsageError(f"{path}:{line}: {error}") from error
-        keys.add(item.key)
-        yield item
-
-
-def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            for cells in reader:
-                if None in cells or None in cells.values():
-                    raise UsageError(f"{path}:{reader.line_num}: not as many cells as columns")
-                yield reader.line_num, _Row(cells)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-
-
-def _accelerator(row: _Row) -> Accelerator:
+def _accelerator(row: Row) -> Accelerator:
     year = row.number("launch_year")
     return Accelerator(
         key=row.text("key"),
@@ -155,12 +93,12 @@ def _accelerator(row: _Row) -> Accelerator:
     )
 
 
-def _offer(row: _Row, accelerators: dict[str, Accelerator]) -> Offer:
+def _offer(row: Row, accelerators: dict[str, Accelerator]) -> Offer:
     provider, instance_type = row.text("provider"), row.text("instance_type")
     key = row.text("accelerator_key")
-    if key != _NO_ACCELERATOR and key not in accelerators:
+    if key != NO_ACCELERATOR and key not in accelerators:
         raise ValueError(f"accelerator_key {key!r} is not in accelerators.csv")
-    accelerator = None if key == _NO_ACCELERATOR else key
+    accelerator = None if key == NO_ACCELERATOR else key
     count = row.number("accelerator_count")
     if count is None or (count > 0) != (accelerator is not None):
         raise ValueError(f"accelerator_count {count} does not go with accelerator_key {key!r}")

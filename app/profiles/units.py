@@ -9,12 +9,14 @@ import math
 import re
 from collections.abc import Mapping
 
+from app.profiles.currencies import usd_of
 from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RATES = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
 _REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
+_MONEY = re.compile(r"[^A-Za-z]*(?:[eE][-+]?\d+)?\s*([A-Za-z]+)(?:/.*)?", re.ASCII)
 _SECONDS_PER_DAY = 86400.0
 
 
@@ -97,9 +99,21 @@ def format_growth(growth_per_year: float) -> str:
     return _percent(growth_per_year) + "%/year"
 
 
+def parse_usd(value: object) -> float:
+    """Of an amount in any known currency, at its dated rate; so are the three below."""
+    return _usd(value, {"": 1.0}, "an amount of money", "40000 USD")
+
+
 def parse_usd_per_month(value: object) -> float:
-    number, _ = _number_and_unit(value, {"USD/month": 1.0}, "a monthly budget", "4000 USD/month")
-    return _at_least_zero(number, value)
+    return _usd(value, {"/month": 1.0, "/year": 12.0}, "money a month", "4000 USD/month")
+
+
+def parse_usd_per_hour(value: object) -> float:
+    return _usd(value, {"/h": 1.0, "/hour": 1.0}, "a price per hour", "0.9 USD/h")
+
+
+def parse_usd_per_kwh(value: object) -> float:
+    return _usd(value, {"/kWh": 1.0}, "a price of electricity", "0.15 USD/kWh")
 
 
 def format_usd_per_month(usd: float) -> str:
@@ -138,6 +152,17 @@ def _number_and_unit(value: object, units: Mapping[str, float], what: str, examp
     if not math.isfinite(number):
         raise BadValueError(f"{value!r} is too large")
     return number, unit
+
+
+def _usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
+    """`divisors` are of what may stand after the currency."""
+    text = value.strip() if isinstance(value, str) else ""
+    match = _MONEY.fullmatch(text)
+    currency = match[1] if match is not None else "USD"
+    # so that USD/monht has a near unit, and only the currency of 5 EURO/month is unknown
+    units = {currency + per: divisor for per, divisor in divisors.items()}
+    number, unit = _number_and_unit(value, units, what, example)
+    return _at_least_zero(number, value) * usd_of(currency) / units[unit]
 
 
 def _at_least_zero(number: float, value: object) -> float:

@@ -6,6 +6,8 @@ import datetime
 
 import msgspec
 
+from app.records.prices import GridIntensity, Override, OwnedHardware
+
 
 class Accelerator(msgspec.Struct, frozen=True):
     """Dense peaks; None where no figure is published. `nvml_name_pattern` is searched in the driver's device name."""
@@ -49,15 +51,30 @@ class Offer(msgspec.Struct, frozen=True):
     source: str
     cpu_architecture: str | None = None
     """x86_64, arm64, or None when the row does not tell."""
+    overrides: tuple[Override, ...] = ()
+    """The cells that are the user's own, not the catalogue's."""
+    owned: OwnedHardware | None = None
+    """Facts that planning makes a price per hour of; such an offer has no on-demand price of its own."""
 
     @property
     def key(self) -> str:
         return f"{self.provider}/{self.instance_type}@{self.region}"
 
+    @property
+    def is_yours(self) -> bool:
+        """Whether any of it is the user's own."""
+        return bool(self.overrides) or self.owned is not None
+
 
 class Catalogue(msgspec.Struct, frozen=True):
+    """`grid` is by country, and by provider/region where the country of a region is known."""
+
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
+    grid: dict[str, GridIntensity] = {}
+
+    def grid_of(self, offer: Offer) -> GridIntensity | None:
+        return self.grid.get(f"{offer.provider}/{offer.region}")
 
 
 class CurvePoint(msgspec.Struct, frozen=True):

@@ -1,0 +1,182 @@
+"""List what can be rented or is owned, and check or import a price list of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from app.cli.tables import Cell
+    from app.profiles.price_list import Reading
+    from app.records.offers import Catalogue, Offer
+
+_HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
+_MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    listing = actions.add_parser("list", help="the offers known, with prices, their age, and what in them is yours")
+    listing.add_argument("--accelerator", metavar="KEY", help="such as l4 or h100-sxm; none for CPUs only")
+    listing.add_argument("--region", help="such as us-east-1")
+    listing.add_argument("--provider", help="such as aws")
+    listing.add_argument("--json", action="store_true", help="print as JSON")
+    check = actions.add_parser("check", help="whether a price list is right: every problem with its line")
+    importing = actions.add_parser("import", help="take a price list over the bundled one in every plan from now on")
+    for action in (check, importing):
+        action.add_argument("file", type=Path, help="a .csv with columns of the catalogue's, or a .yaml")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    today = datetime.datetime.now(datetime.UTC).date()
+    match arguments.action:
+        case "list":
+            return _list(arguments, today)
+        case "check":
+            return _check(arguments.file, today)
+        case _:
+            return _import(arguments.file, today)
+
+
+def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
+    from app.planning.ownership import priced
+    from app.profiles.catalogue import load_catalogue
+
+    offers = _filtered(priced(load_catalogue()), arguments)
+    if arguments.json:
+        import msgspec
+
+        rows = [_facts(offer, today) for offer in offers]
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    else:
+        from app.cli.tables import table
+
+        print(table(_HEADER, [_row(offer, today) for offer in offers]))
+    return 0
+
+
+def _filtered(catalogue: Catalogue, arguments: argparse.Namespace) -> list[Offer]:
+    """By accelerator, then price. Raises UsageError, with the nearest, for a name that is nowhere."""
+    from app.profiles.catalogue import check_provider, check_region, find_accelerator
+    from app.profiles.merging import NO_ACCELERATOR
+
+    key, region, provider = arguments.accelerator, arguments.region, arguments.provider
+    if key not in (None, NO_ACCELERATOR):
+        find_accelerator(catalogue, key)
+    if region is not None:
+        check_region(catalogue, region)
+    if provider is not None:
+        check_provider(catalogue, provider)
+    wanted = [
+        offer
+        for offer in catalogue.offers
+        if key in (None, offer.accelerator or NO_ACCELERATOR)
+        and region in (None, offer.region)
+        and provider in (None, offer.provider)
+    ]
+    nothing = float("inf")
+    return sorted(
+        wanted,
+        key=lambda offer: (
+            offer.accelerator or "",
+            nothing if offer.on_demand_usd_per_hour is None else offer.on_demand_usd_per_hour,
+            offer.key,
+        ),
+    )
+
+
+def _row(offer: Offer, today: datetime.date) -> tuple[Cell, ...]:
+    from app.planning.risk import price_age_days
+
+    return (
+        offer.key,
+        "none" if offer.accelerator is None else f"{offer.accelerator_count:g} × {offer.accelerator}",
+        offer.vcpus,
+        offer.memory_gib,
+        offer.on_demand_usd_per_hour,
+        offer.spot_usd_per_hour,
+        offer.reserved_1y_usd_per_hour,
+        price_age_days(offer, today),
+        offer.source,
+        _yours(offer),
+    )
+
+
+def _yours(offer: Offer) -> str:
+    if offer.owned is not None:
+        return "owned"
+    if offer.source == "yours":
+        return "all"
+    return ", ".join(_MONEY_CELLS.get(one.cell, one.cell) for one in offer.overrides)
+
+
+def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:
+    import msgspec
+
+    from app.planning.risk import price_age_days
+
+    facts: dict[str, object] = msgspec.to_builtins(offer)
+    return {"key": offer.key} | facts | {"price_age_days": price_age_days(offer, today), "is_yours": offer.is_yours}
+
+
+def _check(path: Path, today: datetime.date) -> int:
+    reading = _read(path, today)
+    if reading.problems:
+        _tell_problems(reading)
+        return ExitCode.USAGE
+    print(f"{path}: right ({_counted(reading)})")
+    return ExitCode.OK
+
+
+def _import(path: Path, today: datetime.date) -> int:
+    from app.profiles.imported import encoded, imported_path
+    from app.records.prices import PriceList
+    from app.storage.run_directory import write_whole
+
+    reading = _read(path, today)
+    if reading.problems:
+        _tell_problems(reading)
+        raise UsageError(f"{path} is not imported, and what was before stays", hint="Mend it and import it again.")
+    target = imported_path()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, encoded(PriceList(reading.rows, str(path.resolve()), today)))
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    print(f"{path}: imported ({_counted(reading)}) to {target}, in the place of any list before it")
+    return ExitCode.OK
+
+
+def _read(path: Path, today: datetime.date) -> Reading:
+    """Over the bundled catalogue, since an imported list takes the place of the one before it."""
+    from app.profiles.catalogue import bundled_catalogue
+    from app.profiles.currencies import currency_notes
+    from app.profiles.price_list import read_price_list
+
+    reading = read_price_list(path, bundled_catalogue(), today)
+    for note in currency_notes(reading.values, today):
+        print(note, file=sys.stderr)
+    return reading
+
+
+def _tell_problems(reading: Reading) -> None:
+    from app.profiles.price_list import MOST_PROBLEMS
+
+    for problem in reading.problems:
+        print(f"{problem} ({problem.hint})" if problem.hint else problem)
+    if len(reading.problems) == MOST_PROBLEMS:
+        print(f"only the first {MOST_PROBLEMS} problems are told")
+
+
+def _counted(reading: Reading) -> str:
+    from app.profiles.catalogue import bundled_catalogue
+
+    known = {offer.key for offer in bundled_catalogue().offers}
+    changed = sum(row.key in known for row in reading.rows)
+    total = len(reading.rows)
+    return f"{total} row{'' if total == 1 else 's'}: {changed} over the catalogue's, {total - changed} of your own"

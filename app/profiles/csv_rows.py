@@ -1,0 +1,81 @@
+"""Tables of facts in CSV, row by row; what is wrong is told by file, line and column."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from app.errors import UsageError
+
+
+class Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line's cells; each reader raises ValueError naming the column."""
+
+    cells: dict[str, str | None]
+
+    def text(self, column: str) -> str:
+        cell = self.cells.get(column)
+        if not cell:
+            raise ValueError(f"{column} is empty")
+        return cell
+
+    def text_or_none(self, column: str) -> str | None:
+        return self.cells.get(column) or None
+
+    def number(self, column: str) -> float | None:
+        cell = self.cells.get(column)
+        if not cell:
+            return None
+        try:
+            number = float(cell)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"{column} is not a number of at least 0: {cell!r}")
+        return number
+
+    def date(self, column: str) -> datetime.date:
+        try:
+            return datetime.date.fromisoformat(self.text(column))
+        except ValueError as error:
+            raise ValueError(f"{column} is not a date like 2026-07-20") from error
+
+
+def read_unique(path: Path, read: Callable[[Row], K]) -> Iterator[K]:
+    """What `read` makes of each row; no two may have the same `key`."""
+    keys: set[str] = set()
+    for line, row in _rows(path):
+        try:
+            item = read(row)
+            if item.key in keys:
+                raise ValueError(f"{item.key} stands here a second time")
+        except ValueError as error:
+            raise UsageError(f"{path}:{line}: {error}") from error
+        keys.add(item.key)
+        yield item
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            for cells in reader:
+                if None in cells or None in cells.values():
+                    raise UsageError(f"{path}:{reader.line_num}: not as many cells as columns")
+                yield reader.line_num, Row(cells)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error

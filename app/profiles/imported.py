@@ -1,0 +1,47 @@
+"""The user's price list that was imported: kept beside the runs, and over the bundled catalogue in every plan."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.records.prices import PriceList, PriceRow
+
+VERSION = 1
+
+
+def imported_path() -> Path:
+    """In SIZEWISE_HOME, else in the user's data folder, as the runs are."""
+    home = os.environ.get("SIZEWISE_HOME")
+    if home:
+        return Path(home) / "offers.json"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "offers.json"
+
+
+def imported_list() -> PriceList | None:
+    """None where none was imported. Raises UsageError where it cannot be read."""
+    path = imported_path()
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=PriceList)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = "Import the price list again with `sizewise offers import`, or remove this file."
+        raise UsageError(f"{path} cannot be read: {error}", hint=hint) from error
+    if found.version != VERSION:
+        raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}")
+    return found
+
+
+def imported_rows() -> tuple[PriceRow, ...]:
+    found = imported_list()
+    return () if found is None else found.rows
+
+
+def encoded(prices: PriceList) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(prices), indent=2) + b"\n"

@@ -1,0 +1,159 @@
+"""The cells of a user's price list: what each may hold. It carries its unit, or is a number of the unit it names."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from app.profiles import units
+from app.profiles.problems import BadValueError
+
+KEY_CELLS = ("provider", "instance_type", "region")
+_MOST = 1e9
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
+_LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
+MONTHS_A_YEAR = 12
+_NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
+
+
+class CellError(BadValueError):
+    """`cell` is the one that is wrong."""
+
+    def __init__(self, cell: str, message: str, hint: str | None = None) -> None:
+        super().__init__(f"{cell}: {message}", hint=hint)
+        self.cell = cell
+
+
+class Share(float):
+    """Of what the hardware cost."""
+
+
+def read_cell(cell: str, value: object) -> Any:
+    """Raises CellError. `cell` is one of READERS."""
+    try:
+        return READERS[cell](value)
+    except BadValueError as error:
+        raise CellError(cell, str(error), error.hint) from error
+
+
+def _share_or(parse: Callable[[object], float]) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        is_share = isinstance(value, str) and value.strip().endswith(("%", "%/year"))
+        return Share(units.parse_share(str(value).removesuffix("/year"))) if is_share else _bounded(parse(value))
+
+    return read
+
+
+def _name(value: object) -> str:
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not _NAME.fullmatch(text):
+        hint = (
+            "A name has letters, digits, dots, colons, underscores, plus and minus, and begins with one of the former."
+        )
+        raise BadValueError(f"{text or value!r:.60} is not a name", hint=hint)
+    return text
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or (isinstance(value, str) and "_" in value):
+        raise BadValueError(f"{value!r:.60} is not a number of at least 0")
+    return _bounded(number)
+
+
+def _bounded(number: float) -> float:
+    if number > _MOST:
+        raise BadValueError(f"{number:g} is more than {_MOST:,.0f}")
+    return number
+
+
+def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
+    """A plain number is of USD, as the cell's name says."""
+
+    def read(value: object) -> float:
+        has_unit = isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NO_NUMBERS
+        return _bounded(parse(value)) if has_unit else _number(value)
+
+    return read
+
+
+def _money(parse: Callable[[object], float]) -> Callable[[object], float]:
+    return lambda value: _bounded(parse(value))
+
+
+def _date(value: object) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(str(value))
+    except ValueError as error:
+        raise BadValueError(f"{value!r:.60} is not a date like 2026-07-20") from error
+
+
+def _life(value: object) -> float:
+    match = _LIFE.fullmatch(value.strip()) if isinstance(value, str) else None
+    years = 0.0 if match is None else float(match[1]) / (MONTHS_A_YEAR if match[2].startswith("month") else 1)
+    if not 1 / MONTHS_A_YEAR <= years <= 50:
+        raise BadValueError(f"{value!r:.60} is not a life from a month to 50 years", hint="Write it like 4y.")
+    return years
+
+
+def _pue(value: object) -> float:
+    if not 1 <= (pue := _number(value)) <= 10:
+        raise BadValueError(f"{value!r:.60} is not between 1 and 10")
+    return pue
+
+
+def _availability(value: object) -> float:
+    if (share := units.parse_share(value)) == 0:
+        raise BadValueError("what is never there carries nothing")
+    return share
+
+
+def _architecture(value: object) -> str:
+    if value not in ("x86_64", "arm64"):
+        raise BadValueError(f"{value!r:.60} is neither x86_64 nor arm64")
+    return str(value)
+
+
+def _yearly_share(value: object) -> float:
+    return units.parse_share(str(value).removesuffix("/year") if isinstance(value, str) else value)
+
+
+PLAIN_CELLS = ("accelerator_count", "vcpus", "memory_gib", "on_demand_usd_per_hour", "spot_usd_per_hour",
+          "reserved_1y_usd_per_hour", "cpu_architecture", "country")  # fmt: skip
+_PER_HOUR = _money_or_number(units.parse_usd_per_hour)
+READERS: dict[str, Callable[[object], Any]] = {
+    **dict.fromkeys(KEY_CELLS, _name),
+    "accelerator_key": _name,
+    "accelerator_count": _number,
+    "vcpus": _number,
+    "memory_gib": _number,
+    "on_demand_usd_per_hour": _PER_HOUR,
+    "spot_usd_per_hour": _PER_HOUR,
+    "reserved_1y_usd_per_hour": _PER_HOUR,
+    "as_of_date": _date,
+    "source": _name,  # read, so that a part of our own table is a price list; what is the user's is of the user
+    "cpu_architecture": _architecture,
+    "country": _name,
+    "capex_usd": _number,
+    "capex": _money(units.parse_usd),
+    "life": _life,
+    "interest": _yearly_share,
+    "residual": _share_or(units.parse_usd),
+    "power_w": _number,
+    "pue": _pue,
+    "tariff": _money(units.parse_usd_per_kwh),
+    "colo": _money(units.parse_usd_per_month),
+    "support": _share_or(units.parse_usd_per_month),
+    "staff": _money(units.parse_usd_per_month),
+    "network": _share_or(units.parse_usd),
+    "availability": _availability,
+    "units": units.parse_count,
+}
+OWNED_CELLS = ("life", "interest", "residual", "power_w", "pue", "tariff", "colo", "support", "staff", "network",
+             "availability", "units")  # fmt: skip
