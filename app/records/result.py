@@ -14,6 +14,9 @@ from app.records.estimate import Estimate as Estimate
 from app.records.estimate import Variant as Variant
 from app.records.gpu import MigInstance
 from app.records.local import LocalResult
+from app.records.plan import Fleet as Fleet
+from app.records.plan import Plan as Plan
+from app.records.plan import Recommendation as Recommendation
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 1
@@ -243,60 +246,6 @@ class Clock(msgspec.Struct, frozen=True):
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
-
-
-class Fleet(msgspec.Struct, frozen=True):
-    """A number of one offer's instances for the planned traffic. Infeasible offers carry `rejected` and no counts."""
-
-    offer: str
-    provider: str
-    instance_type: str
-    region: str
-    accelerator: str | None
-    accelerator_count: float
-    vcpus: float | None
-    basis: Basis
-    instances: int | None
-    spare_instances: int | None
-    replicas_per_instance: int | None
-    capacity_per_instance_per_s: Estimate
-    utilisation_at_peak: Estimate
-    latency_at_peak: Estimate
-    usd_per_hour_each: float | None
-    usd_per_month: Estimate
-    usd_per_1k_inferences: Estimate
-    price_date: str
-    price_age_days: int
-    price_source: str
-    risk: int
-    """0 to 4, by the worst of its `risk_reasons`."""
-    risk_reasons: tuple[str, ...]
-    rejected: str | None = None
-
-
-class Recommendation(msgspec.Struct, frozen=True):
-    fleet: Fleet
-    sentence: str
-    binding_constraint: str
-    why: tuple[str, ...]
-    would_change_it: tuple[str, ...]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    traffic: Traffic
-    slo: tuple[str, ...]
-    assurance: float
-    redundancy: int
-    latency_metric: str
-    """What `latency_at_peak` is, as `metric.aggregate`."""
-    planned_on: str
-    """The date prices were aged against."""
-    recommendation: Recommendation | None
-    runner_up: Fleet | None
-    cheapest_rejected: Fleet | None
-    offers: tuple[Fleet, ...]
-    pareto: tuple[Fleet, ...]
-    notes: tuple[str, ...] = ()
 
 
 class Artifact(msgspec.Struct, frozen=True):
