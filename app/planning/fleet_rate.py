@@ -1,0 +1,244 @@
+"""What one replica of a fleet carries inside the SLO: by playing the fleet, or by formula for a preview.
+
+The fit leaves each parameter a little unsure, so the rate is played once at the middle and once at either end of each
+principal direction of that doubt, under the same chances. Half the way between the two ends is its sigma; the squares
+of all of them, of the other laws that explain the measurement, of the speed carried over from another machine, of the
+play itself, and of what differs from one run to the next sum to that of a log-normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.planning.formulae import rate_inside
+from app.planning.goals import Goal, Goals
+from app.planning.service_laws import moved
+from app.planning.simulation.arrivals import poisson_arrivals
+from app.planning.simulation.design import FleetDesign, RequestClass, Router, most_per_s
+from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
+from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
+from app.records.traffic import Dispersion
+
+RUN_TO_RUN_SIGMA = 0.02
+"""A machine measured again differs by about so much for reasons that one run does not show."""
+SEEDS = (1, 2, 3, 4, 5)
+_REQUESTS, _DOUBT_REQUESTS = 20_000, 8_000
+"""A seed, at the middle and at the ends of a doubt."""
+_PRECISION = 0.003
+_MOST_PLAYS = 14
+_LEAST_LOAD = 0.02
+_FULL = 0.995
+_TINY = 1e-3
+
+
+class FleetShape(msgspec.Struct, frozen=True):
+    """What a fleet looks like beside its size: how requests are spread over replicas, and what they are.
+
+    `lengths` are pairs of input and output tokens, equally likely; `classes` have their own limits.
+    """
+
+    router: Router
+    goals: Goals
+    dispersion: Dispersion = Dispersion()
+    classes: tuple[RequestClass, ...] = ()
+    lengths: tuple[tuple[int, int], ...] = ((1, 1),)
+
+    @property
+    def mean_lengths(self) -> tuple[float, float]:
+        inputs, outputs = np.mean(np.array(self.lengths, dtype=float), axis=0)
+        return float(inputs), float(outputs)
+
+
+class ReplicaRate(msgspec.Struct, frozen=True):
+    """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is."""
+
+    per_s: float
+    sigma: float
+
+
+def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
+    best = fit.laws[0]
+    per_s = rate_inside(faster(best.service, speed), shape.goals, replicas, shape.router, shape.mean_lengths)
+    capped = min(per_s, fit.highest_per_s * speed)
+    doubt = math.sqrt(max((best.log_covariance[at][at] for at in range(len(best.parameters))), default=0.0))
+    return ReplicaRate(capped, math.hypot(speed_sigma, min(doubt, 0.3), RUN_TO_RUN_SIGMA))
+
+
+def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
+    """`speed` is of the measured replica's; `speed_sigma` that of its logarithm."""
+    played = [_played(law, shape, replicas, speed, speed_sigma) for law in fit.laws]
+    middle = played[0].per_s
+    if middle <= 0:
+        return played[0]
+    others = sum(
+        law.chance * math.log(rate.per_s / middle) ** 2
+        for law, rate in zip(fit.laws[1:], played[1:], strict=True)
+        if rate.per_s > 0
+    )
+    capped = min(middle, fit.highest_per_s * speed)
+    return ReplicaRate(capped, math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
+
+
+def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
+    service = faster(law.service, speed)
+    guess = rate_inside(service, shape.goals, replicas, shape.router, shape.mean_lengths)
+    middle, sigma = highest_rate(service, shape, replicas, guess, _REQUESTS)
+    if middle <= 0:
+        return ReplicaRate(0.0, 0.0)
+    doubts = [*_ends_of_doubt(law, speed)]
+    if speed_sigma:
+        doubts.append((faster(law.service, speed * math.exp(-speed_sigma)), faster(law.service, speed * math.exp(speed_sigma))))
+    squares = sigma**2
+    for ends in doubts:
+        low, high = (max(highest_rate(end, shape, replicas, middle, _DOUBT_REQUESTS)[0], middle * _TINY) for end in ends)
+        squares += (math.log(high / low) / 2) ** 2
+    return ReplicaRate(middle, math.sqrt(squares))
+
+
+def _ends_of_doubt(law: FittedService, speed: float) -> Iterator[tuple[ServiceModel, ServiceModel]]:
+    """The law one sigma to either side along each principal direction of its parameters' logarithms."""
+    if not law.parameters:
+        return
+    logs = np.log([getattr(law.service, name) for name in law.parameters])
+    sizes, directions = np.linalg.eigh(np.array(law.log_covariance))
+    for size, direction in zip(sizes, directions.T, strict=True):
+        step = direction * math.sqrt(max(float(size), 0.0))
+        low, high = (faster(moved(law.service, law.parameters, logs + way * step), speed) for way in (-1.0, 1.0))
+        yield low, high
+
+
+def faster(service: ServiceModel, speed: float) -> ServiceModel:
+    """The same replica, so many times as fast; what is outside of it stays."""
+    if speed == 1:
+        return service
+    match service:
+        case RequestService():
+            return msgspec.structs.replace(service, mean_s=service.mean_s / speed)
+        case BatchService():
+            return msgspec.structs.replace(
+                service, fixed_s=service.fixed_s / speed, per_item_s=service.per_item_s / speed
+            )
+        case TokenService():
+            return msgspec.structs.replace(
+                service,
+                step_s=service.step_s / speed,
+                per_sequence_s=service.per_sequence_s / speed,
+                per_kv_token_s=service.per_kv_token_s / speed,
+                prefill_s_per_token=service.prefill_s_per_token / speed,
+            )
+
+
+def highest_rate(
+    service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float, requests: int
+) -> tuple[float, float]:
+    """The rate of each replica at which the fleet just meets every goal, and the sigma of its logarithm by chance.
+
+    0 where the goals are missed with hardly any load. `near_per_s` is where the search begins.
+    """
+    most = most_per_s(service, shape.lengths) * _FULL
+    design = _design(service, shape, replicas)
+
+    def missed_by(per_s: float) -> float:
+        """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
+        return margin(play(design, shape, per_s, requests), shape.goals)
+
+    near = min(max(near_per_s, _LEAST_LOAD * most), most)
+    found, slope = _crossing(missed_by, _LEAST_LOAD * most, near, most)
+    return found, slope
+
+
+def _crossing(missed_by: Callable[[float], float], least: float, near: float, most: float) -> tuple[float, float]:
+    """By bracketing from `near` in log rate, then regula falsi with halving (Illinois)."""
+    low, high, at_low, at_high = None, None, 0.0, 0.0
+    rate, step, plays = near, 1.06, 0
+    while (low is None or high is None) and plays < _MOST_PLAYS:
+        over = missed_by(rate)
+        plays += 1
+        if over <= 0:
+            low, at_low = rate, over
+            if rate >= most:
+                return most, 0.0
+            rate = min(most, rate * step) if high is None else rate
+        else:
+            high, at_high = rate, over
+            if rate <= least:
+                return 0.0, 0.0
+            rate = max(least, rate / step) if low is None else rate
+        step *= step
+    assert low is not None and high is not None
+    side = 0
+    while math.log(high / low) > _PRECISION and plays < _MOST_PLAYS:
+        weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
+        rate = low * (high / low) ** weight
+        over = missed_by(rate)
+        plays += 1
+        if over <= 0:
+            at_high = at_high / 2 if side < 0 else at_high
+            low, at_low, side = rate, over, -1
+        else:
+            at_low = at_low / 2 if side > 0 else at_low
+            high, at_high, side = rate, over, 1
+    return low, math.log(high / low) / 2
+
+
+def _design(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
+    goals = shape.goals
+    classes = shape.classes or (
+        RequestClass(
+            limit_s=goals.limit_s("latency"),
+            first_token_limit_s=goals.limit_s("first_token"),
+            per_token_limit_s=goals.limit_s("per_token"),
+        ),
+    )
+    return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
+
+
+def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
+    """A fleet at so much a replica, with the traffic's bursts."""
+    replicas = len(design.services)
+    quantiles = sorted({100 * goal.quantile for goal in shape.goals.times if goal.quantile is not None} | {50, 95, 99})
+    rate = per_replica_s * replicas
+    arrivals = None
+    if shape.dispersion.index > 1:
+        cell_rate = rate * min(replicas, CELL) / replicas
+        arrivals = [_bursts(cell_rate, shape.dispersion, requests, seed) for seed in SEEDS]
+    return simulate_steady(design, rate, requests, SEEDS, quantiles, arrivals)
+
+
+def _bursts(rate_per_s: float, dispersion: Dispersion, requests: int, seed: int) -> Iterator[Floats]:
+    """Counts over `window_s` have this index: a gamma factor for each window."""
+    windows = max(20, math.ceil(1.2 * requests / (rate_per_s * dispersion.window_s)))
+    return poisson_arrivals(
+        np.full(windows, rate_per_s),
+        dispersion.window_s,
+        np.random.SeedSequence(seed),
+        shape=rate_per_s * dispersion.window_s / (dispersion.index - 1),
+        modulated_s=dispersion.window_s,
+        chunk=4096,
+    )
+
+
+def margin(outcome: SteadyOutcome, goals: Goals) -> float:
+    """The logarithm of the worst time over its limit; of a share, how far it misses what was asked."""
+    misses = [math.log(max(_time_of(outcome, goal), 1e-9) / goal.limit_s) for goal in goals.times]
+    if goals.share is not None:
+        misses.append(10 * (goals.share - (outcome.overall.good_share or 0.0)))
+    return max(misses, default=-1.0)
+
+
+def _time_of(outcome: SteadyOutcome, goal: Goal) -> float:
+    times = {
+        "latency": outcome.overall.latency,
+        "first_token": outcome.overall.first_token,
+        "per_token": outcome.overall.per_token,
+    }[goal.time]
+    if times is None:
+        return math.inf
+    if goal.quantile is None:
+        return times.mean_s
+    return times.percentiles_s[outcome.percentiles.index(100 * goal.quantile)]
