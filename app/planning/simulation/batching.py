@@ -14,19 +14,22 @@ from app.planning.simulation.queueing import (
     record_answer,
 )
 from app.planning.simulation.state import (
+    ARRIVAL,
     BATCHES,
     BUSY,
     DONE,
     FIXED,
     HEAD,
     ITEMS,
-    MASK,
+    MARK,
     NEXT,
+    NORMAL,
     OUTSIDE,
     PER_ITEM,
     WAITING,
     WIDTH,
     WINDOW,
+    WORK,
     WORKING,
     Fleet,
 )
@@ -62,29 +65,29 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
 @compiled
 def _start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
-    start_s = fleet.wait_arrival_s[replica, head] + fleet.law[replica, WINDOW]
-    full = fleet.limits[replica, WIDTH]
+    start_s = fleet.waits[replica, head, ARRIVAL] + fleet.reals[replica, WINDOW]
+    full = fleet.counts[replica, WIDTH]
     if fleet.counts[replica, WAITING] >= full:
-        start_s = min(start_s, fleet.wait_arrival_s[replica, (head + full - 1) & fleet.knobs[MASK]])
+        start_s = min(start_s, fleet.waits[replica, (head + full - 1) & (fleet.waits.shape[1] - 1), ARRIVAL])
     return max(start_s, fleet.reals[replica, DONE])
 
 
 @compiled
 def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
-    most = fleet.limits[replica, WIDTH]
-    factor = factor_of(fleet, replica, fleet.wait_normal[replica, fleet.counts[replica, HEAD]])
+    most = fleet.counts[replica, WIDTH]
+    factor = factor_of(fleet, replica, fleet.waits[replica, fleet.counts[replica, HEAD], NORMAL])
     size, work = 0, 0.0
     while size < most and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
-        arrival_s, mark = fleet.wait_arrival_s[replica, head], fleet.wait_mark[replica, head]
+        arrival_s, mark = fleet.waits[replica, head, ARRIVAL], int(fleet.waits[replica, head, MARK])
         if arrival_s > start_s:
             break
-        fleet.work_arrival_s[replica, size] = arrival_s
-        fleet.work_mark[replica, size] = mark
-        work += fleet.classes[class_of(mark), 1]
+        fleet.works[replica, size, ARRIVAL] = arrival_s
+        fleet.works[replica, size, MARK] = mark
+        work += fleet.classes[class_of(mark), WORK]
         size += 1
         pop_waiting(fleet, replica)
-    lasts_s = (fleet.law[replica, FIXED] + fleet.law[replica, PER_ITEM] * work) * factor
+    lasts_s = (fleet.reals[replica, FIXED] + fleet.reals[replica, PER_ITEM] * work) * factor
     fleet.counts[replica, WORKING] = size
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += size
@@ -94,7 +97,7 @@ def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
 
 @compiled
 def _finish(fleet: Fleet, replica: int, done_s: float) -> None:
-    since_s = done_s + fleet.law[replica, OUTSIDE]
+    since_s = done_s + fleet.reals[replica, OUTSIDE]
     for place in range(fleet.counts[replica, WORKING]):
-        record_answer(fleet, fleet.work_mark[replica, place], since_s - fleet.work_arrival_s[replica, place])
+        record_answer(fleet, int(fleet.works[replica, place, MARK]), since_s - fleet.works[replica, place, ARRIVAL])
     fleet.counts[replica, WORKING] = 0

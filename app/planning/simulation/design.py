@@ -9,9 +9,7 @@ import msgspec
 
 from app.records.service import ServiceModel, TokenService
 
-Router = Literal[
-    "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
-]
+Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
 ROUTERS: tuple[Router, ...] = (
     "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.simulation.compiled import Floats, Ints, compiled
+from app.planning.simulation.compiled import Floats, Ints, inlined
 
 _DROPPED_BITS = 44
 _LEAST_S, _MOST_S = 10e-6, 3600.0
@@ -16,7 +16,7 @@ _FIRST = int(np.float64(_LEAST_S).view(np.int64)) >> _DROPPED_BITS
 BUCKETS = (int(np.float64(_MOST_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 1
 
 
-@compiled
+@inlined
 def bucket_of(time_s: float) -> int:
     bucket = (np.float64(time_s).view(np.int64) >> _DROPPED_BITS) - _FIRST
     return int(min(max(bucket, 0), BUCKETS - 1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from app.planning.simulation.batching import advance_batches
 from app.planning.simulation.chances import high_below, low_below, word_of
 from app.planning.simulation.compiled import compiled
@@ -17,6 +19,7 @@ from app.planning.simulation.state import (
     NEXT,
     OWED,
     ROUTABLE,
+    ROUTABLE_AT,
     ROUTER,
     ROUTING,
     SESSION,
@@ -36,7 +39,7 @@ ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESS
 
 @compiled
 def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
-    kind = fleet.limits[replica, KIND]
+    kind = fleet.counts[replica, KIND]
     if kind == BATCH:
         advance_batches(fleet, replica, until_s)
     elif kind == SLOTS:
@@ -58,11 +61,11 @@ def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
     if fleet.reals[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
     owed_s, working = fleet.reals[replica, OWED], fleet.counts[replica, WORKING]
-    kind = fleet.limits[replica, KIND]
+    kind = fleet.counts[replica, KIND]
     if kind == BATCH:
         return float(owed_s + max(0.0, fleet.reals[replica, DONE] - now_s))
     if kind == SLOTS:
-        return float(owed_s + (fleet.reals[replica, DONE_SUM] - working * now_s) / fleet.limits[replica, WIDTH])
+        return float(owed_s + (fleet.reals[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
     return float(owed_s + fleet.reals[replica, DONE_SUM])
 
 
@@ -71,16 +74,18 @@ def route(fleet: Fleet, now_s: float) -> int:
     """The replica's number."""
     router, choices = fleet.knobs[ROUTER], fleet.knobs[ROUTABLE]
     if choices == 1:
-        return int(fleet.routable[0])
+        return int(fleet.knobs[ROUTABLE_AT + 0])
     if router == ROUND_ROBIN:
-        return int(fleet.routable[_turn(fleet, choices)])
+        return int(fleet.knobs[ROUTABLE_AT + _turn(fleet, choices)])
     if router == RANDOM:
-        return int(fleet.routable[high_below(word_of(fleet.streams[ROUTING], fleet.knobs[INDEX]), choices)])
+        return int(
+            fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX]), choices)]
+        )
     if router == POWER_OF_TWO:
         return _of_two(fleet, choices, now_s)
     if router == SESSION_HASH:
-        session = high_below(word_of(fleet.streams[SESSION], fleet.knobs[INDEX]), fleet.knobs[SESSIONS])
-        return int(fleet.routable[high_below(word_of(fleet.streams[ROUTING], session), choices)])
+        session = high_below(word_of(np.uint64(fleet.knobs[SESSION]), fleet.knobs[INDEX]), fleet.knobs[SESSIONS])
+        return int(fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), session), choices)])
     return _least(fleet, router, choices, now_s)
 
 
@@ -95,12 +100,12 @@ def _turn(fleet: Fleet, choices: int) -> int:
 
 @compiled
 def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
-    word = word_of(fleet.streams[ROUTING], fleet.knobs[INDEX])
+    word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
     one = high_below(word, choices)
     other = one + 1 + low_below(word, choices - 1)
     if other >= choices:
         other -= choices
-    one, other = fleet.routable[one], fleet.routable[other]
+    one, other = fleet.knobs[ROUTABLE_AT + one], fleet.knobs[ROUTABLE_AT + other]
     if outstanding(fleet, other, now_s) < outstanding(fleet, one, now_s):
         return other
     return one
@@ -113,11 +118,11 @@ def _least(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
     best, least = -1, math.inf
     for step in range(choices):
         at = begin + step
-        replica = fleet.routable[at - choices if at >= choices else at]
+        replica = fleet.knobs[ROUTABLE_AT + (at - choices if at >= choices else at)]
         if router == LEAST_WORK:
             load = work_ahead_s(fleet, replica, now_s)
         elif router == WEIGHTED:
-            load = (outstanding(fleet, replica, now_s) + 1) / fleet.law[replica, WEIGHT]
+            load = (outstanding(fleet, replica, now_s) + 1) / fleet.reals[replica, WEIGHT]
         else:
             load = float(outstanding(fleet, replica, now_s))
         if load < least:

@@ -18,7 +18,6 @@ from app.planning.simulation.sequences import owed_s
 from app.planning.simulation.state import (
     ARRIVED,
     BATCH,
-    BATCHES,
     BUSY,
     CLASSES,
     CONTEXT,
@@ -28,27 +27,30 @@ from app.planning.simulation.state import (
     DROPPED,
     FAILED,
     FIXED,
-    GOOD,
+    FREE,
     HEAD,
+    HISTOGRAMS,
     INDEX,
-    ITEMS,
     KIND,
-    LATE,
     LENGTHS,
+    MARK,
     NEXT,
     OWED,
+    PAIRS,
     PER_ITEM,
     QUEUE_LIMIT,
-    READ_HEAD,
     READING,
+    READ_HEAD,
     RESERVED,
     ROUTABLE,
+    ROUTABLE_AT,
     ROUTER,
-    TIMED_OUT,
+    SHARE,
     TOKENS,
     UNREAD,
     WAITING,
     WIDTH,
+    WORK,
     WORKING,
     Fleet,
 )
@@ -79,7 +81,7 @@ def settle(fleet: Fleet, now_s: float) -> None:
 
 def counts_of(fleet: Fleet) -> Counts:
     """As of the last `settle`."""
-    tallies = fleet.tallies.sum(axis=0)
+    tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
     held = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
     arrived, good, late, dropped, timed_out, failed = (int(each) for each in tallies)
     return Counts(arrived, good, late, dropped, timed_out, failed, held)
@@ -93,7 +95,7 @@ def outstanding_of(fleet: Fleet) -> Ints:
 def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
     """Only these get requests from now on; the others go on with what they hold. With none all arrivals are dropped."""
     fleet.knobs[ROUTABLE] = len(replicas)
-    fleet.routable[: len(replicas)] = replicas
+    fleet.knobs[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
@@ -136,20 +138,20 @@ def _mark(fleet: Fleet) -> int:
     """The class of the next request, and the index of its lengths in the bits above 8."""
     mark, number = 0, fleet.knobs[INDEX]
     if fleet.classes.shape[0] > 1:
-        share = share_of(word_of(fleet.streams[CLASSES], number))
-        while mark < fleet.classes.shape[0] - 1 and share >= fleet.classes[mark, 0]:
+        share = share_of(word_of(np.uint64(fleet.knobs[CLASSES]), number))
+        while mark < fleet.classes.shape[0] - 1 and share >= fleet.classes[mark, SHARE]:
             mark += 1
-    if fleet.inputs.size > 1:
-        share = share_of(word_of(fleet.streams[LENGTHS], number))
-        mark += int(share * fleet.inputs.size) << 8
+    if fleet.knobs[PAIRS] > 1:
+        share = share_of(word_of(np.uint64(fleet.knobs[LENGTHS]), number))
+        mark += int(share * fleet.knobs[PAIRS]) << 8
     return mark
 
 
 @compiled
 def _is_full(fleet: Fleet, replica: int) -> bool:
     """What still finds a place in work, or in the batch that gathers, does not count as queued."""
-    room, working = fleet.limits[replica, WIDTH], fleet.counts[replica, WORKING]
-    if fleet.limits[replica, KIND] == BATCH:
+    room, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    if fleet.counts[replica, KIND] == BATCH:
         room = room if working == 0 else 0
     else:
         room -= working
@@ -161,29 +163,29 @@ def _owed_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
     """What the request adds to its replica's work; 0 where no router asks."""
     if fleet.knobs[ROUTER] != LEAST_WORK:
         return 0.0
-    kind, width = fleet.limits[replica, KIND], fleet.limits[replica, WIDTH]
+    kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
     if kind == TOKENS:
         return owed_s(fleet, replica, mark)
-    lasts_s = fleet.law[replica, PER_ITEM] * fleet.classes[mark & 255, 1] * factor_of(fleet, replica, normal)
+    lasts_s = fleet.reals[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * factor_of(fleet, replica, normal)
     if kind == BATCH:
-        return float(lasts_s + fleet.law[replica, FIXED] / width)
+        return float(lasts_s + fleet.reals[replica, FIXED] / width)
     return float(lasts_s / width)
 
 
 @compiled
 def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
-    ring = fleet.wait_mark.shape[1]
+    ring = fleet.waits.shape[1]
     for step in range(fleet.counts[replica, WAITING]):
-        mark = fleet.wait_mark[replica, (fleet.counts[replica, HEAD] + step) % ring]
+        mark = int(fleet.waits[replica, (fleet.counts[replica, HEAD] + step) % ring, MARK])
         fleet.tallies[mark & 255, FAILED] += 1
-    width, working = fleet.limits[replica, WIDTH], fleet.counts[replica, WORKING]
-    if fleet.limits[replica, KIND] == TOKENS:
+    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    if fleet.counts[replica, KIND] == TOKENS:
         _fail_sequences(fleet, replica)
     else:
         for place in range(working):
-            fleet.tallies[fleet.work_mark[replica, place] & 255, FAILED] += 1
-        if fleet.limits[replica, KIND] == BATCH and working > 0:
+            fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
+        if fleet.counts[replica, KIND] == BATCH and working > 0:
             fleet.reals[replica, BUSY] -= fleet.reals[replica, DONE] - now_s
         elif working > 0:
             fleet.reals[replica, BUSY] -= (fleet.reals[replica, DONE_SUM] - working * now_s) / width
@@ -196,9 +198,12 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
 @compiled
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
     """The free places are a stack; those not on it are in work."""
-    free = fleet.limits[replica, WIDTH] - fleet.counts[replica, WORKING]
-    for place in range(fleet.limits[replica, WIDTH]):
-        if not (fleet.free_places[replica, :free] == place).any():
-            fleet.tallies[fleet.work_mark[replica, place] & 255, FAILED] += 1
-            fleet.free_places[replica, free] = place
+    free = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
+    for place in range(fleet.counts[replica, WIDTH]):
+        is_free = False
+        for other in range(free):
+            is_free = is_free or fleet.heaps[replica, other, FREE] == place
+        if not is_free:
+            fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
+            fleet.heaps[replica, free, FREE] = place
             free += 1

@@ -12,16 +12,21 @@ from app.planning.simulation.queueing import (
     record_answer,
 )
 from app.planning.simulation.state import (
+    ARRIVAL,
     BATCHES,
     BUSY,
     DONE_SUM,
+    ENDS,
     HEAD,
     ITEMS,
+    MARK,
     NEXT,
+    NORMAL,
     OUTSIDE,
     PER_ITEM,
     WAITING,
     WIDTH,
+    WORK,
     WORKING,
     Fleet,
 )
@@ -30,12 +35,12 @@ from app.planning.simulation.state import (
 @compiled
 def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
     """All that happens up to `until_s`. While any waits, every slot is taken."""
-    while fleet.counts[replica, WORKING] > 0 and fleet.work_done_s[replica, 0] <= until_s:
-        done_s = fleet.work_done_s[replica, 0]
+    while fleet.counts[replica, WORKING] > 0 and fleet.works[replica, 0, ENDS] <= until_s:
+        done_s = fleet.works[replica, 0, ENDS]
         record_answer(
             fleet,
-            fleet.work_mark[replica, 0],
-            done_s + fleet.law[replica, OUTSIDE] - fleet.work_arrival_s[replica, 0],
+            int(fleet.works[replica, 0, MARK]),
+            done_s + fleet.reals[replica, OUTSIDE] - fleet.works[replica, 0, ARRIVAL],
         )
         _take_first(fleet, replica)
         _begin_waiting(fleet, replica, done_s)
@@ -43,7 +48,7 @@ def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
     expire_waiting(fleet, replica, until_s)
     next_s = expiry_s(fleet, replica)
     if fleet.counts[replica, WORKING] > 0:
-        next_s = min(next_s, fleet.work_done_s[replica, 0])
+        next_s = min(next_s, fleet.works[replica, 0, ENDS])
     fleet.reals[replica, NEXT] = next_s
 
 
@@ -52,60 +57,64 @@ def _begin_waiting(fleet: Fleet, replica: int, now_s: float) -> None:
     """Gives the oldest that waits and has not given up to a free slot."""
     while expiry_s(fleet, replica) < now_s:
         expire_waiting(fleet, replica, now_s)
-    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.limits[replica, WIDTH]:
+    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return
     head = fleet.counts[replica, HEAD]
-    mark = fleet.wait_mark[replica, head]
-    lasts_s = fleet.law[replica, PER_ITEM] * fleet.classes[class_of(mark), 1]
-    lasts_s *= factor_of(fleet, replica, fleet.wait_normal[replica, head])
-    arrival_s = fleet.wait_arrival_s[replica, head]
+    mark = int(fleet.waits[replica, head, MARK])
+    lasts_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
+    lasts_s *= factor_of(fleet, replica, fleet.waits[replica, head, NORMAL])
+    arrival_s = fleet.waits[replica, head, ARRIVAL]
     pop_waiting(fleet, replica)
     _put(fleet, replica, now_s + lasts_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
-    fleet.reals[replica, BUSY] += lasts_s / fleet.limits[replica, WIDTH]
+    fleet.reals[replica, BUSY] += lasts_s / fleet.counts[replica, WIDTH]
 
 
 @compiled
 def _put(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
-    done, place = fleet.work_done_s, fleet.counts[replica, WORKING]
+    works, place = fleet.works, fleet.counts[replica, WORKING]
     fleet.counts[replica, WORKING] = place + 1
     fleet.reals[replica, DONE_SUM] += done_s
     while place > 0:
         parent = (place - 1) // 2
-        if done[replica, parent] <= done_s:
+        if works[replica, parent, ENDS] <= done_s:
             break
         _move(fleet, replica, parent, place)
         place = parent
-    done[replica, place] = done_s
-    fleet.work_arrival_s[replica, place] = arrival_s
-    fleet.work_mark[replica, place] = mark
+    works[replica, place, ENDS] = done_s
+    fleet.works[replica, place, ARRIVAL] = arrival_s
+    fleet.works[replica, place, MARK] = mark
 
 
 @compiled
 def _take_first(fleet: Fleet, replica: int) -> None:
-    done, size = fleet.work_done_s, fleet.counts[replica, WORKING] - 1
+    works, size = fleet.works, fleet.counts[replica, WORKING] - 1
     fleet.counts[replica, WORKING] = size
-    fleet.reals[replica, DONE_SUM] = fleet.reals[replica, DONE_SUM] - done[replica, 0] if size > 0 else 0.0
-    last_s, arrival_s, mark = done[replica, size], fleet.work_arrival_s[replica, size], fleet.work_mark[replica, size]
+    fleet.reals[replica, DONE_SUM] = fleet.reals[replica, DONE_SUM] - works[replica, 0, ENDS] if size > 0 else 0.0
+    last_s, arrival_s, mark = (
+        works[replica, size, ENDS],
+        fleet.works[replica, size, ARRIVAL],
+        int(fleet.works[replica, size, MARK]),
+    )
     place = 0
     while True:
         child = 2 * place + 1
         if child >= size:
             break
-        if child + 1 < size and done[replica, child + 1] < done[replica, child]:
+        if child + 1 < size and works[replica, child + 1, ENDS] < works[replica, child, ENDS]:
             child += 1
-        if done[replica, child] >= last_s:
+        if works[replica, child, ENDS] >= last_s:
             break
         _move(fleet, replica, child, place)
         place = child
-    done[replica, place] = last_s
-    fleet.work_arrival_s[replica, place] = arrival_s
-    fleet.work_mark[replica, place] = mark
+    works[replica, place, ENDS] = last_s
+    fleet.works[replica, place, ARRIVAL] = arrival_s
+    fleet.works[replica, place, MARK] = mark
 
 
 @compiled
 def _move(fleet: Fleet, replica: int, origin: int, to: int) -> None:
-    fleet.work_done_s[replica, to] = fleet.work_done_s[replica, origin]
-    fleet.work_arrival_s[replica, to] = fleet.work_arrival_s[replica, origin]
-    fleet.work_mark[replica, to] = fleet.work_mark[replica, origin]
+    fleet.works[replica, to, ENDS] = fleet.works[replica, origin, ENDS]
+    fleet.works[replica, to, ARRIVAL] = fleet.works[replica, origin, ARRIVAL]
+    fleet.works[replica, to, MARK] = int(fleet.works[replica, origin, MARK])

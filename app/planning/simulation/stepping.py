@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from app.planning.simulation.compiled import compiled
+from app.planning.simulation.compiled import inlined
 
 
-@compiled
+@inlined
 def steps_last_s(steps: int, a_step_s: float, growth_s: float) -> float:
     return steps * a_step_s + growth_s * (steps * (steps - 1) // 2)
 
 
-@compiled
+@inlined
 def whole_steps(wait_s: float, a_step_s: float, growth_s: float, most: int) -> int:
     """The most steps, up to `most`, that end within `wait_s`."""
     if steps_last_s(most, a_step_s, growth_s) <= wait_s:
@@ -30,7 +30,7 @@ def whole_steps(wait_s: float, a_step_s: float, growth_s: float, most: int) -> i
     return steps
 
 
-@compiled
+@inlined
 def steps_until(wait_s: float, a_step_s: float, growth_s: float, most: int) -> int:
     """The fewest steps, at least 1 and at most `most`, that last `wait_s`."""
     steps = whole_steps(wait_s, a_step_s, growth_s, most)

@@ -14,6 +14,7 @@ from app.planning.simulation.sequences import (
     unread_tokens,
 )
 from app.planning.simulation.state import (
+    ARRIVAL,
     BATCHES,
     BUSY,
     CHUNK,
@@ -25,7 +26,10 @@ from app.planning.simulation.state import (
     HEAD,
     ITEMS,
     KV_TOKENS,
+    LAST_STEP,
+    MARK,
     NEXT,
+    NORMAL,
     PER_ITEM,
     PER_KV,
     PER_PROMPT,
@@ -47,7 +51,7 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
         if fleet.counts[replica, WORKING] == 0:
             if fleet.counts[replica, WAITING] == 0:
                 break
-            arrival_s = fleet.wait_arrival_s[replica, fleet.counts[replica, HEAD]]
+            arrival_s = fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL]
             fleet.reals[replica, DONE] = max(fleet.reals[replica, DONE], arrival_s)
         if fleet.reals[replica, DONE] > until_s:
             break
@@ -69,21 +73,21 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
 @compiled
 def _fits(fleet: Fleet, replica: int) -> bool:
     """Whether the oldest that waits has a place."""
-    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.limits[replica, WIDTH]:
+    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
-    needs = reserve_of(fleet, replica, fleet.wait_mark[replica, fleet.counts[replica, HEAD]])
-    return bool(fleet.counts[replica, RESERVED] + needs <= fleet.limits[replica, KV_TOKENS])
+    needs = reserve_of(fleet, replica, int(fleet.waits[replica, fleet.counts[replica, HEAD], MARK]))
+    return bool(fleet.counts[replica, RESERVED] + needs <= fleet.counts[replica, KV_TOKENS])
 
 
 @compiled
 def _admit(fleet: Fleet, replica: int) -> None:
     while _fits(fleet, replica):
         head = fleet.counts[replica, HEAD]
-        arrival_s = fleet.wait_arrival_s[replica, head]
+        arrival_s = fleet.waits[replica, head, ARRIVAL]
         if arrival_s > fleet.reals[replica, DONE]:
             return
-        fleet.reals[replica, FACTOR] = factor_of(fleet, replica, fleet.wait_normal[replica, head])
-        begin_reading(fleet, replica, arrival_s, fleet.wait_mark[replica, head])
+        fleet.reals[replica, FACTOR] = factor_of(fleet, replica, fleet.waits[replica, head, NORMAL])
+        begin_reading(fleet, replica, arrival_s, int(fleet.waits[replica, head, MARK]))
         pop_waiting(fleet, replica)
 
 
@@ -91,17 +95,17 @@ def _admit(fleet: Fleet, replica: int) -> None:
 def _a_step_s(fleet: Fleet, replica: int) -> float:
     """Of a step that reads no prompt, before its factor."""
     return float(
-        fleet.law[replica, FIXED]
-        + fleet.law[replica, PER_ITEM] * fleet.counts[replica, DECODING]
-        + fleet.law[replica, PER_KV] * fleet.counts[replica, CONTEXT]
+        fleet.reals[replica, FIXED]
+        + fleet.reals[replica, PER_ITEM] * fleet.counts[replica, DECODING]
+        + fleet.reals[replica, PER_KV] * fleet.counts[replica, CONTEXT]
     )
 
 
 @compiled
 def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Takes a step that reads prompts too, if it ends in time."""
-    tokens = unread_tokens(fleet, replica, fleet.limits[replica, CHUNK])
-    lasts_s = _a_step_s(fleet, replica) + fleet.law[replica, PER_PROMPT] * tokens
+    tokens = unread_tokens(fleet, replica, fleet.counts[replica, CHUNK])
+    lasts_s = _a_step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
     lasts_s *= fleet.reals[replica, FACTOR]
     if fleet.reals[replica, DONE] + lasts_s > until_s:
         return False
@@ -115,11 +119,11 @@ def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Takes as many equal steps as come before anything changes, and end in time."""
     now_s, factor = fleet.reals[replica, DONE], fleet.reals[replica, FACTOR]
     a_step_s = _a_step_s(fleet, replica)
-    growth_s = fleet.law[replica, PER_KV] * fleet.counts[replica, DECODING]
-    steps = fleet.last_step[replica, 0] - fleet.counts[replica, STEP]
+    growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
+    steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = expiry_s(fleet, replica)
     if _fits(fleet, replica):
-        change_s = fleet.wait_arrival_s[replica, fleet.counts[replica, HEAD]]
+        change_s = fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL]
     if change_s < math.inf:
         steps = steps_until((change_s - now_s) / factor, a_step_s, growth_s, steps)
     if until_s < math.inf:
@@ -146,10 +150,10 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
-        return float(fleet.wait_arrival_s[replica, fleet.counts[replica, HEAD]])
+        return float(fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL])
     steps = 1
     if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
-        steps = fleet.last_step[replica, 0] - fleet.counts[replica, STEP]
-    growth_s = fleet.law[replica, PER_KV] * fleet.counts[replica, DECODING]
+        steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
+    growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
     lasts_s = steps_last_s(steps, _a_step_s(fleet, replica), growth_s)
     return float(fleet.reals[replica, DONE] + fleet.reals[replica, FACTOR] * lasts_s)
