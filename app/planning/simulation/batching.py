@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from app.planning.simulation.compiled import compiled
+from app.planning.simulation.compiled import compiled, inlined
 from app.planning.simulation.queueing import (
     class_of,
     expire_waiting,
@@ -62,7 +62,7 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
             return
 
 
-@compiled
+@inlined
 def _start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
     start_s = fleet.waits[replica, head, ARRIVAL] + fleet.reals[replica, WINDOW]
@@ -72,7 +72,7 @@ def _start_s(fleet: Fleet, replica: int) -> float:
     return max(start_s, fleet.reals[replica, DONE])
 
 
-@compiled
+@inlined
 def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
     most = fleet.counts[replica, WIDTH]
     factor = factor_of(fleet, replica, fleet.waits[replica, fleet.counts[replica, HEAD], NORMAL])
@@ -95,7 +95,7 @@ def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
     fleet.reals[replica, DONE] = start_s + lasts_s
 
 
-@compiled
+@inlined
 def _finish(fleet: Fleet, replica: int, done_s: float) -> None:
     since_s = done_s + fleet.reals[replica, OUTSIDE]
     for place in range(fleet.counts[replica, WORKING]):

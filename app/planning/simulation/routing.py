@@ -8,7 +8,7 @@ import numpy as np
 
 from app.planning.simulation.batching import advance_batches
 from app.planning.simulation.chances import high_below, low_below, word_of
-from app.planning.simulation.compiled import compiled
+from app.planning.simulation.compiled import compiled, inlined
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     BATCH,
@@ -48,14 +48,14 @@ def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
         advance_tokens(fleet, replica, until_s)
 
 
-@compiled
+@inlined
 def outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
     if fleet.reals[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
     return int(fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING])
 
 
-@compiled
+@inlined
 def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Seconds of the whole replica's time; of tokens it counts a request off when it ends."""
     if fleet.reals[replica, NEXT] <= now_s:
@@ -89,7 +89,7 @@ def route(fleet: Fleet, now_s: float) -> int:
     return _least(fleet, router, choices, now_s)
 
 
-@compiled
+@inlined
 def _turn(fleet: Fleet, choices: int) -> int:
     turn = fleet.knobs[TURN]
     if turn >= choices:
@@ -98,7 +98,7 @@ def _turn(fleet: Fleet, choices: int) -> int:
     return int(turn)
 
 
-@compiled
+@inlined
 def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
     one = high_below(word, choices)

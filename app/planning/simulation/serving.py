@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 
 from app.planning.simulation.chances import share_of, word_of
-from app.planning.simulation.compiled import Floats, Ints, compiled
+from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 from app.planning.simulation.queueing import factor_of, push_waiting
 from app.planning.simulation.routing import LEAST_WORK, advance_replica, route
 from app.planning.simulation.sequences import owed_s
+from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     ARRIVED,
     BATCH,
@@ -39,13 +40,15 @@ from app.planning.simulation.state import (
     PAIRS,
     PER_ITEM,
     QUEUE_LIMIT,
-    READING,
     READ_HEAD,
+    READING,
     RESERVED,
     ROUTABLE,
     ROUTABLE_AT,
     ROUTER,
     SHARE,
+    SLOTS,
+    TIMEOUT,
     TOKENS,
     UNREAD,
     WAITING,
@@ -122,8 +125,20 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats) -> None:
             else:
                 normal = normals[min(number, last_normal)]
                 push_waiting(fleet, replica, now_s, normal, _owed_s(fleet, replica, normal, mark), mark)
-                advance_replica(fleet, replica, now_s)
+                _look_again(fleet, replica, now_s)
         fleet.knobs[INDEX] += 1
+
+
+@inlined
+def _look_again(fleet: Fleet, replica: int, now_s: float) -> None:
+    """After an arrival: a busy replica has only its patience to watch; others begin when they are next looked at."""
+    kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
+    if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
+        advance_slots(fleet, replica, now_s)
+    elif kind == TOKENS or (kind == BATCH and working == 0):
+        fleet.reals[replica, NEXT] = min(fleet.reals[replica, NEXT], now_s)
+    else:
+        fleet.reals[replica, NEXT] = min(fleet.reals[replica, NEXT], now_s + fleet.reals[replica, TIMEOUT])
 
 
 @compiled
@@ -133,7 +148,7 @@ def _settle(fleet: Fleet, now_s: float) -> None:
             advance_replica(fleet, replica, now_s)
 
 
-@compiled
+@inlined
 def _mark(fleet: Fleet) -> int:
     """The class of the next request, and the index of its lengths in the bits above 8."""
     mark, number = 0, fleet.knobs[INDEX]
@@ -147,7 +162,7 @@ def _mark(fleet: Fleet) -> int:
     return mark
 
 
-@compiled
+@inlined
 def _is_full(fleet: Fleet, replica: int) -> bool:
     """What still finds a place in work, or in the batch that gathers, does not count as queued."""
     room, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
@@ -158,7 +173,7 @@ def _is_full(fleet: Fleet, replica: int) -> bool:
     return bool(fleet.counts[replica, WAITING] >= fleet.knobs[QUEUE_LIMIT] + room)
 
 
-@compiled
+@inlined
 def _owed_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
     """What the request adds to its replica's work; 0 where no router asks."""
     if fleet.knobs[ROUTER] != LEAST_WORK:
@@ -195,7 +210,7 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     fleet.reals[replica, NEXT], fleet.reals[replica, DONE] = np.inf, -np.inf
 
 
-@compiled
+@inlined
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
     """The free places are a stack; those not on it are in work."""
     free = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
