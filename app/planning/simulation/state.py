@@ -21,7 +21,7 @@ FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT = r
 # and sequences); steps so far; tokens reserved and in the cache; prompts being read, and what is unread of the first;
 # sequences decoding; then its limits.
 HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
-KIND, WIDTH, KV_TOKENS, CHUNK = range(12, 16)
+KIND, WIDTH, KV_TOKENS, READ_A_STEP = range(12, 16)
 SLOTS, BATCH, TOKENS = range(3)
 # Of what waits and of what is in work; a mark is the class + 256 × the index of the lengths.
 ARRIVAL, MARK, NORMAL, OWES = range(4)

@@ -17,7 +17,6 @@ from app.planning.simulation.state import (
     ARRIVAL,
     BATCHES,
     BUSY,
-    CHUNK,
     CONTEXT,
     DECODING,
     DONE,
@@ -33,6 +32,7 @@ from app.planning.simulation.state import (
     PER_ITEM,
     PER_KV,
     PER_PROMPT,
+    READ_A_STEP,
     READING,
     RESERVED,
     STEP,
@@ -104,7 +104,7 @@ def _a_step_s(fleet: Fleet, replica: int) -> float:
 @compiled
 def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Takes a step that reads prompts too, if it ends in time."""
-    tokens = unread_tokens(fleet, replica, fleet.counts[replica, CHUNK])
+    tokens = unread_tokens(fleet, replica, fleet.counts[replica, READ_A_STEP])
     lasts_s = _a_step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
     lasts_s *= fleet.reals[replica, FACTOR]
     if fleet.reals[replica, DONE] + lasts_s > until_s:
