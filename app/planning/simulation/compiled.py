@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,13 +24,24 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compiled at its first call for each set of types; runs without the interpreter's lock."""
+    """Compiled at its first call for each set of types; runs without the interpreter's lock and allocates nothing."""
+    return _compile(function, forceinline=False)
+
+
+def inlined(function: Function) -> Function:
+    """Likewise, and woven into what calls it: for what is short, or called from one place."""
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: Function, forceinline: bool) -> Function:
+    # _nrt: without reference counting of arrays, which would cost more than the simulation
+    compile_it = partial(numba.njit, nogil=True, forceinline=forceinline, _nrt=False)
     try:
-        cached = numba.njit(cache=True, nogil=True)(function)
-        cached._cache._cache_file._source_stamp = _SOURCES
+        dispatcher = cast(Any, compile_it(cache=True)(function))
+        dispatcher._cache._cache_file._source_stamp = _SOURCES
     except RuntimeError:  # no folder to cache in: it compiles in each process
-        cached = numba.njit(nogil=True)(function)
-    return cast(Function, cached)
+        dispatcher = compile_it()(function)
+    return cast(Function, dispatcher)
 
 
 def _stamp_of_sources() -> str:

@@ -21,7 +21,12 @@ def request_latencies(
     latencies = np.empty(arrivals_s.size)
     factors = lognormal_factors(unit_normals, service.cv)
     play_requests(
-        arrivals_s, factors * service.mean_s, _ends(starts, arrivals_s), service.slots, service.outside_s, latencies
+        arrivals_s,
+        factors * service.mean_s,
+        _ends(starts, arrivals_s),
+        np.empty(service.slots),
+        service.outside_s,
+        latencies,
     )
     return latencies
 
@@ -71,6 +76,7 @@ def token_latencies(
         _ends(starts, arrivals_s),
         law,
         limits,
+        np.empty((2, service.max_sequences), dtype=np.int64),
         first_s,
         last_s,
     )

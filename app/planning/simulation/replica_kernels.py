@@ -8,9 +8,9 @@ from app.planning.simulation.compiled import Floats, Ints, compiled
 
 
 @compiled
-def replace_least(heap: Floats, size: int, value: float) -> None:
-    """Puts `value` in the place of the least of a binary heap of `size`."""
-    place = 0
+def replace_least(heap: Floats, value: float) -> None:
+    """Puts `value` in the place of the least of a binary heap."""
+    place, size = 0, heap.size
     while True:
         child = 2 * place + 1
         if child >= size:
@@ -26,15 +26,14 @@ def replace_least(heap: Floats, size: int, value: float) -> None:
 
 @compiled
 def play_requests(
-    arrivals_s: Floats, services_s: Floats, ends: Ints, slots: int, outside_s: float, latencies_s: Floats
+    arrivals_s: Floats, services_s: Floats, ends: Ints, free_s: Floats, outside_s: float, latencies_s: Floats
 ) -> None:
-    free_s = np.zeros(slots)
     begin = 0
     for end in ends:
         free_s[:] = -np.inf
         for index in range(begin, end):
             done_s = max(arrivals_s[index], free_s[0]) + services_s[index]
-            replace_least(free_s, slots, done_s)
+            replace_least(free_s, done_s)
             latencies_s[index] = done_s - arrivals_s[index] + outside_s
         begin = end
 
@@ -73,6 +72,7 @@ def play_tokens(
     ends: Ints,
     law: Floats,
     limits: Ints,
+    sequences: Ints,
     first_s: Floats,
     last_s: Floats,
 ) -> None:
@@ -81,8 +81,7 @@ def play_tokens(
     """
     step_s, per_sequence_s, per_kv_token_s, per_prompt_token_s, outside_s = law
     max_sequences, kv_tokens, chunk_tokens = limits
-    last_step = np.empty(max_sequences, np.int64)
-    who = np.empty(max_sequences, np.int64)
+    last_step, who = sequences[0], sequences[1]
     begin = 0
     for end in ends:
         now_s, step = -np.inf, 0
