@@ -16,7 +16,7 @@ _MOST = 1e9
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
 _LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
 MONTHS_A_YEAR = 12
-_NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
+_NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
 
 
 class CellError(BadValueError):
