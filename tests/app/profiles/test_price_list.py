@@ -140,6 +140,7 @@ def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | b
         ("a: [", ":"),
         ("- {provider: a, instance_type: b, region: c, vcpus: {x: 1}}", ":1: vcpus: "),
         (b"\x00\x01\x02", ":"),
+        ("aws/g6.2xlarge@us-east-1: {vcpus: '" + "1" * 999_000 + "'}", ":1: vcpus: longer than 200 characters"),
     ],
 )
 def test_a_hostile_yaml_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:

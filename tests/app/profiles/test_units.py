@@ -66,6 +66,7 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_usd_per_month, 4000, "no unit"),
         (units.parse_usd_per_month, "4000", "unknown unit"),
         (units.parse_usd, "40000 USD/month", "unknown unit"),
+        (units.parse_usd, "1" + " " * 200_000 + "1", "unknown unit"),  # read in one go, however long
         (units.parse_usd_per_kwh, "0.15 USD/kwh", "unknown unit"),
         (units.parse_count, 0, "at least 1"),
         (units.parse_count, 1.5, "whole number"),
