@@ -11,6 +11,7 @@ from app.errors import UsageError
 from app.records.prices import PriceList, PriceRow
 
 VERSION = 1
+_AGAIN = "Import the price list again with `sizewise offers import`, or remove this file."
 
 
 def imported_path() -> Path:
@@ -31,10 +32,9 @@ def imported_list() -> PriceList | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        hint = "Import the price list again with `sizewise offers import`, or remove this file."
-        raise UsageError(f"{path} cannot be read: {error}", hint=hint) from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
     if found.version != VERSION:
-        raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}")
+        raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}", hint=_AGAIN)
     return found
 
 

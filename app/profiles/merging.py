@@ -8,6 +8,7 @@ import msgspec
 
 from app.errors import UsageError
 from app.profiles.architecture import cpu_architecture
+from app.profiles.price_cells import CellError
 from app.profiles.problems import BadValueError, did_you_mean
 from app.records.offers import Catalogue, Offer
 from app.records.prices import Override, PriceRow
@@ -41,19 +42,17 @@ def merged_offer(offer: Offer | None, row: PriceRow, catalogue: Catalogue) -> Of
     _check_names(row, catalogue)
     merged = _new(row) if offer is None else _changed(offer, row)
     if (merged.accelerator_count > 0) != (merged.accelerator is not None):
-        raise BadValueError(
-            f"accelerator_count {merged.accelerator_count:g} does not go with accelerator_key "
-            f"{merged.accelerator or NO_ACCELERATOR!r}"
-        )
+        key = merged.accelerator or NO_ACCELERATOR
+        raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not go with accelerator_key {key!r}")
     return merged
 
 
 def _check_names(row: PriceRow, catalogue: Catalogue) -> None:
     if row.accelerator not in (None, NO_ACCELERATOR, *catalogue.accelerators):
         hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalogue.accelerators))
-        raise BadValueError(f"accelerator_key {row.accelerator!r} is not in the catalogue", hint=hint)
+        raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalogue", hint)
     if row.country is not None and (row.country not in catalogue.grid or "/" in row.country):
-        raise BadValueError(f"country {row.country!r} is not in the grid's table", hint="Write its code, such as DE.")
+        raise CellError("country", f"{row.country!r} is not in the grid's table", "Write its code, such as DE.")
 
 
 def _new(row: PriceRow) -> Offer:

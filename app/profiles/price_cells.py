@@ -13,10 +13,11 @@ from app.profiles.problems import BadValueError
 
 KEY_CELLS = ("provider", "instance_type", "region")
 _MOST = 1e9
+_LONGEST = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
 _LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
 MONTHS_A_YEAR = 12
-_NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
+_NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
 
 
 class CellError(BadValueError):
@@ -33,6 +34,8 @@ class Share(float):
 
 def read_cell(cell: str, value: object) -> Any:
     """Raises CellError. `cell` is one of READERS."""
+    if isinstance(value, str) and len(value) > _LONGEST:
+        raise CellError(cell, f"longer than {_LONGEST} characters")
     try:
         return READERS[cell](value)
     except BadValueError as error:

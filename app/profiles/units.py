@@ -16,7 +16,7 @@ _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600
 _RATES = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
 _REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
-_MONEY = re.compile(r"[^A-Za-z]*(?:[eE][-+]?\d+)?\s*([A-Za-z]+)(?:/.*)?", re.ASCII)
+_MONEY = re.compile(r"[^A-Za-z]*(?:[eE][-+]?\d+\s*)?([A-Za-z]+)(?:/.*)?", re.ASCII)
 _SECONDS_PER_DAY = 86400.0
 
 

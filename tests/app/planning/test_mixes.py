@@ -117,6 +117,22 @@ def test_a_dearer_offer_never_wins_by_its_price() -> None:
         assert after.counts.get(dearer.key, 0) <= before.counts.get(dearer.key, 0) or dearer.key in before.counts
 
 
+THREE = {"a": 10.0, "b": 10.0, "c": 10.0}
+OF_ONE_EACH = [MixOffer(bucket, 1.0, {bucket: 10.0}) for bucket in THREE]
+OF_TWO = MixOffer("b or c", 1.0, {"b": 6.0, "c": 6.0})
+
+
+def test_no_more_types_than_are_wanted() -> None:
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=3)).counts == {"a": 1, "b": 1, "c": 1}
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=2)).counts == {"a": 1, "b or c": 4}
+
+
+def test_spares_of_every_type_make_few_types_cheaper() -> None:
+    best = found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=3, spares=3))
+    assert best.counts == {"a": 4, "b or c": 7}  # 11 USD an hour; a type for each bucket is 12
+    assert best.spares == {"a": 3, "b or c": 3}
+
+
 def test_the_instances_carry_what_they_are_dealt() -> None:
     dice = random.Random(4)
     for _ in range(20):

@@ -27,6 +27,11 @@ from app.profiles.problems import BadValueError
         (units.parse_share, "90%", 0.9),
         (units.parse_growth_per_year, "-20%/year", -0.2),
         (units.parse_usd_per_month, "4000 USD/month", 4000.0),
+        (units.parse_usd_per_month, "48000 USD/year", 4000.0),
+        (units.parse_usd, "4e4 USD", 40_000.0),
+        (units.parse_usd_per_hour, "0.9 USD/h", 0.9),
+        (units.parse_usd_per_hour, "0.9USD/hour", 0.9),
+        (units.parse_usd_per_kwh, "0.15 USD/kWh", 0.15),
         (units.parse_count, 1e6, 1_000_000),
         (units.parse_redundancy, "n+2", 2),
         (units.parse_redundancy, "N", 0),
@@ -52,7 +57,17 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_share, "101%", "between"),
         (units.parse_share, 0.9, "no unit"),
         (units.parse_growth_per_year, "-100%/year", "no traffic"),
-        (units.parse_usd_per_month, "4000 EUR/month", "unknown unit"),
+        (units.parse_usd_per_month, "4000 EURO/month", "unknown currency 'EURO'"),
+        (units.parse_usd_per_month, "4000 XXX/month", "unknown currency"),
+        (units.parse_usd_per_month, "4000 EUR/week", "unknown unit"),
+        (units.parse_usd_per_month, "4000 EUR", "unknown unit"),
+        (units.parse_usd_per_month, "-4000 EUR/month", "below zero"),
+        (units.parse_usd_per_month, "1e999 EUR/month", "too large"),
+        (units.parse_usd_per_month, 4000, "no unit"),
+        (units.parse_usd_per_month, "4000", "unknown unit"),
+        (units.parse_usd, "40000 USD/month", "unknown unit"),
+        (units.parse_usd, "1" + " " * 200_000 + "1", "unknown unit"),  # read in one go, however long
+        (units.parse_usd_per_kwh, "0.15 USD/kwh", "unknown unit"),
         (units.parse_count, 0, "at least 1"),
         (units.parse_count, 1.5, "whole number"),
         (units.parse_count, True, "whole number"),
@@ -62,6 +77,22 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
 def test_a_wrong_value_is_refused(parse: Callable[[object], float], value: object, says: str) -> None:
     with pytest.raises(BadValueError, match=says):
         parse(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "nearest"),
+    [
+        ("5 USD/monht", "'USD/month'"),
+        ("5 EUR/moth", "'EUR/month'"),
+        ("5 EURO/month", "'EUR'"),
+        ("5 usd/month", "'USD'"),
+        ("1e3 GBR/month", "'GBP'"),
+    ],
+)
+def test_an_unknown_currency_names_the_nearest(value: str, nearest: str) -> None:
+    with pytest.raises(BadValueError) as caught:
+        units.parse_usd_per_month(value)
+    assert nearest in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("value", "nearest"), [("5 sec", "'s'"), ("5 min", "'m'")])

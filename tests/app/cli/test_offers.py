@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+
+OWN = """
+- {provider: own, instance_type: rack-a, region: home, accelerator_key: l4, accelerator_count: 4, capex_usd: 40000,
+   life: 4y, power_w: 900, pue: 1.4, tariff: 0.15 USD/kWh, staff: 500 USD/month}
+- {provider: aws, instance_type: g6.2xlarge, region: us-east-1, on_demand_usd_per_hour: 0.9, as_of_date: 2026-10-01}
+"""
+BAD = "provider,instance_type,region,on_demand_usd_per_hour\naws,g6.2xlarge,us-east-1,=1+1\naws,g6x,us-east-1,1\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    monkeypatch.setenv("SIZEWISE_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.csv"
+    path.write_text(BAD)
+    return path
+
+
+def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert main(["offers", "list", "--json", *options]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert isinstance(rows, list)
+    return rows
+
+
+def test_offers_are_listed_by_what_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(listed(capsys)) == 296
+    rows = listed(capsys, "--accelerator", "l4", "--region", "us-east-1", "--provider", "aws")
+    assert {(row["accelerator"], row["region"], row["provider"]) for row in rows} == {("l4", "us-east-1", "aws")}
+    prices = [row["on_demand_usd_per_hour"] for row in rows]
+    assert prices == sorted(prices, key=str) or prices == sorted(prices)  # type: ignore[type-var]
+    assert all(row["accelerator"] is None for row in listed(capsys, "--accelerator", "none"))
+    assert all(isinstance(row["price_age_days"], int) for row in rows)
+
+
+def test_the_table_shows_prices_with_their_age(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "list", "--accelerator", "l4", "--provider", "aws"]) == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "offer"
+    assert "days old" in header
+    assert any(row.startswith("aws/g6.2xlarge@us-east-1") and "0.978" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"),
+    [(("--accelerator", "l44"), "'l4'"), (("--region", "us-esat-1"), "'us-east-1'"), (("--provider", "asw"), "'aws'")],
+)
+def test_a_name_that_is_nowhere_gets_the_nearest(
+    option: tuple[str, str], nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["offers", "list", *option]) == ExitCode.USAGE
+    assert nearest in capsys.readouterr().err
+
+
+def test_a_right_list_is_right(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "check", str(own)]) == 0
+    assert capsys.readouterr().out == f"{own}: right (2 rows: 1 over the catalogue's, 1 of your own)\n"
+
+
+def test_every_problem_has_its_line(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "check", str(bad)]) == ExitCode.USAGE
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{bad}:2: on_demand_usd_per_hour: '=1+1' is not a number of at least 0"
+    assert second.startswith(f"{bad}:3: aws/g6x@us-east-1 is not in the catalogue")
+
+
+def test_what_is_imported_is_listed_as_yours(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "import", str(own)]) == 0
+    assert len(listed(capsys)) == 297
+    (rack,) = listed(capsys, "--provider", "own")
+    # 10,000 + 1,655.6 of electricity + 6,000 a year
+    assert rack["on_demand_usd_per_hour"] == pytest.approx((10_000 + 0.9 * 1.4 * 8760 * 0.15 + 6000) / 8760)
+    assert rack["is_yours"]
+    main(["offers", "list", "--accelerator", "l4", "--region", "us-east-1"])
+    yours = [line for line in capsys.readouterr().out.splitlines() if line.endswith("USD/h")]
+    assert len(yours) == 1
+    assert yours[0].startswith("aws/g6.2xlarge@us-east-1")
+    assert "yours+karp-aws" in yours[0]
+
+
+def test_a_wrong_list_leaves_what_was_before(
+    own: Path, bad: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["offers", "import", str(own)]) == 0
+    before = (home / "offers.json").read_bytes()
+    assert main(["offers", "import", str(bad)]) == ExitCode.USAGE
+    assert "is not imported, and what was before stays" in capsys.readouterr().err
+    assert (home / "offers.json").read_bytes() == before
+    assert [path.name for path in home.iterdir()] == ["offers.json"]
+
+
+def test_another_list_takes_its_place_and_mends_a_damaged_one(
+    own: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["offers", "import", str(own)]) == 0
+    (home / "offers.json").write_text("{")
+    assert main(["offers", "list"]) == ExitCode.USAGE
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("")
+    assert main(["offers", "import", str(empty)]) == 0
+    assert not any(row["is_yours"] for row in listed(capsys))
+
+
+def test_a_place_that_cannot_be_written_is_told(own: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.write_text("a file")
+    assert main(["offers", "import", str(own)]) == ExitCode.USAGE
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_an_old_rate_is_told_beside_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 0.8 EUR/h}")
+    assert main(["offers", "check", str(path)]) == 0
+    assert capsys.readouterr().err.startswith("EUR is taken at ")
