@@ -5,9 +5,10 @@ Nothing in it is trusted: 1 GiB of text and 50 million rows are the most that is
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -20,7 +21,6 @@ MAX_BYTES = 2**30
 MOST_ROWS = 50_000_000
 _GZIP = b"\x1f\x8b"
 _JSON_LINES = (".jsonl", ".ndjson")
-_CHUNK = 1 << 20
 _LONGEST_LINE = 1 << 20
 
 
@@ -60,31 +60,23 @@ def read_table(path: Path, wanted: frozenset[str]) -> TraceTable:
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if content.startswith(_GZIP):
-        content = _unzipped(path, content)
+        is_gzip = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        content = _unzipped(path, file) if is_gzip else file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ProfileError("larger than 1 GiB", path=str(path))
     return content
 
 
-def _unzipped(path: Path, content: bytes) -> bytes:
-    """All members one after the other, no further than one byte past the limit."""
-    parts: list[bytes] = []
-    left = MAX_BYTES + 1
-    rest = content
+def _unzipped(path: Path, file: BinaryIO) -> bytes:
+    """No further than one byte past the limit."""
     try:
-        while rest.startswith(_GZIP) and left > 0:
-            member = zlib.decompressobj(wbits=31)
-            part = member.decompress(rest, left)
-            if not member.eof and len(part) < left:
-                raise ProfileError("ends inside its gzip stream", path=str(path), hint="Copy the file again.")
-            parts.append(part)
-            left -= len(part)
-            rest = member.unused_data
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            return unzipped.read(MAX_BYTES + 1)
+    except EOFError as error:
+        raise ProfileError("ends inside its gzip stream", path=str(path), hint="Copy the file again.") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise ProfileError("not a gzip file, though it begins like one", path=str(path)) from error
-    return b"".join(parts)
 
 
 def _csv(path: Path, content: bytes) -> pa.Table:

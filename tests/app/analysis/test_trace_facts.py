@@ -73,6 +73,11 @@ def test_the_factor_of_modulated_arrivals_is_found(shape: float, rate_per_s: flo
     assert dispersion_index(at_s, 60.0) == pytest.approx(1 + rate_per_s * 60 / shape, rel=0.12)
 
 
+def test_the_factor_is_found_without_bias() -> None:
+    at_s = modulated(0.5, np.full(40 * 1440, 0.5), 60.0, seed=0)
+    assert modulation_shape(at_s) == pytest.approx(0.5, rel=0.015)
+
+
 def test_a_days_shape_is_not_taken_for_bursts() -> None:
     minutes = np.arange(4 * 1440)
     rates = 10 * (1.1 + np.repeat(np.sin(minutes[::60] / 1440 * 2 * np.pi), 60))

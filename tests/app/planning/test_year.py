@@ -26,6 +26,8 @@ def test_what_fits_does_not_wait() -> None:
     assert year.hours_over.tolist() == year.hours_delayed.tolist() == [0.0, 0.0]
     assert year.worst_backlog.tolist() == year.worst_wait_s.tolist() == [0.0, 0.0]
     assert year.mean_utilisation.tolist() == pytest.approx([0.8, 0.5])
+    full = year_of(np.full(1440, 100.0), np.array([100.0]))
+    assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilisation[0]) == (0.0, 0.0, pytest.approx(1.0))
 
 
 def test_an_hour_over_the_capacity_by_hand() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,11 @@ def test_no_more_is_unpacked_than_the_limit(tmp_path: Path, monkeypatch: pytest.
     bomb = written(tmp_path, "a.csv.gz", gzip.compress(b"timestamp\n" + b"1\n" * 10_000_000))
     assert bomb.stat().st_size < 100_000
     monkeypatch.setattr(trace_tables, "MAX_BYTES", 100_000)
+    tracemalloc.start()
     with pytest.raises(ProfileError, match="larger than 1 GiB"):
         read_table(bomb, WANTED)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
     with pytest.raises(ProfileError, match="larger than 1 GiB"):
         read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 60_000), WANTED)
 
