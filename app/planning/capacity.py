@@ -7,8 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from app.planning.extrapolation import carry_to
+from app.planning.rates import card_name
+from app.planning.refusal import Refusal
 from app.planning.risk import Risk
-from app.records.offers import Accelerator, CapacityCurve, Offer
+from app.records.offers import Accelerator, CapacityCurve, Offer, OtherCards
+from app.records.plan import Settled
 from app.records.result import Basis, Estimate, Hardware
 
 Z95 = 1.959964
@@ -27,6 +31,10 @@ class Capacity(msgspec.Struct, frozen=True):
     replicas: int
     basis: Basis
     risks: tuple[Risk, ...] = ()
+    speed: float = 1.0
+    """Of one replica, beside the measured one's: the median of a log-normal of `speed_sigma`."""
+    speed_sigma: float = 0.0
+    settled: Settled = "measured"
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
@@ -36,21 +44,25 @@ class Capacity(msgspec.Struct, frozen=True):
         return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.quantile_per_s(Z95)), basis=self.basis)
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why nothing measured says what an offer carries."""
-
-    sentence: str
-
-
 def carry_over(
-    curve: CapacityCurve, measured_on: Hardware, offer: Offer, accelerators: Mapping[str, Accelerator]
+    curve: CapacityCurve,
+    measured_on: Hardware,
+    offer: Offer,
+    accelerators: Mapping[str, Accelerator],
+    other_cards: OtherCards | None = None,
 ) -> Capacity | Refusal:
-    """The curve is that of `measured_on` as a whole, all its replicas together."""
+    """The curve is that of `measured_on` as a whole, all its replicas together.
+
+    Without `other_cards` an accelerator that was not measured is refused.
+    """
     instance = None if measured_on.offer is None else measured_on.offer.partition("@")[0]
     if instance == f"{offer.provider}/{offer.instance_type}":
         return Capacity(curve.max_rate_per_s, _measured_sigma(curve), measured_on.replicas, "measured")
     if measured_on.accelerator != offer.accelerator:
-        return Refusal(_what_to_measure(measured_on.accelerator, offer, accelerators))
+        here, there = (accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator))
+        if other_cards is None or here is None or there is None:
+            return Refusal(_what_to_measure(measured_on.accelerator, offer, accelerators))
+        return _by_other_card(curve, measured_on, offer, (here, there), other_cards)
     if offer.accelerator is None:
         return _by_vcpu(curve, measured_on, offer)
     return _by_count(curve, measured_on, offer)
@@ -68,6 +80,27 @@ def _by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capa
         if there < here:
             risks.append(Risk(2, f"{there:g} vCPUs a replica, and it was measured with {here:g}"))
     return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
+
+
+def _by_other_card(
+    curve: CapacityCurve, measured_on: Hardware, offer: Offer, cards: tuple[Accelerator, Accelerator], how: OtherCards
+) -> Capacity | Refusal:
+    """As many cards a replica as were measured, each slower or faster by a ratio."""
+    ratio = carry_to(*cards, how.work, how.dtype)
+    if isinstance(ratio, Refusal):
+        return ratio
+    alike = _by_count(curve, measured_on, offer)
+    if isinstance(alike, Refusal):
+        return alike
+    sigma = math.hypot(ratio.sigma, _SIGMA_SAME_ACCELERATOR)
+    return msgspec.structs.replace(
+        alike,
+        per_s=alike.per_s * ratio.factor,
+        sigma=math.hypot(sigma, _measured_sigma(curve)),
+        risks=(*ratio.risks, *alike.risks[1:]),
+        speed=ratio.factor,
+        speed_sigma=sigma,
+    )
 
 
 def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
@@ -99,7 +132,7 @@ def _extrapolated(
 ) -> Capacity:
     per_replica = curve.max_rate_per_s / measured_on.replicas
     total_sigma = math.hypot(sigma, _measured_sigma(curve))
-    return Capacity(per_replica * replicas, total_sigma, replicas, "extrapolated", tuple(risks))
+    return Capacity(per_replica * replicas, total_sigma, replicas, "extrapolated", tuple(risks), speed_sigma=sigma)
 
 
 def _measured_sigma(curve: CapacityCurve) -> float:
@@ -121,4 +154,4 @@ def _name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
     if key is None:
         return "a CPU"
     part = accelerators.get(key)
-    return key if part is None else f"{part.vendor} {part.name}"
+    return key if part is None else card_name(part)

@@ -14,11 +14,7 @@ import msgspec
 from app.planning.rates import card_name, lacks, peak_per_s
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
-from app.records.offers import Accelerator
-
-Work = Literal["saturated", "decode", "batched-decode", "unknown"]
-"""saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at
-once. batched-decode: many. unknown: it is not known what binds."""
+from app.records.offers import Accelerator, Work
 
 Goal = Literal["throughput", "slo"]
 """throughput: all that a card can do. slo: the most it does inside a latency limit, which carries over less surely."""

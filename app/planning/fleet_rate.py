@@ -92,10 +92,12 @@ def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, 
         return ReplicaRate(0.0, 0.0)
     doubts = [*_ends_of_doubt(law, speed)]
     if speed_sigma:
-        doubts.append((faster(law.service, speed * math.exp(-speed_sigma)), faster(law.service, speed * math.exp(speed_sigma))))
+        slow, fast = (faster(law.service, speed * math.exp(way * speed_sigma)) for way in (-1, 1))
+        doubts.append((slow, fast))
     squares = sigma**2
     for ends in doubts:
-        low, high = (max(highest_rate(end, shape, replicas, middle, _DOUBT_REQUESTS)[0], middle * _TINY) for end in ends)
+        rates = [highest_rate(end, shape, replicas, middle, _DOUBT_REQUESTS)[0] for end in ends]
+        low, high = (max(rate, middle * _TINY) for rate in rates)
         squares += (math.log(high / low) / 2) ** 2
     return ReplicaRate(middle, math.sqrt(squares))
 
@@ -239,6 +241,6 @@ def _time_of(outcome: SteadyOutcome, goal: Goal) -> float:
     }[goal.time]
     if times is None:
         return math.inf
-    if goal.quantile is None:
-        return times.mean_s
-    return times.percentiles_s[outcome.percentiles.index(100 * goal.quantile)]
+    at = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)
+    value = times.mean_s if at is None else times.percentiles_s[at]
+    return math.inf if value is None else value

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import datetime
+from typing import Literal
 
 import msgspec
 
 from app.records.prices import GridIntensity, Override, OwnedHardware
+
+PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
+Router = Literal[
+    "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
+]
+"""How requests are spread over replicas."""
+Work = Literal["saturated", "decode", "batched-decode", "unknown"]
+"""saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at
+once. batched-decode: many. unknown: it is not known what binds."""
 
 
 class Accelerator(msgspec.Struct, frozen=True):
@@ -97,9 +107,20 @@ class CapacityCurve(msgspec.Struct, frozen=True):
     cores_used: float | None
 
 
+class OtherCards(msgspec.Struct, frozen=True):
+    """That accelerators nobody measured may be planned by ratios: of what precision and kind the model's work is."""
+
+    dtype: str
+    work: Work = "unknown"
+
+
 class PlanLimits(msgspec.Struct, frozen=True):
     """What a fleet must satisfy besides the SLO. `assurance` is P(the SLO is met); `redundancy` counts spare instances;
-    empty `regions` and `providers` admit all; None is no limit."""
+    empty `regions` and `providers` admit all; None is no limit.
+
+    `surge` instances are out at once while a new version rolls out; with `zones` above one, losing any zone leaves
+    enough. `max_accelerators` is of one instance.
+    """
 
     assurance: float = 0.90
     redundancy: int = 1
@@ -107,3 +128,9 @@ class PlanLimits(msgspec.Struct, frozen=True):
     providers: tuple[str, ...] = ()
     budget_usd_per_month: float | None = None
     max_price_age_days: int | None = None
+    router: Router = "round_robin"
+    zones: int = 1
+    surge: int = 0
+    max_accelerators: float | None = None
+    price: PriceKind = "on demand"
+    other_cards: OtherCards | None = None

@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import Basis, Estimate
+from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
 Settled = Literal["simulated", "formula", "measured"]
 """What decided a fleet's size: the simulation, a queueing formula (a preview), or the measured max rate alone."""
-PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
 
 
 class Spread(msgspec.Struct, frozen=True):

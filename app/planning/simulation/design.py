@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
-
 import msgspec
 
+from app.records.offers import Router
 from app.records.service import ServiceModel, TokenService
 
-Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
 ROUTERS: tuple[Router, ...] = (
     "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
 )  # fmt: skip
