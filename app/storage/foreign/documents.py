@@ -18,20 +18,29 @@ _LARGEST_NAME = 80
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One file. `values` are the JSON values in it, one after the other; `header` and `rows` are those of a CSV table;
-    `text` is kept of a file that is neither. Cells are stripped."""
+    """One file. `values` are the JSON values in it, one after the other; `header` and `lines` are those of a CSV table,
+    cells stripped; `text` is kept of a file that is neither."""
 
     name: str
     folder: Path
     values: tuple[object, ...] = ()
     header: tuple[str, ...] = ()
-    rows: tuple[dict[str, str], ...] = ()
+    lines: tuple[tuple[str, ...], ...] = ()
     text: str = ""
 
     @property
     def value(self) -> object:
         """The only JSON value; None where there are several or none."""
         return self.values[0] if len(self.values) == 1 else None
+
+    def rows(self) -> list[dict[str, str]]:
+        """Of a table, by column. Raises UsageError where they do not fit the header: tables that are not of a known
+        tool are let be."""
+        named = [column for column in self.header if column]
+        if len(set(named)) != len(named):
+            twice = next(column for column in named if named.count(column) > 1)
+            raise refused(self.name, f'the column "{printable(twice)}" is there twice')
+        return [_row(self.header, line, self.name) for line in self.lines]
 
 
 def refused(name: str, why: str, hint: str | None = None) -> UsageError:
@@ -54,7 +63,7 @@ def open_document(path: Path) -> Document:
     if start in "{[":
         return Document(name, path.parent, values=_json_values(text, name))
     header = text.lstrip().partition("\n")[0]
-    if "," in header and not header.startswith(("#", "-")):
+    if "," in header and ":" not in header and not header.startswith("#"):
         return _table(text, name, path.parent)
     return Document(name, path.parent, text=text)
 
@@ -113,15 +122,11 @@ def _table(text: str, name: str, folder: Path) -> Document:
     if len(text) > LARGEST_TABLE_BYTES:
         raise refused(name, f"as a table it is larger than {LARGEST_TABLE_BYTES >> 20} MiB")
     try:
-        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text), strict=True) if line]
+        reader = csv.reader(io.StringIO(text), strict=True)
+        header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
     except csv.Error as error:
         raise refused(name, f"it is not a CSV table ({error})") from error
-    header = tuple(lines[0])
-    named = [column for column in header if column]
-    if len(set(named)) != len(named):
-        twice = next(column for column in named if named.count(column) > 1)
-        raise refused(name, f'the column "{printable(twice)}" is there twice')
-    return Document(name, folder, header=header, rows=tuple(_row(header, line, name) for line in lines[1:]))
+    return Document(name, folder, header=header, lines=tuple(lines))
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:

@@ -31,23 +31,23 @@ def read(documents: tuple[Document, ...]) -> Found:
     rungs: list[Rung] = []
     precisions: list[Precision] = []
     notes: list[str] = []
-    models: dict[str, str | None] = {}
-    versions: dict[str, str | None] = {}
+    models: list[tuple[str, str | None]] = []
+    versions: set[str | None] = set()
     for document in documents:
         report = Node(document.value, document.name)
-        versions[document.name] = report.at("metadata", "guidellm_version").text()
+        versions.add(report.at("metadata", "guidellm_version").text())
         benchmarks = list(report.at("benchmarks").items())
         if not benchmarks:
             raise refused(document.name, "its list of benchmarks is empty")
-        for at, benchmark in enumerate(benchmarks):
-            models[f"{document.name}:{at}"] = _model(report, benchmark)
+        for benchmark in benchmarks:
+            models.append((document.name, _model(report, benchmark)))
             rung, precision, said = _rung(document.name, benchmark)
             rungs.append(rung)
             precisions.append(precision)
             notes += said
     return Found(
         tool=TOOL,
-        version=" and ".join(sorted({version for version in versions.values() if version})) or None,
+        version=" and ".join(sorted(filter(None, versions))) or None,
         model=only("model", models),
         precision=worst(precisions),
         rungs=tuple(rungs),
@@ -79,7 +79,7 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
     rows = _window(benchmark, completed)
     latencies = _from_requests(rows, is_open=rate is not None) if rows else _from_aggregates(metrics)
     is_intended = rate is not None and bool(rows) and all(_target(row) is not None for row in rows)
-    said += [_FROM_INTENDED if is_intended else FROM_SEND]
+    said += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
     said += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
     rung = Rung(
         offered_per_s=rate,
@@ -120,7 +120,8 @@ def _window(benchmark: Node, completed: int) -> list[Node]:
     start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
     if len(rows) > completed and start is not None and end is not None:  # with those of warm-up and cool-down
         rows = [row for row in rows if _sent(row) <= end and _ended(row) >= start]
-    return rows if completed and len(rows) == completed else []
+    is_whole = bool(completed) and len(rows) == completed
+    return rows if is_whole and all(row.at("request_latency").value is not None for row in rows) else []
 
 
 def _from_requests(rows: list[Node], *, is_open: bool) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from app.errors import UsageError
 from app.storage.foreign.documents import printable, refused
@@ -94,7 +94,7 @@ def cell_number(row: dict[str, str], column: str, file: str) -> float:
     return value
 
 
-def same_length(file: str, lists: dict[str, Sequence[object]]) -> None:
+def same_length(file: str, lists: Mapping[str, Sequence[object]]) -> None:
     """Raises UsageError where lists that go side by side do not."""
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:

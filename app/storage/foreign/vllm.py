@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from app.records.curves import Precision, Rung
 from app.storage.foreign.aggregates import exact, in_seconds, percentile_name, present
@@ -27,19 +28,18 @@ _NO_LATENCY = (
 
 def recognises(document: Document) -> bool:
     return bool(document.values) and all(
-        isinstance(value, dict) and "request_throughput" in value and "completed" in value and "duration" in value
+        isinstance(value, dict) and {"model_id", "num_prompts", "request_throughput", "completed"} <= value.keys()
         for value in document.values
     )
 
 
 def read(documents: tuple[Document, ...]) -> Found:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
-    models = {f"{name}:{at}": point.at("model_id").text() for at, (name, point) in enumerate(points)}
     found = [_rung(name, point) for name, point in points]
     notes = [FROM_SEND, *(note for _, _, notes in found for note in notes)]
     return Found(
         tool=TOOL,
-        model=only("model", models),
+        model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
         precision=worst([precision for _, precision, _ in found]),
         rungs=tuple(rung for rung, _, _ in found),
         notes=tuple(notes),
@@ -135,7 +135,13 @@ def _from_requests(
         latencies = [first + sum(rest) for first, rest in zip(ttfts, gaps, strict=True)]
     if not latencies:
         return None
-    lists = {"latencies": latencies, "ttfts": ttfts, "itls": gaps, "output_lens": outputs, "queue_times": waits}
+    lists: dict[str, Sequence[object]] = {
+        "latencies": latencies,
+        "ttfts": ttfts,
+        "itls": gaps,
+        "output_lens": outputs,
+        "queue_times": waits,
+    }
     same_length(name, {key: values for key, values in lists.items() if values})
     good = _succeeded(point, latencies, completed)
     if good is None:
