@@ -33,14 +33,14 @@ def exact(values_s: Iterable[float]) -> dict[str, float]:
     return {"mean": float(ordered.mean()), **levels, "max": float(ordered[-1])}
 
 
-def taken(node: Node, keys: Mapping[str, str], unit_s: float) -> dict[str, float]:
-    """The aggregates under `keys`, which maps a tool's names to ours; those that are absent or null are left out. All
-    zeros are what several tools write where they measured nothing: left out together."""
-    found = {ours: node.at(theirs).number_or_none() for theirs, ours in keys.items()}
-    return in_seconds({ours: value for ours, value in found.items() if value is not None}, unit_s)
+def taken(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
+    """The numbers under `keys`, which maps a tool's names to ours; those that are absent or null are left out."""
+    found = ((ours, node.at(theirs).number_or_none()) for theirs, ours in keys.items())
+    return {ours: value for ours, value in found if value is not None}
 
 
 def in_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
+    """Nothing but zeros is what several tools write where they measured nothing: empty."""
     if not any(aggregates.values()):
         return {}
     return {name: value * unit_s for name, value in aggregates.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from app.records.curves import Precision, Rung
-from app.storage.foreign.aggregates import UNITS_S, exact, mean_or_none, present, taken
+from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found, only, worst
 from app.storage.foreign.node import Node
@@ -20,6 +20,7 @@ from app.storage.foreign.node import Node
 TOOL = "AIPerf"
 _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
+_SIGNS = ("request_latency", "request_count", "error_request_count")
 _TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1), one a request"
 _CAPPED = "the rate was capped by a concurrency, and waiting for a free place is not in the latency"
 _NO_LOAD = "requests without profile_export_aiperf.json beside them tell neither rate nor concurrency nor model"
@@ -44,9 +45,17 @@ def read(documents: tuple[Document, ...]) -> Found:
         models.append((document.name, _model(summary)))
         versions.update(filter(None, [summary.at("aiperf_version").text()]))
         rung, said = _rung(document.name, summary)
-        requests = rows.pop(folder, None)
-        rungs.append(rung if requests is None else _with_requests(rung, requests))
-        precisions.append("aggregates" if requests is None else "requests")
+        good = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
+        is_whole = bool(good) and len(good) == rung.completed
+        if is_whole:
+            rung = msgspec.structs.replace(rung, latencies_s=_latencies(good))
+        elif good:
+            said = [
+                *said,
+                f"{len(good)} requests lie beside a summary of {rung.completed}: its own aggregates are used",
+            ]
+        rungs.append(rung)
+        precisions.append("requests" if is_whole else "aggregates")
         notes += said
     for document in rows.values():
         rungs.append(_from_requests(document))
@@ -67,7 +76,7 @@ def _is_summary(document: Document) -> bool:
     value = document.value
     return (
         isinstance(value, dict)
-        and any(isinstance(value.get(key), dict) and "unit" in value[key] for key in _METRICS.values())
+        and any(isinstance(value.get(key), dict) and "unit" in value[key] for key in _SIGNS)
         and ("aiperf_version" in value or "input_config" in value)
     )
 
@@ -116,25 +125,28 @@ def _is_measured(phase: Node) -> bool:
 def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
     rate, concurrency = _load(name, summary)
     completed = summary.at("request_count", "avg").count_or_none()
+    failed = summary.at("error_request_count", "avg").count_or_none()
+    if completed is None and failed is not None:
+        completed = 0  # no request succeeded
     seconds, duration = summary.at("benchmark_duration"), None
     if seconds.value is not None:
         duration = seconds.at("avg").number() * _unit_s(seconds)
     per_s = summary.at("request_throughput", "avg").number_or_none()
+    if per_s is None and completed == 0:
+        per_s = 0.0
     if per_s is None:
-        if completed is None or not duration:
-            raise summary.at("request_throughput", "avg").wrong("requests a second")
-        per_s = completed / duration
+        raise summary.at("request_throughput", "avg").wrong("requests a second")
     latencies = {}
     for metric, tag in _METRICS.items():
         node = summary.at(tag)
-        latencies[metric] = {} if node.value is None else taken(node, _AGGREGATES, _unit_s(node))
+        latencies[metric] = {} if node.value is None else in_seconds(taken(node, _AGGREGATES), _unit_s(node))
     rung = Rung(
         offered_per_s=rate,
         clients=concurrency if rate is None else None,
         achieved_per_s=per_s,
         duration_s=duration,
         completed=completed,
-        failed=summary.at("error_request_count", "avg").count_or_none() or 0,
+        failed=failed or 0,
         latencies_s=present(latencies),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
@@ -148,11 +160,6 @@ def _unit_s(node: Node) -> float:
     if unit not in UNITS_S:
         raise node.at("unit").wrong("a unit of time")
     return UNITS_S[unit]
-
-
-def _with_requests(rung: Rung, document: Document) -> Rung:
-    latencies = _latencies(_profiled(document))
-    return msgspec.structs.replace(rung, latencies_s=rung.latencies_s | latencies)
 
 
 def _from_requests(document: Document) -> Rung:
@@ -170,13 +177,16 @@ def _from_requests(document: Document) -> Rung:
         duration_s=duration,
         completed=len(good),
         failed=len(rows) - len(good),
-        latencies_s=_latencies(rows),
+        latencies_s=_latencies(good),
         input_tokens_mean=mean_or_none(_values(good, "input_sequence_length")),
         output_tokens_mean=mean_or_none(_values(good, "output_sequence_length")),
     )
 
 
-def _profiled(document: Document) -> list[Node]:
+def _profiled(document: Document | None) -> list[Node]:
+    """Its requests without those of the warm-up; none of no document."""
+    if document is None:
+        return []
     rows = [Node(value, document.name, f"request {at}") for at, value in enumerate(document.values, 1)]
     return [row for row in rows if row.at("metadata", "benchmark_phase").value in (None, "profiling")]
 
@@ -185,8 +195,7 @@ def _succeeded(row: Node) -> bool:
     return row.at("error").value is None and not row.at("metadata", "was_cancelled").value
 
 
-def _latencies(rows: list[Node]) -> dict[str, dict[str, float]]:
-    good = [row for row in rows if _succeeded(row)]
+def _latencies(good: list[Node]) -> dict[str, dict[str, float]]:
     found = {}
     for metric, tag in _METRICS.items():
         nodes = [row.at("metrics", tag) for row in good]

@@ -6,7 +6,7 @@ Latencies are in the file's `_time_unit`, which older versions lack: seconds.
 from __future__ import annotations
 
 from app.records.curves import Precision, Rung
-from app.storage.foreign.aggregates import UNITS_S, exact, present, taken
+from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found, only, worst
 from app.storage.foreign.node import Node
@@ -14,7 +14,7 @@ from app.storage.foreign.node import Node
 TOOL = "genai-bench"
 _METRICS = {"latency": "e2e_latency", "ttft": "ttft", "tpot": "tpot"}
 _AGGREGATES = {name: name for name in ("mean", "p50", "p90", "p95", "p99", "max")}
-_TRIMMED = "latencies leave out the warm-up and cool-down requests, throughput does not"
+_TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-up and cool-down are left out of them"
 _CLOSE = 1e-6
 
 
@@ -81,7 +81,9 @@ def _rung(document: Document) -> tuple[Rung, Precision, list[str]]:
 
 def _latencies(run: Node, figures: Node, unit_s: float) -> tuple[dict[str, dict[str, float]], Precision, list[str]]:
     """From the requests where the tool's own figures are of all of them, which their means tell."""
-    theirs = {metric: taken(figures.at("stats", key), _AGGREGATES, unit_s) for metric, key in _METRICS.items()}
+    theirs = {
+        metric: in_seconds(taken(figures.at("stats", key), _AGGREGATES), unit_s) for metric, key in _METRICS.items()
+    }
     good = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
     ours = {
         metric: exact(row.at(key).number() * unit_s for row in good if row.at(key).value is not None)

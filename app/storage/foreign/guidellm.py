@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from app.records.curves import Precision, Rung
-from app.storage.foreign.aggregates import exact, present, taken
+from app.storage.foreign.aggregates import exact, in_seconds, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
 from app.storage.foreign.node import Node
@@ -77,8 +77,8 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
     if per_s is None:
         per_s = completed / duration if duration else 0.0
     rows = _window(benchmark, completed)
-    latencies = _from_requests(rows, is_open=rate is not None) if rows else _from_aggregates(metrics)
     is_intended = rate is not None and bool(rows) and all(_target(row) is not None for row in rows)
+    latencies = _from_requests(rows, is_intended=is_intended) if rows else _from_aggregates(metrics)
     said += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
     said += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
     rung = Rung(
@@ -124,11 +124,11 @@ def _window(benchmark: Node, completed: int) -> list[Node]:
     return rows if is_whole and all(row.at("request_latency").value is not None for row in rows) else []
 
 
-def _from_requests(rows: list[Node], *, is_open: bool) -> dict[str, dict[str, float]]:
+def _from_requests(rows: list[Node], *, is_intended: bool) -> dict[str, dict[str, float]]:
     latencies, firsts, tpots = [], [], []
     for row in rows:
         sent = _sent(row)
-        late = max(0.0, sent - (_target(row) or sent)) if is_open else 0.0
+        late = max(0.0, sent - (_target(row) or sent)) if is_intended else 0.0
         latencies.append(row.at("request_latency").number() + late)
         first = row.at("time_to_first_token_ms").number_or_none()
         if first:
@@ -163,6 +163,6 @@ def _from_aggregates(metrics: Node) -> dict[str, dict[str, float]]:
     found = {}
     for metric, theirs in tool_names.items():
         summary, unit_s = metrics.at(theirs, "successful"), 1.0 if metric == "latency" else 1e-3
-        levels = taken(summary.at("percentiles"), _PERCENTILES, unit_s)
-        found[metric] = levels | taken(summary, {"mean": "mean", "max": "max"}, unit_s)
+        levels = taken(summary.at("percentiles"), _PERCENTILES)
+        found[metric] = in_seconds(levels | taken(summary, {"mean": "mean", "max": "max"}), unit_s)
     return present(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.records.curves import Rung
-from app.storage.foreign.aggregates import percentile_name, present, taken
+from app.storage.foreign.aggregates import in_seconds, percentile_name, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found
 from app.storage.foreign.node import Node
@@ -15,7 +15,10 @@ _METRICS = {
     "tpot": "time_per_output_token",
     "itl": "inter_token_latency",
 }
-_AGGREGATES = {"mean": "mean", "max": "max"} | {f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)}
+_AGGREGATES = {"mean": "mean", "max": "max", "median": "p50"} | {
+    f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)
+}
+_ABSURD_S = 1e6
 _ITL = "ITL is the gap between tokens; those of one chunk have none between them"
 _SUMMARY = "the file is a summary of all stages: a load point only where the run had one stage"
 _LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
@@ -50,7 +53,7 @@ def _rung(point: Node) -> Rung:
     per_s = good.at("throughput", "requests_per_sec").number()
     duration = point.at("benchmark_time_seconds").number_or_none()
     return Rung(
-        offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none(),
+        offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
         clients=clients,
         achieved_per_s=per_s,
         duration_s=duration if duration is not None else completed / per_s if per_s else None,
@@ -63,11 +66,7 @@ def _rung(point: Node) -> Rung:
 
 
 def _latencies(latency: Node) -> dict[str, dict[str, float]]:
-    found = {}
-    for metric, key in _METRICS.items():
-        median = taken(latency.at(key), {"median": "p50"}, 1.0)  # what newer versions call p50
-        found[metric] = taken(latency.at(key), _AGGREGATES, 1.0) | median
-    return present(found)
+    return present({ours: in_seconds(taken(latency.at(key), _AGGREGATES), 1.0) for ours, key in _METRICS.items()})
 
 
 def _mean(*summaries: Node) -> float | None:
@@ -76,6 +75,8 @@ def _mean(*summaries: Node) -> float | None:
 
 
 def _late(points: list[Node]) -> list[str]:
-    delays = [point.at("load_summary", "schedule_delay", "p99").value for point in points]
-    late = [delay for delay in delays if isinstance(delay, int | float) and 0 < delay < 1e9]
-    return [f"the generator was up to {max(late):.3g} s late (p99 of its schedule delay)"] if late else []
+    """Of the open loops; where clients wait, what is scheduled waits with them."""
+    loads = [point.at("load_summary") for point in points]
+    delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
+    late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _ABSURD_S), default=0.0)
+    return [f"the generator was late by up to {late_s:.3g} s (p99 of its schedule delay)"] if late_s else []

@@ -21,7 +21,8 @@ from app.storage.foreign.node import cell_number
 TOOL = "typed"
 _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
-_LARGEST_CHARACTERS = 256 * 1024
+_LARGEST_CHARACTERS = 64 * 1024
+_DEEPEST = 3  # a mapping, its points, one of them
 _ASSUMED = "the curve was typed in: every number of it is an assumption"
 _AS_OFFERED = "completions are assumed to keep up with the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
@@ -72,14 +73,10 @@ def _yaml(document: Document) -> tuple[str | None, list[dict[str, str]]]:
     if len(document.text) > _LARGEST_CHARACTERS:
         raise refused(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
     try:
-        for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise refused(document.name, "it has a YAML alias")
+        _refuse_depth(document)
         root = yaml.compose(document.text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise refused(document.name, "it is no result file that is known, and not YAML either") from error
-    except RecursionError as error:
-        raise refused(document.name, "its YAML is nested too deep") from error
     model, points = None, root
     if isinstance(root, yaml.MappingNode):
         top = dict(_entries(root, document.name))
@@ -90,6 +87,17 @@ def _yaml(document: Document) -> tuple[str | None, list[dict[str, str]]]:
     if not isinstance(points, yaml.SequenceNode):
         raise refused(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
     return model, [_point(point, document.name) for point in points.value]
+
+
+def _refuse_depth(document: Document) -> None:
+    """And aliases. It stops at what is too deep, since the time that reading it takes grows with the depth."""
+    depth = 0
+    for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise refused(document.name, "it is nested deeper than a typed curve is")
+        if isinstance(event, yaml.AliasEvent):
+            raise refused(document.name, "it has a YAML alias")
 
 
 def _point(node: yaml.Node, name: str) -> dict[str, str]:

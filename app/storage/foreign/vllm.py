@@ -20,7 +20,9 @@ TOOL = "vllm bench serve"
 _AGGREGATE = re.compile(r"(mean|median|p\d{1,3}(?:\.\d{1,6})?)_(ttft|tpot|itl|e2el|e2el_including_client_queue)_ms")
 _GAPS = "ITL is the gap between chunks of the stream, all pooled; TTFT ends at the first chunk, even an empty one"
 _CAPPED = "the rate was capped by max_concurrency, and waiting for a free place is not in the latency"
-_WITH_QUEUE = "waiting for a free place under max_concurrency is part of latency and TTFT"
+_WITH_QUEUE = (
+    "where max_concurrency capped the rate, latency includes the wait for a free place; vllm's own TTFT does not"
+)
 _NO_LATENCY = (
     "there is no end-to-end latency: vllm writes it with --percentile-metrics ttft,tpot,itl,e2el or --save-detailed"
 )
@@ -36,7 +38,7 @@ def recognises(document: Document) -> bool:
 def read(documents: tuple[Document, ...]) -> Found:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
     found = [_rung(name, point) for name, point in points]
-    notes = [FROM_SEND, *(note for _, _, notes in found for note in notes)]
+    notes = [note for _, _, said in found for note in said]
     return Found(
         tool=TOOL,
         model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
@@ -66,6 +68,7 @@ def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
     )
     burstiness = point.at("burstiness").number_or_none()
     notes = [
+        FROM_SEND if rate is not None and not has_queue else None,
         _GAPS if "itl" in latencies or "ttft" in latencies else None,
         (_WITH_QUEUE if has_queue else _CAPPED) if is_capped else None,
         ALL_AT_ONCE if rate is None and clients is None else None,
