@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,9 @@ from app.errors import UsageError
 
 LARGEST_BYTES = 128 * 2**20
 LARGEST_TABLE_BYTES = 16 * 2**20
+MOST_VALUES = 1_000_000
 _LARGEST_NAME = 80
+_BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -36,9 +39,8 @@ class Document(msgspec.Struct, frozen=True):
     def rows(self) -> list[dict[str, str]]:
         """Of a table, by column. Raises UsageError where they do not fit the header: tables that are not of a known
         tool are let be."""
-        named = [column for column in self.header if column]
-        if len(set(named)) != len(named):
-            twice = next(column for column in named if named.count(column) > 1)
+        twice = _first_repeated(column for column in self.header if column)
+        if twice is not None:
             raise refused(self.name, f'the column "{printable(twice)}" is there twice')
         return [_row(self.header, line, self.name) for line in self.lines]
 
@@ -69,6 +71,8 @@ def open_document(path: Path) -> Document:
 
 
 def _text(path: Path, name: str) -> str:
+    if path.exists() and not path.is_file():
+        raise refused(name, "it is no file")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
@@ -91,14 +95,14 @@ def _text(path: Path, name: str) -> str:
 def _json_values(text: str, name: str) -> tuple[object, ...]:
     decoder = json.JSONDecoder(object_pairs_hook=_without_repeats)
     values: list[object] = []
-    at = 0
+    at = _past_blanks(text, 0)
     try:
         while at < len(text):
-            if text[at].isspace():
-                at += 1
-                continue
+            if len(values) == MOST_VALUES:
+                raise refused(name, f"it has more than {MOST_VALUES:,} JSON values, one after the other")
             value, at = decoder.raw_decode(text, at)
             values.append(value)
+            at = _past_blanks(text, at)
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, error.pos) + 1
         raise refused(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
@@ -109,13 +113,27 @@ def _json_values(text: str, name: str) -> tuple[object, ...]:
     return tuple(values)
 
 
+def _past_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
+
+
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f'the key "{printable(twice)}" is there twice in one object')
+        raise ValueError(
+            f'the key "{printable(_first_repeated(key for key, _ in pairs) or "")}" is there twice in one object'
+        )
     return table
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _table(text: str, name: str, folder: Path) -> Document:

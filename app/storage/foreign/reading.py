@@ -72,7 +72,10 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, Document]]:
 
 def _folder(path: Path) -> list[tuple[ModuleType, Document]]:
     """The files of a folder that are known; others lie beside results with good reason."""
-    files = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+    try:
+        files = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+    except OSError as error:
+        raise refused(printable(path.name), f"{error.strerror or 'the folder cannot be listed'}") from error
     if len(files) > MOST_FILES:
         raise refused(printable(path.name), f"the folder has more than {MOST_FILES} files")
     documents = [open_document(one) for one in files]
