@@ -16,6 +16,7 @@ from app.errors import UsageError
 LARGEST_BYTES = 128 * 2**20
 LARGEST_TABLE_BYTES = 16 * 2**20
 MOST_VALUES = 1_000_000
+MOST_PARTS = 4_000_000  # lists and objects: each takes many times the memory that its two characters do
 _LARGEST_NAME = 80
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
@@ -96,6 +97,8 @@ def _json_values(text: str, name: str) -> tuple[object, ...]:
     decoder = json.JSONDecoder(object_pairs_hook=_without_repeats)
     values: list[object] = []
     at = _past_blanks(text, 0)
+    if text.count("[") + text.count("{") > MOST_PARTS:
+        raise refused(name, f"its JSON has more than {MOST_PARTS:,} lists and objects")
     try:
         while at < len(text):
             if len(values) == MOST_VALUES:

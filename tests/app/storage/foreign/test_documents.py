@@ -52,6 +52,13 @@ def test_too_many_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         open_document(written(tmp_path, "{}\n" * 101))
 
 
+def test_too_many_small_lists_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_PARTS", 100)
+    assert open_document(written(tmp_path, "[" + "[]," * 98 + "[]]")).value is not None
+    with pytest.raises(UsageError, match="more than 100 lists and objects"):
+        open_document(written(tmp_path, "[" + "[]," * 99 + "[]]"))
+
+
 def test_objects_one_after_the_other_are_values(tmp_path: Path) -> None:
     document = open_document(written(tmp_path, ' {"a": 1}\r\n\n{"b":\n2}[3] '))
     assert document.values == ({"a": 1}, {"b": 2}, [3])

@@ -33,6 +33,12 @@ def test_requests_give_exact_aggregates_without_the_failed(curve: Read) -> None:
     assert found.rungs[0].latencies_s["tpot"]["mean"] == pytest.approx(0.01375)
 
 
+def test_a_failed_request_with_a_latency_does_not_count(changed: Callable[..., Path]) -> None:
+    found = read_foreign([changed(ONE, individual_request_metrics__2__e2e_latency=60.0)])
+    assert found.precision == "requests"
+    assert found.rungs[0].latencies_s["latency"]["max"] == pytest.approx(2.0)
+
+
 def test_a_file_in_milliseconds_whose_aggregates_leave_out_the_warm_up(curve: Read) -> None:
     """The requests include one of 9,000 ms that the tool's mean of 2,200 ms does not."""
     found = curve(FOUR)

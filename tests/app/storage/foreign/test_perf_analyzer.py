@@ -21,6 +21,12 @@ def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ForeignCurve
     assert (found.rungs[0].completed, found.rungs[0].failed) == (None, None)
 
 
+def test_beyond_the_peak_more_clients_are_still_more_load(tmp_path: Path) -> None:
+    path = tmp_path / "perf.csv"
+    path.write_text("Concurrency,Inferences/Second,p50 latency\n8,90,9\n1,50,5\n4,100,7\n")
+    assert [rung.clients for rung in read_foreign([path]).rungs] == [1, 4, 8]
+
+
 def test_a_verbose_file_of_request_rates(curve: Callable[..., ForeignCurve]) -> None:
     (rung,) = curve("perf_analyzer-verbose.csv").rungs
     assert (rung.offered_per_s, rung.clients, rung.achieved_per_s) == (100.0, None, 99.5)

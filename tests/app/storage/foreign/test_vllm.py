@@ -40,6 +40,12 @@ def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> N
     assert rung.latencies_s["itl"]["mean"] == pytest.approx((0.1 + 0.3 + 4 * 0.1) / 6)
 
 
+def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path]) -> None:
+    found = read_foreign([changed("vllm-detailed.json", ttfts__1=0.9)])
+    assert found.precision == "requests"
+    assert found.rungs[0].latencies_s["latency"]["max"] == pytest.approx(0.7)
+
+
 def test_files_and_appended_objects_are_one_curve_by_rising_load(curve: Read) -> None:
     found = curve("vllm-aggregates.json", "vllm-appended.json")
     assert [rung.offered_per_s for rung in found.rungs] == [1.0, 2.0, 10.0]
