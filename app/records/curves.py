@@ -11,24 +11,28 @@ Precision = Literal["requests", "aggregates", "rounded", "typed"]
 
 
 class Rung(msgspec.Struct, frozen=True):
-    """One load point. `latencies_s` is by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("p95", "mean").
+    """One load point. `latencies_s` is by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean", "p50",
+    "p95", "p99_9", "max"); what the file does not have is absent.
 
-    `offered_per_s` is None in a closed loop, which has `clients` instead; `achieved_per_s` counts completions.
+    `offered_per_s` is None in a closed loop, which has `clients` instead; both are None where the file does not tell
+    the load, or all was sent at once. `achieved_per_s` counts completions that succeeded. Counts are None where the
+    file has none.
     """
 
     offered_per_s: float | None
     clients: float | None
     achieved_per_s: float
     duration_s: float | None
-    completed: int
-    failed: int
+    completed: int | None
+    failed: int | None
     latencies_s: dict[str, dict[str, float]]
     input_tokens_mean: float | None = None
     output_tokens_mean: float | None = None
 
 
 class ForeignCurve(msgspec.Struct, frozen=True):
-    """Another tool's load points, by rising load, and what a reader must know of them."""
+    """Another tool's load points, by rising load, and what a reader must know of them. `source` names files without
+    their folders."""
 
     tool: str
     version: str | None

@@ -1,0 +1,208 @@
+"""AIPerf: `profile_export_aiperf.json`, one load point, and `profile_export.jsonl`, its requests.
+
+The two belong together where they lie in one folder: load, model and version are in the first, exact latencies in the
+second. Every figure comes with its unit. The configuration moved with schema 1.2, from `loadgen` to `phases`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from app.records.curves import Precision, Rung
+from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import FROM_SEND, Found, only, worst
+from app.storage.foreign.node import Node
+
+TOOL = "AIPerf"
+_METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
+_AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
+_SIGNS = ("request_latency", "request_count", "error_request_count")
+_TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1), one a request"
+_CAPPED = "the rate was capped by a concurrency, and waiting for a free place is not in the latency"
+_NO_LOAD = "requests without profile_export_aiperf.json beside them tell neither rate nor concurrency nor model"
+
+_UNKNOWN_LOAD = "a summary does not tell its load, neither rate nor concurrency"
+
+
+def recognises(document: Document) -> bool:
+    return _is_summary(document) or _is_requests(document)
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    rows = _by_folder(document for document in documents if not _is_summary(document))
+    summaries = _by_folder(document for document in documents if _is_summary(document))
+    models: list[tuple[str, str | None]] = []
+    versions: set[str] = set()
+    rungs: list[Rung] = []
+    precisions: list[Precision] = []
+    notes = [FROM_SEND]
+    for folder, document in summaries.items():
+        summary = Node(document.value, document.name)
+        models.append((document.name, _model(summary)))
+        versions.update(filter(None, [summary.at("aiperf_version").text()]))
+        rung, said = _rung(document.name, summary)
+        good = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
+        is_whole = bool(good) and len(good) == rung.completed
+        if is_whole:
+            rung = msgspec.structs.replace(rung, latencies_s=_latencies(good))
+        elif good:
+            said = [
+                *said,
+                f"{len(good)} requests lie beside a summary of {rung.completed}: its own aggregates are used",
+            ]
+        rungs.append(rung)
+        precisions.append("requests" if is_whole else "aggregates")
+        notes += said
+    for document in rows.values():
+        rungs.append(_from_requests(document))
+        precisions.append("requests")
+        notes.append(_NO_LOAD)
+    notes += [_TPOT] * any("tpot" in rung.latencies_s for rung in rungs)
+    return Found(
+        tool=TOOL,
+        version=" and ".join(sorted(versions)) or None,
+        model=only("model", models),
+        precision=worst(precisions),
+        rungs=tuple(rungs),
+        notes=tuple(notes),
+    )
+
+
+def _is_summary(document: Document) -> bool:
+    value = document.value
+    return (
+        isinstance(value, dict)
+        and any(isinstance(value.get(key), dict) and "unit" in value[key] for key in _SIGNS)
+        and ("aiperf_version" in value or "input_config" in value)
+    )
+
+
+def _is_requests(document: Document) -> bool:
+    return bool(document.values) and all(
+        isinstance(value, dict) and isinstance(value.get("metadata"), dict) and "request_start_ns" in value["metadata"]
+        for value in document.values
+    )
+
+
+def _by_folder(documents: Iterable[Document]) -> dict[Path, Document]:
+    found: dict[Path, Document] = {}
+    for document in documents:
+        if document.folder in found:
+            raise refused(document.name, f"{found[document.folder].name} in its folder is of the same kind")
+        found[document.folder] = document
+    return found
+
+
+def _model(summary: Node) -> str | None:
+    config = summary.at("input_config")
+    names = [name.text() for name in config.at("endpoint", "model_names").items()]
+    names += [item.at("name").text() for item in config.at("models", "items").items()]
+    return ", ".join(name for name in names if name) or None
+
+
+def _load(name: str, summary: Node) -> tuple[float | None, float | None]:
+    """Rate and concurrency."""
+    config = summary.at("input_config")
+    phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
+    if len(phases) > 1:
+        raise refused(name, "it mixes several phases of load", "Give the files in its folder phases/ instead.")
+    place = phases[0] if phases else config.at("loadgen")
+    if place.at("type").value in ("fixed_schedule", "user_centric"):
+        raise refused(name, "it replays a schedule, which is no constant load")
+    rate = place.at("request_rate" if not phases else "rate").number_or_none()
+    return rate, place.at("concurrency").number_or_none()
+
+
+def _is_measured(phase: Node) -> bool:
+    kind = phase.at("kind").value or phase.at("name").value
+    return kind != "warmup"
+
+
+def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
+    rate, concurrency = _load(name, summary)
+    completed = summary.at("request_count", "avg").count_or_none()
+    failed = summary.at("error_request_count", "avg").count_or_none()
+    if completed is None and failed is not None:
+        completed = 0  # no request succeeded
+    seconds, duration = summary.at("benchmark_duration"), None
+    if seconds.value is not None:
+        duration = seconds.at("avg").number() * _unit_s(seconds)
+    per_s = summary.at("request_throughput", "avg").number_or_none()
+    if per_s is None and completed == 0:
+        per_s = 0.0
+    if per_s is None:
+        raise summary.at("request_throughput", "avg").wrong("requests a second")
+    latencies = {}
+    for metric, tag in _METRICS.items():
+        node = summary.at(tag)
+        latencies[metric] = {} if node.value is None else in_seconds(taken(node, _AGGREGATES), _unit_s(node))
+    rung = Rung(
+        offered_per_s=rate,
+        clients=concurrency if rate is None else None,
+        achieved_per_s=per_s,
+        duration_s=duration,
+        completed=completed,
+        failed=failed or 0,
+        latencies_s=present(latencies),
+        input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
+        output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
+    )
+    notes = [_CAPPED] if rate is not None and concurrency is not None else []
+    return rung, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD]
+
+
+def _unit_s(node: Node) -> float:
+    unit = node.at("unit").text()
+    if unit not in UNITS_S:
+        raise node.at("unit").wrong("a unit of time")
+    return UNITS_S[unit]
+
+
+def _from_requests(document: Document) -> Rung:
+    rows = _profiled(document)
+    good = [row for row in rows if _succeeded(row)]
+    starts = [row.at("metadata", "request_start_ns").number() for row in rows]
+    ends = [row.at("metadata", "request_end_ns").number() for row in rows]
+    duration = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
+    if duration <= 0:
+        raise refused(document.name, "its requests span no time")
+    return Rung(
+        offered_per_s=None,
+        clients=None,
+        achieved_per_s=len(good) / duration,
+        duration_s=duration,
+        completed=len(good),
+        failed=len(rows) - len(good),
+        latencies_s=_latencies(good),
+        input_tokens_mean=mean_or_none(_values(good, "input_sequence_length")),
+        output_tokens_mean=mean_or_none(_values(good, "output_sequence_length")),
+    )
+
+
+def _profiled(document: Document | None) -> list[Node]:
+    """Its requests without those of the warm-up; none of no document."""
+    if document is None:
+        return []
+    rows = [Node(value, document.name, f"request {at}") for at, value in enumerate(document.values, 1)]
+    return [row for row in rows if row.at("metadata", "benchmark_phase").value in (None, "profiling")]
+
+
+def _succeeded(row: Node) -> bool:
+    return row.at("error").value is None and not row.at("metadata", "was_cancelled").value
+
+
+def _latencies(good: list[Node]) -> dict[str, dict[str, float]]:
+    found = {}
+    for metric, tag in _METRICS.items():
+        nodes = [row.at("metrics", tag) for row in good]
+        found[metric] = exact(node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None)
+    return present(found)
+
+
+def _values(rows: list[Node], tag: str) -> list[float]:
+    nodes = [row.at("metrics", tag, "value") for row in rows]
+    return [node.number() for node in nodes if node.value is not None]

@@ -1,0 +1,157 @@
+"""A foreign file's text and what it parses to. Nobody vouches for it: it is bounded, and refused in a sentence."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+
+LARGEST_BYTES = 128 * 2**20
+LARGEST_TABLE_BYTES = 16 * 2**20
+MOST_VALUES = 1_000_000
+MOST_PARTS = 4_000_000  # lists and objects: each takes many times the memory that its two characters do
+_LARGEST_NAME = 80
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One file. `values` are the JSON values in it, one after the other; `header` and `lines` are those of a CSV table,
+    cells stripped; `text` is kept of a file that is neither."""
+
+    name: str
+    folder: Path
+    values: tuple[object, ...] = ()
+    header: tuple[str, ...] = ()
+    lines: tuple[tuple[str, ...], ...] = ()
+    text: str = ""
+
+    @property
+    def value(self) -> object:
+        """The only JSON value; None where there are several or none."""
+        return self.values[0] if len(self.values) == 1 else None
+
+    def rows(self) -> list[dict[str, str]]:
+        """Of a table, by column. Raises UsageError where they do not fit the header: tables that are not of a known
+        tool are let be."""
+        twice = _first_repeated(column for column in self.header if column)
+        if twice is not None:
+            raise refused(self.name, f'the column "{printable(twice)}" is there twice')
+        return [_row(self.header, line, self.name) for line in self.lines]
+
+
+def refused(name: str, why: str, hint: str | None = None) -> UsageError:
+    return UsageError(f"{name} cannot be read as a curve: {why}", hint=hint)
+
+
+def printable(text: str, longest: int = _LARGEST_NAME) -> str:
+    """Text of a file, safe on a terminal."""
+    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def open_document(path: Path) -> Document:
+    """Raises UsageError where the file is too large, no text, or broken JSON or CSV."""
+    name = printable(path.name)
+    text = _text(path, name)
+    start = text.lstrip()[:1]
+    if not start:
+        raise refused(name, "it is empty")
+    if start in "{[":
+        return Document(name, path.parent, values=_json_values(text, name))
+    header = text.lstrip().partition("\n")[0]
+    if "," in header and ":" not in header and not header.startswith("#"):
+        return _table(text, name, path.parent)
+    return Document(name, path.parent, text=text)
+
+
+def _text(path: Path, name: str) -> str:
+    if path.exists() and not path.is_file():
+        raise refused(name, "it is no file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise refused(name, f"{error.strerror or 'it cannot be opened'}") from error
+    if len(content) > LARGEST_BYTES:
+        hint = "Most tools can leave the requests' texts out of their report."
+        raise refused(name, f"it is larger than {LARGEST_BYTES >> 20} MiB", hint)
+    if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise refused(name, "it is compressed", "Unpack it first.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refused(name, "it is not UTF-8 text") from error
+    if "\0" in text:
+        raise refused(name, "it is not text")
+    return text
+
+
+def _json_values(text: str, name: str) -> tuple[object, ...]:
+    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats)
+    values: list[object] = []
+    at = _past_blanks(text, 0)
+    if text.count("[") + text.count("{") > MOST_PARTS:
+        raise refused(name, f"its JSON has more than {MOST_PARTS:,} lists and objects")
+    try:
+        while at < len(text):
+            if len(values) == MOST_VALUES:
+                raise refused(name, f"it has more than {MOST_VALUES:,} JSON values, one after the other")
+            value, at = decoder.raw_decode(text, at)
+            values.append(value)
+            at = _past_blanks(text, at)
+    except json.JSONDecodeError as error:
+        line = text.count("\n", 0, error.pos) + 1
+        raise refused(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
+    except (RecursionError, MemoryError) as error:
+        raise refused(name, "its JSON is nested too deep") from error
+    except ValueError as error:
+        raise refused(name, printable(str(error), 200)) from error
+    return tuple(values)
+
+
+def _past_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError(
+            f'the key "{printable(_first_repeated(key for key, _ in pairs) or "")}" is there twice in one object'
+        )
+    return table
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _table(text: str, name: str, folder: Path) -> Document:
+    if len(text) > LARGEST_TABLE_BYTES:
+        raise refused(name, f"as a table it is larger than {LARGEST_TABLE_BYTES >> 20} MiB")
+    try:
+        reader = csv.reader(io.StringIO(text), strict=True)
+        header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
+    except csv.Error as error:
+        raise refused(name, f"it is not a CSV table ({error})") from error
+    return Document(name, folder, header=header, lines=tuple(lines))
+
+
+def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
+    """Cells beyond the header are let go where they are empty: some tools end their lines with a comma."""
+    if len(line) < len(header) or any(line[len(header) :]):
+        raise refused(name, f"a line has {len(line)} cells where the header has {len(header)}: it may be cut short")
+    return {column: cell for column, cell in zip(header, line, strict=False) if column}

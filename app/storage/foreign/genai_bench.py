@@ -1,0 +1,96 @@
+"""genai-bench: a JSON file a concurrency, of an experiment's folder whose `experiment_metadata.json` names the model.
+
+Latencies are in the file's `_time_unit`, which older versions lack: seconds.
+"""
+
+from __future__ import annotations
+
+from app.records.curves import Precision, Rung
+from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, present, taken
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import FROM_SEND, Found, only, worst
+from app.storage.foreign.node import Node
+
+TOOL = "genai-bench"
+_METRICS = {"latency": "e2e_latency", "ttft": "ttft", "tpot": "tpot"}
+_AGGREGATES = {name: name for name in ("mean", "p50", "p90", "p95", "p99", "max")}
+_TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-up and cool-down are left out of them"
+_CLOSE = 1e-6
+
+
+def recognises(document: Document) -> bool:
+    return _is_run(document) or _is_metadata(document)
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    runs = [document for document in documents if _is_run(document)]
+    about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
+    scenario = only("traffic scenario", ((run.name, _scenario(run)) for run in runs))
+    found = [_rung(document) for document in runs]
+    notes = [FROM_SEND, *(note for _, _, said in found for note in said)]
+    return Found(
+        tool=TOOL,
+        version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
+        model=only("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
+        precision=worst([precision for _, precision, _ in found] or ["aggregates"]),
+        rungs=tuple(rung for rung, _, _ in found),
+        notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
+    )
+
+
+def _is_run(document: Document) -> bool:
+    value = document.value
+    return isinstance(value, dict) and isinstance(value.get("aggregated_metrics"), dict)
+
+
+def _is_metadata(document: Document) -> bool:
+    value = document.value
+    return isinstance(value, dict) and {"benchmark_version", "api_backend", "traffic_scenario"} <= value.keys()
+
+
+def _scenario(run: Document) -> str | None:
+    return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
+
+
+def _rung(document: Document) -> tuple[Rung, Precision, list[str]]:
+    run = Node(document.value, document.name)
+    figures = run.at("aggregated_metrics")
+    if figures.at("iteration_type").value == "batch_size":
+        raise refused(document.name, "it varies the batch size, not the load")
+    unit = run.at("_time_unit").text() or "s"
+    if unit not in UNITS_S:
+        raise run.at("_time_unit").wrong("a unit of time")
+    completed = figures.at("num_completed_requests").count()
+    latencies, precision, said = _latencies(run, figures, UNITS_S[unit])
+    per_s = figures.at("requests_per_second").number_or_none()
+    if per_s is None:
+        per_s = figures.at("requests_per_minute").number() / 60
+    rung = Rung(
+        offered_per_s=None,
+        clients=figures.at("num_concurrency").number(),
+        achieved_per_s=per_s,
+        duration_s=figures.at("run_duration").number_or_none() or (completed / per_s if per_s else None),
+        completed=completed,
+        failed=figures.at("num_error_requests").count(),
+        latencies_s=latencies if completed else {},
+        input_tokens_mean=figures.at("stats", "num_input_tokens", "mean").number_or_none() or None,
+        output_tokens_mean=figures.at("stats", "num_output_tokens", "mean").number_or_none() or None,
+    )
+    return rung, precision, said
+
+
+def _latencies(run: Node, figures: Node, unit_s: float) -> tuple[dict[str, dict[str, float]], Precision, list[str]]:
+    """From the requests where the tool's own figures are of all of them, which their means tell."""
+    theirs = {
+        metric: in_seconds(taken(figures.at("stats", key), _AGGREGATES), unit_s) for metric, key in _METRICS.items()
+    }
+    good = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
+    ours = {
+        metric: exact(row.at(key).number() * unit_s for row in good if row.at(key).value is not None)
+        for metric, key in _METRICS.items()
+    }
+    if not good:
+        return present(theirs), "aggregates", []
+    if abs(theirs["latency"].get("mean", 0.0) - ours["latency"].get("mean", 0.0)) <= _CLOSE * unit_s:
+        return present(ours), "requests", []
+    return present(theirs), "aggregates", [_TRIMMED]

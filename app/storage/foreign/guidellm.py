@@ -1,0 +1,168 @@
+"""GuideLLM's JSON report, from 0.3 on: every benchmark in it is one load point.
+
+`request_latency` is in seconds, what ends in `_ms` in milliseconds. Version 0.3 keeps strategy and model elsewhere.
+"""
+
+from __future__ import annotations
+
+from app.records.curves import Precision, Rung
+from app.storage.foreign.aggregates import exact, in_seconds, present, taken
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
+from app.storage.foreign.node import Node
+
+TOOL = "GuideLLM"
+_PERCENTILES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p99_9"}
+_FROM_INTENDED = "latency and TTFT of rate stages are counted from the intended start, out of the report's requests"
+_TPOT = "TPOT is GuideLLM's inter-token latency; where its own aggregates are used they are weighted by tokens"
+_CUT = "requests still under way when a stage ended are in no percentile"
+_CAPPED = "the rate was capped by max_concurrency"
+
+
+def recognises(document: Document) -> bool:
+    benchmarks = document.value.get("benchmarks") if isinstance(document.value, dict) else None
+    return isinstance(benchmarks, list) and all(
+        isinstance(one, dict) and isinstance(one.get("metrics"), dict) and "request_latency" in one["metrics"]
+        for one in benchmarks
+    )
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    rungs: list[Rung] = []
+    precisions: list[Precision] = []
+    notes: list[str] = []
+    models: list[tuple[str, str | None]] = []
+    versions: set[str | None] = set()
+    for document in documents:
+        report = Node(document.value, document.name)
+        versions.add(report.at("metadata", "guidellm_version").text())
+        benchmarks = list(report.at("benchmarks").items())
+        if not benchmarks:
+            raise refused(document.name, "its list of benchmarks is empty")
+        for benchmark in benchmarks:
+            models.append((document.name, _model(report, benchmark)))
+            rung, precision, said = _rung(document.name, benchmark)
+            rungs.append(rung)
+            precisions.append(precision)
+            notes += said
+    return Found(
+        tool=TOOL,
+        version=" and ".join(sorted(filter(None, versions))) or None,
+        model=only("model", models),
+        precision=worst(precisions),
+        rungs=tuple(rungs),
+        notes=tuple(notes),
+    )
+
+
+def _model(report: Node, benchmark: Node) -> str | None:
+    places = (
+        benchmark.at("config", "backend", "model"),
+        benchmark.at("worker", "backend_model"),
+        report.at("config", "spec", "backend", "model"),
+        report.at("args", "model"),
+    )
+    return next((place.text() for place in places if isinstance(place.value, str) and place.value), None)
+
+
+def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
+    strategy = benchmark.at("config", "strategy")
+    if strategy.value is None:
+        strategy = benchmark.at("args", "strategy")  # 0.3
+    rate, clients, said = _load(name, strategy)
+    metrics, totals = benchmark.at("metrics"), _totals(benchmark)
+    completed = totals.at("successful").count()
+    duration = benchmark.at("duration").number_or_none()
+    per_s = metrics.at("requests_per_second", "successful", "mean").number_or_none()
+    if per_s is None:
+        per_s = completed / duration if duration else 0.0
+    rows = _window(benchmark, completed)
+    is_intended = rate is not None and bool(rows) and all(_target(row) is not None for row in rows)
+    latencies = _from_requests(rows, is_intended=is_intended) if rows else _from_aggregates(metrics)
+    said += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
+    said += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
+    rung = Rung(
+        offered_per_s=rate,
+        clients=clients,
+        achieved_per_s=per_s,
+        duration_s=duration,
+        completed=completed,
+        failed=totals.at("errored").count_or_none(),
+        latencies_s=latencies if completed else {},
+        input_tokens_mean=metrics.at("prompt_token_count", "successful", "mean").number_or_none() or None,
+        output_tokens_mean=metrics.at("output_token_count", "successful", "mean").number_or_none() or None,
+    )
+    return rung, "requests" if rows else "aggregates", said
+
+
+def _totals(benchmark: Node) -> Node:
+    totals = benchmark.at("metrics", "request_totals")
+    return benchmark.at("request_totals") if totals.value is None else totals
+
+
+def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[str]]:
+    """Rate, else clients, and what to say of them."""
+    kind, cap = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
+    if kind in ("constant", "poisson"):
+        return strategy.at("rate").number(), None, [_CAPPED] * (cap is not None)
+    if kind == "synchronous":
+        return None, 1.0, []
+    if kind == "concurrent":
+        return None, strategy.at("streams").number(), []
+    if kind == "throughput":
+        return None, cap, [] if cap else [ALL_AT_ONCE]
+    raise refused(name, f"its strategy {kind or '(none)'} is no constant load", "Rates, streams and sweeps are read.")
+
+
+def _window(benchmark: Node, completed: int) -> list[Node]:
+    """The successful requests that the tool's own figures are of; none where the report keeps only some of them."""
+    rows = list(benchmark.at("requests", "successful").items())
+    start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
+    if len(rows) > completed and start is not None and end is not None:  # with those of warm-up and cool-down
+        rows = [row for row in rows if _sent(row) <= end and _ended(row) >= start]
+    is_whole = bool(completed) and len(rows) == completed
+    return rows if is_whole and all(row.at("request_latency").value is not None for row in rows) else []
+
+
+def _from_requests(rows: list[Node], *, is_intended: bool) -> dict[str, dict[str, float]]:
+    latencies, firsts, tpots = [], [], []
+    for row in rows:
+        sent = _sent(row)
+        late = max(0.0, sent - (_target(row) or sent)) if is_intended else 0.0
+        latencies.append(row.at("request_latency").number() + late)
+        first = row.at("time_to_first_token_ms").number_or_none()
+        if first:
+            firsts.append(first * 1e-3 + late)
+        gap, tokens = row.at("inter_token_latency_ms").number_or_none(), row.at("output_tokens").number_or_none()
+        if gap is not None and tokens is not None and tokens > 1:
+            tpots.append(gap * 1e-3)
+    has_firsts = len(firsts) == len(rows)
+    return present({"latency": exact(latencies), "ttft": exact(firsts) if has_firsts else {}, "tpot": exact(tpots)})
+
+
+def _sent(row: Node) -> float:
+    node = row.at("info", "timings", "request_start")
+    return (row.at("start_time") if node.value is None else node).number()
+
+
+def _ended(row: Node) -> float:
+    node = row.at("info", "timings", "request_end")
+    return (row.at("end_time") if node.value is None else node).number()
+
+
+def _target(row: Node) -> float | None:
+    """When the schedule would have it sent; -1 is what 0.3 writes for unknown."""
+    node = row.at("info", "timings", "targeted_start")
+    if node.value is None:
+        node = row.at("scheduler_info", "targeted_start_time")
+    return None if node.value in (None, -1) else node.number()
+
+
+def _from_aggregates(metrics: Node) -> dict[str, dict[str, float]]:
+    tool_names = {"latency": "request_latency", "ttft": "time_to_first_token_ms", "tpot": "inter_token_latency_ms"}
+    found = {}
+    for metric, theirs in tool_names.items():
+        summary, unit_s = metrics.at(theirs, "successful"), 1.0 if metric == "latency" else 1e-3
+        levels = taken(summary.at("percentiles"), _PERCENTILES)
+        found[metric] = in_seconds(levels | taken(summary, {"mean": "mean", "max": "max"}), unit_s)
+    return present(found)

@@ -1,0 +1,82 @@
+"""inference-perf: `stage_N_lifecycle_metrics.json`, a load point each, and the summary of all stages. In seconds."""
+
+from __future__ import annotations
+
+from app.records.curves import Rung
+from app.storage.foreign.aggregates import in_seconds, percentile_name, present, taken
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.node import Node
+
+TOOL = "inference-perf"
+_METRICS = {
+    "latency": "request_latency",
+    "ttft": "time_to_first_token",
+    "tpot": "time_per_output_token",
+    "itl": "inter_token_latency",
+}
+_AGGREGATES = {"mean": "mean", "max": "max", "median": "p50"} | {
+    f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)
+}
+_ABSURD_S = 1e6
+_ITL = "ITL is the gap between tokens; those of one chunk have none between them"
+_SUMMARY = "the file is a summary of all stages: a load point only where the run had one stage"
+_LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
+
+
+def recognises(document: Document) -> bool:
+    value = document.value
+    return isinstance(value, dict) and {"load_summary", "successes", "failures"} <= value.keys()
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    for document in documents:
+        if document.name.startswith("adapter_"):
+            raise refused(document.name, "it is of one adapter's requests, a part of the load")
+    points = [Node(document.value, document.name) for document in documents]
+    stages = [point for point in points if point.at("load_summary", "requested_rate").value is not None]
+    notes = [FROM_SEND]
+    if len(stages) < len(points):
+        if not stages and len(points) > 1:
+            raise refused(documents[0].name, "these are summaries of several runs", "Give their stages' files.")
+        notes.append(_LEFT_OUT if stages else _SUMMARY)
+    read_points = stages or points
+    rungs = [_rung(point) for point in read_points]
+    notes += [_ITL] * any("itl" in rung.latencies_s for rung in rungs) + _late(read_points)
+    return Found(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
+
+
+def _rung(point: Node) -> Rung:
+    load, good = point.at("load_summary"), point.at("successes")
+    clients = load.at("concurrency").number_or_none()
+    completed = good.at("count").count()
+    per_s = good.at("throughput", "requests_per_sec").number()
+    duration = point.at("benchmark_time_seconds").number_or_none()
+    return Rung(
+        offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
+        clients=clients,
+        achieved_per_s=per_s,
+        duration_s=duration if duration is not None else completed / per_s if per_s else None,
+        completed=completed,
+        failed=point.at("failures", "count").count(),
+        latencies_s=_latencies(good.at("latency")),
+        input_tokens_mean=_mean(good.at("prompt_tokens"), good.at("prompt_len")),
+        output_tokens_mean=_mean(good.at("output_tokens"), good.at("output_len")),
+    )
+
+
+def _latencies(latency: Node) -> dict[str, dict[str, float]]:
+    return present({ours: in_seconds(taken(latency.at(key), _AGGREGATES), 1.0) for ours, key in _METRICS.items()})
+
+
+def _mean(*summaries: Node) -> float | None:
+    means = (summary.at("mean").number_or_none() for summary in summaries)
+    return next((mean for mean in means if mean), None)
+
+
+def _late(points: list[Node]) -> list[str]:
+    """Of the open loops; where clients wait, what is scheduled waits with them."""
+    loads = [point.at("load_summary") for point in points]
+    delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
+    late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _ABSURD_S), default=0.0)
+    return [f"the generator was late by up to {late_s:.3g} s (p99 of its schedule delay)"] if late_s else []

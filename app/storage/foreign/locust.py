@@ -1,0 +1,89 @@
+"""Locust's `--csv`: a `_stats.csv` a run, its aggregated row one load point; `_stats_history.csv` tells the users.
+
+In milliseconds. Locust rounds response times to two digits before it takes percentiles, and keeps those of failures.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from app.records.curves import Rung
+from app.storage.foreign.aggregates import in_seconds, percentile_name, present
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.node import cell_number
+
+TOOL = "Locust"
+_PERCENTILE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%")
+_MILLISECONDS = 1e-3
+_ROUNDED = "percentiles are rounded by Locust, to two digits"
+_FAILURES = "response times of failed requests are among the latencies"
+_NO_USERS = "a _stats.csv does not tell its users: give the _stats_history.csv beside it too"
+_VARIED = "the users varied during a run: its load point is a mixture, named by the most users"
+
+
+def recognises(document: Document) -> bool:
+    return _is_stats(document) or _is_history(document)
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    histories = {_run(document): document for document in documents if _is_history(document)}
+    stats = {_run(document): document for document in documents if _is_stats(document)}
+    for run, document in histories.items():
+        if run not in stats:
+            raise refused(document.name, "it is the history of a run whose _stats.csv is not given")
+    notes, rungs = [FROM_SEND, _ROUNDED], []
+    for run, document in stats.items():
+        users = _users(histories[run]) if run in histories else []
+        rungs.append(_rung(document, max(users, default=None)))
+        notes += [_VARIED] if len(set(users)) > 1 else [] if users else [_NO_USERS]
+    notes += [_FAILURES] * any(rung.failed for rung in rungs)
+    return Found(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
+
+
+def _is_stats(document: Document) -> bool:
+    return {"Type", "Name", "Request Count", "Failure Count", "Requests/s", "Failures/s"} <= set(document.header)
+
+
+def _is_history(document: Document) -> bool:
+    return {"Timestamp", "User Count", "Requests/s", "Total Request Count"} <= set(document.header)
+
+
+def _run(document: Document) -> tuple[Path, str]:
+    return document.folder, re.sub(r"_stats(_history)?\.csv$", "", document.name)
+
+
+def _users(history: Document) -> list[float]:
+    """Of the rows in which there were any."""
+    counts = [cell_number(row, "User Count", history.name) for row in history.rows()]
+    return [count for count in counts if count]
+
+
+def _rung(document: Document, users: float | None) -> Rung:
+    rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
+    if len(rows) != 1:
+        raise refused(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")
+    row = rows[0]
+
+    def cell(column: str) -> float:
+        return cell_number(row, column, document.name)
+
+    tried, failed = int(cell("Request Count")), int(cell("Failure Count"))
+    if failed > tried:
+        raise refused(document.name, f"it has {failed} failures among {tried} requests")
+    per_s = cell("Requests/s")
+    latency_ms: dict[str, float] = {}
+    if tried:
+        percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
+        latency_ms = {percentile_name(float(match[1])): cell(column) for column, match in percentiles.items()}
+        latency_ms |= {"mean": cell("Average Response Time"), "max": cell("Max Response Time")}
+    return Rung(
+        offered_per_s=None,
+        clients=users,
+        achieved_per_s=max(0.0, per_s - cell("Failures/s")),
+        duration_s=tried / per_s if per_s else None,
+        completed=tried - failed,
+        failed=failed,
+        latencies_s=present({"latency": in_seconds(latency_ms, _MILLISECONDS)}),
+    )

@@ -1,0 +1,53 @@
+"""Triton's perf_analyzer, `-f`: a CSV of load points, latencies in whole microseconds."""
+
+from __future__ import annotations
+
+import re
+
+from app.records.curves import Rung
+from app.storage.foreign.aggregates import in_seconds, percentile_name, present
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.node import cell_number
+
+TOOL = "perf_analyzer"
+_PERCENTILE = re.compile(r"p(\d{1,3}) latency")
+_LOADS = ("Concurrency", "Request Rate")
+_BATCH = "throughput counts inferences: with -b above 1 that is several a request"
+_COUNTS = "the file tells no counts of requests, so how far its percentiles can be trusted is unknown"
+
+
+def recognises(document: Document) -> bool:
+    return "Inferences/Second" in document.header and any(load in document.header for load in _LOADS)
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    rungs = tuple(rung for document in documents for rung in _rungs(document))
+    return Found(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, _COUNTS))
+
+
+def _rungs(document: Document) -> list[Rung]:
+    percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
+    if not percentiles:
+        hint = "The CSV of a composing model has none: give that of the whole model."
+        raise refused(document.name, "it has no columns of latency percentiles", hint)
+    return [_rung(document, row, percentiles) for row in document.rows()]
+
+
+def _rung(document: Document, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
+    def cell(column: str) -> float:
+        return cell_number(row, column, document.name)
+
+    latency_us = {percentile_name(float(match[1])): cell(column) for column, match in percentiles.items()}
+    if "Avg latency" in row:
+        latency_us["mean"] = cell("Avg latency")
+    is_closed = "Concurrency" in row
+    return Rung(
+        offered_per_s=None if is_closed else cell("Request Rate"),
+        clients=cell("Concurrency") if is_closed else None,
+        achieved_per_s=cell("Inferences/Second"),
+        duration_s=None,
+        completed=None,
+        failed=None,
+        latencies_s=present({"latency": in_seconds(latency_us, 1e-6)}),
+    )

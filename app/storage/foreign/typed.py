@@ -1,0 +1,122 @@
+"""A curve that a person typed: CSV, or YAML with the same keys. Nobody measured it, and it says so.
+
+CSV has a column `offered_per_s`, columns such as `latency_ms.p95` (`latency`, `ttft`, `tpot` and `itl`; `mean`, `p50`,
+`p99.9`, `max`) and, where it differs from the offered rate, `achieved_per_s`. YAML is a list of mappings with these
+keys, or a mapping of `model` and `points`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import yaml
+
+from app.records.curves import Rung
+from app.storage.foreign.aggregates import in_seconds, present
+from app.storage.foreign.documents import Document, printable, refused
+from app.storage.foreign.found import Found, only
+from app.storage.foreign.node import cell_number
+
+TOOL = "typed"
+_OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
+_COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
+_LARGEST_CHARACTERS = 64 * 1024
+_DEEPEST = 3  # a mapping, its points, one of them
+_ASSUMED = "the curve was typed in: every number of it is an assumption"
+_AS_OFFERED = "completions are assumed to keep up with the offered rate"
+_SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
+
+
+def recognises(document: Document) -> bool:
+    """Whatever is neither JSON nor another tool's table is tried as YAML."""
+    return _OFFERED in document.header or bool(document.text)
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    models: list[tuple[str, str | None]] = []
+    rows: list[tuple[str, dict[str, str]]] = []
+    for document in documents:
+        model, points = _yaml(document) if document.text else (None, document.rows())
+        models.append((document.name, model))
+        rows += [(document.name, point) for point in points]
+    notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
+    rungs = tuple(_rung(name, row) for name, row in rows)
+    return Found(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
+
+
+def _rung(name: str, row: dict[str, str]) -> Rung:
+    latencies: dict[str, dict[str, float]] = {}
+    for column in row:
+        if match := _COLUMN.fullmatch(column):
+            metric, aggregate = match.groups()
+            latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = cell_number(row, column, name)
+        elif column not in (_OFFERED, _ACHIEVED):
+            hint = f"Known are {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
+            raise refused(name, f'"{printable(column)}" is no column of a typed curve', hint)
+    if not latencies:
+        raise refused(name, "it has no latencies, such as latency_ms.p95")
+    offered = cell_number(row, _OFFERED, name)
+    return Rung(
+        offered_per_s=offered,
+        clients=None,
+        achieved_per_s=cell_number(row, _ACHIEVED, name) if _ACHIEVED in row else offered,
+        duration_s=None,
+        completed=None,
+        failed=None,
+        latencies_s=present({metric: in_seconds(values, 1e-3) for metric, values in latencies.items()}),
+    )
+
+
+def _yaml(document: Document) -> tuple[str | None, list[dict[str, str]]]:
+    """The model and the points. Scalars stay text, and nothing but mappings, lists and scalars is let in."""
+    if len(document.text) > _LARGEST_CHARACTERS:
+        raise refused(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
+    try:
+        _refuse_depth(document)
+        root = yaml.compose(document.text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise refused(document.name, "it is no result file that is known, and not YAML either") from error
+    model, points = None, root
+    if isinstance(root, yaml.MappingNode):
+        top = dict(_entries(root, document.name))
+        if set(top) - {"model", "points"}:
+            raise refused(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+        points = top.get("points")
+        model = _scalar(top["model"], document.name) if "model" in top else None
+    if not isinstance(points, yaml.SequenceNode):
+        raise refused(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+    return model, [_point(point, document.name) for point in points.value]
+
+
+def _refuse_depth(document: Document) -> None:
+    """And aliases. It stops at what is too deep, since the time that reading it takes grows with the depth."""
+    depth = 0
+    for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise refused(document.name, "it is nested deeper than a typed curve is")
+        if isinstance(event, yaml.AliasEvent):
+            raise refused(document.name, "it has a YAML alias")
+
+
+def _point(node: yaml.Node, name: str) -> dict[str, str]:
+    if not isinstance(node, yaml.MappingNode):
+        raise refused(name, f"a point of it is no mapping; a typed curve is {_SHAPE}")
+    return {key: _scalar(value, name) for key, value in _entries(node, name)}
+
+
+def _entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node]]:
+    seen: set[str] = set()
+    for key_node, value in node.value:
+        key = _scalar(key_node, name)
+        if key in seen:
+            raise refused(name, f'the key "{printable(key)}" is there twice in one mapping')
+        seen.add(key)
+        yield key, value
+
+
+def _scalar(node: yaml.Node, name: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise refused(name, "it is nested deeper than a typed curve is")
+    return printable(str(node.value), 200)

@@ -1,0 +1,174 @@
+"""`vllm bench serve --save-result` and `--append-result`, with and without `--save-detailed`.
+
+A file is one load point; appended ones hold several objects, one after the other. Aggregates are in milliseconds, the
+lists of requests in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from app.records.curves import Precision, Rung
+from app.storage.foreign.aggregates import exact, in_seconds, percentile_name, present
+from app.storage.foreign.documents import Document, refused
+from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
+from app.storage.foreign.node import Node, same_length
+
+TOOL = "vllm bench serve"
+_AGGREGATE = re.compile(r"(mean|median|p\d{1,3}(?:\.\d{1,6})?)_(ttft|tpot|itl|e2el|e2el_including_client_queue)_ms")
+_GAPS = "ITL is the gap between chunks of the stream, all pooled; TTFT ends at the first chunk, even an empty one"
+_CAPPED = "the rate was capped by max_concurrency, and waiting for a free place is not in the latency"
+_WITH_QUEUE = (
+    "where max_concurrency capped the rate, latency includes the wait for a free place; vllm's own TTFT does not"
+)
+_NO_LATENCY = (
+    "there is no end-to-end latency: vllm writes it with --percentile-metrics ttft,tpot,itl,e2el or --save-detailed"
+)
+
+
+def recognises(document: Document) -> bool:
+    return bool(document.values) and all(
+        isinstance(value, dict) and {"model_id", "num_prompts", "request_throughput", "completed"} <= value.keys()
+        for value in document.values
+    )
+
+
+def read(documents: tuple[Document, ...]) -> Found:
+    points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
+    found = [_rung(name, point) for name, point in points]
+    notes = [note for _, _, said in found for note in said]
+    return Found(
+        tool=TOOL,
+        model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
+        precision=worst([precision for _, precision, _ in found]),
+        rungs=tuple(rung for rung, _, _ in found),
+        notes=tuple(notes),
+    )
+
+
+def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
+    if point.at("ramp_up_strategy").value is not None:
+        raise refused(name, "its rate ramped up, so it is no one load point")
+    rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
+    completed = point.at("completed").count()
+    is_capped = rate is not None and clients is not None
+    latencies, precision, has_queue = _latencies(name, point, completed, is_capped)
+    rung = Rung(
+        offered_per_s=rate,
+        clients=clients if rate is None else None,
+        achieved_per_s=point.at("request_throughput").number(),
+        duration_s=point.at("duration").number(),
+        completed=completed,
+        failed=_failed(point, completed),
+        latencies_s=latencies,
+        input_tokens_mean=_per_request(point.at("total_input_tokens"), completed),
+        output_tokens_mean=_per_request(point.at("total_output_tokens"), completed),
+    )
+    burstiness = point.at("burstiness").number_or_none()
+    notes = [
+        FROM_SEND if rate is not None and not has_queue else None,
+        _GAPS if "itl" in latencies or "ttft" in latencies else None,
+        (_WITH_QUEUE if has_queue else _CAPPED) if is_capped else None,
+        ALL_AT_ONCE if rate is None and clients is None else None,
+        None if "latency" in latencies or not completed else _NO_LATENCY,
+        f"arrivals were gamma, of burstiness {burstiness:g}; 1 is Poisson" if burstiness not in (None, 1.0) else None,
+    ]
+    return rung, precision, [note for note in notes if note is not None]
+
+
+def _rate(node: Node) -> float | None:
+    """None of "inf", which sends as fast as the clients allow."""
+    if node.value in (None, "inf", math.inf):
+        return None
+    return node.number()
+
+
+def _failed(point: Node, completed: int) -> int | None:
+    """Older versions count only what succeeded."""
+    failed = point.at("failed").count_or_none()
+    prompts = point.at("num_prompts").count_or_none()
+    return max(0, prompts - completed) if failed is None and prompts is not None else failed
+
+
+def _per_request(total: Node, completed: int) -> float | None:
+    tokens = total.number_or_none()
+    return tokens / completed if tokens and completed else None
+
+
+def _latencies(
+    name: str, point: Node, completed: int, is_capped: bool
+) -> tuple[dict[str, dict[str, float]], Precision, bool]:
+    """With their precision, and whether waiting in the client is in them."""
+    aggregates, has_queue = _aggregates(point, is_capped)
+    if not completed:
+        return {}, "aggregates", False
+    rows = _from_requests(name, point, completed, is_capped)
+    if rows is None:
+        return aggregates, "aggregates", has_queue
+    latencies, has_queue = rows
+    # the lists of latencies alone are kept without --save-detailed: the tool's aggregates tell the rest
+    precision: Precision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
+    return aggregates | latencies, precision, has_queue
+
+
+def _aggregates(point: Node, is_capped: bool) -> tuple[dict[str, dict[str, float]], bool]:
+    found: dict[str, dict[str, float]] = {}
+    for key in point.table():
+        if match := _AGGREGATE.fullmatch(key):
+            word, metric = match.groups()
+            name = {"mean": "mean", "median": "p50"}.get(word) or percentile_name(float(word[1:]))
+            found.setdefault(metric, {})[name] = point.at(key).number()
+    queued, sent = found.pop("e2el_including_client_queue", {}), found.pop("e2el", {})
+    has_queue = is_capped and bool(queued)
+    seconds = {metric: in_seconds(values, 1e-3) for metric, values in found.items()}
+    return present({"latency": in_seconds(queued if has_queue else sent, 1e-3), **seconds}), has_queue
+
+
+def _from_requests(
+    name: str, point: Node, completed: int, is_capped: bool
+) -> tuple[dict[str, dict[str, float]], bool] | None:
+    """None where the file has no lists of requests, or they do not tell which requests succeeded."""
+    ttfts, latencies, waits = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
+    gaps = [item.numbers() for item in point.at("itls").items()]
+    outputs = point.at("output_lens").numbers() if isinstance(point.at("output_lens").value, list) else []
+    if not latencies and ttfts and gaps:
+        same_length(name, {"ttfts": ttfts, "itls": gaps})
+        latencies = [first + sum(rest) for first, rest in zip(ttfts, gaps, strict=True)]
+    if not latencies:
+        return None
+    lists: dict[str, Sequence[object]] = {
+        "latencies": latencies,
+        "ttfts": ttfts,
+        "itls": gaps,
+        "output_lens": outputs,
+        "queue_times": waits,
+    }
+    same_length(name, {key: values for key, values in lists.items() if values})
+    good = _succeeded(point, latencies, completed)
+    if good is None:
+        return None
+    has_queue = is_capped and bool(waits)
+    wait = waits if has_queue else [0.0] * len(latencies)
+    tpots = [
+        (latencies[at] - ttfts[at]) / (outputs[at] - 1)
+        for at in good
+        if ttfts and outputs and outputs[at] > 1 and latencies[at] >= ttfts[at] > 0
+    ]
+    found = {
+        "latency": exact(latencies[at] + wait[at] for at in good),
+        "ttft": exact(ttfts[at] + wait[at] for at in good) if any(ttfts) else {},
+        "tpot": exact(tpots),
+        "itl": exact(gap for at in good if gaps for gap in gaps[at]),
+    }
+    return present(found), has_queue
+
+
+def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:
+    """The places of the requests that succeeded: those without an error, else those with a latency."""
+    errors = [item.value for item in point.at("errors").items()]
+    without = [at for at, error in enumerate(errors) if error in ("", None)]
+    timed = [at for at, latency in enumerate(latencies) if latency > 0]
+    tries = [without, timed] if len(errors) == len(latencies) else [timed]
+    return next((good for good in tries if len(good) == completed), None)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.curves import ForeignCurve
+from app.storage.foreign.reading import read_foreign
+
+Read = Callable[..., ForeignCurve]
+FILES = Path(__file__).parent / "files"
+
+
+def test_the_aggregated_row_is_the_load_point(curve: Read) -> None:
+    """900 requests and 30 failures at 30/s, of which 1/s failed; p95 230 ms and a mean of 135.5 ms."""
+    found = curve("locust_stats.csv")
+    (rung,) = found.rungs
+    assert (found.tool, found.precision) == ("Locust", "rounded")
+    assert (rung.offered_per_s, rung.clients, rung.achieved_per_s, rung.duration_s) == (None, None, 29.0, 30.0)
+    assert (rung.completed, rung.failed) == (870, 30)
+    assert rung.latencies_s["latency"]["p95"] == pytest.approx(0.23)
+    assert rung.latencies_s["latency"]["p99_9"] == pytest.approx(0.52)
+    assert rung.latencies_s["latency"]["mean"] == pytest.approx(0.1355)
+    assert rung.latencies_s["latency"]["max"] == pytest.approx(0.52025)
+    for word in ("rounded by Locust", "failed requests are among", "does not tell its users"):
+        assert any(word in note for note in found.notes)
+
+
+def test_the_history_tells_the_users(curve: Read) -> None:
+    found = curve("locust_stats.csv", "locust_stats_history.csv")
+    assert found.rungs[0].clients == 8.0
+    assert not any("users" in note for note in found.notes)
+
+
+def test_users_that_varied_are_told(tmp_path: Path) -> None:
+    for name in ("locust_stats.csv", "locust_stats_history.csv"):
+        (tmp_path / name).write_text((FILES / name).read_text().replace("1767600030,8", "1767600030,16"))
+    found = read_foreign([tmp_path])
+    assert found.rungs[0].clients == 16.0
+    assert any("users varied" in note for note in found.notes)
+
+
+def test_a_run_without_a_request_has_no_latency(tmp_path: Path) -> None:
+    lines = (FILES / "locust_stats.csv").read_text().splitlines()
+    empty = ",Aggregated,0,0,0,0.0,0,0,0,0.0,0.0" + ",N/A" * 11
+    (tmp_path / "a_stats.csv").write_text(f"{lines[0]}\n{empty}\n")
+    (rung,) = read_foreign([tmp_path / "a_stats.csv"]).rungs
+    assert (rung.completed, rung.achieved_per_s, rung.latencies_s) == (0, 0.0, {})
+
+
+def test_a_history_alone_is_refused(curve: Read) -> None:
+    with pytest.raises(UsageError, match=r"history of a run whose _stats.csv is not given"):
+        curve("locust_stats_history.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (",Aggregated,", ",All,", "0 rows named Aggregated"),
+        ("Aggregated,900,30", "Aggregated,900,901", "901 failures among 900"),
+        ("Aggregated,900,30,130,135.5", "Aggregated,900,30,130,x", "'x' where a number from 0"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, old: str, new: str, why: str) -> None:
+    path = tmp_path / "b_stats.csv"
+    path.write_text((FILES / "locust_stats.csv").read_text().replace(old, new))
+    with pytest.raises(UsageError, match=why):
+        read_foreign([path])

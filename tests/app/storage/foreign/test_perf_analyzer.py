@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.curves import ForeignCurve
+from app.storage.foreign.reading import read_foreign
+
+
+def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ForeignCurve]) -> None:
+    """The file is by rising throughput; the curve is by rising concurrency."""
+    found = curve("perf_analyzer.csv")
+    assert (found.tool, found.precision, found.model) == ("perf_analyzer", "aggregates", None)
+    assert [(rung.clients, rung.achieved_per_s) for rung in found.rungs] == [(1, 160.5), (2, 207.75), (4, 208.25)]
+    assert found.rungs[0].latencies_s == {
+        "latency": pytest.approx({"p50": 0.006212, "p90": 0.006289, "p95": 0.006328, "p99": 0.007407})
+    }
+    assert (found.rungs[0].completed, found.rungs[0].failed) == (None, None)
+
+
+def test_beyond_the_peak_more_clients_are_still_more_load(tmp_path: Path) -> None:
+    path = tmp_path / "perf.csv"
+    path.write_text("Concurrency,Inferences/Second,p50 latency\n8,90,9\n1,50,5\n4,100,7\n")
+    assert [rung.clients for rung in read_foreign([path]).rungs] == [1, 4, 8]
+
+
+def test_a_verbose_file_of_request_rates(curve: Callable[..., ForeignCurve]) -> None:
+    (rung,) = curve("perf_analyzer-verbose.csv").rungs
+    assert (rung.offered_per_s, rung.clients, rung.achieved_per_s) == (100.0, None, 99.5)
+    assert rung.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
+    assert rung.latencies_s["latency"]["mean"] == pytest.approx(0.0063)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("Concurrency,Inferences/Second,Client Send\n1,10,5\n", "no columns of latency percentiles"),
+        ("Concurrency,Inferences/Second,p50 latency\n", "it has no load point"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,10\n", "2 cells where the header has 3: it may be cut short"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,nan,6\n", "'nan' where a number from 0 was expected"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,10,-6\n", "'-6' where a number from 0 was expected"),
+        ("Concurrency,Inferences/Second,p50 latency,p90 latency\n1,10,6,5\n", "p90 of its latency is below p50"),
+        ("Concurrency,Concurrency,Inferences/Second,p50 latency\n1,1,10,6\n", '"Concurrency" is there twice'),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, content: str, why: str) -> None:
+    path = tmp_path / "perf.csv"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=why):
+        read_foreign([path])

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.records.curves import ForeignCurve
+from app.storage.foreign.reading import MOST_FILES, read_foreign
+
+FILES = Path(__file__).parent / "files"
+POINT = json.loads((FILES / "vllm-aggregates.json").read_text())
+TEXT = json.dumps(POINT)
+DEEP = "[" * 100_000 + "]" * 100_000
+ESCAPE = "\x1b[31mred"
+
+
+def changed(**keys: object) -> str:
+    return json.dumps({**POINT, **keys})
+
+
+def written(folder: Path, content: str | bytes, name: str = "results.json") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+HOSTILE: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "it is empty"),
+    "blanks": (" \n\t ", "it is empty"),
+    "a null byte": ("{\0}", "it is not text"),
+    "UTF-16": (TEXT.encode("utf-16"), "it is not UTF-8 text"),
+    "latin-1": (b'{"model_id": "\xe9"}', "it is not UTF-8 text"),
+    "gzip": (b"\x1f\x8b\x08\x00 rest", "it is compressed"),
+    "zip": (b"PK\x03\x04 rest", "it is compressed"),
+    "cut short": (TEXT[: len(TEXT) // 2], "it may have been cut short"),
+    "cut within a word": (TEXT[:-20], "it may have been cut short"),
+    "two objects, one cut": (TEXT + "\n" + TEXT[:50], "line 2 is not JSON"),
+    "a comma too many": (TEXT[:-1] + ",}", "is not JSON"),
+    "single quotes": (TEXT.replace('"', "'"), "is not JSON"),
+    "a comment": ("{ // none\n" + TEXT[1:], "is not JSON"),
+    "a key twice": (TEXT[:-1] + ', "completed": 5}', 'the key "completed" is there twice'),
+    "a key twice, deep down": ('{"benchmarks": [{"a": {"b": 1, "b": 2}}]}', 'the key "b" is there twice'),
+    "a key twice with an escape": ('{"\\u001b[2J": 1, "\\u001b[2J": 2}', "the key .*2J.* is there twice"),
+    "nested lists": (DEEP, "nested too deep"),
+    "nested objects": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deep"),
+    "nested in a field": (TEXT[:-1] + f', "errors": {DEEP}}}', "nested too deep"),
+    "a list": ("[1, 2]", "it is no result file that is known"),
+    "an empty object": ("{}", "it is no result file that is known"),
+    "another program's": ('{"name": "package", "version": "1.0.0"}', "it is no result file that is known"),
+    "a table of another's": ("a,b\n1,2\n", "it is no result file that is known"),
+    "a number of 5,000 digits": (TEXT[:-1] + ', "seed": ' + "9" * 5000 + "}", "digits"),
+    "a large number": (TEXT.replace("36.0", "9" * 400), "at duration it has a huge number where a finite number"),
+    "NaN": (changed(request_throughput=math.nan), "at request_throughput it has nan where a finite number from 0"),
+    "infinity": (changed(duration=math.inf), "at duration it has inf where a finite number"),
+    "what overflows": (TEXT.replace("36.0", "1e999"), "at duration it has inf where"),
+    "a negative": (changed(mean_ttft_ms=-1.0), "at mean_ttft_ms it has -1.0 where a finite number from 0"),
+    "a negative count": (changed(completed=-3), "at completed it has -3"),
+    "text for a number": (changed(request_throughput="8.3"), "it has '8.3' where a number was expected"),
+    "true for a number": (changed(completed=True), "it has True where a number was expected"),
+    "null for a number": (changed(completed=None), "at completed it has nothing where a number was expected"),
+    "an object for a number": (changed(duration={"a": 1}), "at duration it has an object where a number"),
+    "a list for a number": (changed(p99_ttft_ms=[1.0]), "at p99_ttft_ms it has a list where a number"),
+    "half a request": (changed(completed=299.5), "it has 299.5 where a whole number was expected"),
+    "a number for text": (changed(model_id=7), "at model_id it has 7 where text was expected"),
+    "text for a list": (changed(ttfts="0.1"), "at ttfts it has '0.1' where a list was expected"),
+    "text in a list": (changed(latencies=[0.1, "x"]), r"at latencies\[1\] it has 'x' where a number"),
+    "a list in a list": (changed(itls=[[0.1], [[0.2]]]), r"at itls\[1\]\[0\] it has a list where a number"),
+    "no load": (changed(request_rate=0), "a load point of it has no load"),
+    "no clients": (changed(request_rate="inf", max_concurrency=0), "a load point of it has no load"),
+    "another word for infinity": (changed(request_rate="Infinity"), "it has 'Infinity' where a number"),
+    "a rate beyond belief": (changed(request_throughput=1e12), r"a rate of it is above 1e\+09 a second"),
+    "a latency beyond belief": (changed(mean_e2el_ms=1e12), r"its latency reaches 1e\+09 s: its units are not"),
+    "percentiles that fall": (changed(p99_ttft_ms=1.0), "p99 of its ttft is below p50"),
+    "terminal codes in a value": (changed(request_rate=ESCAPE), "it has '?.*x1b.*red' where a number"),
+    "a quote left open": ('offered_per_s,latency_ms.p95\n"1,2\n', "it is not a CSV table"),
+    "a cell of a megabyte": ("offered_per_s,latency_ms.p95\n" + "1" * 2**20 + ",2\n", "it is not a CSV table"),
+    "a line too long": ("offered_per_s,latency_ms.p95\n1,2,3\n", "a line has 3 cells where the header has 2"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_files_are_refused_in_a_sentence(tmp_path: Path, content: str | bytes, why: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(UsageError, match=why) as refusal:
+        read_foreign([path])
+    told = f"{refusal.value}{refusal.value.hint or ''}"
+    assert told.isprintable()
+    assert "results.json" in told
+    assert str(tmp_path) not in told
+    assert len(told) < 700
+
+
+def test_the_hostile_files_are_hostile_by_themselves(tmp_path: Path) -> None:
+    """What they were made from is read."""
+    assert read_foreign([written(tmp_path, TEXT)]).rungs[0].completed == 300
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone.json cannot be read as a curve: No such file"):
+        read_foreign([tmp_path / "gone.json"])
+    with pytest.raises(UsageError, match="no result file was given"):
+        read_foreign([])
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, '{"data": []}', "inputs.json")
+    written(tmp_path, "offered_per_s: 1", "config.yaml")
+    with pytest.raises(UsageError, match="the folder has no result file that is known"):
+        read_foreign([tmp_path])
+
+
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
+    for at in range(MOST_FILES + 1):
+        written(tmp_path, TEXT, f"{at}.json")
+    with pytest.raises(UsageError, match=f"more than {MOST_FILES} files"):
+        read_foreign([tmp_path])
+    with pytest.raises(UsageError, match=f"more than {MOST_FILES} files"):
+        read_foreign(sorted(tmp_path.iterdir()))
+
+
+def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, TEXT)
+    with pytest.raises(UsageError, match=r"results.json cannot be read as a curve: it was given twice"):
+        read_foreign([path, tmp_path])
+
+
+def test_two_tools_are_two_curves() -> None:
+    with pytest.raises(
+        UsageError, match=r"perf_analyzer.csv is of perf_analyzer and locust_stats.csv of Locust: a curve is of one"
+    ):
+        read_foreign([FILES / "perf_analyzer.csv", FILES / "locust_stats.csv"])
+
+
+def test_two_models_are_two_curves(tmp_path: Path) -> None:
+    other = written(tmp_path, changed(model_id="example/llama-70b"))
+    with pytest.raises(
+        UsageError,
+        match=r"results.json .* of the model example/llama-70b, and another of these files of example/llama-8b",
+    ):
+        read_foreign([FILES / "vllm-aggregates.json", other])
+
+
+@pytest.mark.parametrize("name", ["results.txt", "results.csv", "results", "résultats (1).json", "a\nb.json"])
+def test_what_a_file_is_is_told_by_its_content(tmp_path: Path, name: str) -> None:
+    found = read_foreign([written(tmp_path, "\ufeff" + TEXT, name)])
+    assert found.tool == "vllm bench serve"
+    assert found.source == name.replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def test_text_of_a_file_is_made_printable(tmp_path: Path) -> None:
+    model = read_foreign([written(tmp_path, changed(model_id=f"{ESCAPE}\ud800" + "x" * 1000))]).model
+    assert model is not None
+    assert model.isprintable()
+    assert len(model) == 200
+
+
+def test_nan_where_nothing_looks_does_no_harm(tmp_path: Path) -> None:
+    assert read_foreign([written(tmp_path, changed(std_ttft_ms=math.nan))]).rungs[0].completed == 300
+
+
+def test_repeats_at_one_rate_stay_apart_and_sources_have_no_folder(tmp_path: Path) -> None:
+    paths = [written(tmp_path, changed(request_throughput=per_s), f"{per_s}.json") for per_s in (8.5, 8.25)]
+    found = read_foreign(paths)
+    assert [rung.achieved_per_s for rung in found.rungs] == [8.25, 8.5]
+    assert found.source == "8.5.json and 1 more"
+
+
+def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ForeignCurve]) -> None:
+    notes = curve("vllm-aggregates.json", "vllm-detailed.json").notes
+    assert "a load point rests on 3 requests; p99 needs 368" in notes
+    assert any("closed loop" in note for note in notes)
+    assert len(set(notes)) == len(notes)
+
+
+WRONG = (math.nan, math.inf, -1, 0, 1e300, 10**400, "x", "", True, None, [], {}, [[1]], [None], {"a": 1}, "\x1b[2J")
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(FILES)) for path in FILES.rglob("*.json*")))
+def test_whatever_is_wrong_in_a_file_is_a_sentence_or_does_no_harm(tmp_path: Path, name: str) -> None:
+    """Values of a good file, one at a time and drawn at random, are what they should not be."""
+    draw = random.Random(name)
+    good = [json.loads(text) for text in _objects((FILES / name).read_text())]
+    for _ in range(60):
+        values = copy.deepcopy(good)
+        place: Any = values
+        while isinstance(place, list | dict) and place:
+            parent, key = place, draw.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            place = parent[key]
+            if draw.random() < 0.15:
+                break
+        parent[key] = draw.choice(WRONG)
+        path = written(tmp_path, "\n".join(json.dumps(value) for value in values))
+        assert _told(path).isprintable()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FILES.glob("*.csv")))
+def test_whatever_is_wrong_in_a_table_is_a_sentence_or_does_no_harm(tmp_path: Path, name: str) -> None:
+    draw = random.Random(name)
+    lines = [line.split(",") for line in (FILES / name).read_text().splitlines()]
+    for _ in range(60):
+        broken = copy.deepcopy(lines)
+        line = draw.choice(broken)
+        line[draw.randrange(len(line))] = draw.choice(
+            ("", "x", "nan", "inf", "-1", "1e999", "0", "N/A", '"', ",", "\x1b")
+        )
+        path = written(tmp_path, "\n".join(",".join(line) for line in broken) + "\n")
+        assert _told(path).isprintable()
+
+
+def _told(path: Path) -> str:
+    """What is read, which has only finite numbers, or why it is not."""
+    try:
+        return json.dumps(msgspec.to_builtins(read_foreign([path])), allow_nan=False)
+    except UsageError as refusal:
+        return str(refusal)
+
+
+def _objects(text: str) -> list[str]:
+    """The JSON objects of a fixture: one, or one a line."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return text.splitlines()
+    return [text]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.curves import ForeignCurve
+from app.storage.foreign.reading import read_foreign
+
+Read = Callable[..., ForeignCurve]
+
+
+def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
+    found = curve("assumed.csv")
+    assert (found.tool, found.precision, found.model) == ("typed", "typed", None)
+    assert [(rung.offered_per_s, rung.achieved_per_s) for rung in found.rungs] == [(5, 5), (10, 10), (20, 20)]
+    assert found.rungs[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
+    assert found.rungs[0].completed is None
+    assert "typed in" in found.notes[0]
+    assert "keep up" in found.notes[1]
+
+
+def test_yaml_has_the_same_keys_and_a_model(curve: Read) -> None:
+    found = curve("assumed.yaml")
+    assert (found.precision, found.model) == ("typed", "fraud-scoring")
+    assert [(rung.offered_per_s, rung.achieved_per_s) for rung in found.rungs] == [(10.0, 10.0), (40.0, 38.5)]
+    assert found.rungs[0].latencies_s == {"latency": {"p95": 0.02}, "ttft": {"mean": 0.005}}
+    assert found.rungs[1].latencies_s["latency"]["p99_9"] == pytest.approx(0.2)
+
+
+def test_yaml_may_be_the_list_itself(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("- {offered_per_s: 10, latency_ms.p95: 20}\n- {offered_per_s: 5, latency_ms.p95: 15}\n")
+    assert [rung.offered_per_s for rung in read_foreign([path]).rungs] == [5.0, 10.0]
+
+
+def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("offered_per_s,latency_ms.p95,achieved_per_s\n10,20,9.5\n")
+    found = read_foreign([path])
+    assert found.rungs[0].achieved_per_s == 9.5
+    assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is no column of a typed curve'),
+        ("offered_per_s,latency_ms.p100\n1,2\n", '"latency_ms.p100" is no column'),
+        ("offered_per_s,achieved_per_s\n1,1\n", "it has no latencies"),
+        ("offered_per_s,latency_ms.p95\n0,2\n", "has no load"),
+        ("offered_per_s,latency_ms.p95\n,2\n", "'' where a number from 0"),
+        ("offered_per_s,latency_ms.p95\n1_0,2\n", "'1_0' where a number from 0"),
+        ("offered_per_s,latency_ms.p95\n10,inf\n", "'inf' where a number from 0"),
+        ("offered_per_s,latency_ms.p50,latency_ms.p95\n10,20,19\n", "p95 of its latency is below p50"),
+        ("offered_per_s,latency_ms.p95\n", "it has no load point"),
+        ("- {latency_ms.p95: 20}\n", "offered_per_s"),
+        ("- {offered_per_s: 10, offered_per_s: 11, latency_ms.p95: 20}\n", '"offered_per_s" is there twice'),
+        ("- &a {offered_per_s: 10, latency_ms.p95: 20}\n- *a\n", "it has a YAML alias"),
+        ("- {offered_per_s: {a: 1}, latency_ms.p95: 20}\n", "nested deeper"),
+        ("- 10\n- 20\n", "a point of it is no mapping"),
+        ("points: 10\n", "it is no result file that is known"),
+        ("curve:\n  - {offered_per_s: 10, latency_ms.p95: 20}\n", "it is no result file that is known"),
+        ("points: [\n", "not YAML either"),
+        ("- " * 20_000 + "1\n", "nested deeper"),
+        ("- " + "[" * 20_000 + "\n", "nested deeper"),
+        ("- !!python/object/apply:os.system [id]\n", "a point of it is no mapping"),
+        ("just words\n", "it is no result file that is known"),
+        ("- {offered_per_s: 10, latency_ms.p95: 20}\n" * 2000, "too long"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, content: str, why: str) -> None:
+    path = tmp_path / "typed"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=f"typed cannot be read as a curve.*({why})"):
+        read_foreign([path])
