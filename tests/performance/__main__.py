@@ -11,9 +11,9 @@ import sys
 
 BENCHES = (
     "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
-    "analysis", "command_line", "planning_year",
+    "analysis", "fleet_simulation", "planning_year", "command_line",
 )  # fmt: skip
-WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
+WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
 
 def main() -> int:
