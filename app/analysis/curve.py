@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app.analysis.objectives import binding
 from app.analysis.spans import SPANS
+from app.records.curves import Rung
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.result import MaxRate, Objective, Stage, StageKind
@@ -38,6 +39,45 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
             [one for one in tried if one.kind in ("hold", "steady") and one.scheduled_per_s == found.value]
         ),
     )
+
+
+_TIMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot", "itl_ms": "itl"}
+
+
+def rungs_of(stages: Sequence[Stage], replicas: int = 1) -> tuple[Rung, ...]:
+    """What one of so many replicas did at each rate tried, by rising rate; INVALID stages are left out."""
+    rungs = [_rung(stage, replicas) for stage in on_the_curve(stages) if stage.verdict.status != "INVALID"]
+    return tuple(sorted(rungs, key=lambda rung: rung.offered_per_s or 0.0))
+
+
+def came_at_random(stages: Sequence[Stage]) -> bool:
+    """Whether requests of the curve's stages came as Poisson's, and not sessions of several."""
+    tried = on_the_curve(stages)
+    return bool(tried) and all("poisson" in (stage.arrivals or "").lower() and not stage.sessions for stage in tried)
+
+
+def _rung(stage: Stage, replicas: int) -> Rung:
+    duration_s = (stage.window.end_ns - stage.window.start_ns) / 1e9
+    return Rung(
+        offered_per_s=(stage.scheduled_per_s or 0.0) / replicas,
+        clients=None,
+        achieved_per_s=stage.completed / duration_s / replicas if duration_s > 0 else 0.0,
+        duration_s=duration_s,
+        completed=stage.completed // replicas,
+        failed=sum(stage.errors.values()) // replicas,
+        latencies_s={
+            time: {name: one.value / 1000 for name, one in stage.metrics[metric].items() if one.value is not None}
+            for metric, time in _TIMES.items()
+            if metric in stage.metrics
+        },
+        input_tokens_mean=_mean(stage, "input_tokens"),
+        output_tokens_mean=_mean(stage, "output_tokens"),
+    )
+
+
+def _mean(stage: Stage, metric: str) -> float | None:
+    mean = stage.metrics.get(metric, {}).get("mean")
+    return None if mean is None else mean.value
 
 
 def _latency_of(slo: Sequence[Objective]) -> tuple[str, str]:

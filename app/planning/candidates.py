@@ -8,12 +8,23 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.planning.capacity import Capacity, Refusal
+from app.planning.capacity import Capacity
 from app.planning.latency_curve import LatencyCurve, latency_at_peak
-from app.planning.risk import Risk, price_age_days, price_risks
-from app.planning.sizing import Demand, instances_needed, monthly_cost, monthly_estimate, per_1k_estimate
+from app.planning.ownership import owned_cost
+from app.planning.refusal import Refusal
+from app.planning.risk import Risk, price_age_days, price_risks, price_sigma
+from app.planning.sizing import (
+    Demand,
+    chances_of,
+    cost_spread,
+    instances_needed,
+    monthly_cost,
+    monthly_estimate,
+    needed_spread,
+    per_1k_estimate,
+)
 from app.planning.wording import usd
-from app.records.offers import Offer, PlanLimits
+from app.records.offers import Offer, PlanLimits, PriceKind
 from app.records.result import Estimate, Fleet
 
 _STEPS = 4
@@ -24,6 +35,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     offer: Offer
     usd_per_hour: float
+    price_kind: PriceKind
     capacity: Capacity
     needed: int
     spares: int
@@ -51,10 +63,17 @@ def consider(
     forbidden = _forbidden(offer, limits, today)
     if isinstance(capacity, Refusal):
         return Refused(offer, forbidden or capacity.sentence)
-    if offer.on_demand_usd_per_hour is None:
-        return Refused(offer, forbidden or "no on-demand price is known")
-    needed = instances_needed(demand.peak_per_s, capacity, demand.z)
-    candidate = Candidate(offer, offer.on_demand_usd_per_hour, capacity, needed, demand.spares, forbidden)
+    price = price_of(offer, limits.price)
+    if price is None:
+        return Refused(offer, forbidden or f"no {limits.price} price is known")
+    if capacity.per_s <= 0:
+        return Refused(offer, forbidden or "misses the SLO with hardly any load")
+    usd_per_hour, kind = price
+    needed = instances_needed(demand, capacity, demand.z)
+    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, demand.spares_of(needed), forbidden)
+    owned = offer.owned.units if offer.owned is not None else None
+    if forbidden is None and owned is not None and candidate.instances > owned:
+        return msgspec.structs.replace(candidate, refused=f"needs {candidate.instances} and you own {owned}")
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
     if forbidden is None and budget is not None and cost > budget:
         over = f"{candidate.instances} instances cost {usd(cost)} a month, over plan.budget of {usd(budget)}"
@@ -62,11 +81,27 @@ def consider(
     return candidate
 
 
+def price_of(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
+    """USD an hour of one instance; owned hardware has its own price, whatever kind is asked for."""
+    if offer.owned is not None:
+        return owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour, "owned"
+    price = {
+        "on demand": offer.on_demand_usd_per_hour,
+        "reserved 1y": offer.reserved_1y_usd_per_hour,
+        "spot": offer.spot_usd_per_hour,
+        "owned": None,
+    }[kind]
+    return None if price is None else (price, kind)
+
+
 def _forbidden(offer: Offer, limits: PlanLimits, today: datetime.date) -> str | None:
     if limits.providers and offer.provider not in limits.providers:
         return f"{offer.provider} is not in plan.providers"
     if limits.regions and offer.region not in limits.regions:
         return f"{offer.region} is not in plan.regions"
+    most = limits.max_accelerators
+    if most is not None and offer.accelerator_count > most:
+        return f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {most:g}"
     age_days, most_days = price_age_days(offer, today), limits.max_price_age_days
     if most_days is not None and age_days > most_days:
         return f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {most_days}d"
@@ -92,6 +127,9 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
     busy = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
     monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand)
     risks = [*capacity.risks, *price_risks(offer, today)]
+    if candidate.price_kind == "spot":
+        risks.append(Risk(2, "a spot price: it moves by the hour, and the instance may be taken away"))
+    needs = needed_spread(capacity, demand)
     if instances == candidate.needed:
         risks.append(Risk(1, "no spare: one instance lost is one too few at the peak"))
     return Fleet(
@@ -117,6 +155,11 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         price_source=offer.source,
         risk=max((risk.level for risk in risks), default=0),
         risk_reasons=tuple(risk.sentence for risk in sorted(risks, key=lambda risk: -risk.level)),
+        settled=capacity.settled,
+        price_kind=candidate.price_kind,
+        instances_needed=needs,
+        usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, price_sigma(offer, today), demand),
+        chances=chances_of(instances - demand.spares_of(candidate.needed), capacity, demand),
     )
 
 

@@ -57,7 +57,7 @@ def _binding_constraint(
     best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: tuple[str, ...]
 ) -> str:
     limiting = next((text for text in slo if text.startswith(curve.latency_metric)), " and ".join(slo))
-    carried = f"one instance is sized at {amount(best.capacity.quantile_per_s(-demand.z))}/s inside {limiting}"
+    carried = f"one instance is sized at {amount(peak_carried_per_s(1, best.capacity, demand))}/s inside {limiting}"
     peak = f"the peak of {amount(demand.peak_per_s)}/s"
     if best.needed == 1 and best.spares:
         words = f"redundancy: {carried} and would do for {peak}; n+{best.spares} makes it {best.instances}"
@@ -74,7 +74,7 @@ def _binding_constraint(
 
 def _why(choice: Choice, demand: Demand, limits: PlanLimits) -> list[str]:
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
-    reached = share(assurance_reached(best.needed, best.capacity, demand.peak_per_s))
+    reached = share(assurance_reached(best.needed, best.capacity, demand))
     subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"
     words = [f"{subject} the peak with a probability of {reached}; {share(limits.assurance)} was asked."]
     if runner_up is None:
@@ -90,10 +90,10 @@ def _why(choice: Choice, demand: Demand, limits: PlanLimits) -> list[str]:
 
 
 def _would_change_it(best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits) -> list[str]:
-    carried = peak_carried_per_s(best.needed, best.capacity, demand.z)
+    carried = peak_carried_per_s(best.needed, best.capacity, demand)
     words = [f"A peak above {amount(carried)}/s needs one more instance."]
     if best.needed > 1:
-        fewer = peak_carried_per_s(best.needed - 1, best.capacity, demand.z)
+        fewer = peak_carried_per_s(best.needed - 1, best.capacity, demand)
         words.append(f"A peak up to {amount(fewer)}/s needs one less.")
     if limits.budget_usd_per_month is not None:
         words.append(f"A budget under {usd(best.usd_per_month)} a month does not pay for it.")
@@ -114,12 +114,13 @@ def _peaks_won_by(other: Candidate, best: Candidate, demand: Demand) -> tuple[fl
     """
 
     def wins(instances: int) -> bool:
-        peak = peak_carried_per_s(instances, other.capacity, demand.z)
-        needed = instances_needed(peak, best.capacity, demand.z) + best.spares
-        return monthly_cost(instances + other.spares, other.usd_per_hour) < monthly_cost(needed, best.usd_per_hour)
+        there = msgspec.structs.replace(demand, peak_per_s=peak_carried_per_s(instances, other.capacity, demand))
+        needed = instances_needed(there, best.capacity, demand.z)
+        theirs, ours = instances + demand.spares_of(instances), needed + demand.spares_of(needed)
+        return monthly_cost(theirs, other.usd_per_hour) < monthly_cost(ours, best.usd_per_hour)
 
     below = range(other.needed - 1, max(0, other.needed - _MOST_STEPS), -1)
     above = range(other.needed, other.needed + _MOST_STEPS)
     won = (next((instances for instances in side if wins(instances)), None) for side in (below, above))
-    lower, higher = (None if one is None else peak_carried_per_s(one, other.capacity, demand.z) for one in won)
+    lower, higher = (None if one is None else peak_carried_per_s(one, other.capacity, demand) for one in won)
     return lower, higher

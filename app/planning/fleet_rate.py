@@ -9,20 +9,22 @@ play itself, and of what differs from one run to the next sum to that of a log-n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
+from app.analysis.objectives import parse_objective
 from app.planning.formulae import rate_inside
-from app.planning.goals import Goal, Goals
+from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.simulation.arrivals import poisson_arrivals
-from app.planning.simulation.design import FleetDesign, RequestClass, Router, most_per_s
+from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
+from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
-from app.records.traffic import Dispersion
+from app.records.traffic import Dispersion, TokenLengths, Traffic
 
 RUN_TO_RUN_SIGMA = 0.02
 """A machine measured again differs by about so much for reasons that one run does not show."""
@@ -52,6 +54,27 @@ class FleetShape(msgspec.Struct, frozen=True):
     def mean_lengths(self) -> tuple[float, float]:
         inputs, outputs = np.mean(np.array(self.lengths, dtype=float), axis=0)
         return float(inputs), float(outputs)
+
+
+def shape_of(traffic: Traffic, goals: Goals, router: Router) -> FleetShape:
+    """Classes of the traffic keep their own limits; those without have the plan's."""
+    classes = tuple(
+        RequestClass(
+            one.share,
+            (limits := goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals).limit_s("latency"),
+            one.work,
+            limits.limit_s("first_token"),
+            limits.limit_s("per_token"),
+        )
+        for one in traffic.classes
+    )
+    lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
+    return FleetShape(router, goals, traffic.dispersion, classes, lengths or ((1, 1),))
+
+
+def _evenly(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
+    """As many of each as its share of a hundred."""
+    return [one for one in tokens for _ in range(max(1, round(100 * one.share)))] if len(tokens) > 1 else [*tokens]
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
@@ -143,7 +166,7 @@ def highest_rate(
     0 where the goals are missed with hardly any load. `near_per_s` is where the search begins.
     """
     most = most_per_s(service, shape.lengths) * _FULL
-    design = _design(service, shape, replicas)
+    design = design_of(service, shape, replicas)
 
     def missed_by(per_s: float) -> float:
         """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
@@ -158,7 +181,7 @@ def _crossing(missed_by: Callable[[float], float], least: float, near: float, mo
     """By bracketing from `near` in log rate, then regula falsi with halving (Illinois)."""
     low, high, at_low, at_high = None, None, 0.0, 0.0
     rate, step, plays = near, 1.06, 0
-    while (low is None or high is None) and plays < _MOST_PLAYS:
+    while low is None or high is None:  # ends: the step squares up until it reaches either end
         over = missed_by(rate)
         plays += 1
         if over <= 0:
@@ -172,7 +195,6 @@ def _crossing(missed_by: Callable[[float], float], least: float, near: float, mo
                 return 0.0, 0.0
             rate = max(least, rate / step) if low is None else rate
         step *= step
-    assert low is not None and high is not None
     side = 0
     while math.log(high / low) > _PRECISION and plays < _MOST_PLAYS:
         weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
@@ -188,7 +210,7 @@ def _crossing(missed_by: Callable[[float], float], least: float, near: float, mo
     return low, math.log(high / low) / 2
 
 
-def _design(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
+def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
     goals = shape.goals
     classes = shape.classes or (
         RequestClass(
@@ -227,13 +249,13 @@ def _bursts(rate_per_s: float, dispersion: Dispersion, requests: int, seed: int)
 
 def margin(outcome: SteadyOutcome, goals: Goals) -> float:
     """The logarithm of the worst time over its limit; of a share, how far it misses what was asked."""
-    misses = [math.log(max(_time_of(outcome, goal), 1e-9) / goal.limit_s) for goal in goals.times]
+    misses = [math.log(max(time_of(outcome, goal), 1e-9) / goal.limit_s) for goal in goals.times]
     if goals.share is not None:
         misses.append(10 * (goals.share - (outcome.overall.good_share or 0.0)))
     return max(misses, default=-1.0)
 
 
-def _time_of(outcome: SteadyOutcome, goal: Goal) -> float:
+def time_of(outcome: SteadyOutcome, goal: Goal) -> float:
     times = {
         "latency": outcome.overall.latency,
         "first_token": outcome.overall.first_token,

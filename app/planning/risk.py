@@ -4,14 +4,16 @@
 |---|---|
 | 0 | measured on this very offer, priced within 30 days, with a spare |
 | 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
-| 2 | another CPU of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old |
-| 3 | another or an unknown CPU architecture; a marketplace's or hand-kept price; a price over a year old |
+| 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
+or of spot |
+| 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
 | 4 | a price over two years old |
 """
 
 from __future__ import annotations
 
 import datetime
+import math
 
 import msgspec
 
@@ -29,6 +31,16 @@ class Risk(msgspec.Struct, frozen=True):
 
 def price_age_days(offer: Offer, today: datetime.date) -> int:
     return max(0, (today - offer.as_of).days)
+
+
+def price_sigma(offer: Offer, today: datetime.date) -> float:
+    """What is thought of how far a price may be off, as a sigma of its logarithm: an assumption, by its age and source.
+
+    Prices of the same instance moved by some tenths within a year (`profiles/hardware/README.md`, Doubts).
+    """
+    source = offer.source.partition("+")[0]
+    by_source = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
+    return math.hypot(by_source, 0.2 * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365))
 
 
 def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:

@@ -25,6 +25,7 @@ from app.records.service import FitError, FittedService, ServiceFit
 _AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _FEWEST_RUNGS = 3
 _FEWEST_REQUESTS = 30
+_SUPPOSED_REQUESTS = 1000
 _ALIKE = 1.004
 """Rates within this factor are one: a search ends with many holds that differ by a hundredth."""
 _SCREENED_RATES = 8
@@ -83,7 +84,7 @@ def observe(rungs: Sequence[Rung]) -> list[Observed]:
     by_rate: dict[float, list[Rung]] = defaultdict(list)
     for rung in rungs:
         known = rung.latencies_s.get("latency", {})
-        if rung.offered_per_s and rung.completed >= _FEWEST_REQUESTS and any(known.get(name) for name in _AGGREGATES):
+        if rung.offered_per_s and _requests(rung) >= _FEWEST_REQUESTS and any(known.get(name) for name in _AGGREGATES):
             by_rate[rung.offered_per_s].append(rung)
     groups: list[list[float]] = []
     for rate in sorted(by_rate):
@@ -99,8 +100,15 @@ def _together(rungs: Sequence[Rung]) -> Observed:
     known = [rung.latencies_s["latency"] for rung in rungs]
     names = tuple(name for name in _AGGREGATES if all(one.get(name) for one in known))
     logs = tuple(float(np.mean([math.log(one[name]) for one in known])) for name in names)
-    requests = round(float(np.mean([rung.completed + rung.failed for rung in rungs])))
+    requests = round(float(np.mean([_requests(rung) for rung in rungs])))
     return Observed(rate, requests, len(rungs), names, logs)
+
+
+def _requests(rung: Rung) -> int:
+    """Where the counts are not known: as many as the rate brings in the time, or a thousand."""
+    if rung.completed is not None:
+        return rung.completed + (rung.failed or 0)
+    return _SUPPOSED_REQUESTS if rung.duration_s is None else round((rung.offered_per_s or 0.0) * rung.duration_s)
 
 
 def _spread_out(observed: Sequence[Observed]) -> list[Observed]:

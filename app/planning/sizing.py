@@ -2,7 +2,7 @@
 
 All instances of a fleet share one error of capacity (it comes from one measurement), so
 P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the assurance is
-⌈peak × exp(sigma × z) / median⌉ with z its quantile.
+⌈peak × exp(sigma × z) / median⌉ with z its quantile. A peak that is not sure is a log-normal too: sigma² is the sum.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import msgspec
 from app.planning.capacity import Z95, Capacity
 from app.planning.demand import mean_per_s, peak_per_s, peak_sigma
 from app.records.offers import PlanLimits
+from app.records.plan import Chances, Spread
 from app.records.result import Estimate, Traffic
 
 HOURS_A_MONTH = 730
+Z80 = 1.281552
 _NORMAL = NormalDist()
 
 
@@ -31,6 +33,15 @@ class Demand(msgspec.Struct, frozen=True):
     z: float
     spares: int
     peak_sigma: float = 0.0
+    zones: int = 1
+    """Any one of which may be lost, where there are several."""
+
+    def spares_of(self, needed: int) -> int:
+        """Beyond what carries the load: what may fail or be out for an update, or what the zones left can't do."""
+        if self.zones == 1:
+            return self.spares
+        in_a_zone = math.ceil(needed / (self.zones - 1))
+        return max(self.spares, self.zones * in_a_zone - needed)
 
 
 def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
@@ -39,26 +50,51 @@ def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None 
         peak_per_s=peak_per_s(traffic, today),
         mean_per_s=mean_per_s(traffic),
         z=_NORMAL.inv_cdf(limits.assurance),
-        spares=limits.redundancy,
+        spares=limits.redundancy + limits.surge,
         peak_sigma=peak_sigma(traffic),
+        zones=limits.zones,
     )
 
 
-def instances_needed(peak_per_s: float, capacity: Capacity, z: float) -> int:
-    """Without spares; z is the normal quantile of the assurance."""
-    return max(1, math.ceil(peak_per_s / capacity.quantile_per_s(-z) - 1e-9))
+def instances_needed(demand: Demand, capacity: Capacity, z: float) -> int:
+    """Without spares; z is the normal quantile of the assurance, of both the capacity and the peak."""
+    sigma = math.hypot(capacity.sigma, demand.peak_sigma)
+    return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / capacity.per_s - 1e-9))
 
 
-def peak_carried_per_s(instances: int, capacity: Capacity, z: float) -> float:
-    """The highest peak so many instances carry at the assurance."""
-    return instances * capacity.quantile_per_s(-z)
+def peak_carried_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
+    """The highest peak so many instances carry at the assurance, planned as surely as the demand's."""
+    return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
-def assurance_reached(instances: int, capacity: Capacity, peak_per_s: float) -> float:
-    margin = math.log(instances * capacity.per_s / peak_per_s)
-    if capacity.sigma == 0:
+def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> float:
+    """P(the instances together carry the peak); 0 for none."""
+    if instances < 1:
+        return 0.0
+    margin = math.log(instances * capacity.per_s / demand.peak_per_s)
+    sigma = math.hypot(capacity.sigma, demand.peak_sigma)
+    if sigma == 0:
         return 1.0 if margin >= -1e-9 else 0.0
-    return _NORMAL.cdf(margin / capacity.sigma)
+    return _NORMAL.cdf(margin / sigma)
+
+
+def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
+    return Chances(*(assurance_reached(needed + more, capacity, demand) for more in (-1, 0, 1)))
+
+
+def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
+    return Spread(*(instances_needed(demand, capacity, z) for z in (-Z80, 0.0, Z80)))
+
+
+def cost_spread(needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand) -> Spread:
+    """Of the month, by what is not sure of the need and of the price together."""
+    counts = [round(count) + demand.spares_of(round(count)) for count in (needed.p10, needed.p50, needed.p90)]
+    middle = monthly_cost(counts[1], usd_per_hour)
+    ends = []
+    for way, count in ((-1, counts[0]), (1, counts[2])):
+        by_need = math.log(count / counts[1])
+        ends.append(middle * math.exp(way * math.hypot(by_need, Z80 * price_sigma)))
+    return Spread(ends[0], middle, ends[1])
 
 
 def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
@@ -67,7 +103,8 @@ def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
 
 def monthly_estimate(instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand) -> Estimate:
     """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval."""
-    fewest, most = (instances_needed(demand.peak_per_s, capacity, z) + demand.spares for z in (-Z95, Z95))
+    counts = (instances_needed(demand, capacity, z) for z in (-Z95, Z95))
+    fewest, most = (count + demand.spares_of(count) for count in counts)
     return Estimate(
         monthly_cost(instances, usd_per_hour_each),
         (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from app.records.service import BatchService, RequestService, ServiceModel
+
 
 def amount(number: float) -> str:
     """Whole from 100 on, else three significant digits, never with an exponent."""
@@ -21,3 +23,18 @@ def usd(number: float) -> str:
 def share(number: float) -> str:
     """A percentage that does not round up to certainty."""
     return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
+
+
+def law_words(service: ServiceModel) -> str:
+    """As in `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
+    outside = f"{amount(1000 * service.outside_s)} ms outside"
+    match service:
+        case RequestService():
+            at_once = "1 request" if service.slots == 1 else f"{service.slots} requests"
+            return f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {service.cv:.2g}, and {outside}"
+        case BatchService():
+            law = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
+            return f"batches of up to {service.max_batch}, {law}, and {outside}"
+        case _:
+            step = f"{amount(1000 * service.step_s)} + {amount(1000 * service.per_sequence_s)} b ms"
+            return f"steps of {step}, up to {service.max_sequences} sequences, and {outside}"

@@ -10,9 +10,7 @@ import msgspec
 from app.records.prices import GridIntensity, Override, OwnedHardware
 
 PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
-Router = Literal[
-    "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
-]
+Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
 """How requests are spread over replicas."""
 Work = Literal["saturated", "decode", "batched-decode", "unknown"]
 """saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.curve import capacity_curve, on_the_curve
+from app.analysis.curve import came_at_random, capacity_curve, on_the_curve, rungs_of
 from app.analysis.knee import knees_of
 from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
 from app.analysis.objectives import binding, find_estimate, judge
@@ -19,6 +19,8 @@ from app.analysis.sweeps import heaviest_held
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode, first_of
 from app.planning.fleets import plan_fleets
+from app.planning.measured import measured_target
+from app.records.plan_question import PlanQuestion
 from app.records.result import (
     IN_SWEEP,
     Artifact,
@@ -218,12 +220,14 @@ def _causes(
 def _plan(spec: RunSpec, stages: tuple[Stage, ...], found: MaxRate | None) -> Plan | None:
     if spec.plan is None or spec.target.hardware is None or found is None or found.per_s.value is None:
         return None
-    return plan_fleets(
-        capacity_curve(stages, spec.slo, found),
+    stands = [stage for stage in stages if stage.verdict.status != "INVALID"]
+    target = measured_target(
+        spec.run_id,
         spec.target.hardware,
-        spec.plan.traffic,
-        spec.plan.catalogue,
-        spec.plan.limits,
-        slo=tuple(objective.text for objective in spec.slo),
-        today=spec.plan.today,
+        capacity_curve(stages, spec.slo, found),
+        rungs_of(stands, spec.target.hardware.replicas),
+        is_poisson=came_at_random(stands),
+    )
+    return plan_fleets(
+        PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from app.analysis.curve import capacity_curve
+from app.analysis.curve import came_at_random, capacity_curve, rungs_of
 from app.errors import UsageError
 from app.planning.fleets import plan_fleets
+from app.planning.measured import measured_target
 from app.profiles.catalogue import load_catalogue
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
+from app.records.plan_question import PlanQuestion
 from app.records.result import Plan
 from app.storage.run_directory import SPEC, StoredRun
 from app.wiring.hardware import named_hardware
@@ -48,12 +50,11 @@ def plan_stored_run(run: StoredRun, overrides: Sequence[str], today: datetime.da
     wanted = plan_spec(profile, catalogue, today)
     if wanted is None:
         raise UsageError("there is no traffic to plan for", hint="Give it: --set traffic.peak=900/s.")
-    return plan_fleets(
-        capacity_curve(result.stages, profile.slo, result.max_rate),
+    target = measured_target(
+        result.run_id,
         hardware,
-        wanted.traffic,
-        catalogue,
-        wanted.limits,
-        slo=result.max_rate.slo,
-        today=today,
+        capacity_curve(result.stages, profile.slo, result.max_rate),
+        rungs_of(result.stages, hardware.replicas),
+        is_poisson=came_at_random(result.stages),
     )
+    return plan_fleets(PlanQuestion((target,), wanted.traffic, profile.slo, wanted.limits, wanted.catalogue, today))

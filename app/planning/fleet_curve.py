@@ -1,0 +1,25 @@
+"""Latency of a fleet over its load, played."""
+
+from __future__ import annotations
+
+import math
+
+from app.planning.fleet_rate import FleetShape, design_of, faster, play, time_of
+from app.planning.goals import Goal
+from app.planning.latency_curve import LatencyCurve
+from app.records.service import ServiceFit
+
+_LOADS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93, 1.0)
+_REQUESTS = 6_000
+
+
+def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float) -> LatencyCurve:
+    """The first goal's time, or p95 of the latency, against the rate of one replica up to its highest."""
+    if highest_per_s <= 0:
+        return LatencyCurve((), (), 0.0)
+    goal = shape.goals.times[0] if shape.goals.times else Goal("latency_ms.p95", "latency", 0.95, math.inf)
+    design = design_of(faster(fit.laws[0].service, speed), shape, replicas)
+    rates = [load * highest_per_s for load in _LOADS]
+    times_ms = [1000 * time_of(play(design, shape, rate, _REQUESTS), goal) for rate in rates]
+    rising = [max(times_ms[: place + 1]) for place in range(len(times_ms))]
+    return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising), highest_per_s)

@@ -1,0 +1,40 @@
+"""What a plan answers, with every fact it may use: the same question has the same plan, also next year."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+
+from app.records.offers import CapacityCurve, Catalogue, PlanLimits
+from app.records.result import Hardware, Objective
+from app.records.service import ServiceFit
+from app.records.traffic import Traffic
+
+
+class MeasuredTarget(msgspec.Struct, frozen=True):
+    """One target's capacity, all its replicas together, and the service model of one replica where it could be fitted.
+
+    `why_no_fit` says why it could not; fleets are then sized by the max rate alone.
+    """
+
+    name: str
+    hardware: Hardware
+    curve: CapacityCurve
+    fit: ServiceFit | None = None
+    why_no_fit: str | None = None
+    is_assumed: bool = False
+    """Its load points are a person's word, and so is all that follows from them."""
+    joules_per_inference: float | None = None
+    """Of the accelerators, above their idling; None where it was not measured."""
+
+
+class PlanQuestion(msgspec.Struct, frozen=True):
+    """`today` is the date prices are aged against and growth counts from."""
+
+    measured: tuple[MeasuredTarget, ...]
+    traffic: Traffic
+    slo: tuple[Objective, ...]
+    limits: PlanLimits
+    catalogue: Catalogue
+    today: datetime.date
