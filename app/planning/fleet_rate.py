@@ -1,9 +1,9 @@
 """What one replica of a fleet carries inside the SLO: by playing the fleet, or by formula for a preview.
 
-The fit leaves each parameter a little unsure, so the rate is played once at the middle and once at either end of each
-principal direction of that doubt, under the same chances. Half the way between the two ends is its sigma; the squares
-of all of them, of the other laws that explain the measurement, of the speed carried over from another machine, of the
-play itself, and of what differs from one run to the next sum to that of a log-normal.
+The fit leaves each parameter a little unsure. The rate is searched for at the middle, and at that rate the fleet is
+played a little to either side of each principal direction of the doubt, under the same chances, which tells how far the
+rate would move. The squares of all such sigmas, of the other laws that explain the measurement, of the speed carried
+over from another machine, of the search and of what differs from one run to the next sum to that of a log-normal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _PRECISION = 0.003
 _MOST_PLAYS = 14
 _LEAST_LOAD = 0.02
 _FULL = 0.995
-_TINY = 1e-3
+_RATE_STEP = 0.01
+_DOUBT_STEP = 0.02
+_LEAST_SLOPE = 0.05
 
 
 class FleetShape(msgspec.Struct, frozen=True):
@@ -103,38 +105,57 @@ def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: flo
         for law, rate in zip(fit.laws[1:], played[1:], strict=True)
         if rate.per_s > 0
     )
-    capped = min(middle, fit.highest_per_s * speed)
-    return ReplicaRate(capped, math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
+    return ReplicaRate(
+        min(middle, fit.highest_per_s * speed), math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
+    )
+
+
+def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near_per_s: float) -> float:
+    """The median alone, of the likeliest law."""
+    per_s, _ = highest_rate(faster(fit.laws[0].service, speed), shape, replicas, near_per_s)
+    return min(per_s, fit.highest_per_s * speed)
 
 
 def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
+    """The doubt by the implicit function: at the middle rate, by how much a time moves with a parameter, over how much
+    it moves with the rate."""
     service = faster(law.service, speed)
     guess = rate_inside(service, shape.goals, replicas, shape.router, shape.mean_lengths)
-    middle, sigma = highest_rate(service, shape, replicas, guess, _REQUESTS)
+    middle, sigma = highest_rate(service, shape, replicas, guess)
     if middle <= 0:
         return ReplicaRate(0.0, 0.0)
-    doubts = [*_ends_of_doubt(law, speed)]
-    if speed_sigma:
-        slow, fast = (faster(law.service, speed * math.exp(way * speed_sigma)) for way in (-1, 1))
-        doubts.append((slow, fast))
+
+    def time_at(one: ServiceModel, per_s: float) -> float:
+        return margin(play(design_of(one, shape, replicas), shape, per_s, _DOUBT_REQUESTS), shape.goals)
+
+    step = _RATE_STEP if middle * (1 + _RATE_STEP) < most_per_s(service, shape.lengths) else _RATE_STEP / 4
+    by_rate = (time_at(service, middle * (1 + step)) - time_at(service, middle * (1 - step))) / (2 * step)
     squares = sigma**2
-    for ends in doubts:
-        rates = [highest_rate(end, shape, replicas, middle, _DOUBT_REQUESTS)[0] for end in ends]
-        low, high = (max(rate, middle * _TINY) for rate in rates)
-        squares += (math.log(high / low) / 2) ** 2
+    for slow, fast, scale in _ends_of_doubt(law, speed, speed_sigma):
+        moved_by = (time_at(slow, middle) - time_at(fast, middle)) / 2 * scale
+        squares += (moved_by / max(by_rate, _LEAST_SLOPE)) ** 2
     return ReplicaRate(middle, math.sqrt(squares))
 
 
-def _ends_of_doubt(law: FittedService, speed: float) -> Iterator[tuple[ServiceModel, ServiceModel]]:
-    """The law one sigma to either side along each principal direction of its parameters' logarithms."""
+def _ends_of_doubt(
+    law: FittedService, speed: float, speed_sigma: float
+) -> Iterator[tuple[ServiceModel, ServiceModel, float]]:
+    """The law a little to either side along each principal direction of its parameters' logarithms, and of its speed;
+    and how many such steps are one sigma."""
+    if speed_sigma:
+        step = min(speed_sigma, _DOUBT_STEP)
+        ends = (faster(law.service, speed * math.exp(way * step)) for way in (-1, 1))
+        yield next(ends), next(ends), speed_sigma / step
     if not law.parameters:
         return
     logs = np.log([getattr(law.service, name) for name in law.parameters])
     sizes, directions = np.linalg.eigh(np.array(law.log_covariance))
     for size, direction in zip(sizes, directions.T, strict=True):
-        step = direction * math.sqrt(max(float(size), 0.0))
-        low, high = (faster(moved(law.service, law.parameters, logs + way * step), speed) for way in (-1.0, 1.0))
-        yield low, high
+        sigma = math.sqrt(max(float(size), 1e-12))
+        share = min(1.0, _DOUBT_STEP / sigma)
+        step_logs = direction * sigma * share
+        one, other = (faster(moved(law.service, law.parameters, logs + way * step_logs), speed) for way in (-1.0, 1.0))
+        yield one, other, 1 / share
 
 
 def faster(service: ServiceModel, speed: float) -> ServiceModel:
@@ -158,9 +179,7 @@ def faster(service: ServiceModel, speed: float) -> ServiceModel:
             )
 
 
-def highest_rate(
-    service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float, requests: int
-) -> tuple[float, float]:
+def highest_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> tuple[float, float]:
     """The rate of each replica at which the fleet just meets every goal, and the sigma of its logarithm by chance.
 
     0 where the goals are missed with hardly any load. `near_per_s` is where the search begins.
@@ -170,7 +189,7 @@ def highest_rate(
 
     def missed_by(per_s: float) -> float:
         """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
-        return margin(play(design, shape, per_s, requests), shape.goals)
+        return margin(play(design, shape, per_s, _REQUESTS), shape.goals)
 
     near = min(max(near_per_s, _LEAST_LOAD * most), most)
     found, slope = _crossing(missed_by, _LEAST_LOAD * most, near, most)

@@ -56,7 +56,7 @@ def rate_inside(
         return 0.95 * high
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if all(_time_s(service, goal, middle, replicas, router, lengths) <= goal.limit_s for goal in goals.times):
+        if all(_is_met(service, goal, middle, replicas, router, lengths) for goal in goals.times):
             low = middle
         else:
             high = middle
@@ -70,49 +70,39 @@ def _most_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     return service.most_per_s
 
 
-def _time_s(
+def _is_met(
     service: ServiceModel, goal: Goal, per_s: float, replicas: int, router: str, lengths: tuple[float, float]
-) -> float:
+) -> bool:
     match service:
         case RequestService():
-            return _of_slots(service, goal.quantile, per_s, replicas, router)
+            return _slots_meet(service, goal, per_s, replicas, router)
         case BatchService():
-            return _of_batches(service, goal.quantile, per_s)
+            return _of_batches(service, goal.quantile, per_s) <= goal.limit_s
         case TokenService():
-            return _of_tokens(service, goal, per_s, lengths)
+            return _of_tokens(service, goal, per_s, lengths) <= goal.limit_s
 
 
-def _of_slots(service: RequestService, quantile: float | None, per_s: float, replicas: int, router: str) -> float:
+def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
     """What reaches a queue is pooled over `pooled` replicas, and as regular as the router makes it."""
     pooled = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
     pooled = min(2, replicas) if router == "power_of_two" else pooled
     arrival_cv2 = 1 / replicas if router == "round_robin" else 1.0
     servers, rate = pooled * service.slots, per_s * pooled
-    erlangs = rate * service.mean_s
-    if erlangs >= servers:
-        return math.inf
+    erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
+    if erlangs >= servers or limit_s <= 0:
+        return False
     waits = erlang_c(servers, erlangs)
     decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + service.cv**2 + 1e-12)
-    times_s = _lognormal(service.mean_s, service.cv)
-    if quantile is None:
-        return service.outside_s + service.mean_s + waits / decay_per_s
-    return service.outside_s + _quantile_of_sum(times_s, waits, decay_per_s, quantile)
+    if goal.quantile is None:
+        return service.mean_s + waits / decay_per_s <= limit_s
+    left_s = limit_s - _lognormal(service.mean_s, service.cv)
+    over = np.where(left_s <= 0, 1.0, waits * np.exp(-decay_per_s * np.maximum(left_s, 0.0)))
+    return float(over.mean()) <= 1 - goal.quantile
 
 
 def _lognormal(mean_s: float, cv: float) -> Floats:
     variance = math.log1p(cv * cv)
     return np.asarray(mean_s * np.exp(math.sqrt(variance) * _Z - variance / 2))
-
-
-def _quantile_of_sum(times_s: Floats, waits: float, decay_per_s: float, quantile: float) -> float:
-    """Of a service time plus a wait that is exponential with probability `waits`, else 0."""
-    low, high = float(times_s[0]), float(times_s[-1]) + 20 / decay_per_s
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        left = middle - times_s
-        over = np.where(left <= 0, 1.0, waits * np.exp(-decay_per_s * np.maximum(left, 0.0)))
-        low, high = (middle, high) if float(over.mean()) > 1 - quantile else (low, middle)
-    return high
 
 
 def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> float:

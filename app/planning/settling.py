@@ -5,19 +5,22 @@ Offers whose replicas are of one speed and one doubt share one play, whatever th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from app.planning.capacity import Capacity
 from app.planning.fleet_curve import fleet_curve
-from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, simulated_rate
+from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
 from app.planning.latency_curve import LatencyCurve
 from app.planning.sizing import Demand, instances_needed
 from app.records.plan import Settled
 from app.records.plan_question import MeasuredTarget
+from app.records.service import ServiceFit
 
 _ROUNDS = 3
-_CLOSE = 1.1
-"""A rate played for so near a number of replicas stands for it."""
+_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+"""Fleets are played at these numbers of replicas; one between two is taken as the smaller, which pools less."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -29,7 +32,6 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Played(msgspec.Struct, frozen=True):
-    replicas: int
     rate: ReplicaRate
     latencies: LatencyCurve
 
@@ -39,49 +41,65 @@ class Settling:
 
     def __init__(self, shape: FleetShape, demand: Demand) -> None:
         self._shape, self._demand = shape, demand
-        self._played: dict[Kind, Played] = {}
+        self._formulae: dict[tuple[Kind, int], ReplicaRate] = {}
+        self._played: dict[tuple[Kind, int], Played] = {}
 
     def preview(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
         """By formula; the measured max rate itself where no service model could be fitted."""
         fit = target.fit
         if fit is None:
             return capacity
-        sized = capacity
-        for _ in range(_ROUNDS):
-            rate = formula_rate(fit, self._shape, self._replicas(sized), capacity.speed, capacity.speed_sigma)
-            sized = _with(capacity, rate, "formula")
-            if rate.per_s <= 0:
-                break
-        return sized
+        return self._sized(capacity, "formula", lambda replicas: self._formula(target.name, fit, capacity, replicas))
 
-    def settle(self, target: MeasuredTarget, previewed: Capacity) -> tuple[Capacity, LatencyCurve] | None:
+    def settle(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
         """By simulation, at the number of replicas that comes out; None where no service model could be fitted."""
         fit = target.fit
         if fit is None:
             return None
-        kind = Kind(target.name, round(previewed.speed, 9), round(previewed.speed_sigma, 9))
-        sized, rounds = previewed, _ROUNDS
-        while True:
-            replicas, rounds = self._replicas(sized), rounds - 1
-            played = self._played.get(kind)
-            if played is None or not _is_close(replicas, played.replicas):
-                rate = simulated_rate(fit, self._shape, replicas, previewed.speed, previewed.speed_sigma)
-                latencies = fleet_curve(fit, self._shape, replicas, previewed.speed, rate.per_s)
-                played = self._played[kind] = Played(replicas, rate, latencies)
-            sized = _with(previewed, played.rate, "simulated")
-            if not rounds or played.rate.per_s <= 0 or _is_close(self._replicas(sized), played.replicas):
-                return sized, played.latencies
+        sized = self._sized(
+            capacity, "simulated", lambda replicas: self._play(target.name, fit, capacity, replicas).rate
+        )
+        return sized, self._play(target.name, fit, capacity, self._replicas(sized)).latencies
+
+    def _sized(self, capacity: Capacity, settled: Settled, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
+        """The rate at the number of replicas that this rate asks for."""
+        sized, before = capacity, 0
+        for _ in range(_ROUNDS):
+            replicas = self._replicas(sized)
+            if replicas == before or sized.per_s <= 0:
+                break
+            rate, before = rate_at(replicas), replicas
+            sized = msgspec.structs.replace(
+                capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=settled
+            )
+        return sized
+
+    def _formula(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
+        key = (_kind(name, capacity), replicas)
+        if key not in self._formulae:
+            self._formulae[key] = formula_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+        return self._formulae[key]
+
+    def _play(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
+        """A kind's doubt is played once, at the first number of replicas; its middle at each."""
+        key = (_kind(name, capacity), replicas)
+        if key not in self._played:
+            alike = next((played.rate for (kind, _), played in self._played.items() if kind == key[0]), None)
+            if alike is None or alike.per_s <= 0:
+                rate = simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+            else:
+                middle = middle_rate(fit, self._shape, replicas, capacity.speed, alike.per_s)
+                rate = ReplicaRate(middle, alike.sigma)
+            self._played[key] = Played(rate, fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s))
+        return self._played[key]
 
     def _replicas(self, capacity: Capacity) -> int:
-        """Those that carry the load, at the assurance asked for."""
+        """Those that carry the load at the assurance asked for, down to a number that is played."""
         if capacity.per_s <= 0:
             return 1
-        return instances_needed(self._demand, capacity, self._demand.z) * capacity.replicas
+        needed = instances_needed(self._demand, capacity, self._demand.z) * capacity.replicas
+        return max(size for size in _SIZES if size <= needed)
 
 
-def _is_close(replicas: int, played: int) -> bool:
-    return 1 / _CLOSE <= replicas / played <= _CLOSE
-
-
-def _with(capacity: Capacity, rate: ReplicaRate, settled: Settled) -> Capacity:
-    return msgspec.structs.replace(capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=settled)
+def _kind(name: str, capacity: Capacity) -> Kind:
+    return Kind(name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))

@@ -58,14 +58,14 @@ def simulate_steady(
     """
     cell = cell_of(design, most_replicas)
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
-    chunk = max(1, min(CHUNK, requests // 20))
+    chunk = max(1, min(CHUNK, requests // 10))
 
     def play(number: int) -> tuple[Fleet, float]:
         of_arrivals, of_service, of_fleet = np.random.SeedSequence(seeds[number]).spawn(3)
         source = (
             arrivals[number] if arrivals else poisson_arrivals(np.array([cell_per_s]), np.inf, of_arrivals, chunk=chunk)
         )
-        return _play(new_fleet(cell, of_fleet), _limited(source, requests), _normals(cell, of_service), requests)
+        return _play(new_fleet(cell, of_fleet), _limited(source, requests), _normals(cell, of_service, chunk), requests)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         played = list(pool.map(play, range(len(seeds))))
@@ -129,9 +129,9 @@ def _limited(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
             return
 
 
-def _normals(design: FleetDesign, seed: np.random.SeedSequence) -> Iterator[Floats]:
-    """A chunk of standard normals at each call; empty ones where no service varies."""
+def _normals(design: FleetDesign, seed: np.random.SeedSequence, chunk: int) -> Iterator[Floats]:
+    """As many standard normals at each call; none where no service varies."""
     generator = np.random.Generator(np.random.SFC64(seed))
     varies = any(service.cv > 0 for service in design.services)
     while True:
-        yield generator.standard_normal(CHUNK) if varies else np.empty(0)
+        yield generator.standard_normal(chunk) if varies else np.empty(0)
