@@ -22,11 +22,12 @@ from app.planning.simulation.histogram import quantile_s
 from app.planning.simulation.serving import counts_of, serve, settle
 from app.planning.simulation.state import new_fleet
 from app.planning.simulation.tallying import latency_counts
+from app.planning.simulation.warming import compile_all
 from app.records.service import BatchService, RequestService, TokenService
 
 REQUESTS = 5_000_000
 ONE_SLOT = RequestService(1, 1.0, 1.0)
-COMPILE = "from tests.performance.fleet_simulation import compile_all; compile_all()"
+COMPILE = "from app.planning.simulation.warming import compile_all; compile_all()"
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     given = parser.parse_args()
     _compile_times()
+    compile_all()
     for router in ROUTERS:
         _measure(f"{router}, 16 of 1 slot", FleetDesign((ONE_SLOT,) * 16, router), 0.85 * 16)
     of_two = "power_of_two"
@@ -46,12 +48,6 @@ def main() -> None:
     _measure("two choices, 16 of tokens", FleetDesign((tokens,) * 16, of_two, lengths=lengths), 300.0, REQUESTS // 10)
     for requests in (100_000_000, *((1_000_000_000,) if given.full else ())):
         _measure(f"two choices, {requests:,} requests", FleetDesign((ONE_SLOT,) * 16, of_two), 0.85 * 16, requests)
-
-
-def compile_all() -> None:
-    """Everything a plan calls, once."""
-    for service in (ONE_SLOT, TokenService(0.01, 1e-4, 1e-5, 64, 200_000)):
-        _play(FleetDesign((service,) * 2), 0.1, 10)
 
 
 def _measure(what: str, design: FleetDesign, rate_per_s: float, requests: int = REQUESTS) -> None:
