@@ -20,9 +20,10 @@ from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile
-from app.profiles.settings import Settings
+from app.profiles.settings import Listed, ObjectiveText, Settings
 from app.profiles.trace_tables import is_trace
-from app.profiles.traffic import PlanSettings, TrafficSettings
+from app.profiles.plan import PlanSettings
+from app.profiles.traffic import TrafficSettings
 from app.profiles.traffic_trace import facts_of_trace
 from app.records.offers import Catalogue
 
@@ -49,6 +50,19 @@ _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
 class _TrafficFile(Settings):
     traffic: TrafficSettings
+
+
+class _TargetOfPlan(Settings):
+    hardware: HardwareSettings | None = None
+
+
+class PlanningSettings(Settings):
+    """What a plan needs to know beside a measurement; the keys are those of a profile."""
+
+    target: _TargetOfPlan = _TargetOfPlan()
+    slo: Listed[ObjectiveText] = ()
+    traffic: TrafficSettings | None = None
+    plan: PlanSettings = PlanSettings()
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -82,6 +96,19 @@ def _checked(source: _Source, files_must_exist: bool) -> Profile:
     plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalogue(source, profile.target.hardware, plan)
     return profile
+
+
+def load_planning(overrides: Sequence[str]) -> PlanningSettings:
+    """What `--set` says of a plan, where no profile does. Raises ProfileError."""
+    source = _Source(Path("--set"), Document({}, {}), {})
+    for text in overrides:
+        _override(source, text)
+    try:
+        settings = PlanningSettings.model_validate(source.document.value, context=_context(source, True))
+    except ValidationError as error:
+        raise _first_of(source, error) from error
+    _check_against_catalogue(source, settings.target.hardware, settings.plan)
+    return settings
 
 
 def load_traffic(path: Path) -> TrafficSettings:

@@ -23,7 +23,8 @@ from app.profiles.target import (
     TorchServeTarget,
 )
 from app.profiles.telemetry import Scrapes
-from app.profiles.traffic import PlanSettings, TrafficSettings
+from app.profiles.plan import PlanSettings
+from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
     HttpRequests,
     LocustRequests,

@@ -12,15 +12,12 @@ from app.errors import UsageError
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import (
     MOST_PER_S,
-    Days,
     ExistingFile,
     Growth,
     Listed,
     Rate,
-    Redundancy,
     Settings,
     Share,
-    UsdPerMonth,
     files_must_exist,
 )
 from app.profiles.traffic_parts import (
@@ -42,7 +39,6 @@ from app.profiles.traffic_parts import (
     tokens_of,
 )
 from app.profiles.traffic_trace import facts_of_trace
-from app.records.offers import PlanLimits
 from app.records.traffic import Dispersion, TokenLengths, TraceFacts, Traffic
 
 Shape = Literal["workday", "evening", "flat"]
@@ -152,17 +148,6 @@ class TrafficSettings(Settings):
         return self
 
 
-class PlanSettings(Settings):
-    """`assurance` is P(the fleet carries its peak); empty lists admit every region and provider."""
-
-    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = 0.90
-    redundancy: Redundancy = 1
-    regions: Listed[str] = ()
-    providers: Listed[str] = ()
-    budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget")
-    max_price_age_days: Days | None = Field(default=None, alias="max_price_age")
-
-
 def traffic_of(settings: TrafficSettings) -> Traffic:
     """Reads the trace, where there is one; raises UsageError."""
     facts = _facts(settings.trace)
@@ -229,14 +214,3 @@ def _tokens_of_trace(facts: TraceFacts | None) -> tuple[TokenLengths, ...]:
     if facts is None or facts.mean_input_tokens is None or facts.mean_output_tokens is None:
         return ()
     return (TokenLengths(1.0, facts.mean_input_tokens, facts.mean_output_tokens),)
-
-
-def plan_limits_of(settings: PlanSettings) -> PlanLimits:
-    return PlanLimits(
-        assurance=settings.assurance,
-        redundancy=settings.redundancy,
-        regions=settings.regions,
-        providers=settings.providers,
-        budget_usd_per_month=settings.budget_usd_per_month,
-        max_price_age_days=settings.max_price_age_days,
-    )

@@ -10,7 +10,8 @@ from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import EndpointProfile
 from app.profiles.resolved import profile_hash
 from app.profiles.target import HttpTarget, LocustTarget
-from app.profiles.traffic import plan_limits_of, traffic_of
+from app.profiles.plan import plan_limits_of
+from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
 from app.session.spec import LimitSpec, PlanSpec, RunSpec
