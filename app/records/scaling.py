@@ -56,13 +56,17 @@ class Hpa(msgspec.Struct, frozen=True, tag_field="kind", tag="hpa"):
 
 class Keda(msgspec.Struct, frozen=True, tag_field="kind", tag="keda"):
     """KEDA: its own poll wakes the fleet from none and, after the cool-down, sends it to sleep where `min` is 0;
-    between 1 and `max` an HPA works on the metric's sum, `target` a replica. The metric is requests or arrivals/s."""
+    between 1 and `max` an HPA works on the metric's sum, `target` a replica. The metric is requests or arrivals/s.
+
+    With `holds` a queue or an interceptor keeps what comes while nothing is ready; else it is refused.
+    """
 
     target: float
     max: int
     metric: Literal["in_flight", "rate"] = "in_flight"
     min: int = 0
     activation: float = 0.0
+    holds: bool = True
     polling_s: float = 30.0
     cool_down_s: float = 300.0
     tolerance: float = 0.1

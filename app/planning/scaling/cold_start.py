@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import msgspec
+import msgspec.structs
 import numpy as np
 
 from app.records.scaling import ColdStart
@@ -21,12 +22,12 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
     warm_up_s: float
 
     @property
-    def loading_s(self) -> float:
-        return self.image_s + self.weights_s + self.engine_s
-
-    @property
     def total_s(self) -> float:
-        return self.refused_s + self.node_s + self.loading_s + self.warm_up_s
+        return self.refused_s + self.node_s + self.image_s + self.weights_s + self.engine_s + self.warm_up_s
+
+    def on_a_node(self) -> ColdStartDraw:
+        """The same where there is a node already."""
+        return msgspec.structs.replace(self, refused_s=0.0, node_s=0.0)
 
 
 def draw_cold_start(settings: ColdStart, generator: np.random.Generator) -> ColdStartDraw:

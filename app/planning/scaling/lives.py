@@ -15,10 +15,11 @@ _SECONDS_AN_HOUR = 3600.0
 
 
 class Phase(StrEnum):
-    """`WAITING` is for stock, before there is a node; `GONE` is after the last of it."""
+    """`WAITING` is for stock, before there is a node; `PULLING` its image; `GONE` is after the last of it."""
 
     WAITING = "waiting"
     PROVISIONING = "provisioning"
+    PULLING = "pulling"
     LOADING = "loading"
     WARMING = "warming"
     READY = "ready"
@@ -27,8 +28,9 @@ class Phase(StrEnum):
     GONE = "gone"
 
 
-BILLED = (Phase.PROVISIONING, Phase.LOADING, Phase.WARMING, Phase.READY, Phase.DRAINING, Phase.FAILED)
-_COMING = (Phase.WAITING, Phase.PROVISIONING, Phase.LOADING, Phase.WARMING)
+PENDING = (Phase.WAITING, Phase.PROVISIONING, Phase.PULLING)
+STARTING = (Phase.LOADING, Phase.WARMING, Phase.FAILED)
+BILLED = tuple(phase for phase in Phase if phase not in (Phase.WAITING, Phase.GONE))
 
 
 class Turn(NamedTuple):
@@ -52,10 +54,6 @@ class ReplicaLife:
     fails_after_s: float = np.inf
     starts: int = 0
     billed_s: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(BILLED, 0.0))
-
-    @property
-    def is_coming(self) -> bool:
-        return self.phase in _COMING
 
     @property
     def is_ready(self) -> bool:
@@ -89,7 +87,7 @@ class Lives:
         """`replicas` are ready at the start."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.lives: list[ReplicaLife] = []
-        self._gone: list[ReplicaLife] = []
+        self._gone_s = {phase.value: 0.0 for phase in BILLED}
         self._warm_nodes_from_s = [(now_s, now_s)] * cold_start.warm_nodes
         self._pooled_s = 0.0
         self._next_number = 0
@@ -112,7 +110,7 @@ class Lives:
         life = self._new(version, now_s)
         draw = self._draw(life)
         if self._takes_warm_node(now_s, draw):
-            draw = ColdStartDraw(0.0, 0.0, draw.image_s, draw.weights_s, draw.engine_s, draw.warm_up_s)
+            draw = draw.on_a_node()
         return self._begin(life, draw, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[Turn]:
@@ -137,13 +135,14 @@ class Lives:
         life = self._life(number)
         turn = life.turn(now_s, Phase.GONE)
         self.lives.remove(life)
-        self._gone.append(life)
+        for phase, seconds in life.billed_s.items():
+            self._gone_s[phase.value] += seconds
         return turn
 
     def billed_s(self, now_s: float) -> dict[str, float]:
         """Seconds by phase until now, of all there ever were; `pooled` are those of warm nodes not in use."""
-        billed = {phase.value: 0.0 for phase in BILLED}
-        for life in (*self._gone, *self.lives):
+        billed = dict(self._gone_s)
+        for life in self.lives:
             for phase, seconds in life.billed_until(now_s).items():
                 billed[phase.value] += seconds
         idle_s = sum(max(0.0, now_s - from_s) for from_s, _ in self._warm_nodes_from_s)
@@ -162,11 +161,11 @@ class Lives:
 
     def _begin(self, life: ReplicaLife, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> Turn:
         life.starts += 1
-        loading_s = draw.loading_s - (draw.image_s if is_cached else 0.0)
         life.ahead = [
             (Phase.WAITING, draw.refused_s),
             (Phase.PROVISIONING, draw.node_s),
-            (Phase.LOADING, loading_s),
+            (Phase.PULLING, 0.0 if is_cached else draw.image_s),
+            (Phase.LOADING, draw.weights_s + draw.engine_s),
             (Phase.WARMING, draw.warm_up_s),
             (Phase.READY, life.fails_after_s),
         ]
@@ -189,8 +188,7 @@ class Lives:
         life.fails_after_s = self._time_to_failure(life)
         draw = self._draw(life)
         if self._failures is not None and not self._failures.new_node:
-            draw = ColdStartDraw(0.0, 0.0, draw.image_s, draw.weights_s, draw.engine_s, draw.warm_up_s)
-            return self._begin(life, draw, at_s, is_cached=True)
+            return self._begin(life, draw.on_a_node(), at_s, is_cached=True)
         return self._begin(life, draw, at_s, is_cached=False)
 
     def _takes_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:

@@ -10,8 +10,8 @@ from app.records.scaling import Metric
 
 
 class FleetView(msgspec.Struct, frozen=True):
-    """One slot, at its end. `wanted` is what the autoscaler last asked for; `pending` replicas have no node yet, and
-    `starting` ones have; neither is ready. What drains or failed is in none of them.
+    """One slot, at its end. `wanted` is what the autoscaler last asked for; `pending` replicas have no container yet,
+    `starting` ones have, and neither is ready. What drains is in none of them.
 
     `in_flight` counts what is in the ready replicas or waits before them, `busy` sums their busy shares, both as means
     over the slot; `rate_per_s` are the slot's arrivals.

@@ -22,6 +22,7 @@ def test_the_phases_add_up_and_weights_go_through_the_narrowest() -> None:
     assert COLD.median_s == pytest.approx(90 + 8 + 16 + 40 + 6)
     draw = draw_cold_start(COLD, np.random.default_rng(1))
     assert draw.total_s == pytest.approx(draw.node_s + draw.image_s + draw.weights_s + draw.engine_s + draw.warm_up_s)
+    assert draw.on_a_node().total_s == pytest.approx(draw.total_s - draw.node_s)
     exact = draw_cold_start(ColdStart(node_s=90.0, image=COLD.image), np.random.default_rng(1))
     assert (exact.node_s, exact.image_s, exact.total_s) == (90.0, 8.0, 98.0)
 

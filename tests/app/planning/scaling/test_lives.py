@@ -19,10 +19,12 @@ def test_a_replica_is_paid_for_from_provisioning_and_serves_when_ready() -> None
     assert lives.ready == [0]
     assert lives.billed_nodes(100.0) == 2
     assert phases_of(lives, 1, 150.0) == []
-    assert phases_of(lives, 1, 300.0) == [(190.0, Phase.LOADING), (218.0, Phase.WARMING), (223.0, Phase.READY)]
+    assert phases_of(lives, 1, 300.0) == [
+        (190.0, Phase.PULLING), (198.0, Phase.LOADING), (218.0, Phase.WARMING), (223.0, Phase.READY)
+    ]  # fmt: skip
     assert lives.ready == [0, 1]
     billed = lives.billed_s(300.0)
-    assert (billed["provisioning"], billed["loading"], billed["warming"]) == (90.0, 28.0, 5.0)
+    assert [billed[phase] for phase in ("provisioning", "pulling", "loading", "warming")] == [90.0, 8.0, 20.0, 5.0]
     assert billed["ready"] == 300.0 + 77.0
     assert sum(billed.values()) == 300.0 + 200.0
 
