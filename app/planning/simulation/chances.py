@@ -1,0 +1,40 @@
+"""Random words by counting, compiled: the n-th word of a stream is a function of the stream's seed and n alone.
+
+So designs that draw more or fewer words for a request still share those of all other requests (splitmix64).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.planning.simulation.compiled import inlined
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_30, _27, _31, _11, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11), np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@inlined
+def word_of(stream: np.uint64, number: int) -> np.uint64:
+    word = stream + np.uint64(number) * _GOLDEN
+    word = (word ^ (word >> _30)) * _FIRST
+    word = (word ^ (word >> _27)) * _SECOND
+    return word ^ (word >> _31)
+
+
+@inlined
+def share_of(word: np.uint64) -> float:
+    """In [0, 1)."""
+    return float(np.float64(word >> _11) * 1.1102230246251565e-16)
+
+
+@inlined
+def high_below(word: np.uint64, bound: int) -> int:
+    """In [0, bound), from the word's upper half; `low_below` is independent of it."""
+    return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
+
+
+@inlined
+def low_below(word: np.uint64, bound: int) -> int:
+    return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

@@ -1,0 +1,58 @@
+"""What a fleet under simulation is: its replicas, its router, and the classes of its requests."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from app.records.service import ServiceModel, TokenService
+
+Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
+ROUTERS: tuple[Router, ...] = (
+    "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
+)  # fmt: skip
+
+
+class RequestClass(msgspec.Struct, frozen=True):
+    """A share of the requests, good when answered inside every limit. The two of tokens hold for token service alone.
+
+    `work` multiplies a request's service time, its part of a batch's time, or its input and output tokens.
+    """
+
+    share: float = 1.0
+    limit_s: float = math.inf
+    work: float = 1.0
+    first_token_limit_s: float = math.inf
+    per_token_limit_s: float = math.inf
+
+
+class FleetDesign(msgspec.Struct, frozen=True):
+    """One service a replica; they may be faster and slower.
+
+    At most `queue_limit` requests wait at a replica: one more is dropped. What has waited `timeout_s` leaves unserved.
+    `weights` are for the weighted router, and are the replicas' highest rates where none are given. Sessions are
+    equally busy. `lengths` are pairs of input and output tokens, drawn with equal chances.
+    """
+
+    services: tuple[ServiceModel, ...]
+    router: Router = "least_outstanding"
+    classes: tuple[RequestClass, ...] = (RequestClass(),)
+    queue_limit: int = 10_000
+    timeout_s: float = math.inf
+    weights: tuple[float, ...] = ()
+    sessions: int = 1000
+    lengths: tuple[tuple[int, int], ...] = ((1, 1),)
+
+
+def most_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
+    """The rate at which one replica is always busy, about: of tokens it is that of its fullest batch."""
+    if not isinstance(service, TokenService):
+        return service.most_per_s
+    inputs = sum(pair[0] for pair in lengths) / len(lengths)
+    outputs = sum(pair[1] for pair in lengths) / len(lengths)
+    batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)))
+    context = batch * (inputs + outputs / 2)
+    a_step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
+    return batch / (outputs * a_step_s + batch * inputs * service.prefill_s_per_token)

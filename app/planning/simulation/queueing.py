@@ -1,0 +1,96 @@
+"""A replica's queue, and what becomes of a request: what slots, batches and tokens share."""
+
+from __future__ import annotations
+
+import math
+
+from app.planning.simulation.compiled import inlined
+from app.planning.simulation.histogram import BUCKETS, bucket_of
+from app.planning.simulation.state import (
+    ARRIVAL,
+    GOOD,
+    HEAD,
+    HISTOGRAMS,
+    LATE,
+    LATENCY,
+    LIMIT,
+    MARK,
+    NORMAL,
+    OWED,
+    OWES,
+    SIGMA,
+    SUM,
+    TIMED_OUT,
+    TIMEOUT,
+    WAITING,
+    Fleet,
+)
+
+
+@inlined
+def class_of(mark: int) -> int:
+    return mark & 255
+
+
+@inlined
+def factor_of(fleet: Fleet, replica: int, normal: float) -> float:
+    """The lognormal factor, of mean 1, that this replica makes of a request's normal."""
+    sigma = fleet.reals[replica, SIGMA]
+    if sigma == 0.0:
+        return 1.0
+    return math.exp(sigma * normal - 0.5 * sigma * sigma)
+
+
+@inlined
+def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, owed_s: float, mark: int) -> None:
+    waiting = fleet.counts[replica, WAITING]
+    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.waits.shape[1] - 1)
+    fleet.waits[replica, place, ARRIVAL] = arrival_s
+    fleet.waits[replica, place, NORMAL] = normal
+    fleet.waits[replica, place, OWES] = owed_s
+    fleet.waits[replica, place, MARK] = mark
+    fleet.counts[replica, WAITING] = waiting + 1
+    fleet.reals[replica, OWED] += owed_s
+
+
+@inlined
+def pop_waiting(fleet: Fleet, replica: int) -> None:
+    """Takes the oldest away. An empty queue begins again at place 0, which keeps it in the processor's cache."""
+    head = fleet.counts[replica, HEAD]
+    waiting = fleet.counts[replica, WAITING] - 1
+    fleet.counts[replica, WAITING] = waiting
+    if waiting == 0:
+        fleet.counts[replica, HEAD] = 0
+        fleet.reals[replica, OWED] = 0.0
+    else:
+        fleet.counts[replica, HEAD] = (head + 1) & (fleet.waits.shape[1] - 1)
+        fleet.reals[replica, OWED] -= fleet.waits[replica, head, OWES]
+
+
+@inlined
+def expiry_s(fleet: Fleet, replica: int) -> float:
+    """When the oldest that waits gives up; inf where none waits."""
+    if fleet.counts[replica, WAITING] == 0:
+        return math.inf
+    return fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL] + fleet.reals[replica, TIMEOUT]
+
+
+@inlined
+def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
+    while expiry_s(fleet, replica) <= until_s:
+        if fleet.counts[replica, WAITING] == 0:  # until_s is inf
+            break
+        mark = int(fleet.waits[replica, fleet.counts[replica, HEAD], MARK])
+        fleet.tallies[class_of(mark), TIMED_OUT] += 1
+        pop_waiting(fleet, replica)
+
+
+@inlined
+def record_answer(fleet: Fleet, mark: int, latency_s: float) -> None:
+    kind = class_of(mark)
+    if latency_s <= fleet.classes[kind, LIMIT]:
+        fleet.tallies[kind, GOOD] += 1
+    else:
+        fleet.tallies[kind, LATE] += 1
+    fleet.classes[kind, SUM + LATENCY] += latency_s
+    fleet.tallies[kind, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(latency_s)] += 1

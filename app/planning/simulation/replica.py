@@ -1,0 +1,95 @@
+"""Latencies of one replica, given its arrivals and one standard normal a request.
+
+Everything random is an argument, so under the same arrivals and normals a latency is a continuous function of the
+service's times, which is what a fit wants. Arrivals ascend. `starts` holds the first index of each of several
+independent runs laid end to end, each of which begins empty and ends served; without it all is one run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.planning.simulation.compiled import Floats, Ints
+from app.planning.simulation.replica_kernels import play_batches, play_requests, play_tokens
+from app.records.service import BatchService, RequestService, TokenService
+
+
+def request_latencies(
+    arrivals_s: Floats, unit_normals: Floats, service: RequestService, starts: Ints | None = None
+) -> Floats:
+    """First come, first served by `slots` alike; a request's time is the mean × its own lognormal factor."""
+    latencies = np.empty(arrivals_s.size)
+    factors = lognormal_factors(unit_normals, service.cv)
+    play_requests(
+        arrivals_s,
+        factors * service.mean_s,
+        _ends(starts, arrivals_s),
+        np.empty(service.slots),
+        service.outside_s,
+        latencies,
+    )
+    return latencies
+
+
+def batch_latencies(
+    arrivals_s: Floats, unit_normals: Floats, service: BatchService, starts: Ints | None = None
+) -> Floats:
+    """Batches of all that waits, up to `max_batch`; a batch's factor is that of its first request."""
+    latencies = np.empty(arrivals_s.size)
+    law = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
+    factors = lognormal_factors(unit_normals, service.cv)
+    play_batches(arrivals_s, factors, _ends(starts, arrivals_s), law, service.max_batch, latencies)
+    return latencies
+
+
+def token_latencies(
+    arrivals_s: Floats,
+    input_tokens: Ints,
+    output_tokens: Ints,
+    unit_normals: Floats,
+    service: TokenService,
+    starts: Ints | None = None,
+) -> tuple[Floats, Floats]:
+    """Time to the first token and to the last.
+
+    Requests are admitted in order, between steps, when a sequence is free and the KV cache has room for the whole
+    input and output, so nothing is ever preempted; one too large for the cache is served alone. Prompts are read in
+    order, `chunk_tokens` a step, beside the decoding; the step that ends a prompt gives its first token. The factor
+    of a step is that of the request admitted last.
+    """
+    first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
+    law = np.array(
+        [
+            service.step_s,
+            service.per_sequence_s,
+            service.per_kv_token_s,
+            service.prefill_s_per_token,
+            service.outside_s,
+        ]
+    )
+    limits = np.array([service.max_sequences, service.kv_tokens, service.chunk_tokens])
+    play_tokens(
+        arrivals_s,
+        np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
+        np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
+        lognormal_factors(unit_normals, service.cv),
+        _ends(starts, arrivals_s),
+        law,
+        limits,
+        np.empty((2, service.max_sequences), dtype=np.int64),
+        first_s,
+        last_s,
+    )
+    return first_s, last_s
+
+
+def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
+    """Of mean 1 and this coefficient of variation."""
+    variance = np.log1p(cv * cv)
+    return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
+
+
+def _ends(starts: Ints | None, arrivals_s: Floats) -> Ints:
+    if starts is None:
+        return np.array([arrivals_s.size], dtype=np.int64)
+    return np.append(np.asarray(starts, dtype=np.int64)[1:], arrivals_s.size)

@@ -1,0 +1,130 @@
+"""Which replica a request goes to: one function a router, each of the places in the list of routable replicas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from app.planning.simulation.batching import advance_batches
+from app.planning.simulation.chances import high_below, low_below, word_of
+from app.planning.simulation.compiled import compiled, inlined
+from app.planning.simulation.slots import advance_slots
+from app.planning.simulation.state import (
+    BATCH,
+    DONE,
+    DONE_SUM,
+    INDEX,
+    KIND,
+    NEXT,
+    OWED,
+    ROUTABLE,
+    ROUTABLE_AT,
+    ROUTER,
+    ROUTING,
+    SESSION,
+    SESSIONS,
+    SLOTS,
+    TURN,
+    WAITING,
+    WEIGHT,
+    WIDTH,
+    WORKING,
+    Fleet,
+)
+from app.planning.simulation.tokens import advance_tokens
+
+ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)  # as in ROUTERS
+
+
+@compiled
+def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
+    kind = fleet.counts[replica, KIND]
+    if kind == BATCH:
+        advance_batches(fleet, replica, until_s)
+    elif kind == SLOTS:
+        advance_slots(fleet, replica, until_s)
+    else:
+        advance_tokens(fleet, replica, until_s)
+
+
+@inlined
+def outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
+    if fleet.reals[replica, NEXT] <= now_s:
+        advance_replica(fleet, replica, now_s)
+    return int(fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING])
+
+
+@inlined
+def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
+    """Seconds of the whole replica's time; of tokens it counts a request off when it ends."""
+    if fleet.reals[replica, NEXT] <= now_s:
+        advance_replica(fleet, replica, now_s)
+    owed_s, working = fleet.reals[replica, OWED], fleet.counts[replica, WORKING]
+    kind = fleet.counts[replica, KIND]
+    if kind == BATCH:
+        return float(owed_s + max(0.0, fleet.reals[replica, DONE] - now_s))
+    if kind == SLOTS:
+        return float(owed_s + (fleet.reals[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
+    return float(owed_s + fleet.reals[replica, DONE_SUM])
+
+
+@compiled
+def route(fleet: Fleet, now_s: float) -> int:
+    """The replica's number."""
+    router, choices = fleet.knobs[ROUTER], fleet.knobs[ROUTABLE]
+    if choices == 1:
+        return int(fleet.knobs[ROUTABLE_AT + 0])
+    if router == ROUND_ROBIN:
+        return int(fleet.knobs[ROUTABLE_AT + _turn(fleet, choices)])
+    if router == RANDOM:
+        return int(
+            fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX]), choices)]
+        )
+    if router == POWER_OF_TWO:
+        return _of_two(fleet, choices, now_s)
+    if router == SESSION_HASH:
+        session = high_below(word_of(np.uint64(fleet.knobs[SESSION]), fleet.knobs[INDEX]), fleet.knobs[SESSIONS])
+        return int(fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), session), choices)])
+    return _least(fleet, router, choices, now_s)
+
+
+@inlined
+def _turn(fleet: Fleet, choices: int) -> int:
+    turn = fleet.knobs[TURN]
+    if turn >= choices:
+        turn = 0
+    fleet.knobs[TURN] = turn + 1
+    return int(turn)
+
+
+@inlined
+def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
+    word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
+    one = high_below(word, choices)
+    other = one + 1 + low_below(word, choices - 1)
+    if other >= choices:
+        other -= choices
+    one, other = fleet.knobs[ROUTABLE_AT + one], fleet.knobs[ROUTABLE_AT + other]
+    if outstanding(fleet, other, now_s) < outstanding(fleet, one, now_s):
+        return other
+    return one
+
+
+@compiled
+def _least(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
+    """Looks from one place further each time, so that equals take turns."""
+    begin = _turn(fleet, choices)
+    best, least = -1, math.inf
+    for step in range(choices):
+        at = begin + step
+        replica = fleet.knobs[ROUTABLE_AT + (at - choices if at >= choices else at)]
+        if router == LEAST_WORK:
+            load = work_ahead_s(fleet, replica, now_s)
+        elif router == WEIGHTED:
+            load = (outstanding(fleet, replica, now_s) + 1) / fleet.reals[replica, WEIGHT]
+        else:
+            load = float(outstanding(fleet, replica, now_s))
+        if load < least:
+            best, least = replica, load
+    return best

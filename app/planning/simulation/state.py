@@ -1,0 +1,126 @@
+"""The state of a simulated fleet: arrays whose size depends on the design, never on how many requests came."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from app.planning.simulation.compiled import Floats, Ints
+from app.planning.simulation.design import ROUTERS, FleetDesign, most_per_s
+from app.planning.simulation.histogram import BUCKETS
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
+
+# Columns of `reals`: the next moment that changes what the replica holds; when its work in hand ends or its last ended
+# (of tokens: when its step began); the sum of such ends over slots (of tokens: work in hand, s); work that waits, s;
+# busy time, s; the factor of its steps; then its law: of a batch, fixed and per item; of a step, fixed, per sequence,
+# per token in the cache and per token of prompt.
+NEXT, DONE, DONE_SUM, OWED, BUSY, FACTOR = range(6)
+FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT = range(6, 15)
+# Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (of tokens, steps
+# and sequences); steps so far; tokens reserved and in the cache; prompts being read, and what is unread of the first;
+# sequences decoding; then its limits.
+HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
+KIND, WIDTH, KV_TOKENS, READ_A_STEP = range(12, 16)
+SLOTS, BATCH, TOKENS = range(3)
+# Of what waits and of what is in work; a mark is the class + 256 × the index of the lengths.
+ARRIVAL, MARK, NORMAL, OWES = range(4)
+ENDS = 2  # of tokens: when the first token came
+# Of `heaps`: a heap of last steps with the places in `works`; the places being read, in order; a stack of free places.
+LAST_STEP, PLACE, READ, FREE = range(4)
+# Columns of `classes`
+SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
+LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # also the order of the histograms and of the sums
+# Columns of `tallies`
+ARRIVED, GOOD, LATE, DROPPED, TIMED_OUT, FAILED, HISTOGRAMS = range(7)
+# Places of `knobs`; the last four are seeds
+ROUTER, ROUTABLE, TURN, INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_AT = range(8)
+ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
+
+
+class Fleet(NamedTuple):
+    """Rows are replicas, but of `classes` and `tallies`, where they are classes. Few arrays: each costs every call."""
+
+    reals: Floats
+    counts: Ints
+    waits: Floats  # a ring a replica, of a size that is a power of 2
+    works: Floats
+    heaps: Ints
+    classes: Floats
+    tallies: Ints
+    knobs: Ints  # at the end: the routable replicas, then the pairs of lengths
+
+
+def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
+    """An empty fleet, all of it routable. Designs given one seed share routing, classes, sessions and lengths."""
+    replicas = len(design.services)
+    limits = np.array([_limits(service) for service in design.services], dtype=np.int64)
+    width = int(limits[:, WIDTH - KIND].max())
+    with_tokens = bool((limits[:, 0] == TOKENS).any())
+    ring = 1 << (design.queue_limit + width).bit_length()
+    return Fleet(
+        reals=_reals(design),
+        counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
+        waits=np.empty((replicas, ring, 4)),
+        works=np.empty((replicas, width, 3)),
+        heaps=_heaps(replicas, width if with_tokens else 1),
+        classes=_classes(design),
+        tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if with_tokens else 1) * BUCKETS), dtype=np.int64),
+        knobs=_knobs(design, seed),
+    )
+
+
+def _reals(design: FleetDesign) -> Floats:
+    weights = design.weights or tuple(most_per_s(service, design.lengths) for service in design.services)
+    rows = [
+        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_law(service, weight), design.timeout_s)
+        for service, weight in zip(design.services, weights, strict=True)
+    ]
+    return np.array(rows)
+
+
+def _heaps(replicas: int, width: int) -> Ints:
+    heaps = np.zeros((replicas, width, 4), dtype=np.int64)
+    heaps[:, :, FREE] = np.arange(width)
+    return heaps
+
+
+def _classes(design: FleetDesign) -> Floats:
+    shares = np.cumsum([each.share for each in design.classes])
+    rows = [
+        (share, each.work, each.limit_s, each.first_token_limit_s, each.per_token_limit_s, 0.0, 0.0, 0.0)
+        for share, each in zip(shares / shares[-1], design.classes, strict=True)
+    ]
+    return np.array(rows)
+
+
+def _knobs(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
+    replicas = len(design.services)
+    router = ROUTERS.index(design.router)
+    lengths = np.maximum(np.array(design.lengths, dtype=np.int64).ravel(), 1)
+    head = [router, replicas, 0, 0, design.queue_limit, design.sessions, len(design.lengths), ROUTABLE_AT + replicas]
+    seeds = seed.generate_state(4, np.uint64).view(np.int64)
+    return np.concatenate([np.array(head, dtype=np.int64), seeds, np.arange(replicas), lengths])
+
+
+def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
+    match service:
+        case RequestService():  # one slot is a batch of one, and faster so
+            return (BATCH if service.slots == 1 else SLOTS, service.slots, 0, 0)
+        case BatchService():
+            return (BATCH, service.max_batch, 0, 0)
+        case TokenService():
+            return (TOKENS, service.max_sequences, service.kv_tokens, service.chunk_tokens)
+
+
+def _law(service: ServiceModel, weight: float) -> tuple[float, ...]:
+    """The columns from FIXED to PER_PROMPT."""
+    sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
+    match service:
+        case RequestService():
+            return (0.0, service.mean_s, 0.0, sigma, outside_s, weight, 0.0, 0.0)
+        case BatchService():
+            return (service.fixed_s, service.per_item_s, service.window_s, sigma, outside_s, weight, 0.0, 0.0)
+        case TokenService():
+            a_token_s, a_prompt_token_s = service.per_kv_token_s, service.prefill_s_per_token
+            return (service.step_s, service.per_sequence_s, 0.0, sigma, outside_s, weight, a_token_s, a_prompt_token_s)
