@@ -68,3 +68,18 @@ def replicas_at_start(
             return min(max(needed, settings.min), max(most, settings.min))
         case _:
             assert_never(settings)
+
+
+def most_replicas(settings: Autoscaler) -> int | None:
+    """That it will ever want; None is no limit."""
+    match settings:
+        case Fixed(replicas=replicas):
+            return replicas
+        case Scheduled():
+            return max(row.replicas for row in settings.table)
+        case Knative():
+            return settings.max or None
+        case Hpa() | Keda() | Predictive():
+            return settings.max
+        case _:
+            assert_never(settings)

@@ -210,7 +210,7 @@ class Lives:
         return float(self._generator(life, 1).exponential(self._failures.mtbf_hours * _SECONDS_AN_HOUR))
 
     def _generator(self, life: ReplicaLife, purpose: int) -> np.random.Generator:
-        return np.random.default_rng((self._seed, life.number, life.starts, purpose))
+        return np.random.default_rng((self._seed, 3, life.number, life.starts, purpose))
 
     def _life(self, number: int) -> ReplicaLife:
         return next(life for life in self.lives if life.number == number)

@@ -66,13 +66,13 @@ def test_one_that_leaves_drains_and_is_paid_for_until_released() -> None:
 
 def test_a_failed_replica_starts_again_on_its_node_without_the_image_or_on_a_new_one() -> None:
     same = Lives(COLD, Failures(mtbf_hours=1.0, detect_s=10.0), 3, replicas=1)
-    failed, loading, warming, ready = phases_of(same, 0, 8000.0)[:4]
+    failed, loading, warming, ready = phases_of(same, 0, 80_000.0)[:4]
     assert failed[1] is Phase.FAILED
     assert loading == (pytest.approx(failed[0] + 10.0), Phase.LOADING)
     assert warming[0] == pytest.approx(loading[0] + 20.0)
     assert ready == (pytest.approx(warming[0] + 5.0), Phase.READY)
     new = Lives(COLD, Failures(mtbf_hours=1.0, detect_s=10.0, new_node=True), 3, replicas=1)
-    again = phases_of(new, 0, 8000.0)
+    again = phases_of(new, 0, 80_000.0)
     assert again[0] == failed  # the same draw
     assert again[1] == (pytest.approx(failed[0] + 10.0), Phase.PROVISIONING)
 
