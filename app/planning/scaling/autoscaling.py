@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import assert_never
 
@@ -54,7 +55,7 @@ def replicas_at_start(
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """As if the autoscaler had long been at work at the first rate, each replica carrying `per_replica_per_s`."""
+    """As if the autoscaler had long been at work at the first rate; a replica carries at most `per_replica_per_s`."""
     match settings:
         case Fixed(replicas=replicas):
             return replicas
@@ -63,11 +64,22 @@ def replicas_at_start(
         case Predictive():
             return predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
         case Hpa() | Keda() | Knative():
-            needed = int(np.ceil(float(rates_per_s[0]) / per_replica_per_s))
+            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _aimed_share(settings)) - 1e-9)
             most = settings.max or needed
             return min(max(needed, settings.min), max(most, settings.min))
         case _:
             assert_never(settings)
+
+
+def _aimed_share(settings: Hpa | Keda | Knative) -> float:
+    """Of what a replica carries at most; told by the settings only where they speak of shares."""
+    match settings:
+        case Hpa(metric="busy"):
+            return settings.target
+        case Knative():
+            return settings.utilisation
+        case _:
+            return 0.7
 
 
 def most_replicas(settings: Autoscaler) -> int | None:
