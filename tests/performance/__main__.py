@@ -11,9 +11,9 @@ import sys
 
 BENCHES = (
     "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
-    "analysis", "command_line",
+    "analysis", "fleet_simulation", "command_line",
 )  # fmt: skip
-WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer")
+WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats, Ints, compiled
 
 CHUNK = 65_536
@@ -26,7 +27,7 @@ def poisson_arrivals(
     `modulated_s`: the dispersion of counts over such a span is then 1 + rate × modulated_s / k.
     One bin may last for ever; modulation wants an end.
     """
-    of_gaps, of_bins = (np.random.Generator(np.random.SFC64(each)) for each in seed.spawn(2))
+    of_gaps, of_bins = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
     multipliers, multiplied_s = np.ones(1), math.inf
     if shape is not None:
         spans = math.ceil(rates_per_s.size * bin_s / modulated_s)

@@ -69,7 +69,7 @@ def _start_s(fleet: Fleet, replica: int) -> float:
     full = fleet.counts[replica, WIDTH]
     if fleet.counts[replica, WAITING] >= full:
         start_s = min(start_s, fleet.waits[replica, (head + full - 1) & (fleet.waits.shape[1] - 1), ARRIVAL])
-    return max(start_s, fleet.reals[replica, DONE])
+    return float(max(start_s, fleet.reals[replica, DONE]))
 
 
 @inlined

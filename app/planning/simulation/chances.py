@@ -15,6 +15,11 @@ _30, _27, _31, _11, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64
 _LOW = np.uint64(0xFFFFFFFF)
 
 
+def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+    """As `seed.spawn` gives at first, but the same at every call."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
+
+
 @inlined
 def word_of(stream: np.uint64, number: int) -> np.uint64:
     word = stream + np.uint64(number) * _GOLDEN

@@ -18,8 +18,8 @@ BUCKETS = (int(np.float64(_MOST_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 
 
 @inlined
 def bucket_of(time_s: float) -> int:
-    bucket = (np.float64(time_s).view(np.int64) >> _DROPPED_BITS) - _FIRST
-    return int(min(max(bucket, 0), BUCKETS - 1))
+    bucket = int(np.float64(time_s).view(np.int64) >> _DROPPED_BITS) - _FIRST
+    return min(max(bucket, 0), BUCKETS - 1)
 
 
 def bucket_edges_s() -> Floats:

@@ -72,7 +72,7 @@ def expiry_s(fleet: Fleet, replica: int) -> float:
     """When the oldest that waits gives up; inf where none waits."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
-    return fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL] + fleet.reals[replica, TIMEOUT]
+    return float(fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL] + fleet.reals[replica, TIMEOUT])
 
 
 @inlined

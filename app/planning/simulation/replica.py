@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.replica_kernels import play_batches, play_requests, play_tokens
+from app.planning.simulation.replica_kernels import play_batches, play_requests
+from app.planning.simulation.token_kernel import TokenLaw, TokenRequests, play_tokens
 from app.records.service import BatchService, RequestService, TokenService
 
 
@@ -58,29 +59,25 @@ def token_latencies(
     of a step is that of the request admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
-    law = np.array(
-        [
-            service.step_s,
-            service.per_sequence_s,
-            service.per_kv_token_s,
-            service.prefill_s_per_token,
-            service.outside_s,
-        ]
-    )
-    limits = np.array([service.max_sequences, service.kv_tokens, service.chunk_tokens])
-    play_tokens(
+    requests = TokenRequests(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
         np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
         lognormal_factors(unit_normals, service.cv),
-        _ends(starts, arrivals_s),
-        law,
-        limits,
-        np.empty((2, service.max_sequences), dtype=np.int64),
-        first_s,
-        last_s,
     )
-    return first_s, last_s
+    law = TokenLaw(
+        service.step_s,
+        service.per_sequence_s,
+        service.per_kv_token_s,
+        service.prefill_s_per_token,
+        service.max_sequences,
+        service.kv_tokens,
+        service.chunk_tokens,
+    )
+    heap = np.empty((2, service.max_sequences), dtype=np.int64)
+    play_tokens(requests, _ends(starts, arrivals_s), law, np.empty(7, dtype=np.int64), heap, first_s, last_s)
+    since_s = arrivals_s - service.outside_s
+    return first_s - since_s, last_s - since_s
 
 
 def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:

@@ -105,10 +105,8 @@ def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     other = one + 1 + low_below(word, choices - 1)
     if other >= choices:
         other -= choices
-    one, other = fleet.knobs[ROUTABLE_AT + one], fleet.knobs[ROUTABLE_AT + other]
-    if outstanding(fleet, other, now_s) < outstanding(fleet, one, now_s):
-        return other
-    return one
+    first, second = int(fleet.knobs[ROUTABLE_AT + one]), int(fleet.knobs[ROUTABLE_AT + other])
+    return second if outstanding(fleet, second, now_s) < outstanding(fleet, first, now_s) else first
 
 
 @compiled

@@ -62,7 +62,7 @@ def tokens_out(fleet: Fleet, mark: int) -> int:
 @compiled
 def reserve_of(fleet: Fleet, replica: int, mark: int) -> int:
     """The whole of its tokens; of one larger than the cache, the cache."""
-    return min(tokens_in(fleet, mark) + tokens_out(fleet, mark), fleet.counts[replica, KV_TOKENS])
+    return min(tokens_in(fleet, mark) + tokens_out(fleet, mark), int(fleet.counts[replica, KV_TOKENS]))
 
 
 @compiled

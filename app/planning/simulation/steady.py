@@ -50,12 +50,13 @@ def simulate_steady(
     percentiles: Sequence[float] = (50, 90, 95, 99, 99.9),
     arrivals: Sequence[Iterator[Floats]] | None = None,
     workers: int = 2,
+    most_replicas: int = CELL,
 ) -> SteadyOutcome:
     """Each seed plays `requests`, from empty to the last one's end; a warm-up of 5 % or 10 mean responses, whichever
     is longer, is not counted. Designs played with the same seeds share their chances. `arrivals`, one a seed and of
     the cell's rate, stand in for Poisson ones.
     """
-    cell = cell_of(design)
+    cell = cell_of(design, most_replicas)
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
     chunk = max(1, min(CHUNK, requests // 20))
 
@@ -82,12 +83,12 @@ def simulate_steady(
     )
 
 
-def cell_of(design: FleetDesign) -> FleetDesign:
-    """The design, or 64 of its replicas evenly picked, so that faster and slower keep their shares."""
+def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
+    """The design, or `most` of its replicas evenly picked, so that faster and slower keep their shares."""
     replicas = len(design.services)
-    if replicas <= CELL:
+    if replicas <= most:
         return design
-    picked = [number * replicas // CELL for number in range(CELL)]
+    picked = [number * replicas // most for number in range(most)]
     return msgspec.structs.replace(
         design,
         services=tuple(design.services[number] for number in picked),

@@ -8,20 +8,26 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from app.planning.simulation.compiled import Ints
+from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.histogram import BUCKETS, quantile_s
 from app.planning.simulation.state import (
     ARRIVED,
     BATCHES,
     BUSY,
+    DONE,
+    DONE_SUM,
     FAILED,
     FIRST_TOKEN,
     GOOD,
     HISTOGRAMS,
     ITEMS,
+    KIND,
     LATENCY,
     PER_TOKEN,
+    SLOTS,
     SUM,
+    WIDTH,
+    WORKING,
     Fleet,
 )
 
@@ -84,6 +90,22 @@ def mean_batch(fleets: Sequence[Fleet]) -> float | None:
     """Requests a batch; of tokens, sequences a step; of slots, 1."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
     return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
+
+
+def busy_s(fleet: Fleet, now_s: float) -> Floats:
+    """Each replica's busy time up to now, in whole replicas: what is in hand counts for the part that has passed.
+
+    As of a `settle` at `now_s`; its growth over a span, divided by the span, is the utilisation an autoscaler sees.
+    """
+    working, kind, width = (fleet.counts[:, column] for column in (WORKING, KIND, WIDTH))
+    done_s, done_sum_s = fleet.reals[:, DONE], fleet.reals[:, DONE_SUM]
+    ahead_s = np.zeros(working.size)  # of batches and slots the whole is counted when it begins, of steps when they end
+    in_hand = working > 0
+    by_end = in_hand & (kind != SLOTS)
+    ahead_s[by_end] = done_s[by_end] - now_s
+    slots = in_hand & (kind == SLOTS)
+    ahead_s[slots] = (done_sum_s[slots] - working[slots] * now_s) / width[slots]
+    return np.asarray(fleet.reals[:, BUSY] - ahead_s)
 
 
 def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> Times:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.planning.simulation.arrivals import in_chunks, poisson_arrivals, replayed, superposed
+from app.planning.simulation.compiled import Floats
+
+SEED = np.random.SeedSequence(1)
+
+
+def played(rates_per_s: list[float], bin_s: float, seed: int, **more: float) -> Floats:
+    return np.concatenate(list(poisson_arrivals(np.array(rates_per_s), bin_s, np.random.SeedSequence(seed), **more)))
+
+
+def test_each_bin_has_its_own_rate_and_none_where_it_is_zero() -> None:
+    rates = [100.0, 0.0, 2000.0, 5.0] * 50
+    times_s = played(rates, 10.0, 2)
+    assert (np.diff(times_s) >= 0).all()
+    counts = np.histogram(times_s, bins=np.arange(201) * 10.0)[0].reshape(50, 4)
+    assert counts[:, 1].sum() == 0
+    for column, rate_per_s in ((0, 100.0), (2, 2000.0), (3, 5.0)):
+        mean = rate_per_s * 10
+        assert counts[:, column].mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / 50))
+        assert counts[:, column].var(ddof=1) == pytest.approx(mean, rel=0.7)  # Poisson: variance = mean
+
+
+def test_gaps_at_one_rate_are_exponential_across_borders() -> None:
+    gaps_s = np.diff(played([50.0] * 40_000, 0.013, 3))  # most gaps span bins
+    assert gaps_s.mean() == pytest.approx(0.02, rel=0.05)
+    for share in (0.1, 0.5, 0.9, 0.99):
+        assert np.quantile(gaps_s, share) == pytest.approx(-0.02 * np.log(1 - share), rel=0.12)
+
+
+def test_modulated_counts_have_the_dispersion_of_their_shape() -> None:  # I(w) = 1 + λw/k
+    times_s = played([20.0] * 6000, 30.0, 4, shape=4.0, modulated_s=30.0)
+    counts = np.histogram(times_s, bins=np.arange(6001) * 30.0)[0]
+    assert counts.mean() == pytest.approx(600, rel=0.03)
+    assert counts.var() / counts.mean() == pytest.approx(1 + 600 / 4, rel=0.08)
+
+
+def test_chunks_carry_over_and_keep_their_size() -> None:
+    one, many = (list(poisson_arrivals(np.full(50, 40.0), 1.0, SEED, chunk=size)) for size in (10**5, 7))
+    assert {chunk.size for chunk in many[:-1]} == {7}
+    assert sum(chunk.size for chunk in many) == pytest.approx(2000, abs=200)
+    np.testing.assert_array_equal(np.concatenate(many), one[0])
+
+
+def test_one_seed_gives_the_same_bytes() -> None:
+    assert played([30.0] * 20, 1.0, 5).tobytes() == played([30.0] * 20, 1.0, 5).tobytes()
+    assert played([30.0] * 20, 1.0, 5).tobytes() != played([30.0] * 20, 1.0, 6).tobytes()
+
+
+def test_a_replayed_trace_keeps_its_shape_and_a_superposed_one_is_less_bursty() -> None:
+    dice = np.random.default_rng(6)
+    bursts_s = np.sort(np.repeat(dice.uniform(0, 1000, 100), 20) + dice.uniform(0, 0.5, 2000))
+    faster, summed = replayed(bursts_s, 8.0), superposed(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
+    np.testing.assert_allclose(faster * 8, bursts_s - bursts_s[0])
+    assert summed.size == 8 * bursts_s.size
+    assert (np.diff(summed) >= 0).all()
+    assert summed[-1] < 1001.0
+
+    def dispersion(times_s: Floats, span_s: float) -> float:
+        counts = np.histogram(times_s, bins=np.arange(0, span_s, 0.1))[0]
+        return float(counts.var() / counts.mean())
+
+    assert dispersion(summed, 1001.0) < dispersion(faster, 126.0) / 2
+
+
+def test_a_trace_is_cut_into_chunks() -> None:
+    assert [chunk.tolist() for chunk in in_chunks(np.arange(5.0), 2)] == [[0, 1], [2, 3], [4]]

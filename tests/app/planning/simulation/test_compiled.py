@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_nothing_but_the_simulation_loads_numba() -> None:
+    code = "import sys, app.planning.fleets, app.records.service; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, app.planning.simulation.serving; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from app.planning.simulation.compiled import Floats
+from app.planning.simulation.design import ROUTERS, FleetDesign, RequestClass
+from app.planning.simulation.histogram import BUCKETS, bucket_of, quantile_s
+from app.planning.simulation.replica import batch_latencies, lognormal_factors, request_latencies, token_latencies
+from app.planning.simulation.serving import counts_of, fail_replica, outstanding_of, serve, set_routable, settle
+from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, SUM, Fleet, new_fleet
+from app.planning.simulation.tallying import latency_counts
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
+
+
+def played(design: FleetDesign, arrivals_s: Floats, normals: Floats, chunk: int = 1000) -> Fleet:
+    fleet = new_fleet(design, np.random.SeedSequence(1))
+    for start in range(0, arrivals_s.size, chunk):
+        serve(fleet, arrivals_s[start : start + chunk], normals[start : start + chunk])
+    settle(fleet, math.inf)
+    return fleet
+
+
+def drawn(count: int, rate_per_s: float, seed: int) -> tuple[Floats, Floats]:
+    dice = np.random.default_rng(seed)
+    return np.cumsum(dice.exponential(1 / rate_per_s, count)), dice.standard_normal(count)
+
+
+def exponential_normals(count: int, seed: int) -> Floats:
+    """Normals of which a service of cv 1 makes exponential factors."""
+    sigma = math.sqrt(math.log(2))
+    return np.log(np.random.default_rng(seed).exponential(1.0, count)) / sigma + sigma / 2
+
+
+def mean_s(fleet: Fleet) -> float:
+    return float(fleet.classes[:, SUM + LATENCY].sum() / latency_counts(fleet).sum())
+
+
+def test_an_mm1_response_is_exponential() -> None:  # mean 1/(µ − λ), p99 = ln(100)/(µ − λ)
+    arrivals_s, _ = drawn(3_000_000, 0.8, 1)
+    design = FleetDesign((RequestService(1, 1.0, 1.0),))
+    fleet = played(design, arrivals_s, exponential_normals(arrivals_s.size, 2), 10**6)
+    assert mean_s(fleet) == pytest.approx(5.0, rel=0.03)
+    assert quantile_s(latency_counts(fleet), 0.99) == pytest.approx(math.log(100) * 5.0, rel=0.05)
+
+
+@pytest.mark.parametrize(("slots", "use"), [(2, 0.8), (8, 0.9)])
+def test_an_mmc_wait_is_erlangs_c(slots: int, use: float) -> None:  # E[W] = C / (cµ − λ)
+    arrivals_s, _ = drawn(2_000_000, slots * use, 3)
+    design = FleetDesign((RequestService(slots, 1.0, 1.0),))
+    fleet = played(design, arrivals_s, exponential_normals(arrivals_s.size, 4), 10**6)
+    blocked = 1.0
+    for slot in range(1, slots + 1):
+        blocked = slots * use * blocked / (slot + slots * use * blocked)
+    waits = blocked / (1 - use * (1 - blocked))
+    assert mean_s(fleet) - 1.0 == pytest.approx(waits / (slots - slots * use), rel=0.04)
+
+
+@pytest.mark.parametrize("cv", [0.0, 1.0, 2.0])
+def test_slots_without_a_queue_lose_erlangs_b_whatever_the_service(cv: float) -> None:
+    arrivals_s, normals = drawn(500_000, 5.0, 5)
+    counts = counts_of(played(FleetDesign((RequestService(6, 1.0, cv),), queue_limit=0), arrivals_s, normals))
+    blocked = 1.0
+    for slot in range(1, 7):
+        blocked = 5.0 * blocked / (slot + 5.0 * blocked)
+    assert counts.dropped / counts.arrived == pytest.approx(blocked, rel=0.02)
+
+
+def test_a_short_queue_loses_as_mm1k_does() -> None:  # P = (1 − ρ)ρ^K / (1 − ρ^(K+1)), K = 1 in service + 4
+    arrivals_s, _ = drawn(500_000, 0.9, 6)
+    design = FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=4)
+    counts = counts_of(played(design, arrivals_s, exponential_normals(arrivals_s.size, 7)))
+    assert counts.dropped / counts.arrived == pytest.approx(0.1 * 0.9**5 / (1 - 0.9**6), rel=0.02)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_who_waits_too_long_leaves_unserved(slots: int) -> None:
+    arrivals_s, normals = drawn(5000, 1.3 * slots, 8)
+    services_s = lognormal_factors(normals, 0.5)
+    free_s, answered_s, gave_up = [0.0] * slots, [], 0
+    for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
+        free_s.sort()
+        if free_s[0] - arrival_s > 2.0:
+            gave_up += 1
+            continue
+        free_s[0] = max(free_s[0], arrival_s) + service_s
+        answered_s.append(free_s[0] - arrival_s)
+    design = FleetDesign((RequestService(slots, 1.0, 0.5),), timeout_s=2.0)
+    fleet = played(design, arrivals_s, normals, 77)
+    assert counts_of(fleet).timed_out == gave_up > 100
+    assert mean_s(fleet) == pytest.approx(np.mean(answered_s))
+
+
+ALONE: tuple[ServiceModel, ...] = (
+    RequestService(1, 0.1, 1.0, outside_s=0.01),
+    RequestService(5, 0.5, 0.8),
+    BatchService(0.05, 0.01, 16, cv=0.3, outside_s=0.02),
+    BatchService(0.05, 0.01, 16, window_s=0.2),
+    TokenService(0.002, 1e-4, 1e-5, 16, 4000, chunk_tokens=128, per_kv_token_s=1e-7, cv=0.2, outside_s=0.01),
+    TokenService(0.002, 1e-4, 1e-5, 4, 10**6, chunk_tokens=64),
+)
+
+
+@pytest.mark.parametrize("service", ALONE)
+def test_a_fleet_of_one_is_the_replica(service: ServiceModel) -> None:
+    """Two programs for one contract: the lazy one of the fleet and the plain one of `replica`."""
+    arrivals_s, normals = drawn(20_000, 8.5, 9)
+    lengths = ((200, 30),)
+    match service:
+        case RequestService():
+            expected_s = request_latencies(arrivals_s, normals, service)
+        case BatchService():
+            expected_s = batch_latencies(arrivals_s, normals, service)
+        case TokenService():
+            tokens = (np.full(arrivals_s.size, 200), np.full(arrivals_s.size, 30))
+            first_s, expected_s = token_latencies(arrivals_s, *tokens, normals, service)
+    fleet = played(FleetDesign((service,), lengths=lengths), arrivals_s, normals, 999)
+    assert mean_s(fleet) == pytest.approx(expected_s.mean(), rel=1e-9)
+    counts = np.bincount([bucket_of(float(each)) for each in expected_s], minlength=BUCKETS)
+    assert np.abs(latency_counts(fleet) - counts).sum() <= 4  # a rounding may cross a bucket's edge
+    if isinstance(service, TokenService):
+        assert fleet.classes[0, SUM + FIRST_TOKEN] == pytest.approx(first_s.sum(), rel=1e-9)
+        gaps_s = (expected_s - first_s) / 29
+        assert fleet.classes[0, SUM + FIRST_TOKEN + 1] == pytest.approx(gaps_s.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("service", ALONE)
+def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -> None:
+    arrivals_s, normals = drawn(3000, 8.5, 10)
+    design = FleetDesign((service,) * 3, "power_of_two", timeout_s=0.5, lengths=((200, 30), (20, 60)))
+    seldom, often = (new_fleet(design, np.random.SeedSequence(1)) for _ in range(2))
+    serve(seldom, arrivals_s, normals)
+    for number in range(arrivals_s.size):
+        settle(often, arrivals_s[number] - 1e-9)
+        serve(often, arrivals_s[number : number + 1], normals[number : number + 1])
+    for fleet in (seldom, often):
+        settle(fleet, math.inf)
+    assert np.abs(seldom.tallies - often.tallies).sum() <= 4
+    np.testing.assert_allclose(seldom.classes, often.classes, rtol=1e-9)
+
+
+def random_service(dice: np.random.Generator) -> ServiceModel:
+    cv = float(dice.choice([0.0, 0.5, 2.0]))
+    match dice.integers(3):
+        case 0:
+            return RequestService(int(dice.integers(1, 6)), float(dice.uniform(0.05, 0.5)), cv)
+        case 1:
+            window_s = float(dice.choice([0.0, 0.1]))
+            return BatchService(float(dice.uniform(0.05, 0.2)), 0.02, int(dice.integers(1, 9)), window_s, cv)
+        case _:
+            kv = int(dice.choice([60, 500, 10**6]))
+            return TokenService(0.01, 0.001, 0.0005, int(dice.integers(1, 7)), kv, 32, 1e-5, cv)
+
+
+def random_design(dice: np.random.Generator) -> FleetDesign:
+    classes = tuple(
+        RequestClass(float(dice.uniform(0.1, 1)), float(dice.uniform(0.1, 2)), float(dice.uniform(0.5, 2)))
+        for _ in range(dice.integers(1, 4))
+    )
+    return FleetDesign(
+        tuple(random_service(dice) for _ in range(dice.integers(1, 6))),
+        ROUTERS[dice.integers(len(ROUTERS))],
+        classes,
+        queue_limit=int(dice.choice([0, 3, 1000])),
+        timeout_s=float(dice.choice([0.05, 0.5, math.inf])),
+        lengths=tuple((int(dice.integers(1, 90)), int(dice.integers(1, 40))) for _ in range(dice.integers(1, 5))),
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_arrival_has_one_outcome(seed: int) -> None:
+    """arrived = good + late + dropped + timed out + failed + in flight, and in the end none is in flight."""
+    dice = np.random.default_rng(seed)
+    design = random_design(dice)
+    fleet = new_fleet(design, np.random.SeedSequence(seed))
+    replicas, now_s, sent = len(design.services), 0.0, 0
+    for _ in range(12):
+        count = int(dice.integers(0, 200))
+        arrivals_s = now_s + np.cumsum(dice.exponential(1 / float(dice.uniform(2, 60)), count))
+        serve(fleet, arrivals_s, dice.standard_normal(count))
+        sent += count
+        now_s = float(arrivals_s[-1]) if count else now_s + 1.0
+        if dice.random() < 0.5:
+            fail_replica(fleet, int(dice.integers(replicas)), now_s)
+        if dice.random() < 0.5:
+            set_routable(fleet, np.flatnonzero(dice.random(replicas) < 0.7).tolist())
+        settle(fleet, now_s)
+        counts = counts_of(fleet)
+        ended = counts.good + counts.late + counts.dropped + counts.timed_out + counts.failed
+        assert counts.arrived == sent == ended + counts.in_flight
+        assert counts.in_flight == outstanding_of(fleet).sum()
+    settle(fleet, math.inf)
+    counts = counts_of(fleet)
+    assert counts.in_flight == 0
+    assert latency_counts(fleet).sum() == counts.good + counts.late
+    tallies = fleet.tallies[:, :HISTOGRAMS]
+    assert (tallies[:, 0] == tallies[:, 1:].sum(axis=1)).all()
+
+
+def test_a_killed_replica_fails_what_it_holds_and_starts_again_empty() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round_robin"), np.random.SeedSequence(1))
+    serve(fleet, np.array([0.0, 0.1, 0.2, 0.3]), np.empty(0))
+    settle(fleet, 0.5)
+    assert outstanding_of(fleet).tolist() == [2, 2]
+    fail_replica(fleet, 0, 0.5)
+    counts = counts_of(fleet)
+    assert (counts.failed, counts.in_flight) == (2, 2)
+    set_routable(fleet, [0])
+    serve(fleet, np.array([1.0]), np.empty(0))
+    settle(fleet, math.inf)
+    assert counts_of(fleet).good == 3
+    assert quantile_s(latency_counts(fleet), 0.0) == pytest.approx(1.0, rel=0.005)
+
+
+def test_with_nowhere_to_go_arrivals_are_dropped() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
+    set_routable(fleet, [])
+    serve(fleet, np.array([0.0, 0.1]), np.empty(0))
+    assert counts_of(fleet).dropped == 2
+
+
+def test_an_answer_counts_when_it_comes() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(2, 1.0, 0.0),)), np.random.SeedSequence(1))
+    serve(fleet, np.array([0.0, 0.4, 0.5]), np.empty(0))
+    for now_s, answered in ((0.9, 0), (1.0, 1), (1.5, 2), (1.99, 2), (2.0, 3)):
+        settle(fleet, now_s)
+        assert counts_of(fleet).good == answered
+
+
+def test_classes_have_their_share_work_limit_and_histogram() -> None:
+    classes = (RequestClass(3.0, limit_s=0.5), RequestClass(1.0, limit_s=0.5, work=10.0))
+    arrivals_s, _ = drawn(40_000, 1.0, 11)
+    fleet = played(FleetDesign((RequestService(1000, 0.1, 0.0),), classes=classes), arrivals_s, np.zeros(40_000))
+    assert fleet.tallies[1, 0] / 40_000 == pytest.approx(0.25, abs=0.01)
+    assert fleet.tallies[:, 1].tolist() == [fleet.tallies[0, 0], 0]  # good
+    assert fleet.tallies[:, 2].tolist() == [0, fleet.tallies[1, 0]]  # late
+    for row, expected_s in ((0, 0.1), (1, 1.0)):
+        assert quantile_s(fleet.tallies[row, HISTOGRAMS : HISTOGRAMS + BUCKETS], 0.5) == pytest.approx(
+            expected_s, rel=0.005
+        )
+
+
+def test_the_state_does_not_grow_with_the_requests() -> None:
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "least_outstanding", queue_limit=50)
+    fleet = new_fleet(design, np.random.SeedSequence(1))
+    size = sum(array.nbytes for array in fleet)
+    now_s = 0.0
+    for seed in range(20):
+        arrivals_s, normals = drawn(10_000, 5.0, seed)  # more than it can serve
+        serve(fleet, now_s + arrivals_s, normals)
+        now_s += float(arrivals_s[-1])
+    assert sum(array.nbytes for array in fleet) == size
+    assert counts_of(fleet).in_flight <= 4 * 51
+
+
+def test_one_seed_gives_the_same_bytes() -> None:
+    arrivals_s, normals = drawn(5000, 3.0, 12)
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "power_of_two")
+    one, other = (played(design, arrivals_s, normals, chunk) for chunk in (5000, 123))
+    assert one.tallies.tobytes() == other.tallies.tobytes()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.planning.simulation.arrivals import in_chunks
+from app.planning.simulation.design import FleetDesign, RequestClass, Router
+from app.planning.simulation.steady import SteadyOutcome, cell_of, simulate_steady
+from app.records.service import BatchService, RequestService, TokenService
+
+# mean and p99 of planning's table at 0.85, in mean services: 16 servers, lognormal, cs² 1
+TABLE: dict[Router, tuple[float, float]] = {
+    "least_work": (1.17, 5.1),
+    "least_outstanding": (1.31, 6.2),
+    "power_of_two": (2.21, 9.0),
+    "round_robin": (3.75, 19.4),
+    "random": (6.68, 32.1),
+}
+
+
+def of_sixteen(router: Router, requests: int = 400_000) -> SteadyOutcome:
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 16, router)
+    return simulate_steady(design, 0.85 * 16, requests, seeds=(1, 2, 3), percentiles=(50, 99))
+
+
+def test_routers_stand_in_their_known_order_and_near_their_known_figures() -> None:
+    p99s_s = []
+    for router, (mean_s, p99_s) in TABLE.items():
+        latency = of_sixteen(router).overall.latency
+        assert latency.mean_s == pytest.approx(mean_s, rel=0.06)
+        assert latency.percentiles_s[1] == pytest.approx(p99_s, rel=0.08)
+        p99s_s.append(latency.percentiles_s[1])
+    assert p99s_s == sorted(p99s_s)
+
+
+def test_weights_send_more_to_the_faster() -> None:
+    services = (RequestService(1, 0.25, 1.0),) * 4 + (RequestService(1, 1.0, 1.0),) * 4
+    p99s_s = {
+        router: simulate_steady(
+            FleetDesign(services, router), 16.0, 200_000, (1, 2), (99,)
+        ).overall.latency.percentiles_s[0]
+        for router in ("weighted", "least_outstanding", "round_robin")
+    }
+    assert p99s_s["weighted"] < p99s_s["least_outstanding"] < p99s_s["round_robin"]  # type: ignore[operator]
+
+
+def test_utilisation_is_the_load() -> None:  # U = λS/c
+    outcome = of_sixteen("power_of_two")
+    assert outcome.utilisation == pytest.approx(0.85, rel=0.01)
+    assert outcome.mean_batch == 1.0
+
+
+def test_a_session_stays_with_its_replica() -> None:
+    one_session = FleetDesign((RequestService(1, 1.0, 0.0),) * 4, "session_hash", sessions=1)
+    outcome = simulate_steady(one_session, 0.5, 20_000, (1,), (50,))
+    assert outcome.overall.latency.mean_s == pytest.approx(1.0 + 0.5 / (2 * 0.5), rel=0.05)  # M/D/1, not a quarter
+
+
+def test_a_large_fleet_is_played_as_a_cell_near_the_whole() -> None:
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power_of_two")
+    cell = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2))
+    assert (cell.replicas, cell.simulated) == (256, 64)
+    whole = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2), most_replicas=256)
+    assert whole.simulated == 256
+    ratio = cell.overall.latency.percentiles_s[3] / whole.overall.latency.percentiles_s[3]  # type: ignore[operator]
+    assert ratio == pytest.approx(1.015, abs=0.025)  # 8.09 of 64, 7.96 of 256
+
+
+def test_a_cell_keeps_the_shares_of_faster_and_slower() -> None:
+    services = (RequestService(1, 1.0, 1.0),) * 300 + (RequestService(1, 0.5, 1.0),) * 100
+    cell = cell_of(FleetDesign(services, weights=(1.0,) * 300 + (2.0,) * 100))
+    assert len(cell.services) == len(cell.weights) == 64
+    assert sum(service.mean_s == 0.5 for service in cell.services) == 16  # type: ignore[union-attr]
+    assert sum(cell.weights) == 48 + 32
+
+
+def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None:
+    batches = FleetDesign((BatchService(0.01, 0.001, 32),) * 2, "round_robin")
+    sizes = [simulate_steady(batches, rate_per_s, 50_000, (1,)).mean_batch for rate_per_s in (50.0, 1000.0)]
+    assert sizes[0] is not None
+    assert sizes[1] is not None
+    assert 1 <= sizes[0] < 2 < sizes[1]
+    tokens = FleetDesign(
+        (TokenService(0.01, 1e-4, 1e-5, 64, 100_000),) * 2,
+        classes=(RequestClass(per_token_limit_s=0.0107),),
+        lengths=((100, 50), (400, 150)),
+    )
+    outcome = simulate_steady(tokens, 10.0, 20_000, (1, 2), (50,))
+    first, each = outcome.overall.first_token, outcome.overall.per_token
+    assert first is not None
+    assert each is not None
+    assert 0.01 < each.mean_s < 0.013  # type: ignore[operator]
+    assert first.mean_s < outcome.overall.latency.mean_s / 10  # type: ignore[operator]
+    assert 0.1 < outcome.overall.good_share < 1.0  # type: ignore[operator]
+
+
+def test_seeds_give_a_standard_error_and_are_kept() -> None:
+    one, other = of_sixteen("power_of_two", 100_000), of_sixteen("power_of_two", 100_000)
+    assert one == other
+    error_s = one.overall.latency.standard_error_s(1)
+    assert error_s is not None
+    assert 0 < error_s < 0.5
+    assert len(one.good_share_per_seed) == len(one.overall.latency.per_seed_s) == 3
+
+
+def test_an_overloaded_fleet_answers_late_or_drops() -> None:
+    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(RequestClass(limit_s=3.0),), queue_limit=10)
+    outcome = simulate_steady(design, 2.0, 20_000, (1,))
+    assert outcome.overall.good_share == pytest.approx(0.0, abs=0.01)
+    assert outcome.utilisation == pytest.approx(1.0, rel=0.01)
+
+
+def test_arrivals_may_be_given() -> None:
+    times_s = np.arange(20_000) * 2.0
+    design = FleetDesign((RequestService(1, 1.0, 0.0),))
+    outcome = simulate_steady(design, 0.5, 20_000, (1,), (99,), arrivals=[in_chunks(times_s, 500)])
+    assert outcome.overall.latency.mean_s == pytest.approx(1.0)
+    assert outcome.utilisation == pytest.approx(0.5, rel=0.01)

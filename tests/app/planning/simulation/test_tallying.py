@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.planning.simulation.design import FleetDesign, RequestClass
+from app.planning.simulation.serving import counts_of, serve, settle
+from app.planning.simulation.state import new_fleet
+from app.planning.simulation.tallying import Times, busy_s, class_outcome, forget_counts
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
+
+
+@pytest.mark.parametrize(
+    ("service", "while_one_s"),
+    [
+        (RequestService(1, 1.0, 0.0), (0.25, 1.0)),
+        (RequestService(4, 1.0, 0.0), (0.0625, 0.25)),
+        (BatchService(0.9, 0.1, 4), (0.25, 1.0)),
+        (TokenService(0.1, 0.0, 0.0, 4, 1000), (0.25, 1.0)),
+    ],
+)
+def test_busy_time_grows_with_the_clock(service: ServiceModel, while_one_s: tuple[float, float]) -> None:
+    fleet = new_fleet(FleetDesign((service,) * 2, "round_robin", lengths=((5, 10),)), np.random.SeedSequence(1))
+    serve(fleet, np.array([10.0]), np.empty(0))
+    for now_s, expected_s in zip((10.25, 12.0), while_one_s, strict=True):
+        settle(fleet, now_s)
+        np.testing.assert_allclose(busy_s(fleet, now_s), [expected_s, 0.0], atol=1e-9)
+
+
+def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
+    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(RequestClass(), RequestClass()))
+    fleet = new_fleet(design, np.random.SeedSequence(1))
+    serve(fleet, np.arange(10) * 0.1, np.empty(0))
+    settle(fleet, 3.5)
+    forget_counts(fleet)
+    counts = counts_of(fleet)
+    assert (counts.arrived, counts.good, counts.in_flight) == (7, 0, 7)
+    settle(fleet, np.inf)
+    assert (fleet.tallies[:, 0] == fleet.tallies[:, 1]).all()
+    assert counts_of(fleet).good == 7
+
+
+def test_of_nothing_there_are_no_times() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
+    outcome = class_outcome([fleet], slice(None), (50,))
+    assert outcome.good_share is None
+    assert outcome.latency == Times(None, (None,), ((None,),))
+    assert outcome.first_token is None
+    assert outcome.latency.standard_error_s(0) is None
+
+
+def test_the_standard_error_is_that_of_the_mean_over_seeds() -> None:
+    assert Times(2.0, (2.0,), ((1.0,), (2.0,), (3.0,), (None,))).standard_error_s(0) == pytest.approx(1 / 3**0.5)
