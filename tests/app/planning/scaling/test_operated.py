@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from app.planning.scaling.lives import Lives
-from app.planning.scaling.meters import SlotMeter
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import counts_of, serve, settle
@@ -84,18 +82,3 @@ def test_an_update_is_due_at_its_time_of_the_day() -> None:
     assert course[20][0] == {0, 1}
     assert course[-1] == ({1}, 4)
     assert min(ready for _, ready in course) == 3
-
-
-def test_the_meter_reads_means_over_the_slot() -> None:
-    plane, fleet = operated(Operations(), 2)
-    meter = SlotMeter(plane, SERVICE.outside_s, 100.0, 0.0)
-    serve(plane, np.array([0.5, 1.5, 1.75]), np.zeros(3))
-    settle(plane, 2.0)
-    first = meter.read(fleet, 2.0, 2)
-    assert (first.ready, first.rate_per_s) == (2, 1.5)
-    assert first.in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
-    assert first.busy == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
-    settle(plane, 6.0)
-    second = meter.read(fleet, 6.0, 2)
-    assert second.in_flight == pytest.approx((2.5 + 3.5 + 3.75) / 4)
-    assert second.busy == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)

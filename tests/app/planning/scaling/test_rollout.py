@@ -44,6 +44,14 @@ def test_old_replicas_that_are_not_ready_leave_first() -> None:
     assert next_steps(fleet(True, True, True, False), 4, 1, RollingUpdate(0.0)) == Steps(1, (3,))
 
 
+def test_while_old_ones_are_not_ready_fewer_ready_ones_go() -> None:
+    # at least six must be ready: of seven that are one may go, though the one that is not goes too
+    assert next_steps(fleet(*[True] * 7, False), 8, 1, RollingUpdate(0.0, surge=0.0)) == Steps(0, (7, 6))
+    assert next_steps(fleet(*[True] * 6, False, False), 8, 1, RollingUpdate(0.0, surge=0.0)) == Steps(0, (6, 7))
+    slow = [*fleet(*[True] * 5), *fleet(False, False, version=1, first=8)]
+    assert next_steps(slow, 8, 1, RollingUpdate(0.0, surge=0.25)).leaving == ()
+
+
 def test_an_update_ends_with_all_replaced_and_never_too_few_ready() -> None:
     lives = Lives(ColdStart(engine_s=30.0), None, 1, replicas=8)
     update, fewest, most = RollingUpdate(0.0), 8, 8
