@@ -8,10 +8,10 @@ from app.planning.scaling.lives import PENDING, STARTING
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.scaling.signals import FleetView
 from app.planning.simulation.histogram import quantile_s
-from app.planning.simulation.holding import answered_s, busy_s, held_ages_s
+from app.planning.simulation.holding import answered_s, held_ages_s
 from app.planning.simulation.serving import Counts, counts_of, outstanding_of
 from app.planning.simulation.state import Fleet
-from app.planning.simulation.tallying import latency_counts
+from app.planning.simulation.tallying import busy_s, latency_counts
 from app.records.day import DayMinute
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.simulation.compiled import Floats, compiled
+from app.planning.simulation.compiled import compiled
 from app.planning.simulation.queueing import pop_waiting, push_waiting
 from app.planning.simulation.routing import advance_replica, route
 from app.planning.simulation.serving import _is_full, _owed_s
 from app.planning.simulation.state import (
     ARRIVAL,
-    BATCH,
-    BUSY,
     DECODING,
     DONE,
-    DONE_SUM,
     DROPPED,
     HEAD,
     INDEX,
@@ -31,7 +28,6 @@ from app.planning.simulation.state import (
     READ,
     READ_HEAD,
     READING,
-    SLOTS,
     SUM,
     TOKENS,
     WAITING,
@@ -52,17 +48,6 @@ def move_held(fleet: Fleet, place: int, now_s: float) -> None:
     """All that is held goes to the routable replicas, the oldest first, and begins no earlier than now."""
     if fleet.counts[place, WAITING]:
         _move_held(fleet, place, now_s)
-
-
-def busy_s(fleet: Fleet, now_s: float) -> Floats:
-    """Seconds each replica has worked by now, over its slots; as of a `settle` at that time."""
-    working, kinds = fleet.counts[:, WORKING], fleet.counts[:, KIND]
-    ahead_s = np.zeros(working.size)
-    is_busy = (kinds == BATCH) & (working > 0)
-    ahead_s[is_busy] = fleet.reals[is_busy, DONE] - now_s
-    is_busy = (kinds == SLOTS) & (working > 0)
-    ahead_s[is_busy] = (fleet.reals[is_busy, DONE_SUM] - working[is_busy] * now_s) / fleet.counts[is_busy, WIDTH]
-    return np.asarray(fleet.reals[:, BUSY] - ahead_s)
 
 
 def answered_s(fleet: Fleet) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.holding import answered_s, busy_s, held_ages_s, hold_at, move_held
+from app.planning.simulation.holding import answered_s, held_ages_s, hold_at, move_held
 from app.planning.simulation.serving import counts_of, serve, set_routable, settle
 from app.planning.simulation.state import Fleet, new_fleet
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
@@ -77,19 +77,6 @@ def test_what_is_let_go_is_spread_by_the_router(router: str) -> None:
     each = fleet.counts[:4, 1] + fleet.counts[:4, 2]
     assert each.sum() == 80
     assert each.min() >= 10
-
-
-@pytest.mark.parametrize(
-    "service", [RequestService(1, 2.0, 0.0), RequestService(4, 8.0, 0.0), BatchService(2.0, 0.0, 1)]
-)
-def test_busy_seconds_are_those_worked_so_far(service: ServiceModel) -> None:
-    fleet = new_fleet(FleetDesign((service,)), np.random.SeedSequence(1))
-    serve(fleet, np.array([1.0]), NOTHING)
-    settle(fleet, 2.5)
-    width = 4 if isinstance(service, RequestService) and service.slots == 4 else 1
-    assert busy_s(fleet, 2.5)[0] == pytest.approx(1.5 / width)
-    settle(fleet, 20.0)
-    assert busy_s(fleet, 20.0)[0] == pytest.approx(2.0)
 
 
 def test_ages_and_latencies_add_up_to_the_time_spent() -> None:
