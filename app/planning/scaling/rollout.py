@@ -30,13 +30,11 @@ def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: 
     new = len(staying) - len(old)
     orders = max(0, min(wanted + surge - len(staying), wanted - new))
     surplus_new = _first_to_leave([life for life in staying if life.version == version], max(0, new - wanted))
-    least_ready = wanted - unavailable
+    ready = [life for life in staying if life.is_ready]
     unready_old = [life for life in old if not life.is_ready]
-    ready = sum(1 for life in staying if life.is_ready)
-    removable = max(0, len(staying) - least_ready - sum(1 for life in staying if not life.is_ready and life not in old))
-    leaving_old = unready_old[:removable]
-    spare_ready = min(max(0, ready - least_ready), removable - len(leaving_old))
-    leaving_old += [life for life in reversed(old) if life.is_ready][:spare_ready]
+    removable = max(0, len(ready) + len(unready_old) - (wanted - unavailable))
+    ready_old = [life for life in reversed(old) if life.is_ready]
+    leaving_old = [*unready_old, *ready_old][:removable]
     return Steps(orders, tuple(life.number for life in (*surplus_new, *leaving_old)))
 
 
