@@ -1,0 +1,216 @@
+"""The life of each replica, and what is paid for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from app.planning.scaling.cold_start import ColdStartDraw, draw_cold_start
+from app.records.scaling import ColdStart, Failures
+
+_SECONDS_AN_HOUR = 3600.0
+
+
+class Phase(StrEnum):
+    """`WAITING` is for stock, before there is a node; `PULLING` its image; `GONE` is after the last of it."""
+
+    WAITING = "waiting"
+    PROVISIONING = "provisioning"
+    PULLING = "pulling"
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+PENDING = (Phase.WAITING, Phase.PROVISIONING, Phase.PULLING)
+STARTING = (Phase.LOADING, Phase.WARMING, Phase.FAILED)
+BILLED = tuple(phase for phase in Phase if phase not in (Phase.WAITING, Phase.GONE))
+
+
+class Turn(NamedTuple):
+    """A change of phase at its exact time."""
+
+    at_s: float
+    replica: int
+    phase: Phase
+
+
+@dataclass
+class ReplicaLife:
+    """One replica; `number` never returns. What lies ahead is known: `ends_s` of this phase, and `ahead` after it."""
+
+    number: int
+    version: int
+    phase: Phase
+    since_s: float
+    ends_s: float = np.inf
+    ahead: list[tuple[Phase, float]] = field(default_factory=list)
+    fails_after_s: float = np.inf
+    starts: int = 0
+    billed_s: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(BILLED, 0.0))
+
+    @property
+    def is_ready(self) -> bool:
+        return self.phase is Phase.READY
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.phase in (Phase.DRAINING, Phase.GONE)
+
+    def turn(self, at_s: float, phase: Phase, ends_s: float = np.inf) -> Turn:
+        if self.phase in self.billed_s:
+            self.billed_s[self.phase] += at_s - self.since_s
+        self.phase, self.since_s, self.ends_s = phase, at_s, ends_s
+        return Turn(at_s, self.number, phase)
+
+    def billed_until(self, now_s: float) -> dict[Phase, float]:
+        """The phase it is in included."""
+        billed = dict(self.billed_s)
+        if self.phase in billed:
+            billed[self.phase] += max(0.0, now_s - self.since_s)
+        return billed
+
+
+class Lives:
+    """All replicas of a fleet, and its warm nodes. Draws depend on the seed, the replica's number and how often it has
+    started, so they are the same whatever befalls the others."""
+
+    def __init__(
+        self, cold_start: ColdStart, failures: Failures | None, seed: int, *, replicas: int, now_s: float = 0.0
+    ) -> None:
+        """`replicas` are ready at the start."""
+        self._cold_start, self._failures, self._seed = cold_start, failures, seed
+        self.lives: list[ReplicaLife] = []
+        self._gone_s = {phase.value: 0.0 for phase in BILLED}
+        self._warm_nodes_from_s = [(now_s, now_s)] * cold_start.warm_nodes
+        self._pooled_s = 0.0
+        self._next_number = 0
+        self._next_turn_s = np.inf
+        for _ in range(replicas):
+            life = self._new(0, now_s)
+            life.phase, life.ends_s = Phase.READY, now_s + life.fails_after_s
+            self._next_turn_s = min(self._next_turn_s, life.ends_s)
+
+    @property
+    def ready(self) -> list[int]:
+        """Numbers, ascending."""
+        return [life.number for life in self.lives if life.is_ready]
+
+    def count(self, *phases: Phase) -> int:
+        return sum(1 for life in self.lives if life.phase in phases)
+
+    def order(self, version: int, now_s: float) -> Turn:
+        """One more replica: a warm node if one is ready, else a node to provision."""
+        life = self._new(version, now_s)
+        draw = self._draw(life)
+        if self._takes_warm_node(now_s, draw):
+            draw = draw.on_a_node()
+        return self._begin(life, draw, now_s, is_cached=False)
+
+    def advance(self, now_s: float) -> list[Turn]:
+        """Every change of phase that time alone brings until now, in order of time."""
+        if now_s < self._next_turn_s:
+            return []
+        turns = []
+        for life in self.lives:
+            while life.ends_s <= now_s:
+                turns.append(self._next_phase(life))
+        self._next_turn_s = min((life.ends_s for life in self.lives), default=np.inf)
+        return sorted(turns)
+
+    def drain(self, number: int, now_s: float) -> Turn:
+        """No more requests for it; one that is not ready goes at once."""
+        life = self._life(number)
+        if life.is_ready:
+            return life.turn(now_s, Phase.DRAINING)
+        return self.release(number, now_s)
+
+    def release(self, number: int, now_s: float) -> Turn:
+        life = self._life(number)
+        turn = life.turn(now_s, Phase.GONE)
+        self.lives.remove(life)
+        for phase, seconds in life.billed_s.items():
+            self._gone_s[phase.value] += seconds
+        return turn
+
+    def billed_s(self, now_s: float) -> dict[str, float]:
+        """Seconds by phase until now, of all there ever were; `pooled` are those of warm nodes not in use."""
+        billed = dict(self._gone_s)
+        for life in self.lives:
+            for phase, seconds in life.billed_until(now_s).items():
+                billed[phase.value] += seconds
+        idle_s = sum(max(0.0, now_s - from_s) for from_s, _ in self._warm_nodes_from_s)
+        return {**billed, "pooled": self._pooled_s + idle_s}
+
+    def billed_nodes(self, now_s: float) -> int:
+        """Replicas and warm nodes paid for now."""
+        return self.count(*BILLED) + sum(1 for from_s, _ in self._warm_nodes_from_s if from_s <= now_s)
+
+    def _new(self, version: int, now_s: float) -> ReplicaLife:
+        life = ReplicaLife(self._next_number, version, Phase.WAITING, now_s)
+        self._next_number += 1
+        self.lives.append(life)
+        life.fails_after_s = self._time_to_failure(life)
+        return life
+
+    def _begin(self, life: ReplicaLife, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> Turn:
+        life.starts += 1
+        life.ahead = [
+            (Phase.WAITING, draw.refused_s),
+            (Phase.PROVISIONING, draw.node_s),
+            (Phase.PULLING, 0.0 if is_cached else draw.image_s),
+            (Phase.LOADING, draw.weights_s + draw.engine_s),
+            (Phase.WARMING, draw.warm_up_s),
+            (Phase.READY, life.fails_after_s),
+        ]
+        life.ahead = [(phase, lasts_s) for phase, lasts_s in life.ahead if lasts_s > 0]
+        phase, lasts_s = life.ahead.pop(0)
+        self._next_turn_s = min(self._next_turn_s, now_s + lasts_s)
+        return life.turn(now_s, phase, now_s + lasts_s)
+
+    def _next_phase(self, life: ReplicaLife) -> Turn:
+        at_s = life.ends_s
+        if life.ahead:
+            phase, lasts_s = life.ahead.pop(0)
+            return life.turn(at_s, phase, at_s + lasts_s)
+        assert self._failures is not None
+        if life.phase is Phase.READY:
+            return life.turn(at_s, Phase.FAILED, at_s + self._failures.detect_s)
+        return self._restart(life, at_s)
+
+    def _restart(self, life: ReplicaLife, at_s: float) -> Turn:
+        life.fails_after_s = self._time_to_failure(life)
+        draw = self._draw(life)
+        if self._failures is not None and not self._failures.new_node:
+            return self._begin(life, draw.on_a_node(), at_s, is_cached=True)
+        return self._begin(life, draw, at_s, is_cached=False)
+
+    def _takes_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
+        """The node's own bill goes on; the one that takes its place takes what this replica would have waited for."""
+        for place, (from_s, ready_s) in enumerate(self._warm_nodes_from_s):
+            if ready_s <= now_s:
+                self._pooled_s += now_s - from_s
+                asked_s = now_s + draw.refused_s
+                self._warm_nodes_from_s[place] = (asked_s, asked_s + draw.node_s)
+                return True
+        return False
+
+    def _draw(self, life: ReplicaLife) -> ColdStartDraw:
+        return draw_cold_start(self._cold_start, self._generator(life, 0))
+
+    def _time_to_failure(self, life: ReplicaLife) -> float:
+        if self._failures is None:
+            return np.inf
+        return float(self._generator(life, 1).exponential(self._failures.mtbf_hours * _SECONDS_AN_HOUR))
+
+    def _generator(self, life: ReplicaLife, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, 3, life.number, life.starts, purpose))
+
+    def _life(self, number: int) -> ReplicaLife:
+        return next(life for life in self.lives if life.number == number)

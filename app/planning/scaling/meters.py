@@ -1,0 +1,101 @@
+"""What is read off a simulated fleet: for the autoscaler once a slot, for the timeline once a minute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.planning.scaling.lives import PENDING, STARTING
+from app.planning.scaling.operated import OperatedFleet
+from app.planning.scaling.signals import FleetView
+from app.planning.simulation.histogram import quantile_s
+from app.planning.simulation.holding import answered_s, held_ages_s
+from app.planning.simulation.serving import Counts, counts_of, outstanding_of
+from app.planning.simulation.state import Fleet
+from app.planning.simulation.tallying import busy_s, latency_counts
+from app.records.day import DayMinute
+
+
+class SlotMeter:
+    """Means over a slot: of requests in the fleet by Little's law, of busy shares by the seconds worked."""
+
+    def __init__(self, plane: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
+        self._plane, self._outside_s = plane, outside_s
+        self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
+        self._at_s = start_s
+        self._counts = counts_of(plane)
+        self._answered_s = answered_s(plane)
+        self._ages_s = 0.0
+        self._busy_s = busy_s(plane, start_s)
+
+    def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> FleetView:
+        """Of the slot since the last reading; as of a settled fleet."""
+        slot_s, counts, worked_s = now_s - self._at_s, counts_of(self._plane), busy_s(self._plane, now_s)
+        busy = (worked_s - self._busy_s) / slot_s
+        ready = operated.ready_places
+        view = FleetView(
+            now_s=now_s,
+            wanted=wanted,
+            ready=len(ready),
+            in_flight=self._in_flight(operated, now_s, counts),
+            busy=float(np.clip(busy[ready], 0.0, 1.0).sum()),
+            rate_per_s=(counts.arrived - self._counts.arrived) / slot_s,
+            pending=operated.lives.count(*PENDING),
+            starting=operated.lives.count(*STARTING),
+        )
+        self._at_s, self._counts, self._busy_s = now_s, counts, worked_s
+        return view
+
+    def restart(self) -> None:
+        """After requests or replicas were taken away between slots."""
+        self._ages_s = held_ages_s(self._plane, self._at_s)
+        self._busy_s = busy_s(self._plane, self._at_s)
+        self._counts = counts_of(self._plane)
+
+    def _in_flight(self, operated: OperatedFleet, now_s: float, counts: Counts) -> float:
+        """Time spent in the fleet since the last reading, whoever has left since; what drains is not counted."""
+        before = self._counts
+        answers = counts.good + counts.late - before.good - before.late
+        answered, ages_s = answered_s(self._plane), held_ages_s(self._plane, now_s)
+        spent_s = answered - self._answered_s + ages_s - self._ages_s - answers * self._outside_s
+        self._answered_s, self._ages_s = answered, ages_s
+        spent_s += (counts.timed_out - before.timed_out) * self._timeout_s
+        draining = int(outstanding_of(self._plane)[operated.draining_places].sum())
+        return max(0.0, spent_s / (now_s - self._at_s) - draining)
+
+
+class MinuteMeter:
+    """Differences between what was counted at the end of one minute and the next."""
+
+    def __init__(self, plane: Fleet, usd_per_hour: float, start_s: float, times: int) -> None:
+        """`times` is by how much all is multiplied."""
+        self._plane, self._usd_per_hour, self._times = plane, usd_per_hour, times
+        self._at_s = start_s
+        self._counts = counts_of(plane)
+        self._histogram = latency_counts(plane)
+        self._billed_s = 0.0
+
+    def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> DayMinute:
+        counts, histogram, before = counts_of(self._plane), latency_counts(self._plane), self._counts
+        billed_s = sum(operated.lives.billed_s(now_s).values())
+        finished, times = histogram - self._histogram, self._times
+        p50_s, p95_s, p99_s = (quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
+        minute = DayMinute(
+            at_s=self._at_s,
+            arrivals_per_s=times * (counts.arrived - before.arrived) / (now_s - self._at_s),
+            wanted=times * wanted,
+            ready=times * len(operated.ready_places),
+            coming=times * operated.lives.count(*PENDING, *STARTING),
+            billed=times * operated.lives.billed_nodes(now_s),
+            in_flight=times * counts.in_flight,
+            good=times * (counts.good - before.good),
+            late=times * (counts.late - before.late),
+            dropped=times * (counts.dropped - before.dropped),
+            timed_out=times * (counts.timed_out - before.timed_out),
+            failed=times * (counts.failed - before.failed),
+            p50_s=p50_s,
+            p95_s=p95_s,
+            p99_s=p99_s,
+            usd=times * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
+        )
+        self._at_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
+        return minute

@@ -1,0 +1,124 @@
+"""Replicas' lives joined to the places of a simulated fleet: who may be routed to, who fails, who has finished."""
+
+from __future__ import annotations
+
+import heapq
+
+from app.planning.scaling.foreseen import DAY_S
+from app.planning.scaling.lives import Lives, Phase
+from app.planning.scaling.rollout import next_steps
+from app.planning.simulation.compiled import Ints
+from app.planning.simulation.holding import hold_at, move_held
+from app.planning.simulation.serving import fail_replica, outstanding_of, set_routable
+from app.planning.simulation.state import Fleet
+from app.records.scaling import Operations, RollingUpdate
+
+
+class OperatedFleet:
+    """Steps come between slots, on a settled fleet. `gate` is the place that holds requests while nothing is ready;
+    None where they are refused."""
+
+    def __init__(
+        self, plane: Fleet, lives: Lives, operations: Operations, places: int, gate: int | None, start_s: float
+    ) -> None:
+        self._plane, self.lives, self._gate = plane, lives, gate
+        self._drain_s = operations.drain_s
+        self._updates = _dated(operations.updates, start_s)
+        self._free = list(range(places))
+        self._places: dict[int, int] = {}
+        self._unplaced: list[int] = []
+        self._draining: dict[int, float] = {}
+        self._seen: tuple[int, int] | None = None
+        if gate is not None:
+            hold_at(plane, gate)
+        for number in lives.ready:
+            self._places[number] = heapq.heappop(self._free)
+        self._route()
+
+    @property
+    def ready_places(self) -> list[int]:
+        """Those that take requests, ascending."""
+        return sorted(place for number, place in self._places.items() if number not in self._draining)
+
+    @property
+    def draining_places(self) -> list[int]:
+        return [self._places[number] for number in self._draining]
+
+    def step(self, now_s: float, wanted: int) -> bool:
+        """All that is due by now; whether anything came, left or failed."""
+        turns = self.lives.advance(now_s)
+        for turn in turns:
+            if turn.phase is Phase.READY:
+                self._unplaced.append(turn.replica)
+            elif turn.phase is Phase.FAILED:
+                self._give_up(turn.replica, now_s)
+        finished = self._finish_draining(now_s) if self._draining else False
+        version = sum(1 for at_s, _ in self._updates if at_s <= now_s)
+        has_news = bool(turns) or finished or self._seen != (wanted, version)
+        if has_news:
+            self._change(now_s, wanted, version)
+        if has_news or self._unplaced:
+            self._place()
+            self._route()
+        if self._gate is not None and self._has_ready:
+            move_held(self._plane, self._gate, now_s)
+        return has_news
+
+    def _change(self, now_s: float, wanted: int, version: int) -> None:
+        self._seen = (wanted, version)
+        update = self._updates[version - 1][1] if version else None
+        steps = next_steps(self.lives.lives, wanted, version, update)
+        for number in steps.leaving:
+            if self.lives.drain(number, now_s).phase is Phase.DRAINING:
+                self._drain(number, now_s)
+        for _ in range(steps.orders):
+            turn = self.lives.order(version, now_s)
+            if turn.phase is Phase.READY:
+                self._unplaced.append(turn.replica)
+        if steps.orders or steps.leaving:  # an update may go on at once
+            self._seen = None
+
+    def _drain(self, number: int, now_s: float) -> None:
+        if number in self._places:
+            self._draining[number] = now_s + self._drain_s
+        else:
+            self._unplaced.remove(number)
+            self.lives.release(number, now_s)
+
+    def _finish_draining(self, now_s: float) -> bool:
+        outstanding: Ints = outstanding_of(self._plane)
+        done = [
+            number
+            for number, until_s in self._draining.items()
+            if outstanding[self._places[number]] == 0 or until_s <= now_s
+        ]
+        for number in done:
+            del self._draining[number]
+            self._give_up(number, now_s)
+            self.lives.release(number, now_s)
+        return bool(done)
+
+    def _give_up(self, number: int, now_s: float) -> None:
+        """Its place is empty from now on."""
+        if number in self._unplaced:
+            self._unplaced.remove(number)
+        if (place := self._places.pop(number, None)) is not None:
+            fail_replica(self._plane, place, now_s)
+            heapq.heappush(self._free, place)
+
+    def _place(self) -> None:
+        while self._unplaced and self._free:
+            self._places[self._unplaced.pop(0)] = heapq.heappop(self._free)
+
+    def _route(self) -> None:
+        ready = self.ready_places
+        self._has_ready = bool(ready)
+        if not ready and self._gate is not None:
+            ready = [self._gate]
+        set_routable(self._plane, ready)
+
+
+def _dated(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
+    """Each at its first time of the day after the start."""
+    dated = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
+    return sorted(dated, key=lambda pair: pair[0])

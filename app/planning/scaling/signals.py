@@ -1,0 +1,72 @@
+"""What an autoscaler sees, and its means over the last seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from app.records.scaling import Metric
+
+
+class FleetView(msgspec.Struct, frozen=True):
+    """One slot, at its end. `wanted` is what the autoscaler last asked for; `pending` replicas have no container yet,
+    `starting` ones have, and neither is ready. What drains is in none of them.
+
+    `in_flight` counts what is in the ready replicas or waits before them, `busy` sums their busy shares, both as means
+    over the slot; `rate_per_s` are the slot's arrivals.
+    """
+
+    now_s: float
+    wanted: int
+    ready: int
+    in_flight: float
+    busy: float
+    rate_per_s: float
+    pending: int = 0
+    starting: int = 0
+
+    @property
+    def replicas(self) -> int:
+        return self.ready + self.pending + self.starting
+
+    def total(self, metric: Metric) -> float:
+        """Over all replicas."""
+        match metric:
+            case "busy":
+                return self.busy
+            case "in_flight":
+                return self.in_flight
+            case "rate":
+                return self.rate_per_s
+
+
+class SlidingMean:
+    """Of the values of the last `length_s`, one a slot; slots without one count as 0 after the first value."""
+
+    def __init__(self, length_s: float, slot_s: float) -> None:
+        self._slots = max(1, round(length_s / slot_s))
+        self._slot_s = slot_s
+        self._values: deque[tuple[int, float]] = deque()
+        self._first = 0
+
+    def add(self, now_s: float, value: float) -> None:
+        """After a whole window without values the window begins anew."""
+        slot = round(now_s / self._slot_s)
+        if not self._values or slot - self._values[-1][0] > self._slots:
+            self._values.clear()
+            self._first = slot
+        self._values.append((slot, value))
+
+    def at(self, now_s: float) -> float | None:
+        """None where the window holds no value."""
+        slot = round(now_s / self._slot_s)
+        while self._values and self._values[0][0] <= slot - self._slots:
+            self._values.popleft()
+        if not self._values:
+            return None
+        return sum(value for _, value in self._values) / min(self._slots, slot - self._first + 1)
+
+
+def is_due(now_s: float, last_s: float | None, every_s: float) -> bool:
+    return last_s is None or now_s - last_s >= every_s - 1e-9

@@ -1,0 +1,97 @@
+"""A place before the replicas, where requests are held while none is ready; and what a fleet has in hand.
+
+The place is a row of the fleet whose replica never is free: one slot, busy for ever. Requests wait there as at any
+other, may give up, and are dropped beyond its queue.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.planning.simulation.compiled import compiled
+from app.planning.simulation.queueing import pop_waiting, push_waiting
+from app.planning.simulation.routing import advance_replica, route
+from app.planning.simulation.serving import _is_full, _owed_s
+from app.planning.simulation.state import (
+    ARRIVAL,
+    DECODING,
+    DONE,
+    DROPPED,
+    HEAD,
+    INDEX,
+    KIND,
+    LATENCY,
+    MARK,
+    NEXT,
+    NORMAL,
+    PLACE,
+    READ,
+    READ_HEAD,
+    READING,
+    SUM,
+    TOKENS,
+    WAITING,
+    WIDTH,
+    WORKING,
+    Fleet,
+)
+
+_MOVED = 1 << 40  # numbers the chances of what is moved, apart from those of arrivals
+
+
+def hold_at(fleet: Fleet, place: int) -> None:
+    """From now on this replica serves nothing; it must have one slot."""
+    fleet.reals[place, DONE] = np.inf
+
+
+def move_held(fleet: Fleet, place: int, now_s: float) -> None:
+    """All that is held goes to the routable replicas, the oldest first, and begins no earlier than now."""
+    if fleet.counts[place, WAITING]:
+        _move_held(fleet, place, now_s)
+
+
+def answered_s(fleet: Fleet) -> float:
+    """The latencies of all that was answered, added up."""
+    return float(fleet.classes[:, SUM + LATENCY].sum())
+
+
+@compiled
+def held_ages_s(fleet: Fleet, now_s: float) -> float:
+    """How long all that waits or is in work has been there, added up; as of a `settle` at that time."""
+    ages_s, mask = 0.0, fleet.waits.shape[1] - 1
+    for replica in range(fleet.reals.shape[0]):
+        for step in range(fleet.counts[replica, WAITING]):
+            ages_s += now_s - fleet.waits[replica, (fleet.counts[replica, HEAD] + step) & mask, ARRIVAL]
+        if fleet.counts[replica, KIND] != TOKENS:
+            for at in range(fleet.counts[replica, WORKING]):
+                ages_s += now_s - fleet.works[replica, at, ARRIVAL]
+            continue
+        for at in range(fleet.counts[replica, DECODING]):
+            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, at, PLACE], ARRIVAL]
+        for step in range(fleet.counts[replica, READING]):
+            at = (fleet.counts[replica, READ_HEAD] + step) % fleet.counts[replica, WIDTH]
+            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, at, READ], ARRIVAL]
+    return ages_s
+
+
+@compiled
+def _move_held(fleet: Fleet, place: int, now_s: float) -> None:
+    advance_replica(fleet, place, now_s)
+    arrivals = fleet.knobs[INDEX]
+    for number in range(fleet.counts[place, WAITING]):
+        head = fleet.counts[place, HEAD]
+        arrival_s, normal = fleet.waits[place, head, ARRIVAL], fleet.waits[place, head, NORMAL]
+        mark = int(fleet.waits[place, head, MARK])
+        pop_waiting(fleet, place)
+        fleet.knobs[INDEX] = _MOVED + arrivals + number
+        replica = route(fleet, now_s)
+        if fleet.reals[replica, NEXT] <= now_s:
+            advance_replica(fleet, replica, now_s)
+        if _is_full(fleet, replica):
+            fleet.tallies[mark & 255, DROPPED] += 1
+            continue
+        if fleet.counts[replica, WORKING] == 0:
+            fleet.reals[replica, DONE] = max(fleet.reals[replica, DONE], now_s)
+        push_waiting(fleet, replica, arrival_s, normal, _owed_s(fleet, replica, normal, mark), mark)
+        advance_replica(fleet, replica, now_s)
+    fleet.knobs[INDEX] = arrivals

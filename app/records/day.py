@@ -1,0 +1,66 @@
+"""One day of a fleet, as it was played."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class DayMinute(msgspec.Struct, frozen=True):
+    """What finished in this minute, and how the fleet stood at its end. Latencies are None where nothing finished."""
+
+    at_s: float
+    arrivals_per_s: float
+    wanted: int
+    ready: int
+    coming: int
+    billed: int
+    in_flight: int
+    good: int
+    late: int
+    dropped: int
+    timed_out: int
+    failed: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    usd: float
+
+
+class DayTotals(msgspec.Struct, frozen=True):
+    """arrivals = good + late + dropped + timed_out + failed + in_flight."""
+
+    arrivals: int
+    good: int
+    late: int
+    dropped: int
+    timed_out: int
+    failed: int
+    in_flight: int
+
+    @property
+    def attainment(self) -> float | None:
+        """The good of all that ended."""
+        ended = self.arrivals - self.in_flight
+        return self.good / ended if ended else None
+
+
+class DayOutcome(msgspec.Struct, frozen=True):
+    """`cell_of` is by how much rates and replicas were divided to play it; every number here is of the whole fleet.
+
+    `billed_s` is by phase of a replica's life; `pooled` are warm nodes without one.
+    """
+
+    minutes: tuple[DayMinute, ...]
+    totals: DayTotals
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    billed_s: dict[str, float]
+    usd: float
+    cell_of: int
+    notes: tuple[str, ...]
+
+    @property
+    def mean_billed(self) -> float:
+        """Replicas paid for, over the time played."""
+        return sum(self.billed_s.values()) / (60.0 * len(self.minutes)) if self.minutes else 0.0

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from app.planning.scaling.cell import cell_of, divided, divided_operations
+from app.records.scaling import (
+    Autoscaler,
+    ColdStart,
+    Fixed,
+    Hpa,
+    Knative,
+    Operations,
+    Predictive,
+    Scheduled,
+    ScheduledReplicas,
+)
+
+
+@pytest.mark.parametrize(
+    ("requests", "autoscaler", "at_peak", "times"),
+    [
+        (1e7, Fixed(1000), 1000, 1),
+        (1e8, Fixed(1000), 1000, 5),
+        (1e8, Fixed(90), 90, 2),  # three and more would leave too few
+        (1e8, Fixed(997), 997, 1),  # a prime
+        (1.3e8, Fixed(1000), 1000, 8),  # seven does not divide it
+        (1e8, Hpa(0.7, max=500), 400, 5),
+        (1e9, Hpa(0.7, max=500), 400, 12),
+        (1e9, Hpa(0.7, max=500), 10, 1),
+        (1e8, Scheduled((ScheduledReplicas(0.0, 100), ScheduledReplicas(9.0, 250))), 250, 2),
+    ],
+)
+def test_as_small_as_needed_and_as_large_as_it_must_be(
+    requests: float, autoscaler: Autoscaler, at_peak: int, times: int
+) -> None:
+    assert cell_of(requests, autoscaler, at_peak) == times
+
+
+def test_bounds_and_rates_of_change_are_divided() -> None:
+    hpa = divided(Hpa(0.7, min=10, max=101), 4)
+    assert isinstance(hpa, Hpa)
+    assert (hpa.min, hpa.max, hpa.target) == (3, 26, 0.7)
+    assert [(policy.unit, policy.value) for policy in hpa.up.policies] == [("percent", 100.0), ("pods", 1)]
+    knative = divided(Knative(max=0, burst=211.0), 2)
+    assert isinstance(knative, Knative)
+    assert (knative.max, knative.burst, knative.capacity) == (0, 105.5, 100.0)
+    assert divided(Fixed(1000), 5) == Fixed(200)
+    assert divided(Predictive(9.0, 60.0, max=100), 5) == Predictive(9.0, 60.0, max=20)
+    assert divided_operations(Operations(ColdStart(warm_nodes=5)), 4).cold_start.warm_nodes == 2

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.errors import UsageError
+from app.planning.day import play_day
+from app.planning.scaling.arrivals import minutes_of_arrivals
+from app.planning.simulation.design import FleetDesign, RequestClass
+from app.planning.simulation.serving import counts_of, serve, settle
+from app.planning.simulation.state import new_fleet
+from app.records.day import DayOutcome
+from app.records.scaling import (
+    Autoscaler,
+    ColdStart,
+    Failures,
+    Fixed,
+    Hpa,
+    Keda,
+    Knative,
+    Operations,
+    Predictive,
+    RollingUpdate,
+    Scheduled,
+    ScheduledReplicas,
+)
+from app.records.service import BatchService, RequestService
+
+SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
+DESIGN = FleetDesign(
+    (SERVICE,), router="least_outstanding", classes=(RequestClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
+)
+SPIKE = np.array([8.0] * 5 + [40.0] * 10 + [8.0] * 15)
+RAMP = np.linspace(8.0, 60.0, 30)
+HPA = Hpa(target=0.6, max=12)
+
+
+def played(
+    rates: np.ndarray, autoscaler: Autoscaler, operations: Operations | None = None, design: FleetDesign = DESIGN
+) -> DayOutcome:
+    return play_day(design, rates, 60.0, autoscaler, operations or Operations(), seed=5, usd_per_hour=2.0)
+
+
+def assert_nothing_is_lost(outcome: DayOutcome) -> None:
+    totals = outcome.totals
+    ended = totals.good + totals.late + totals.dropped + totals.timed_out + totals.failed
+    assert totals.arrivals == ended + totals.in_flight
+    for what in ("good", "late", "dropped", "timed_out", "failed"):
+        assert sum(getattr(minute, what) for minute in outcome.minutes) == getattr(totals, what)
+    assert sum(minute.arrivals_per_s * 60 for minute in outcome.minutes) == pytest.approx(totals.arrivals)
+    assert sum(minute.usd for minute in outcome.minutes) == pytest.approx(outcome.usd)
+
+
+@pytest.mark.parametrize(
+    "autoscaler",
+    [
+        Fixed(3),
+        HPA,
+        Keda(target=3.0, max=12),
+        Keda(target=9.0, max=12, metric="rate", holds=False),
+        Knative(capacity=4.0),
+        Predictive(9.0, 60.0, max=12),
+        Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(300.0, 4))),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autoscaler) -> None:
+    operations = Operations(
+        ColdStart(node_s=40.0, engine_s=20.0, cv=0.5, refusal_probability=0.3, retry_s=15.0, warm_nodes=1),
+        Failures(mtbf_hours=0.2),
+        (RollingUpdate(600.0),),
+        drain_s=1.0,
+    )
+    design = msgspec.structs.replace(DESIGN, queue_limit=8, timeout_s=0.5)
+    outcome = played(np.concatenate([np.zeros(6), SPIKE]), autoscaler, operations, design)
+    assert_nothing_is_lost(outcome)
+    totals = outcome.totals
+    assert totals.arrivals > 25_000
+    assert min(totals.good, totals.dropped + totals.timed_out, totals.failed) > 0
+
+
+def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
+    outcome = played(SPIKE, Fixed(3))
+    fleet = new_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
+    for _, arrivals_s, normals in minutes_of_arrivals(SPIKE, 60.0, 0.0, 5):
+        serve(fleet, arrivals_s, normals)
+    settle(fleet, 1800.0)
+    counts = counts_of(fleet)
+    assert counts.late > 0
+    assert outcome.totals.arrivals == counts.arrived
+    assert (outcome.totals.good, outcome.totals.late) == (counts.good, counts.late)
+    assert (outcome.totals.timed_out, outcome.totals.dropped) == (counts.timed_out, counts.dropped)
+    assert outcome.billed_s["ready"] == 3 * 1800.0
+    assert outcome.usd == pytest.approx(3.0)
+
+
+def test_a_slot_of_two_seconds_does_not_change_a_static_fleet() -> None:
+    one, two = (play_day(DESIGN, SPIKE, 60.0, Fixed(4), Operations(), seed=5, slot_s=slot_s) for slot_s in (1.0, 2.0))
+    assert one.totals == two.totals
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
+    operations = Operations(ColdStart(node_s=60.0, cv=0.5), Failures(1.0))
+    one, again = (msgspec.json.encode(played(SPIKE, HPA, operations)) for _ in range(2))
+    assert one == again
+    other = play_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
+    assert msgspec.json.encode(other) != one
+
+
+def test_a_longer_cold_start_is_never_better_on_a_spike() -> None:
+    outcomes = [played(SPIKE, HPA, Operations(ColdStart(engine_s=long_s, cv=0.3))) for long_s in (0, 30, 120, 400)]
+    reached = [outcome.totals.attainment or 0.0 for outcome in outcomes]
+    assert reached == sorted(reached, reverse=True)
+    assert reached[0] > reached[-1] + 0.1
+
+
+def test_what_comes_is_paid_for_before_it_serves() -> None:
+    outcome = played(SPIKE, HPA, Operations(ColdStart(node_s=200.0, engine_s=60.0)))
+    first = next(minute for minute in outcome.minutes if minute.coming)
+    ready = next(minute for minute in outcome.minutes if minute.ready > outcome.minutes[0].ready)
+    assert first.billed > first.ready
+    assert 240.0 <= ready.at_s - first.at_s <= 300.0
+    assert outcome.billed_s["provisioning"] >= 200.0 * (ready.ready - outcome.minutes[0].ready)
+    assert outcome.usd == pytest.approx(sum(outcome.billed_s.values()) / 3600 * 2.0)
+    assert outcome.mean_billed == pytest.approx(outcome.usd / 2.0 / 0.5)
+
+
+def test_foresight_beats_reaction_on_a_ramp() -> None:
+    operations = Operations(ColdStart(node_s=100.0, engine_s=80.0))
+    reactive = played(RAMP, HPA, operations)
+    foreseen = played(RAMP, Predictive(6.0, lead_s=240.0, max=12), operations)
+    late = played(RAMP, Predictive(6.0, lead_s=0.0, max=12), operations)
+    reached = [one.totals.attainment or 0.0 for one in (foreseen, late, reactive)]
+    assert reached[0] > reached[1] > reached[2]
+
+
+def test_the_table_of_the_day_is_kept() -> None:
+    table = Scheduled((ScheduledReplicas(36_000.0, 2), ScheduledReplicas(36_600.0, 5), ScheduledReplicas(37_200.0, 3)))
+    outcome = play_day(DESIGN, np.full(30, 5.0), 60.0, table, Operations(), seed=5, start_s=36_000.0)
+    assert [outcome.minutes[at].ready for at in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
+    assert outcome.minutes[0].at_s == 36_000.0
+
+
+def test_knative_holds_what_comes_while_it_wakes_and_a_refusing_fleet_drops_it() -> None:
+    rates = np.array([0.0] * 3 + [2.0] * 5 + [0.0] * 4)
+    operations = Operations(ColdStart(engine_s=15.0))
+    held = played(rates, Knative(capacity=4.0), operations)
+    assert held.minutes[2].ready == 0
+    assert held.minutes[-1].ready == 0
+    assert (held.totals.dropped, held.totals.timed_out) == (0, 0)
+    assert held.minutes[3].p99_s is not None
+    assert 10.0 < held.minutes[3].p99_s < 18.0
+    refused = played(rates, Keda(target=9.0, max=9, metric="rate", holds=False, polling_s=30.0), operations)
+    assert refused.totals.dropped >= 15
+    assert refused.totals.good > 0
+
+
+def test_an_update_keeps_serving_with_its_surge() -> None:
+    operations = Operations(ColdStart(engine_s=60.0), updates=(RollingUpdate(300.0),))
+    outcome = played(np.full(30, 24.0), Fixed(8), operations)
+    assert outcome.totals.dropped == outcome.totals.failed == 0
+    assert max(minute.billed for minute in outcome.minutes) > 8
+    assert min(minute.ready for minute in outcome.minutes) >= 6
+    assert outcome.billed_s["loading"] == 8 * 60.0
+    assert outcome.minutes[-1].ready == 8
+
+
+def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
+    design = msgspec.structs.replace(DESIGN, services=(RequestService(slots=1, mean_s=8.0, cv=0.0),), timeout_s=500.0)
+    table = Scheduled((ScheduledReplicas(0.0, 6), ScheduledReplicas(90.0, 3)))
+    finished = played(np.full(5, 0.3), table, Operations(drain_s=120.0), design)
+    cut = played(np.full(5, 0.3), table, Operations(drain_s=2.0), design)
+    assert finished.totals.failed == 0
+    assert finished.billed_s["draining"] > cut.billed_s["draining"] > 0
+    assert cut.totals.failed > 0
+
+
+def test_a_large_day_is_played_as_a_cell_of_it() -> None:
+    service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
+    design = FleetDesign((service,), router="power_of_two", classes=(RequestClass(limit_s=0.2),))
+    rates = np.full(2, 170_000.0)
+    outcome = play_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
+    assert outcome.cell_of == 2
+    assert outcome.totals.arrivals == pytest.approx(170_000 * 120, rel=0.001)
+    assert outcome.minutes[0].ready == 256
+    assert outcome.billed_s["ready"] == 256 * 120.0
+    assert "one of 2" in outcome.notes[0]
+
+
+@pytest.mark.parametrize(("rates", "slot_s"), [(np.array([]), 1.0), (np.array([-1.0]), 1.0), (np.ones(3), 7.0)])
+def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None:
+    with pytest.raises(UsageError):
+        play_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
