@@ -1,59 +1,162 @@
-"""Plan a fleet from a stored run: size, cost and recommendation for the traffic of its profile."""
+"""Plan fleets from stored runs or other tools' results: how many of what, what they cost, and how sure that is."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
-    from app.records.result import Fleet
+    from app.records.plan import Fleet, Plan
+    from app.records.plan_question import PlanQuestion
 
 _SHOWN = 10
-_HEADER = ("instances", "offer", "USD/month", "used at peak %", "latency at peak ms", "basis", "risk 0-4", "price of")
+_HEADER = (
+    "instances", "offer", "USD/month", "10-90%", "P(SLO met)", "used at peak %", "latency at peak ms", "basis",
+    "settled by", "risk 0-4", "price of",
+)  # fmt: skip
+_WHAT_IF = ("what if", "fleet", "USD/month", "more USD/month", "P(SLO met)")
+_EXPORTS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE",
+        help="a run directory, a run id or its beginning, or 'last'; several of them; result files or a folder of "
+        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed curve; or a plan "
+        "file",
+    )  # fmt: skip
+    parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a trace of requests")
+    parser.add_argument("--slo", action="append", default=[], metavar="TEXT",
+                        help='instead of that of the profile, like "latency_ms.p95 < 50"; may be repeated')  # fmt: skip
+    parser.add_argument("--assurance", metavar="P", help="P(the SLO is met at the peak), like 0.9 or 90%%")
+    parser.add_argument("--offers", type=Path, action="append", default=[], metavar="FILE",
+                        help="a price list of your own, over the catalogue")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s")  # fmt: skip
+    parser.add_argument("--what-if", action="append", default=[], metavar="KEY=VALUE",
+                        help="plan again with this otherwise, beside the plan: a key of --set, price.OFFER=USD/h, or "
+                        "speed=1.3")  # fmt: skip
+    parser.add_argument("--preview", action="store_true", help="by queueing formulae alone, without a simulation")
+    parser.add_argument("--export", choices=_EXPORTS, help="print the fleet for another tool instead of the plan")
+    parser.add_argument("--out", type=Path, metavar="PATH",
+                        help="write the plan file, or what --export makes into this folder")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    import msgspec
-
-    from app.cli.tables import table
-    from app.reporting import plan_section
-    from app.storage.run_directory import find_run
+    from app.planning.fleets import plan_fleets
     from app.wiring.parts import wall_now
-    from app.wiring.stored_plan import plan_stored_run
-    from reports.text import render_plan
+    from app.wiring.planning import PlanRequest, question_of
 
-    run = find_run(arguments.run)
-    plan = plan_stored_run(run, arguments.overrides, wall_now().date())
-    verdict = run.result.verdict if run.result else None
-    if verdict is not None and verdict.status != "VALID":
-        print(f"The measurement is {verdict.status}: {'; '.join(verdict.reasons)}", file=sys.stderr)
-    if arguments.json:
+    assurance = [] if arguments.assurance is None else [f"plan.assurance={_percent(arguments.assurance)}"]
+    request = PlanRequest(
+        sources=tuple(arguments.sources),
+        overrides=(*arguments.overrides, *assurance),
+        traffic=arguments.traffic,
+        slo=tuple(arguments.slo),
+        offers=tuple(arguments.offers),
+    )
+    question = question_of(request, wall_now().date())
+    plan = plan_fleets(question, preview=arguments.preview)
+    if arguments.export not in (None, "json"):
+        _export(plan, arguments.export, arguments.out)
+    elif arguments.json or arguments.export == "json":
+        import msgspec
+
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:
-        print(render_plan(plan_section(plan)))
-        print()
-        print(table(_HEADER, [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]))
+        _show(plan)
+        _show_what_if(question, plan, arguments)
+    if arguments.out is not None and arguments.export is None:
+        _save(arguments.out, question, plan)
     return 0
 
 
+def _percent(text: str) -> str:
+    """0.9 is 90 %, as a probability is written."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return f"{100 * number:g}%" if number <= 1 else text
+
+
+def _show(plan: Plan) -> None:
+    from app.cli.tables import table
+    from app.reporting.plan import plan_section
+    from reports.text import render_plan
+
+    print(render_plan(plan_section(plan)))
+    print()
+    print(table(_HEADER, [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]))
+
+
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
-    used = fleet.utilisation_at_peak.value
+    used, needed = fleet.utilisation_at_peak.value, fleet.usd_per_month_needed
     return (
         fleet.instances,
         fleet.offer,
         fleet.usd_per_month.value,
+        None if needed is None else f"{needed.p10:,.0f}-{needed.p90:,.0f}",
+        None if fleet.chances is None else f"{100 * fleet.chances.planned:.1f} %",
         None if used is None else 100 * used,
         fleet.latency_at_peak.value,
         fleet.basis,
+        fleet.settled,
         fleet.risk,
         fleet.price_date,
     )
+
+
+def _show_what_if(question: PlanQuestion, plan: Plan, arguments: argparse.Namespace) -> None:
+    if not arguments.what_if:
+        return
+    from app.cli.tables import table
+    from app.planning.fleets import plan_fleets
+    from app.wiring.planning import changed
+
+    others = [(change, changed(question, change)) for change in arguments.what_if]
+    rows = [_what_if_row("as planned", plan, plan)]
+    rows += [_what_if_row(change, plan_fleets(one, preview=arguments.preview), plan) for change, one in others]
+    print()
+    print(table(_WHAT_IF, rows))
+
+
+def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
+    if plan.recommendation is None:
+        return (change, "no offer fits", None, None, None)
+    fleet = plan.recommendation.fleet
+    before = None if planned.recommendation is None else planned.recommendation.fleet.usd_per_month.value
+    cost = fleet.usd_per_month.value
+    more = None if before is None or cost is None else f"{cost - before:+,.0f}"
+    chance = None if fleet.chances is None else f"{100 * fleet.chances.planned:.1f} %"
+    return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
+
+
+def _save(path: Path, question: PlanQuestion, plan: Plan) -> None:
+    from app import __version__
+    from app.storage.plan_file import PlanFile, write_plan
+
+    write_plan(path, PlanFile(1, f"sizewise {__version__}", plan, question))
+    print(f"Written: {path}", file=sys.stderr)
+
+
+def _export(plan: Plan, kind: str, out: Path | None) -> None:
+    from app.planning.exports import export_plan
+
+    files = export_plan(plan, kind)
+    if out is None:
+        print("\n".join(text.rstrip("\n") for text in files.values()))
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, encoding="utf-8")
+            print(f"Written: {out / name}", file=sys.stderr)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error

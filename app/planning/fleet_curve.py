@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from app.planning.fleet_rate import FleetShape, design_of, faster, play, time_of
+from app.planning.fleet_rate import FleetShape, design_of, play, time_of
 from app.planning.goals import Goal
 from app.planning.latency_curve import LatencyCurve
+from app.planning.service_speed import faster
 from app.records.service import ServiceFit
 
 _LOADS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93, 1.0)

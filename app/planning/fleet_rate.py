@@ -19,11 +19,12 @@ from app.analysis.objectives import parse_objective
 from app.planning.formulae import rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
+from app.planning.service_speed import faster
 from app.planning.simulation.arrivals import poisson_arrivals
 from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.records.offers import Router
-from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
+from app.records.service import FittedService, ServiceFit, ServiceModel
 from app.records.traffic import Dispersion, TokenLengths, Traffic
 
 RUN_TO_RUN_SIGMA = 0.02
@@ -156,27 +157,6 @@ def _ends_of_doubt(
         step_logs = direction * sigma * share
         one, other = (faster(moved(law.service, law.parameters, logs + way * step_logs), speed) for way in (-1.0, 1.0))
         yield one, other, 1 / share
-
-
-def faster(service: ServiceModel, speed: float) -> ServiceModel:
-    """The same replica, so many times as fast; what is outside of it stays."""
-    if speed == 1:
-        return service
-    match service:
-        case RequestService():
-            return msgspec.structs.replace(service, mean_s=service.mean_s / speed)
-        case BatchService():
-            return msgspec.structs.replace(
-                service, fixed_s=service.fixed_s / speed, per_item_s=service.per_item_s / speed
-            )
-        case TokenService():
-            return msgspec.structs.replace(
-                service,
-                step_s=service.step_s / speed,
-                per_sequence_s=service.per_sequence_s / speed,
-                per_kv_token_s=service.per_kv_token_s / speed,
-                prefill_s_per_token=service.prefill_s_per_token / speed,
-            )
 
 
 def highest_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> tuple[float, float]:

@@ -18,11 +18,11 @@ from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
 from app.profiles.endpoint import HardwareSettings
 from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
+from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile
 from app.profiles.settings import Listed, ObjectiveText, Settings
 from app.profiles.trace_tables import is_trace
-from app.profiles.plan import PlanSettings
 from app.profiles.traffic import TrafficSettings
 from app.profiles.traffic_trace import facts_of_trace
 from app.records.offers import Catalogue

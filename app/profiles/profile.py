@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from app.profiles.load import LoadSettings
 from app.profiles.local import LocalProfile
+from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.settings import Count, Listed, Name, ObjectiveText, Settings, SomeSeconds, at_most
@@ -23,7 +24,6 @@ from app.profiles.target import (
     TorchServeTarget,
 )
 from app.profiles.telemetry import Scrapes
-from app.profiles.plan import PlanSettings
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
     HttpRequests,

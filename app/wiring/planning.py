@@ -14,14 +14,16 @@ from app.errors import UsageError
 from app.planning.measured import measured_target
 from app.planning.service_speed import faster_target
 from app.profiles.catalogue import find_offer, load_catalogue
+from app.profiles.endpoint import HardwareSettings
 from app.profiles.loading import load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
 from app.profiles.plan import plan_limits_of
 from app.profiles.price_list import load_offers
 from app.profiles.problems import BadValueError
-from app.profiles.traffic import traffic_of
+from app.profiles.profile import EndpointProfile
+from app.profiles.traffic import TrafficSettings, traffic_of
 from app.profiles.units import parse_usd_per_hour
-from app.records.offers import Catalogue
+from app.records.offers import Catalogue, PlanLimits
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Objective
 from app.records.traffic import Traffic
@@ -77,3 +79,171 @@ def changed(question: PlanQuestion, change: str) -> PlanQuestion:
     return _overridden(question, (change,))
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """What profiles and `--set` say beside the measurements."""
+
+    slo: tuple[Objective, ...]
+    traffic: Traffic | None
+    limits: PlanLimits
+    hardware: HardwareSettings | None
+
+
+def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
+    """Stored runs, and files or folders of other tools."""
+    runs, foreign = [], []
+    for source in sources:
+        path = Path(source)
+        is_run = not path.exists() or (path.is_dir() and (path / EVENTS).exists())
+        if is_run:
+            runs.append(find_run(source))
+        else:
+            foreign.append(path)
+    return runs, foreign
+
+
+def _said(runs: Sequence[StoredRun], request: PlanRequest) -> _Said:
+    """By the last run's profile; without a run, by `--set` alone."""
+    for override in request.overrides:
+        key = override.partition("=")[0]
+        if not f"{key}.".startswith(tuple(f"{one}." for one in _KEYS)):
+            hint = f"Override keys of {', '.join(_KEYS)}, or run the profile again."
+            raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
+    if not runs:
+        settings = load_planning(request.overrides)
+        traffic = None if settings.traffic is None else traffic_of(settings.traffic)
+        return _Said(settings.slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
+    profile = _profile(runs[-1], request.overrides)
+    traffic = None if profile.traffic is None else traffic_of(profile.traffic)
+    return _Said(profile.slo, traffic, plan_limits_of(profile.plan), profile.target.hardware)
+
+
+def _profile(run: StoredRun, overrides: Sequence[str]) -> EndpointProfile:
+    profile = load_profile(run.directory / SPEC, overrides, files_must_exist=False)
+    if isinstance(profile, LocalProfile):
+        raise UsageError(
+            f"{run.directory} is of a local model",
+            hint="Plans are made of runs of endpoints: serve the model with protocol oip.",
+        )
+    return profile
+
+
+def _of_run(run: StoredRun, said: _Said, catalogue: Catalogue) -> MeasuredTarget:
+    result = run.measured
+    profile = _profile(run, ())
+    if result.max_rate is None or result.max_rate.per_s.value is None:
+        raise UsageError(
+            f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
+            hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
+        )
+    told = None if said.hardware is None else hardware_named(said.hardware, catalogue)
+    hardware = named_hardware(profile, catalogue) or told or result.target.hardware
+    if said.hardware is not None and told is not None:
+        hardware = told
+    if hardware is None:
+        raise UsageError(
+            "this run does not say what hardware its target ran on",
+            hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
+        )
+    return measured_target(
+        result.run_id,
+        hardware,
+        capacity_curve(result.stages, profile.slo, result.max_rate),
+        rungs_of(result.stages, hardware.replicas),
+        is_poisson=came_at_random(result.stages),
+    )
+
+
+def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
+    from app.planning.measured import foreign_target
+    from app.storage.foreign.reading import read_foreign
+
+    if said.hardware is None:
+        raise UsageError(
+            "a result of another tool does not say what hardware its target ran on",
+            hint="Name it: --set target.hardware.accelerator=l4, or target.hardware.offer=aws/g6.2xlarge.",
+        )
+    if not slo:
+        raise UsageError("there is no SLO to plan for", hint='Give it: --slo "latency_ms.p95 < 50".')
+    return foreign_target(read_foreign(paths), hardware_named(said.hardware, catalogue), slo)
+
+
+def _changed(question: PlanQuestion, request: PlanRequest, today: datetime.date) -> PlanQuestion:
+    """A plan file's question keeps its own date and prices, unless it is given others."""
+    if request.offers:
+        question = msgspec.structs.replace(question, catalogue=load_offers(request.offers, today), today=today)
+    if request.traffic is not None:
+        question = msgspec.structs.replace(question, traffic=traffic_of(load_traffic(request.traffic)))
+    if request.slo:
+        question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in request.slo))
+    return _overridden(question, request.overrides) if request.overrides else question
+
+
+def _overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
+    """What the overrides name is otherwise; all else of the question's limits and traffic stays."""
+    limits, traffic, slo = question.limits, question.traffic, question.slo
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "traffic.peak":
+            traffic = msgspec.structs.replace(traffic, peak_per_s=traffic_of(_traffic(override)).peak_per_s)
+        elif key.startswith("traffic."):
+            read = traffic_of(_traffic(override, f"traffic.peak={traffic.peak_per_s!r}/s"))
+            fields = _TRAFFIC_FIELDS.get(key.split(".")[1], ())
+            traffic = msgspec.structs.replace(traffic, **{field: getattr(read, field) for field in fields})
+        elif key == "slo":
+            slo = (parse_objective(value),)
+        elif key.startswith("plan."):
+            read_limits = plan_limits_of(load_planning((override,)).plan)
+            field = _LIMIT_FIELDS.get(key.split(".")[1], key.split(".")[1])
+            limits = msgspec.structs.replace(limits, **{field: getattr(read_limits, field)})
+        else:
+            raise UsageError(f"{key} is not of a plan", hint="Change traffic.…, plan.…, slo, price.OFFER or speed.")
+    return msgspec.structs.replace(question, limits=limits, traffic=traffic, slo=slo)
+
+
+_LIMIT_FIELDS = {"budget": "budget_usd_per_month", "max_price_age": "max_price_age_days"}
+_TRAFFIC_FIELDS = {
+    "shape": ("shape", "hourly_share"),
+    "week": ("weekly_share",),
+    "growth": ("growth_per_year",),
+    "spikes": ("spikes",),
+    "campaigns": ("campaigns",),
+    "uncertainty": ("uncertainty",),
+    "dispersion": ("dispersion",),
+    "cache": ("cache_share",),
+    "tokens": ("tokens",),
+    "classes": ("classes",),
+    "users": ("peak_per_s",),
+    "trace": ("peak_per_s", "shape", "hourly_share", "weekly_share", "dispersion", "tokens", "trace"),
+}
+
+
+def _traffic(*overrides: str) -> TrafficSettings:
+    settings = load_planning(overrides).traffic
+    assert settings is not None
+    return settings
+
+
+def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
+    try:
+        speed = float(value.removesuffix("x"))
+    except ValueError:
+        speed = 0.0
+    if not 0.01 <= speed <= 100:
+        raise UsageError(f"--what-if speed={value} is not a factor from 0.01 to 100", hint="Like speed=1.3.")
+    targets = tuple(faster_target(target, speed) for target in question.measured)
+    return msgspec.structs.replace(question, measured=targets)
+
+
+def _priced(question: PlanQuestion, name: str, value: str) -> PlanQuestion:
+    try:
+        usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
+    except BadValueError as error:
+        raise UsageError(f"--what-if price.{name}: {error}", hint=error.hint) from None
+    wanted = find_offer(question.catalogue, name)
+    offers = tuple(
+        msgspec.structs.replace(offer, on_demand_usd_per_hour=usd, as_of=question.today, source="yours")
+        if offer.key == wanted.key
+        else offer
+        for offer in question.catalogue.offers
+    )
+    return msgspec.structs.replace(question, catalogue=msgspec.structs.replace(question.catalogue, offers=offers))

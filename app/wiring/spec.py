@@ -7,10 +7,10 @@ import datetime
 from app.errors import UsageError
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.plan import plan_limits_of
 from app.profiles.profile import EndpointProfile
 from app.profiles.resolved import profile_hash
 from app.profiles.target import HttpTarget, LocustTarget
-from app.profiles.plan import plan_limits_of
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
