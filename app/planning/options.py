@@ -1,0 +1,125 @@
+"""Every offer with what one instance carries: by formula for all, by simulation for those that lead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.planning.candidates import Candidate, Refused, consider
+from app.planning.capacity import Capacity, carry_over
+from app.planning.goals import Goals
+from app.planning.latency_curve import LatencyCurve, latency_curve
+from app.planning.refusal import Refusal
+from app.planning.risk import Risk
+from app.planning.sizing import Demand
+from app.records.offers import Offer
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+
+if TYPE_CHECKING:
+    from app.planning.settling import Settling
+
+_SETTLED = 5
+_MOST_SETTLED = 12
+"""Kinds of replica that are simulated at least, and at most while an unsettled one still leads."""
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One offer with the measurement it rests on, and the latencies that go with its capacity."""
+
+    looked_at: Candidate | Refused
+    target: MeasuredTarget
+    latencies: LatencyCurve
+    carried: Capacity | None
+
+    @property
+    def is_feasible(self) -> bool:
+        return isinstance(self.looked_at, Candidate) and self.looked_at.refused is None
+
+
+def options_of(question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool) -> list[Option]:
+    """In the catalogue's order."""
+    settling = _settling(question, demand, goals)
+    options = [_option(offer, question, demand, settling) for offer in question.catalogue.offers]
+    return options if settling is None or preview else _settled(options, question, demand, settling)
+
+
+def candidate_of(option: Option) -> Candidate:
+    assert isinstance(option.looked_at, Candidate)
+    return option.looked_at
+
+
+def _settling(question: PlanQuestion, demand: Demand, goals: Goals) -> Settling | None:
+    """None where no target has a service model: then its max rate is all there is."""
+    if all(target.fit is None for target in question.measured):
+        return None
+    from app.planning.fleet_rate import shape_of  # the simulation takes a second to import
+    from app.planning.settling import Settling
+
+    return Settling(shape_of(question.traffic, goals, question.limits.router), demand)
+
+
+def _option(offer: Offer, question: PlanQuestion, demand: Demand, settling: Settling | None) -> Option:
+    """By the target that says most of this offer: the least risk, then the narrowest interval."""
+    carried = [(target, _carried(target, offer, question)) for target in question.measured]
+    known = [(target, capacity) for target, capacity in carried if isinstance(capacity, Capacity)]
+    if not known:
+        target, refusal = carried[0]
+        looked_at = consider(offer, refusal, demand, question.limits, question.today)
+        return Option(looked_at, target, LatencyCurve((), (), 0.0), None)
+    target, capacity = min(known, key=lambda pair: (_risk(pair[1]), pair[1].sigma))
+    sized = capacity if settling is None else settling.preview(target, capacity)
+    looked_at = consider(offer, sized, demand, question.limits, question.today)
+    return Option(looked_at, target, latency_curve(target.curve), capacity)
+
+
+def _carried(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
+    accelerators, other_cards = question.catalogue.accelerators, question.limits.other_cards
+    capacity = carry_over(target.curve, target.hardware, offer, accelerators, other_cards)
+    if isinstance(capacity, Refusal) or not target.is_assumed:
+        return capacity
+    risk = Risk(3, f"{target.name} is assumed, not measured")
+    return msgspec.structs.replace(capacity, basis="assumed", risks=(risk, *capacity.risks))
+
+
+def _risk(capacity: Capacity) -> int:
+    return max((risk.level for risk in capacity.risks), default=0)
+
+
+def _settled(options: list[Option], question: PlanQuestion, demand: Demand, settling: Settling) -> list[Option]:
+    """Simulates the kinds of replica of the cheapest offers, until none that leads is left to its formula."""
+    settled: dict[tuple[str, float, float], int] = {}
+    options = list(options)
+    for _ in range(_MOST_SETTLED * 2):
+        order = sorted(
+            (place for place, option in enumerate(options) if option.is_feasible),
+            key=lambda place: candidate_of(options[place]).usd_per_month,
+        )
+        waiting = [place for place in order if _kind(options[place]) not in settled and options[place].target.fit]
+        leads = bool(waiting) and bool(order) and waiting[0] == order[0]
+        if not waiting or len(settled) >= _MOST_SETTLED or (len(settled) >= _SETTLED and not leads):
+            break
+        kind = _kind(options[waiting[0]])
+        settled[kind] = len(settled)
+        options = [
+            _settle(option, question, demand, settling) if option.carried and _kind(option) == kind else option
+            for option in options
+        ]
+    return options
+
+
+def _kind(option: Option) -> tuple[str, float, float]:
+    assert option.carried is not None
+    return option.target.name, round(option.carried.speed, 9), round(option.carried.speed_sigma, 9)
+
+
+def _settle(option: Option, question: PlanQuestion, demand: Demand, settling: Settling) -> Option:
+    looked_at = option.looked_at
+    if not isinstance(looked_at, Candidate):
+        return option
+    found = settling.settle(option.target, looked_at.capacity)
+    if found is None:
+        return option
+    capacity, latencies = found
+    again = consider(looked_at.offer, capacity, demand, question.limits, question.today)
+    return msgspec.structs.replace(option, looked_at=again, latencies=latencies)

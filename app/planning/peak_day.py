@@ -1,0 +1,53 @@
+"""The day of the week's peak with the recommended fleet, hour by hour: each hour's rate is played for itself."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.planning.demand import rates_per_s
+from app.planning.goals import Goals
+from app.planning.options import Option, candidate_of
+from app.planning.service_speed import faster
+from app.records.plan import Hour
+from app.records.plan_question import PlanQuestion
+
+_REQUESTS = 4_000
+
+
+def peak_day(best: Option, question: PlanQuestion, goals: Goals) -> tuple[Hour, ...]:
+    """Of the busiest of the coming seven days, at today's level; empty without a service model.
+
+    What one hour leaves unanswered does not reach the next: `sizewise simulate` plays a day whole.
+    """
+    fit = best.target.fit
+    if fit is None:
+        return ()
+    from app.planning.fleet_rate import design_of, play, shape_of  # the simulation takes a second to import
+
+    candidate = candidate_of(best)
+    shape = shape_of(question.traffic, goals, question.limits.router)
+    replicas = candidate.instances * candidate.capacity.replicas
+    design = design_of(faster(fit.laws[0].service, candidate.capacity.speed), shape, replicas)
+    hours = []
+    for hour, rate in enumerate(busiest_day(question)):
+        outcome = play(design, shape, max(float(rate), 1e-6) / replicas, _REQUESTS)
+        times = outcome.overall.latency
+        p50, p95, p99 = (_ms(times.percentiles_s[outcome.percentiles.index(q)]) for q in (50, 95, 99))
+        usd = candidate.instances * candidate.usd_per_hour
+        good = outcome.overall.good_share
+        hours.append(Hour(hour, float(rate), float(candidate.instances), p50, p95, p99, good, usd))
+    return tuple(hours)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def busiest_day(question: PlanQuestion) -> Floats:
+    """24 mean rates of that day of the coming seven in which the busiest hour is."""
+    start = datetime.datetime.combine(question.today, datetime.time())
+    week = rates_per_s(question.traffic, start, 7 * 24, 3600.0, today=question.today).reshape(7, 24)
+    return np.asarray(week[int(week.max(axis=1).argmax())])

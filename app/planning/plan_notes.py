@@ -1,0 +1,67 @@
+"""What a reader must know of a plan, as sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from app.planning.goals import Goals
+from app.planning.sizing import HOURS_A_MONTH, Demand
+from app.planning.wording import amount, law_words
+from app.records.plan import Fleet
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+
+
+def notes_of(
+    question: PlanQuestion,
+    demand: Demand,
+    goals: Goals,
+    ranked: Sequence[Fleet],
+    refused: Sequence[Fleet],
+) -> tuple[str, ...]:
+    return (
+        *(note for target in question.measured for note in _of_measurement(target)),
+        f"A month is {HOURS_A_MONTH} hours of every instance, {question.limits.price}; disk, network, tax and support "
+        "are not in it.",
+        f"The cost per 1k inferences is at today's mean rate, {amount(demand.mean_per_s)}/s.",
+        *_of_traffic(question, demand),
+        *goals.notes,
+        *_of_fleets(ranked, refused),
+    )
+
+
+def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
+    carried = f"{amount(target.curve.max_rate_per_s)}/s inside the SLO"
+    said = "Assumed of" if target.is_assumed else "Measured on"
+    yield f"{said} {target.hardware.description}: {carried}."
+    if target.why_no_fit is not None:
+        alone = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
+        yield f"{alone}: {target.why_no_fit}."
+    elif target.fit is not None:
+        best = target.fit.laws[0].service
+        yield (
+            f"Fleets are simulated with the service model fitted to it ({law_words(best)}); it misses the measured "
+            f"percentiles by {100 * target.fit.median_error:.0f} % in the median."
+        )
+
+
+def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
+    traffic = question.traffic
+    if traffic.cache_share:
+        yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
+    if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
+        yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
+    if traffic.dispersion.index > 1:
+        index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
+        yield f"Requests come in bursts: counts over {window_s:g} s vary {index:.3g} times as much as Poisson's."
+
+
+def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
+    if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
+        yield "A vCPU may be a whole core or half of one: a run on the offer itself replaces the wide interval."
+    if any(fleet.settled == "formula" for fleet in ranked):
+        yield "Offers that do not lead are sized by queueing formulae, not simulated."
+    if not ranked:
+        reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected).most_common(3)
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+        yield f"No offer fits: {listed or 'the catalogue is empty'}."
