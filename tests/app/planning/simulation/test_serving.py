@@ -253,6 +253,12 @@ def test_with_nowhere_to_go_arrivals_are_dropped() -> None:
     assert counts_of(fleet).dropped == 2
 
 
+def test_an_arrival_without_its_normal_is_refused() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 1.0),)), np.random.SeedSequence(1))
+    with pytest.raises(ValueError, match="3 arrivals have 2 normals"):
+        serve(fleet, np.arange(3.0), np.zeros(2))
+
+
 def test_an_answer_counts_when_it_comes() -> None:
     fleet = new_fleet(FleetDesign((RequestService(2, 1.0, 0.0),)), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.4, 0.5]), np.empty(0))
