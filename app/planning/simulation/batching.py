@@ -74,14 +74,13 @@ def _start_s(fleet: Fleet, replica: int) -> float:
 
 @inlined
 def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
+    """All that waits had come by then: a replica is brought up to date before an arrival joins it."""
     most = fleet.counts[replica, WIDTH]
     factor = factor_of(fleet, replica, fleet.waits[replica, fleet.counts[replica, HEAD], NORMAL])
     size, work = 0, 0.0
     while size < most and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
         arrival_s, mark = fleet.waits[replica, head, ARRIVAL], int(fleet.waits[replica, head, MARK])
-        if arrival_s > start_s:
-            break
         fleet.works[replica, size, ARRIVAL] = arrival_s
         fleet.works[replica, size, MARK] = mark
         work += fleet.classes[class_of(mark), WORK]

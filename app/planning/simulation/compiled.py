@@ -39,7 +39,7 @@ def _compile(function: Function, forceinline: bool) -> Function:
     try:
         dispatcher = cast(Any, compile_it(cache=True)(function))
         dispatcher._cache._cache_file._source_stamp = _SOURCES
-    except RuntimeError:  # no folder to cache in: it compiles in each process
+    except (RuntimeError, AttributeError):  # no folder to cache in, or no stamp to set: it compiles in each process
         dispatcher = compile_it()(function)
     return cast(Function, dispatcher)
 

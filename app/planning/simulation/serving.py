@@ -73,6 +73,8 @@ class Counts(msgspec.Struct, frozen=True):
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats) -> None:
     """Arrivals ascend, within a call and from call to call; no normals at all means that nothing varies."""
+    if 0 < unit_normals.size < arrivals_s.size:
+        raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
     normals = unit_normals if unit_normals.size else np.zeros(1)
     _serve(fleet, arrivals_s, normals)
 

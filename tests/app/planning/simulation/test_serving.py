@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from app.planning.simulation.chances import share_of, word_of
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, RequestClass
 from app.planning.simulation.histogram import BUCKETS, bucket_of, quantile_s
 from app.planning.simulation.replica import batch_latencies, lognormal_factors, request_latencies, token_latencies
 from app.planning.simulation.serving import counts_of, fail_replica, outstanding_of, serve, set_routable, settle
-from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, SUM, Fleet, new_fleet
+from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, new_fleet
 from app.planning.simulation.tallying import latency_counts
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -66,6 +67,19 @@ def test_slots_without_a_queue_lose_erlangs_b_whatever_the_service(cv: float) ->
     for slot in range(1, 7):
         blocked = 5.0 * blocked / (slot + 5.0 * blocked)
     assert counts.dropped / counts.arrived == pytest.approx(blocked, rel=0.02)
+
+
+def test_one_slot_without_a_queue_takes_who_finds_it_free() -> None:  # Erlang B of one slot: ρ / (1 + ρ)
+    arrivals_s, normals = drawn(300_000, 0.8, 5)
+    counts = counts_of(played(FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=0), arrivals_s, normals))
+    assert counts.dropped / counts.arrived == pytest.approx(0.8 / 1.8, rel=0.02)
+
+
+def test_the_batch_that_gathers_is_not_the_queue() -> None:
+    service = BatchService(1.0, 0.0, max_batch=3, window_s=0.5)
+    fleet = played(FleetDesign((service,), queue_limit=1), np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5]), np.zeros(6))
+    counts = counts_of(fleet)
+    assert (counts.good, counts.dropped) == (4, 2)
 
 
 def test_a_short_queue_loses_as_mm1k_does() -> None:  # P = (1 − ρ)ρ^K / (1 − ρ^(K+1)), K = 1 in service + 4
@@ -139,6 +153,24 @@ def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -
         settle(fleet, math.inf)
     assert np.abs(seldom.tallies - often.tallies).sum() <= 4
     np.testing.assert_allclose(seldom.classes, often.classes, rtol=1e-9)
+
+
+def drawn_lengths(fleet: Fleet, count: int) -> list[int]:
+    stream = fleet.knobs.view(np.uint64)[LENGTHS]
+    return [int(share_of(np.uint64(word_of(stream, number))) * fleet.knobs[PAIRS]) for number in range(count)]
+
+
+def test_one_too_large_for_the_cache_that_gives_up_lets_the_next_in_at_once() -> None:
+    """The second does not fit beside the first, and the third stands behind it."""
+    service = TokenService(0.1, 0.0, 0.0, max_sequences=4, kv_tokens=110)
+    design = FleetDesign((service,), timeout_s=1.0, lengths=((2, 100), (90, 10), (2, 2)))
+    fleets = (new_fleet(design, np.random.SeedSequence(seed)) for seed in range(1000))
+    fleet = next(fleet for fleet in fleets if drawn_lengths(fleet, 3) == [0, 1, 2])
+    serve(fleet, np.array([0.0, 0.31, 0.62]), np.empty(0))
+    settle(fleet, math.inf)
+    assert counts_of(fleet).timed_out == 1
+    # leaves at 1.31; the third is admitted at 1.4, read by 1.5 and done at 1.6; the first is done at 10
+    assert quantile_s(latency_counts(fleet), 0.0) == pytest.approx(1.6 - 0.62, rel=0.005)
 
 
 def random_service(dice: np.random.Generator) -> ServiceModel:
@@ -219,6 +251,12 @@ def test_with_nowhere_to_go_arrivals_are_dropped() -> None:
     set_routable(fleet, [])
     serve(fleet, np.array([0.0, 0.1]), np.empty(0))
     assert counts_of(fleet).dropped == 2
+
+
+def test_an_arrival_without_its_normal_is_refused() -> None:
+    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 1.0),)), np.random.SeedSequence(1))
+    with pytest.raises(ValueError, match="3 arrivals have 2 normals"):
+        serve(fleet, np.arange(3.0), np.zeros(2))
 
 
 def test_an_answer_counts_when_it_comes() -> None:
