@@ -44,9 +44,10 @@ def chance_of_slo(plan: Plan, fleet: Fleet) -> str:
 
 def rests_on(fleet: Fleet) -> list[str]:
     measured_on = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
+    age = f"{fleet.price_age_days} days old on the plan's day"
     lines = [
         f"Rests on: figures that are {fleet.basis}; the size was settled by {_SETTLED[fleet.settled]}.{measured_on}",
-        f"Price: {fleet.price_kind}, of {fleet.price_date}, then {fleet.price_age_days} days old ({fleet.price_source})",
+        f"Price: {fleet.price_kind}, of {fleet.price_date}, {age} ({fleet.price_source})",
     ]
     reasons = "; ".join(fleet.risk_reasons)
     return [*lines, f"Risk: {fleet.risk} of 4{f', {reasons}' if reasons else ''}"]

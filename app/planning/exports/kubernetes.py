@@ -121,15 +121,17 @@ def _scaling_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSetti
         f"{scale.least} to {scale.most} pods: the quietest hour's need in proportion to the peak's, and the peak's at "
         f"{share(plan.assurance)} assurance, {scale.spare} spare in both. The plan's month pays for {scale.most}."
     )
+    nodes = "Fewer pods cost less only where the cluster gives back the nodes that they leave."
     if settings.autoscaler == "scheduled":
         return [
             bounds,
+            nodes,
             "By the clock alone: it knows the usual day, not a surprise, nor a campaign's days.",
             f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and model.",
         ]
     busy = fleet.utilisation_at_peak.value
     of_slo = "" if busy is None else f", {share(busy)} of what one carries inside the SLO"
-    notes = [bounds, f"The target, {rounded_down(scale.target_per_s)}/s a pod, is that of the peak{of_slo}."]
+    notes = [bounds, nodes, f"The target, {rounded_down(scale.target_per_s)}/s a pod, is that of the peak{of_slo}."]
     if settings.autoscaler == "hpa":
         notes.append("It takes a metrics adapter: until that offers the metric, the HPA goes no higher than it stands.")
     return notes
