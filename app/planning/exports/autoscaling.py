@@ -1,0 +1,100 @@
+"""What changes the number of pods: an HPA, or a KEDA ScaledObject by rate or by the clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.planning.exports.scale import Scale, rounded_down
+from app.planning.exports.settings import ExportSettings, text_of
+from app.planning.exports.yaml_text import Document
+
+_POLL_S = 15
+_FAILED_POLLS = 4
+
+
+def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
+    """By each pod's requests a second, which a metrics adapter has to offer."""
+    target = {"type": "AverageValue", "averageValue": rounded_down(scale.target_per_s)}
+    metric = {"metric": {"name": text_of(settings, "metric_name")}, "target": target}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata(name, settings),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": scale.least,
+            "maxReplicas": scale.most,
+            "metrics": [{"type": "Pods", "pods": metric}],
+        },
+    }
+
+
+def keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
+    """By the whole service's requests a second. While Prometheus does not answer, the whole fleet runs."""
+    trigger = {
+        "type": "prometheus",
+        "metricType": "AverageValue",
+        "metadata": {
+            "serverAddress": text_of(settings, "prometheus_url"),
+            "query": text_of(settings, "metric_query"),
+            "threshold": rounded_down(scale.target_per_s),
+        },
+    }
+    fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.most}
+    return _scaled_object(name, scale.least, scale.most, settings, {"fallback": fallback, "triggers": [trigger]})
+
+
+def keda_by_clock(name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings) -> Document:
+    """One trigger for each run of hours that need more than the quietest; of those in force the largest counts."""
+    least = min(pods_by_hour)
+    runs = _runs(pods_by_hour, least)
+    if runs:
+        triggers = [_cron(_start(first, settings), f"0 {end} * * *", pods, settings) for first, end, pods in runs]
+    else:  # every hour needs the same, and an object without a trigger is refused
+        triggers = [_cron("0 0 * * *", "59 23 * * *", least, settings)]
+    return _scaled_object(name, least, scale.most, settings, {"triggers": triggers})
+
+
+def metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
+    placed = {} if settings.namespace is None else {"namespace": settings.namespace}
+    return {"name": name, **placed, "labels": labels(name)}
+
+
+def labels(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": name}
+
+
+def _scaled_object(name: str, least: int, most: int, settings: ExportSettings, rest: dict[str, Any]) -> Document:
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata(name, settings),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "pollingInterval": _POLL_S,
+            "minReplicaCount": least,
+            "maxReplicaCount": most,
+            **rest,
+        },
+    }
+
+
+def _runs(pods_by_hour: tuple[int, ...], least: int) -> list[tuple[int, int, int]]:
+    """First hour, the hour after the last, and the pods of each run of equal hours above the least, over midnight."""
+    changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
+    following = [*changes[1:], *changes[:1]]
+    return [
+        (first, end, pods_by_hour[first])
+        for first, end in zip(changes, following, strict=True)
+        if pods_by_hour[first] > least
+    ]
+
+
+def _start(hour: int, settings: ExportSettings) -> str:
+    minutes = (hour * 60 - settings.start_early_minutes) % (24 * 60)
+    return f"{minutes % 60} {minutes // 60} * * *"
+
+
+def _cron(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
+    when = {"timezone": text_of(settings, "timezone"), "start": start, "end": end}
+    return {"type": "cron", "metadata": {**when, "desiredReplicas": str(pods)}}

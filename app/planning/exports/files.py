@@ -1,0 +1,35 @@
+"""What `--export` writes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.planning.exports.kserve import kserve
+from app.planning.exports.kubernetes import kubernetes
+from app.planning.exports.names import dns_name
+from app.planning.exports.offers_csv import offers_csv
+from app.planning.exports.settings import ExportSettings
+from app.planning.exports.terraform import terraform, terraform_variables
+from app.records.plan import Plan
+
+Kind = Literal["k8s", "kserve", "terraform", "csv"]
+
+
+def export_plan(plan: Plan, kind: Kind, settings: ExportSettings) -> dict[str, str]:
+    """File name → text, with `\\n` at line ends and to be written as UTF-8.
+
+    Raises UsageError where the plan recommends nothing, except for `csv`, which lists why.
+    """
+    name = dns_name(settings.name)
+    match kind:
+        case "k8s":
+            return {f"kubernetes-{name}.yaml": kubernetes(plan, settings)}
+        case "kserve":
+            return {f"kserve-{name}.yaml": kserve(plan, settings)}
+        case "terraform":
+            return {
+                f"sizewise-{name}.auto.tfvars.json": terraform(plan, settings),
+                f"sizewise-{name}.variables.tf.json": terraform_variables(),
+            }
+        case "csv":
+            return {f"offers-{name}.csv": offers_csv(plan)}

@@ -1,0 +1,114 @@
+"""The recommended fleet as a KServe InferenceService, scaled by Knative."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from app.errors import UsageError
+from app.planning.exports.autoscaling import metadata
+from app.planning.exports.facts import comment
+from app.planning.exports.names import dns_name
+from app.planning.exports.pod import placement, pod_notes, resources
+from app.planning.exports.scale import Scale, recommended_fleet, rounded_down, scale_of
+from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
+from app.planning.exports.yaml_text import Document, yaml_text
+from app.records.plan import Fleet, Plan
+
+_WHOLE_TIMES = ("latency_ms", "service_ms")
+_SIGMAS = 3
+_ANNOTATIONS = {
+    "serving.kserve.io/deploymentMode": "Serverless",  # newer versions call it Knative, and still take this
+    "autoscaling.knative.dev/target-utilization-percentage": "100",  # else Knative aims at 70 % of the target
+}
+
+
+def kserve(plan: Plan, settings: ExportSettings) -> str:
+    """YAML. Every autoscaler but `none` is Knative's own here.
+
+    Raises UsageError where the plan recommends nothing, and for `scheduled`, which an InferenceService has not.
+    """
+    if settings.autoscaler == "scheduled":
+        raise UsageError(
+            "an InferenceService has no schedule", hint="Export for KServe with another autoscaler, or for Kubernetes."
+        )
+    fleet, scale, name = recommended_fleet(plan), scale_of(plan), dns_name(settings.name)
+    fields = ("model_uri",) if settings.predictor == "onnx" else ("image", "port")
+    document = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {**metadata(name, settings), "annotations": dict(_ANNOTATIONS)},
+        "spec": {"predictor": _predictor(plan, fleet, scale, settings)},
+    }
+    return yaml_text(comment(plan, to_fill_in(settings, *fields), _notes(plan, fleet, scale, settings)), [document])
+
+
+def in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
+    """Requests that a pod has in hand at the SLO's rate, by Little's law, with room for three sigmas of a Poisson
+    number; the tail's latency is taken for the mean, so it is more than that. None where the plan knows no whole time.
+    """
+    latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
+    if plan.latency_metric.partition(".")[0] not in _WHOLE_TIMES or latency_ms is None or capacity is None:
+        return None
+    mean = capacity / (fleet.replicas_per_instance or 1) * latency_ms / 1000
+    return max(1, math.ceil(mean + _SIGMAS * math.sqrt(mean)))
+
+
+def _predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
+    is_fixed = settings.autoscaler == "none"
+    return {
+        "minReplicas": scale.most if is_fixed else scale.least,
+        "maxReplicas": scale.most,
+        "containerConcurrency": in_flight_per_pod(plan, fleet) or 0,  # 0 is no limit
+        **({} if is_fixed else _scaling(plan, fleet, scale)),
+        **placement(fleet, settings),
+        **_server(fleet, settings),
+    }
+
+
+def _scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
+    """By requests a second; by those in flight where a pod has less than one a second, for targets are whole."""
+    if scale.target_per_s >= 1:
+        return {"scaleMetric": "rps", "scaleTarget": math.floor(scale.target_per_s)}
+    latency_ms = fleet.latency_at_peak.value
+    if in_flight_per_pod(plan, fleet) is None or latency_ms is None:
+        return {"scaleMetric": "concurrency", "scaleTarget": 1}
+    return {"scaleMetric": "concurrency", "scaleTarget": max(1, math.floor(scale.target_per_s * latency_ms / 1000))}
+
+
+def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
+    if settings.predictor == "onnx":
+        return {
+            "model": {
+                "modelFormat": {"name": "onnx"},
+                "protocolVersion": "v2",
+                "storageUri": text_of(settings, "model_uri"),
+                "resources": resources(fleet, settings),
+            }
+        }
+    container = {
+        "name": "kserve-container",
+        "image": text_of(settings, "image"),
+        "ports": [{"containerPort": settings.known_port, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": settings.ready_path, "port": settings.known_port}},
+        "resources": resources(fleet, settings),
+    }
+    return {"containers": [container]}
+
+
+def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+    notes = pod_notes(fleet, settings)
+    if settings.predictor == "onnx":
+        notes.append("KServe chooses the server of an ONNX model; the plan is of the one measured, so measure this one.")
+    if in_flight_per_pod(plan, fleet) is None:
+        notes.append(f"containerConcurrency is without a limit: {plan.latency_metric} does not tell how many wait.")
+    else:
+        notes.append("containerConcurrency is the number in hand at the SLO's rate, and three sigmas more.")
+    if settings.autoscaler != "none":
+        notes.append(
+            f"{scale.least} to {scale.most} pods, {scale.spare} spare in both, by Knative's autoscaler at "
+            f"{rounded_down(scale.target_per_s)}/s a pod, the peak's rate. The plan's month pays for {scale.most}."
+        )
+    if "nodeSelector" in placement(fleet, settings):
+        notes.append("Knative refuses nodeSelector and tolerations until its config-features enables them.")
+    return notes

@@ -1,0 +1,137 @@
+"""The recommended fleet as a Deployment, its Service, its disruption budget and what scales it."""
+
+from __future__ import annotations
+
+from app.planning.exports.autoscaling import hpa, keda_by_clock, keda_by_rate, labels, metadata
+from app.planning.exports.facts import comment
+from app.planning.exports.names import dns_name
+from app.planning.exports.pod import placement, pod_notes, probes, resources, zone_spread
+from app.planning.exports.scale import Scale, daily_pods, recommended_fleet, rounded_down, scale_of
+from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
+from app.planning.exports.yaml_text import Document, yaml_text
+from app.planning.wording import share
+from app.records.plan import Fleet, Plan
+
+_SCALER_FIELDS = {
+    "none": (),
+    "hpa": ("metric_name",),
+    "keda": ("prometheus_url", "metric_query"),
+    "scheduled": ("timezone",),
+}
+_SPREADS_AT_RANDOM = ("random",)
+
+
+def kubernetes(plan: Plan, settings: ExportSettings) -> str:
+    """YAML. Raises UsageError where the plan recommends nothing."""
+    fleet, scale, name = recommended_fleet(plan), scale_of(plan), dns_name(settings.name)
+    documents = [
+        _deployment(name, fleet, scale, settings),
+        _service(name, settings),
+        _disruption_budget(name, scale, settings),
+    ]
+    match settings.autoscaler:
+        case "none":
+            pass
+        case "hpa":
+            documents.append(hpa(name, scale, settings))
+        case "keda":
+            documents.append(keda_by_rate(name, scale, settings))
+        case "scheduled":
+            documents.append(keda_by_clock(name, scale, daily_pods(plan), settings))
+    open_fields = to_fill_in(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
+    return yaml_text(comment(plan, open_fields, _notes(plan, fleet, scale, settings)), documents)
+
+
+def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
+    """Without `replicas` where something else sets them: each apply would put them back."""
+    spread = zone_spread(fleet, labels(name))
+    container = {
+        "name": "server",
+        "image": text_of(settings, "image"),
+        "ports": [{"name": "http", "containerPort": settings.known_port}],
+        "resources": resources(fleet, settings),
+        **probes(settings),
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(name, settings),
+        "spec": {
+            **({"replicas": scale.most} if settings.autoscaler == "none" else {}),
+            "selector": {"matchLabels": labels(name)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(scale)},
+            "template": {
+                "metadata": {"labels": labels(name)},
+                "spec": {
+                    **placement(fleet, settings),
+                    **({"topologySpreadConstraints": spread} if spread else {}),
+                    "containers": [container],
+                },
+            },
+        },
+    }
+
+
+def _rolling_update(scale: Scale) -> dict[str, int]:
+    """The nodes are full, so the spare's pods make room for their successors; without a spare one more is needed."""
+    if scale.may_be_missing:
+        return {"maxUnavailable": scale.may_be_missing, "maxSurge": 0}
+    return {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def _service(name: str, settings: ExportSettings) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(name, settings),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": labels(name),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
+    }
+
+
+def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
+    """One pod at a time even without a spare: a budget of none would keep a node from ever being drained."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(name, settings),
+        "spec": {"maxUnavailable": max(1, scale.may_be_missing), "selector": {"matchLabels": labels(name)}},
+    }
+
+
+def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+    notes = pod_notes(fleet, settings)
+    if not scale.spare:
+        notes.append("No spare is planned: a rollout needs room for one more pod, and a drained node costs capacity.")
+    if plan.router is not None and plan.router not in _SPREADS_AT_RANDOM:
+        notes.append(
+            f"The plan's router is {plan.router}. A Service spreads connections at random, with longer tails: put a "
+            f"proxy that does it in front."
+        )
+    return notes + _scaling_notes(plan, fleet, scale, settings)
+
+
+def _scaling_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+    if settings.autoscaler == "none":
+        return []
+    bounds = (
+        f"{scale.least} to {scale.most} pods: the quietest hour's need in proportion to the peak's, and the peak's at "
+        f"{share(plan.assurance)} assurance, {scale.spare} spare in both. The plan's month pays for {scale.most}."
+    )
+    nodes = "Fewer pods cost less only where the cluster gives back the nodes that they leave."
+    if settings.autoscaler == "scheduled":
+        return [
+            bounds,
+            nodes,
+            "By the clock alone: it knows the usual day, not a surprise, nor a campaign's days.",
+            f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and model.",
+        ]
+    busy = fleet.utilisation_at_peak.value
+    of_slo = "" if busy is None else f", {share(busy)} of what one carries inside the SLO"
+    notes = [bounds, nodes, f"The target, {rounded_down(scale.target_per_s)}/s a pod, is that of the peak{of_slo}."]
+    if settings.autoscaler == "hpa":
+        notes.append("It takes a metrics adapter: until that offers the metric, the HPA goes no higher than it stands.")
+    return notes

@@ -1,0 +1,111 @@
+"""How many pods a plan asks for: at its peak, in its quietest hour, and by the clock."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from decimal import ROUND_DOWN, Decimal
+
+import msgspec
+import numpy as np
+
+from app.errors import UsageError
+from app.planning.demand import peak_per_s, rates_per_s
+from app.records.plan import Fleet, Plan
+from app.records.traffic import Traffic
+
+_MONDAY = datetime.datetime(2024, 1, 1)  # noqa: DTZ001 (local hours, as the traffic's are)
+_DIGITS = 4
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """Pods of the recommended fleet, one for each replica. `most` carries the peak at the assurance, spares included.
+
+    `least` is the quietest hour's need, in proportion to the peak's, and the spares; so few may need a little more.
+    `target_per_s` is a pod's rate at which the peak asks for exactly `most`.
+    """
+
+    most: int
+    least: int
+    spare: int
+    per_instance: int
+    target_per_s: float
+
+    @property
+    def may_be_missing(self) -> int:
+        """Pods that a rollout or a drained node may take at once: one spare instance's. 0 without spares."""
+        return min(self.spare, self.per_instance)
+
+
+def recommended_fleet(plan: Plan) -> Fleet:
+    """Raises UsageError where the plan recommends nothing."""
+    if plan.recommendation is None or not plan.recommendation.fleet.instances:
+        why = next((note for note in plan.notes if note.startswith("No offer fits")), "No offer fits.")
+        raise UsageError(
+            f"the plan recommends no fleet, so there is nothing to deploy: {why}",
+            hint="Loosen the plan's limits, or export its offers as CSV to see why each was refused.",
+        )
+    return plan.recommendation.fleet
+
+
+def scale_of(plan: Plan) -> Scale:
+    fleet = recommended_fleet(plan)
+    each = fleet.replicas_per_instance or 1
+    most = (fleet.instances or 0) * each
+    spare = min(most - 1, (fleet.spare_instances or 0) * each)
+    quietest = min(plan.traffic.hourly_share) * min(plan.traffic.weekly_share)
+    least = _pods(quietest * _level_per_s(plan.traffic) / _typical_peak_per_s(plan.traffic), most - spare) + spare
+    return Scale(most, least, spare, each, _target_per_s(plan, fleet, most, each))
+
+
+def daily_pods(plan: Plan) -> tuple[int, ...]:
+    """Pods of each of the 24 hours, spares included: enough for the highest rate that the hour has on any weekday.
+
+    An hour's rate runs in a straight line to its neighbours', so one beside a busier hour needs more than its share.
+    """
+    scale, traffic = scale_of(plan), plan.traffic
+    by_hour = _typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
+    shares = np.asarray(traffic.hourly_share) * max(traffic.weekly_share)  # the middle of an hour is between two bins
+    highest = np.maximum(by_hour, shares * _level_per_s(traffic)) / _typical_peak_per_s(traffic)
+    return tuple(_pods(float(share), scale.most - scale.spare) + scale.spare for share in highest)
+
+
+def rounded_down(number: float) -> str:
+    """Four significant digits and never an exponent: a quantity of Kubernetes, and a float anywhere."""
+    exact = Decimal(number)
+    step = Decimal(1).scaleb(exact.adjusted() - _DIGITS + 1)
+    text = f"{exact.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _pods(share_of_peak: float, needed: int) -> int:
+    return min(needed, max(1, math.ceil(share_of_peak * needed - 1e-9)))
+
+
+def _target_per_s(plan: Plan, fleet: Fleet, most: int, each: int) -> float:
+    """The rate of one pod at the planned peak: its utilisation there, of what it carries inside the SLO."""
+    utilisation, capacity = fleet.utilisation_at_peak.value, fleet.capacity_per_instance_per_s.value
+    if utilisation is not None and capacity is not None:
+        target = utilisation * capacity / each
+    else:
+        target = peak_per_s(plan.traffic, datetime.date.fromisoformat(plan.planned_on)) / most
+    if not (math.isfinite(target) and target > 0):
+        raise UsageError("the plan's traffic has no requests, so there is nothing to scale a fleet by")
+    return target
+
+
+def _level_per_s(traffic: Traffic) -> float:
+    """What a share of 1 stands for, behind the cache."""
+    return traffic.peak_per_s * (1.0 - traffic.cache_share)
+
+
+def _typical_peak_per_s(traffic: Traffic) -> float:
+    """Today's, spikes in it: the day's shares are of this, and growth and campaigns lift them alike."""
+    peak = max(_level_per_s(traffic), float(_typical_week_per_s(traffic).max()))
+    return peak if peak > 0 else 1.0
+
+
+def _typical_week_per_s(traffic: Traffic) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    still = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=())
+    week: np.ndarray[tuple[int], np.dtype[np.float64]] = rates_per_s(still, _MONDAY, 7 * 24)
+    return week

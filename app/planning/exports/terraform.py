@@ -1,0 +1,112 @@
+"""The recommended fleet as Terraform variables: their values, and their declarations."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Literal
+
+import msgspec
+
+from app.planning.exports.names import dns_name
+from app.planning.exports.scale import recommended_fleet, scale_of
+from app.planning.exports.settings import ExportSettings
+from app.records.plan import Plan
+
+Value = str | float | int | None
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """`may_be_null`: the plan does not know it of every fleet."""
+
+    name: str
+    type: Literal["string", "number"]
+    description: str
+    may_be_null: bool = False
+
+
+VARIABLES = (
+    Variable("name", "string", "A DNS label made of the profile's name."),
+    Variable("provider", "string", "The cloud, as the price list calls it."),
+    Variable("region", "string", "The provider's region, or any."),
+    Variable("instance_type", "string", "The instance type, as the price list calls it."),
+    Variable("instance_count", "number", "Instances that carry the peak at the assurance, spares included."),
+    Variable("spare_instance_count", "number", "How many of instance_count are spares."),
+    Variable("min_instance_count", "number", "Instances for the traffic's quietest hour, spares included."),
+    Variable("max_instance_count", "number", "Instances for its peak: instance_count."),
+    Variable("replicas_per_instance", "number", "Replicas of the server on one instance."),
+    Variable("accelerator", "string", "Key of the accelerator; null for CPUs.", may_be_null=True),
+    Variable("accelerator_count", "number", "Accelerators of one instance; a part of one is a fraction."),
+    Variable("vcpus", "number", "vCPUs of one instance; null where the price list does not tell.", may_be_null=True),
+    Variable("price_kind", "string", "on demand, reserved 1y, spot or owned."),
+    Variable("usd_per_hour_each", "number", "Price of one instance, USD an hour.", may_be_null=True),
+    Variable("usd_per_month", "number", "Of all instances over 730 hours, USD.", may_be_null=True),
+    Variable("price_date", "string", "The day the price is of."),
+    Variable("price_age_days", "number", "Its age on plan_date."),
+    Variable("price_source", "string", "The price list."),
+    Variable("assurance", "number", "The P(SLO met) that was asked for, 0 to 1."),
+    Variable(
+        "chance_slo_met", "number", "P(SLO met) at the peak with the spares out; null: not simulated.", may_be_null=True
+    ),
+    Variable("basis", "string", "measured, interpolated, extrapolated or assumed."),
+    Variable("risk", "number", "0 to 4."),
+    Variable("slo", "string", "What is held, as the profile says it."),
+    Variable("plan_date", "string", "The day of the plan."),
+    Variable("recommendation", "string", "The plan's sentence."),
+)
+
+
+def terraform(plan: Plan, settings: ExportSettings) -> str:
+    """JSON for a `*.auto.tfvars.json`: the values, in a fixed order. Raises UsageError where nothing is recommended."""
+    values = _values(plan, settings)
+    return _json({variable.name: values[variable.name] for variable in VARIABLES})
+
+
+def terraform_variables() -> str:
+    """JSON for a `*.tf.json`: what `terraform` gives values to, with types and descriptions."""
+    return _json(
+        {
+            "//": "Declares the variables of the file beside it that ends in .auto.tfvars.json; made by Sizewise.",
+            "variable": {
+                one.name: {"type": one.type, "description": one.description, "nullable": one.may_be_null}
+                for one in VARIABLES
+            },
+        }
+    )
+
+
+def _values(plan: Plan, settings: ExportSettings) -> dict[str, Value]:
+    fleet, scale = recommended_fleet(plan), scale_of(plan)
+    assert plan.recommendation is not None
+    return {
+        "name": dns_name(settings.name),
+        "provider": fleet.provider,
+        "region": fleet.region,
+        "instance_type": fleet.instance_type,
+        "instance_count": fleet.instances,
+        "spare_instance_count": fleet.spare_instances or 0,
+        "min_instance_count": math.ceil(scale.least / scale.per_instance),
+        "max_instance_count": fleet.instances,
+        "replicas_per_instance": scale.per_instance,
+        "accelerator": fleet.accelerator,
+        "accelerator_count": fleet.accelerator_count,
+        "vcpus": fleet.vcpus,
+        "price_kind": fleet.price_kind,
+        "usd_per_hour_each": fleet.usd_per_hour_each,
+        "usd_per_month": fleet.usd_per_month.value,
+        "price_date": fleet.price_date,
+        "price_age_days": fleet.price_age_days,
+        "price_source": fleet.price_source,
+        "assurance": plan.assurance,
+        "chance_slo_met": None if fleet.chances is None else fleet.chances.planned,
+        "basis": fleet.basis,
+        "risk": fleet.risk,
+        "slo": " and ".join(plan.slo),
+        "plan_date": plan.planned_on,
+        "recommendation": plan.recommendation.sentence,
+    }
+
+
+def _json(content: object) -> str:
+    """ASCII, so that no reader's encoding matters."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,77 @@
+"""Plans to export, made by the planner and changed where a test cares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from app.planning.fleets import plan_fleets
+from app.records.estimate import Estimate
+from app.records.offers import Offer, PlanLimits
+from app.records.plan import Chances, Fleet, Plan
+from app.records.result import Hardware, Traffic
+from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+
+WORKDAY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.6, 0.9, 1.0, 1.0, 1.0, 0.8, 0.9, 1.0, 1.0, 0.9, 0.7, 0.5, 0.4, 0.3,
+           0.2, 0.2, 0.1)  # fmt: skip
+HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
+ON_A_CARD = Hardware("one L4", offer="acme/g1@here", accelerator="l4", accelerator_count=1, vcpus=8)
+
+
+def planned(*offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, **traffic: Any) -> Plan:
+    facts: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
+    return plan_fleets(
+        curve(100.0),
+        measured_on,
+        Traffic(**facts),
+        catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),))),
+        PlanLimits(redundancy=redundancy),
+        slo=("latency_ms.p95 < 50",),
+        today=TODAY,
+    )
+
+
+def planned_on_cards(count: float = 1.0, replicas: int = 1, **changes: Any) -> Plan:
+    """As measured with so many replicas on one card."""
+    measured_on = msgspec.structs.replace(ON_A_CARD, replicas=replicas)
+    return planned(gpu_offer("g1", "l4", count, **changes), measured_on=measured_on)
+
+
+def with_fleet(plan: Plan, **changes: Any) -> Plan:
+    assert plan.recommendation is not None
+    fleet = msgspec.structs.replace(plan.recommendation.fleet, **changes)
+    return msgspec.structs.replace(
+        plan, recommendation=msgspec.structs.replace(plan.recommendation, fleet=fleet), offers=(fleet, *plan.offers[1:])
+    )
+
+
+def simulated(plan: Plan) -> Plan:
+    return with_fleet(plan, settled="simulated", chances=Chances(0.61, 0.934, 0.9999), measured_on="a bench")
+
+
+def without_recommendation(plan: Plan) -> Plan:
+    return msgspec.structs.replace(plan, recommendation=None, notes=("No offer fits: too dear (3).",))
+
+
+def fleet_of(plan: Plan) -> Fleet:
+    assert plan.recommendation is not None
+    return plan.recommendation.fleet
+
+
+def pods_of(plan: Plan) -> int:
+    fleet = fleet_of(plan)
+    return (fleet.instances or 0) * (fleet.replicas_per_instance or 0)
+
+
+def documents(text: str) -> dict[str, Any]:
+    """By kind."""
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+UNKNOWN = Estimate(None, reason="not measured")
