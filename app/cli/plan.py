@@ -11,6 +11,7 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
+    from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.plan_question import PlanQuestion
 
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "speed=1.3")  # fmt: skip
     parser.add_argument("--preview", action="store_true", help="by queueing formulae alone, without a simulation")
     parser.add_argument("--export", choices=_EXPORTS, help="print the fleet for another tool instead of the plan")
+    parser.add_argument("--with", dest="given", action="append", default=[], metavar="KEY=VALUE",
+                        help="what an export needs and a plan does not know: name, namespace, image, port, model_uri, "
+                        "autoscaler (none, hpa, keda, scheduled), …")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="PATH",
                         help="write the plan file, or what --export makes into this folder")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
@@ -64,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     question = question_of(request, wall_now().date())
     plan = plan_fleets(question, preview=arguments.preview)
     if arguments.export not in (None, "json"):
-        _export(plan, arguments.export, arguments.out)
+        _export(plan, arguments)
     elif arguments.json or arguments.export == "json":
         import msgspec
 
@@ -146,17 +150,37 @@ def _save(path: Path, question: PlanQuestion, plan: Plan) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _export(plan: Plan, kind: str, out: Path | None) -> None:
-    from app.planning.exports import export_plan
+def _export(plan: Plan, arguments: argparse.Namespace) -> None:
+    from app.planning.exports.files import export_plan
 
-    files = export_plan(plan, kind)
+    files, out = export_plan(plan, arguments.export, _export_settings(arguments.given)), arguments.out
     if out is None:
         print("\n".join(text.rstrip("\n") for text in files.values()))
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8")
+            (out / name).write_text(text, encoding="utf-8", newline="")
             print(f"Written: {out / name}", file=sys.stderr)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _export_settings(given: list[str]) -> ExportSettings:
+    import msgspec
+
+    from app.planning.exports.settings import ExportSettings
+    from app.profiles.problems import did_you_mean
+
+    known = [field.name for field in msgspec.structs.fields(ExportSettings)]
+    values = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or key not in known:
+            hint = did_you_mean(key, known) or f"Known are {', '.join(known)}."
+            raise UsageError(f"--with {text} is not one of an export's KEY=VALUE", hint=hint)
+        values[key] = value
+    try:
+        return msgspec.convert(values, ExportSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--with: {error}") from error

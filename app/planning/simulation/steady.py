@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -65,7 +65,7 @@ def simulate_steady(
         source = (
             arrivals[number] if arrivals else poisson_arrivals(np.array([cell_per_s]), np.inf, of_arrivals, chunk=chunk)
         )
-        return _play(new_fleet(cell, of_fleet), _limited(source, requests), _normals(cell, of_service, chunk), requests)
+        return _play(new_fleet(cell, of_fleet), _limited(source, requests), _normals(cell, of_service), requests)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         played = list(pool.map(play, range(len(seeds))))
@@ -96,11 +96,13 @@ def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
     )
 
 
-def _play(fleet: Fleet, arrivals: Iterator[Floats], normals: Iterator[Floats], requests: int) -> tuple[Fleet, float]:
+def _play(
+    fleet: Fleet, arrivals: Iterator[Floats], normals: Callable[[int], Floats], requests: int
+) -> tuple[Fleet, float]:
     """The fleet once all is answered, and its utilisation from the warm-up's end to the last arrival."""
     since_s, now_s, served, warm = 0.0, 0.0, 0, False
     for times_s in arrivals:
-        serve(fleet, times_s, next(normals)[: times_s.size])
+        serve(fleet, times_s, normals(times_s.size))
         now_s, served = float(times_s[-1]), served + times_s.size
         if not warm and served >= WARM_UP_SHARE * requests and _has_warmed(fleet, now_s, served, requests):
             settle(fleet, now_s)
@@ -129,9 +131,8 @@ def _limited(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
             return
 
 
-def _normals(design: FleetDesign, seed: np.random.SeedSequence, chunk: int) -> Iterator[Floats]:
-    """As many standard normals at each call; none where no service varies."""
+def _normals(design: FleetDesign, seed: np.random.SeedSequence) -> Callable[[int], Floats]:
+    """Draws so many standard normals; none where no service varies."""
     generator = np.random.Generator(np.random.SFC64(seed))
     varies = any(service.cv > 0 for service in design.services)
-    while True:
-        yield generator.standard_normal(chunk) if varies else np.empty(0)
+    return lambda count: generator.standard_normal(count) if varies else np.empty(0)
