@@ -60,16 +60,16 @@ def _settling(question: PlanQuestion, demand: Demand, goals: Goals) -> Settling 
 
 
 def _option(offer: Offer, question: PlanQuestion, demand: Demand, settling: Settling | None) -> Option:
-    """By the target that says most of this offer: the least risk, then the narrowest interval."""
+    """By the target that says most of this offer: the least risk, then the narrowest interval, then the fastest."""
     carried = [(target, _carried(target, offer, question)) for target in question.measured]
     known = [(target, capacity) for target, capacity in carried if isinstance(capacity, Capacity)]
     if not known:
         target, refusal = carried[0]
         looked_at = consider(offer, refusal, demand, question.limits, question.today)
         return Option(looked_at, target, LatencyCurve((), (), 0.0), None)
-    target, capacity = min(known, key=lambda pair: (_risk(pair[1]), pair[1].sigma))
-    sized = capacity if settling is None else settling.preview(target, capacity)
-    looked_at = consider(offer, sized, demand, question.limits, question.today)
+    sized = [(target, one if settling is None else settling.preview(target, one)) for target, one in known]
+    target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
+    looked_at = consider(offer, capacity, demand, question.limits, question.today)
     return Option(looked_at, target, latency_curve(target.curve), capacity)
 
 

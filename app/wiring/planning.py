@@ -11,11 +11,12 @@ import msgspec
 from app.analysis.curve import came_at_random, capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
+from app.planning.local_service import local_targets
 from app.planning.measured import measured_target
 from app.planning.service_speed import faster_target
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import HardwareSettings
-from app.profiles.loading import load_planning, load_profile, load_traffic
+from app.profiles.loading import PlanningSettings, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
 from app.profiles.plan import plan_limits_of
 from app.profiles.price_list import load_offers
@@ -29,7 +30,7 @@ from app.records.result import Objective
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
-from app.wiring.hardware import hardware_named, named_hardware
+from app.wiring.hardware import hardware_named
 
 _KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -56,7 +57,7 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     runs, foreign = _sorted(request.sources)
     said = _said(runs, request)
     slo = tuple(parse_objective(text) for text in request.slo) or said.slo
-    targets = [_of_run(run, said, catalogue) for run in runs]
+    targets = [target for run in runs for target in _of_run(run, slo, said, catalogue)]
     if foreign:
         targets.append(_of_foreign(foreign, slo, said, catalogue))
     traffic = said.traffic if request.traffic is None else traffic_of(load_traffic(request.traffic))
@@ -102,55 +103,57 @@ def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
 
 
 def _said(runs: Sequence[StoredRun], request: PlanRequest) -> _Said:
-    """By the last run's profile; without a run, by `--set` alone."""
+    """By the last endpoint's run; without one, by `--set` alone."""
     for override in request.overrides:
         key = override.partition("=")[0]
         if not f"{key}.".startswith(tuple(f"{one}." for one in _KEYS)):
             hint = f"Override keys of {', '.join(_KEYS)}, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
-    if not runs:
-        settings = load_planning(request.overrides)
-        traffic = None if settings.traffic is None else traffic_of(settings.traffic)
-        return _Said(settings.slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
-    profile = _profile(runs[-1], request.overrides)
-    traffic = None if profile.traffic is None else traffic_of(profile.traffic)
-    return _Said(profile.slo, traffic, plan_limits_of(profile.plan), profile.target.hardware)
+    profiles = [load_profile(run.directory / SPEC, files_must_exist=False) for run in runs]
+    endpoints = [run for run, one in zip(runs, profiles, strict=True) if not isinstance(one, LocalProfile)]
+    settings: PlanningSettings | EndpointProfile = load_planning(request.overrides)
+    slo: tuple[Objective, ...] = tuple(objective for one in profiles for objective in one.slo)
+    if endpoints:
+        profile = load_profile(endpoints[-1].directory / SPEC, request.overrides, files_must_exist=False)
+        assert not isinstance(profile, LocalProfile)
+        settings = profile
+    traffic = None if settings.traffic is None else traffic_of(settings.traffic)
+    return _Said(settings.slo or slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
 
 
-def _profile(run: StoredRun, overrides: Sequence[str]) -> EndpointProfile:
-    profile = load_profile(run.directory / SPEC, overrides, files_must_exist=False)
-    if isinstance(profile, LocalProfile):
-        raise UsageError(
-            f"{run.directory} is of a local model",
-            hint="Plans are made of runs of endpoints: serve the model with protocol oip.",
-        )
-    return profile
-
-
-def _of_run(run: StoredRun, said: _Said, catalogue: Catalogue) -> MeasuredTarget:
+def _of_run(
+    run: StoredRun, slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue
+) -> tuple[MeasuredTarget, ...]:
+    """A served model's replica; of a local model, each of its variants as if it were served."""
     result = run.measured
-    profile = _profile(run, ())
-    if result.max_rate is None or result.max_rate.per_s.value is None:
-        raise UsageError(
-            f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
-            hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
-        )
+    profile = load_profile(run.directory / SPEC, files_must_exist=False)
     told = None if said.hardware is None else hardware_named(said.hardware, catalogue)
-    hardware = named_hardware(profile, catalogue) or told or result.target.hardware
-    if said.hardware is not None and told is not None:
-        hardware = told
+    own = profile.target.hardware
+    hardware = told or (None if own is None else hardware_named(own, catalogue)) or result.target.hardware
     if hardware is None:
         raise UsageError(
             "this run does not say what hardware its target ran on",
             hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
         )
-    return measured_target(
+    if result.local is not None:
+        targets = local_targets(result.run_id, result.local, hardware, slo)
+        if not targets:
+            hint = "It takes times at several batches, an SLO that one of them can hold, and accuracy that is kept."
+            raise UsageError(f"{run.directory} has no variant to plan with", hint=hint)
+        return targets
+    if result.max_rate is None or result.max_rate.per_s.value is None:
+        raise UsageError(
+            f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
+            hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
+        )
+    target = measured_target(
         result.run_id,
         hardware,
         capacity_curve(result.stages, profile.slo, result.max_rate),
         rungs_of(result.stages, hardware.replicas),
         is_poisson=came_at_random(result.stages),
     )
+    return (target,)
 
 
 def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
