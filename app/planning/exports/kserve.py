@@ -99,9 +99,7 @@ def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
 def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
     notes = pod_notes(fleet, settings)
     if settings.predictor == "onnx":
-        notes.append(
-            "KServe chooses the server of an ONNX model; the plan is of the one measured, so measure this one."
-        )
+        notes.append("KServe chooses the server of an ONNX model; the plan is of the one measured: measure this one.")
     if in_flight_per_pod(plan, fleet) is None:
         notes.append(f"containerConcurrency is without a limit: {plan.latency_metric} does not tell how many wait.")
     else:

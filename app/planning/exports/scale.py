@@ -72,7 +72,7 @@ def daily_pods(plan: Plan) -> tuple[int, ...]:
 
 def rounded_down(number: float) -> str:
     """Four significant digits and never an exponent: a quantity of Kubernetes, and a float anywhere."""
-    exact = Decimal(number)
+    exact = Decimal(str(number))
     step = Decimal(1).scaleb(exact.adjusted() - _DIGITS + 1)
     text = f"{exact.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

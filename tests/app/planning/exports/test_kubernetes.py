@@ -238,5 +238,5 @@ def test_numbers_that_are_text_are_text_to_every_reader() -> None:
 
 
 def test_a_plan_without_a_recommendation_is_refused() -> None:
-    with pytest.raises(UsageError, match="recommends no fleet.*No offer fits: too dear"):
+    with pytest.raises(UsageError, match=r"recommends no fleet.*No offer fits: too dear"):
         kubernetes(without_recommendation(PLANS["cpu"]), FULL)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+import random
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.planning.exports.scale import daily_pods, rounded_down, scale_of
+from app.records.traffic import RecurringSpike
+from tests.app.planning.exports.planned import (
+    UNKNOWN,
+    WORKDAY,
+    fleet_of,
+    planned,
+    planned_on_cards,
+    pods_of,
+    with_fleet,
+    without_recommendation,
+)
+
+
+def test_the_bounds_are_the_plans_peak_and_its_quietest_hour() -> None:
+    plan = planned()  # 5 instances of 16 pods and one spare
+    scale = scale_of(plan)
+    assert (scale.most, scale.spare, scale.per_instance) == (96, 16, 16)
+    assert scale.least == math.ceil(0.1 * 80) + 16
+    assert scale.may_be_missing == 16
+    assert scale.target_per_s == pytest.approx(5000 / 96)
+
+
+def test_a_quiet_weekend_lowers_the_least() -> None:
+    weekly = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5)
+    assert scale_of(planned(weekly_share=weekly)).least == math.ceil(0.05 * 80) + 16
+
+
+def test_a_flat_day_needs_the_peak_all_day() -> None:
+    plan = planned(hourly_share=(0.7,) * 24, peak_per_s=5000.0)
+    flat = planned(hourly_share=(1.0,) * 24)
+    assert scale_of(flat).least == scale_of(flat).most == pods_of(flat)
+    assert set(daily_pods(flat)) == {pods_of(flat)}
+    assert set(daily_pods(plan)) == {math.ceil(0.7 * 80) + 16}
+
+
+def test_the_smallest_fleet_never_goes_to_none() -> None:
+    plan = planned(peak_per_s=1.0, redundancy=0, hourly_share=(0.0,) * 12 + (1.0,) * 12)
+    assert min(daily_pods(plan)) == scale_of(plan).least == 1
+
+
+def test_growth_does_not_lift_the_quiet_hours_share() -> None:
+    grown = planned(growth_per_year=1.0)
+    scale = scale_of(grown)
+    assert scale.most > 96
+    assert scale.least == math.ceil(0.1 * (scale.most - 16) - 1e-9) + 16
+    assert scale.target_per_s * scale.most == pytest.approx(10_000)
+
+
+def test_the_cache_answers_its_share_of_every_hour() -> None:
+    halved = scale_of(planned(cache_share=0.5, peak_per_s=10_000.0))
+    assert (halved.least, halved.most) == (scale_of(planned()).least, scale_of(planned()).most)
+
+
+def test_an_hour_of_the_table_carries_the_lines_to_its_neighbours() -> None:
+    plan = planned()
+    pods = daily_pods(plan)
+    for hour, needed in enumerate(pods):
+        edges = [(WORKDAY[hour] + WORKDAY[(hour + step) % 24]) / 2 for step in (-1, 1)]
+        share = max(WORKDAY[hour], *edges)
+        assert math.ceil((share - 0.01) * 80) <= needed - 16 <= math.ceil(share * 80 - 1e-9), hour
+    assert max(pods) == pods_of(plan)
+
+
+def test_a_spike_is_in_its_hour_on_the_table() -> None:
+    usual, spiky = planned(), planned(spikes=(RecurringSpike(3 * 3600.0, 600.0, 20.0, days=(2,)),))
+    at_3, peak = daily_pods(spiky)[3], daily_pods(spiky)
+    assert at_3 == max(peak)
+    assert daily_pods(usual)[3] == min(daily_pods(usual))
+
+
+def test_the_peak_itself_is_the_target_where_the_plan_knows_no_utilisation() -> None:
+    known = planned(growth_per_year=0.2)
+    unknown = with_fleet(known, utilisation_at_peak=UNKNOWN)
+    assert scale_of(unknown).target_per_s == pytest.approx(scale_of(known).target_per_s)
+
+
+def test_the_spares_stay_within_the_fleet() -> None:
+    plan = with_fleet(planned_on_cards(), instances=1, spare_instances=1)
+    scale = scale_of(plan)
+    assert (scale.most, scale.spare, scale.least) == (1, 0, 1)
+
+
+def test_nothing_to_scale_is_refused() -> None:
+    for plan in (without_recommendation(planned()), with_fleet(planned(), instances=None)):
+        with pytest.raises(UsageError, match="recommends no fleet"):
+            scale_of(plan)
+    silent = with_fleet(planned(), utilisation_at_peak=msgspec.structs.replace(UNKNOWN, value=0.0))
+    with pytest.raises(UsageError, match="no requests"):
+        scale_of(silent)
+    assert fleet_of(silent).instances
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(52.0833, "52.08"), (0.99999, "0.9999"), (1234567.8, "1234567"), (100.0, "100"), (2.5e-7, "0.00000025"), (3, "3")],
+)
+def test_a_rounded_number_is_never_more_and_has_no_exponent(number: float, text: str) -> None:
+    assert rounded_down(number) == text
+
+
+def test_rounding_loses_little() -> None:
+    dice = random.Random(2)
+    for _ in range(500):
+        number = 10 ** dice.uniform(-6, 8)
+        assert number * 0.999 <= float(rounded_down(number)) <= number
