@@ -32,17 +32,17 @@ def notes_of(
 
 def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
     carried = f"{amount(target.curve.max_rate_per_s)}/s inside the SLO"
-    said = "Assumed of" if target.is_assumed else "Measured on"
-    yield f"{said} {target.hardware.description}: {carried}."
+    where = target.hardware.description
+    yield (
+        f"Assumed of {target.name} on {where}: {carried}." if target.is_assumed else f"Measured on {where}: {carried}."
+    )
     if target.why_no_fit is not None:
         alone = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
         yield f"{alone}: {target.why_no_fit}."
     elif target.fit is not None:
-        best = target.fit.laws[0].service
-        yield (
-            f"Fleets are simulated with the service model fitted to it ({law_words(best)}); it misses the measured "
-            f"percentiles by {100 * target.fit.median_error:.0f} % in the median."
-        )
+        misses = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
+        how_well = misses if target.fit.errors else "nothing was measured to hold it against"
+        yield f"Fleets are simulated with this service model: {law_words(target.fit.laws[0].service)}; {how_well}."
 
 
 def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:

@@ -136,10 +136,16 @@ def _of_run(
             hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
         )
     if result.local is not None:
-        targets = local_targets(result.run_id, result.local, hardware, slo)
+        targets = local_targets(result.run_id, result, hardware, slo)
         if not targets:
-            hint = "It takes times at several batches, an SLO that one of them can hold, and accuracy that is kept."
-            raise UsageError(f"{run.directory} has no variant to plan with", hint=hint)
+            reasons = "; ".join(
+                f"{law.variant.label}: {law.reason}" for law in result.local.batch_laws[:3] if law.reason
+            )
+            what = f"{run.directory} has no variant to plan with" + (f" ({reasons})" if reasons else "")
+            hint = (
+                "It takes times at three batches or more on a line, an SLO that one holds, and accuracy that is kept."
+            )
+            raise UsageError(what, hint=hint)
         return targets
     if result.max_rate is None or result.max_rate.per_s.value is None:
         raise UsageError(

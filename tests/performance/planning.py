@@ -1,0 +1,83 @@
+"""What a plan over the whole catalogue takes: previewed, settled by simulation, and the first of a process.
+
+The replica is a supposed one of one L4; every other card is reached by ratio, so that all priced offers are planned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from app.analysis.objectives import parse_objective
+from app.planning.fleets import plan_fleets
+from app.profiles.catalogue import bundled_catalogue
+from app.profiles.traffic import SHAPES
+from app.records.offers import CapacityCurve, OtherCards, PlanLimits
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware
+from app.records.service import BatchService, FittedService, ServiceFit
+from app.records.traffic import Traffic
+
+_ROUNDS = 7
+_DATE = datetime.date(2026, 8, 1)
+
+
+def question() -> PlanQuestion:
+    law = BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002)
+    doubt = tuple(tuple(0.0004 if row == column else 0.0 for column in range(4)) for row in range(4))
+    fitted = FittedService(law, 1.0, ("fixed_s", "per_item_s", "cv", "outside_s"), doubt)
+    target = MeasuredTarget(
+        "supposed",
+        Hardware("one L4", accelerator="l4", accelerator_count=1, vcpus=4),
+        CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
+        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.most_per_s),
+    )
+    limits = PlanLimits(other_cards=OtherCards("fp16", "saturated"), router="power_of_two")
+    traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
+    slo = (parse_objective("latency_ms.p95 < 40"),)
+    return PlanQuestion((target,), traffic, slo, limits, bundled_catalogue(), _DATE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.performance.planning", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="plan once, and print the seconds that took")
+    if parser.parse_args().once:
+        print(f"{_seconds(lambda: plan_fleets(question()))[0]:.3f}")
+        return
+    asked = question()
+    plan = plan_fleets(asked)
+    feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
+    settled = sum(fleet.settled == "simulated" for fleet in feasible)
+    print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {settled} of them settled by simulation")
+    print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, preview=True)):.0f} ms")
+    print(f"planned, warm: {_median_ms(lambda: plan_fleets(asked)):.0f} ms")
+    print(f"first plan of a process, kernels from the cache: {_first({}):.1f} s")
+    with tempfile.TemporaryDirectory() as empty:
+        print(f"first plan of a process, kernels compiled: {_first({'NUMBA_CACHE_DIR': empty}):.1f} s")
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    return 1000 * statistics.median(_seconds(call)[0] for _ in range(_ROUNDS))
+
+
+def _seconds(call: Callable[[], object]) -> tuple[float, object]:
+    began = time.perf_counter()
+    done = call()
+    return time.perf_counter() - began, done
+
+
+def _first(environment: dict[str, str]) -> float:
+    command = [sys.executable, "-m", "tests.performance.planning", "--once"]
+    done = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+if __name__ == "__main__":
+    main()
