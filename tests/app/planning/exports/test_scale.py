@@ -73,6 +73,7 @@ def test_the_cache_answers_its_share_of_every_hour() -> None:
 
 def test_a_campaign_is_no_usual_day() -> None:
     always = Campaign(datetime.date(2020, 1, 2), datetime.date(2024, 1, 2), 3.0)
+    assert scale_of(planned(campaigns=(always,))) == scale_of(planned())
     assert daily_pods(planned(campaigns=(always,))) == daily_pods(planned())
 
 
