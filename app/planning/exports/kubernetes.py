@@ -133,5 +133,5 @@ def _scaling_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSetti
     of_slo = "" if busy is None else f", {share(busy)} of what one carries inside the SLO"
     notes = [bounds, nodes, f"The target, {rounded_down(scale.target_per_s)}/s a pod, is that of the peak{of_slo}."]
     if settings.autoscaler == "hpa":
-        notes.append("It takes a metrics adapter: until that offers the metric, the HPA goes no higher than it stands.")
+        notes.append("It needs a metrics adapter; until that offers the metric, the HPA keeps the pods that there are.")
     return notes

@@ -54,7 +54,7 @@ def scale_of(plan: Plan) -> Scale:
     most = (fleet.instances or 0) * each
     spare = min(most - 1, (fleet.spare_instances or 0) * each)
     quietest = min(plan.traffic.hourly_share) * min(plan.traffic.weekly_share)
-    least = _pods(quietest * _level_per_s(plan.traffic) / _typical_peak_per_s(plan.traffic), most - spare) + spare
+    least = _pods(quietest * plan.traffic.peak_per_s / _typical_peak_per_s(plan.traffic), most - spare) + spare
     return Scale(most, least, spare, each, _target_per_s(plan, fleet, most, each))
 
 
@@ -66,7 +66,7 @@ def daily_pods(plan: Plan) -> tuple[int, ...]:
     scale, traffic = scale_of(plan), plan.traffic
     by_hour = _typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
     shares = np.asarray(traffic.hourly_share) * max(traffic.weekly_share)  # the middle of an hour is between two bins
-    highest = np.maximum(by_hour, shares * _level_per_s(traffic)) / _typical_peak_per_s(traffic)
+    highest = np.maximum(by_hour, shares * traffic.peak_per_s) / _typical_peak_per_s(traffic)
     return tuple(_pods(float(share), scale.most - scale.spare) + scale.spare for share in highest)
 
 
@@ -94,18 +94,13 @@ def _target_per_s(plan: Plan, fleet: Fleet, most: int, each: int) -> float:
     return target
 
 
-def _level_per_s(traffic: Traffic) -> float:
-    """What a share of 1 stands for, behind the cache."""
-    return traffic.peak_per_s * (1.0 - traffic.cache_share)
-
-
 def _typical_peak_per_s(traffic: Traffic) -> float:
-    """Today's, spikes in it: the day's shares are of this, and growth and campaigns lift them alike."""
-    peak = max(_level_per_s(traffic), float(_typical_week_per_s(traffic).max()))
+    """Today's, spikes in it, before a cache: growth, campaigns and a cache change it and the other hours alike."""
+    peak = max(traffic.peak_per_s, float(_typical_week_per_s(traffic).max()))
     return peak if peak > 0 else 1.0
 
 
 def _typical_week_per_s(traffic: Traffic) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    still = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=())
+    still = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
     week: np.ndarray[tuple[int], np.dtype[np.float64]] = rates_per_s(still, _MONDAY, 7 * 24)
     return week

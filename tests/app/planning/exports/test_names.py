@@ -36,6 +36,7 @@ def test_every_name_is_a_label_that_begins_with_a_letter() -> None:
         name = dns_name(text)
         assert RULE.fullmatch(name), (text, name)
         assert len(name) <= 40
+        assert "--" not in name
 
 
 def test_long_names_that_differ_late_stay_apart() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import math
 import random
 
@@ -8,7 +9,7 @@ import pytest
 
 from app.errors import UsageError
 from app.planning.exports.scale import daily_pods, rounded_down, scale_of
-from app.records.traffic import RecurringSpike
+from app.records.traffic import Campaign, RecurringSpike
 from tests.app.planning.exports.planned import (
     UNKNOWN,
     WORKDAY,
@@ -43,6 +44,14 @@ def test_a_flat_day_needs_the_peak_all_day() -> None:
     assert set(daily_pods(plan)) == {math.ceil(0.7 * 80) + 16}
 
 
+def test_a_day_that_grows_is_still_flat_and_a_short_peak_is_carried_whole() -> None:
+    flat = planned(hourly_share=(1.0,) * 24, growth_per_year=1.0)
+    assert scale_of(flat).least == scale_of(flat).most
+    assert set(daily_pods(flat)) == {pods_of(flat)}
+    short = planned(hourly_share=(0.1,) * 12 + (1.0,) + (0.1,) * 11, peak_per_s=200_000.0)
+    assert daily_pods(short)[12] == pods_of(short)
+
+
 def test_the_smallest_fleet_never_goes_to_none() -> None:
     plan = planned(peak_per_s=1.0, redundancy=0, hourly_share=(0.0,) * 12 + (1.0,) * 12)
     assert min(daily_pods(plan)) == scale_of(plan).least == 1
@@ -57,8 +66,15 @@ def test_growth_does_not_lift_the_quiet_hours_share() -> None:
 
 
 def test_the_cache_answers_its_share_of_every_hour() -> None:
-    halved = scale_of(planned(cache_share=0.5, peak_per_s=10_000.0))
-    assert (halved.least, halved.most) == (scale_of(planned()).least, scale_of(planned()).most)
+    cached = planned(cache_share=0.5, peak_per_s=10_000.0)
+    assert scale_of(cached) == scale_of(planned())
+    assert daily_pods(cached) == daily_pods(planned())
+
+
+def test_a_campaign_is_no_usual_day() -> None:
+    always = Campaign(datetime.date(2020, 1, 2), datetime.date(2024, 1, 2), 3.0)
+    assert scale_of(planned(campaigns=(always,))) == scale_of(planned())
+    assert daily_pods(planned(campaigns=(always,))) == daily_pods(planned())
 
 
 def test_an_hour_of_the_table_carries_the_lines_to_its_neighbours() -> None:
