@@ -33,6 +33,11 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         (left, right), (low, high) = self.rates_per_s[above - 1 : above + 1], self.log_latencies[above - 1 : above + 1]
         return math.exp(low + (high - low) * (per_s - left) / (right - left))
 
+    def stretched(self, factor: float) -> LatencyCurve:
+        """The same latencies at so many times the rates."""
+        rates = tuple(rate * factor for rate in self.rates_per_s)
+        return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
+
 
 def latency_curve(curve: CapacityCurve) -> LatencyCurve:
     """Repeats at one rate are averaged in log latency, and falls smoothed out by isotonic regression."""

@@ -81,16 +81,18 @@ class Settling:
         return self._formulae[key]
 
     def _play(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
-        """A kind's doubt is played once, at the first number of replicas; its middle at each."""
+        """A kind's doubt and latencies are played once, at the first number of replicas; its middle at each."""
         key = (_kind(name, capacity), replicas)
         if key not in self._played:
-            alike = next((played.rate for (kind, _), played in self._played.items() if kind == key[0]), None)
-            if alike is None or alike.per_s <= 0:
+            alike = next((played for (kind, _), played in self._played.items() if kind == key[0]), None)
+            if alike is None or alike.rate.per_s <= 0:
                 rate = simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+                latencies = fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
+                self._played[key] = Played(rate, latencies)
             else:
-                middle = middle_rate(fit, self._shape, replicas, capacity.speed, alike.per_s)
-                rate = ReplicaRate(middle, alike.sigma)
-            self._played[key] = Played(rate, fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s))
+                middle = middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate.per_s)
+                latencies = alike.latencies.stretched(middle / alike.rate.per_s)
+                self._played[key] = Played(ReplicaRate(middle, alike.rate.sigma), latencies)
         return self._played[key]
 
     def _replicas(self, capacity: Capacity) -> int:

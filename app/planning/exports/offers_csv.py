@@ -46,7 +46,7 @@ def offers_csv(plan: Plan) -> str:
 def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
     yield "is_recommended", _yes(fleet == best)
-    yield "is_on_front", _yes(fleet in plan.pareto)
+    yield "is_on_front", _yes(any(_is_same(fleet, one) for one in plan.pareto))
     for text in ("provider", "instance_type", "region", "accelerator"):
         yield text, getattr(fleet, text)
     for number in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
@@ -116,3 +116,8 @@ _NO_FLEET = Fleet(
     "", 0, "", 0, (),
 )  # fmt: skip
 """Only its columns are used, for a plan that looked at no offer."""
+
+
+def _is_same(fleet: Fleet, other: Fleet) -> bool:
+    """On the front a fleet has its chance of being there besides."""
+    return (fleet.offer, fleet.instances) == (other.offer, other.instances)
