@@ -17,6 +17,7 @@ from app.planning.fleet_costs import with_costs
 from app.planning.front_chance import with_front_chances
 from app.planning.goals import Goals, goals_of
 from app.planning.options import Option, candidate_of, options_of
+from app.planning.outlook import outlook_of
 from app.planning.pareto import pareto_front
 from app.planning.peak_day import peak_day
 from app.planning.plan_notes import notes_of
@@ -68,6 +69,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
         pareto=_front(options, demand, question),
         sensitivity=sensitivity_of(options, demand, question, goals),
         day=() if preview else peak_day(best, question, goals),
+        outlook=None if preview else outlook_of(chosen, demand, question),
         commitment=commitment_of(chosen, demand, question),
         savings=savings_of(options, demand),
         mix=None if preview else mix_of(options, demand, question),

@@ -123,6 +123,16 @@ class Hour(msgspec.Struct, frozen=True):
     usd: float
 
 
+class Outlook(msgspec.Struct, frozen=True):
+    """The recommended fleet through the coming year, growth, spikes and campaigns in it: hours in which more comes than
+    it is sure to carry, the share of requests that then wait, the longest such wait, and how full it is in the mean."""
+
+    hours_over: float
+    delayed_share: float
+    worst_wait_s: float
+    mean_utilisation: float
+
+
 class Commitment(msgspec.Struct, frozen=True):
     """So many instances reserved and the rest as needed, instead of all of them on demand all the time."""
 
@@ -173,6 +183,7 @@ class Plan(msgspec.Struct, frozen=True):
     sensitivity: tuple[Swing, ...] = ()
     """The widest swing first."""
     day: tuple[Hour, ...] = ()
+    outlook: Outlook | None = None
     commitment: Commitment | None = None
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
