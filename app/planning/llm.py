@@ -11,9 +11,7 @@ import msgspec
 
 from app.planning.memory import (
     BYTES_PER_PARAMETER,
-    Engine,
     MemoryPlan,
-    Precision,
     kv_bytes,
     plan_memory,
     sequences_that_fit,
@@ -21,7 +19,7 @@ from app.planning.memory import (
 )
 from app.planning.rates import card_name, peak_per_s
 from app.planning.refusal import Refusal
-from app.records.language_model import LanguageModel
+from app.records.language_model import Engine, LanguageModel, Precision
 from app.records.offers import Accelerator
 
 # one way over PCIe 4.0 x16, as collectives reach it

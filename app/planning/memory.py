@@ -9,7 +9,7 @@ import msgspec
 
 from app.planning.rates import card_name
 from app.planning.refusal import Refusal
-from app.records.language_model import LanguageModel
+from app.records.language_model import Engine, LanguageModel, Precision
 from app.records.offers import Accelerator
 
 GIB = 2.0**30
@@ -27,23 +27,6 @@ _GRAPH_RUNTIME_BYTES = 0.75 * GIB
 _ALIVE_WIDTHS = 16
 
 TakenBy = Literal["weights", "KV"]
-
-
-class Precision(msgspec.Struct, frozen=True):
-    """What weights are stored in, what is computed in, and what keys and values are cached in."""
-
-    weights: str = "bf16"
-    compute: str = "bf16"
-    kv: str = "bf16"
-
-
-class Engine(msgspec.Struct, frozen=True):
-    """How a serving engine is set. `utilisation` is the share of usable memory it may take; blocks are of KV cache."""
-
-    chunk_tokens: int = 2048
-    max_sequences: int = 256
-    utilisation: float = 0.90
-    block_tokens: int = 16
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):

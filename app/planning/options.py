@@ -13,8 +13,10 @@ from app.planning.latency_curve import LatencyCurve, latency_curve
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
-from app.records.offers import Offer
+from app.planning.supposed import supposed_capacity, supposed_target
+from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware
 
 if TYPE_CHECKING:
     from app.planning.settling import Settling
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _SETTLED = 5
 _MOST_SETTLED = 12
 """Kinds of replica that are simulated at least, and at most while an unsettled one still leads."""
+
+
+_NOTHING = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -40,7 +45,8 @@ class Option(msgspec.Struct, frozen=True):
 def options_of(question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool) -> list[Option]:
     """In the catalogue's order."""
     settling = _settling(question, demand, goals)
-    options = [_option(offer, question, demand, settling) for offer in question.catalogue.offers]
+    supposed = _supposed(question, goals)
+    options = [_option(offer, question, demand, settling, supposed) for offer in question.catalogue.offers]
     return options if settling is None or preview else _settled(options, question, demand, settling)
 
 
@@ -51,7 +57,7 @@ def candidate_of(option: Option) -> Candidate:
 
 def _settling(question: PlanQuestion, demand: Demand, goals: Goals) -> Settling | None:
     """None where no target has a service model: then its max rate is all there is."""
-    if all(target.fit is None for target in question.measured):
+    if question.supposed is None and all(target.fit is None for target in question.measured):
         return None
     from app.planning.fleet_rate import shape_of  # the simulation takes a second to import
     from app.planning.settling import Settling
@@ -59,14 +65,37 @@ def _settling(question: PlanQuestion, demand: Demand, goals: Goals) -> Settling 
     return Settling(shape_of(question.traffic, goals, question.limits.router), demand)
 
 
-def _option(offer: Offer, question: PlanQuestion, demand: Demand, settling: Settling | None) -> Option:
+def _supposed(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
+    """By card, where a model is planned by arithmetic."""
+    if question.supposed is None:
+        return {}
+    cards = {offer.accelerator for offer in question.catalogue.offers if offer.accelerator is not None}
+    return {key: supposed_target(question.catalogue.accelerators[key], question, goals) for key in sorted(cards)}
+
+
+def _option(
+    offer: Offer,
+    question: PlanQuestion,
+    demand: Demand,
+    settling: Settling | None,
+    supposed: dict[str, MeasuredTarget | Refusal],
+) -> Option:
     """By the target that says most of this offer: the least risk, then the narrowest interval, then the fastest."""
     carried = [(target, _carried(target, offer, question)) for target in question.measured]
     known = [(target, capacity) for target, capacity in carried if isinstance(capacity, Capacity)]
+    refusals = [capacity for _, capacity in carried if isinstance(capacity, Refusal)]
+    if not known and question.supposed is not None:
+        found = supposed.get(offer.accelerator or "", Refusal("a language model is planned on accelerators alone"))
+        capacity = found if isinstance(found, Refusal) else supposed_capacity(found, offer, question.supposed)
+        if isinstance(found, MeasuredTarget) and isinstance(capacity, Capacity):
+            known = [(found, capacity)]
+        elif isinstance(capacity, Refusal):
+            refusals = [capacity]
     if not known:
-        target, refusal = carried[0]
-        looked_at = consider(offer, refusal, demand, question.limits, question.today)
-        return Option(looked_at, target, LatencyCurve((), (), 0.0), None)
+        looked_at = consider(offer, refusals[0], demand, question.limits, question.today)
+        return Option(
+            looked_at, question.measured[0] if question.measured else _NOTHING, LatencyCurve((), (), 0.0), None
+        )
     sized = [(target, one if settling is None else settling.preview(target, one)) for target, one in known]
     target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
     looked_at = consider(offer, capacity, demand, question.limits, question.today)

@@ -8,11 +8,12 @@ import msgspec
 
 from app.planning.extrapolation import Ratio, carry_to
 from app.planning.llm import SIGMA_ASSUMED, Deployment, decode_step_s, prefill_s, speeds_of
-from app.planning.memory import Engine, kv_bytes, plan_memory, usable_bytes
+from app.planning.memory import kv_bytes, plan_memory, usable_bytes
 from app.planning.rates import card_name
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
 from app.records.estimate import Basis
+from app.records.language_model import Engine
 from app.records.offers import Accelerator
 from app.records.service import TokenService
 

@@ -16,6 +16,7 @@ from app.errors import ProfileError, UsageError
 from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
 from app.profiles.endpoint import HardwareSettings
+from app.profiles.language_model import LanguageModelFile, supposed_of
 from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
 from app.profiles.plan import PlanSettings
@@ -25,6 +26,7 @@ from app.profiles.settings import Listed, ObjectiveText, Settings
 from app.profiles.trace_tables import is_trace
 from app.profiles.traffic import TrafficSettings
 from app.profiles.traffic_trace import facts_of_trace
+from app.records.language_model import SupposedModel
 from app.records.offers import Catalogue
 
 _EXPECTED = {
@@ -109,6 +111,15 @@ def load_planning(overrides: Sequence[str]) -> PlanningSettings:
         raise _first_of(source, error) from error
     _check_against_catalogue(source, settings.target.hardware, settings.plan)
     return settings
+
+
+def load_language_model(path: Path) -> SupposedModel:
+    """Raises ProfileError."""
+    source = _read(path, (), "a language model")
+    try:
+        return supposed_of(LanguageModelFile.model_validate(source.document.value, context=_context(source, True)))
+    except ValidationError as error:
+        raise _first_of(source, error) from error
 
 
 def load_traffic(path: Path) -> TrafficSettings:

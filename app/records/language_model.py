@@ -44,3 +44,29 @@ class LanguageModel(msgspec.Struct, frozen=True):
         untouched: float = (idle / self.experts) ** tokens
         touched = self.experts * (1 - untouched)
         return self.parameters - expert * (self.experts - touched)
+
+
+class Precision(msgspec.Struct, frozen=True):
+    """What weights are stored in, what is computed in, and what keys and values are cached in."""
+
+    weights: str = "bf16"
+    compute: str = "bf16"
+    kv: str = "bf16"
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """How a serving engine is set. `utilisation` is the share of usable memory it may take; blocks are of KV cache."""
+
+    chunk_tokens: int = 2048
+    max_sequences: int = 256
+    utilisation: float = 0.90
+    block_tokens: int = 16
+
+
+class SupposedModel(msgspec.Struct, frozen=True):
+    """A language model that nobody measured, planned by arithmetic from its shape and each card's data sheet."""
+
+    name: str
+    model: LanguageModel
+    precision: Precision = Precision()
+    engine: Engine = Engine()

@@ -6,6 +6,7 @@ import datetime
 
 import msgspec
 
+from app.records.language_model import SupposedModel
 from app.records.offers import CapacityCurve, Catalogue, PlanLimits
 from app.records.result import Hardware, Objective
 from app.records.service import ServiceFit
@@ -38,3 +39,5 @@ class PlanQuestion(msgspec.Struct, frozen=True):
     limits: PlanLimits
     catalogue: Catalogue
     today: datetime.date
+    supposed: SupposedModel | None = None
+    """What is planned by arithmetic on cards that no measurement reaches."""

@@ -16,7 +16,8 @@ from app.planning.measured import measured_target
 from app.planning.service_speed import faster_target
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import HardwareSettings
-from app.profiles.loading import PlanningSettings, load_planning, load_profile, load_traffic
+from app.profiles.language_model import is_language_model
+from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
 from app.profiles.plan import plan_limits_of
 from app.profiles.price_list import load_offers
@@ -54,7 +55,11 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
             raise UsageError("a plan file holds every fact already, so it is planned alone")
         return _changed(read_plan(paths[0]).question, request, today)
     catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
-    runs, foreign = _sorted(request.sources)
+    shapes = [path for path in paths if is_language_model(path)]
+    if len(shapes) > 1:
+        raise UsageError("one language model at a time is planned by its shape")
+    supposed = load_language_model(shapes[0]) if shapes else None
+    runs, foreign = _sorted([source for source in request.sources if Path(source) not in shapes])
     said = _said(runs, request)
     slo = tuple(parse_objective(text) for text in request.slo) or said.slo
     targets = [target for run in runs for target in _of_run(run, slo, said, catalogue)]
@@ -65,7 +70,10 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
         raise UsageError(
             "there is no traffic to plan for", hint="Give it: --traffic traffic.yaml, or --set traffic.peak=900/s."
         )
-    return PlanQuestion(tuple(targets), traffic, slo, said.limits, catalogue, today)
+    if supposed is not None and not (slo and traffic.tokens):
+        hint = 'Like --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
+        raise UsageError("a language model's shape is planned with an SLO, and with traffic.tokens", hint=hint)
+    return PlanQuestion(tuple(targets), traffic, slo, said.limits, catalogue, today, supposed)
 
 
 def changed(question: PlanQuestion, change: str) -> PlanQuestion:

@@ -10,10 +10,10 @@ import math
 from typing import NamedTuple
 
 from app.planning.llm import Deployment, Replica, replica
-from app.planning.memory import Engine, MemoryPlan, Precision, smallest_degree
+from app.planning.memory import MemoryPlan, smallest_degree
 from app.profiles.catalogue import load_catalogue
 from app.profiles.published import load_published
-from app.records.language_model import LanguageModel
+from app.records.language_model import Engine, LanguageModel, Precision
 from app.records.published import PublishedResult
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 

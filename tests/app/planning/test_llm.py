@@ -16,9 +16,9 @@ from app.planning.llm import (
     replica,
     speeds_of,
 )
-from app.planning.memory import Engine, Precision
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
+from app.records.language_model import Engine, Precision
 from tests.checks.language_models import held_against_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 

@@ -5,10 +5,8 @@ import pytest
 
 from app.planning.memory import (
     GIB,
-    Engine,
     GraphFit,
     MemoryPlan,
-    Precision,
     fit_graph,
     kv_bytes,
     plan_memory,
@@ -20,7 +18,7 @@ from app.planning.memory import (
 )
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
-from app.records.language_model import LanguageModel
+from app.records.language_model import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 
 CARDS = load_catalogue().accelerators

@@ -5,11 +5,10 @@ import pytest
 
 from app.planning.extrapolation import carry_to
 from app.planning.llm import SIGMA_ASSUMED, Deployment, Speeds, decode_step_s, prefill_s, speeds_of
-from app.planning.memory import Engine, Precision
 from app.planning.refusal import Refusal
 from app.planning.token_services import Replicated, UnmeasuredService, assumed_service, carry_service
 from app.profiles.catalogue import load_catalogue
-from app.records.language_model import LanguageModel
+from app.records.language_model import Engine, LanguageModel, Precision
 from app.records.service import TokenService
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B, MIXTRAL
 

@@ -11,8 +11,8 @@ import yaml
 
 from app.errors import ProfileError, UsageError
 from app.profiles.loading import load_profile, load_traffic
-from app.profiles.resolved import profile_hash, spec_yaml
 from app.profiles.plan import PlanSettings, plan_limits_of
+from app.profiles.resolved import profile_hash, spec_yaml
 from app.profiles.traffic import SHAPES, WEEKS, Shape, TrafficSettings, Week, traffic_of
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths, Traffic
 

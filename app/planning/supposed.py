@@ -1,0 +1,68 @@
+"""A language model that nobody measured, on each card: how many cards a replica takes, and what it then carries."""
+
+from __future__ import annotations
+
+import math
+
+from app.planning.capacity import Capacity
+from app.planning.formulae import rate_inside
+from app.planning.goals import Goals
+from app.planning.llm import SIGMA_ASSUMED, Deployment, replica
+from app.planning.memory import MemoryPlan, smallest_degree
+from app.planning.refusal import Refusal
+from app.planning.risk import Risk
+from app.planning.token_services import assumed_service
+from app.records.language_model import SupposedModel
+from app.records.offers import Accelerator, CapacityCurve, Offer
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware
+from app.records.service import FittedService, ServiceFit
+from app.records.traffic import TokenLengths
+
+_AT_ONCE = 8
+"""A replica that has no room for so many sequences at once is cut over more cards."""
+
+
+def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
+    """One replica on as many cards as its weights and cache take; refused where they do not fit or are not known."""
+    supposed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
+    if supposed is None or lengths is None:
+        return Refusal("no language model is described")
+    memory = smallest_degree(
+        supposed.model, card, supposed.precision, math.ceil(sum(lengths)), supposed.engine, _AT_ONCE
+    )
+    if not isinstance(memory, MemoryPlan):
+        return memory
+    deployment = Deployment(
+        supposed.model, card, *lengths, supposed.precision, degree=memory.degree, engine=supposed.engine
+    )
+    service, full = assumed_service(deployment), replica(deployment)
+    if isinstance(service, Refusal):
+        return service
+    if isinstance(full, Refusal):
+        return full
+    fit = ServiceFit((FittedService(service.service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full.per_s)
+    rate = rate_inside(service.service, goals, 1, "random", lengths)
+    name = f"{supposed.name} on {memory.degree} × {card.key}, by arithmetic"
+    hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
+    metric = goals.times[0].text.split("<")[0].strip() if goals.times else "latency_ms.p95"
+    curve = CapacityCurve((), metric, rate, None, None)
+    return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
+
+
+def supposed_capacity(target: MeasuredTarget, offer: Offer, supposed: SupposedModel) -> Capacity | Refusal:
+    """As many whole replicas as the instance has cards for."""
+    degree = target.hardware.accelerator_count
+    replicas = math.floor(offer.accelerator_count / degree + 1e-9)
+    if replicas < 1:
+        return Refusal(f"holds {offer.accelerator_count:g} accelerators, and {supposed.name} takes {degree:g} of them")
+    risk = Risk(3, "nothing was measured: by arithmetic from the model's shape and the card's data sheet")
+    rate = target.curve.max_rate_per_s * replicas
+    return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)
+
+
+def _mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
+    share = sum(one.share for one in tokens)
+    if not share:
+        return None
+    return sum(one.share * one.input for one in tokens) / share, sum(one.share * one.output for one in tokens) / share
