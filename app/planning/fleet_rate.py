@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import numpy as np
 
-from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.planning.bursts import burst_factor
 from app.planning.formulae import rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
-from app.planning.simulation.arrivals import poisson_arrivals
 from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
-from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
+from app.planning.simulation.steady import SteadyOutcome, simulate_steady
+from app.planning.simulation.tallying import ClassOutcome
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel
 from app.records.traffic import Dispersion, TokenLengths, Traffic
@@ -39,6 +39,7 @@ _FULL = 0.995
 _RATE_STEP = 0.01
 _DOUBT_STEP = 0.02
 _LEAST_SLOPE = 0.05
+_BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
 class FleetShape(msgspec.Struct, frozen=True):
@@ -51,7 +52,15 @@ class FleetShape(msgspec.Struct, frozen=True):
     goals: Goals
     dispersion: Dispersion = Dispersion()
     classes: tuple[RequestClass, ...] = ()
+    class_goals: tuple[Goals, ...] = ()
+    """One for each class, in their order; the fleet meets all of them."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
+
+    @property
+    def mean_work(self) -> float:
+        """Of a request, beside that of one that was measured."""
+        shares = sum(one.share for one in self.classes)
+        return sum(one.share * one.work for one in self.classes) / shares if shares else 1.0
 
     @property
     def mean_lengths(self) -> tuple[float, float]:
@@ -61,18 +70,15 @@ class FleetShape(msgspec.Struct, frozen=True):
 
 def shape_of(traffic: Traffic, goals: Goals, router: Router) -> FleetShape:
     """Classes of the traffic keep their own limits; those without have the plan's."""
+    of_classes = tuple(
+        goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals for one in traffic.classes
+    )
     classes = tuple(
-        RequestClass(
-            one.share,
-            (limits := goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals).limit_s("latency"),
-            one.work,
-            limits.limit_s("first_token"),
-            limits.limit_s("per_token"),
-        )
-        for one in traffic.classes
+        RequestClass(one.share, own.limit_s("latency"), one.work, own.limit_s("first_token"), own.limit_s("per_token"))
+        for one, own in zip(traffic.classes, of_classes, strict=True)
     )
     lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
-    return FleetShape(router, goals, traffic.dispersion, classes, lengths or ((1, 1),))
+    return FleetShape(router, goals, traffic.dispersion, classes, of_classes, lengths or ((1, 1),))
 
 
 def _evenly(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
@@ -89,7 +95,9 @@ class ReplicaRate(msgspec.Struct, frozen=True):
 
 def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
     best = fit.laws[0]
-    per_s = rate_inside(faster(best.service, speed), shape.goals, replicas, shape.router, shape.mean_lengths)
+    per_s = rate_inside(
+        faster(best.service, speed / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
+    )
     capped = min(per_s, fit.highest_per_s * speed)
     doubt = math.sqrt(max((best.log_covariance[at][at] for at in range(len(best.parameters))), default=0.0))
     return ReplicaRate(capped, math.hypot(speed_sigma, min(doubt, 0.3), RUN_TO_RUN_SIGMA))
@@ -106,28 +114,42 @@ def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: flo
         for law, rate in zip(fit.laws[1:], played[1:], strict=True)
         if rate.per_s > 0
     )
-    return ReplicaRate(
-        min(middle, fit.highest_per_s * speed), math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
-    )
+    per_s = min(middle, fit.highest_per_s * speed)
+    factor = _burst_factor(faster(fit.laws[0].service, speed), shape, replicas, per_s)
+    return ReplicaRate(per_s * factor, math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
 
 
 def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near_per_s: float) -> float:
     """The median alone, of the likeliest law."""
-    per_s, _ = highest_rate(faster(fit.laws[0].service, speed), shape, replicas, near_per_s)
-    return min(per_s, fit.highest_per_s * speed)
+    service = faster(fit.laws[0].service, speed)
+    per_s = min(highest_rate(service, shape, replicas, near_per_s)[0], fit.highest_per_s * speed)
+    return per_s * _burst_factor(service, shape, replicas, per_s)
+
+
+def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float) -> float:
+    dispersion = shape.dispersion
+    if dispersion.index <= 1 or per_s <= 0:
+        return 1.0
+    design, most = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL
+    loads = [load for load in _BURST_LOADS if load * per_s < most] + [most / per_s]
+    good = [play(design, shape, load * per_s, _DOUBT_REQUESTS).overall.good_share or 0.0 for load in loads]
+    quantiles = [goal.quantile for goal in shape.goals.times if goal.quantile is not None]
+    allowed = min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
+    variance_over_mean = (dispersion.index - 1) / (per_s * replicas * dispersion.window_s)
+    return burst_factor(loads, [1 - share for share in good], allowed, 1 / variance_over_mean)
 
 
 def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
     """The doubt by the implicit function: at the middle rate, by how much a time moves with a parameter, over how much
     it moves with the rate."""
     service = faster(law.service, speed)
-    guess = rate_inside(service, shape.goals, replicas, shape.router, shape.mean_lengths)
+    guess = rate_inside(faster(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths)
     middle, sigma = highest_rate(service, shape, replicas, guess)
     if middle <= 0:
         return ReplicaRate(0.0, 0.0)
 
     def time_at(one: ServiceModel, per_s: float) -> float:
-        return margin(play(design_of(one, shape, replicas), shape, per_s, _DOUBT_REQUESTS), shape.goals)
+        return margin(play(design_of(one, shape, replicas), shape, per_s, _DOUBT_REQUESTS), shape)
 
     step = _RATE_STEP if middle * (1 + _RATE_STEP) < most_per_s(service, shape.lengths) else _RATE_STEP / 4
     by_rate = (time_at(service, middle * (1 + step)) - time_at(service, middle * (1 - step))) / (2 * step)
@@ -169,7 +191,7 @@ def highest_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_p
 
     def missed_by(per_s: float) -> float:
         """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
-        return margin(play(design, shape, per_s, _REQUESTS), shape.goals)
+        return margin(play(design, shape, per_s, _REQUESTS), shape)
 
     near = min(max(near_per_s, _LEAST_LOAD * most), most)
     found, slope = _crossing(missed_by, _LEAST_LOAD * most, near, most)
@@ -222,44 +244,33 @@ def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetD
 
 
 def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
-    """A fleet at so much a replica, with the traffic's bursts."""
+    """A fleet at so much a replica, of Poisson arrivals."""
     replicas = len(design.services)
-    quantiles = sorted({100 * goal.quantile for goal in shape.goals.times if goal.quantile is not None} | {50, 95, 99})
+    asked = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.times}
+    quantiles = sorted({100 * goal.quantile for goal in asked if goal.quantile is not None} | {50, 95, 99})
     rate = per_replica_s * replicas
-    arrivals = None
-    if shape.dispersion.index > 1:
-        cell_rate = rate * min(replicas, CELL) / replicas
-        arrivals = [_bursts(cell_rate, shape.dispersion, requests, seed) for seed in SEEDS]
-    return simulate_steady(design, rate, requests, SEEDS, quantiles, arrivals)
+    return simulate_steady(design, rate, requests, SEEDS, quantiles)
 
 
-def _bursts(rate_per_s: float, dispersion: Dispersion, requests: int, seed: int) -> Iterator[Floats]:
-    """Counts over `window_s` have this index: a gamma factor for each window."""
-    windows = max(20, math.ceil(1.2 * requests / (rate_per_s * dispersion.window_s)))
-    return poisson_arrivals(
-        np.full(windows, rate_per_s),
-        dispersion.window_s,
-        np.random.SeedSequence(seed),
-        shape=rate_per_s * dispersion.window_s / (dispersion.index - 1),
-        modulated_s=dispersion.window_s,
-        chunk=4096,
-    )
-
-
-def margin(outcome: SteadyOutcome, goals: Goals) -> float:
+def margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
     """The logarithm of the worst time over its limit; of a share, how far it misses what was asked."""
-    misses = [math.log(max(time_of(outcome, goal), 1e-9) / goal.limit_s) for goal in goals.times]
+    if not shape.classes:
+        return _margin(outcome, outcome.overall, shape.goals)
+    judged = zip(outcome.classes, shape.class_goals, strict=True)
+    return max(_margin(outcome, of_class, goals) for of_class, goals in judged)
+
+
+def _margin(outcome: SteadyOutcome, part: ClassOutcome, goals: Goals) -> float:
+    misses = [math.log(max(time_of(outcome, goal, part), 1e-9) / goal.limit_s) for goal in goals.times]
     if goals.share is not None:
-        misses.append(10 * (goals.share - (outcome.overall.good_share or 0.0)))
+        misses.append(10 * (goals.share - (part.good_share or 0.0)))
     return max(misses, default=-1.0)
 
 
-def time_of(outcome: SteadyOutcome, goal: Goal) -> float:
-    times = {
-        "latency": outcome.overall.latency,
-        "first_token": outcome.overall.first_token,
-        "per_token": outcome.overall.per_token,
-    }[goal.time]
+def time_of(outcome: SteadyOutcome, goal: Goal, part: ClassOutcome | None = None) -> float:
+    """Of all requests, or of one class."""
+    part = part or outcome.overall
+    times = {"latency": part.latency, "first_token": part.first_token, "per_token": part.per_token}[goal.time]
     if times is None:
         return math.inf
     at = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)

@@ -48,10 +48,11 @@ def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
 
 def _of_arithmetic(question: PlanQuestion) -> Iterator[str]:
     if question.supposed is not None:
-        shape = f"{question.supposed.name} ({question.supposed.model.parameters / 1e9:.3g} billion parameters)"
+        billions = f"{question.supposed.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{shape} is planned by arithmetic from its shape and each card's data sheet where no measurement reaches: a "
-            "factor of 1.6 either way is within one in five. A minute on one rented card replaces most of that."
+            f"{question.supposed.name} ({billions}) is planned by arithmetic from its shape and each card's data sheet "
+            "where no measurement reaches: four times in five the truth is within a factor of 1.6. A minute on one "
+            "rented card replaces most of that doubt."
         )
 
 
@@ -63,7 +64,8 @@ def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
         yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
     if traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
-        yield f"Requests come in bursts: counts over {window_s:g} s vary {index:.3g} times as much as Poisson's."
+        varies = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
+        yield f"Requests come in bursts: {varies}. Hours are played without them; `sizewise simulate` plays them."
 
 
 def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
