@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
+    from app.profiles.currencies import currency_notes
     from app.wiring.parts import wall_now
     from app.wiring.planning import PlanRequest, question_of
 
@@ -66,6 +67,8 @@ def execute(arguments: argparse.Namespace) -> int:
         offers=tuple(arguments.offers),
     )
     question = question_of(request, wall_now().date())
+    for note in currency_notes(list(request.overrides), question.today):
+        print(note, file=sys.stderr)
     plan = plan_fleets(question, preview=arguments.preview)
     if arguments.export not in (None, "json"):
         _export(plan, arguments)

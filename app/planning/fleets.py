@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app.planning.alternatives import commitment_of, mix_of, savings_of
+from app.planning.break_even import break_even_of
 from app.planning.candidates import Refused, fleet_of, fleets_of, refused_fleet
 from app.planning.explanation import Choice, recommend
 from app.planning.fleet_costs import with_costs
@@ -71,6 +72,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
         day=() if preview else peak_day(best, question, goals),
         outlook=None if preview else outlook_of(chosen, demand, question),
         commitment=commitment_of(chosen, demand, question),
+        break_even=break_even_of(options, demand, question),
         savings=savings_of(options, demand),
         mix=None if preview else mix_of(options, demand, question),
     )

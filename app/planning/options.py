@@ -98,8 +98,29 @@ def _option(
         )
     sized = [(target, one if settling is None else settling.preview(target, one)) for target, one in known]
     target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
-    looked_at = consider(offer, capacity, demand, question.limits, question.today)
+    looked_at = _considered(offer, capacity, demand, question)
     return Option(looked_at, target, latency_curve(target.curve), capacity)
+
+
+def _considered(offer: Offer, capacity: Capacity, demand: Demand, question: PlanQuestion) -> Candidate | Refused:
+    """Against the limits that take the accelerator's data sheet too."""
+    limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
+    looked_at = consider(offer, capacity, demand, limits, question.today)
+    if not isinstance(looked_at, Candidate) or looked_at.refused is not None:
+        return looked_at
+    if limits.vendors and card is not None and card.vendor not in limits.vendors:
+        return msgspec.structs.replace(looked_at, refused=f"{card.vendor} is not in plan.vendors")
+    if limits.max_power_w is None or card is None:
+        return looked_at
+    if card.tdp_w is None:
+        return msgspec.structs.replace(looked_at, refused=f"the power of {card.name} is not known")
+    power_w = card.tdp_w * offer.accelerator_count * looked_at.instances
+    if power_w > limits.max_power_w:
+        over = (
+            f"{looked_at.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
+        )
+        return msgspec.structs.replace(looked_at, refused=over)
+    return looked_at
 
 
 def _carried(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
@@ -150,5 +171,5 @@ def _settle(option: Option, question: PlanQuestion, demand: Demand, settling: Se
     if found is None:
         return option
     capacity, latencies = found
-    again = consider(looked_at.offer, capacity, demand, question.limits, question.today)
+    again = _considered(looked_at.offer, capacity, demand, question)
     return msgspec.structs.replace(option, looked_at=again, latencies=latencies)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from app.profiles.settings import Count, Days, Listed, Redundancy, Settings, Share, UsdPerMonth, at_most
-from app.records.offers import OtherCards, PlanLimits, PriceKind, Router
+from app.profiles.units import format_power, parse_power_w, parse_usd_per_unit
+from app.records.offers import ApiPrice, OtherCards, PlanLimits, PriceKind, Router
 
+T = TypeVar("T")
 _MOST_ZONES = 9
 _PRICES: dict[str, PriceKind] = {"on-demand": "on demand", "reserved-1y": "reserved 1y", "spot": "spot"}
 _ROUTERS: dict[str, Router] = {
@@ -19,6 +22,24 @@ _ROUTERS: dict[str, Router] = {
     "least-work": "least_work",
     "session-hash": "session_hash",
 }
+
+
+def _or_none(read: Callable[[object], T]) -> Callable[[object], T | None]:
+    return lambda value: None if value is None else read(value)
+
+
+def _power_or_none(watts: float | None) -> str | None:
+    return None if watts is None else format_power(watts)
+
+
+def _read_api_price(value: object) -> ApiPrice:
+    """2 USD/1k is by 1,000 requests, 0.60 USD/1M by a million tokens."""
+    usd = parse_usd_per_unit(value)
+    return ApiPrice(usd, "1M tokens" if str(value).strip().endswith("M") else "1k requests")
+
+
+def _write_api_price(price: ApiPrice | None) -> str | None:
+    return None if price is None else f"{price.usd!r} USD/{'1M' if price.per == '1M tokens' else '1k'}"
 
 
 class OtherCardsSettings(Settings):
@@ -33,7 +54,8 @@ class PlanSettings(Settings):
 
     `router` is how requests are spread over replicas; `zones` above one keeps enough when any of them is lost; `surge`
     instances are out at once while a version rolls out. With `other_cards` accelerators that were not measured are
-    planned by ratios, with wide intervals; without, they are refused.
+    planned by ratios, with wide intervals; without, they are refused. `vendors` are of accelerators; `max_power` is of
+    all accelerators at their TDP; `api_price` is what the same would cost from an API, by 1k requests or 1M tokens.
     """
 
     assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = 0.90
@@ -46,6 +68,13 @@ class PlanSettings(Settings):
     regions: Listed[str] = ()
     providers: Listed[str] = ()
     budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget")
+    vendors: Listed[str] = ()
+    max_power_w: Annotated[float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none)] = (
+        Field(default=None, alias="max_power")
+    )
+    api_price: Annotated[
+        ApiPrice | None, PlainValidator(_or_none(_read_api_price)), PlainSerializer(_write_api_price)
+    ] = None
     max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = None
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age")
@@ -65,6 +94,9 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         zones=settings.zones,
         surge=settings.surge,
         max_accelerators=settings.max_accelerators,
+        vendors=settings.vendors,
+        max_power_w=settings.max_power_w,
+        api=settings.api_price,
         price=_PRICES[settings.price],
         other_cards=None if others is None else OtherCards(others.dtype, others.work),
     )

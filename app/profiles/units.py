@@ -120,6 +120,20 @@ def format_usd_per_month(usd: float) -> str:
     return _number_text(usd) + " USD/month"
 
 
+def parse_usd_per_unit(value: object) -> float:
+    """Of an API, by 1k requests or by 1M tokens."""
+    return _usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
+
+
+def parse_power_w(value: object) -> float:
+    number, unit = _number_and_unit(value, {"W": 1.0, "kW": 1e3, "MW": 1e6}, "a power", "20 kW")
+    return _at_least_zero(number * {"W": 1.0, "kW": 1e3, "MW": 1e6}[unit], value)
+
+
+def format_power(watts: float) -> str:
+    return f"{_number_text(watts)} W"
+
+
 def parse_count(value: object) -> int:
     """A whole number of at least 1; `1e6` is one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:

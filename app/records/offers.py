@@ -105,6 +105,13 @@ class CapacityCurve(msgspec.Struct, frozen=True):
     cores_used: float | None
 
 
+class ApiPrice(msgspec.Struct, frozen=True):
+    """What somebody else takes for the same answers."""
+
+    usd: float
+    per: Literal["1k requests", "1M tokens"]
+
+
 class OtherCards(msgspec.Struct, frozen=True):
     """That accelerators nobody measured may be planned by ratios: of what precision and kind the model's work is."""
 
@@ -132,3 +139,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     max_accelerators: float | None = None
     price: PriceKind = "on demand"
     other_cards: OtherCards | None = None
+    vendors: tuple[str, ...] = ()
+    max_power_w: float | None = None
+    """Of all accelerators of the fleet, at their TDP."""
+    api: ApiPrice | None = None

@@ -185,5 +185,7 @@ class Plan(msgspec.Struct, frozen=True):
     day: tuple[Hour, ...] = ()
     outlook: Outlook | None = None
     commitment: Commitment | None = None
+    break_even: tuple[str, ...] = ()
+    """Of owned hardware against rented, and of one's own fleet against an API's price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None

@@ -217,7 +217,12 @@ def _overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestio
     return msgspec.structs.replace(question, limits=limits, traffic=traffic, slo=slo)
 
 
-_LIMIT_FIELDS = {"budget": "budget_usd_per_month", "max_price_age": "max_price_age_days"}
+_LIMIT_FIELDS = {
+    "budget": "budget_usd_per_month",
+    "max_price_age": "max_price_age_days",
+    "max_power": "max_power_w",
+    "api_price": "api",
+}
 _TRAFFIC_FIELDS = {
     "shape": ("shape", "hourly_share"),
     "week": ("weekly_share",),
