@@ -127,7 +127,6 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
 
 
 def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
-    chances = fleet.chances
     return model.OfferRow(
         offer=fleet.offer,
         instances=fleet.instances,
@@ -146,7 +145,7 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
         risk_reasons=fleet.risk_reasons,
         on_front=on_front,
         refused=fleet.rejected,
-        chances=chances and Chances(one_fewer=chances.one_fewer, planned=chances.planned, one_more=chances.one_more),
+        chances=_chances(fleet.chances),
         instances_needed=_spread(fleet.instances_needed),
         usd_per_month_needed=_spread(fleet.usd_per_month_needed),
         settled=fleet.settled if fleet.rejected is None else None,
@@ -155,8 +154,14 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
     )
 
 
+def _chances(one: records.Chances | None) -> Chances | None:
+    if one is None:
+        return None
+    return Chances(one_fewer=one.one_fewer, planned=one.planned, one_more=one.one_more)
+
+
 def _spread(one: records.Spread | None) -> Spread | None:
-    return one and Spread(p10=one.p10, p50=one.p50, p90=one.p90)
+    return None if one is None else Spread(p10=one.p10, p50=one.p50, p90=one.p90)
 
 
 def _front_row(fleet: Fleet) -> FrontRow:
@@ -171,13 +176,10 @@ def _front_row(fleet: Fleet) -> FrontRow:
 
 
 def _unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
-    tokens = fleet.per_1m_tokens
-    for unit, costs in (
-        ("1k inferences", fleet.per_1k_inferences),
-        ("1M input tokens", tokens and tokens.input),
-        ("1M output tokens", tokens and tokens.output),
-        ("1M tokens, input and output", tokens and tokens.all),
-    ):
+    by_unit = {"1k inferences": fleet.per_1k_inferences}
+    if (tokens := fleet.per_1m_tokens) is not None:
+        by_unit |= {"1M input tokens": tokens.input, "1M output tokens": tokens.output, "1M tokens": tokens.all}
+    for unit, costs in by_unit.items():
         if costs is not None:
             yield UnitCostRow(
                 unit=unit,
@@ -223,7 +225,9 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
 
 
 def _commitment(one: records.Commitment | None) -> Commitment | None:
-    return one and Commitment(
+    if one is None:
+        return None
+    return Commitment(
         reserved=one.reserved,
         usd_per_month=one.usd_per_month,
         usd_per_month_on_demand=one.usd_per_month_on_demand,
@@ -241,7 +245,9 @@ def _saving_row(one: records.Saving) -> SavingRow:
 
 
 def _mix(one: records.Mix | None) -> Mix | None:
-    return one and Mix(
+    if one is None:
+        return None
+    return Mix(
         parts=tuple(MixPart(offer=part.offer, instances=part.instances) for part in one.parts),
         usd_per_month=one.usd_per_month,
         sentence=one.sentence,
