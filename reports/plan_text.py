@@ -45,7 +45,7 @@ def _sureness(plan: PlanSection) -> Iterator[str]:
         told = ", ".join(f"{chance} with {count}" for count, chance in cells)
         yield f"P(SLO met) at the peak, by instances for the load: {told}"
     if (need := plan_words.need(row)) is not None:
-        yield need
+        yield f"Instances for the load: {need}"
     if (sizing := plan_words.sizing(plan, row)) is not None:
         yield f"Sized {sizing}"
 

@@ -29,12 +29,12 @@ def chance_cells(row: OfferRow) -> list[tuple[str, str]]:
 
 
 def need(row: OfferRow) -> str | None:
+    """Of instances for the load."""
     count, spread = needed(row), row.instances_needed
     if count is None or spread is None:
         return None
-    noun = "instance" if count == 1 else "instances"
     likely = _between(spread, formatting.plain)
-    return f"{formatting.count(count)} {noun} planned for the load; {_UNSURE} of what it may need: {likely}"
+    return f"{formatting.count(count)} planned, {likely} may be needed ({_UNSURE})"
 
 
 def cost(row: OfferRow) -> str:
@@ -120,14 +120,13 @@ def unit_cost(row: UnitCostRow) -> str:
 
 
 def energy(plan: PlanSection) -> str | None:
-    """Both, or why they are not known."""
+    """Energy and carbon a month, or why they are not known."""
     kwh, carbon = plan.kwh_per_month, plan.kg_co2e_per_month
     if kwh is None or carbon is None:
         return None
-    told = [_with_basis(one) for one in (kwh, carbon) if one.value is not None]
-    missing = dict.fromkeys(one.reason or "not known" for one in (kwh, carbon) if one.value is None)
-    names = "energy and carbon" if not told else "energy" if kwh.value is None else "carbon"
-    return "; ".join([*told, *(f"{names} n/a: {reason}" for reason in missing)])
+    if kwh.value is None and carbon.value is None:
+        return f"{formatting.NOT_AVAILABLE}, {kwh.reason or 'not known'}"
+    return "; ".join(_known(name, one) for name, one in (("energy", kwh), ("carbon", carbon)))
 
 
 def savings(rows: Sequence[SavingRow]) -> str | None:
@@ -170,5 +169,7 @@ def _between(spread: Spread, shown: Callable[[float], str]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _with_basis(one: Quantity) -> str:
-    return f"{formatting.quantity(one)}, {one.basis}"
+def _known(name: str, one: Quantity) -> str:
+    if one.value is None:
+        return f"{name} {formatting.NOT_AVAILABLE}, {one.reason or 'not known'}"
+    return f"{name} {formatting.quantity(one)}, {one.basis}"

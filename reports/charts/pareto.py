@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import altair as alt
@@ -19,8 +20,12 @@ _ROLES = {
     "feasible": (MUTED, "circle"),
 }
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+_LOG_RATIO = 5
 _LIKELY = 0.5
 _FADED = 0.5
+_NONE = "–"
+_APART = 0.085
+"""Of the width: nearer to each other, percentages would overlap."""
 
 
 def cost_front(plan: PlanSection | None) -> Drawing | None:
@@ -79,17 +84,17 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
         "shown_latency": formatting.quantity(row.latency),
         "basis": row.basis,
         "on_front": is_on_front,
-        "chance": "–" if chance is None else formatting.chance(chance),
+        "chance": _NONE if chance is None else formatting.with_unit(formatting.plain(round(100 * chance)), "%"),
     }
 
 
 def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     latencies, costs = ([one[name] for one in points] for name in ("latency", "cost"))
     limit = plan.latency_limit
-    top = 1.15 * max(latencies)  # and room for a label above the slowest
-    heights = [*latencies, top, *([] if limit is None else [limit.value])]
-    x = alt.X("cost:Q", title="USD/month", **fitted(costs, 5, from_zero=False))
-    y = alt.Y("latency:Q", title=f"{plan_words.latency_name(plan)} at the peak, ms", **fitted(heights, 4))
+    room = (0.75 * min(latencies), 1.15 * max(latencies))  # for the labels below and above
+    heights = [*latencies, *room, *([] if limit is None else [limit.value])]
+    x = alt.X("cost:Q", title="USD/month", **fitted(costs, _LOG_RATIO, from_zero=False))
+    y = alt.Y("latency:Q", title=f"{plan_words.latency_name(plan)} at the peak, ms", **fitted(heights, 20))
     front = sorted((one for one in points if one["on_front"]), key=lambda one: one["cost"])
     line = (
         chart_of(front)
@@ -111,16 +116,30 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
 def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The recommended fleet by its name above it; the chances of the others on the front below them."""
     named = [{**one, "label": one["fleet"]} for one in points if one["role"] == "recommended"]
-    likely = [{**one, "label": one["chance"]} for one in points if one["on_front"] and one["chance"] != "–"]
+    likely = [{**one, "label": one["chance"]} for one in _apart(points)]
     sides = {align: [one for one in named if (one["cost"] > middle) == (align == "right")] for align in _SIDES}
     texts = [chart_of(some).mark_text(align=align, dy=-13, fontWeight=600) for align, some in sides.items() if some]
     texts += [chart_of(likely).mark_text(dy=15, color=SERIES[2])] if likely else []
     return [text.encode(x=x, y=y, text="label:N") for text in texts]
 
 
+def _apart(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with a chance, as many as have room beside each other; the recommended one first."""
+    costs = [one["cost"] for one in points]
+    is_log = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
+    places = [math.log(cost) if is_log else cost for cost in costs]
+    width = (max(places) - min(places)) or 1.0
+    kept: list[tuple[float, dict[str, Any]]] = []
+    ranked = sorted(zip(places, points, strict=True), key=lambda pair: (pair[1]["role"] != "recommended", pair[0]))
+    for place, one in ranked:
+        if one["chance"] != _NONE and all(abs(place - other) >= _APART * width for other, _ in kept):
+            kept.append((place, one))
+    return [one for _, one in kept]
+
+
 def _note(points: list[dict[str, Any]]) -> str:
     told = ["Lower and further left is better. Filled: measured on such hardware; hollow: carried over to it."]
-    if any(one["chance"] != "–" for one in points):
+    if any(one["chance"] != _NONE for one in points):
         told.append(
             "The percentage is the chance that no other fleet is both cheaper and faster, given what is not sure of "
             "each; below 50\u202f% the mark is faint."

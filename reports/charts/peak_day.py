@@ -39,13 +39,23 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     if limit is not None and plan.latency_limit is not None:
         heights = [*heights, plan.latency_limit.value]
         line = limit_line(plan.latency_limit.value, f"SLO on {limit[0]} {limit[1]}")
-    y = alt.Y("value:Q", title="latency, ms", **fitted(heights, 5))
+    y = alt.Y("value:Q", title="latency, ms", **fitted(heights, 20))
     times = (
         chart_of([{**one, "hour": one["middle"]} for one in hours])
         .transform_fold([*_TIMES], as_=["series", "value"])
         .mark_line(strokeWidth=1.7)
         .encode(x=x, y=y, **series_scales([*_TIMES]))
     )
+    top = 1.3 * max(one["rate"] for one in hours) or 1.0
+    right = alt.Axis(title="requests/s", orient="right", grid=False, format=",~r", tickCount=4)
+    rates = alt.Y("rate:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=right)
+    rate = chart_of(hours).mark_rect(color=MUTED, opacity=0.22).encode(x=x, x2="end:Q", y=rates, y2="zero:Q")
+    latency = alt.layer(times, *line, *_changes(hours, x), _hover(hours, x))
+    return [alt.layer(rate, latency).resolve_scale(y="independent")]
+
+
+def _hover(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
+    """An invisible column an hour that answers the pointer with all numbers of the hour."""
     tooltip = [
         alt.Tooltip("from:N", title="hour"),
         alt.Tooltip("rate:Q", title="requests/s", format=",.3~r"),
@@ -54,18 +64,9 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
         alt.Tooltip("good:N"),
         alt.Tooltip("usd:N", title="USD"),
     ]
-    top = 1.3 * max(one["rate"] for one in hours) or 1.0
-    right = alt.Axis(title="requests/s", orient="right", grid=False, format=",~r", tickCount=4)
-    rate = (
-        chart_of(hours)
-        .mark_bar(color=MUTED, opacity=0.22, binSpacing=1)
-        .encode(
-            x=x, x2="end:Q", y=alt.Y("rate:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=right),
-            tooltip=tooltip,
-        )
-    )  # fmt: skip
-    latency = alt.layer(times, *line, *_changes(hours, x))
-    return [alt.layer(rate, latency).resolve_scale(y="independent")]
+    column = chart_of(hours).mark_rect(color=INK, opacity=0)
+    chart: alt.Chart = column.encode(x=x, x2="end:Q", y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)
+    return chart
 
 
 def _hour(day: DaySeries, place: int) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def _hour(day: DaySeries, place: int) -> dict[str, Any]:
         "hour": hour,
         "end": hour + 1,
         "middle": hour + 0.5,
+        "zero": 0,
         "from": f"{hour:02}:00",
         "rate": day.arrivals_per_s[place],
         "instances": day.instances[place],
@@ -86,14 +88,16 @@ def _hour(day: DaySeries, place: int) -> dict[str, Any]:
 
 
 def _changes(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Chart]:
-    """How many instances, at midnight and wherever the number changes."""
+    """How many instances, at midnight and where the number changes; nothing where it never does."""
     told = [
         {"hour": one["hour"], "count": formatting.plain(one["instances"]) + (" instances" if place == 0 else "")}
         for place, one in enumerate(hours)
         if place == 0 or one["instances"] != hours[place - 1]["instances"]
     ]
-    place: dict[str, Any] = {"align": "left", "baseline": "top", "dx": 3, "dy": 2}
-    return [chart_of(told).mark_text(color=INK, **place).encode(x=x, y=alt.value(0), text="count:N")]
+    if len(told) < 2:
+        return []
+    text = chart_of(told).mark_text(color=INK, align="left", baseline="bottom", dx=2, dy=-3)
+    return [text.encode(x=x, y=alt.value("height"), text="count:N")]
 
 
 def _rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:
