@@ -9,6 +9,7 @@ from reports.model import CheckRow, Limit, Quantity, StageRow
 THIN = "\u202f"
 NOT_AVAILABLE = "n/a"
 _MAX_DECIMALS = 6
+_MONEY_DECIMALS = 9
 _SIGNIFICANT = 3
 
 
@@ -33,11 +34,18 @@ def money(value: float) -> str:
     """US dollars: whole above 100, cents down to 1, three significant digits below."""
     if abs(value) >= 100:
         return _fixed(value, 0)
-    return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value)))
+    return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value, most=_MONEY_DECIMALS)))
 
 
 def percent(share: float) -> str:
     return f"{number(share * 100)}{THIN}%"
+
+
+def chance(value: float) -> str:
+    """A probability to a tenth of a percent, never rounded to certainty or to none."""
+    if 0.9995 <= value < 1 or 0 < value < 0.0005:
+        return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN}%"
+    return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN}%"
 
 
 def p_value(value: float) -> str:
@@ -175,11 +183,11 @@ def _decimals_below_all(one: Quantity) -> int:
     return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
 
 
-def _decimals(value: float) -> int:
+def _decimals(value: float, most: int = _MAX_DECIMALS) -> int:
     if value == 0 or not math.isfinite(value):
         return 0
     rounded = float(f"{value:.{_SIGNIFICANT - 1}e}")
-    return min(_MAX_DECIMALS, _SIGNIFICANT - 1 - math.floor(math.log10(abs(rounded))))
+    return min(most, _SIGNIFICANT - 1 - math.floor(math.log10(abs(rounded))))
 
 
 def _fixed(value: float, decimals: int) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,19 +20,21 @@ import platformdirs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import formatting
+from reports import formatting, plan_words
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
 from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_front, role_of
+from reports.charts.peak_day import peak_day
 from reports.charts.picture import Drawing, static_svg
 from reports.charts.roofline import roofline
 from reports.charts.spectrum import latency_spectrum
+from reports.charts.tornado import tornado
 from reports.charts.variants import variant_front
 from reports.local_model import VariantRow
-from reports.model import OfferRow, PlanSection, Report
+from reports.model import OfferRow, PlanReport, PlanSection, Report
 from reports.printable import printable
 
 MAX_BYTES = 2_000_000
@@ -64,12 +66,20 @@ def _compressed(text: str) -> Markup:
     return Markup(base64.b64encode(zlib.compress(text.encode(), 9)).decode())
 
 
-def _render(report: Report, pictures: dict[str, Picture], raw: Markup | None) -> str:
+def render_plan_html(report: PlanReport) -> str:
+    """A plan as a page of its own, by the same rules."""
+    report = printable(report)
+    return _render(report, _drawn(_plan_drawings(report.plan)), raw=None, template="plan_report.html")
+
+
+def _render(
+    report: Report | PlanReport, pictures: dict[str, Picture], raw: Markup | None, template: str = "report.html"
+) -> str:
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     library, script = _library(), Markup((_TEMPLATES / "report.js").read_text("utf-8"))
     return (
         _environment()
-        .get_template("report.html")
+        .get_template(template)
         .render(
             report=report,
             style=style,
@@ -83,18 +93,27 @@ def _render(report: Report, pictures: dict[str, Picture], raw: Markup | None) ->
 
 
 def _pictures(report: Report) -> dict[str, Picture]:
-    drawings = (
-        rate_curve(report),
-        latency_spectrum(report),
-        rates_over_time(report),
-        latency_over_time(report),
-        *concurrency_charts(report),
-        *machine_charts(report),
-        variant_front(report),
-        *batch_charts(report),
-        roofline(report),
-        cost_front(report),
+    return _drawn(
+        (
+            rate_curve(report),
+            latency_spectrum(report),
+            rates_over_time(report),
+            latency_over_time(report),
+            *concurrency_charts(report),
+            *machine_charts(report),
+            variant_front(report),
+            *batch_charts(report),
+            roofline(report),
+            *_plan_drawings(report.plan),
+        )
     )
+
+
+def _plan_drawings(plan: PlanSection | None) -> tuple[Drawing | None, ...]:
+    return cost_front(plan), tornado(plan), peak_day(plan)
+
+
+def _drawn(drawings: Iterable[Drawing | None]) -> dict[str, Picture]:
     return {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in drawings if one is not None}
 
 
@@ -171,8 +190,9 @@ def _environment() -> Environment:
             "state": formatting.stage_state,
             "p_value": formatting.p_value,
             "size": formatting.size,
+            "chance": formatting.chance,
             "alike": _alike,
         }
     )
-    environment.globals["role_of"] = role_of
+    environment.globals.update({"role_of": role_of, "say": plan_words})
     return environment

@@ -11,7 +11,12 @@ from typing import Literal
 import msgspec
 
 from reports.local_model import LocalSection
+from reports.plan_section import OfferRow as OfferRow
+from reports.plan_section import PlanReport as PlanReport
+from reports.plan_section import PlanSection as PlanSection
+from reports.plan_section import Recommendation as Recommendation
 from reports.quantity import Basis as Basis
+from reports.quantity import Limit as Limit
 from reports.quantity import Quantity as Quantity
 from reports.quantity import Trust as Trust
 
@@ -41,12 +46,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     sentence: str
     reasons: tuple[str, ...] = ()
-
-
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    comparator: str
-    value: float
-    unit: str
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,56 +275,6 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
     share: Quantity
     first_s: float | None
     last_s: float | None
-
-
-class OfferRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A number of one offer's instances, or why it was refused."""
-
-    offer: str
-    instances: int | None
-    spare: int | None
-    capacity: Quantity
-    utilisation: Quantity
-    latency: Quantity
-    usd_per_hour_each: float | None
-    usd_per_month: Quantity
-    usd_per_1k: Quantity
-    basis: Basis
-    price_date: str
-    price_age_days: int
-    price_source: str
-    risk: int
-    risk_reasons: tuple[str, ...] = ()
-    on_front: bool = False
-    refused: str | None = None
-
-
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    offer: str
-    sentence: str
-    binding_constraint: str
-    why: tuple[str, ...]
-    would_change_it: tuple[str, ...]
-
-
-class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`offers` are the feasible ones by cost; `runner_up` and `cheapest_refused` name rows."""
-
-    peak_per_s: float
-    shape: str
-    growth_per_year: float
-    hourly_share: tuple[float, ...]
-    slo: tuple[str, ...]
-    assurance: float
-    redundancy: int
-    latency_metric: str
-    planned_on: str
-    recommendation: Recommendation | None
-    runner_up: str | None
-    cheapest_refused: str | None
-    offers: tuple[OfferRow, ...]
-    refused: tuple[OfferRow, ...]
-    notes: tuple[str, ...] = ()
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The one number that everything in a report is made of."""
+"""The one number that everything in a report is made of, and what it is held against."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     basis: Basis = "measured"
     reason: str | None = None
     trust: Trust = "VALID"
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    comparator: str
+    value: float
+    unit: str

@@ -18,7 +18,6 @@ from reports.model import (
     ModelSection,
     Named,
     ObjectiveRow,
-    OfferRow,
     PlanSection,
     Quantity,
     Report,
@@ -28,6 +27,8 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
+from reports.plan_text import more_lines as plan_lines
+from reports.plan_text import summary_lines
 from reports.printable import printable
 
 _MARGIN = 10
@@ -57,7 +58,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Errors", _errors(report.errors), width),
         _block("Model", _model(report.model), width),
         *_local(report.local, width),
-        _block("Plan", _plan(report.plan), width),
+        _block("Plan", summary_lines(report.plan) if report.plan else [], width),
     ]
     if report.definitions is not None:
         blocks += definition_blocks(report.definitions, width)
@@ -66,14 +67,9 @@ def render_text(report: Report, width: int = 100) -> str:
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:
-    """The plan alone: what the summary says of it, why, and what would change it."""
+    """The plan alone, with all that is known of the recommended fleet."""
     plan = printable(plan)
-    chosen = plan.recommendation
-    blocks = [
-        _block("Plan", _plan(plan), width),
-        _block("Why", chosen.why if chosen else (), width),
-        _block("Changes", chosen.would_change_it if chosen else (), width),
-    ]
+    blocks = [_block(title, lines, width) for title, lines in (("Plan", summary_lines(plan)), *plan_lines(plan))]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN, " ")
 
 
@@ -307,33 +303,3 @@ def _local(local: LocalSection | None, width: int) -> list[list[str]]:
 def _batch(row: BatchRow) -> str:
     p50, p95, throughput = (formatting.value_unit(one) for one in (row.p50, row.p95, row.throughput))
     return f"batch {row.batch} on {row.provider}: p50 {p50}, p95 {p95}, {throughput}"
-
-
-def _plan(plan: PlanSection | None) -> list[str]:
-    if plan is None:
-        return []
-    if plan.recommendation is None:
-        return [f"No offer fits a peak of {formatting.number(plan.peak_per_s)}/s.", *plan.notes]
-    return [
-        plan.recommendation.sentence,
-        f"What binds: {plan.recommendation.binding_constraint}",
-        *_named(plan),
-        *plan.notes,
-    ]
-
-
-def _named(plan: PlanSection) -> Iterator[str]:
-    chosen = plan.recommendation.offer if plan.recommendation else None
-    for label, offer, rows in (
-        ("Recommended", chosen, plan.offers),
-        ("Runner-up", plan.runner_up, plan.offers),
-        ("Cheapest refused", plan.cheapest_refused, plan.refused),
-    ):
-        yield from (f"{label}: {_offer(row)}" for row in rows if row.offer == offer)
-
-
-def _offer(row: OfferRow) -> str:
-    if row.refused is not None:
-        return f"{row.offer}: {row.refused}"
-    cost = formatting.quantity(row.usd_per_month)
-    return f"{row.instances} × {row.offer}, {cost}, {row.basis}, price of {row.price_date}"

@@ -1,4 +1,4 @@
-"""Render the report of a stored run again from its facts."""
+"""Render the report of a stored run again from its facts, or that of a plan file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.storage.run_directory import StoredRun
-    from reports.model import Definitions, Report
+    from reports.model import Definitions, PlanReport, Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
+    parser.add_argument("run", help="a run directory, a run id or its beginning, 'last', or a plan file")
     parser.add_argument("--format", choices=["html", "json", "text"], help="default: html")
     parser.add_argument(
         "--definitions",
@@ -26,21 +26,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: report.html or report.json in the run directory; text goes to standard output",
+        help="default: report.html or report.json in the run directory, or beside the plan file by its name; text goes "
+        "to standard output",
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
 
+    if is_plan_file(Path(arguments.run)):
+        return _execute_plan(arguments)
     run = find_run(arguments.run)
     only_definitions = arguments.definitions and arguments.format is None
     form = "text" if only_definitions else arguments.format or "html"
     content = _definitions_of(run) if only_definitions else _rendered(_report(run, arguments.definitions), form)
-    if form == "text" and arguments.out is None:
+    return _deliver(content, form, arguments.out, _usual_path(run, form))
+
+
+def _execute_plan(arguments: argparse.Namespace) -> int:
+    from app.reporting.plan import plan_report
+    from app.storage.plan_file import read_plan
+
+    path = Path(arguments.run)
+    if arguments.definitions:
+        raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
+    file = read_plan(path)
+    form = arguments.format or "html"
+    report = plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
+    return _deliver(_rendered_plan(report, form), form, arguments.out, path.with_suffix(f".{form}"))
+
+
+def _rendered_plan(report: PlanReport, form: str) -> bytes:
+    import msgspec
+
+    from reports.html import render_plan_html
+    from reports.text import render_plan
+
+    if form == "json":
+        return msgspec.json.encode(report)
+    return (render_plan_html(report) if form == "html" else render_plan(report.plan)).encode()
+
+
+def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
+    if form == "text" and out is None:
         print(content.decode())
         return 0
-    print(_written(arguments.out or _usual_path(run, form), content))
+    print(_written(out or usual, content))
     return 0
 
 

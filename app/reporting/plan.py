@@ -1,17 +1,42 @@
-"""The plan, with its fleets as rows: feasible ones by cost, then the refused ones."""
+"""The plan as report data, with its fleets as rows: feasible ones by cost, then the refused ones."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
-from app.records.result import Fleet, Plan, Recommendation
-from app.reporting.quantities import quantity
+from app.analysis.objectives import parse_objective
+from app.records import plan as records
+from app.records.estimate import Estimate
+from app.records.plan import Fleet, Plan
+from app.records.plan_question import PlanQuestion
+from app.records.result import Objective
+from app.reporting.quantities import limit_of, quantity
 from reports import model
+from reports.plan_section import (
+    Chances,
+    Commitment,
+    DaySeries,
+    FrontRow,
+    Mix,
+    MixPart,
+    PlanReport,
+    SavingRow,
+    SourceRow,
+    Spread,
+    SwingRow,
+    UnitCostRow,
+)
+
+_NO_SATURATION = "where an instance is full is not known without a service model of one request at a time"
+_NO_SUCH_RATE = "no fleet carries it"
 
 
 def plan_section(plan: Plan) -> model.PlanSection:
-    front = {fleet.offer for fleet in plan.pareto}
-    rows = [_offer_row(fleet, on_front=fleet.offer in front) for fleet in sorted(plan.offers, key=_by_cost)]
+    front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
+    by_cost = sorted(plan.offers, key=_by_cost)
+    rows = [_offer_row(fleet, on_front=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
+    chosen = plan.recommendation.fleet if plan.recommendation else None
     return model.PlanSection(
         peak_per_s=plan.traffic.peak_per_s,
         shape=plan.traffic.shape,
@@ -24,18 +49,64 @@ def plan_section(plan: Plan) -> model.PlanSection:
         planned_on=plan.planned_on,
         recommendation=_recommendation(plan.recommendation),
         runner_up=plan.runner_up.offer if plan.runner_up else None,
-        cheapest_refused=_cheapest_refused(plan),
+        cheapest_refused=plan.cheapest_rejected.offer if plan.cheapest_rejected else None,
         offers=tuple(row for row in rows if row.refused is None),
         refused=tuple(row for row in rows if row.refused is not None),
         notes=plan.notes,
+        latency_limit=_latency_limit(plan),
+        router=plan.router,
+        front=tuple(map(_front_row, sorted(plan.pareto, key=_by_cost))),
+        unit_costs=() if chosen is None else tuple(_unit_costs(chosen)),
+        kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
+        kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
+        swings=tuple(map(_swing_row, plan.sensitivity)),
+        day=_day(plan.day),
+        commitment=_commitment(plan.commitment),
+        savings=tuple(map(_saving_row, plan.savings)),
+        mix=_mix(plan.mix),
     )
 
 
-def _cheapest_refused(plan: Plan) -> str | None:
-    return plan.cheapest_rejected.offer if plan.cheapest_rejected else None
+def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> PlanReport:
+    """A plan file's, which has no run of its own."""
+    prices = sorted(offer.as_of.isoformat() for offer in question.catalogue.offers)
+    return PlanReport(
+        tool=tool,
+        plan=plan_section(plan),
+        sources=tuple(
+            SourceRow(
+                name=target.name,
+                hardware=target.hardware.description,
+                max_rate=quantity(
+                    Estimate(
+                        target.curve.max_rate_per_s,
+                        target.curve.max_rate_ci95,
+                        basis="assumed" if target.is_assumed else "measured",
+                    ),
+                    "1/s",
+                ),
+            )
+            for target in question.measured
+        ),
+        offers=len(prices),
+        offers_of_your_own=sum(offer.is_yours for offer in question.catalogue.offers),
+        oldest_price=prices[0] if prices else None,
+        newest_price=prices[-1] if prices else None,
+        command=command,
+    )
 
 
-def _recommendation(one: Recommendation | None) -> model.Recommendation | None:
+def _latency_limit(plan: Plan) -> model.Limit | None:
+    objectives = (parse_objective(text) for text in plan.slo if text.startswith(plan.latency_metric))
+    limits = (limit_of(one) for one in objectives if one.level == "fail" and _name(one) == plan.latency_metric)
+    return next(limits, None)
+
+
+def _name(objective: Objective) -> str:
+    return ".".join(part for part in (objective.metric, objective.aggregate) if part)
+
+
+def _recommendation(one: records.Recommendation | None) -> model.Recommendation | None:
     if one is None:
         return None
     return model.Recommendation(
@@ -74,4 +145,110 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
         risk_reasons=fleet.risk_reasons,
         on_front=on_front,
         refused=fleet.rejected,
+        chances=_chances(fleet.chances),
+        instances_needed=_spread(fleet.instances_needed),
+        usd_per_month_needed=_spread(fleet.usd_per_month_needed),
+        settled=fleet.settled if fleet.rejected is None else None,
+        price_kind=fleet.price_kind,
+        measured_on=fleet.measured_on,
+    )
+
+
+def _chances(one: records.Chances | None) -> Chances | None:
+    if one is None:
+        return None
+    return Chances(one_fewer=one.one_fewer, planned=one.planned, one_more=one.one_more)
+
+
+def _spread(one: records.Spread | None) -> Spread | None:
+    return None if one is None else Spread(p10=one.p10, p50=one.p50, p90=one.p90)
+
+
+def _front_row(fleet: Fleet) -> FrontRow:
+    return FrontRow(
+        offer=fleet.offer,
+        instances=fleet.instances or 0,
+        usd_per_month=quantity(fleet.usd_per_month, "USD/month"),
+        latency=quantity(fleet.latency_at_peak, "ms"),
+        basis=fleet.basis,
+        chance=fleet.front_chance,
+    )
+
+
+def _unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
+    by_unit = {"1k inferences": fleet.per_1k_inferences}
+    if (tokens := fleet.per_1m_tokens) is not None:
+        by_unit |= {"1M input tokens": tokens.input, "1M output tokens": tokens.output, "1M tokens": tokens.all}
+    for unit, costs in by_unit.items():
+        if costs is not None:
+            yield UnitCostRow(
+                unit=unit,
+                at_saturation=_usd(costs.at_saturation, fleet, _NO_SATURATION),
+                at_slo=_usd(costs.at_slo, fleet, _NO_SUCH_RATE),
+                at_mean=_usd(costs.at_mean, fleet, _NO_SUCH_RATE),
+            )
+
+
+def _usd(value: float | None, fleet: Fleet, why_not: str) -> model.Quantity:
+    return model.Quantity(value, "USD", basis=fleet.basis, reason=why_not if value is None else None)
+
+
+def _energy(one: Estimate | None, unit: str) -> model.Quantity | None:
+    return None if one is None else quantity(one, unit)
+
+
+def _swing_row(one: records.Swing) -> SwingRow:
+    return SwingRow(
+        input=one.input,
+        low=one.low,
+        high=one.high,
+        usd_per_month_low=one.usd_per_month_low,
+        usd_per_month_high=one.usd_per_month_high,
+        winner_low=one.winner_low,
+        winner_high=one.winner_high,
+    )
+
+
+def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
+    if not hours:
+        return None
+    return DaySeries(
+        hours=tuple(one.hour for one in hours),
+        arrivals_per_s=tuple(one.arrivals_per_s for one in hours),
+        instances=tuple(one.instances for one in hours),
+        p50_ms=tuple(one.p50_ms for one in hours),
+        p95_ms=tuple(one.p95_ms for one in hours),
+        p99_ms=tuple(one.p99_ms for one in hours),
+        good_share=tuple(one.good_share for one in hours),
+        usd=tuple(one.usd for one in hours),
+    )
+
+
+def _commitment(one: records.Commitment | None) -> Commitment | None:
+    if one is None:
+        return None
+    return Commitment(
+        reserved=one.reserved,
+        usd_per_month=one.usd_per_month,
+        usd_per_month_on_demand=one.usd_per_month_on_demand,
+        sentence=one.sentence,
+    )
+
+
+def _saving_row(one: records.Saving) -> SavingRow:
+    return SavingRow(
+        change=one.change,
+        basis=one.basis,
+        usd_per_month=one.usd_per_month,
+        saved_usd_per_month=one.saved_usd_per_month,
+    )
+
+
+def _mix(one: records.Mix | None) -> Mix | None:
+    if one is None:
+        return None
+    return Mix(
+        parts=tuple(MixPart(offer=part.offer, instances=part.instances) for part in one.parts),
+        usd_per_month=one.usd_per_month,
+        sentence=one.sentence,
     )
