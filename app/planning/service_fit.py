@@ -20,7 +20,7 @@ from app.analysis.columns import Floats
 from app.planning.service_laws import Law, candidate_laws
 from app.planning.stage_play import Play, StagePlay
 from app.records.curves import Rung
-from app.records.service import FitError, FittedService, ServiceFit
+from app.records.service import BatchService, FitError, FittedService, RequestService, ServiceFit
 
 _AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _FEWEST_RUNGS = 3
@@ -40,7 +40,10 @@ _LEAST_SCATTER = 0.02
 _REFINED = 3
 _PLAIN_SCATTER = 0.1
 """What a screened law's logarithms are held to, all alike: of laws that are far off, the own scatter misleads."""
-_STEPS = 12
+_STEPS = 20
+_DIFFERENCES = {RequestService: 0.01, BatchService: 0.05}
+"""Of a logarithm, for a slope. One batch more or less changes all that come after it, so times are a rough function of
+a batch law: over a thousandth the roughness is all that is seen, and the search stops where it began."""
 _ROBUST_FROM = 2.0
 _LEAST_CHANCE = 0.02
 
@@ -75,8 +78,24 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     plain = [np.eye(len(one.names)) / _PLAIN_SCATTER for one, _ in screening]
     screened = sorted((_fit(law, screening, plain) for law in laws), key=_cost)
     plays = _plays(observed, *_REFINING, seed + 1)
-    refined = sorted((_refine(fitted.law, plays) for fitted in screened[:_REFINED]), key=_cost)
+    refined = sorted((_refine(fitted.law, plays) for fitted in _leading(screened)), key=_cost)
     return _judged(refined, plays, observed, highest_per_s)
+
+
+def _leading(screened: Sequence[_Fitted]) -> list[_Fitted]:
+    """The best of each law, from wherever it began; one of the other kind among them, which screening may misjudge."""
+    best: dict[tuple[type, int], _Fitted] = {}
+    for fitted in screened:
+        service = fitted.law.service
+        best.setdefault(
+            (type(service), service.slots if isinstance(service, RequestService) else service.max_batch), fitted
+        )
+    ranked = list(best.values())
+    first = ranked[: _REFINED - 1]
+    rest = ranked[_REFINED - 1 :]
+    kinds = {type(fitted.law.service) for fitted in first}
+    other = next((fitted for fitted in rest if type(fitted.law.service) not in kinds), None)
+    return [*first, *([other] if other is not None else rest[:1])]
 
 
 def observe(rungs: Sequence[Rung]) -> list[Observed]:
@@ -143,8 +162,12 @@ def _cost(fitted: _Fitted) -> float:
 
 
 def _refine(law: Law, plays: Sequence[tuple[Observed, StagePlay]]) -> _Fitted:
-    service = law.at(np.array(law.logs))
-    return _fit(law, plays, [_whitener(one, play.played(service, one.quantiles)) for one, play in plays])
+    """Twice, since what a measurement scatters by is itself known from the law alone."""
+    for _ in range(2):
+        service = law.at(np.array(law.logs))
+        fitted = _fit(law, plays, [_whitener(one, play.played(service, one.quantiles)) for one, play in plays])
+        law = fitted.law
+    return fitted
 
 
 def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], whiteners: Sequence[Floats]) -> _Fitted:
@@ -159,7 +182,7 @@ def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], whiteners: Seque
         return np.concatenate([*parts, law.prior_residuals(logs)])
 
     found = optimize.least_squares(
-        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[1e-3], x_scale=0.3,
+        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3,
         max_nfev=_STEPS, xtol=1e-3, ftol=1e-3, bounds=law.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)

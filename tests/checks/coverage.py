@@ -1,0 +1,303 @@
+"""How often a plan's interval holds what is true: python -m tests.checks.coverage prints the tables of the docs.
+
+A server with a known law is measured as a search measures, in virtual time, and a fleet is planned from that. In
+production every replica has that law too, but for a speed that one run cannot tell. The peak takes well over a hundred
+replicas, so that whole numbers do not blur the interval. The truth is found by longer plays of the same simulation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from app.analysis.objectives import parse_objective
+from app.analysis.sample_size import needed_samples
+from app.analysis.search import RateSearch
+from app.planning.fleet_rate import RUN_TO_RUN_SIGMA, FleetShape, design_of, faster, margin, play
+from app.planning.fleets import plan_fleets
+from app.planning.goals import goals_of
+from app.planning.measured import measured_target
+from app.planning.simulation.design import most_per_s
+from app.planning.simulation.replica import batch_latencies, request_latencies
+from app.planning.simulation.replica_kernels import play_requests
+from app.records.curves import Rung
+from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware, Traffic
+from app.records.service import BatchService, RequestService
+from tests.fakes.offers import TODAY, catalogue, offer
+
+Family = Literal["requests", "batches", "exponential requests", "batches with a window"]
+Floats = NDArray[np.float64]
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+REPLICAS_AT_THE_PEAK = 160
+CELL = 64
+TRUE_REQUESTS = 100_000
+"""A seed."""
+Z80, Z95 = 1.281552, 1.959964
+
+
+class Truth(NamedTuple):
+    """`service` is of a replica in production; `speed` is how much faster the measured one happened to be."""
+
+    family: Family
+    service: RequestService | BatchService
+    speed: float
+    slo: str
+    router: Router
+    requests: int
+    is_by_time: bool
+    """Whether each stage takes as long as another, and not as many requests."""
+
+
+class Outcome(NamedTuple):
+    family: Family
+    router: Router
+    rates: int
+    why_not: str | None
+    """Why there is no fit, or no rate that holds."""
+    ratio: float = math.nan
+    """The rate of a replica in the planned fleet over the true one."""
+    sigma: float = math.nan
+    is_inside: bool = False
+    is_inside_95: bool = False
+    is_carried: bool = False
+    """Whether the planned fleet meets the SLO at the peak."""
+    is_capped: bool = False
+    """Whether the plan says no more than what one replica was seen to answer."""
+
+    @property
+    def deviations(self) -> float:
+        return math.log(self.ratio) / self.sigma
+
+
+def drawn(seed: int, family: Family) -> Truth:
+    rng = np.random.default_rng(seed)
+
+    def between(low: float, high: float) -> float:
+        return float(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+    quantile, percentile = (0.95, "p95") if rng.random() < 0.6 else (0.99, "p99")
+    service: RequestService | BatchService
+    if family in ("requests", "exponential requests"):
+        cv = 1.0 if family == "exponential requests" else float(rng.uniform(0.2, 1.5))
+        mean_s = between(0.002, 0.2)
+        service = RequestService(int(rng.integers(1, 9)), mean_s, cv, mean_s * between(0.05, 1.0))
+        variance = math.log1p(cv * cv)
+        lognormal_s = mean_s * math.exp(math.sqrt(variance) * stats.norm.ppf(quantile) - variance / 2)
+        alone_s = -mean_s * math.log(1 - quantile) if family == "exponential requests" else lognormal_s
+        limit_s = service.outside_s + alone_s * between(1.15, 3.0)
+    else:
+        fixed_s, most = between(0.002, 0.1), int(2 ** rng.integers(2, 7))
+        window_s = fixed_s * between(0.2, 2.0) if family == "batches with a window" else 0.0
+        service = BatchService(
+            fixed_s, fixed_s * between(0.02, 0.5), most, window_s, float(rng.uniform(0.02, 0.3)),
+            fixed_s * between(0.02, 0.5),
+        )  # fmt: skip
+        alone_s = window_s + fixed_s + service.per_item_s
+        limit_s = service.outside_s + alone_s * between(2.2, 6.0)
+    return Truth(
+        family,
+        service,
+        math.exp(rng.normal(0.0, RUN_TO_RUN_SIGMA)),
+        f"latency_ms.{percentile} < {1000 * limit_s:.6g}",
+        _router(rng, family),
+        round(between(1000, 9000)),
+        bool(rng.random() < 0.5),
+    )
+
+
+def _router(rng: np.random.Generator, family: Family) -> Router:
+    """Of exponential requests only what falls apart into single replicas is known."""
+    routers: tuple[Router, ...] = ("round_robin", "random", "power_of_two", "least_outstanding")
+    return routers[int(rng.integers(0, 2 if family == "exponential requests" else 4))]
+
+
+def stage_latencies(truth: Truth, per_s: float, requests: int, rng: np.random.Generator, shape: int = 1) -> Floats:
+    """Of one replica of the measured speed, from empty; every `shape`-th of a Poisson stream comes to it."""
+    service = faster(truth.service, truth.speed)
+    arrivals_s = np.cumsum(rng.gamma(shape, 1 / (shape * per_s), requests))
+    if isinstance(service, BatchService):
+        return batch_latencies(arrivals_s, rng.standard_normal(requests), service)
+    assert isinstance(service, RequestService)
+    if truth.family != "exponential requests":
+        return request_latencies(arrivals_s, rng.standard_normal(requests), service)
+    latencies_s, ends = np.empty(requests), np.array([requests])
+    times_s, free_s = rng.exponential(service.mean_s, requests), np.empty(service.slots)
+    play_requests(arrivals_s, times_s, ends, free_s, service.outside_s, latencies_s)
+    return latencies_s
+
+
+def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> Rung:
+    """As a run tells it: percentiles that have samples enough, and what was answered inside the stage."""
+    ordered, count = np.sort(latencies_s), latencies_s.size
+    known = {
+        name: float(ordered[math.ceil(q * count) - 1]) for name, q in QUANTILES.items() if count >= needed_samples(q)
+    }
+    duration_s = count / per_s
+    ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
+    answered = int(np.count_nonzero(ends_s <= duration_s))
+    return Rung(per_s, None, answered / duration_s, duration_s, count, 0, {"latency": known})
+
+
+def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
+    """By the product's own search: some 8 to 14 stages. None where no rate held."""
+    objective = parse_objective(truth.slo)
+    limit_s, quantile = objective.limit / 1000, QUANTILES[objective.aggregate or ""]
+    most = faster(truth.service, truth.speed).most_per_s
+    search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
+    rungs: list[Rung] = []
+    points: list[CurvePoint] = []
+    while (probe := search.next()) is not None:
+        share = probe.rate_per_s / most if truth.is_by_time else 1.0
+        requests = min(9000, max(100, round(truth.requests * share)))
+        latencies_s = stage_latencies(truth, probe.rate_per_s, requests, rng)
+        time_s = float(np.quantile(latencies_s, quantile, method="inverted_cdf"))
+        held = time_s < limit_s
+        search.record(probe, held)
+        rungs.append(rung(probe.rate_per_s, latencies_s, rng))
+        points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, held))
+    found = search.outcome().max_rate_per_s or search.outcome().bracket[0]
+    if found is None:
+        return None
+    curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", found, None, None)
+    return measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, rungs)
+
+
+def true_rate(truth: Truth) -> float:
+    """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
+    shape = FleetShape(truth.router, goals_of([parse_objective(truth.slo)]))
+    if truth.family == "exponential requests":
+        missed_by = _alone(truth, shape)
+    else:
+        design = design_of(truth.service, shape, CELL)
+
+        def missed_by(per_s: float) -> float:
+            return margin(play(design, shape, per_s, TRUE_REQUESTS), shape.goals)
+
+    most = most_per_s(truth.service, ((1, 1),))
+    low, high = math.log(0.02 * most), math.log(0.999 * most)
+    if missed_by(math.exp(low)) > 0:
+        return 0.0
+    for _ in range(13):
+        middle = (low + high) / 2
+        low, high = (middle, high) if missed_by(math.exp(middle)) <= 0 else (low, middle)
+    return math.exp(low)
+
+
+def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
+    """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
+    goal, in_production = shape.goals.times[0], truth._replace(speed=1.0)
+    every = CELL if truth.router == "round_robin" else 1
+
+    def missed_by(per_s: float) -> float:
+        latencies_s = stage_latencies(in_production, per_s, 400_000, np.random.default_rng(1), every)
+        return math.log(float(np.quantile(latencies_s[20_000:], goal.quantile or 0.5)) / goal.limit_s)
+
+    return missed_by
+
+
+def checked(seed: int, family: Family) -> Outcome:
+    truth = drawn(seed, family)
+    target = measured(truth, np.random.default_rng([seed, 1]))
+    if target is None:
+        return Outcome(family, truth.router, 0, "no rate held")
+    rates = len(target.curve.points)
+    if target.fit is None:
+        return Outcome(family, truth.router, rates, target.why_no_fit)
+    per_s = true_rate(truth)
+    if per_s <= 0:
+        return Outcome(family, truth.router, rates, "no load is light enough in production")
+    peak_per_s = REPLICAS_AT_THE_PEAK * per_s
+    question = PlanQuestion(
+        (target,), Traffic(peak_per_s, "flat", (1.0,) * 24), (parse_objective(truth.slo),),
+        PlanLimits(assurance=0.9, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+    )  # fmt: skip
+    fleet = plan_fleets(question).offers[0]
+    needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s
+    if needs is None or fleet.instances is None or capacity.value is None or capacity.ci95 is None:
+        return Outcome(family, truth.router, rates, fleet.rejected)
+    sigma = math.log(capacity.ci95[1] / capacity.value) / Z95
+    return Outcome(
+        family, truth.router, rates, None,
+        ratio=capacity.value / per_s,
+        sigma=sigma,
+        is_inside=needs.p10 <= math.ceil(peak_per_s / per_s - 1e-9) <= needs.p90,
+        is_inside_95=capacity.ci95[0] <= per_s <= capacity.ci95[1],
+        is_carried=fleet.instances * per_s >= peak_per_s,
+        is_capped=capacity.value >= target.fit.highest_per_s * (1 - 1e-9),
+    )  # fmt: skip
+
+
+def all_checked(families: Sequence[Family], draws: int, processes: int, first_seed: int = 0) -> Iterator[Outcome]:
+    asked = [(first_seed + number, family) for number in range(draws) for family in families]
+    if processes == 1:
+        yield from (checked(*one) for one in asked)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(checked, *zip(*asked, strict=True))
+
+
+def binomial_interval(hits: int, of: int) -> tuple[float, float]:
+    """Of the share, at 95 %, by Clopper and Pearson."""
+    found = stats.binomtest(hits, of).proportion_ci(0.95)
+    return float(found.low), float(found.high)
+
+
+HEAD = "| truth | plans | P10–P90 holds it | 95 % holds it | SLO met at 90 % assurance | median error | rate over true "
+HEAD += "| spread of deviations |"
+
+
+def row(name: str, outcomes: Sequence[Outcome]) -> str:
+    known = [one for one in outcomes if one.why_not is None]
+    if not known:
+        return f"| {name} | 0 of {len(outcomes)} |"
+    shares = []
+    for hits in ("is_inside", "is_inside_95", "is_carried"):
+        count = sum(getattr(one, hits) for one in known)
+        low, high = binomial_interval(count, len(known))
+        shares.append(f"{100 * count / len(known):.0f} % ({100 * low:.0f}–{100 * high:.0f})")
+    logs = np.log([one.ratio for one in known])
+    deviations = np.array([one.deviations for one in known])
+    told = f"{100 * float(np.median(np.abs(logs))):.1f} % | ×{math.exp(float(np.median(logs))):.3f}"
+    width = (np.quantile(deviations, 0.9) - np.quantile(deviations, 0.1)) / (2 * Z80)
+    return f"| {name} | {len(known)} of {len(outcomes)} | {' | '.join(shares)} | {told} | {width:.2f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=240, help="of each family of truths")
+    parser.add_argument("--family", choices=get_args(Family), action="append")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", action="store_true", help="a line for every draw")
+    given = parser.parse_args()
+    families: Sequence[Family] = given.family or get_args(Family)
+    outcomes = []
+    for one in all_checked(families, given.draws, given.processes, given.seed):
+        outcomes.append(one)
+        if given.each:
+            print(one, flush=True)
+    print(HEAD)
+    print("|---|---|---|---|---|---|---|---|")
+    for family in families:
+        print(row(family, [one for one in outcomes if one.family == family]))
+    own = [one for one in outcomes if one.family in ("requests", "batches")]
+    if own:
+        print(row("both of the fitted family", own))
+    for router in ("round_robin", "random", "power_of_two", "least_outstanding"):
+        if alike := [one for one in own if one.router == router]:
+            print(row(f"… {router}", alike))
+    for why in sorted({one.why_not for one in outcomes if one.why_not}):
+        print(f"no plan: {why} ({sum(one.why_not == why for one in outcomes)})")
+
+
+if __name__ == "__main__":
+    main()
