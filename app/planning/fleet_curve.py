@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from app.planning.fleet_rate import FleetShape, design_of, play, time_of
+from app.planning.fleet_rate import FleetShape, design_of, play, requests_for, time_of
 from app.planning.goals import Goal
 from app.planning.latency_curve import LatencyCurve
 from app.planning.service_speed import faster
 from app.records.service import ServiceFit
 
 _LOADS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93, 1.0)
-_REQUESTS = 6_000
+_REQUESTS = (6_000, 300)
 
 
 def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float) -> LatencyCurve:
@@ -21,6 +21,7 @@ def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float,
     goal = shape.goals.times[0] if shape.goals.times else Goal("latency_ms.p95", "latency", 0.95, math.inf)
     design = design_of(faster(fit.laws[0].service, speed), shape, replicas)
     rates = [load * highest_per_s for load in _LOADS]
-    times_ms = [1000 * time_of(play(design, shape, rate, _REQUESTS), goal) for rate in rates]
+    enough = requests_for(replicas, *_REQUESTS)
+    times_ms = [1000 * time_of(play(design, shape, rate, enough), goal) for rate in rates]
     rising = [max(times_ms[: place + 1]) for place in range(len(times_ms))]
     return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising), highest_per_s)

@@ -1,9 +1,9 @@
 """What one replica of a fleet carries inside the SLO: by playing the fleet, or by formula for a preview.
 
-The fit leaves each parameter a little unsure. The rate is searched for at the middle, and at that rate the fleet is
-played a little to either side of each principal direction of the doubt, under the same chances, which tells how far the
-rate would move. The squares of all such sigmas, of the other laws that explain the measurement, of the speed carried
-over from another machine, of the search and of what differs from one run to the next sum to that of a log-normal.
+The fit leaves each parameter a little unsure. The rate is searched for at the middle, and again a sigma to either side
+along each principal direction of the doubt, under the same chances. The squares of all such sigmas, of the other laws
+that explain the measurement, of the speed carried over from another machine, of the search and of what differs from one
+run to the next sum to that of a log-normal.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import numpy as np
 
+from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.planning.bursts import burst_factor
 from app.planning.formulae import rate_inside
@@ -21,7 +22,7 @@ from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
 from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
-from app.planning.simulation.steady import SteadyOutcome, simulate_steady
+from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel
@@ -30,15 +31,16 @@ from app.records.traffic import Dispersion, TokenLengths, Traffic
 RUN_TO_RUN_SIGMA = 0.02
 """A machine measured again differs by about so much for reasons that one run does not show."""
 SEEDS = (1, 2, 3, 4, 5)
-_REQUESTS, _DOUBT_REQUESTS = 20_000, 8_000
-"""A seed, at the middle and at the ends of a doubt."""
+_REQUESTS, _DOUBT_REQUESTS = (20_000, 1_500), (8_000, 300)
+"""A seed, and at least so many a replica, at the middle and at the ends of a doubt. With a few hundred each, replicas
+that fill one by one never come to their queues: round robin over 64 would carry 4 to 6 % more than it does."""
 _PRECISION = 0.003
 _MOST_PLAYS = 14
 _LEAST_LOAD = 0.02
 _FULL = 0.995
-_RATE_STEP = 0.01
-_DOUBT_STEP = 0.02
-_LEAST_SLOPE = 0.05
+_DOUBT_STEP = 0.5
+_DOUBT_PRECISION = 0.01
+_SLOPE_STEP = 0.01
 _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
@@ -99,24 +101,34 @@ def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float
         faster(best.service, speed / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
     )
     capped = min(per_s, fit.highest_per_s * speed)
-    doubt = math.sqrt(max((best.log_covariance[at][at] for at in range(len(best.parameters))), default=0.0))
-    return ReplicaRate(capped, math.hypot(speed_sigma, min(doubt, 0.3), RUN_TO_RUN_SIGMA))
+    return ReplicaRate(capped, math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA))
+
+
+def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
+    """One sigma of the logarithm of the most that a replica answers, by the slopes of that."""
+    if not law.parameters:
+        return 0.0
+    logs, slopes = _logs_of(law), []
+    for way in np.eye(logs.size) * _SLOPE_STEP:
+        ends = (most_per_s(moved(law.service, law.parameters, logs + sign * way), shape.lengths) for sign in (-1, 1))
+        slow, fast = ends
+        slopes.append(math.log(fast / slow) / (2 * _SLOPE_STEP))
+    return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(law.log_covariance) @ np.array(slopes))))
 
 
 def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
     """`speed` is of the measured replica's; `speed_sigma` that of its logarithm."""
-    played = [_played(law, shape, replicas, speed, speed_sigma) for law in fit.laws]
-    middle = played[0].per_s
+    played = _played(fit.laws[0], shape, replicas, speed, speed_sigma)
+    middle = played.per_s
     if middle <= 0:
-        return played[0]
+        return played
     others = sum(
-        law.chance * math.log(rate.per_s / middle) ** 2
-        for law, rate in zip(fit.laws[1:], played[1:], strict=True)
-        if rate.per_s > 0
+        law.chance * math.log(_rough_rate(faster(law.service, speed), shape, replicas, middle) / middle) ** 2
+        for law in fit.laws[1:]
     )
     per_s = min(middle, fit.highest_per_s * speed)
     factor = _burst_factor(faster(fit.laws[0].service, speed), shape, replicas, per_s)
-    return ReplicaRate(per_s * factor, math.hypot(played[0].sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
+    return ReplicaRate(per_s * factor, math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
 
 
 def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near_per_s: float) -> float:
@@ -131,8 +143,9 @@ def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s
     if dispersion.index <= 1 or per_s <= 0:
         return 1.0
     design, most = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL
+    enough = requests_for(replicas, *_DOUBT_REQUESTS)
     loads = [load for load in _BURST_LOADS if load * per_s < most] + [most / per_s]
-    good = [play(design, shape, load * per_s, _DOUBT_REQUESTS).overall.good_share or 0.0 for load in loads]
+    good = [play(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
     quantiles = [goal.quantile for goal in shape.goals.times if goal.quantile is not None]
     allowed = min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
     variance_over_mean = (dispersion.index - 1) / (per_s * replicas * dispersion.window_s)
@@ -140,68 +153,81 @@ def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s
 
 
 def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
-    """The doubt by the implicit function: at the middle rate, by how much a time moves with a parameter, over how much
-    it moves with the rate."""
     service = faster(law.service, speed)
     guess = rate_inside(faster(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths)
     middle, sigma = highest_rate(service, shape, replicas, guess)
     if middle <= 0:
         return ReplicaRate(0.0, 0.0)
-
-    def time_at(one: ServiceModel, per_s: float) -> float:
-        return margin(play(design_of(one, shape, replicas), shape, per_s, _DOUBT_REQUESTS), shape)
-
-    step = _RATE_STEP if middle * (1 + _RATE_STEP) < most_per_s(service, shape.lengths) else _RATE_STEP / 4
-    by_rate = (time_at(service, middle * (1 + step)) - time_at(service, middle * (1 - step))) / (2 * step)
     squares = sigma**2
-    for slow, fast, scale in _ends_of_doubt(law, speed, speed_sigma):
-        moved_by = (time_at(slow, middle) - time_at(fast, middle)) / 2 * scale
-        squares += (moved_by / max(by_rate, _LEAST_SLOPE)) ** 2
+    for ends, scale in _ends_of_doubt(law, speed, speed_sigma):
+        slow, fast = (_rough_rate(one, shape, replicas, middle) for one in ends)
+        squares += (math.log(fast / slow) / 2 * scale) ** 2
     return ReplicaRate(middle, math.sqrt(squares))
+
+
+def _rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
+    """Hardly any load at least: what misses the SLO even so is a large doubt, and not an endless one."""
+    per_s, _ = highest_rate(service, shape, replicas, near_per_s, _DOUBT_REQUESTS, _DOUBT_PRECISION)
+    return max(per_s, _LEAST_LOAD * most_per_s(service, shape.lengths))
 
 
 def _ends_of_doubt(
     law: FittedService, speed: float, speed_sigma: float
-) -> Iterator[tuple[ServiceModel, ServiceModel, float]]:
-    """The law a little to either side along each principal direction of its parameters' logarithms, and of its speed;
-    and how many such steps are one sigma."""
+) -> Iterator[tuple[tuple[ServiceModel, ServiceModel], float]]:
+    """The law to either side along each principal direction of its parameters' logarithms, and of its speed; and how
+    many such steps are one sigma.
+
+    A step is a sigma where that is not too far: under the noise of a play a small one says nothing.
+    """
     if speed_sigma:
         step = min(speed_sigma, _DOUBT_STEP)
-        ends = (faster(law.service, speed * math.exp(way * step)) for way in (-1, 1))
-        yield next(ends), next(ends), speed_sigma / step
+        yield (
+            (faster(law.service, speed * math.exp(-step)), faster(law.service, speed * math.exp(step))),
+            speed_sigma / step,
+        )
     if not law.parameters:
         return
-    logs = np.log([getattr(law.service, name) for name in law.parameters])
+    logs = _logs_of(law)
     sizes, directions = np.linalg.eigh(np.array(law.log_covariance))
     for size, direction in zip(sizes, directions.T, strict=True):
         sigma = math.sqrt(max(float(size), 1e-12))
         share = min(1.0, _DOUBT_STEP / sigma)
         step_logs = direction * sigma * share
-        one, other = (faster(moved(law.service, law.parameters, logs + way * step_logs), speed) for way in (-1.0, 1.0))
-        yield one, other, 1 / share
+        ends = [faster(moved(law.service, law.parameters, logs + way * step_logs), speed) for way in (-1.0, 1.0)]
+        yield (ends[0], ends[1]), 1 / share
 
 
-def highest_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> tuple[float, float]:
+def _logs_of(law: FittedService) -> Floats:
+    return np.log([getattr(law.service, name) for name in law.parameters])
+
+
+def highest_rate(
+    service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float, requests: tuple[int, int] = _REQUESTS,
+    precision: float = _PRECISION,
+) -> tuple[float, float]:  # fmt: skip
     """The rate of each replica at which the fleet just meets every goal, and the sigma of its logarithm by chance.
 
-    0 where the goals are missed with hardly any load. `near_per_s` is where the search begins.
+    0 where the goals are missed with hardly any load. `near_per_s` is where the search begins; `requests` are of each
+    seed and of each replica, the more of both; `precision` is of the rate's logarithm.
     """
     most = most_per_s(service, shape.lengths) * _FULL
-    design = design_of(service, shape, replicas)
+    design, enough = design_of(service, shape, replicas), requests_for(replicas, *requests)
 
     def missed_by(per_s: float) -> float:
         """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
-        return margin(play(design, shape, per_s, _REQUESTS), shape)
+        return margin(play(design, shape, per_s, enough), shape)
 
     near = min(max(near_per_s, _LEAST_LOAD * most), most)
-    found, slope = _crossing(missed_by, _LEAST_LOAD * most, near, most)
-    return found, slope
+    return _crossing(missed_by, (_LEAST_LOAD * most, near, most), precision)
 
 
-def _crossing(missed_by: Callable[[float], float], least: float, near: float, most: float) -> tuple[float, float]:
+def _crossing(
+    missed_by: Callable[[float], float], rates: tuple[float, float, float], precision: float
+) -> tuple[float, float]:
     """By bracketing from `near` in log rate, then regula falsi with halving (Illinois)."""
+    least, rate, most = rates
     low, high, at_low, at_high = None, None, 0.0, 0.0
-    rate, step, plays = near, 1.06, 0
+    step, plays = 1.06, 0
     while low is None or high is None:  # ends: the step squares up until it reaches either end
         over = missed_by(rate)
         plays += 1
@@ -217,7 +243,7 @@ def _crossing(missed_by: Callable[[float], float], least: float, near: float, mo
             rate = max(least, rate / step) if low is None else rate
         step *= step
     side = 0
-    while math.log(high / low) > _PRECISION and plays < _MOST_PLAYS:
+    while math.log(high / low) > precision and plays < _MOST_PLAYS:
         weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
         rate = low * (high / low) ** weight
         over = missed_by(rate)
@@ -241,6 +267,10 @@ def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetD
         ),
     )
     return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
+
+
+def requests_for(replicas: int, least: int, each: int) -> int:
+    return max(least, each * min(replicas, CELL))
 
 
 def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:

@@ -20,7 +20,7 @@ from app.analysis.columns import Floats
 from app.planning.service_laws import Law, candidate_laws
 from app.planning.stage_play import Play, StagePlay
 from app.records.curves import Rung
-from app.records.service import BatchService, FitError, FittedService, RequestService, ServiceFit
+from app.records.service import BatchService, FitError, FittedService, RequestService, ServiceFit, ServiceModel
 
 _AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _FEWEST_RUNGS = 3
@@ -84,15 +84,11 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
 
 def _leading(screened: Sequence[_Fitted]) -> list[_Fitted]:
     """The best of each law, from wherever it began; one of the other kind among them, which screening may misjudge."""
-    best: dict[tuple[type, int], _Fitted] = {}
+    best: dict[ServiceModel, _Fitted] = {}
     for fitted in screened:
-        service = fitted.law.service
-        best.setdefault(
-            (type(service), service.slots if isinstance(service, RequestService) else service.max_batch), fitted
-        )
+        best.setdefault(fitted.law.kind, fitted)
     ranked = list(best.values())
-    first = ranked[: _REFINED - 1]
-    rest = ranked[_REFINED - 1 :]
+    first, rest = ranked[: _REFINED - 1], ranked[_REFINED - 1 :]
     kinds = {type(fitted.law.service) for fitted in first}
     other = next((fitted for fitted in rest if type(fitted.law.service) not in kinds), None)
     return [*first, *([other] if other is not None else rest[:1])]
@@ -182,8 +178,9 @@ def _fit(law: Law, plays: Sequence[tuple[Observed, StagePlay]], whiteners: Seque
         return np.concatenate([*parts, law.prior_residuals(logs)])
 
     found = optimize.least_squares(
-        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3,
-        max_nfev=_STEPS, xtol=1e-3, ftol=1e-3, bounds=law.bounds,
+        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM,
+        diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        bounds=law.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
     cost = 2 * float(found.cost) - 2 * determinants

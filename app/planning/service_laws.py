@@ -33,6 +33,11 @@ class Law(msgspec.Struct, frozen=True):
     priors: dict[str, Prior]
 
     @property
+    def kind(self) -> ServiceModel:
+        """The same for laws that differ in what a fit may move."""
+        return self.at(np.zeros(len(self.priors)))
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         return tuple(self.priors)
 

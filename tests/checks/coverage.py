@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 REPLICAS_AT_THE_PEAK = 160
 CELL = 64
-TRUE_REQUESTS = 100_000
+TRUE_REQUESTS = 200_000
 """A seed."""
 Z80, Z95 = 1.281552, 1.959964
 
@@ -186,7 +186,7 @@ def true_rate(truth: Truth) -> float:
     low, high = math.log(0.02 * most), math.log(0.999 * most)
     if missed_by(math.exp(low)) > 0:
         return 0.0
-    for _ in range(13):
+    for _ in range(11):  # to 0.2 %
         middle = (low + high) / 2
         low, high = (middle, high) if missed_by(math.exp(middle)) <= 0 else (low, middle)
     return math.exp(low)

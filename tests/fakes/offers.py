@@ -1,11 +1,15 @@
-"""Offers, catalogues and curves with only what a test cares about."""
+"""Offers, catalogues, curves and questions with only what a test cares about."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any
 
-from app.records.offers import Accelerator, CapacityCurve, Catalogue, CurvePoint, Offer
+from app.analysis.objectives import parse_objective
+from app.records.offers import Accelerator, CapacityCurve, Catalogue, CurvePoint, Offer, PlanLimits
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware, Traffic
+from app.records.service import ServiceFit
 
 TODAY = datetime.date(2026, 8, 1)
 
@@ -46,3 +50,30 @@ def curve(max_rate_per_s: float = 100.0, **changes: Any) -> CapacityCurve:
         "cores_used": 1.0,
     }
     return CapacityCurve(**(fields | changes))
+
+
+def target(
+    what: CapacityCurve | None = None, hardware: Hardware | None = None, fit: ServiceFit | None = None, **changes: Any
+) -> MeasuredTarget:
+    """Measured on acme/c16 where nothing is said; without a fit its max rate is all that is known."""
+    why = None if fit is not None else "too few rates were measured"
+    on = hardware or Hardware("acme/c16", offer="acme/c16", vcpus=16, architecture="x86_64")
+    fields: dict[str, Any] = {"name": "run-1", "hardware": on, "curve": what or curve(), "fit": fit, "why_no_fit": why}
+    return MeasuredTarget(**(fields | changes))
+
+
+def question(
+    *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalogue | None = None,
+    limits: PlanLimits | None = None, slo: tuple[str, ...] = ("latency_ms.p95 < 50",),
+    today: datetime.date = TODAY, **traffic: Any,
+) -> PlanQuestion:  # fmt: skip
+    """Of flat traffic at the peak, asked of one offer where no catalogue is given."""
+    fields: dict[str, Any] = {"peak_per_s": peak_per_s, "shape": "flat", "hourly_share": (1.0,) * 24}
+    return PlanQuestion(
+        measured=measured or (target(),),
+        traffic=Traffic(**(fields | traffic)),
+        slo=tuple(parse_objective(text) for text in slo),
+        limits=limits or PlanLimits(),
+        catalogue=of or catalogue(offer()),
+        today=today,
+    )

@@ -47,7 +47,7 @@ def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unmeasured = consider(offer(), Refusal("measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, Refused)
     assert isinstance(unmeasured, Refused)
-    assert unpriced.sentence == "no on-demand price is known"
+    assert unpriced.sentence == "no on demand price is known"
     assert unmeasured.sentence == "measure it"
 
 

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 from app.planning.fleets import plan_fleets
 from app.records.offers import Offer, PlanLimits
-from app.records.result import Hardware, Recommendation, Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+from app.records.result import Hardware, Recommendation
+from tests.fakes.offers import catalogue, curve, gpu_offer, offer, question, target
 
 SLO = ("error_rate < 0.1%", "latency_ms.p95 < 50")
 MEASURED = Hardware("acme/small", offer="acme/small", vcpus=16, architecture="x86_64")
 
 
 def recommended(peak_per_s: float, limits: PlanLimits, *offers: Offer) -> Recommendation:
-    traffic = Traffic(peak_per_s, "flat", (1.0,) * 24)
-    sure = curve(100.0, max_rate_ci95=(100.0, 100.0))
-    found = plan_fleets(sure, MEASURED, traffic, catalogue(*offers), limits, slo=SLO, today=TODAY).recommendation
+    sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
+    asked = question(sure, peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits, slo=SLO)
+    found = plan_fleets(asked).recommendation
     assert found is not None
     return found
 

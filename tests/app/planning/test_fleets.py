@@ -9,8 +9,8 @@ import pytest
 from app.planning.fleets import plan_fleets
 from app.profiles.catalogue import load_catalogue
 from app.records.offers import CapacityCurve, Catalogue, PlanLimits
-from app.records.result import Hardware, Plan, Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+from app.records.result import Hardware, Plan
+from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
 
 HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
 BUNDLED = load_catalogue()
@@ -20,16 +20,12 @@ def planned(
     peak_per_s: float = 2000.0, *, of: Catalogue = BUNDLED, what: CapacityCurve | None = None,
     limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
 ) -> Plan:  # fmt: skip
-    traffic = Traffic(peak_per_s, "flat", (0.5,) * 24, growth)
-    return plan_fleets(
-        what or curve(250.0),
-        measured_on,
-        traffic,
-        of,
-        limits or PlanLimits(),
-        slo=("latency_ms.p95 < 50",),
-        today=today,
-    )
+    """By the max rate alone."""
+    asked = question(
+        target(what or curve(250.0), measured_on), peak_per_s=peak_per_s, of=of, limits=limits, today=today,
+        hourly_share=(0.5,) * 24, growth_per_year=growth,
+    )  # fmt: skip
+    return plan_fleets(asked)
 
 
 def cheapest_usd(plan: Plan) -> float:

@@ -1,58 +1,71 @@
 from __future__ import annotations
 
 import datetime
+import math
 import random
 from statistics import NormalDist
+from typing import Any
 
 import pytest
 
 from app.planning.capacity import Capacity
 from app.planning.sizing import (
+    Demand,
     assurance_reached,
+    chances_of,
+    cost_spread,
     demand_of,
     instances_needed,
     monthly_estimate,
+    needed_spread,
     peak_carried_per_s,
     per_1k_estimate,
 )
 from app.records.offers import PlanLimits
+from app.records.plan import Chances, Spread
 from app.records.traffic import Campaign, Traffic
 
 Z90 = NormalDist().inv_cdf(0.9)
 
 
+def peak(per_s: float, z: float = Z90, **changes: Any) -> Demand:
+    fields: dict[str, Any] = {"peak_per_s": per_s, "mean_per_s": per_s, "z": z, "spares": 0}
+    return Demand(**(fields | changes))
+
+
 def test_a_certain_capacity_is_divided() -> None:
     sure = Capacity(100.0, 0.0, 1, "measured")
-    assert [instances_needed(peak, sure, Z90) for peak in (1, 100, 100.1, 900)] == [1, 1, 2, 9]
-    assert assurance_reached(9, sure, 900.0) == 1.0
-    assert assurance_reached(8, sure, 900.0) == 0.0
+    assert [instances_needed(peak(per_s), sure, Z90) for per_s in (1, 100, 100.1, 900)] == [1, 1, 2, 9]
+    assert chances_of(9, sure, peak(900.0)) == Chances(0.0, 1.0, 1.0)
+    assert assurance_reached(0, sure, peak(1e-9)) == 0.0
 
 
 def test_the_smallest_fleet_that_reaches_the_assurance() -> None:
     dice = random.Random(3)
     for _ in range(500):
         capacity = Capacity(dice.uniform(1, 1000), dice.uniform(0.01, 0.5), 1, "extrapolated")
-        peak, assurance = dice.uniform(1, 50_000), dice.uniform(0.5, 0.999)
-        needed = instances_needed(peak, capacity, NormalDist().inv_cdf(assurance))
-        assert assurance_reached(needed, capacity, peak) >= assurance - 1e-9
-        assert needed == 1 or assurance_reached(needed - 1, capacity, peak) < assurance + 1e-9
+        assurance = dice.uniform(0.5, 0.999)
+        asked = peak(dice.uniform(1, 50_000), NormalDist().inv_cdf(assurance), peak_sigma=dice.uniform(0, 0.3))
+        needed = instances_needed(asked, capacity, asked.z)
+        assert assurance_reached(needed, capacity, asked) >= assurance - 1e-9
+        assert needed == 1 or assurance_reached(needed - 1, capacity, asked) < assurance + 1e-9
 
 
 def test_more_traffic_never_needs_fewer_instances_and_more_assurance_neither() -> None:
     dice = random.Random(4)
     for _ in range(300):
         capacity = Capacity(dice.uniform(1, 1000), dice.uniform(0, 0.5), 1, "extrapolated")
-        peaks = sorted(dice.uniform(1, 9000) for _ in range(2))
+        low, high = (peak(per_s) for per_s in sorted(dice.uniform(1, 9000) for _ in range(2)))
         zs = sorted(dice.uniform(0, 3) for _ in range(2))
-        assert instances_needed(peaks[0], capacity, 1.0) <= instances_needed(peaks[1], capacity, 1.0)
-        assert instances_needed(peaks[0], capacity, zs[0]) <= instances_needed(peaks[0], capacity, zs[1])
+        assert instances_needed(low, capacity, 1.0) <= instances_needed(high, capacity, 1.0)
+        assert instances_needed(low, capacity, zs[0]) <= instances_needed(low, capacity, zs[1])
 
 
 def test_the_peak_a_fleet_carries_is_the_one_that_fills_it() -> None:
     capacity = Capacity(70.0, 0.2, 1, "extrapolated")
-    full = peak_carried_per_s(5, capacity, Z90)
-    assert instances_needed(full, capacity, Z90) == 5
-    assert instances_needed(full * 1.001, capacity, Z90) == 6
+    full = peak_carried_per_s(5, capacity, peak(1.0, peak_sigma=0.1))
+    assert instances_needed(peak(full, peak_sigma=0.1), capacity, Z90) == 5
+    assert instances_needed(peak(full * 1.001, peak_sigma=0.1), capacity, Z90) == 6
 
 
 def test_demand_grows_for_a_year_and_never_shrinks() -> None:
@@ -82,7 +95,7 @@ def test_demand_is_of_what_reaches_replicas_and_says_how_sure_its_peak_is() -> N
 def test_cost_has_the_interval_of_the_fleet_resized() -> None:
     demand = demand_of(Traffic(1000.0, "flat", (1.0,) * 24), PlanLimits(redundancy=1))
     capacity = Capacity(100.0, 0.2, 1, "extrapolated")
-    needed = instances_needed(1000.0, capacity, demand.z)
+    needed = instances_needed(demand, capacity, demand.z)
     monthly = monthly_estimate(needed + 1, 2.0, capacity, demand)
     assert needed == 13
     assert monthly.value == 730 * 14 * 2.0
@@ -90,3 +103,39 @@ def test_cost_has_the_interval_of_the_fleet_resized() -> None:
     per_1k = per_1k_estimate(monthly, demand)
     assert per_1k.value == pytest.approx(730 * 14 * 2.0 / (1000 * 3600 * 730 / 1000))
     assert per_1k.ci95 == pytest.approx((per_1k.value * 8 / 14, per_1k.value * 16 / 14))
+
+
+def test_what_is_needed_is_told_by_percentiles_of_the_capacity_and_the_peak() -> None:
+    capacity = Capacity(100.0, 0.3, 1, "extrapolated")
+    unsure = peak(10_000.0, peak_sigma=0.4)
+    needed = needed_spread(capacity, unsure)
+    # the tenth and ninetieth percentile of 100 × exp(0.5 z)
+    assert needed == Spread(53, 100, 190)
+    assert assurance_reached(190, capacity, unsure) == pytest.approx(0.9, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("zones", "needed", "spares"), [(1, 7, 2), (2, 7, 7), (3, 7, 5), (3, 6, 3), (3, 1, 2), (9, 4, 5)]
+)
+def test_losing_any_zone_leaves_enough(zones: int, needed: int, spares: int) -> None:
+    demand = peak(1.0, spares=2, zones=zones)
+    assert demand.spares_of(needed) == spares
+    largest_zone = -(-(needed + spares) // zones)
+    assert zones == 1 or needed + spares - largest_zone >= needed
+
+
+def test_a_roll_out_takes_instances_beside_the_spares() -> None:
+    demand = demand_of(Traffic(900.0, "flat", (1.0,) * 24), PlanLimits(redundancy=1, surge=2))
+    assert demand.spares == 3
+
+
+def test_cost_spreads_with_the_need_and_the_price() -> None:
+    demand = peak(1.0, spares=1)
+    sure, unsure = (cost_spread(Spread(8, 9, 11), 2.0, sigma, demand) for sigma in (0.0, 0.2))
+    assert (sure.p10, sure.p50, sure.p90) == pytest.approx((730 * 9 * 2.0, 730 * 10 * 2.0, 730 * 12 * 2.0))
+    assert unsure.p50 == sure.p50
+    alone = cost_spread(Spread(9, 9, 9), 2.0, 0.2, demand)
+    assert alone.p90 / alone.p50 == pytest.approx(math.exp(1.281552 * 0.2))
+    assert alone.p50 / alone.p10 == pytest.approx(math.exp(1.281552 * 0.2))
+    assert unsure.p10 < min(sure.p10, alone.p10)
+    assert unsure.p90 > max(sure.p90, alone.p90)

@@ -1,0 +1,48 @@
+"""Service models as a fit gives them, with chosen doubts, and load points as a server of a known law has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.planning.simulation.replica import batch_latencies, request_latencies
+from app.records.curves import Rung
+from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel
+
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+
+
+def fitted(service: ServiceModel, chance: float = 1.0, **sigmas: float) -> FittedService:
+    """`sigmas` are of the logarithms of the fields they name, independent of each other."""
+    covariance = np.diag([sigma**2 for sigma in sigmas.values()])
+    return FittedService(service, chance, tuple(sigmas), tuple(tuple(row) for row in covariance.tolist()))
+
+
+def fit_of(*laws: FittedService, highest_per_s: float = math.inf) -> ServiceFit:
+    return ServiceFit(laws, (), 0.01, 1.0, 0.0, highest_per_s)
+
+
+def measured_rung(service: RequestService | BatchService, per_s: float, requests: int, seed: int) -> Rung:
+    """Poisson arrivals to an idle replica, with exact percentiles."""
+    rng = np.random.default_rng(seed)
+    arrivals_s, normals = np.cumsum(rng.exponential(1 / per_s, requests)), rng.standard_normal(requests)
+    match service:
+        case RequestService():
+            latencies_s = request_latencies(arrivals_s, normals, service)
+        case BatchService():
+            latencies_s = batch_latencies(arrivals_s, normals, service)
+    known = {name: float(np.quantile(latencies_s, q, method="inverted_cdf")) for name, q in PERCENTILES.items()}
+    last_s = float((arrivals_s + latencies_s).max())
+    return Rung(per_s, None, requests / last_s, requests / per_s, requests, 0, {"latency": known})
+
+
+def measured_rungs(
+    service: RequestService | BatchService, shares: Sequence[float], requests: int = 3000, seed: int = 1
+) -> tuple[Rung, ...]:
+    """At shares of the most it can do."""
+    return tuple(
+        measured_rung(service, share * service.most_per_s, requests, seed * 1000 + place)
+        for place, share in enumerate(shares)
+    )
