@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,8 @@ from scipy import linalg, optimize
 from app.analysis.columns import Floats
 from app.planning.service_laws import Law
 from app.records.service import FitError, FittedService, ServiceFit, ServiceModel
+
+Point = TypeVar("Point")
 
 FEWEST_RUNGS = 3
 FEWEST_REQUESTS = 30
@@ -110,10 +113,10 @@ def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float
     )
 
 
-def spread_out(observed: Sequence[Observed], most: int) -> list[Observed]:
+def spread_out(points: Sequence[Point], most: int) -> list[Point]:
     """At most so many, evenly picked, both ends among them."""
-    places = np.linspace(0, len(observed) - 1, min(most, len(observed))).round().astype(int)
-    return [observed[place] for place in places]
+    places = np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)
+    return [points[place] for place in places]
 
 
 def _cost(fitted: Fitted) -> float:
