@@ -54,9 +54,8 @@ class ClosedPlay(msgspec.Struct, frozen=True):
     def played(self, service: ServiceModel) -> Play:
         times = [self._once(normals, service) for normals in self.normals]
         latencies = np.array([latency for latency, _ in times])
-        ranks = {
-            name: math.ceil(AGGREGATES[name] * latencies.shape[1]) - 1 for name in self.names if name in AGGREGATES
-        }
+        requests = latencies.shape[1]
+        ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
         means = latencies.mean(axis=1)
         if ranks:
             latencies.partition(sorted(ranks.values()), axis=1)
