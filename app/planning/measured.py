@@ -16,7 +16,8 @@ def measured_target(
     """`rungs` are of one replica. Takes a second or two where a service model can be fitted."""
     if not is_poisson:
         return MeasuredTarget(name, hardware, curve, why_no_fit="requests came otherwise than at Poisson's random")
-    from app.planning.service_fit import CannotFitError, fit_service  # the simulation takes a second to import
+    from app.planning.moments import CannotFitError
+    from app.planning.service_fit import fit_service  # the simulation takes a second to import
 
     try:
         return MeasuredTarget(name, hardware, curve, fit_service(rungs))

@@ -6,22 +6,9 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
+from app.planning.moments import Play
 from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.records.service import BatchService, RequestService, ServiceModel
-
-
-class Play(msgspec.Struct, frozen=True):
-    """Of each play, the logarithms of its percentiles in seconds: plays × quantiles."""
-
-    logs: Floats
-
-    @property
-    def log_means(self) -> Floats:
-        return np.asarray(self.logs.mean(axis=0))
-
-    @property
-    def log_covariance(self) -> Floats:
-        return np.atleast_2d(np.cov(self.logs, rowvar=False))
 
 
 class StagePlay(msgspec.Struct, frozen=True):

@@ -1,0 +1,214 @@
+"""The method of simulated moments: the parameters of a service law under which its plays look like the measurement.
+
+A law is played as each stage was measured, several times over; the logarithms of what comes out are held against the
+measured ones, each in units of how much such a measurement scatters from one play to the next. The unit random numbers
+are the same for all parameters, so that what is minimised is smooth. Laws that explain the measurement about as well
+stay side by side, by their chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from scipy import linalg, optimize
+
+from app.analysis.columns import Floats
+from app.planning.service_laws import Law
+from app.records.service import (
+    BatchService,
+    FitError,
+    FittedService,
+    RequestService,
+    ServiceFit,
+    ServiceModel,
+    TokenService,
+)
+
+Point = TypeVar("Point")
+
+FEWEST_RUNGS = 3
+FEWEST_REQUESTS = 30
+SUPPOSED_REQUESTS = 1000
+"""Of a load point that tells neither its count nor its duration."""
+_LEAST_SCATTER = 0.02
+"""Of a logarithm: two measurements of a server differ by this much for reasons that no queue explains."""
+_PLAIN_SCATTER = 0.1
+"""What a screened law's logarithms are held to, all alike: of laws that are far off, the own scatter misleads."""
+_STEPS = 20
+_DIFFERENCES = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
+"""Of a logarithm, for a slope. One batch more or less changes all that come after it, so times are a rough function of
+a batch law: over a thousandth the roughness is all that is seen, and the search stops where it began."""
+_ROBUST_FROM = 2.0
+_LEAST_CHANCE = 0.02
+_STEADY_LOAD = 0.9
+
+
+class CannotFitError(Exception):
+    """The load points do not tell a service model; the message says why."""
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What was measured at one load: `logs` are of the times `names`, in ln s, and means over `points` load points."""
+
+    offered_per_s: float
+    requests: int
+    points: int
+    names: tuple[str, ...]
+    logs: tuple[float, ...]
+
+
+class Play(msgspec.Struct, frozen=True):
+    """Of each play, the logarithms of what was measured: plays × names."""
+
+    logs: Floats
+
+    @property
+    def log_means(self) -> Floats:
+        return np.asarray(self.logs.mean(axis=0))
+
+    @property
+    def log_covariance(self) -> Floats:
+        return np.atleast_2d(np.cov(self.logs, rowvar=False))
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A measurement and how a law plays it; `share` of a play's variance is left in what was measured."""
+
+    observed: Observed
+    played: Callable[[ServiceModel], Play]
+    share: float
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    law: Law
+    cost: float
+    """Twice the robust sum of squares, prior included: −2 ln of the likelihood, up to a constant."""
+    jacobian: Floats
+    residuals: Floats
+
+
+def best_fits(laws: Sequence[Law], screening: Sequence[Stage], stages: Sequence[Stage], *, most: int) -> list[Fitted]:
+    """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first."""
+    plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
+    screened = sorted((_fit(law, screening, plain) for law in laws), key=_cost)
+    return sorted((_refined(fitted.law, stages) for fitted in _leading(screened, most)), key=_cost)
+
+
+def _leading(screened: Sequence[Fitted], most: int) -> list[Fitted]:
+    """The best of each law, from wherever it began; one of the other kind among them, which screening may misjudge."""
+    best: dict[ServiceModel, Fitted] = {}
+    for fitted in screened:
+        best.setdefault(fitted.law.kind, fitted)
+    ranked = list(best.values())
+    first, rest = ranked[: most - 1], ranked[most - 1 :]
+    kinds = {type(fitted.law.service) for fitted in first}
+    other = next((fitted for fitted in rest if type(fitted.law.service) not in kinds), None)
+    return [*first, *([other] if other is not None else rest[:1])]
+
+
+def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float) -> ServiceFit:
+    best = fits[0]
+    spread = _spread(best)
+    chances = np.array([math.exp(-(one.cost - best.cost) / (2 * spread**2)) for one in fits])
+    chances = np.where(chances / chances.sum() < _LEAST_CHANCE, 0.0, chances)
+    chances /= chances.sum()
+    laws = tuple(
+        FittedService(one.law.service, float(chance), one.law.parameters, _covariance(one, spread))
+        for one, chance in zip(fits, chances, strict=True)
+        if chance > 0
+    )
+    errors = tuple(error for stage in stages for error in _errors(stage, laws[0].service))
+    return ServiceFit(
+        laws=laws,
+        errors=errors,
+        median_error=_median_error(errors, highest_per_s),
+        spread=spread,
+        lowest_per_s=stages[0].observed.offered_per_s,
+        highest_per_s=highest_per_s,
+    )
+
+
+def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
+    """Of loads under nine tenths of the most that was answered, where there are any: beyond, times are a matter of how
+    long a stage was."""
+    steady = [error for error in errors if error.offered_per_s < _STEADY_LOAD * highest_per_s] or list(errors)
+    return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady]))
+
+
+def spread_out(points: Sequence[Point], most: int) -> list[Point]:
+    """At most so many, evenly picked, both ends among them."""
+    places = np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)
+    return [points[place] for place in places]
+
+
+def _cost(fitted: Fitted) -> float:
+    return fitted.cost
+
+
+def _refined(law: Law, stages: Sequence[Stage]) -> Fitted:
+    """Twice, since what a measurement scatters by is itself known from the law alone."""
+    for _ in range(2):
+        service = law.at(np.array(law.logs))
+        fitted = _fit(law, stages, [_whitener(stage, stage.played(service)) for stage in stages])
+        law = fitted.law
+    return fitted
+
+
+def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitted:
+    """`whiteners` turn differences of logarithms into independent units."""
+
+    def residuals(logs: Floats) -> Floats:
+        service = law.at(logs)
+        parts = [
+            whiten @ (np.array(stage.observed.logs) - stage.played(service).log_means)
+            for stage, whiten in zip(stages, whiteners, strict=True)
+        ]
+        return np.concatenate([*parts, law.prior_residuals(logs)])
+
+    found = optimize.least_squares(
+        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[_DIFFERENCES[type(law.service)]],
+        x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3, bounds=law.bounds,
+    )  # fmt: skip
+    determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
+    cost = 2 * float(found.cost) - 2 * determinants
+    return Fitted(law.moved_to(np.asarray(found.x)), cost, np.asarray(found.jac), np.asarray(found.fun))
+
+
+def _whitener(stage: Stage, play: Play) -> Floats:
+    """L⁻¹ of the Cholesky factor of the covariance of a measured mean.
+
+    Half of the covariances between times is taken, for few plays tell them badly.
+    """
+    covariance, one_each = play.log_covariance * stage.share, np.eye(len(stage.observed.names))
+    scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + one_each * _LEAST_SCATTER**2
+    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(scatter), one_each, lower=True))
+
+
+def _spread(best: Fitted) -> float:
+    """The Birge ratio, at least 1, of residuals that count as the robust loss counts them."""
+    squares = best.residuals[: len(best.residuals) - len(best.law.parameters)] / _ROBUST_FROM
+    robust = 2 * _ROBUST_FROM**2 * (np.sqrt(1 + squares**2) - 1)
+    freedom = max(1, len(squares) - len(best.law.parameters))
+    return max(1.0, math.sqrt(float(robust.sum()) / freedom))
+
+
+def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
+    """The measurement's information is lessened by the spread; that of the prior, the last rows, is not."""
+    scale = np.ones(len(fitted.jacobian))
+    scale[: -len(fitted.law.parameters)] /= spread
+    scaled = fitted.jacobian * scale[:, None]
+    matrix = np.linalg.inv(scaled.T @ scaled)
+    return tuple(tuple(float(cell) for cell in row) for row in matrix)
+
+
+def _errors(stage: Stage, service: ServiceModel) -> list[FitError]:
+    one, play = stage.observed, stage.played(service)
+    scatter = np.sqrt(np.diag(play.log_covariance) * stage.share + _LEAST_SCATTER**2)
+    return [
+        FitError(one.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
+        for name, log, mean, sigma in zip(one.names, one.logs, play.log_means, scatter, strict=True)
+    ]
