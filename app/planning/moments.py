@@ -170,8 +170,9 @@ def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitt
         return np.concatenate([*parts, law.prior_residuals(logs)])
 
     found = optimize.least_squares(
-        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM, diff_step=[_DIFFERENCES[type(law.service)]],
-        x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3, bounds=law.bounds,
+        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM,
+        diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        bounds=law.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
     cost = 2 * float(found.cost) - 2 * determinants
