@@ -10,7 +10,7 @@ from app.cli.main import main
 from app.errors import ExitCode
 
 COMMANDS = (
-    "quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles", "runs",
+    "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles", "runs",
     "worker",
 )  # fmt: skip
 HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnx", "onnxruntime", "locust", "altair", "psutil")

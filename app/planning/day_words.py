@@ -1,0 +1,199 @@
+"""A played day in sentences: what it came to first, then what a reader must know of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from app.analysis.columns import Floats
+from app.planning.planned_fleet import PlannedFleet, is_saturated
+from app.planning.wording import amount, share, usd
+from app.records.day import DayTotals
+from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Metric, Operations, Predictive, Scheduled
+from app.records.simulated_day import SimulatedDay, Span
+
+_METRICS: dict[Metric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
+
+
+def conservation(totals: DayTotals) -> str:
+    """That every arrival had one end."""
+    return (
+        f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
+        f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
+    )
+
+
+def sentences_of(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
+    return (*_attained(day), _lost(day.totals), _cost(day, planned), *_compared(day))
+
+
+def notes_of(
+    day: SimulatedDay, planned: PlannedFleet, played: Sequence[str], timeout_s: float, queue_limit: int, rates: Floats
+) -> tuple[str, ...]:
+    return (
+        f"{_autoscaler_words(day.autoscaler)}.",
+        *_of_load(planned, rates),
+        *_of_instances(day),
+        *_of_starts(day),
+        *_of_events(day.operations),
+        *(_of_cell(note, day) for note in played),
+        f"{_patience(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
+        f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and the "
+        f"offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what the "
+        "plan's assurance keeps room for.",
+        *planned.shape.goals.notes,
+        "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss of "
+        "a zone, spot interruptions, and how the scheduler packs replicas.",
+    )
+
+
+def _attained(day: SimulatedDay) -> Iterator[str]:
+    if day.attainment is None:
+        yield "Nothing was answered: no request came, or all are in flight still."
+        return
+    reached = (
+        f"{share(day.attainment)} of {day.totals.arrivals:,} requests were answered inside {' and '.join(day.slo)}"
+    )
+    if day.asked_share is None:
+        yield f"{reached}; the SLO asks for no share of them."
+        return
+    rated = [hour.good_share for hour in day.hours if hour.good_share is not None]
+    held = sum(1 for good in rated if good >= day.asked_share)
+    verdict = "The SLO holds over the day" if day.attainment >= day.asked_share else "The SLO is missed over the day"
+    yield f"{verdict}: {reached}, {share(day.asked_share)} is asked. It holds in {held} of {len(rated)} hours."
+
+
+def _lost(totals: DayTotals) -> str:
+    return f"{totals.dropped:,} were dropped, {totals.timed_out:,} timed out, {totals.failed:,} failed."
+
+
+def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
+    price = f"at {usd(planned.usd_per_hour_each)} an hour each"
+    ready = f"{_span(day.ready)} replicas were ready"
+    if day.replicas_per_instance == 1:
+        return f"The day costs {usd(day.usd)} for {_span(day.billed_instances)} instances {price}; {ready}."
+    holds = f"of {day.replicas_per_instance} replicas"
+    return f"The day costs {usd(day.usd)} for {_span(day.billed_instances)} instances {holds} {price}; {ready}."
+
+
+def _span(span: Span) -> str:
+    if span.least == span.most:
+        return amount(span.most)
+    return f"{amount(span.least)}–{amount(span.most)} (mean {amount(span.mean)})"
+
+
+def _compared(day: SimulatedDay) -> Iterator[str]:
+    if isinstance(day.autoscaler, Fixed) or not day.usd_static:
+        return
+    saved = day.usd_static - day.usd
+    static = f"the {day.instances} planned instances kept all day, which cost {usd(day.usd_static)}"
+    part = share(abs(saved) / day.usd_static)
+    if abs(saved) < 0.005 * day.usd_static:
+        yield f"That is about as much as {static}."
+    elif saved > 0:
+        yield f"That is {usd(saved)} ({part}) less than {static}."
+    else:
+        yield f"That is {usd(-saved)} ({part}) more than {static}."
+
+
+def _autoscaler_words(autoscaler: Autoscaler) -> str:
+    match autoscaler:
+        case Fixed(replicas=replicas):
+            return f"No autoscaler: {replicas:,} replicas all day"
+        case Hpa():
+            return f"HPA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
+        case Keda():
+            return f"KEDA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
+        case Knative():
+            aimed = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
+            own = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
+            return f"Knative: {aimed} ({own}), {_bounds(autoscaler.min, autoscaler.max)}"
+        case Scheduled(table=table):
+            rows = [row for at, row in enumerate(table) if not at or row.replicas != table[at - 1].replicas]
+            listed = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
+            return f"Schedule of replicas: {listed}"
+        case Predictive():
+            ahead = (
+                f"the highest rate of the next {amount(autoscaler.lead_s)} s, {amount(autoscaler.per_replica_per_s)}/s"
+            )
+            return (
+                f"Predictive, with the day's rates known: {ahead} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
+            )
+        case _:
+            assert_never(autoscaler)
+
+
+def _target(metric: Metric, target: float) -> str:
+    shown = share(target) if metric == "busy" else amount(target)
+    return f"{shown} {_METRICS[metric]} a replica is its target"
+
+
+def _bounds(least: int, most: int) -> str:
+    return f"from {least:,} to {most:,} replicas"
+
+
+def _clock(at_s: float) -> str:
+    return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
+
+
+def _of_load(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
+    sized = f"a replica is sized for {amount(planned.sized_per_s)}/s"
+    yield f"The busiest minute has {amount(float(rates.max()))}/s and the day {amount(float(rates.mean()))}/s; {sized}."
+    if is_saturated(planned, rates):
+        yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
+
+
+def _of_instances(day: SimulatedDay) -> Iterator[str]:
+    if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
+        yield (
+            f"An instance holds {day.replicas_per_instance} replicas. What scales are replicas; those paid for are "
+            "taken to fill as few instances as they can, rounded up minute by minute, and each waits for a node as if "
+            "it had one of its own."
+        )
+
+
+def _of_starts(day: SimulatedDay) -> Iterator[str]:
+    start, operations = day.operations.cold_start, day.operations
+    if isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates:
+        return
+    parts = [
+        f"{name} {amount(seconds)} s"
+        for name, seconds in (
+            ("node", start.node_s),
+            ("image", start.image.median_s),
+            ("weights", start.weights.median_s),
+            ("build", start.engine_s),
+            ("warm-up", start.warm_up_s),
+        )
+        if seconds
+    ]
+    yield (
+        f"A cold start takes {amount(start.median_s)} s in the median ({', '.join(parts) or 'nothing'}), which is "
+        "assumed unless --set cold_start.… says yours; it is paid for from the node on."
+    )
+
+
+def _of_events(operations: Operations) -> Iterator[str]:
+    failures, pool = operations.failures, operations.cold_start.warm_nodes
+    if failures is not None:
+        lost = "starts again on a new node" if failures.new_node else "starts again on its node"
+        found = f"is found out after {amount(failures.detect_s)} s and {lost}"
+        yield f"A replica fails every {amount(failures.mtbf_hours)} hours in the mean, loses what it holds, {found}."
+    for update in operations.updates:
+        limits = f"{share(update.surge)} more at once, {share(update.unavailable)} fewer ready"
+        yield f"All replicas are replaced from {_clock(update.at_s)} on, {limits}."
+    if pool:
+        yield f"Nodes for {pool:,} replicas are kept ready and empty, and paid for."
+
+
+def _of_cell(note: str, day: SimulatedDay) -> str:
+    if day.cell_of == 1 or "cell" not in note:
+        return note
+    return f"{note} The smaller the cell the higher its percentiles, by up to 7 % of p99 at 16 replicas; counts are times {day.cell_of}."
+
+
+def _patience(timeout_s: float) -> str:
+    if math.isinf(timeout_s):
+        return "A request waits for as long as it takes"
+    return f"A request that has waited {amount(timeout_s)} s gives up"
