@@ -1,8 +1,9 @@
-"""Play one day of a planned fleet, request by request: does the SLO hold, what does it cost, would an autoscaler pay."""
+"""Play one day of a planned fleet, request by request: whether the SLO holds, and what an autoscaler saves."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -102,11 +103,13 @@ class _Progress:
 
 
 def _show(day: SimulatedDay) -> None:
+    import datetime
     import textwrap
 
     from app.cli.tables import table
 
-    print(f"{day.date}, {day.instances} × {day.offer} planned\n")
+    weekday = datetime.date.fromisoformat(day.date).strftime("%A")
+    print(f"{weekday}, {day.date}, with {day.instances} × {day.offer} planned\n")
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
@@ -117,7 +120,7 @@ def _show(day: SimulatedDay) -> None:
 
 
 def _row(hour: SimulatedHour) -> tuple[Cell, ...]:
-    good = None if hour.good_share is None else f"{100 * hour.good_share:.2f}"
+    good = None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"  # 100 is all
     times = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
     return (f"{hour.hour:02}:00", hour.arrivals_per_s, hour.ready, hour.billed, hour.instances, *times, good, hour.usd)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from app.analysis.columns import Floats
+from app.analysis.objectives import parse_objective
 from app.planning.planned_fleet import PlannedFleet, is_saturated
 from app.planning.wording import amount, share, usd
 from app.records.day import DayTotals
@@ -25,7 +26,7 @@ def conservation(totals: DayTotals) -> str:
 
 
 def sentences_of(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
-    return (*_attained(day), _lost(day.totals), _cost(day, planned), *_compared(day))
+    return (_verdict(day), *_attained(day, planned), _lost(day), _cost(day, planned), *_compared(day, planned))
 
 
 def notes_of(
@@ -39,8 +40,8 @@ def notes_of(
         *_of_events(day.operations),
         *(_of_cell(note, day) for note in played),
         f"{_patience(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
-        f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and the "
-        f"offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what the "
+        f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
+        f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what the "
         "plan's assurance keeps room for.",
         *planned.shape.goals.notes,
         "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss of "
@@ -48,33 +49,58 @@ def notes_of(
     )
 
 
-def _attained(day: SimulatedDay) -> Iterator[str]:
+def _verdict(day: SimulatedDay) -> str:
     if day.attainment is None:
-        yield "Nothing was answered: no request came, or all are in flight still."
+        return "Nothing was answered: no request came, or all are in flight still."
+    told = [one for one in (_holds_share(day), _holds_errors(day)) if one is not None]
+    if not told:
+        return "The SLO asks for nothing that a played day can tell."
+    return f"The SLO {'holds' if all(told) else 'is missed'} over the day."
+
+
+def _holds_share(day: SimulatedDay) -> bool | None:
+    if day.asked_share is None or day.attainment is None:
+        return None
+    return day.attainment >= day.asked_share
+
+
+def _holds_errors(day: SimulatedDay) -> bool | None:
+    """Drops, time-outs and failures alone are errors here."""
+    limits = [one.limit for one in map(parse_objective, day.slo) if one.metric == "error_rate" and one.level == "fail"]
+    lost = _lost_share(day.totals)
+    return None if not limits or lost is None else lost <= min(limits)
+
+
+def _lost_share(totals: DayTotals) -> float | None:
+    ended = totals.arrivals - totals.in_flight
+    return (totals.dropped + totals.timed_out + totals.failed) / ended if ended else None
+
+
+def _attained(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+    if day.attainment is None or day.asked_share is None:
         return
-    reached = (
-        f"{share(day.attainment)} of {day.totals.arrivals:,} requests were answered inside {' and '.join(day.slo)}"
-    )
-    if day.asked_share is None:
-        yield f"{reached}; the SLO asks for no share of them."
-        return
+    limits = " and ".join(goal.text for goal in planned.shape.goals.times)
     rated = [hour.good_share for hour in day.hours if hour.good_share is not None]
     held = sum(1 for good in rated if good >= day.asked_share)
-    verdict = "The SLO holds over the day" if day.attainment >= day.asked_share else "The SLO is missed over the day"
-    yield f"{verdict}: {reached}, {share(day.asked_share)} is asked. It holds in {held} of {len(rated)} hours."
+    inside = (
+        f"were answered inside the limit{'' if len(planned.shape.goals.times) == 1 else 's'} of {limits or 'the SLO'}"
+    )
+    asked = f"{share(day.asked_share)} is asked for, and reached in {held} of {len(rated)} hours"
+    yield f"{share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {asked}."
 
 
-def _lost(totals: DayTotals) -> str:
-    return f"{totals.dropped:,} were dropped, {totals.timed_out:,} timed out, {totals.failed:,} failed."
+def _lost(day: SimulatedDay) -> str:
+    totals = day.totals
+    return f"{totals.dropped:,} were dropped, {totals.timed_out:,} timed out and {totals.failed:,} failed."
 
 
 def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
-    price = f"at {usd(planned.usd_per_hour_each)} an hour each"
-    ready = f"{_span(day.ready)} replicas were ready"
-    if day.replicas_per_instance == 1:
-        return f"The day costs {usd(day.usd)} for {_span(day.billed_instances)} instances {price}; {ready}."
-    holds = f"of {day.replicas_per_instance} replicas"
-    return f"The day costs {usd(day.usd)} for {_span(day.billed_instances)} instances {holds} {price}; {ready}."
+    span = day.billed_instances
+    what = "instance" if span.least == span.most == 1 else "instances"
+    holds = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
+    instances = f"{_span(span)} {what}{holds} at {usd(planned.usd_per_hour_each)} an hour each"
+    ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
+    return f"The day costs {usd(day.usd)}: {instances}; {ready}."
 
 
 def _span(span: Span) -> str:
@@ -83,7 +109,7 @@ def _span(span: Span) -> str:
     return f"{amount(span.least)}–{amount(span.most)} (mean {amount(span.mean)})"
 
 
-def _compared(day: SimulatedDay) -> Iterator[str]:
+def _compared(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) or not day.usd_static:
         return
     saved = day.usd_static - day.usd
@@ -95,6 +121,9 @@ def _compared(day: SimulatedDay) -> Iterator[str]:
         yield f"That is {usd(saved)} ({part}) less than {static}."
     else:
         yield f"That is {usd(-saved)} ({part}) more than {static}."
+    if spares := planned.fleet.spare_instances:
+        kept = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
+        yield f"{kept.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
 
 
 def _autoscaler_words(autoscaler: Autoscaler) -> str:
@@ -108,7 +137,9 @@ def _autoscaler_words(autoscaler: Autoscaler) -> str:
         case Knative():
             aimed = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
             own = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
-            return f"Knative: {aimed} ({own}), {_bounds(autoscaler.min, autoscaler.max)}"
+            return (
+                f"Knative, and so KServe's serverless mode: {aimed} ({own}), {_bounds(autoscaler.min, autoscaler.max)}"
+            )
         case Scheduled(table=table):
             rows = [row for at, row in enumerate(table) if not at or row.replicas != table[at - 1].replicas]
             listed = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
@@ -190,7 +221,7 @@ def _of_events(operations: Operations) -> Iterator[str]:
 def _of_cell(note: str, day: SimulatedDay) -> str:
     if day.cell_of == 1 or "cell" not in note:
         return note
-    return f"{note} The smaller the cell the higher its percentiles, by up to 7 % of p99 at 16 replicas; counts are times {day.cell_of}."
+    return f"{note} The smaller a cell, the higher its percentiles: p99 by up to 7 % at 16 replicas."
 
 
 def _patience(timeout_s: float) -> str:

@@ -73,10 +73,10 @@ def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances
 
 def played_goals(goals: Goals) -> Goals:
     """Of several quantiles of one time the highest: a request is judged by one limit."""
-    highest = {}
-    for goal in sorted((goal for goal in goals.times if goal.quantile is not None), key=lambda one: one.quantile or 0):
-        highest[goal.time] = goal
-    return Goals(tuple(highest.values()), goals.share, goals.notes)
+    ranked = sorted((goal for goal in goals.times if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0)
+    judged = tuple({goal.time: goal for goal in ranked}.values())
+    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.times if goal not in judged)
+    return Goals(judged, goals.share, (*goals.notes, *notes))
 
 
 def asked_share(goals: Goals) -> float | None:

@@ -18,6 +18,7 @@ from app.records.scaling import Metric, PlannedReplica
 
 AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _MOST_REPLICAS = 100_000
+_EXAMPLES = {"busy": "70% of the time", "in-flight": "metric=in-flight and 4 requests", "rate": "12/s"}
 _METRICS: dict[str, Metric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
 Replicas = Annotated[int, Field(ge=0), at_most(_MOST_REPLICAS)]
@@ -71,12 +72,15 @@ class _Scaling(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        """A bare number may be a forgotten unit where the metric is not requests by default."""
         if self.metric is not None and self.metric not in self.metrics:
             raise BadValueError(f"metric is {self.metric!r}", hint=f"There are {', '.join(self.metrics)}.")
-        if self.target is not None and self.metric is not None and self.target[0] != _METRICS[self.metric]:
-            raise BadValueError(f"target is not of {self.metric}", hint="Leave metric out: the target's unit tells it.")
-        if self.target is not None and self.target[0] not in [_METRICS[name] for name in self.metrics]:
-            raise BadValueError(f"target is of none of {', '.join(self.metrics)}")
+        known = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
+        if self.target is not None:
+            has_no_unit = self.metric is None and self.own_metric == "busy" and self.target[0] == "in_flight"
+            if has_no_unit or self.target[0] not in known:
+                ways = ", or ".join(_EXAMPLES[name] for name in self.metrics)
+                raise BadValueError(f"target is not of {self.metric or self.own_metric}", hint=f"Write {ways}.")
         if self.max is not None and self.max < self.min:
             raise BadValueError(f"max is {self.max}, less than min of {self.min}")
         return self

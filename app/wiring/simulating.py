@@ -20,6 +20,8 @@ from app.storage.plan_file import is_plan_file, read_plan
 from app.wiring.planning import PlanRequest, question_of
 
 BUSIEST = "busiest"
+_MOST_DAYS = 5 * 366
+_PLAN_SUFFIXES = (".yaml", ".yml")
 
 
 class DayRequest(msgspec.Struct, frozen=True):
@@ -39,8 +41,9 @@ def simulated(request: DayRequest, today: datetime.date, tell: Callable[[float],
     settings = load_day(request.autoscaler, request.overrides)  # first, since a plan may take its time
     date = None if request.day == BUSIEST else _date(request.day)
     plan, question = planned(request.source, today)
-    if date is not None and date < question.today:
-        raise UsageError(f"--day {date} is before the plan's own day, {question.today}")
+    if date is not None and not 0 <= (date - question.today).days <= _MOST_DAYS:
+        far = "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
+        raise UsageError(f"--day {date} is {far}, {question.today}")
     fleet = planned_fleet(plan, question, request.offer, request.instances)
     day = _day(request, settings, fleet, question, date or busiest_date(question))
     return simulate_day(fleet, question, day, tell)
@@ -52,6 +55,8 @@ def planned(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
     if is_plan_file(path):
         file = read_plan(path)
         return file.plan, file.question
+    if path.suffix in _PLAN_SUFFIXES and not path.exists():
+        raise UsageError(f"there is no {source}", hint="Write it with `sizewise plan RUN --out plan.yaml`.")
     question = question_of(PlanRequest((source,)), today)
     return plan_fleets(question), question
 
