@@ -41,8 +41,8 @@ def notes_of(
         *(_of_cell(note, day) for note in played),
         f"{_patience(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
         f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
-        f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what the "
-        "plan's assurance keeps room for.",
+        f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what "
+        "the plan's assurance keeps room for.",
         *planned.shape.goals.notes,
         "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss of "
         "a zone, spot interruptions, and how the scheduler packs replicas.",

@@ -19,10 +19,11 @@ from app.planning.simulation.design import FleetDesign
 from app.records.day import DayMinute, DayOutcome
 from app.records.offers import Router
 from app.records.plan_question import PlanQuestion
-from app.records.scaling import Autoscaler, Operations
+from app.records.scaling import Autoscaler, Fixed, Operations
 from app.records.simulated_day import SimulatedDay, SimulatedHour, Span
 
 _HOUR_S = 3600.0
+_SLOT_S, _IDLE_SLOT_S = 1.0, 60.0
 _MINUTES_AN_HOUR = 60
 
 
@@ -52,11 +53,18 @@ def simulate_day(
         day.operations,
         seed=day.seed,
         usd_per_hour=planned.usd_per_hour_each / planned.replicas_per_instance,
+        slot_s=_IDLE_SLOT_S if _is_left_alone(day) else _SLOT_S,
         shape=None if modulation is None else modulation.shape,
         modulated_s=30.0 if modulation is None else modulation.window_s,
         tell=tell,
     )
-    return _told(planned, question, day, outcome, rates)
+    return told_day(planned, question, day, outcome, rates)
+
+
+def _is_left_alone(day: DayPlay) -> bool:
+    """Whether nothing is to be done between slots, so that their length changes nothing."""
+    operations = day.operations
+    return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
 
 def _design(planned: PlannedFleet, day: DayPlay) -> FleetDesign:
@@ -67,9 +75,10 @@ def _design(planned: PlannedFleet, day: DayPlay) -> FleetDesign:
     return msgspec.structs.replace(design, timeout_s=day.timeout_s, queue_limit=day.queue_limit)
 
 
-def _told(
+def told_day(
     planned: PlannedFleet, question: PlanQuestion, day: DayPlay, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
+    """What an outcome of `play_day` comes to, whose `usd_per_hour` was that of a replica."""
     minutes = outcome.minutes
     instances = _instances(planned, minutes)
     told = SimulatedDay(

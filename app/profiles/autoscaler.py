@@ -125,12 +125,13 @@ class KedaSettings(_HpaLike):
 
 
 class KnativeSettings(_Scaling):
-    """`target` is what a replica is to have on average: Knative's own target times its utilisation of 70%."""
+    """`target` is Knative's own, of which `utilisation` is aimed at."""
 
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
     min: Replicas = 0
+    utilisation: Annotated[Share, Field(gt=0)] = 0.7
     tick_s: SomeSeconds = Field(default=2.0, alias="tick")
     window_s: SomeSeconds = Field(default=60.0, alias="window")
     panic_window_s: SomeSeconds = Field(default=6.0, alias="panic_window")

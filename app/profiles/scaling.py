@@ -175,12 +175,11 @@ def _keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
 
 
 def _knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
-    metric, target = settings.aim(planned)
-    utilisation = 0.7
+    metric, aimed = settings.aim(planned)
     return Knative(
-        capacity=target / utilisation,
+        capacity=aimed / settings.utilisation if settings.target is None else aimed,
         metric="rate" if metric == "rate" else "in_flight",
-        utilisation=utilisation,
+        utilisation=settings.utilisation,
         min=settings.min,
         max=settings.most(planned),
         tick_s=settings.tick_s,
