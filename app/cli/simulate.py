@@ -60,6 +60,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.parts import wall_now
     from app.wiring.simulating import DayRequest, simulated
 
+    if arguments.csv is not None and not arguments.csv.parent.is_dir():
+        raise UsageError(f"{arguments.csv} cannot be written: there is no folder {arguments.csv.parent}")
     request = DayRequest(
         source=arguments.plan,
         day=arguments.day,
