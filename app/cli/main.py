@@ -9,12 +9,26 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from app import __version__
-from app.cli import calibrate, doctor, models, offers, plan, profiles, quickstart, report, run, runs, serve, worker
+from app.cli import (
+    calibrate,
+    doctor,
+    models,
+    offers,
+    plan,
+    profiles,
+    quickstart,
+    report,
+    run,
+    runs,
+    serve,
+    simulate,
+    worker,
+)
 from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (
-    quickstart, run, plan, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
+    quickstart, run, plan, simulate, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec.structs
 import numpy as np
@@ -26,6 +27,7 @@ from app.records.day import DayMinute, DayOutcome, DayTotals
 from app.records.scaling import Autoscaler, Fixed, Keda, Knative, Operations
 from app.records.service import RequestService
 
+_MINUTES_AN_HOUR = 60
 _GATE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 
 
@@ -50,9 +52,12 @@ def play_day(
     slot_s: float = 1.0,
     start_s: float = 0.0,
     shape: float | None = None,
+    modulated_s: float = 30.0,
+    tell: Callable[[float], None] | None = None,
 ) -> DayOutcome:
     """As many bins as there are rates, from `start_s` after midnight on. `shape` is that of a gamma by which the rates
-    vary of themselves; None for Poisson arrivals.
+    vary of themselves, anew every `modulated_s`; None for Poisson arrivals. `tell` hears after each minute which share
+    of the arrivals is played.
 
     The replica at place i has the design's service i, counted round. Control acts between slots: what becomes ready,
     fails or is taken away does so at the next slot's beginning, while its bill is exact. `usd_per_hour` is of one
@@ -70,13 +75,19 @@ def play_day(
     operated = OperatedFleet(plane, lives, cell.operations, places, places if holds else None, start_s)
     decide = autoscaler_at_work(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
     meter = SlotMeter(plane, design.services[0].outside_s, design.timeout_s, start_s)
-    minute_meter = MinuteMeter(plane, usd_per_hour, start_s, cell.times)
-    minutes, now_s, wanted = [], start_s, replicas
-    for end_s, arrivals_s, normals in minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape):
+    minute_meter, hour_meter = (MinuteMeter(plane, usd_per_hour, start_s, cell.times) for _ in range(2))
+    minutes: list[DayMinute] = []
+    hours: list[DayMinute] = []
+    now_s, wanted, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
+    for end_s, arrivals_s, normals in minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s):
         wanted = _play_minute(plane, operated, meter, decide, (now_s, end_s, slot_s), (arrivals_s, normals), wanted)
         minutes.append(minute_meter.read(operated, end_s, wanted))
         now_s = end_s
-    return _outcome(plane, operated, now_s, minutes, cell.times, usd_per_hour, places)
+        if len(minutes) % _MINUTES_AN_HOUR == 0 or now_s >= until_s:
+            hours.append(hour_meter.read(operated, end_s, wanted))
+        if tell is not None:
+            tell(_share_until(cell.rates_per_s, (now_s - start_s) / bin_s))
+    return _outcome(plane, operated, now_s, (minutes, hours), cell.times, usd_per_hour, places)
 
 
 def _play_minute(
@@ -101,6 +112,14 @@ def _play_minute(
         if operated.step(slot_end_s, wanted):
             meter.restart()
     return wanted
+
+
+def _share_until(rates_per_s: Floats, bins: float) -> float:
+    """Of all arrivals, those expected in so many bins; of the time where none are."""
+    whole = int(bins)
+    came = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
+    expected = float(rates_per_s.sum())
+    return came / expected if expected else bins / rates_per_s.size
 
 
 def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
@@ -144,11 +163,12 @@ def _outcome(
     plane: Fleet,
     operated: OperatedFleet,
     now_s: float,
-    minutes: list[DayMinute],
+    spans: tuple[list[DayMinute], list[DayMinute]],
     times: int,
     usd_per_hour: float,
     places: int,
 ) -> DayOutcome:
+    minutes, hours = spans
     counts, histogram = counts_of(plane), latency_counts(plane)
     billed_s = {phase: times * seconds for phase, seconds in operated.lives.billed_s(now_s).items()}
     p50_s, p95_s, p99_s = (quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
@@ -159,6 +179,7 @@ def _outcome(
         notes.append(f"More than {amount(places * times)} replicas were wanted at times; the rest had no place.")
     return DayOutcome(
         minutes=tuple(minutes),
+        hours=tuple(hours),
         totals=DayTotals(
             arrivals=times * counts.arrived,
             good=times * counts.good,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -48,6 +48,9 @@ _BEGINNINGS = {
 
 _OF_ENDPOINTS = {"url", "urls", "serve", "scripted"}
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
+
+
+Kind = TypeVar("Kind", bound=Settings)
 
 
 class _TrafficFile(Settings):
@@ -102,15 +105,29 @@ def _checked(source: _Source, files_must_exist: bool) -> Profile:
 
 def load_planning(overrides: Sequence[str]) -> PlanningSettings:
     """What `--set` says of a plan, where no profile does. Raises ProfileError."""
+    source = _of_overrides(overrides)
+    settings = _settings(PlanningSettings, source)
+    _check_against_catalogue(source, settings.target.hardware, settings.plan)
+    return settings
+
+
+def load_overrides(kind: type[Kind], overrides: Sequence[str]) -> Kind:
+    """Settings that `--set` alone says. Raises ProfileError."""
+    return _settings(kind, _of_overrides(overrides))
+
+
+def _of_overrides(overrides: Sequence[str]) -> _Source:
     source = _Source(Path("--set"), Document({}, {}), {})
     for text in overrides:
         _override(source, text)
+    return source
+
+
+def _settings(kind: type[Kind], source: _Source) -> Kind:
     try:
-        settings = PlanningSettings.model_validate(source.document.value, context=_context(source, True))
+        return kind.model_validate(source.document.value, context=_context(source, True))
     except ValidationError as error:
         raise _first_of(source, error) from error
-    _check_against_catalogue(source, settings.target.hardware, settings.plan)
-    return settings
 
 
 def load_language_model(path: Path) -> SupposedModel:

@@ -14,7 +14,7 @@ from app.records.offers import ApiPrice, OtherCards, PlanLimits, PriceKind, Rout
 T = TypeVar("T")
 _MOST_ZONES = 9
 _PRICES: dict[str, PriceKind] = {"on-demand": "on demand", "reserved-1y": "reserved 1y", "spot": "spot"}
-_ROUTERS: dict[str, Router] = {
+ROUTERS: dict[str, Router] = {
     "round-robin": "round_robin",
     "random": "random",
     "power-of-two": "power_of_two",
@@ -90,7 +90,7 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         providers=settings.providers,
         budget_usd_per_month=settings.budget_usd_per_month,
         max_price_age_days=settings.max_price_age_days,
-        router=_ROUTERS[settings.router],
+        router=ROUTERS[settings.router],
         zones=settings.zones,
         surge=settings.surge,
         max_accelerators=settings.max_accelerators,

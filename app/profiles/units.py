@@ -14,6 +14,11 @@ from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RATES = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
+_SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
+_BANDWIDTHS = {
+    **{f"{unit}/s": size for unit, size in _SIZES.items()},
+    **{"Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8},
+}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
 _REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
 _MONEY = re.compile(r"[^A-Za-z]*(?:[eE][-+]?\d+\s*)?([A-Za-z]+)(?:/.*)?", re.ASCII)
@@ -132,6 +137,19 @@ def parse_power_w(value: object) -> float:
 
 def format_power(watts: float) -> str:
     return f"{_number_text(watts)} W"
+
+
+def parse_bytes(value: object) -> float:
+    number, unit = _number_and_unit(value, _SIZES, "a size", "8GB")
+    return _at_least_zero(number * _SIZES[unit], value)
+
+
+def parse_bytes_per_s(value: object) -> float:
+    number, unit = _number_and_unit(value, _BANDWIDTHS, "a bandwidth", "500MB/s or 10Gbit/s")
+    per_s = number * _BANDWIDTHS[unit]
+    if per_s <= 0:
+        raise BadValueError(f"{value!r} is not above zero")
+    return per_s
 
 
 def parse_count(value: object) -> int:

@@ -6,7 +6,8 @@ import msgspec
 
 
 class DayMinute(msgspec.Struct, frozen=True):
-    """What finished in this minute, and how the fleet stood at its end. Latencies are None where nothing finished."""
+    """What finished in this minute, or hour, and how the fleet stood at its end. Latencies are None where nothing
+    finished."""
 
     at_s: float
     arrivals_per_s: float
@@ -45,12 +46,14 @@ class DayTotals(msgspec.Struct, frozen=True):
 
 
 class DayOutcome(msgspec.Struct, frozen=True):
-    """`cell_of` is by how much rates and replicas were divided to play it; every number here is of the whole fleet.
+    """`hours` are counted from the first minute on; the last may be cut short. `cell_of` is by how much rates and
+    replicas were divided to play it; every number here is of the whole fleet.
 
     `billed_s` is by phase of a replica's life; `pooled` are warm nodes without one.
     """
 
     minutes: tuple[DayMinute, ...]
+    hours: tuple[DayMinute, ...]
     totals: DayTotals
     p50_s: float | None
     p95_s: float | None

@@ -120,6 +120,18 @@ class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"
     tick_s: float = 15.0
 
 
+class PlannedReplica(msgspec.Struct, frozen=True):
+    """What a plan says of each of its replicas, and so where an autoscaler's settings begin: at the rate it is sized
+    for, it is `busy` for this share of the time and has `in_flight` requests. `by_hour` are replicas that carry each
+    hour of the day."""
+
+    replicas: int
+    per_s: float
+    busy: float
+    in_flight: float
+    by_hour: tuple[int, ...]
+
+
 Autoscaler = Fixed | Hpa | Keda | Knative | Scheduled | Predictive
 
 

@@ -13,13 +13,18 @@ MINUTE_S = 60.0
 
 
 def minutes_of_arrivals(
-    rates_per_s: Floats, bin_s: float, start_s: float, seed: int, shape: float | None = None
+    rates_per_s: Floats,
+    bin_s: float,
+    start_s: float,
+    seed: int,
+    shape: float | None = None,
+    modulated_s: float = 30.0,
 ) -> Iterator[tuple[float, Floats, Floats]]:
     """The end of each minute, its arrivals, ascending, and a standard normal for each. The last minute may be cut
-    short. `shape` is that of the rates' own variation, as in `poisson_arrivals`."""
+    short. `shape` and `modulated_s` are of the rates' own variation, as in `poisson_arrivals`."""
     of_times, of_normals = np.random.SeedSequence((seed, 2)).spawn(2)
     generator = np.random.default_rng(of_normals)
-    chunks = poisson_arrivals(rates_per_s, bin_s, of_times, shape)
+    chunks = poisson_arrivals(rates_per_s, bin_s, of_times, shape, modulated_s)
     ahead_s = np.empty(0)
     length_s = rates_per_s.size * bin_s
     for minute in range(int(np.ceil(length_s / MINUTE_S - 1e-9))):

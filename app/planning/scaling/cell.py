@@ -1,6 +1,7 @@
 """A large fleet played as a smaller one: rates and replicas divided by one whole number.
 
-Routing to the least loaded of two is within 2 % of a fleet of 256 from 64 replicas on, and within 5 % from 32.
+Routing to the least loaded of two puts p99 within 2 % of a fleet of 256 from 64 replicas on, within 4 % from 32 and
+within 7 % from 16, always higher.
 """
 
 from __future__ import annotations
@@ -25,16 +26,21 @@ from app.records.scaling import (
 
 MOST_REQUESTS = 2e7
 FEWEST_REPLICAS = 32
+MANY_REQUESTS, FEWEST_OF_MANY = 1e8, 16
+"""With more than so many left to play, a minute of computing buys little: then the cell may be smaller."""
 
 
 def cell_of(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
-    """By how much to divide, 1 for not at all: so that the requests are few enough, while 32 replicas are left.
+    """By how much to divide, 1 for not at all: so that the requests are few enough, while 32 replicas are left, or 16
+    where that leaves too many requests.
 
     Replicas that are given as numbers, fixed or in a table, are divided only by what divides them all.
     """
     needed = math.ceil(requests / MOST_REQUESTS)
     given = _given_replicas(autoscaler)
-    most = (min(given) if given else replicas_at_peak) // FEWEST_REPLICAS
+    replicas = min(given) if given else replicas_at_peak
+    has_many = requests / max(1, replicas // FEWEST_REPLICAS) > MANY_REQUESTS
+    most = replicas // (FEWEST_OF_MANY if has_many else FEWEST_REPLICAS)
     if not given:
         return max(1, min(needed, most))
     divisors = [times for times in range(1, max(1, most) + 1) if all(replicas % times == 0 for replicas in given)]

@@ -11,7 +11,7 @@ import numpy as np
 from app.planning.simulation.compiled import compiled
 from app.planning.simulation.queueing import pop_waiting, push_waiting
 from app.planning.simulation.routing import advance_replica, route
-from app.planning.simulation.serving import _is_full, _owed_s
+from app.planning.simulation.serving import is_full, request_owes_s
 from app.planning.simulation.state import (
     ARRIVAL,
     DECODING,
@@ -87,11 +87,11 @@ def _move_held(fleet: Fleet, place: int, now_s: float) -> None:
         replica = route(fleet, now_s)
         if fleet.reals[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
-        if _is_full(fleet, replica):
+        if is_full(fleet, replica):
             fleet.tallies[mark & 255, DROPPED] += 1
             continue
         if fleet.counts[replica, WORKING] == 0:
             fleet.reals[replica, DONE] = max(fleet.reals[replica, DONE], now_s)
-        push_waiting(fleet, replica, arrival_s, normal, _owed_s(fleet, replica, normal, mark), mark)
+        push_waiting(fleet, replica, arrival_s, normal, request_owes_s(fleet, replica, normal, mark), mark)
         advance_replica(fleet, replica, now_s)
     fleet.knobs[INDEX] = arrivals

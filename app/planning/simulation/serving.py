@@ -122,11 +122,11 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats) -> None:
             replica = route(fleet, now_s)
             if fleet.reals[replica, NEXT] <= now_s:
                 advance_replica(fleet, replica, now_s)
-            if _is_full(fleet, replica):
+            if is_full(fleet, replica):
                 fleet.tallies[kind, DROPPED] += 1
             else:
                 normal = normals[min(number, last_normal)]
-                push_waiting(fleet, replica, now_s, normal, _owed_s(fleet, replica, normal, mark), mark)
+                push_waiting(fleet, replica, now_s, normal, request_owes_s(fleet, replica, normal, mark), mark)
                 _look_again(fleet, replica, now_s)
         fleet.knobs[INDEX] += 1
 
@@ -165,7 +165,7 @@ def _mark(fleet: Fleet) -> int:
 
 
 @inlined
-def _is_full(fleet: Fleet, replica: int) -> bool:
+def is_full(fleet: Fleet, replica: int) -> bool:
     """What still finds a place in work, or in the batch that gathers, does not count as queued."""
     room, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == BATCH:
@@ -176,7 +176,7 @@ def _is_full(fleet: Fleet, replica: int) -> bool:
 
 
 @inlined
-def _owed_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
+def request_owes_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
     """What the request adds to its replica's work; 0 where no router asks."""
     if fleet.knobs[ROUTER] != LEAST_WORK:
         return 0.0

@@ -1,25 +1,41 @@
-"""Compiles all of the simulation, or loads it from the cache, so that the first plan need not wait for it."""
+"""Compiles the simulation, or loads it from the cache, so that the first plan need not wait for it.
+
+Both may run in a thread beside other work: the rest of the program goes on, somewhat slower.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.holding import held_ages_s, hold_at, move_held
 from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
-from app.planning.simulation.serving import fail_replica
+from app.planning.simulation.serving import fail_replica, serve, set_routable
 from app.planning.simulation.state import new_fleet
 from app.planning.simulation.steady import simulate_steady
 from app.records.service import BatchService, RequestService, TokenService
 
+_DESIGN = FleetDesign((RequestService(1, 1.0, 0.5),) * 2)
+_TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
+
+
+def compile_planner() -> None:
+    """What a plan calls and no more: a fleet under a steady rate, and one replica's measured stages."""
+    simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
+    request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
+    batch_latencies(_TIMES_S, _NORMALS, BatchService(1.0, 0.1, 2))
+
 
 def compile_all() -> None:
-    """May run in a thread beside other work: the rest of the program goes on, somewhat slower."""
-    requests, batches = RequestService(2, 1.0, 0.5), BatchService(1.0, 0.1, 2)
-    tokens = TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100)
-    times_s, normals, ones = np.arange(3.0), np.zeros(3), np.ones(3, dtype=np.int64)
-    design = FleetDesign((requests,))
-    simulate_steady(design, 0.1, 40, seeds=(1,))
-    fail_replica(new_fleet(design, np.random.SeedSequence(1)), 0, 0.0)
-    request_latencies(times_s, normals, requests)
-    batch_latencies(times_s, normals, batches)
-    token_latencies(times_s, ones, ones, normals, tokens)
+    """What plays a day too, and one replica of a language model."""
+    compile_planner()
+    fleet = new_fleet(_DESIGN, np.random.SeedSequence(1))
+    hold_at(fleet, 1)
+    set_routable(fleet, [1])
+    serve(fleet, _TIMES_S, _NORMALS)
+    held_ages_s(fleet, 2.0)
+    set_routable(fleet, [0])
+    move_held(fleet, 1, 2.0)
+    fail_replica(fleet, 0, 2.0)
+    ones = np.ones(3, dtype=np.int64)
+    token_latencies(_TIMES_S, ones, ones, _NORMALS, TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100))

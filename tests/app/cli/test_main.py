@@ -10,8 +10,8 @@ from app.cli.main import main
 from app.errors import ExitCode
 
 COMMANDS = (
-    "quickstart", "run", "plan", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles", "runs",
-    "worker",
+    "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",
+    "runs", "worker",
 )  # fmt: skip
 HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnx", "onnxruntime", "locust", "altair", "psutil")
 

@@ -192,3 +192,30 @@ def test_a_large_day_is_played_as_a_cell_of_it() -> None:
 def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None:
     with pytest.raises(UsageError):
         play_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
+
+
+def test_hours_hold_what_their_minutes_hold_and_all_is_told_as_it_is_played() -> None:
+    rates = np.concatenate([np.full(60, 8.0), np.full(45, 24.0)])
+    said: list[float] = []
+    outcome = play_day(DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, tell=said.append)
+    assert [hour.at_s for hour in outcome.hours] == [0.0, 3600.0]
+    for hour, minutes in zip(outcome.hours, (outcome.minutes[:60], outcome.minutes[60:]), strict=True):
+        assert hour.good == sum(minute.good for minute in minutes)
+        assert hour.usd == pytest.approx(sum(minute.usd for minute in minutes))
+        assert hour.p95_s is not None
+        assert min(one.p95_s or 0 for one in minutes) < hour.p95_s < max(one.p95_s or 0 for one in minutes)
+    assert len(said) == 105
+    assert said[59] == pytest.approx(8 / 26)
+    assert said[-1] == pytest.approx(1.0)
+
+
+def test_what_varies_varies_for_as_long_as_is_said() -> None:
+    rates, shape = np.full(240, 30.0), 4.0
+    by_minute = []
+    for modulated_s in (60.0, 600.0):
+        outcome = play_day(
+            DESIGN, rates, 60.0, Fixed(6), Operations(), seed=5, shape=shape, modulated_s=modulated_s, slot_s=60.0
+        )
+        by_minute.append(np.array([minute.arrivals_per_s for minute in outcome.minutes]))
+    assert np.corrcoef(by_minute[0][:-1], by_minute[0][1:])[0, 1] < 0.3
+    assert np.corrcoef(by_minute[1][:-1], by_minute[1][1:])[0, 1] > 0.7

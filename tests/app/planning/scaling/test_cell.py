@@ -27,6 +27,8 @@ from app.records.scaling import (
         (1e8, Hpa(0.7, max=500), 400, 5),
         (1e9, Hpa(0.7, max=500), 400, 12),
         (1e9, Hpa(0.7, max=500), 10, 1),
+        (1e9, Fixed(80), 80, 5),  # down to 16, since two would leave too many requests
+        (1.9e8, Fixed(80), 80, 2),
         (1e8, Scheduled((ScheduledReplicas(0.0, 100), ScheduledReplicas(9.0, 250))), 250, 2),
     ],
 )

@@ -1,12 +1,55 @@
 from __future__ import annotations
 
-from app.planning.simulation import arrivals, replica_kernels, serving, token_kernel
-from app.planning.simulation.warming import compile_all
+import json
+import subprocess
+import sys
+
+import pytest
+
+# in a process of its own, since what other tests have called is compiled in this one
+COUNTING = """
+import importlib, json, pkgutil
+import numpy as np
+import app.planning.simulation as package
+from app.planning.day import play_day
+from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.steady import simulate_steady
+from app.planning.simulation.warming import compile_all, compile_planner
+from app.planning.stage_play import StagePlay
+from app.records.scaling import ColdStart, Failures, Keda, Operations
+from app.records.service import BatchService, RequestService, TokenService
+
+def ready():
+    "Versions of each kernel that are compiled, or loaded from the cache."
+    names = [f"{package.__name__}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
+    found = {}
+    for module in map(importlib.import_module, names):
+        for name, each in vars(module).items():
+            if hasattr(each, "signatures") and each.__module__ == module.__name__:
+                found[f"{module.__name__}.{name}"] = len(each.signatures)
+    return found
+
+SERVICES = (RequestService(3, 0.1, 0.0), BatchService(0.1, 0.01, 4), TokenService(0.1, 0.0, 0.0, 2, 100))
+"""
+PLAN = """
+stage = StagePlay.drawn(1.0, 10, 2, np.random.SeedSequence(1))
+for service in SERVICES[:2]:
+    stage.played(service, np.array([0.5]))
+for service in SERVICES:
+    simulate_steady(FleetDesign((service,) * 3, router="least_work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))
+"""
+DAY = """
+for service in SERVICES:
+    operations = Operations(ColdStart(node_s=20.0), Failures(0.05))
+    play_day(FleetDesign((service,)), np.repeat([5.0, 0.0, 5.0], 8), 60.0, Keda(2.0, 3), operations, seed=1)
+"""
 
 
-def test_what_a_plan_calls_is_compiled_then() -> None:
-    compile_all()
-    of_fleets = (arrivals._spend, serving._serve, serving._settle, serving._fail)
-    of_replicas = (replica_kernels.play_requests, replica_kernels.play_batches, token_kernel.play_tokens)
-    for kernel in (*of_fleets, *of_replicas):
-        assert kernel.signatures  # type: ignore[attr-defined]
+@pytest.mark.parametrize(("warm", "play"), [("compile_planner()", PLAN), ("compile_all()", DAY)], ids=["plan", "day"])
+def test_what_is_called_then_is_compiled_already(warm: str, play: str) -> None:
+    telling = "print(json.dumps(ready()))\n"
+    code = f"{COUNTING}\n{warm}\n{telling}{play}\n{telling}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = (json.loads(line) for line in done.stdout.splitlines())
+    assert after == before
+    assert before["app.planning.simulation.serving._serve"] == 1

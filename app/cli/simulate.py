@@ -1,0 +1,155 @@
+"""Play one day of a planned fleet, request by request: whether the SLO holds, and what an autoscaler saves."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from app.cli.tables import Cell
+    from app.records.simulated_day import SimulatedDay, SimulatedHour
+
+_AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
+_HEADER = (
+    "hour", "arrivals/s", "replicas ready", "replicas billed", "instances billed", "p50 ms", "p95 ms", "p99 ms",
+    "good %", "USD",
+)  # fmt: skip
+_QUIET_S, _EVERY_S = 2.0, 1.0
+_KEYS = """keys of --set, with their units in the value:
+  autoscaler.min, .max              replicas: --set autoscaler.min=2
+  autoscaler.target                 of one replica: 70% busy, 4 (requests in flight) or 12/s
+  autoscaler.metric                 busy, in-flight or rate, with the plan's target
+  autoscaler.up.…, .down.…          stabilisation, pods, percent, period (hpa, keda)
+  autoscaler.table                  {08:00: 12, 20:00: 4} (schedule)
+  autoscaler.lead, .headroom        5m, 10% (predictive)
+  cold_start.node, .build, .warm_up durations: 90s
+  cold_start.image, .weights        8GB, or 40s
+  cold_start.network, .disk, .pcie  500MB/s, 10Gbit/s
+  failures.mtbf, .detect, .new_node 30d, 10s, true
+  update.at, .surge, .unavailable   10:00, 25%, 0%
+  warm_pool                         empty instances kept ready
+  timeout, queue_limit, drain       30s, 200 (at one replica), 30s
+  router                            as plan.router
+An unknown key is answered with all that there are."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _KEYS
+    parser.add_argument("plan", metavar="PLAN", help="a plan file; or a run, which is planned first")
+    parser.add_argument("--day", default="busiest", metavar="DATE",
+                        help="like 2026-12-01; without it, the busiest of the next 12 months")  # fmt: skip
+    parser.add_argument("--autoscaler", choices=_AUTOSCALERS, default="none",
+                        help="what moves the number of replicas; none keeps the planned fleet")  # fmt: skip
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="how it scales, starts, fails and waits; may be repeated")  # fmt: skip
+    parser.add_argument("--instances", type=_count, metavar="N", help="instead of as many as planned")
+    parser.add_argument("--offer", metavar="KEY", help="another of the plan's offers, like aws/g6.xlarge@us-east-1")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help="the same seed plays the same day")
+    parser.add_argument("--json", action="store_true", help="print the day as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the day's minutes, one a row")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from app.wiring.parts import wall_now
+    from app.wiring.simulating import DayRequest, simulated
+
+    if arguments.csv is not None and not arguments.csv.parent.is_dir():
+        raise UsageError(f"{arguments.csv} cannot be written: there is no folder {arguments.csv.parent}")
+    request = DayRequest(
+        source=arguments.plan,
+        day=arguments.day,
+        autoscaler=arguments.autoscaler,
+        overrides=tuple(arguments.overrides),
+        instances=arguments.instances,
+        offer=arguments.offer,
+        seed=arguments.seed,
+    )
+    day = simulated(request, wall_now().date(), _Progress().tell)
+    if arguments.json:
+        import msgspec
+
+        told = msgspec.structs.replace(day, minutes=())
+        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+    else:
+        _show(day)
+    if arguments.csv is not None:
+        _write_minutes(arguments.csv, day)
+    return ExitCode.OK
+
+
+class _Progress:
+    """Nothing for a day that is soon played, then a line a second; on a terminal the line is written over."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._said_s = 0.0
+
+    def tell(self, played: float) -> None:
+        now_s = time.monotonic()
+        if self._began_s is None:
+            self._began_s = now_s
+        lasts_s, is_terminal = now_s - self._began_s, sys.stderr.isatty()
+        if lasts_s < _QUIET_S or (played < 1 and now_s - self._said_s < _EVERY_S):
+            return
+        self._said_s = now_s
+        left_s = lasts_s * (1 - played) / max(played, 1e-9)
+        line = f"{100 * played:.0f}% of the day's requests played, about {left_s:.0f} s left"
+        print(f"\r{line:<60}" if is_terminal else line, end="" if is_terminal and played < 1 else "\n", file=sys.stderr)
+
+
+def _show(day: SimulatedDay) -> None:
+    import datetime
+    import textwrap
+
+    from app.cli.tables import table
+
+    weekday = datetime.date.fromisoformat(day.date).strftime("%A")
+    print(f"{weekday}, {day.date}, with {day.instances} × {day.offer} planned\n")
+    for text in day.sentences:
+        print(textwrap.fill(text, 110))
+    print()
+    print(table(_HEADER, [_row(hour) for hour in day.hours]))
+    print()
+    for text in day.notes:
+        print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))
+
+
+def _row(hour: SimulatedHour) -> tuple[Cell, ...]:
+    good = None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"  # 100 is all
+    times = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
+    return (f"{hour.hour:02}:00", hour.arrivals_per_s, hour.ready, hour.billed, hour.instances, *times, good, hour.usd)
+
+
+def _write_minutes(path: Path, day: SimulatedDay) -> None:
+    import csv
+
+    from app.records.day import DayMinute
+
+    names = DayMinute.__struct_fields__
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows([getattr(minute, name) for name in names] for minute in day.minutes)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    print(f"Written: {path}", file=sys.stderr)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of instances from 1 to 10,000")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a seed from 0 to 4,294,967,295")
+    return int(text)

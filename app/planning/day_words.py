@@ -1,0 +1,230 @@
+"""A played day in sentences: what it came to first, then what a reader must know of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from app.analysis.columns import Floats
+from app.analysis.objectives import parse_objective
+from app.planning.planned_fleet import PlannedFleet, is_saturated
+from app.planning.wording import amount, share, usd
+from app.records.day import DayTotals
+from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Metric, Operations, Predictive, Scheduled
+from app.records.simulated_day import SimulatedDay, Span
+
+_METRICS: dict[Metric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
+
+
+def conservation(totals: DayTotals) -> str:
+    """That every arrival had one end."""
+    return (
+        f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
+        f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
+    )
+
+
+def sentences_of(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
+    return (_verdict(day), *_attained(day, planned), _lost(day), _cost(day, planned), *_compared(day, planned))
+
+
+def notes_of(
+    day: SimulatedDay, planned: PlannedFleet, played: Sequence[str], timeout_s: float, queue_limit: int, rates: Floats
+) -> tuple[str, ...]:
+    return (
+        f"{_autoscaler_words(day.autoscaler)}.",
+        *_of_load(planned, rates),
+        *_of_instances(day),
+        *_of_starts(day),
+        *_of_events(day.operations),
+        *(_of_cell(note, day) for note in played),
+        f"{_patience(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
+        f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
+        f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what "
+        "the plan's assurance keeps room for.",
+        *planned.shape.goals.notes,
+        "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss of "
+        "a zone, spot interruptions, and how the scheduler packs replicas.",
+    )
+
+
+def _verdict(day: SimulatedDay) -> str:
+    if day.attainment is None:
+        return "Nothing was answered: no request came, or all are in flight still."
+    told = [one for one in (_holds_share(day), _holds_errors(day)) if one is not None]
+    if not told:
+        return "The SLO asks for nothing that a played day can tell."
+    return f"The SLO {'holds' if all(told) else 'is missed'} over the day."
+
+
+def _holds_share(day: SimulatedDay) -> bool | None:
+    if day.asked_share is None or day.attainment is None:
+        return None
+    return day.attainment >= day.asked_share
+
+
+def _holds_errors(day: SimulatedDay) -> bool | None:
+    """Drops, time-outs and failures alone are errors here."""
+    limits = [one.limit for one in map(parse_objective, day.slo) if one.metric == "error_rate" and one.level == "fail"]
+    lost = _lost_share(day.totals)
+    return None if not limits or lost is None else lost <= min(limits)
+
+
+def _lost_share(totals: DayTotals) -> float | None:
+    ended = totals.arrivals - totals.in_flight
+    return (totals.dropped + totals.timed_out + totals.failed) / ended if ended else None
+
+
+def _attained(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+    if day.attainment is None or day.asked_share is None:
+        return
+    limits = " and ".join(goal.text for goal in planned.shape.goals.times)
+    rated = [hour.good_share for hour in day.hours if hour.good_share is not None]
+    held = sum(1 for good in rated if good >= day.asked_share)
+    inside = (
+        f"were answered inside the limit{'' if len(planned.shape.goals.times) == 1 else 's'} of {limits or 'the SLO'}"
+    )
+    asked = f"{share(day.asked_share)} is asked for, and reached in {held} of {len(rated)} hours"
+    yield f"{share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {asked}."
+
+
+def _lost(day: SimulatedDay) -> str:
+    totals = day.totals
+    return f"{totals.dropped:,} were dropped, {totals.timed_out:,} timed out and {totals.failed:,} failed."
+
+
+def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
+    span = day.billed_instances
+    what = "instance" if span.least == span.most == 1 else "instances"
+    holds = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
+    instances = f"{_span(span)} {what}{holds} at {usd(planned.usd_per_hour_each)} an hour each"
+    ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
+    return f"The day costs {usd(day.usd)}: {instances}; {ready}."
+
+
+def _span(span: Span) -> str:
+    if span.least == span.most:
+        return amount(span.most)
+    return f"{amount(span.least)}–{amount(span.most)} (mean {amount(span.mean)})"
+
+
+def _compared(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+    if isinstance(day.autoscaler, Fixed) or not day.usd_static:
+        return
+    saved = day.usd_static - day.usd
+    static = f"the {day.instances} planned instances kept all day, which cost {usd(day.usd_static)}"
+    part = share(abs(saved) / day.usd_static)
+    if abs(saved) < 0.005 * day.usd_static:
+        yield f"That is about as much as {static}."
+    elif saved > 0:
+        yield f"That is {usd(saved)} ({part}) less than {static}."
+    else:
+        yield f"That is {usd(-saved)} ({part}) more than {static}."
+    if spares := planned.fleet.spare_instances:
+        kept = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
+        yield f"{kept.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
+
+
+def _autoscaler_words(autoscaler: Autoscaler) -> str:
+    match autoscaler:
+        case Fixed(replicas=replicas):
+            return f"No autoscaler: {replicas:,} replicas all day"
+        case Hpa():
+            return f"HPA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
+        case Keda():
+            return f"KEDA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
+        case Knative():
+            aimed = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
+            own = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
+            return (
+                f"Knative, and so KServe's serverless mode: {aimed} ({own}), {_bounds(autoscaler.min, autoscaler.max)}"
+            )
+        case Scheduled(table=table):
+            rows = [row for at, row in enumerate(table) if not at or row.replicas != table[at - 1].replicas]
+            listed = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
+            return f"Schedule of replicas: {listed}"
+        case Predictive():
+            ahead = (
+                f"the highest rate of the next {amount(autoscaler.lead_s)} s, {amount(autoscaler.per_replica_per_s)}/s"
+            )
+            return (
+                f"Predictive, with the day's rates known: {ahead} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
+            )
+        case _:
+            assert_never(autoscaler)
+
+
+def _target(metric: Metric, target: float) -> str:
+    shown = share(target) if metric == "busy" else amount(target)
+    return f"{shown} {_METRICS[metric]} a replica is its target"
+
+
+def _bounds(least: int, most: int) -> str:
+    return f"from {least:,} to {most:,} replicas"
+
+
+def _clock(at_s: float) -> str:
+    return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
+
+
+def _of_load(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
+    sized = f"a replica is sized for {amount(planned.sized_per_s)}/s"
+    yield f"The busiest minute has {amount(float(rates.max()))}/s and the day {amount(float(rates.mean()))}/s; {sized}."
+    if is_saturated(planned, rates):
+        yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
+
+
+def _of_instances(day: SimulatedDay) -> Iterator[str]:
+    if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
+        yield (
+            f"An instance holds {day.replicas_per_instance} replicas. What scales are replicas; those paid for are "
+            "taken to fill as few instances as they can, rounded up minute by minute, and each waits for a node as if "
+            "it had one of its own."
+        )
+
+
+def _of_starts(day: SimulatedDay) -> Iterator[str]:
+    start, operations = day.operations.cold_start, day.operations
+    if isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates:
+        return
+    parts = [
+        f"{name} {amount(seconds)} s"
+        for name, seconds in (
+            ("node", start.node_s),
+            ("image", start.image.median_s),
+            ("weights", start.weights.median_s),
+            ("build", start.engine_s),
+            ("warm-up", start.warm_up_s),
+        )
+        if seconds
+    ]
+    yield (
+        f"A cold start takes {amount(start.median_s)} s in the median ({', '.join(parts) or 'nothing'}), which is "
+        "assumed unless --set cold_start.… says yours; it is paid for from the node on."
+    )
+
+
+def _of_events(operations: Operations) -> Iterator[str]:
+    failures, pool = operations.failures, operations.cold_start.warm_nodes
+    if failures is not None:
+        lost = "starts again on a new node" if failures.new_node else "starts again on its node"
+        found = f"is found out after {amount(failures.detect_s)} s and {lost}"
+        yield f"A replica fails every {amount(failures.mtbf_hours)} hours in the mean, loses what it holds, {found}."
+    for update in operations.updates:
+        limits = f"{share(update.surge)} more at once, {share(update.unavailable)} fewer ready"
+        yield f"All replicas are replaced from {_clock(update.at_s)} on, {limits}."
+    if pool:
+        yield f"Nodes for {pool:,} replicas are kept ready and empty, and paid for."
+
+
+def _of_cell(note: str, day: SimulatedDay) -> str:
+    if day.cell_of == 1 or "cell" not in note:
+        return note
+    return f"{note} The smaller a cell, the higher its percentiles: p99 by up to 7 % at 16 replicas."
+
+
+def _patience(timeout_s: float) -> str:
+    if math.isinf(timeout_s):
+        return "A request waits for as long as it takes"
+    return f"A request that has waited {amount(timeout_s)} s gives up"

@@ -1,0 +1,156 @@
+"""One day of a planned fleet, played whole, and what it comes to: attainment, replicas, and a bill by the instance."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.planning.day import play_day
+from app.planning.day_words import conservation, notes_of, sentences_of
+from app.planning.dispersion import modulation_of
+from app.planning.fleet_rate import design_of
+from app.planning.planned_fleet import BIN_S, PlannedFleet, asked_share, day_rates
+from app.planning.simulation.design import FleetDesign
+from app.records.day import DayMinute, DayOutcome
+from app.records.offers import Router
+from app.records.plan_question import PlanQuestion
+from app.records.scaling import Autoscaler, Fixed, Operations
+from app.records.simulated_day import SimulatedDay, SimulatedHour, Span
+
+_HOUR_S = 3600.0
+_SLOT_S, _IDLE_SLOT_S = 1.0, 60.0
+_MINUTES_AN_HOUR = 60
+
+
+class DayPlay(msgspec.Struct, frozen=True):
+    """What of a day is to be chosen; `router` None is the plan's."""
+
+    date: datetime.date
+    autoscaler: Autoscaler
+    operations: Operations
+    timeout_s: float = math.inf
+    queue_limit: int = 10_000
+    router: Router | None = None
+    seed: int = 1
+
+
+def simulate_day(
+    planned: PlannedFleet, question: PlanQuestion, day: DayPlay, tell: Callable[[float], None] | None = None
+) -> SimulatedDay:
+    """`tell` hears from time to time which share of the day is played."""
+    rates = day_rates(question, day.date)
+    modulation = modulation_of(question.traffic)
+    outcome = play_day(
+        _design(planned, day),
+        rates,
+        BIN_S,
+        day.autoscaler,
+        day.operations,
+        seed=day.seed,
+        usd_per_hour=planned.usd_per_hour_each / planned.replicas_per_instance,
+        slot_s=_IDLE_SLOT_S if _is_left_alone(day) else _SLOT_S,
+        shape=None if modulation is None else modulation.shape,
+        modulated_s=30.0 if modulation is None else modulation.window_s,
+        tell=tell,
+    )
+    return told_day(planned, question, day, outcome, rates)
+
+
+def _is_left_alone(day: DayPlay) -> bool:
+    """Whether nothing is to be done between slots, so that their length changes nothing."""
+    operations = day.operations
+    return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
+
+
+def _design(planned: PlannedFleet, day: DayPlay) -> FleetDesign:
+    shape = planned.shape
+    if day.router is not None:
+        shape = msgspec.structs.replace(shape, router=day.router)
+    design = design_of(planned.service, shape, planned.replicas)
+    return msgspec.structs.replace(design, timeout_s=day.timeout_s, queue_limit=day.queue_limit)
+
+
+def told_day(
+    planned: PlannedFleet, question: PlanQuestion, day: DayPlay, outcome: DayOutcome, rates: Floats
+) -> SimulatedDay:
+    """What an outcome of `play_day` comes to, whose `usd_per_hour` was that of a replica."""
+    minutes = outcome.minutes
+    instances = _instances(planned, minutes)
+    told = SimulatedDay(
+        date=day.date.isoformat(),
+        offer=planned.fleet.offer,
+        instances=planned.instances,
+        replicas_per_instance=planned.replicas_per_instance,
+        autoscaler=day.autoscaler,
+        operations=day.operations,
+        slo=tuple(objective.text for objective in question.slo),
+        asked_share=asked_share(planned.shape.goals),
+        attainment=outcome.totals.attainment,
+        totals=outcome.totals,
+        conservation=conservation(outcome.totals),
+        p50_ms=_ms(outcome.p50_s),
+        p95_ms=_ms(outcome.p95_s),
+        p99_ms=_ms(outcome.p99_s),
+        ready=_span([minute.ready for minute in minutes]),
+        billed=_span(_billed(planned, minutes)),
+        billed_instances=_span(instances),
+        usd=float(instances.sum()) / _MINUTES_AN_HOUR * planned.usd_per_hour_each,
+        usd_static=24 * planned.instances * planned.usd_per_hour_each,
+        seed=day.seed,
+        cell_of=outcome.cell_of,
+        sentences=(),
+        notes=(),
+        hours=_hours(planned, outcome, instances),
+        minutes=minutes,
+    )
+    notes = notes_of(told, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
+    return msgspec.structs.replace(told, sentences=sentences_of(told, planned), notes=notes)
+
+
+def _billed(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+    """Replicas paid for, a mean over each minute."""
+    per_replica = planned.usd_per_hour_each / planned.replicas_per_instance
+    if per_replica == 0:
+        return np.array([float(minute.billed) for minute in minutes])
+    return np.array([minute.usd for minute in minutes]) * _MINUTES_AN_HOUR / per_replica
+
+
+def _instances(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+    """As few as hold the replicas paid for, minute by minute."""
+    return np.ceil(_billed(planned, minutes) / planned.replicas_per_instance - 1e-6)
+
+
+def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tuple[SimulatedHour, ...]:
+    billed = _billed(planned, outcome.minutes)
+    hours = []
+    for number, hour in enumerate(outcome.hours):
+        span = slice(number * _MINUTES_AN_HOUR, (number + 1) * _MINUTES_AN_HOUR)
+        ended = hour.good + hour.late + hour.dropped + hour.timed_out + hour.failed
+        hours.append(
+            SimulatedHour(
+                hour=round(hour.at_s / _HOUR_S),
+                arrivals_per_s=hour.arrivals_per_s,
+                ready=float(np.mean([minute.ready for minute in outcome.minutes[span]])),
+                billed=float(billed[span].mean()),
+                instances=float(instances[span].mean()),
+                p50_ms=_ms(hour.p50_s),
+                p95_ms=_ms(hour.p95_s),
+                p99_ms=_ms(hour.p99_s),
+                good_share=hour.good / ended if ended else None,
+                usd=float(instances[span].sum()) / _MINUTES_AN_HOUR * planned.usd_per_hour_each,
+            )
+        )
+    return tuple(hours)
+
+
+def _span(values: Sequence[float] | Floats) -> Span:
+    return Span(float(np.min(values)), float(np.mean(values)), float(np.max(values)))
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds

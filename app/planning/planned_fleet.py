@@ -1,0 +1,159 @@
+"""A fleet of a plan made ready to be played: its replicas' law, what each is sized for, and the days to choose from."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import math
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.errors import UsageError
+from app.planning.capacity import Z95, Capacity, carry_over
+from app.planning.demand import rates_per_s, year_rates_per_s
+from app.planning.fleet_rate import FleetShape, design_of, play, shape_of
+from app.planning.goals import Goals, goals_of
+from app.planning.refusal import Refusal
+from app.planning.service_speed import faster
+from app.planning.simulation.design import most_per_s
+from app.planning.sizing import demand_of, peak_carried_per_s
+from app.records.plan import Fleet, Plan
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.scaling import PlannedReplica
+from app.records.service import ServiceFit, ServiceModel
+
+BIN_S = 60.0
+_BINS_AN_HOUR, _BINS_A_DAY = 60, 1440
+_REQUESTS = 8_000
+_LEAST_IN_FLIGHT = 0.01
+
+
+class PlannedFleet(msgspec.Struct, frozen=True):
+    """`replicas` are those of all `instances`; `sized_per_s` is what each is planned to carry."""
+
+    fleet: Fleet
+    instances: int
+    replicas_per_instance: int
+    usd_per_hour_each: float
+    service: ServiceModel
+    shape: FleetShape
+    sized_per_s: float
+    median_error: float
+
+    @property
+    def replicas(self) -> int:
+        return self.instances * self.replicas_per_instance
+
+
+def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances: int | None) -> PlannedFleet:
+    """The recommendation, or the fleet of the offer with this key; raises UsageError where it cannot be played."""
+    fleet = _fleet(plan, key)
+    target = _target(fleet, question)
+    fit = _fit(target)
+    capacity = _capacity(fleet, target, question)
+    shape = shape_of(question.traffic, played_goals(goals_of(question.slo)), question.limits.router)
+    demand = demand_of(question.traffic, question.limits, question.today)
+    per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
+    assert per_instance is not None
+    assert count is not None
+    assert fleet.usd_per_hour_each is not None
+    return PlannedFleet(
+        fleet=fleet,
+        instances=count,
+        replicas_per_instance=per_instance,
+        usd_per_hour_each=fleet.usd_per_hour_each,
+        service=faster(fit.laws[0].service, capacity.speed),
+        shape=shape,
+        sized_per_s=peak_carried_per_s(1, capacity, demand) / per_instance,
+        median_error=fit.median_error,
+    )
+
+
+def played_goals(goals: Goals) -> Goals:
+    """Of several quantiles of one time the highest: a request is judged by one limit."""
+    ranked = sorted((goal for goal in goals.times if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0)
+    judged = tuple({goal.time: goal for goal in ranked}.values())
+    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.times if goal not in judged)
+    return Goals(judged, goals.share, (*goals.notes, *notes))
+
+
+def asked_share(goals: Goals) -> float | None:
+    """Of the requests that are to be good; None where the SLO asks for no such thing."""
+    shares = [goal.quantile for goal in goals.times if goal.quantile is not None]
+    if goals.share is not None:
+        shares.append(goals.share)
+    return max(shares, default=None)
+
+
+def planned_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
+    """Where an autoscaler's settings begin, for a day of these rates, one a minute."""
+    replicas, per_s = planned.replicas, planned.sized_per_s
+    outcome = play(design_of(planned.service, planned.shape, replicas), planned.shape, per_s, _REQUESTS)
+    mean_s = outcome.overall.latency.mean_s or 0.0
+    held_s = max(0.0, mean_s - planned.service.outside_s)
+    busiest = rates.reshape(-1, _BINS_AN_HOUR).max(axis=1)
+    per_instance = planned.replicas_per_instance
+    by_hour = tuple(
+        min(replicas, per_instance * max(1, math.ceil(rate / per_s / per_instance - 1e-9))) for rate in busiest.tolist()
+    )
+    return PlannedReplica(replicas, per_s, outcome.utilisation, max(_LEAST_IN_FLIGHT, per_s * held_s), by_hour)
+
+
+def day_rates(question: PlanQuestion, date: datetime.date) -> Floats:
+    """One a minute."""
+    midnight = datetime.datetime.combine(date, datetime.time())
+    return rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
+
+
+def busiest_date(question: PlanQuestion) -> datetime.date:
+    """That of the next 12 months with the highest minute, for which the fleet is sized; the first of equals."""
+    peaks = year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_A_DAY).max(axis=1)
+    return question.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
+
+
+def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
+    """Whether the busiest minute is more than the replicas can answer at all."""
+    return float(rates.max()) > planned.replicas * most_per_s(planned.service, planned.shape.lengths)
+
+
+def _fleet(plan: Plan, key: str | None) -> Fleet:
+    if key is None:
+        if plan.recommendation is None:
+            raise UsageError("the plan recommends no fleet, so there is none to play", hint="Its notes say why.")
+        return plan.recommendation.fleet
+    found = next((fleet for fleet in plan.offers if fleet.offer == key), None)
+    if found is None:
+        near = difflib.get_close_matches(key, [fleet.offer for fleet in plan.offers], n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`sizewise plan` lists the offers."
+        raise UsageError(f"the plan has no offer {key!r}", hint=hint)
+    if found.instances is None:
+        raise UsageError(f"{key} is refused in this plan: {found.rejected}")
+    return found
+
+
+def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
+    return next((one for one in question.measured if one.name == fleet.measured_on), question.measured[0])
+
+
+def _fit(target: MeasuredTarget) -> ServiceFit:
+    if target.fit is None:
+        raise UsageError(
+            f"{target.name} has no service model, so no day can be played: {target.why_no_fit}",
+            hint="Measure it with open-loop stages at several rates, as a profile with load.search does.",
+        )
+    return target.fit
+
+
+def _capacity(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> Capacity:
+    """As the plan settled it, with the speed that the plan file leaves to be worked out."""
+    offer = next(one for one in question.catalogue.offers if one.key == fleet.offer)
+    catalogue, limits = question.catalogue, question.limits
+    carried = carry_over(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
+    if isinstance(carried, Refusal):
+        raise UsageError(f"{fleet.offer} cannot be played: {carried.sentence}")
+    found = fleet.capacity_per_instance_per_s
+    assert found.value is not None
+    sigma = carried.sigma if found.ci95 is None else math.log(found.ci95[1] / found.value) / Z95
+    return msgspec.structs.replace(carried, per_s=found.value, sigma=sigma)

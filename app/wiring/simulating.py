@@ -1,0 +1,85 @@
+"""One day of a plan, played: the plan from its file or from runs, and the day's settings against what is planned."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UsageError
+from app.planning.fleets import plan_fleets
+from app.planning.planned_day import DayPlay, simulate_day
+from app.planning.planned_fleet import PlannedFleet, busiest_date, day_rates, planned_fleet, planned_replica
+from app.profiles.scaling import DaySettings, autoscaler_of, load_day, operations_of, router_of
+from app.records.plan import Plan
+from app.records.plan_question import PlanQuestion
+from app.records.simulated_day import SimulatedDay
+from app.storage.plan_file import is_plan_file, read_plan
+from app.wiring.planning import PlanRequest, question_of
+
+BUSIEST = "busiest"
+_MOST_DAYS = 5 * 366
+_PLAN_SUFFIXES = (".yaml", ".yml")
+
+
+class DayRequest(msgspec.Struct, frozen=True):
+    """`source` is a plan file or whatever can be planned; `day` a date or `busiest`; `overrides` are `key=value`."""
+
+    source: str
+    day: str = BUSIEST
+    autoscaler: str = "none"
+    overrides: tuple[str, ...] = ()
+    instances: int | None = None
+    offer: str | None = None
+    seed: int = 1
+
+
+def simulated(request: DayRequest, today: datetime.date, tell: Callable[[float], None] | None = None) -> SimulatedDay:
+    """Raises UsageError and ProfileError; `tell` hears which share of the day is played."""
+    settings = load_day(request.autoscaler, request.overrides)  # first, since a plan may take its time
+    date = None if request.day == BUSIEST else _date(request.day)
+    plan, question = planned(request.source, today)
+    if date is not None and not 0 <= (date - question.today).days <= _MOST_DAYS:
+        far = "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
+        raise UsageError(f"--day {date} is {far}, {question.today}")
+    fleet = planned_fleet(plan, question, request.offer, request.instances)
+    day = _day(request, settings, fleet, question, date or busiest_date(question))
+    return simulate_day(fleet, question, day, tell)
+
+
+def planned(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
+    """As the plan file has it; else planned first, as `sizewise plan` does."""
+    path = Path(source)
+    if is_plan_file(path):
+        file = read_plan(path)
+        return file.plan, file.question
+    if path.suffix in _PLAN_SUFFIXES and not path.exists():
+        raise UsageError(f"there is no {source}", hint="Write it with `sizewise plan RUN --out plan.yaml`.")
+    question = question_of(PlanRequest((source,)), today)
+    return plan_fleets(question), question
+
+
+def _day(
+    request: DayRequest, settings: DaySettings, fleet: PlannedFleet, question: PlanQuestion, date: datetime.date
+) -> DayPlay:
+    replica = planned_replica(fleet, day_rates(question, date))
+    operations = operations_of(settings, fleet.replicas_per_instance)
+    return DayPlay(
+        date=date,
+        autoscaler=autoscaler_of(settings.autoscaler, replica, operations.cold_start.median_s),
+        operations=operations,
+        timeout_s=settings.timeout_s,
+        queue_limit=settings.queue_limit,
+        router=router_of(settings),
+        seed=request.seed,
+    )
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        hint = "Write it like 2026-12-01, or busiest for that of the next 12 months."
+        raise UsageError(f"--day {text} is not a date", hint=hint) from None

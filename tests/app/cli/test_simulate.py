@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli import simulate
+from app.cli.main import main
+from app.errors import ExitCode
+from app.profiles.autoscaler import AUTOSCALERS
+from app.storage.plan_file import PlanFile, write_plan
+from tests.fakes import planned as fakes
+
+QUESTION = fakes.question()
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    path = tmp_path / "plan.yaml"
+    write_plan(path, PlanFile(1, "sizewise", fakes.planned(QUESTION), QUESTION))
+    return str(path)
+
+
+def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
+    plan: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", plan, "--autoscaler", "schedule"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "Saturday, 2026-08-01, with 6 × acme/c2@here planned"
+    assert lines[2] == "The SLO holds over the day."
+    assert "less than the 6 planned instances kept all day, which cost 144 USD." in " ".join(lines)
+    assert [line.split()[0] for line in lines if line[:2].isdecimal() and line[2:5] == ":00"] == [
+        f"{hour:02}:00" for hour in range(24)
+    ]
+    assert any(line.startswith("- Schedule of replicas: 00:00 ") for line in lines)
+    assert max(map(len, lines)) <= 120
+    assert all("of the day's requests played" in line for line in err.splitlines())
+
+
+def test_a_missed_slo_is_a_prediction_and_no_failure(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", plan, "--instances", "2"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "The SLO is missed over the day." in out
+    assert "All 4 planned replicas together cannot answer the busiest minute." in " ".join(out.split())
+
+
+def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
+    plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minutes = tmp_path / "day.csv"
+    assert main(["simulate", plan, "--json", "--csv", str(minutes), "--seed", "3"]) == 0
+    day = json.loads(capsys.readouterr().out)
+    totals = day["totals"]
+    ends = ("good", "late", "dropped", "timed_out", "failed", "in_flight")
+    assert totals["arrivals"] == sum(totals[end] for end in ends)
+    assert day["conservation"].startswith(f"{totals['arrivals']} arrived = {totals['good']} good")
+    assert (day["seed"], len(day["hours"]), day["minutes"]) == (3, 24, [])
+    with minutes.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1440
+    assert sum(int(row["good"]) for row in rows) == totals["good"]
+
+
+def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for seed in ("1", "1", "2"):
+        main(["simulate", plan, "--json", "--seed", seed])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != told[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--autoscaler", "hpa", "--set", "autoscaler.mni=2"], "unknown key 'mni' in autoscaler"),
+        (["--day", "soon"], "--day soon is not a date"),
+        (["--csv", "/nowhere/day.csv"], "/nowhere/day.csv cannot be written"),
+    ],
+)
+def test_what_is_wrong_is_a_usage_error(
+    plan: str, options: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", plan, *options]) == ExitCode.USAGE
+    assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--instances", "0"], ["--seed", "-1"], ["--autoscaler", "magic"]])
+def test_options_out_of_bounds_are_refused(plan: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["simulate", plan, *options])
+    assert left.value.code == ExitCode.USAGE
+    assert options[0] in capsys.readouterr().err
+
+
+def test_the_autoscalers_offered_are_those_there_are() -> None:
+    assert simulate._AUTOSCALERS == AUTOSCALERS
+
+
+def test_ctrl_c_leaves_as_interrupted(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate._Progress, "tell", interrupt)
+    assert main(["simulate", plan]) == ExitCode.INTERRUPTED
+
+
+def test_progress_is_silent_at_first_and_then_says_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = iter([100.0, 101.9, 102.1, 102.5, 104.0, 104.1])
+    monkeypatch.setattr(simulate.time, "monotonic", lambda: next(now_s))
+    progress = simulate._Progress()
+    for played in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
+        progress.tell(played)
+    assert capsys.readouterr().err.splitlines() == [
+        "40% of the day's requests played, about 3 s left",
+        "80% of the day's requests played, about 1 s left",
+        "100% of the day's requests played, about 0 s left",
+    ]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.planning.day import play_day
+from app.planning.fleet_rate import design_of
+from app.planning.planned_day import DayPlay, simulate_day, told_day
+from app.planning.planned_fleet import BIN_S, day_rates, planned_fleet, planned_replica
+from app.records.scaling import Autoscaler, ColdStart, Failures, Fixed, Hpa, Operations, RollingUpdate
+from app.records.service import TokenService
+from app.records.simulated_day import SimulatedDay
+from app.records.traffic import Dispersion, TokenLengths, Traffic
+from tests.fakes.offers import TODAY
+from tests.fakes.planned import DAYTIME, LAW, planned, question
+
+QUESTION = question()
+FLEET = planned_fleet(planned(QUESTION), QUESTION, None, None)
+HPA = Hpa(0.67, 12)
+STARTS = Operations(ColdStart(node_s=60.0))
+
+
+def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours: slice = slice(5, 7)) -> SimulatedDay:
+    """Two hours in which the traffic grows from a tenth to half of its peak."""
+    day = DayPlay(TODAY, autoscaler, operations, timeout_s=20.0)
+    rates = day_rates(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
+    design = msgspec.structs.replace(design_of(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
+    start_s = hours.start * 3600.0
+    outcome = play_day(design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s)
+    return told_day(FLEET, QUESTION, day, outcome, rates)
+
+
+def test_a_static_day_is_paid_and_answered_as_planned() -> None:
+    said: list[float] = []
+    day = simulate_day(FLEET, QUESTION, DayPlay(TODAY, Fixed(FLEET.replicas), Operations()), said.append)
+    assert said == sorted(said)
+    assert said[-1] == pytest.approx(1.0)
+    assert day.usd == pytest.approx(24 * FLEET.instances)
+    assert day.usd_static == day.usd
+    assert len(day.hours) == 24
+    assert [hour.hour for hour in day.hours] == list(range(24))
+    assert sum(hour.usd for hour in day.hours) == pytest.approx(day.usd)
+    assert day.totals.arrivals == pytest.approx(day_rates(QUESTION, TODAY).sum() * 60, rel=0.01)
+    assert day.attainment is not None
+    assert day.attainment > 0.95
+    assert day.asked_share == 0.95
+    assert day.sentences[0] == "The SLO holds over the day."
+    assert "reached in 24 of 24 hours" in day.sentences[1]
+    assert not any("less than" in text for text in day.sentences)
+    assert not any("cold start" in note for note in day.notes)
+
+
+def test_the_hour_of_the_peak_is_told_from_the_hours_of_the_night() -> None:
+    few = msgspec.structs.replace(FLEET, instances=3)
+    day = simulate_day(few, QUESTION, DayPlay(TODAY, Fixed(6), Operations()))
+    night, noon = day.hours[3], day.hours[12]
+    assert night.arrivals_per_s == pytest.approx(6, rel=0.05)
+    assert noon.arrivals_per_s == pytest.approx(56.3, rel=0.05)
+    assert night.p99_ms is not None
+    assert noon.p99_ms is not None
+    assert 1.5 * night.p99_ms < noon.p99_ms
+
+
+def test_an_autoscaler_is_billed_by_whole_instances_and_compared() -> None:
+    day = morning()
+    counts = [minute.billed for minute in day.minutes]
+    assert min(counts) < max(counts)
+    assert day.billed_instances.least == pytest.approx(np.ceil(min(counts) / 2))
+    assert day.billed_instances.most == pytest.approx(np.ceil(max(counts) / 2))
+    assert day.billed_instances.mean >= day.billed.mean / 2
+    assert day.usd == pytest.approx(day.billed_instances.mean * 2)
+    assert day.usd > sum(minute.usd for minute in day.minutes)
+    assert "less than the 6 planned instances" in day.sentences[4]
+    assert any(note.startswith("An instance holds 2 replicas.") for note in day.notes)
+
+
+def test_every_arrival_is_accounted_for() -> None:
+    day = morning(Fixed(2), Operations(ColdStart(node_s=60.0), Failures(2.0), (RollingUpdate(6 * 3600.0),)))
+    totals = day.totals
+    parts = (totals.good, totals.late, totals.dropped, totals.timed_out, totals.failed, totals.in_flight)
+    assert totals.arrivals == sum(parts)
+    assert day.conservation.startswith(f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late")
+    assert min(totals.late, totals.timed_out, totals.failed) > 0
+    assert day.sentences[0] == "The SLO is missed over the day."
+    assert f"{totals.timed_out:,} timed out" in day.sentences[2]
+
+
+def test_what_becomes_ready_late_is_answered_late() -> None:
+    attained = [morning(operations=Operations(ColdStart(node_s=node_s))).attainment or 0.0 for node_s in (0.0, 2400.0)]
+    assert attained[0] > attained[1] + 0.01
+
+
+def test_bursts_of_the_traffic_are_played() -> None:
+    bursty = question(traffic=Traffic(60.0, "custom", DAYTIME, dispersion=Dispersion(300.0, 60.0)))
+    day = DayPlay(TODAY, Fixed(FLEET.replicas), Operations())
+    quiet, wild = (simulate_day(FLEET, asked, day) for asked in (QUESTION, bursty))
+    noon = slice(750, 810)
+    index = [np.var([60 * one.arrivals_per_s for one in told.minutes[noon]]) / 3600 for told in (quiet, wild)]
+    assert index[0] < 3
+    assert 100 < index[1] < 700
+
+
+def test_the_router_and_the_patience_are_those_of_the_day() -> None:
+    few = msgspec.structs.replace(FLEET, instances=4)
+    plain = DayPlay(TODAY, Fixed(8), Operations())
+    random, hasty = (
+        simulate_day(few, QUESTION, day)
+        for day in (
+            msgspec.structs.replace(plain, router="random"),
+            msgspec.structs.replace(plain, timeout_s=0.05, queue_limit=3),
+        )
+    )
+    least = simulate_day(few, QUESTION, plain)
+    assert (random.attainment or 0) < (least.attainment or 0) - 0.002
+    assert least.totals.timed_out == 0
+    assert hasty.totals.timed_out > 0
+
+
+def test_a_language_model_is_played_by_its_tokens() -> None:
+    law = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
+    tokens = (TokenLengths(1.0, 500.0, 50.0),)
+    asked = question(law, slo="ttft_ms.p95 < 500", traffic=Traffic(8.0, "custom", DAYTIME, tokens=tokens))
+    fleet = planned_fleet(planned(asked), asked, None, None)
+    replica = planned_replica(fleet, day_rates(asked, TODAY))
+    assert replica.in_flight > 1
+    day = simulate_day(fleet, asked, DayPlay(TODAY, Fixed(fleet.replicas), Operations()))
+    assert day.p50_ms is not None
+    assert day.p50_ms > 50 * 20
+    assert "ttft_ms.p95 < 500" in day.sentences[1]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.errors import UsageError
+from app.planning.goals import goals_of
+from app.planning.planned_fleet import (
+    asked_share,
+    busiest_date,
+    day_rates,
+    is_saturated,
+    planned_fleet,
+    planned_replica,
+    played_goals,
+)
+from app.records.traffic import Campaign, Traffic
+from tests.fakes.offers import TODAY
+from tests.fakes.planned import DAYTIME, LAW, planned, question
+
+QUESTION = question()
+PLAN = planned(QUESTION)
+
+
+def test_the_recommendation_is_played_unless_another_is_named() -> None:
+    fleet = planned_fleet(PLAN, QUESTION, None, None)
+    assert fleet.fleet.offer == "acme/c2@here"
+    assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)
+    assert fleet.instances == fleet.fleet.instances
+    other = planned_fleet(PLAN, QUESTION, "acme/c4@here", 7)
+    assert (other.instances, other.replicas_per_instance, other.replicas) == (7, 4, 28)
+
+
+def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
+    fleet = planned_fleet(PLAN, QUESTION, None, None)
+    needed = fleet.instances - (fleet.fleet.spare_instances or 0)
+    assert 60 / needed / 2 <= fleet.sized_per_s < 60 / (needed - 1) / 2
+
+
+def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
+    fleet = planned_fleet(PLAN, QUESTION, None, None)
+    replica = planned_replica(fleet, day_rates(QUESTION, TODAY))
+    assert replica.busy == pytest.approx(fleet.sized_per_s / LAW.most_per_s, rel=0.03)
+    assert 0.2 * fleet.sized_per_s < replica.in_flight < 0.3 * fleet.sized_per_s
+    assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
+    assert replica.by_hour[3] * fleet.sized_per_s >= 6
+    assert (replica.by_hour[3] - 2) * fleet.sized_per_s < 6
+    assert replica.by_hour[12] * fleet.sized_per_s >= 60
+
+
+def test_the_busiest_day_is_of_the_coming_year() -> None:
+    assert busiest_date(QUESTION) == TODAY
+    sale = Campaign(datetime.date(2026, 11, 27), datetime.date(2026, 11, 30), 3.0)
+    assert busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
+    grown = question(traffic=Traffic(60.0, "custom", DAYTIME, 0.2))
+    assert busiest_date(grown) == TODAY + datetime.timedelta(days=364)
+    assert day_rates(grown, busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
+
+
+def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
+    texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
+    goals = played_goals(goals_of([parse_objective(text) for text in texts]))
+    assert [goal.text for goal in goals.times] == ["latency_ms.p99 < 100", "ttft_ms.p95 < 5"]
+    assert asked_share(goals) == 0.99
+    assert [note for note in goals.notes if note.endswith("is not judged over a day.")] == [
+        "latency_ms.p50 < 10 is not judged over a day.",
+        "latency_ms.mean < 20 is not judged over a day.",
+    ]
+    assert asked_share(goals_of([parse_objective("goodput_share > 90%")])) == 0.9
+    assert asked_share(goals_of([])) is None
+
+
+def test_more_than_all_can_answer_is_told() -> None:
+    fleet = planned_fleet(PLAN, QUESTION, None, 2)  # 40/s at the very most
+    assert not is_saturated(fleet, np.array([39.0]))
+    assert is_saturated(fleet, np.array([39.0, 41.0]))
+
+
+def test_what_cannot_be_played_says_why() -> None:
+    with pytest.raises(UsageError, match="no offer 'acme/c2x@here'") as caught:
+        planned_fleet(PLAN, QUESTION, "acme/c2x@here", None)
+    assert caught.value.hint == "Did you mean 'acme/c2@here'?"
+    unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, why_no_fit="it has one rate only")
+    with pytest.raises(UsageError, match="no service model, so no day can be played: it has one rate only"):
+        planned_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
+    with pytest.raises(UsageError, match="recommends no fleet"):
+        planned_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)

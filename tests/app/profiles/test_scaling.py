@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+
+from app.errors import ProfileError
+from app.profiles.autoscaler import AUTOSCALERS
+from app.profiles.scaling import autoscaler_of, load_day, router_of
+from app.records.scaling import (
+    DOWN,
+    UP,
+    Autoscaler,
+    Fixed,
+    Hpa,
+    Keda,
+    Knative,
+    PlannedReplica,
+    Predictive,
+    RatePolicy,
+    ScalingRules,
+    Scheduled,
+    ScheduledReplicas,
+)
+
+PLANNED = PlannedReplica(replicas=12, per_s=9.0, busy=0.6, in_flight=2.0, by_hour=(2,) * 8 + (12,) * 16)
+
+
+def autoscaler(name: str, *overrides: str) -> Autoscaler:
+    said = load_day(name, [f"autoscaler.{one}" for one in overrides])
+    return autoscaler_of(said.autoscaler, PLANNED, cold_start_s=124.0)
+
+
+def test_what_is_not_said_is_the_programs_own_but_target_and_bounds_are_the_plans() -> None:
+    assert autoscaler("none") == Fixed(12)
+    assert autoscaler("hpa") == Hpa(0.6, 12)
+    assert autoscaler("keda") == Keda(2.0, 12)
+    assert autoscaler("knative") == Knative(capacity=2.0 / 0.7, max=12)
+    assert autoscaler("kserve") == Knative(capacity=2.0 / 0.7, max=12, min=1)
+    assert autoscaler("predictive") == Predictive(9.0, 124.0, 12)
+    table = autoscaler("schedule")
+    assert isinstance(table, Scheduled)
+    assert [row.replicas for row in table.table] == list(PLANNED.by_hour)
+    assert table.table[9].at_s == 9 * 3600
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "value"), [("70%", "busy", 0.7), ("12/s", "rate", 12.0), ("120/min", "rate", 2.0)]
+)
+def test_the_targets_unit_tells_the_metric(target: str, metric: str, value: float) -> None:
+    said = autoscaler("hpa", f"target={target}")
+    assert isinstance(said, Hpa)
+    assert (said.metric, said.target) == (metric, value)
+
+
+def test_a_metric_without_a_target_has_the_plans() -> None:
+    assert autoscaler("hpa", "metric=rate") == Hpa(9.0, 12, "rate")
+    assert autoscaler("hpa", "metric=in-flight") == Hpa(2.0, 12, "in_flight")
+    assert autoscaler("hpa", "metric=in-flight", "target=4") == Hpa(4.0, 12, "in_flight")
+    assert autoscaler("keda", "target=4", "min=1", "max=30") == Keda(4.0, 30, min=1)
+    assert autoscaler("knative", "target=7/s") == Knative(capacity=7.0, metric="rate", max=12)
+    assert autoscaler("kserve", "utilisation=50%") == Knative(capacity=4.0, utilisation=0.5, max=12, min=1)
+
+
+def test_rules_of_change_are_those_of_kubernetes_until_said() -> None:
+    said = autoscaler("hpa", "up.pods=2", "up.period=1m", "down.percent=10%", "down.stabilisation=1m")
+    assert isinstance(said, Hpa)
+    assert said.up == ScalingRules(0.0, (RatePolicy("percent", 100.0, 60.0), RatePolicy("pods", 2, 60.0)))
+    assert said.down == ScalingRules(60.0, (RatePolicy("percent", 10.0),))
+    plain = autoscaler("hpa")
+    assert isinstance(plain, Hpa)
+    assert (plain.up, plain.down) == (UP, DOWN)
+    never = autoscaler("hpa", "down.percent=null")
+    assert isinstance(never, Hpa)
+    assert never.down.select == "disabled"
+
+
+def test_a_schedule_is_written_as_a_table() -> None:
+    assert autoscaler("schedule", "table={20:00: 4, 08:30: 12}") == Scheduled(
+        (ScheduledReplicas(30_600, 12), ScheduledReplicas(72_000, 4))
+    )
+
+
+def test_the_day_has_its_own_patience_and_router() -> None:
+    day = load_day("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
+    assert (day.timeout_s, day.queue_limit, router_of(day)) == (0.5, 20, "power_of_two")
+    assert router_of(load_day("none", [])) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message", "hint"),
+    [
+        ("hpa", "autoscaler.mni=2", "unknown key 'mni' in autoscaler", "Did you mean 'min'?"),
+        ("hpa", "autoscalar.min=2", "unknown key 'autoscalar'", "Did you mean 'autoscaler'?"),
+        ("hpa", "autoscaler.target=70", "target is not of busy", "70% of the time"),
+        ("hpa", "autoscaler.target=0%", "not above zero", None),
+        ("hpa", "autoscaler.target=soon", "'soon' is not a target", "Write 70% of the time"),
+        ("hpa", "autoscaler.metric=cpu", "metric is 'cpu'", "busy, in-flight, rate"),
+        ("hpa", "autoscaler.min=0", "0 is not a whole number of at least 1", None),
+        ("keda", "autoscaler.target=70%", "target is not of in_flight", "12/s"),
+        ("hpa", "autoscaler.max=200000", "more than 100,000", None),
+        ("predictive", "autoscaler.target=5", "no unit", "200/s"),
+        ("schedule", "autoscaler.table={noon: 4}", "'noon' is not a time of day", None),
+        ("none", "autoscaler.min=2", "there is none to set", "--autoscaler: hpa, keda"),
+        ("none", "router=p2c", "router must be", None),
+        ("none", "timeout=30", "30 has no unit", "30s"),
+        ("none", "nothing", "key.key=value", None),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, message: str, hint: str | None) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load_day(name, [override])
+    assert message in str(caught.value)
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_bounds_that_cross_are_refused() -> None:
+    with pytest.raises(ProfileError, match="max is 2, less than min of 3"):
+        load_day("keda", ["autoscaler.min=3", "autoscaler.max=2"])
+    planned = autoscaler("hpa", "min=20")
+    assert isinstance(planned, Hpa)
+    assert planned.max == 20
+
+
+@pytest.mark.parametrize("name", AUTOSCALERS)
+def test_each_autoscaler_can_be_asked_for(name: str) -> None:
+    assert load_day(name, []).autoscaler is not None

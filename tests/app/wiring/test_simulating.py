@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.scaling import Fixed
+from app.storage.plan_file import PlanFile, write_plan
+from app.wiring.simulating import DayRequest, planned, simulated
+from tests.fakes import planned as fakes
+from tests.fakes.offers import TODAY
+
+QUESTION = fakes.question()
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    path = tmp_path / "plan.yaml"
+    write_plan(path, PlanFile(1, "sizewise", fakes.planned(QUESTION), QUESTION))
+    return str(path)
+
+
+def test_a_plan_file_is_played_as_it_was_planned(plan: str) -> None:
+    assert planned(plan, TODAY) == (fakes.planned(QUESTION), QUESTION)
+    day = simulated(DayRequest(plan), TODAY)
+    assert (day.offer, day.date) == ("acme/c2@here", "2026-08-01")
+    assert day.autoscaler == Fixed(2 * day.instances)
+
+
+def test_what_is_asked_for_is_played(plan: str) -> None:
+    request = DayRequest(plan, "2026-12-24", "none", ("timeout=2s",), instances=3, offer="acme/c4@here", seed=5)
+    day = simulated(request, TODAY)
+    assert (day.offer, day.date, day.instances, day.seed) == ("acme/c4@here", "2026-12-24", 3, 5)
+    assert day.autoscaler == Fixed(12)
+    assert "waited 2 s gives up" in "\n".join(day.notes)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (DayRequest("{}", "soon"), "--day soon is not a date"),
+        (DayRequest("{}", "2026-07-31"), "before the plan's own day, 2026-08-01"),
+        (DayRequest("{}", "2036-07-31"), "more than five years after the plan's own day"),
+        (DayRequest("{}", offer="acme/c9@here"), "the plan has no offer"),
+        (DayRequest("{}", overrides=("router=near",)), "router must be"),
+        (DayRequest("{}.yml"), "there is no .*yml"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_what_cannot_be_asked_is_said_before_anything_is_played(plan: str, request_: DayRequest, message: str) -> None:
+    asked = DayRequest(
+        request_.source.format(plan), request_.day, request_.autoscaler, request_.overrides, offer=request_.offer
+    )
+    with pytest.raises(UsageError, match=message):
+        simulated(asked, TODAY)

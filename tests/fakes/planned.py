@@ -1,0 +1,38 @@
+"""A plan's question about replicas whose law is known, so that it can be planned and played in a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.analysis.objectives import parse_objective
+from app.planning.fleets import plan_fleets
+from app.records.offers import PlanLimits
+from app.records.plan import Plan
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.result import Hardware
+from app.records.service import FittedService, RequestService, ServiceFit, ServiceModel
+from app.records.traffic import Traffic
+from tests.fakes.offers import TODAY, catalogue, curve, offer
+
+LAW = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
+DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour in range(24))
+
+
+def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanQuestion:
+    """Each vCPU is a replica: the c2 holds two at 1 USD an hour, the c4 four at 3 USD."""
+    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
+    hardware = Hardware("half a c16", vcpus=8, architecture="x86_64")
+    target = MeasuredTarget("measured", hardware, curve(8.0), fit)
+    fields: dict[str, Any] = {
+        "measured": (target,),
+        "traffic": Traffic(60.0, "custom", DAYTIME),
+        "slo": (parse_objective(slo),),
+        "limits": PlanLimits(router="least_outstanding"),
+        "catalogue": catalogue(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
+        "today": TODAY,
+    }
+    return PlanQuestion(**(fields | changes))
+
+
+def planned(asked: PlanQuestion) -> Plan:
+    return plan_fleets(asked)
