@@ -24,7 +24,7 @@ def chance_cells(row: OfferRow) -> list[tuple[str, str]]:
         return []
     return [
         (f"{formatting.count(count - 1)}" if count > 1 else "none", formatting.chance(chances.one_fewer)),
-        (f"{formatting.count(count)}, as planned", formatting.chance(chances.planned)),
+        (f"{formatting.count(count)} as planned", formatting.chance(chances.planned)),
         (f"{formatting.count(count + 1)}", formatting.chance(chances.one_more)),
     ]
 
@@ -91,7 +91,7 @@ def day(plan: PlanSection) -> str | None:
     answered = [(time, hour) for time, hour in zip(one.p95_ms, one.hours, strict=True) if time is not None]
     if not answered:
         return f"{words}; nothing is answered"
-    slowest, hour = max(answered)
+    slowest, hour = max(answered, key=lambda pair: pair[0])
     limit = day_limit(plan)
     against = f" (SLO on {limit[0]}: {limit[1]})" if limit else ""
     return f"{words}; p95 at most {formatting.number(slowest)}{formatting.THIN}ms, at {hour:02}:00{against}"
@@ -117,7 +117,11 @@ def unit_cost(row: UnitCostRow) -> str:
         (row.at_slo, "at the rate the SLO allows"),
         (row.at_mean, "at this traffic's mean"),
     )
-    return f"per {row.unit}: {', '.join(f'{formatting.value_unit(one)} {words}' for one, words in parts)}"
+    told = (
+        f"{formatting.value_unit(one)} {words}{f' ({one.reason})' if one.value is None and one.reason else ''}"
+        for one, words in parts
+    )
+    return f"per {row.unit}: {', '.join(told)}"
 
 
 def energy(plan: PlanSection) -> str | None:

@@ -28,7 +28,7 @@ from reports.plan_section import (
     UnitCostRow,
 )
 
-_NO_SATURATION = "where an instance is full is not known without a service model of one request at a time"
+_NO_SATURATION = "needs a service model of requests"
 _NO_SUCH_RATE = "no fleet carries it"
 
 

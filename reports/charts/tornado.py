@@ -42,13 +42,12 @@ _NOTE = "Sized anew by formula, one input at a time. An arrow names the offer th
 
 
 def _layers(drawn: list[SwingRow], chosen: OfferRow, planned: float) -> list[alt.Chart]:
-    bars = [bar for one in drawn for bar in _bars(one, chosen, planned)]
-    order = [one.input for one in drawn]
+    bars = [{**bar, "place": place} for place, one in enumerate(drawn) for bar in _bars(one, chosen, planned)]
     room_px = _room_px(bars)
     low, high = _domain([planned, *(bar["usd"] for bar in bars)], planned, room_px)
     axis = alt.Axis(format=",~r", values=_ticks(low, high))
     x = alt.X("usd:Q", title="USD/month", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
-    y = alt.Y("input:N", sort=order, axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
+    y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
     tooltip = [
         alt.Tooltip("input:N"),
         alt.Tooltip("at:N"),
@@ -61,14 +60,14 @@ def _layers(drawn: list[SwingRow], chosen: OfferRow, planned: float) -> list[alt
         .encode(x=x, x2="planned:Q", y=y, color=alt.Color("colour:N", scale=None, legend=None), tooltip=tooltip)
     )
     rule = chart_of([{"usd": planned}]).mark_rule(color=INK, strokeWidth=1).encode(x=x)
-    return [marks, rule, *_names(order, y), *_ends(bars, y, max(room_px) + 10)]
+    return [marks, rule, *_names(drawn, y), *_ends(bars, y, max(room_px) + 10)]
 
 
-def _names(order: list[str], y: alt.Y) -> Iterator[alt.Chart]:
+def _names(drawn: list[SwingRow], y: alt.Y) -> Iterator[alt.Chart]:
     """Above their bars, and readable where the rule runs through them."""
-    names = chart_of([{"input": name} for name in order])
-    for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
-        mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **drawn}
+    names = chart_of([{"place": place, "input": one.input} for place, one in enumerate(drawn)])
+    for look in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
+        mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **look}
         yield names.mark_text(**mark).encode(x=alt.value(0), y=y, text="input:N")
 
 
