@@ -316,7 +316,7 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
             "4 planned, 3–5 may be needed", "by simulation, requests spread least outstanding", "What binds",
             "The peak day, hour by hour", "USD by unit", "Energy and carbon: energy 262 (190–330)",
             "What one change alone would save", "Were 2 reserved for a year", "together cost 297 USD less",
-            "Feasible offers by cost, on demand or owned", "1 offers refused, and why",
+            "Feasible offers by cost, on demand or owned", "1 offer refused, and why",
         )
     ]  # fmt: skip
     assert order == sorted(order)

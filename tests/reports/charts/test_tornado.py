@@ -30,8 +30,9 @@ def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: Pla
 
 
 def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
-    assert ("assurance", "99 %") not in _bars(plan)
-    assert ("assurance", "80 %") in _bars(plan)
+    end = _bars(plan)["assurance", "99 %"]
+    assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: nothing fits", "n/a")
+    assert _bars(plan)["assurance", "80 %"]["usd"] < end["planned"]
     drawing = tornado(plan)
     assert drawing is not None
     assert ("assurance", "80 %", "2,062", L4, "99 %", "n/a", "nothing fits") in drawing.rows
