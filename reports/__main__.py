@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from reports.model import Report, read_report
+from reports.model import PlanReport, Report, read_report
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
-    parser.add_argument("report", type=Path, help="report.json of a run")
+    parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
     parser.add_argument("-o", "--out", type=Path, help="HTML file to write; without it the summary is printed as text")
     chosen = parser.parse_args(arguments)
     try:
@@ -23,15 +23,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _deliver(report: Report, out: Path | None) -> None:
+def _deliver(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
-        from reports.text import render_text
+        from reports.text import render_plan, render_text
 
-        sys.stdout.write(render_text(report) + "\n")
+        text = render_plan(report.plan) if isinstance(report, PlanReport) else render_text(report)
+        sys.stdout.write(text + "\n")
     else:
-        from reports.html import render_html
+        from reports.html import render_html, render_plan_html
 
-        out.write_text(render_html(report), "utf-8", newline="\n")
+        page = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
+        out.write_text(page, "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

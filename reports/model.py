@@ -1,6 +1,7 @@
 """`report.json`: everything a report shows, as numbers with unit and basis; formatting happens in the renderers.
 
-Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it.
+Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it. Since plans tell
+how sure they are, what the plan's rows gained has defaults, and a plan may be a report of its own (`"kind": "plan"`).
 Times called `at_s`, `start_s`, `end_s` count from the start of the run. Shares are fractions.
 """
 
@@ -371,9 +372,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run of a local model; `model` is of one that was served, and run beside it."""
 
 
-def read_report(text: bytes | str) -> Report:
-    """Raises ValueError when the text is no report of this schema."""
+class _Kind(msgspec.Struct):
+    kind: str = "run"
+
+
+def read_report(text: bytes | str) -> Report | PlanReport:
+    """A run's, or a plan's own. Raises ValueError when the text is no report of this schema."""
     try:
+        if msgspec.json.decode(text, type=_Kind).kind == "plan":
+            return msgspec.json.decode(text, type=PlanReport)
         return msgspec.json.decode(text, type=Report)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a report of schema {SCHEMA}: {error}") from error

@@ -8,6 +8,7 @@ from reports import formatting
 from reports.plan_section import DaySeries, OfferRow, PlanSection, SavingRow, Spread, SwingRow, UnitCostRow
 from reports.quantity import Quantity
 
+_CENT = 0.01
 _UNSURE = f"10–90{formatting.THIN}%"
 
 
@@ -23,7 +24,7 @@ def chance_cells(row: OfferRow) -> list[tuple[str, str]]:
         return []
     return [
         (f"{formatting.count(count - 1)}" if count > 1 else "none", formatting.chance(chances.one_fewer)),
-        (f"{formatting.count(count)}, as planned", formatting.chance(chances.planned)),
+        (f"{formatting.count(count)} as planned", formatting.chance(chances.planned)),
         (f"{formatting.count(count + 1)}", formatting.chance(chances.one_more)),
     ]
 
@@ -90,7 +91,7 @@ def day(plan: PlanSection) -> str | None:
     answered = [(time, hour) for time, hour in zip(one.p95_ms, one.hours, strict=True) if time is not None]
     if not answered:
         return f"{words}; nothing is answered"
-    slowest, hour = max(answered)
+    slowest, hour = max(answered, key=lambda pair: pair[0])
     limit = day_limit(plan)
     against = f" (SLO on {limit[0]}: {limit[1]})" if limit else ""
     return f"{words}; p95 at most {formatting.number(slowest)}{formatting.THIN}ms, at {hour:02}:00{against}"
@@ -116,7 +117,11 @@ def unit_cost(row: UnitCostRow) -> str:
         (row.at_slo, "at the rate the SLO allows"),
         (row.at_mean, "at this traffic's mean"),
     )
-    return f"per {row.unit}: {', '.join(f'{formatting.value_unit(one)} {words}' for one, words in parts)}"
+    told = (
+        f"{formatting.value_unit(one)} {words}{f' ({one.reason})' if one.value is None and one.reason else ''}"
+        for one, words in parts
+    )
+    return f"per {row.unit}: {', '.join(told)}"
 
 
 def energy(plan: PlanSection) -> str | None:
@@ -133,23 +138,34 @@ def savings(rows: Sequence[SavingRow]) -> str | None:
     """Each change alone; in one breath where none saves anything."""
     if not rows:
         return None
-    if all(row.saved_usd_per_month == 0 for row in rows):
+    if all(_same(row.saved_usd_per_month, 0.0) for row in rows):
         return f"Nothing would be saved by {', '.join(f'{row.change} ({row.basis})' for row in rows)}"
     return f"Would save: {'; '.join(map(_saving, rows))}"
 
 
 def _saving(row: SavingRow) -> str:
     usd = row.saved_usd_per_month
-    saved = formatting.NOT_AVAILABLE if usd is None else f"{formatting.money(usd)} USD a month" if usd else "nothing"
-    return f"{row.change}: {saved} ({row.basis})"
+    unit = " USD a month" if usd is not None and not _same(usd, 0.0) else ""
+    return f"{row.change}: {saved(row)}{unit} ({row.basis})"
+
+
+def saved(row: SavingRow) -> str:
+    usd = row.saved_usd_per_month
+    if usd is None:
+        return formatting.NOT_AVAILABLE
+    return "nothing" if _same(usd, 0.0) else formatting.money(usd)
 
 
 def _moves(one: SwingRow, chosen: OfferRow | None) -> bool:
-    costs = {one.usd_per_month_low, one.usd_per_month_high}
-    if chosen is None:
-        return len(costs) > 1
-    planned = chosen.usd_per_month.value
-    return costs != {planned} or {one.winner_low, one.winner_high} != {chosen.offer}
+    costs = (one.usd_per_month_low, one.usd_per_month_high)
+    planned = costs[0] if chosen is None else chosen.usd_per_month.value
+    winners = {one.winner_low, one.winner_high} - ({chosen.offer} if chosen else set())
+    return bool(winners if chosen else len(winners) > 1) or not all(_same(cost, planned) for cost in costs)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    """To the cent: the same cost may come of sums in another order."""
+    return one == other if one is None or other is None else abs(one - other) < _CENT
 
 
 def _end(words: str, usd: float | None, winner: str | None, chosen: OfferRow | None) -> str:

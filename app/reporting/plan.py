@@ -28,7 +28,7 @@ from reports.plan_section import (
     UnitCostRow,
 )
 
-_NO_SATURATION = "where an instance is full is not known without a service model of one request at a time"
+_NO_SATURATION = "needs a service model of requests"
 _NO_SUCH_RATE = "no fleet carries it"
 
 
@@ -127,16 +127,19 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
 
 
 def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
+    def number(one: Estimate, unit: str) -> model.Quantity:  # why there is none is told once, by the row
+        return quantity(one, unit) if fleet.rejected is None else model.Quantity(None, unit, basis=one.basis)
+
     return model.OfferRow(
         offer=fleet.offer,
         instances=fleet.instances,
         spare=fleet.spare_instances,
-        capacity=quantity(fleet.capacity_per_instance_per_s, "1/s"),
-        utilisation=quantity(fleet.utilisation_at_peak, "share"),
-        latency=quantity(fleet.latency_at_peak, "ms"),
+        capacity=number(fleet.capacity_per_instance_per_s, "1/s"),
+        utilisation=number(fleet.utilisation_at_peak, "share"),
+        latency=number(fleet.latency_at_peak, "ms"),
         usd_per_hour_each=fleet.usd_per_hour_each,
-        usd_per_month=quantity(fleet.usd_per_month, "USD/month"),
-        usd_per_1k=quantity(fleet.usd_per_1k_inferences, "USD"),
+        usd_per_month=number(fleet.usd_per_month, "USD/month"),
+        usd_per_1k=number(fleet.usd_per_1k_inferences, "USD"),
         basis=fleet.basis,
         price_date=fleet.price_date,
         price_age_days=fleet.price_age_days,

@@ -10,6 +10,7 @@ from reports import formatting, plan_words
 from reports.charts.picture import Drawing
 from reports.charts.style import INK, MUTED, chart_of, fitted, limit_line, series_scales, styled
 from reports.plan_section import DaySeries, PlanSection
+from reports.quantity import Quantity
 
 _TIMES = ("p50", "p95", "p99")
 
@@ -70,7 +71,7 @@ def _hover(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
 
 
 def _hour(day: DaySeries, place: int) -> dict[str, Any]:
-    hour, good = day.hours[place], day.good_share[place]
+    hour = day.hours[place]
     return {
         "hour": hour,
         "end": hour + 1,
@@ -82,7 +83,7 @@ def _hour(day: DaySeries, place: int) -> dict[str, Any]:
         "p50": day.p50_ms[place],
         "p95": day.p95_ms[place],
         "p99": day.p99_ms[place],
-        "good": formatting.NOT_AVAILABLE if good is None else formatting.percent(good),
+        "good": _share(day.good_share[place]),
         "usd": formatting.money(day.usd[place]),
     }
 
@@ -107,7 +108,7 @@ def _rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:
             formatting.number(day.arrivals_per_s[place]),
             formatting.plain(day.instances[place]),
             *(_ms(times[place]) for times in (day.p50_ms, day.p95_ms, day.p99_ms)),
-            formatting.NOT_AVAILABLE if (good := day.good_share[place]) is None else formatting.percent(good),
+            _share(day.good_share[place]),
             formatting.money(day.usd[place]),
         )
         for place, hour in enumerate(day.hours)
@@ -116,3 +117,7 @@ def _rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:
 
 def _ms(value: float | None) -> str:
     return formatting.NOT_AVAILABLE if value is None else formatting.number(value)
+
+
+def _share(value: float | None) -> str:
+    return formatting.value_unit(Quantity(value, "share"))

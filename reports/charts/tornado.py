@@ -10,7 +10,7 @@ import altair as alt
 
 from reports import formatting, plan_words
 from reports.charts.picture import Drawing
-from reports.charts.style import ACCENT, INK, MUTED, PAPER, SERIES, WIDTH, chart_of, styled
+from reports.charts.style import ACCENT, INK, PAPER, SERIES, WIDTH, chart_of, styled
 from reports.plan_section import OfferRow, PlanSection, SwingRow
 
 _MOST_ROWS = 8
@@ -42,13 +42,12 @@ _NOTE = "Sized anew by formula, one input at a time. An arrow names the offer th
 
 
 def _layers(drawn: list[SwingRow], chosen: OfferRow, planned: float) -> list[alt.Chart]:
-    bars = [bar for one in drawn for bar in _bars(one, chosen, planned)]
-    order = [one.input for one in drawn]
+    bars = [{**bar, "place": place} for place, one in enumerate(drawn) for bar in _bars(one, chosen, planned)]
     room_px = _room_px(bars)
     low, high = _domain([planned, *(bar["usd"] for bar in bars)], planned, room_px)
     axis = alt.Axis(format=",~r", values=_ticks(low, high))
     x = alt.X("usd:Q", title="USD/month", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
-    y = alt.Y("input:N", sort=order, axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
+    y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
     tooltip = [
         alt.Tooltip("input:N"),
         alt.Tooltip("at:N"),
@@ -61,14 +60,14 @@ def _layers(drawn: list[SwingRow], chosen: OfferRow, planned: float) -> list[alt
         .encode(x=x, x2="planned:Q", y=y, color=alt.Color("colour:N", scale=None, legend=None), tooltip=tooltip)
     )
     rule = chart_of([{"usd": planned}]).mark_rule(color=INK, strokeWidth=1).encode(x=x)
-    return [marks, rule, *_names(order, y), *_ends(bars, y, max(room_px) + 10)]
+    return [marks, rule, *_names(drawn, y), *_ends(bars, y, max(room_px) + 10)]
 
 
-def _names(order: list[str], y: alt.Y) -> Iterator[alt.Chart]:
+def _names(drawn: list[SwingRow], y: alt.Y) -> Iterator[alt.Chart]:
     """Above their bars, and readable where the rule runs through them."""
-    names = chart_of([{"input": name} for name in order])
-    for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
-        mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **drawn}
+    names = chart_of([{"place": place, "input": one.input} for place, one in enumerate(drawn)])
+    for look in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
+        mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **look}
         yield names.mark_text(**mark).encode(x=alt.value(0), y=y, text="input:N")
 
 
@@ -98,25 +97,24 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _bars(one: SwingRow, chosen: OfferRow, planned: float) -> Iterator[dict[str, Any]]:
-    """From the planned cost to that at each end, the cheaper one first; its words stand outside both."""
+    """From the planned cost to that at each end, the cheaper one first; its words stand outside both. An end where
+    nothing fits has words and no bar."""
     both = ((one.usd_per_month_low, one.low, one.winner_low), (one.usd_per_month_high, one.high, one.winner_high))
-    ends = sorted((usd, place) for place, (usd, _, _) in enumerate(both) if usd is not None)
-    costs = [planned, *(usd for usd, _ in ends)]
-    for rank, (usd, place) in enumerate(ends):
-        _, at, winner = both[place]
-        other = plan_words.other_winner(winner, chosen)
-        is_left = rank == 0 and (len(ends) > 1 or usd < planned)
+    costs = [planned, *(usd for usd, _, _ in both if usd is not None)]
+    ranked = sorted(both, key=lambda end: math.inf if end[0] is None else end[0])
+    for (usd, at, winner), side in zip(ranked, ("left", "right"), strict=True):
+        other = None if usd is None else plan_words.other_winner(winner, chosen)
         yield {
             "input": one.input,
             "at": at,
-            "usd": usd,
-            "winner": winner,
+            "usd": planned if usd is None else usd,
+            "winner": winner or formatting.NOT_AVAILABLE,
             "planned": planned,
-            "edge": min(costs) if is_left else max(costs),
-            "side": "left" if is_left else "right",
-            "colour": ACCENT if usd < planned else SERIES[1] if usd > planned else MUTED,
-            "words": f"{at} → {_short(other, chosen.offer)}" if other else at,
-            "shown": formatting.money(usd),
+            "edge": min(costs) if side == "left" else max(costs),
+            "side": side,
+            "colour": ACCENT if usd is not None and usd < planned else SERIES[1],
+            "words": f"{at}: nothing fits" if usd is None else f"{at} → {_short(other, chosen.offer)}" if other else at,
+            "shown": formatting.NOT_AVAILABLE if usd is None else formatting.money(usd),
         }
 
 

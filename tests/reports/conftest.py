@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from selenium import webdriver
 
-from app.reporting import build_report
-from reports.html import render_html
-from reports.model import Report
+from app.reporting import build_report, plan_section
+from app.reporting.plan import plan_report
+from reports.html import render_html, render_plan_html
+from reports.model import PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
+from tests.fakes.whole_plan import by_max_rate, nothing_fits, question, whole_plan
 
 Rendered = Callable[[str], str]
 
@@ -53,7 +55,8 @@ def rendered(pages: dict[str, str], request: pytest.FixtureRequest) -> Rendered:
 
     def page(name: str) -> str:
         if name not in pages:
-            pages[name] = render_html(request.getfixturevalue(name))
+            report = request.getfixturevalue(name)
+            pages[name] = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
         return pages[name]
 
     return page
@@ -117,3 +120,29 @@ def failed_report() -> Report:
 @pytest.fixture(scope="session")
 def strayed_report() -> Report:
     return report_of(strayed())
+
+
+@pytest.fixture(scope="session")
+def whole_plan_report() -> PlanReport:
+    return plan_report(whole_plan(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+
+
+@pytest.fixture(scope="session")
+def max_rate_plan_report() -> PlanReport:
+    return plan_report(by_max_rate(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+
+
+@pytest.fixture(scope="session")
+def no_offer_plan_report() -> PlanReport:
+    return plan_report(nothing_fits(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+
+
+@pytest.fixture(scope="session")
+def planned_report(full_report: Report) -> Report:
+    """A run with all that a plan can tell."""
+    return msgspec.structs.replace(full_report, plan=plan_section(whole_plan()))
+
+
+@pytest.fixture
+def plan(whole_plan_report: PlanReport) -> PlanSection:
+    return whole_plan_report.plan

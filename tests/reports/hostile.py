@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from reports.model import Report
+from reports.model import PlanReport, Report
 
 PAYLOADS = (
     "<script>window.hit=1</script>",
@@ -27,13 +27,16 @@ PAYLOADS = (
 )  # fmt: skip
 _MEANT = {  # fields a renderer decides by
     "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator", "kind",
-    "counts", "state", "slo",
+    "counts", "state", "slo", "settled", "latency_metric",
 }  # fmt: skip
 
 
-def hostile(report: Report, payload: str) -> Report:
+_Any = TypeVar("_Any", Report, PlanReport)
+
+
+def hostile(report: _Any, payload: str) -> _Any:
     """The report with `payload` before every text that is free."""
-    return msgspec.convert(_poisoned(msgspec.to_builtins(report), payload), type=Report)
+    return msgspec.convert(_poisoned(msgspec.to_builtins(report), payload), type=type(report))
 
 
 def _poisoned(value: Any, payload: str) -> Any:

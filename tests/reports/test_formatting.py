@@ -43,7 +43,10 @@ def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
     assert formatting.plain(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(1236.6, "1,237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1236.6, "1,237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500"), (9.146e-5, "0.0000915")],
+)
 def test_money(value: float, text: str) -> None:
     assert formatting.money(value) == text
 
@@ -82,3 +85,14 @@ def test_p_values_have_three_decimals(value: float, text: str) -> None:
 def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
     assert formatting.interval(Quantity(-0.5, "ms", (-2.0, -0.1))) == "-2.000 to -0.100"
     assert formatting.interval(Quantity(0.5, "ms", (0.2, 0.8))) == "0.200–0.800"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (0.00001, "under 0.1"), (0.905, "90.5"), (0.9, "90"), (0.99862, "99.9"), (0.99996, "over 99.9"),
+        (1.0, "100"),
+    ],
+)  # fmt: skip
+def test_a_chance_is_never_rounded_to_certainty(value: float, text: str) -> None:
+    assert formatting.chance(value) == f"{text}\u202f%"

@@ -16,8 +16,9 @@ import platformdirs
 import pytest
 
 from reports import html
-from reports.html import MAX_BYTES, inert_json, render_html
-from reports.model import Report
+from reports.html import MAX_BYTES, inert_json, render_html, render_plan_html
+from reports.model import PlanReport, Report
+from reports.text import render_plan
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
@@ -134,7 +135,9 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert html.count('class="chart-data"') == 10
 
 
-@pytest.mark.parametrize("name", ["full_report", "streaming_report", "clients_report", "local_report"])
+@pytest.mark.parametrize(
+    "name", ["full_report", "streaming_report", "clients_report", "local_report", "whole_plan_report"]
+)
 def test_every_chart_is_valid_vega_lite(name: str, rendered: Rendered) -> None:
     specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)
     assert len(specs) >= 3
@@ -299,6 +302,95 @@ def test_hostile_text_adds_nothing_to_any_kind_of_report(
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
     assert len(rendered(name).encode()) < MAX_BYTES
+
+
+def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(rendered: Rendered) -> None:
+    html = rendered("planned_report")
+    text = _text(html)
+    order = [
+        text.index(part)
+        for part in (
+            "Monthly cost against latency at the peak", "cost hangs on",
+            "P(SLO met) at the peak, by instances for the load; 95 % was asked",
+            "41.2 % 95.3 % over 99.9 %",
+            "4 planned, 3–5 may be needed", "by simulation, requests spread least outstanding", "What binds",
+            "The peak day, hour by hour", "USD by unit", "Energy and carbon: energy 262 (190–330)",
+            "What one change alone would save", "Were 2 reserved for a year", "together cost 297 USD less",
+            "Feasible offers by cost, on demand or owned", "1 offer refused, and why",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
+    for key in ("front", "tornado", "day"):
+        assert f'id="chart-{key}"' in html
+    assert len(html.encode()) < MAX_BYTES
+
+
+def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered, whole_plan_report: PlanReport) -> None:
+    page = _text(rendered("whole_plan_report")).replace("\u202f", " ")
+    text = " ".join(render_plan(whole_plan_report.plan).split())
+    row = whole_plan_report.plan.chosen
+    assert row is not None
+    assert row.chances is not None
+    shown = (
+        f"{100 * row.chances.planned:.1f} %", f"{100 * row.chances.one_fewer:.1f} %", "over 99.9 %", "1,984–3,067",
+        "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "67.78 USD a day", "p95 at most 4,800 ms",
+        "2,062", "3,608", "1,031", "a month would cost 1,710 USD", "Measured on one L4.",
+    )  # fmt: skip
+    for number in shown:
+        assert number in page, number
+        assert number in text, number
+
+
+def test_an_offers_name_from_a_price_list_is_text(rendered: Rendered) -> None:
+    html = rendered("whole_plan_report")
+    page = re.sub(r"(?s)<script>.*?</script>", "", html)  # the library knows of images
+    assert "<img" not in page
+    assert "rack &lt;img src=x onerror=hit()&gt;@cellar" in html
+    assert "\\u003cimg src=x" in html, "in the data of a chart, as an escape"
+    assert not _elements(html).attributes & {"onerror", "src"}
+
+
+@pytest.mark.parametrize("payload", ["\n".join(PAYLOADS[at : at + 5]) for at in range(0, len(PAYLOADS), 5)])
+def test_hostile_text_adds_nothing_to_a_plans_page(whole_plan_report: PlanReport, payload: str) -> None:
+    attacked = _elements(render_plan_html(hostile(whole_plan_report, payload)))
+    harmless = _elements(render_plan_html(hostile(whole_plan_report, "plain text ")))
+    assert attacked.page == harmless.page
+    assert attacked.attributes == harmless.attributes
+
+
+@pytest.mark.parametrize("name", ["whole_plan_report", "max_rate_plan_report", "no_offer_plan_report"])
+def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
+    html = rendered(name)
+    text = _text(html)
+    tags = Counter(tag for tag, _ in _elements(html).page)
+    assert tags["table"] == tags["caption"] >= 2
+    assert tags["section"] == html.count("</section>") == 3
+    assert html.count("<div") == html.count("</div>")
+    assert "<th>" not in html
+    for part in ("Plan: ", "What it rests on", "one L4 24.0", "3 offers were looked at, 1 of them your own",
+                 "prices are of 2026-07-09 to 2026-08-01", "sizewise plan chat.yaml"):  # fmt: skip
+        assert part in text
+    assert len(html.encode()) < MAX_BYTES
+
+
+def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rendered) -> None:
+    html = rendered("max_rate_plan_report")
+    text = _text(html)
+    assert "by the measured max rate of 20260801-chat alone" in text
+    assert '<abbr title="needs a service model of requests' in html
+    assert "Energy and carbon: n/a, the power of a CPU instance is not known." in text
+    assert 'id="chart-day"' not in html
+    assert 'id="chart-tornado"' not in html
+    assert "nor the cheapest offer changes with: router (least outstanding to random)." in text
+
+
+def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Rendered) -> None:
+    html = rendered("no_offer_plan_report")
+    text = _text(html)
+    assert "Plan: no offer fits" in text
+    assert "Cheapest refused aws/g4dn.xlarge@us-east-1: its memory of 16 GiB" in text
+    assert "2 offers refused, and why" in text
+    assert "<figure" not in html
 
 
 def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,8 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
         ("local_report", "dark"),
         ("strayed_report", "light"),
         ("failed_report", "dark"),
+        ("planned_report", "light"),
+        ("whole_plan_report", "dark"),
     ],
 )
 def test_every_kind_of_traffic_is_drawn_without_a_console_message(
@@ -148,6 +150,26 @@ def test_every_kind_of_traffic_is_drawn_without_a_console_message(
     live = browser.find_elements(By.CSS_SELECTOR, ".live svg.marks")
     assert len(live) == len(browser.find_elements(By.CSS_SELECTOR, "[data-spec]")) >= 3
     assert requested(browser) == {address}
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_a_plan_fits_a_small_window_and_its_charts_answer_the_pointer(
+    browser: webdriver.Chrome, rendered: Rendered, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    _open(browser, rendered("whole_plan_report"), tmp_path)
+    wait_until_drawn(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
+
+    chart = browser.find_element(By.CSS_SELECTOR, "#chart-day .live svg.marks")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    webdriver.ActionChains(browser).move_to_element(chart).perform()
+    WebDriverWait(browser, 10).until(
+        lambda driver: "requests/s" in driver.find_element(By.ID, "vg-tooltip-element").text
+    )
+    assert browser.execute_script("return window.hit") is None
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 

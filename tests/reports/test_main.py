@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from reports.__main__ import main
-from reports.model import Report
-from reports.text import render_text
+from reports.html import render_plan_html
+from reports.model import PlanReport, Report
+from reports.text import render_plan, render_text
 
 
 def test_html_and_text_come_back_the_same(
@@ -24,6 +25,18 @@ def test_html_and_text_come_back_the_same(
     assert main([str(stored)]) == 0
     assert out.read_text("utf-8") == full_html
     assert capsys.readouterr().out == render_text(full_report) + "\n"
+
+
+def test_a_plans_own_report_comes_back_too(
+    whole_plan_report: PlanReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored, out = tmp_path / "plan.json", tmp_path / "x.html"
+    stored.write_bytes(msgspec.json.encode(whole_plan_report))
+
+    assert main([str(stored), "-o", str(out)]) == 0
+    assert main([str(stored)]) == 0
+    assert out.read_text("utf-8") == render_plan_html(whole_plan_report)
+    assert capsys.readouterr().out == render_plan(whole_plan_report.plan) + "\n"
 
 
 def test_it_needs_neither_the_product_nor_an_inference_library(full_report: Report, tmp_path: Path) -> None:

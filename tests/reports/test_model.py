@@ -3,14 +3,32 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reports.model import Report, read_report
+from reports.model import PlanReport, Report, read_report
 
 
 def test_a_report_survives_its_json(full_report: Report) -> None:
     assert read_report(msgspec.json.encode(full_report)) == full_report
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b'{"schema": 2}', b"[]"])
+def test_a_plans_own_report_survives_its_json(whole_plan_report: PlanReport) -> None:
+    assert read_report(msgspec.json.encode(whole_plan_report)) == whole_plan_report
+
+
+def test_a_report_from_before_plans_told_how_sure_they_are_is_read(full_report: Report) -> None:
+    before = msgspec.json.decode(msgspec.json.encode(full_report))
+    late = {"latency_limit", "router", "front", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "swings", "day",
+            "commitment", "savings", "mix"}  # fmt: skip
+    before["plan"] = {name: value for name, value in before["plan"].items() if name not in late}
+    for row in before["plan"]["offers"]:
+        for name in ("chances", "instances_needed", "usd_per_month_needed", "settled", "price_kind", "measured_on"):
+            row.pop(name, None)
+    read = read_report(msgspec.json.encode(before))
+    assert isinstance(read, Report)
+    assert read.plan is not None
+    assert (read.plan.day, read.plan.offers[0].chances) == (None, None)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"schema": 2}', b"[]", b'{"kind": "plan"}'])
 def test_what_is_no_report_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="not a report of schema 1"):
         read_report(text)

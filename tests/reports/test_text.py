@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from reports.model import Report
-from reports.text import render_text
+from reports.text import render_plan, render_text
 
 _GOLDEN = Path(__file__).parents[1] / "golden"
 _REFRESH = "REFRESH_GOLDEN"
@@ -25,6 +25,15 @@ _REPORTS = (
 def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
     golden = _GOLDEN / f"summary_{name}.txt"
     text = render_text(request.getfixturevalue(name)) + "\n"
+    if os.environ.get(_REFRESH) == "1":
+        golden.write_text(text, "utf-8")
+    assert text == golden.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["whole_plan_report", "max_rate_plan_report", "no_offer_plan_report"])
+def test_a_plans_text_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+    golden = _GOLDEN / f"{name.removesuffix('_report')}.txt"
+    text = render_plan(request.getfixturevalue(name).plan) + "\n"
     if os.environ.get(_REFRESH) == "1":
         golden.write_text(text, "utf-8")
     assert text == golden.read_text("utf-8")

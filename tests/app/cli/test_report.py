@@ -8,10 +8,12 @@ import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
+from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.results import nothing_measured
 from tests.fakes.traffic import streaming_run
+from tests.fakes.whole_plan import question, whole_plan
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,29 @@ def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: p
     told = capsys.readouterr().err
     assert "no request to compare definitions by" in told
     assert "hint: " in told
+
+
+def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "chat.yaml"
+    write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
+
+    assert main(["report", str(path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'chat.html'}\n"
+    assert "Plan: 5 × gcp/g2-standard-4@us-central1" in (tmp_path / "chat.html").read_text("utf-8")
+    assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == 0
+    assert json.loads((tmp_path / "x.json").read_text("utf-8"))["kind"] == "plan"
+    capsys.readouterr()
+    assert main(["report", str(path), "--format", "text"]) == 0
+    assert capsys.readouterr().out.startswith("Plan      5 × gcp/g2-standard-4@us-central1")
+
+
+def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("sizewise_plan: 1\ntool: x\n")
+    assert main(["report", str(path)]) == ExitCode.USAGE
+    assert "is not a plan file that can be read" in capsys.readouterr().err
+    write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
+    assert main(["report", str(path), "--definitions"]) == ExitCode.USAGE
+    assert "holds no request to compare definitions by" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from app.records.plan import Plan
+from app.reporting.plan import plan_report, plan_section
+from reports.model import Limit
+from reports.plan_section import Chances, PlanSection, Spread
+from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, nothing_fits, question, whole_plan
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return whole_plan()
+
+
+@pytest.fixture(scope="module")
+def section(plan: Plan) -> PlanSection:
+    return plan_section(plan)
+
+
+def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSection) -> None:
+    assert [row.offer for row in section.offers] == [L4, OWN, A10G]
+    assert [row.offer for row in section.refused] == [T4]
+    assert (section.runner_up, section.cheapest_refused) == (A10G, T4)
+
+
+def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
+    row = section.chosen
+    assert row is not None
+    assert row.chances == Chances(one_fewer=0.412, planned=0.953, one_more=0.9998)
+    assert row.instances_needed == Spread(p10=3, p50=4, p90=5)
+    assert row.usd_per_month_needed is not None
+    assert row.usd_per_month_needed.p50 == row.usd_per_month.value
+    assert (row.settled, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on demand")
+    assert [one.price_kind for one in section.offers if one.offer == OWN] == ["owned"]
+
+
+def test_a_refused_fleet_tells_why_once(section: PlanSection) -> None:
+    (row,) = section.refused
+    assert row.refused == REFUSAL
+    assert row.settled is None
+    assert (row.usd_per_month.value, row.usd_per_month.reason) == (None, None)
+    assert msgspec.json.encode(row).count(REFUSAL.encode()) == 1
+
+
+def test_the_front_has_fleets_of_several_sizes_with_their_chances(section: PlanSection) -> None:
+    assert [(one.offer, one.instances, one.chance) for one in section.front] == [
+        (L4, 5, 0.62), (A10G, 5, 0.41), (A10G, 7, 0.74),
+    ]  # fmt: skip
+    assert [row.offer for row in section.offers if row.on_front] == [L4, A10G]
+
+
+def test_an_offer_of_which_only_a_larger_fleet_is_on_the_front_is_not_on_it(plan: Plan) -> None:
+    larger = plan_section(replace(plan, pareto=plan.pareto[2:]))
+    assert not any(row.on_front for row in larger.offers)
+
+
+def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, section: PlanSection) -> None:
+    assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
+    assert plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
+    assert plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "it only warns"
+
+
+def test_unit_costs_are_of_each_unit_that_is_known(section: PlanSection) -> None:
+    assert [row.unit for row in section.unit_costs] == ["1k inferences", "1M input tokens", "1M output tokens"]
+    first = section.unit_costs[0]
+    values = (first.at_saturation.value, first.at_slo.value, first.at_mean.value)
+    assert values == (0.0000201, 0.00815, 0.0173)
+    assert {one.basis for one in (first.at_saturation, first.at_slo, first.at_mean)} == {"measured"}
+
+
+def test_a_unit_cost_that_is_not_known_says_why(plan: Plan) -> None:
+    assert plan.recommendation is not None
+    fleet = plan.recommendation.fleet
+    assert fleet.per_1k_inferences is not None
+    costs = replace(fleet.per_1k_inferences, at_saturation=None)
+    best = replace(plan.recommendation, fleet=replace(fleet, per_1k_inferences=costs))
+    at = plan_section(replace(plan, recommendation=best)).unit_costs[0].at_saturation
+    assert at.value is None
+    assert "service model" in (at.reason or "")
+
+
+def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> None:
+    kwh, carbon = section.kwh_per_month, section.kg_co2e_per_month
+    assert kwh is not None
+    assert (kwh.value, kwh.ci95, kwh.basis, kwh.unit) == (262.0, (190.0, 330.0), "assumed", "kWh/month")
+    assert carbon is not None
+    assert (carbon.value, carbon.reason) == (None, "the grid of us-central1 is not known")
+
+
+def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: PlanSection) -> None:
+    assert [msgspec.to_builtins(one) for one in section.swings] == [
+        msgspec.to_builtins(one) for one in plan.sensitivity
+    ]
+    assert [msgspec.to_builtins(one) for one in section.savings] == [msgspec.to_builtins(one) for one in plan.savings]
+    assert msgspec.to_builtins(section.mix) == msgspec.to_builtins(plan.mix)
+    assert msgspec.to_builtins(section.commitment) == msgspec.to_builtins(plan.commitment)
+    day = section.day
+    assert day is not None
+    assert day.hours == tuple(range(24))
+    for name in ("arrivals_per_s", "instances", "p50_ms", "p95_ms", "p99_ms", "good_share", "usd"):
+        assert getattr(day, name) == tuple(getattr(hour, name) for hour in plan.day), name
+
+
+def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:
+    section = plan_section(nothing_fits())
+    assert section.chosen is None
+    assert (section.unit_costs, section.kwh_per_month, section.day, section.front) == ((), None, None, ())
+    assert len(section.refused) == 2
+
+
+def test_a_plan_of_before_has_none_of_it() -> None:
+    plan = whole_plan()
+    section = plan_section(replace(plan, sensitivity=(), day=(), commitment=None, savings=(), mix=None, router=None))
+    assert (section.swings, section.day, section.commitment, section.savings, section.mix) == ((), None, None, (), None)
+
+
+def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
+    report = plan_report(plan, question(), "sizewise 1", "sizewise plan p.yaml")
+    (source,) = report.sources
+    assert (source.name, source.hardware, source.max_rate.value, source.max_rate.basis) == (
+        "20260801-chat", "one L4", 24.0, "measured",
+    )  # fmt: skip
+    assert (report.offers, report.offers_of_your_own) == (3, 1)
+    assert (report.oldest_price, report.newest_price) == ("2026-07-09", "2026-08-01")
+    assert report.plan == plan_section(plan)
+
+
+def test_a_typed_curve_is_assumed() -> None:
+    asked = question()
+    typed = replace(asked, measured=(replace(asked.measured[0], is_assumed=True),))
+    assert plan_report(whole_plan(), typed, "t", "c").sources[0].max_rate.basis == "assumed"

@@ -1,0 +1,203 @@
+"""A plan with all that a plan can tell, by hand: two kinds of cards, tokens, energy, a day of an autoscaler, a mix."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.records.estimate import Estimate
+from app.records.offers import PlanLimits
+from app.records.plan import (
+    Chances,
+    Commitment,
+    Fleet,
+    Hour,
+    Mix,
+    MixPart,
+    Plan,
+    Recommendation,
+    Saving,
+    Spread,
+    Swing,
+    TokenUnitCosts,
+    UnitCosts,
+)
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.prices import Override
+from app.records.result import Hardware, Objective
+from app.records.traffic import Traffic
+from tests.fakes.offers import TODAY, catalogue, curve, offer
+
+L4, A10G, OWN = (
+    "gcp/g2-standard-4@us-central1",
+    "aws/g5.xlarge@us-east-1",
+    "yours/rack <img src=x onerror=hit()>@cellar",
+)
+T4 = "aws/g4dn.xlarge@us-east-1"
+REFUSAL = "its memory of 16 GiB does not hold the model's 17.1 GiB"
+_SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range(24))
+
+
+def whole_plan() -> Plan:
+    """Recommends 5 × L4, of which 4 carry the load."""
+    best = fleet(L4, 5, 0.706, 380.0, chances=Chances(0.412, 0.953, 0.9998), front_chance=0.62)
+    second = fleet(A10G, 5, 1.006, 310.0, chances=Chances(0.5, 0.931, 0.99), front_chance=0.41)
+    own = fleet(OWN, 9, 0.55, 420.0, settled="formula", price_kind="owned", chances=Chances(0.7, 0.9, 0.95))
+    larger = replace(fleet(A10G, 7, 1.006, 240.0, front_chance=0.74), chances=None)
+    return Plan(
+        traffic=Traffic(90.0, "office", _SHARES),
+        slo=("ttft_ms.p95 < 500", "latency_ms.p95 < 9000 | warn"),
+        assurance=0.95,
+        redundancy=1,
+        latency_metric="ttft_ms.p95",
+        planned_on="2026-08-01",
+        recommendation=Recommendation(
+            best, f"5 × {L4} (4 for the load, 1 spare): 2,577 USD a month", "the peak", ("It is cheapest.",), ("More.",)
+        ),
+        runner_up=second,
+        cheapest_rejected=refused(T4),
+        offers=(best, second, own, refused(T4)),
+        pareto=(best, second, larger),
+        notes=("Measured on one L4.",),
+        router="least_outstanding",
+        sensitivity=swings(),
+        day=tuple(map(_hour, range(24))),
+        commitment=Commitment(2, 1710.0, 2576.9, "Were 2 reserved for a year, a month would cost 1,710 USD."),
+        savings=(
+            Saving("a variant 1.5 × as fast", "assumed", 1546.14, 1030.76),
+            Saving("caching", "measured", 2576.9, 0.0),
+            Saving("warm pool", "assumed", None, None),
+        ),
+        mix=Mix((MixPart(L4, 3), MixPart(A10G, 1)), 2280.0, f"3 × {L4} and 1 × {A10G} together cost 297 USD less."),
+    )
+
+
+def swings() -> tuple[Swing, ...]:
+    return (
+        Swing("peak", "72/s", "108/s", 2061.52, 3607.66, L4, A10G),
+        Swing("assurance", "80 %", "99 %", 2061.52, None, L4, None),
+        Swing("spare instances", "0", "2", 2061.52, 3092.28, L4, L4),
+        Swing("price of the recommended offer", "−20 %", "+20 %", 2061.52, 3092.28, L4, L4),
+        Swing("router", "least outstanding", "random", 2576.9, 2576.9, L4, L4),
+    )
+
+
+def nothing_fits() -> Plan:
+    """The same question where every offer is refused."""
+    plan = whole_plan()
+    return Plan(
+        traffic=plan.traffic,
+        slo=plan.slo,
+        assurance=0.95,
+        redundancy=1,
+        latency_metric=plan.latency_metric,
+        planned_on=plan.planned_on,
+        recommendation=None,
+        runner_up=None,
+        cheapest_rejected=refused(T4),
+        offers=(refused(T4), refused(L4)),
+        pareto=(),
+        notes=("No offer fits.",),
+        router="round_robin",
+    )
+
+
+def by_max_rate() -> Plan:
+    """The same, planned without a service model: nothing is simulated and no day is played."""
+    plan = whole_plan()
+    assert plan.recommendation is not None
+    costs = UnitCosts(None, 0.00031, 0.0021)
+    best = replace(plan.recommendation.fleet, settled="measured", per_1k_inferences=costs, per_1m_tokens=None)
+    unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
+    best = replace(best, kwh_per_month=unknown, kg_co2e_per_month=unknown)
+    return replace(
+        plan,
+        recommendation=replace(plan.recommendation, fleet=best),
+        offers=(best, *plan.offers[1:]),
+        sensitivity=(plan.sensitivity[-1],),
+        day=(),
+        savings=(Saving("caching", "assumed", 2576.9, 0.0),),
+        mix=None,
+    )
+
+
+def fleet(offer: str, instances: int, usd_per_hour: float, latency_ms: float, **more: Any) -> Fleet:
+    provider, rest = offer.split("/", 1)
+    month = 730 * instances * usd_per_hour
+    return Fleet(
+        offer=offer,
+        provider=provider,
+        instance_type=rest.split("@")[0],
+        region=rest.split("@")[1],
+        accelerator="l4",
+        accelerator_count=1,
+        vcpus=4,
+        basis="measured" if offer == L4 else "extrapolated",
+        instances=instances,
+        spare_instances=1,
+        replicas_per_instance=1,
+        capacity_per_instance_per_s=Estimate(24.0, (21.0, 27.0)),
+        utilisation_at_peak=Estimate(0.9375, (0.83, 1.07)),
+        latency_at_peak=Estimate(latency_ms, (0.9 * latency_ms, 1.2 * latency_ms)),
+        usd_per_hour_each=usd_per_hour,
+        usd_per_month=Estimate(month, (0.8 * month, 1.2 * month)),
+        usd_per_1k_inferences=Estimate(0.0173),
+        price_date="2026-07-20",
+        price_age_days=12,
+        price_source="list",
+        risk=1,
+        risk_reasons=("measured elsewhere",),
+        **{"settled": "simulated", **_sureness(instances, month), **more},
+    )
+
+
+def _sureness(instances: int, month: float) -> dict[str, Any]:
+    return {
+        "measured_on": "20260801-chat",
+        "instances_needed": Spread(instances - 2, instances - 1, instances),
+        "usd_per_month_needed": Spread(0.77 * month, month, 1.19 * month),
+        "per_1k_inferences": UnitCosts(0.0000201, 0.00815, 0.0173),
+        "per_1m_tokens": TokenUnitCosts(UnitCosts(0.021, 0.031, 0.052), UnitCosts(0.21, 0.34, 0.55), None),
+        "kwh_per_month": Estimate(262.0, (190.0, 330.0), basis="assumed"),
+        "kg_co2e_per_month": Estimate(None, basis="assumed", reason="the grid of us-central1 is not known"),
+    }
+
+
+def refused(offer: str) -> Fleet:
+    missing = Estimate(None, basis="assumed", reason=REFUSAL)
+    return replace(
+        fleet(offer, 1, 0.526, 1.0, measured_on=None, instances_needed=None, usd_per_month_needed=None),
+        instances=None,
+        spare_instances=None,
+        capacity_per_instance_per_s=missing,
+        utilisation_at_peak=missing,
+        latency_at_peak=missing,
+        usd_per_month=missing,
+        usd_per_1k_inferences=missing,
+        rejected=REFUSAL,
+        settled="measured",
+    )
+
+
+def _hour(hour: int) -> Hour:
+    """At four in the morning nothing is answered."""
+    rate = 90.0 * _SHARES[hour]
+    times: tuple[float | None, ...] = (None,) * 3 if hour == 4 else (1200 + rate, 3000 + 20 * rate, 5000 + 30 * rate)
+    instances = 2.0 if hour < 8 else 5.0
+    return Hour(hour, rate, instances, *times, None if hour == 4 else 0.999, 0.706 * instances)
+
+
+def question() -> PlanQuestion:
+    """What the plan could have answered: one measured target and three offers, one of them the user's own."""
+    plan = whole_plan()
+    own = offer("rack", overrides=(Override("on_demand_usd_per_hour", 0.7, TODAY),))
+    return PlanQuestion(
+        measured=(MeasuredTarget("20260801-chat", Hardware("one L4", accelerator="l4"), curve(24.0)),),
+        traffic=plan.traffic,
+        slo=(Objective("ttft_ms.p95 < 500", "ttft_ms", "p95", "<", 500.0),),
+        limits=PlanLimits(),
+        catalogue=catalogue(offer(), offer("c8", as_of=datetime.date(2026, 7, 9)), own),
+        today=TODAY,
+    )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from reports.charts.tornado import tornado
+from reports.model import PlanSection
+from reports.plan_section import SwingRow
+from tests.fakes.whole_plan import A10G, L4
+
+
+def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
+    drawing = tornado(plan)
+    assert drawing is not None
+    rows = [one for values in drawing.spec["datasets"].values() for one in values if "planned" in one]
+    return {(one["input"], one["at"]): one for one in rows}
+
+
+def _with(plan: PlanSection, *swings: SwingRow) -> PlanSection:
+    return replace(plan, swings=swings)
+
+
+def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: PlanSection) -> None:
+    bars = _bars(plan)
+    assert (bars["peak", "72/s"]["side"], bars["peak", "72/s"]["words"]) == ("left", "72/s")
+    assert bars["peak", "108/s"]["words"] == "108/s → g5.xlarge"
+    assert {bar["planned"] for bar in bars.values()} == {plan.chosen.usd_per_month.value if plan.chosen else None}
+
+
+def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
+    end = _bars(plan)["assurance", "99 %"]
+    assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: nothing fits", "n/a")
+    assert _bars(plan)["assurance", "80 %"]["usd"] < end["planned"]
+    drawing = tornado(plan)
+    assert drawing is not None
+    assert ("assurance", "80 %", "2,062", L4, "99 %", "n/a", "nothing fits") in drawing.rows
+
+
+def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
+    drawing = tornado(plan)
+    assert drawing is not None
+    assert not [key for key in _bars(plan) if key[0] == "router"]
+    assert "changes with: router (least outstanding to random)." in (drawing.note or "")
+    assert tornado(_with(plan, plan.swings[-1])) is None
+    assert tornado(None) is None
+
+
+def test_the_same_instance_elsewhere_is_named_by_its_region(plan: PlanSection) -> None:
+    elsewhere = "gcp/g2-standard-4@europe-west4"
+    swing = SwingRow(
+        input="price",
+        low="−20 %",
+        high="+20 %",
+        usd_per_month_low=2000.0,
+        usd_per_month_high=2700.0,
+        winner_low=L4,
+        winner_high=elsewhere,
+    )
+    assert _bars(_with(plan, swing))["price", "+20 %"]["words"] == "+20 % → europe-west4"
+
+
+@pytest.mark.parametrize("costs", [(3000.0, 3500.0), (2000.0, 2200.0), (2576.9, 4000.0)])
+def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSection, costs: tuple[float, float]) -> None:
+    swing = replace(plan.swings[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4)
+    bars = _bars(_with(plan, swing))
+    planned = bars["peak", "72/s"]["planned"]
+    assert bars["peak", "72/s"]["edge"] == min(planned, *costs)
+    assert bars["peak", "108/s"]["edge"] == max(planned, *costs)
+
+
+def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
+    cheap = replace(plan.swings[0], usd_per_month_low=10.0, low="a long word for this end", winner_low=A10G)
+    drawing = tornado(_with(plan, cheap))
+    assert drawing is not None
+    (axis,) = [
+        layer["encoding"]["x"]["axis"]
+        for layer in drawing.spec["layer"]
+        if layer["encoding"].get("x", {}).get("axis") and layer["mark"]["type"] == "bar"
+    ]
+    assert axis["values"][0] == 0
+    assert all(tick % 1000 == 0 for tick in axis["values"])

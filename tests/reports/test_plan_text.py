@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from reports.model import PlanReport, PlanSection
+from reports.plan_text import more_lines, summary_lines
+from reports.text import render_plan
+
+
+def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSection) -> None:
+    lines = summary_lines(plan)
+    assert lines[2].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, 2,577\u202fUSD/month (10–90\u202f%: ")
+    assert "P(SLO met) 95.3\u202f%, measured" in lines[2]
+    assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[3]
+
+
+def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
+    inputs = dict(more_lines(plan))["Inputs"]
+    assert [line.split()[0] for line in inputs] == ["peak", "assurance", "spare", "…"]
+    assert inputs[-1] == "… and 1 more in the report"
+
+
+def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanReport) -> None:
+    (line,) = dict(more_lines(max_rate_plan_report.plan))["Inputs"]
+    assert line == (
+        "Neither the month's cost nor the cheapest offer changes with: router (least outstanding to random)."
+    )
+
+
+def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
+    plan = no_offer_plan_report.plan
+    assert not [lines for _, lines in more_lines(plan) if lines]
+    assert render_plan(plan).startswith("Plan      No offer fits a peak of 90.0/s.")
+
+
+def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
+    row = replace(plan.offers[0], chances=None, instances_needed=None, usd_per_month_needed=None, settled=None)
+    before = PlanSection(
+        **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
+    )
+    assert {title for title, lines in more_lines(before) if lines} == {"Why", "Changes"}
+    assert "2,577 (2,062–3,092) USD/month, measured, price of" in render_plan(before).replace("\n            ", " ")
+
+
+def test_no_line_is_wider_than_the_terminal(plan: PlanSection) -> None:
+    for width in (60, 80, 100):
+        assert max(map(len, render_plan(plan, width).splitlines())) <= width
