@@ -112,7 +112,7 @@ def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> 
     batch = most if free <= 0 else min(most, max(1.0, per_s * service.fixed_s / free))
     batch = min(most, max(batch, per_s * service.window_s))
     took_s = service.fixed_s + service.per_item_s * batch
-    if per_s * took_s / batch >= 1:
+    if per_s >= service.most_per_s:
         return math.inf
     busy = min(1.0, per_s * took_s / batch)
     waited_s = service.window_s if batch < most else 0.0

@@ -78,7 +78,7 @@ def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
             _batch_law(most, share, unloaded_s, most_per_s)
             for most in _MOST_BATCHES
             for share in _FIXED_SHARES
-            if most_per_s * unloaded_s > 1.0
+            if in_work > 1.0 and (most >= 0.2 * in_work or most == _MOST_BATCHES[-1])
         ),
     ]
 
@@ -98,7 +98,7 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
 
 def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> Law:
     fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
-    per_item_s = max(1 / most_per_s - fixed_s / most, 0.05 * unloaded_s / most)
+    per_item_s = min(max(1 / most_per_s - fixed_s / most, 0.05 * unloaded_s / most), 1 / most_per_s)
     return Law(
         BatchService(fixed_s, per_item_s, most, window_s, 0.1, outside_s),
         {

@@ -20,11 +20,10 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
-from app.planning.fleet_rate import RUN_TO_RUN_SIGMA, FleetShape, design_of, faster, margin, play
+from app.planning.fleet_rate import RUN_TO_RUN_SIGMA, FleetShape, faster, highest_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.measured import measured_target
-from app.planning.simulation.design import most_per_s
 from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.planning.simulation.replica_kernels import play_requests
 from app.records.curves import Rung
@@ -174,15 +173,10 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
 def true_rate(truth: Truth) -> float:
     """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
     shape = FleetShape(truth.router, goals_of([parse_objective(truth.slo)]))
-    if truth.family == "exponential requests":
-        missed_by = _alone(truth, shape)
-    else:
-        design = design_of(truth.service, shape, CELL)
-
-        def missed_by(per_s: float) -> float:
-            return margin(play(design, shape, per_s, TRUE_REQUESTS), shape.goals)
-
-    most = most_per_s(truth.service, ((1, 1),))
+    if truth.family != "exponential requests":
+        near, _ = highest_rate(truth.service, shape, CELL, truth.service.most_per_s / 2, (20_000, 0), 0.02)
+        return highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
+    missed_by, most = _alone(truth, shape), truth.service.most_per_s
     low, high = math.log(0.02 * most), math.log(0.999 * most)
     if missed_by(math.exp(low)) > 0:
         return 0.0

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.planning.fleet_rate import (
+    RUN_TO_RUN_SIGMA,
+    FleetShape,
+    ReplicaRate,
+    design_of,
+    faster,
+    formula_rate,
+    highest_rate,
+    margin,
+    middle_rate,
+    play,
+    requests_for,
+    shape_of,
+    simulated_rate,
+)
+from app.planning.goals import goals_of
+from app.records.offers import Router
+from app.records.service import BatchService, FittedService, RequestService, ServiceModel, TokenService
+from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
+from tests.fakes.services import fit_of, fitted
+
+ONE = RequestService(1, 1.0, 1.0)
+
+
+def shape(*slo: str, router: Router = "random", **traffic: Any) -> FleetShape:
+    fields: dict[str, Any] = {"peak_per_s": 1.0, "shape": "flat", "hourly_share": (1.0,) * 24}
+    return shape_of(Traffic(**(fields | traffic)), goals_of([parse_objective(text) for text in slo]), router)
+
+
+def rate(service: ServiceModel, what: FleetShape, replicas: int = 1) -> float:
+    return highest_rate(service, what, replicas, 0.5)[0]
+
+
+# W = 1 / (mu − lambda) × E[S], by Pollaczek and Khinchine for other CVs
+@pytest.mark.parametrize(("cv", "rho"), [(0.0, 0.5), (0.5, 0.7), (1.0, 0.6)])
+def test_the_mean_of_one_server_is_met_at_the_rate_of_theory(cv: float, rho: float) -> None:
+    mean_ms = 1000 * (1 + rho / (1 - rho) * (1 + cv * cv) / 2)
+    assert rate(RequestService(1, 1.0, cv), shape(f"latency_ms.mean < {mean_ms}")) == pytest.approx(rho, rel=0.02)
+
+
+@pytest.mark.parametrize("replicas", [1, 8])
+def test_one_server_and_each_of_several_have_the_rate_of_theory(replicas: int) -> None:
+    # M/M/1: lambda = mu + ln(1 − q) / L. Where L is 40 services the queue is all there is, and a lognormal of CV 1 has
+    # the same; the router is random, so each replica is such a server
+    limit_s = 40.0
+    exact = 1 + math.log(0.05) / limit_s
+    assert rate(ONE, shape(f"latency_ms.p95 < {1000 * limit_s}"), replicas) == pytest.approx(exact, rel=0.02)
+
+
+def test_times_that_do_not_vary_have_the_rate_of_theory() -> None:
+    # M/D/1: P(wait = 0) = 1 − rho, so the median wait is 0 up to rho 0.5 and more beyond
+    found = rate(RequestService(1, 1.0, 0.0), shape("latency_ms.p50 < 1010"))
+    assert found == pytest.approx(0.5, rel=0.02)
+
+
+def test_routers_that_know_more_carry_more() -> None:
+    routers: tuple[Router, ...] = ("random", "round_robin", "power_of_two", "least_outstanding", "least_work")
+    rates = [rate(ONE, shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]
+    assert rates == sorted(rates)
+    assert rates[0] < 0.7 < 0.9 < rates[-1]
+
+
+def test_a_tighter_limit_never_carries_more() -> None:
+    rates = [rate(ONE, shape(f"latency_ms.p95 < {limit}"), 4) for limit in (4000, 6000, 12_000)]
+    assert rates == sorted(rates)
+
+
+def test_an_impossible_limit_carries_nothing_and_none_at_all_nearly_all() -> None:
+    assert rate(ONE, shape("latency_ms.p95 < 900")) == 0.0
+    assert rate(ONE, shape()) == pytest.approx(0.995)
+
+
+def test_a_share_inside_the_limit_is_its_percentile() -> None:
+    share = rate(ONE, shape("goodput_share > 95%", "latency_ms.p50 < 8000"))
+    assert share == pytest.approx(rate(ONE, shape("latency_ms.p95 < 8000")), rel=0.02)
+
+
+def test_bursts_lower_the_rate() -> None:
+    even = rate(ONE, shape("latency_ms.p95 < 8000"), 4)
+    bursty = rate(ONE, shape("latency_ms.p95 < 8000", dispersion=Dispersion(20.0, 60.0)), 4)
+    assert bursty < 0.9 * even
+
+
+def test_classes_have_their_own_limits_and_work() -> None:
+    light = RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 3000",))
+    heavy = RequestClass("heavy", 0.1, work=5.5)
+    found = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(light, heavy))
+    assert [(one.share, one.limit_s, one.work) for one in found.classes] == [(0.9, 3.0, 0.5), (0.1, 30.0, 5.5)]
+    tighter = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(
+        RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 1500",)), heavy,
+    ))  # fmt: skip
+    assert 0 < rate(ONE, tighter, 2) < rate(ONE, found, 2)
+
+
+def test_lengths_are_drawn_by_their_shares() -> None:
+    assert shape().lengths == ((1, 1),)
+    assert shape(tokens=(TokenLengths(1.0, 200.4, 99.6),)).lengths == ((200, 100),)
+    two = shape(tokens=(TokenLengths(0.75, 100, 10), TokenLengths(0.25, 500, 0.2)))
+    assert two.lengths.count((100, 10)) == 75
+    assert two.lengths.count((500, 1)) == 25
+    assert two.mean_lengths == pytest.approx((200.0, 7.75))
+
+
+def test_a_faster_replica_carries_more_in_proportion_where_nothing_is_outside() -> None:
+    limit = shape("latency_ms.p95 < 8000")
+    twice = rate(faster(ONE, 2.0), shape("latency_ms.p95 < 4000"))
+    assert twice == pytest.approx(2 * rate(ONE, limit), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("service", "fields"),
+    [
+        (RequestService(2, 1.0, 0.5, 0.2), {"mean_s": 0.5}),
+        (BatchService(1.0, 0.1, 8, 0.3, 0.1, 0.2), {"fixed_s": 0.5, "per_item_s": 0.05}),
+        (
+            TokenService(1.0, 0.1, 0.01, 8, 1000, per_kv_token_s=0.001, outside_s=0.2),
+            {"step_s": 0.5, "per_sequence_s": 0.05, "per_kv_token_s": 0.0005, "prefill_s_per_token": 0.005},
+        ),
+    ],
+)
+def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceModel, fields: dict[str, float]) -> None:
+    found = faster(service, 2.0)
+    for name in service.__struct_fields__:
+        assert getattr(found, name) == pytest.approx(fields.get(name, getattr(service, name)))
+
+
+@pytest.mark.parametrize(
+    "service",
+    [BatchService(0.4, 0.05, 16), TokenService(0.01, 1e-4, 5e-5, max_sequences=32, kv_tokens=50_000)],
+)
+def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceModel) -> None:
+    what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
+    found = rate(service, what, 2)
+    design = design_of(service, what, 2)
+    assert margin(play(design, what, 0.97 * found, 10_000), what.goals) < 0.01
+    assert margin(play(design, what, 1.05 * found, 10_000), what.goals) > 0
+
+
+def test_large_fleets_are_played_as_long_a_replica() -> None:
+    assert requests_for(2, 20_000, 1500) == 20_000
+    assert requests_for(64, 20_000, 1500) == requests_for(500, 20_000, 1500) == 96_000
+
+
+def test_what_is_not_sure_sums_as_squares() -> None:
+    what = shape("latency_ms.p95 < 8000")
+    sure, of_law, of_speed, both = (
+        simulated_rate(fit_of(fitted(ONE, **doubt)), what, 1, 1.0, speed)
+        for doubt, speed in (({}, 0.0), ({"mean_s": 0.1}, 0.0), ({}, 0.1), ({"mean_s": 0.1}, 0.1))
+    )
+    assert sure.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.02)
+    # a replica that is 10 % slower carries 10 % less, and a tenth of its tail's limit besides
+    assert of_law.sigma == pytest.approx(of_speed.sigma)
+    assert 0.13 < of_law.sigma < 0.22
+    assert both.sigma == pytest.approx(math.hypot(of_law.sigma, math.sqrt(of_speed.sigma**2 - sure.sigma**2)), rel=1e-6)
+    assert sure.per_s == of_law.per_s == both.per_s
+
+
+def test_what_no_play_can_tell_apart_is_no_doubt() -> None:
+    # a window far below the time of a batch: its logarithm is unknown, and no matter
+    law = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
+    found = simulated_rate(fit_of(law), shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
+    assert found.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
+
+
+def test_another_law_that_may_be_true_is_a_doubt() -> None:
+    what = shape("latency_ms.p95 < 8000")
+    other = FittedService(faster(ONE, 1.5), 0.25, (), ())
+    two = simulated_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
+    apart = math.log(rate(faster(ONE, 1.5), what) / rate(ONE, what))
+    assert two.per_s == simulated_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).per_s
+    assert two.sigma == pytest.approx(math.hypot(0.5 * apart, RUN_TO_RUN_SIGMA), rel=0.05)
+
+
+def test_nothing_is_said_beyond_what_a_replica_was_seen_to_answer() -> None:
+    what, seen = shape("latency_ms.p95 < 8000"), fit_of(fitted(ONE), highest_per_s=0.3)
+    assert simulated_rate(seen, what, 1, 1.0, 0.0).per_s == 0.3
+    assert middle_rate(seen, what, 1, 1.0, 0.5) == 0.3
+    assert formula_rate(seen, what, 1, 1.0, 0.0).per_s == 0.3
+    assert simulated_rate(seen, what, 1, 2.0, 0.0).per_s == 0.6
+
+
+def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:
+    assert simulated_rate(fit_of(fitted(ONE, mean_s=0.1)), shape("latency_ms.p95 < 900"), 1, 1.0, 0.1) == ReplicaRate(
+        0, 0
+    )
+
+
+def test_a_formula_doubts_the_most_a_replica_can_do_and_not_what_does_not_matter_to_it() -> None:
+    what = shape("latency_ms.p95 < 8000")
+    unsure = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
+    found = formula_rate(fit_of(unsure), what, 1, 1.0, 0.05)
+    assert found.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
+    assert found.per_s == pytest.approx(rate(ONE, what), rel=0.05)
+
+
+def test_the_same_chances_give_the_same_rate() -> None:
+    what, law = shape("latency_ms.p95 < 8000", router="power_of_two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
+    assert simulated_rate(law, what, 3, 1.1, 0.1) == simulated_rate(law, what, 3, 1.1, 0.1)
