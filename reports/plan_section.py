@@ -176,6 +176,9 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     commitment: Commitment | None = None
     savings: tuple[SavingRow, ...] = ()
     mix: Mix | None = None
+    outlook: str | None = None
+    """How the fleet goes through the coming year, as a sentence."""
+    break_even: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> OfferRow | None:

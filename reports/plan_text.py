@@ -60,6 +60,9 @@ def _swings(plan: PlanSection) -> Iterator[str]:
 
 
 def _alternatives(plan: PlanSection) -> Iterator[str]:
+    if plan.outlook is not None:
+        yield plan.outlook
+    yield from plan.break_even
     if plan.commitment is not None:
         yield plan.commitment.sentence
     if plan.mix is not None:

@@ -104,13 +104,15 @@ def _show(plan: Plan) -> None:
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
+    from app.planning.wording import share
+
     used, needed = fleet.utilisation_at_peak.value, fleet.usd_per_month_needed
     return (
         fleet.instances,
         fleet.offer,
         fleet.usd_per_month.value,
         None if needed is None else f"{needed.p10:,.0f}-{needed.p90:,.0f}",
-        None if fleet.chances is None else f"{100 * fleet.chances.planned:.1f} %",
+        None if fleet.chances is None else share(fleet.chances.planned),
         None if used is None else 100 * used,
         fleet.latency_at_peak.value,
         fleet.basis,
@@ -135,13 +137,15 @@ def _show_what_if(question: PlanQuestion, plan: Plan, arguments: argparse.Namesp
 
 
 def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
+    from app.planning.wording import share
+
     if plan.recommendation is None:
         return (change, "no offer fits", None, None, None)
     fleet = plan.recommendation.fleet
     before = None if planned.recommendation is None else planned.recommendation.fleet.usd_per_month.value
     cost = fleet.usd_per_month.value
     more = None if before is None or cost is None else f"{cost - before:+,.0f}"
-    chance = None if fleet.chances is None else f"{100 * fleet.chances.planned:.1f} %"
+    chance = None if fleet.chances is None else share(fleet.chances.planned)
     return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
 
 

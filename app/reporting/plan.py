@@ -64,6 +64,8 @@ def plan_section(plan: Plan) -> model.PlanSection:
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
         mix=_mix(plan.mix),
+        outlook=_outlook(plan.outlook),
+        break_even=plan.break_even,
     )
 
 
@@ -224,6 +226,18 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
         p99_ms=tuple(one.p99_ms for one in hours),
         good_share=tuple(one.good_share for one in hours),
         usd=tuple(one.usd for one in hours),
+    )
+
+
+def _outlook(one: records.Outlook | None) -> str | None:
+    if one is None:
+        return None
+    full = f"In the coming year the fleet is {100 * one.mean_utilisation:.0f} % full in the mean"
+    if one.hours_over < 1 / 60:
+        return f"{full}, and no minute brings more than it is sure to carry."
+    return (
+        f"{full}; in {one.hours_over:,.1f} hours more comes than it is sure to carry, so that "
+        f"{100 * one.delayed_share:.2g} % of all requests wait for it, {one.worst_wait_s:,.0f} s at the longest."
     )
 
 
