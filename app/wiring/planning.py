@@ -117,6 +117,8 @@ def _said(runs: Sequence[StoredRun], request: PlanRequest) -> _Said:
         if not f"{key}.".startswith(tuple(f"{one}." for one in _KEYS)):
             hint = f"Override keys of {', '.join(_KEYS)}, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
+    for run in runs:
+        _ = run.measured  # it tells why there is nothing to plan from, before a profile is missed
     profiles = [load_profile(run.directory / SPEC, files_must_exist=False) for run in runs]
     endpoints = [run for run, one in zip(runs, profiles, strict=True) if not isinstance(one, LocalProfile)]
     settings: PlanningSettings | EndpointProfile = load_planning(request.overrides)

@@ -11,7 +11,6 @@ from app.planning.fleet_rate import (
     FleetShape,
     ReplicaRate,
     design_of,
-    faster,
     formula_rate,
     highest_rate,
     margin,
@@ -22,8 +21,9 @@ from app.planning.fleet_rate import (
     simulated_rate,
 )
 from app.planning.goals import goals_of
+from app.planning.service_speed import faster
 from app.records.offers import Router
-from app.records.service import BatchService, FittedService, RequestService, ServiceModel, TokenService
+from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
 from tests.fakes.services import fit_of, fitted
 
@@ -84,9 +84,10 @@ def test_a_share_inside_the_limit_is_its_percentile() -> None:
 
 
 def test_bursts_lower_the_rate() -> None:
-    even = rate(ONE, shape("latency_ms.p95 < 8000"), 4)
-    bursty = rate(ONE, shape("latency_ms.p95 < 8000", dispersion=Dispersion(20.0, 60.0)), 4)
-    assert bursty < 0.9 * even
+    fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
+    even = middle_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, 0.6)
+    bursty = middle_rate(fit, shape("latency_ms.p95 < 8000", dispersion=Dispersion(20.0, 60.0)), 4, 1.0, 0.6)
+    assert 0.3 * even < bursty < 0.9 * even
 
 
 def test_classes_have_their_own_limits_and_work() -> None:
@@ -95,7 +96,7 @@ def test_classes_have_their_own_limits_and_work() -> None:
     found = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(light, heavy))
     assert [(one.share, one.limit_s, one.work) for one in found.classes] == [(0.9, 3.0, 0.5), (0.1, 30.0, 5.5)]
     tighter = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(
-        RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 1500",)), heavy,
+        RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 2000",)), heavy,
     ))  # fmt: skip
     assert 0 < rate(ONE, tighter, 2) < rate(ONE, found, 2)
 
@@ -140,8 +141,8 @@ def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceMod
     what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
     found = rate(service, what, 2)
     design = design_of(service, what, 2)
-    assert margin(play(design, what, 0.97 * found, 10_000), what.goals) < 0.01
-    assert margin(play(design, what, 1.05 * found, 10_000), what.goals) > 0
+    assert margin(play(design, what, 0.97 * found, 10_000), what) < 0.01
+    assert margin(play(design, what, 1.05 * found, 10_000), what) > 0
 
 
 def test_large_fleets_are_played_as_long_a_replica() -> None:

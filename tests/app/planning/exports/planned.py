@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
 from app.records.estimate import Estimate
 from app.records.offers import Offer, PlanLimits
 from app.records.plan import Chances, Fleet, Plan
+from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
 
@@ -22,15 +24,11 @@ ON_A_CARD = Hardware("one L4", offer="acme/g1@here", accelerator="l4", accelerat
 
 def planned(*offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, **traffic: Any) -> Plan:
     facts: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
-    return plan_fleets(
-        curve(100.0),
-        measured_on,
-        Traffic(**facts),
-        catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),))),
-        PlanLimits(redundancy=redundancy),
-        slo=("latency_ms.p95 < 50",),
-        today=TODAY,
-    )
+    offered = catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
+    target = MeasuredTarget("a run", measured_on, curve(100.0), why_no_fit="its rates are too few")
+    slo = (parse_objective("latency_ms.p95 < 50"),)
+    limits = PlanLimits(redundancy=redundancy)
+    return plan_fleets(PlanQuestion((target,), Traffic(**facts), slo, limits, offered, TODAY))
 
 
 def planned_on_cards(count: float = 1.0, replicas: int = 1, **changes: Any) -> Plan:

@@ -182,7 +182,8 @@ def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
                  "the simulation", "Measured on a bench", "latency_ms.p95 < 50", "REPLACE-ME/your-server:tag", "8080",
                  "REPLACE_ME_requests_total"):  # fmt: skip
         assert told in head
-    assert "not simulated; sized for 90%" in comments(kubernetes(PLANS["cpu"], FULL))
+    unknown = with_fleet(PLANS["cpu"], chances=None)
+    assert "not simulated; sized for 90%" in comments(kubernetes(unknown, FULL))
 
 
 def test_what_was_given_is_not_to_be_filled_in() -> None:

@@ -81,7 +81,7 @@ def test_it_says_what_the_plan_says() -> None:
     }  # fmt: skip
     assert {name: values[name] for name in expected} == expected
     assert values_of(planned())["min_instance_count"] == 2  # 24 pods, 16 an instance
-    assert values_of(planned())["chance_slo_met"] is None
+    assert values_of(with_fleet(planned(), chances=None))["chance_slo_met"] is None
 
 
 def test_the_order_is_always_the_same_and_that_of_the_declarations() -> None:
