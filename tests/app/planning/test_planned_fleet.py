@@ -18,8 +18,11 @@ from app.planning.planned_fleet import (
     planned_replica,
     played_goals,
 )
+from app.records.offers import OtherCards, PlanLimits
+from app.records.result import Hardware
+from app.records.service import RequestService
 from app.records.traffic import Campaign, Traffic
-from tests.fakes.offers import TODAY
+from tests.fakes.offers import TODAY, catalogue, gpu_offer
 from tests.fakes.planned import DAYTIME, LAW, planned, question
 
 QUESTION = question()
@@ -89,3 +92,19 @@ def test_what_cannot_be_played_says_why() -> None:
         planned_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
     with pytest.raises(UsageError, match="recommends no fleet"):
         planned_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)
+
+
+def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
+    measured = msgspec.structs.replace(
+        QUESTION.measured[0], hardware=Hardware("an l4", accelerator="l4", accelerator_count=1.0)
+    )
+    offers = catalogue(gpu_offer("g1", "l40s"))
+    faster_card = msgspec.structs.replace(offers.accelerators["l40s"], fp16_tflops=480.0, tdp_w=288.0)
+    asked = question(
+        measured=(measured,),
+        catalogue=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_card}),
+        limits=PlanLimits(other_cards=OtherCards("fp16", "saturated")),
+    )
+    fleet = planned_fleet(planned(asked), asked, None, None)
+    assert isinstance(fleet.service, RequestService)
+    assert 0.04 < fleet.service.mean_s < 0.1
