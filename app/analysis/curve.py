@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.analysis.objectives import binding
 from app.analysis.spans import SPANS
-from app.records.curves import Rung
+from app.records.curves import Gaps, Rung
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.result import MaxRate, Objective, Stage, StageKind
@@ -41,6 +41,7 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
     )
 
 
+_GAPS: dict[str, Gaps] = {"poisson": "random", "constant": "even"}
 _TIMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot", "itl_ms": "itl"}
 
 
@@ -48,12 +49,6 @@ def rungs_of(stages: Sequence[Stage], replicas: int = 1) -> tuple[Rung, ...]:
     """What one of so many replicas did at each rate tried, by rising rate; INVALID stages are left out."""
     rungs = [_rung(stage, replicas) for stage in on_the_curve(stages) if stage.verdict.status != "INVALID"]
     return tuple(sorted(rungs, key=lambda rung: rung.offered_per_s or 0.0))
-
-
-def came_at_random(stages: Sequence[Stage]) -> bool:
-    """Whether requests of the curve's stages came as Poisson's, and not sessions of several."""
-    tried = on_the_curve(stages)
-    return bool(tried) and all("poisson" in (stage.arrivals or "").lower() and not stage.sessions for stage in tried)
 
 
 def _rung(stage: Stage, replicas: int) -> Rung:
@@ -72,7 +67,14 @@ def _rung(stage: Stage, replicas: int) -> Rung:
         },
         input_tokens_mean=_mean(stage, "input_tokens"),
         output_tokens_mean=_mean(stage, "output_tokens"),
+        gaps=_gaps(stage),
     )
+
+
+def _gaps(stage: Stage) -> Gaps:
+    """Of sessions, each of which brings several requests, little is known."""
+    name = (stage.arrivals or "").partition(" ")[0].lower()
+    return "other" if stage.sessions else _GAPS.get(name, "other")
 
 
 def _mean(stage: Stage, metric: str) -> float | None:

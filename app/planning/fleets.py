@@ -17,6 +17,7 @@ from app.planning.explanation import Choice, recommend
 from app.planning.fleet_costs import with_costs
 from app.planning.front_chance import with_front_chances
 from app.planning.goals import Goals, goals_of
+from app.planning.measured import with_measured_tokens
 from app.planning.options import Option, candidate_of, options_of
 from app.planning.outlook import outlook_of
 from app.planning.pareto import pareto_front
@@ -33,6 +34,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
 
     A preview stops at the formulae, within 200 ms; what leads is otherwise simulated.
     """
+    question = with_measured_tokens(question)
     demand = demand_of(question.traffic, question.limits, question.today)
     goals = goals_of(question.slo)
     options = options_of(question, demand, goals, preview=preview)

@@ -18,6 +18,7 @@ from scipy import linalg, optimize
 
 from app.analysis.columns import Floats
 from app.planning.service_laws import Law
+from app.records.curves import Gaps
 from app.records.service import (
     BatchService,
     FitError,
@@ -59,6 +60,7 @@ class Observed(msgspec.Struct, frozen=True):
     points: int
     names: tuple[str, ...]
     logs: tuple[float, ...]
+    gaps: Gaps = "random"
 
 
 class Play(msgspec.Struct, frozen=True):

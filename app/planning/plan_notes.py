@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.planning.goals import Goals
+from app.planning.measured import tokens_as_measured
 from app.planning.sizing import HOURS_A_MONTH, Demand
 from app.planning.wording import amount, law_words
 from app.records.plan import Fleet
@@ -37,6 +38,7 @@ def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
     yield (
         f"Assumed of {target.name} on {where}: {carried}." if target.is_assumed else f"Measured on {where}: {carried}."
     )
+    yield from target.notes
     if target.why_no_fit is not None:
         alone = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
         yield f"{alone}: {target.why_no_fit}."
@@ -58,6 +60,17 @@ def _of_arithmetic(question: PlanQuestion) -> Iterator[str]:
 
 def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     traffic = question.traffic
+    as_measured = [
+        target.name
+        for target in question.measured
+        if target.lengths and traffic.tokens == tokens_as_measured(target.lengths)
+    ]
+    if as_measured:
+        one = traffic.tokens[0]
+        yield (
+            f"Requests are taken to be as long as those of {as_measured[0]}: {amount(one.input)} tokens in and "
+            f"{amount(one.output)} out, in the mean; traffic.tokens says otherwise."
+        )
     if traffic.cache_share:
         yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):

@@ -15,6 +15,7 @@ from app.planning.capacity import Z95, Capacity, carry_over
 from app.planning.demand import rates_per_s, year_rates_per_s
 from app.planning.fleet_rate import FleetShape, design_of, play, shape_of
 from app.planning.goals import Goals, goals_of
+from app.planning.measured import with_measured_tokens
 from app.planning.refusal import Refusal
 from app.planning.service_speed import faster
 from app.planning.simulation.design import most_per_s
@@ -53,6 +54,7 @@ def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances
     target = _target(fleet, question)
     fit = _fit(target)
     capacity = _capacity(fleet, target, question)
+    question = with_measured_tokens(question)
     shape = shape_of(question.traffic, played_goals(goals_of(question.slo)), question.limits.router)
     demand = demand_of(question.traffic, question.limits, question.today)
     per_instance, count = fleet.replicas_per_instance, instances or fleet.instances

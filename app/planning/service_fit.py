@@ -26,7 +26,7 @@ from app.planning.moments import (
 )
 from app.planning.service_laws import candidate_laws
 from app.planning.stage_play import StagePlay
-from app.records.curves import Rung
+from app.records.curves import Gaps, Rung
 from app.records.service import ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -47,7 +47,9 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     observed = observe(rungs)
     if len(observed) < FEWEST_RUNGS:
         needs = f"a service model needs percentiles at {FEWEST_RUNGS} rates"
-        raise CannotFitError(f"{needs}, and there are {len(observed)}")
+        strange = any(rung.gaps == "other" for rung in rungs)
+        of = " with random or even gaps between requests" if strange else ""
+        raise CannotFitError(f"{needs}{of}, and there are {len(observed)}")
     highest_per_s = max(rung.achieved_per_s for rung in rungs)
     laws = candidate_laws(_unloaded_s(observed), highest_per_s)
     screening = _stages(spread_out(observed, _SCREENED_RATES), *_SCREENING, seed)
@@ -57,18 +59,20 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
 
 def observe(rungs: Sequence[Rung]) -> list[Observed]:
     """The rungs of an open loop that tell percentiles, those of one rate together, by rising rate."""
-    by_rate: dict[float, list[Rung]] = defaultdict(list)
+    by_rate: dict[tuple[Gaps, float], list[Rung]] = defaultdict(list)
     for rung in rungs:
         known = rung.latencies_s.get("latency", {})
-        if rung.offered_per_s and requests_of(rung) >= FEWEST_REQUESTS and any(known.get(name) for name in AGGREGATES):
-            by_rate[rung.offered_per_s].append(rung)
-    groups: list[list[float]] = []
-    for rate in sorted(by_rate):
-        if groups and rate <= groups[-1][0] * _ALIKE:
-            groups[-1].append(rate)
+        is_told = bool(rung.offered_per_s) and any(known.get(name) for name in AGGREGATES)
+        if is_told and rung.gaps != "other" and requests_of(rung) >= FEWEST_REQUESTS:
+            by_rate[rung.gaps, rung.offered_per_s or 0.0].append(rung)
+    groups: list[list[tuple[Gaps, float]]] = []
+    for gaps, rate in sorted(by_rate):
+        if groups and groups[-1][0][0] == gaps and rate <= groups[-1][0][1] * _ALIKE:
+            groups[-1].append((gaps, rate))
         else:
-            groups.append([rate])
-    return [_together([rung for rate in rates for rung in by_rate[rate]]) for rates in groups]
+            groups.append([(gaps, rate)])
+    observed = [_together([rung for load in loads for rung in by_rate[load]]) for loads in groups]
+    return sorted(observed, key=lambda one: one.offered_per_s)
 
 
 def requests_of(rung: Rung) -> int:
@@ -85,7 +89,7 @@ def _together(rungs: Sequence[Rung]) -> Observed:
     names = tuple(name for name in AGGREGATES if all(one.get(name) for one in known))
     logs = tuple(float(np.mean([math.log(one[name]) for one in known])) for name in names)
     requests = round(float(np.mean([requests_of(rung) for rung in rungs])))
-    return Observed(rate, requests, len(rungs), names, logs)
+    return Observed(rate, requests, len(rungs), names, logs, rungs[0].gaps)
 
 
 def _unloaded_s(observed: Sequence[Observed]) -> float:
@@ -97,7 +101,7 @@ def _stages(observed: Sequence[Observed], most: int, budget: int, seed: int) -> 
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
     return [
-        _stage(one, StagePlay.drawn(one.offered_per_s, many, times, of))
+        _stage(one, StagePlay.drawn(one.offered_per_s, many, times, of, one.gaps))
         for one, many, of in zip(observed, requests, seeds, strict=True)
     ]
 

@@ -8,7 +8,15 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.moments import Play
 from app.planning.simulation.replica import batch_latencies, request_latencies
+from app.records.curves import Gaps
 from app.records.service import BatchService, RequestService, ServiceModel
+
+
+def arrivals_of(offered_per_s: float, shape: tuple[int, int], gaps: Gaps, rng: np.random.Generator) -> Floats:
+    """Plays × requests. Gaps are random unless they are known to be even."""
+    if gaps == "even":
+        return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
+    return np.asarray(np.cumsum(rng.exponential(1 / offered_per_s, shape), axis=1))
 
 
 class StagePlay(msgspec.Struct, frozen=True):
@@ -18,10 +26,12 @@ class StagePlay(msgspec.Struct, frozen=True):
     normals: Floats
 
     @staticmethod
-    def drawn(offered_per_s: float, requests: int, times: int, seed: np.random.SeedSequence) -> StagePlay:
+    def drawn(
+        offered_per_s: float, requests: int, times: int, seed: np.random.SeedSequence, gaps: Gaps = "random"
+    ) -> StagePlay:
         rng = np.random.default_rng(seed)
-        gaps = rng.exponential(1 / offered_per_s, (times, requests))
-        return StagePlay(np.cumsum(gaps, axis=1), rng.standard_normal((times, requests)))
+        arrivals_s = arrivals_of(offered_per_s, (times, requests), gaps, rng)
+        return StagePlay(arrivals_s, rng.standard_normal((times, requests)))
 
     def played(self, service: ServiceModel, quantiles: Floats) -> Play:
         """Percentiles by the smallest value that so large a share does not exceed."""

@@ -33,7 +33,7 @@ from app.planning.moments import (
 from app.planning.service_fit import requests_of
 from app.planning.service_laws import Law, Prior
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
-from app.records.curves import Rung
+from app.records.curves import Gaps, Rung
 from app.records.service import ServiceFit, TokenService
 
 _TYPICAL, _TAIL = ("p50", "mean"), ("p95", "p99", "p90")
@@ -87,7 +87,8 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
     requests are then held to the tokens that were in work. Raises CannotFitError where fewer than three loads tell what
     is needed, or the numbers of tokens are not told.
     """
-    points = _points([rung for rung in rungs if tells_tokens(rung) and requests_of(rung) >= FEWEST_REQUESTS])
+    told = [rung for rung in rungs if tells_tokens(rung) and rung.gaps != "other"]
+    points = _points([rung for rung in told if requests_of(rung) >= FEWEST_REQUESTS])
     if len(points) < FEWEST_RUNGS:
         needs = f"a token service needs times to the first token and per token at {FEWEST_RUNGS} loads"
         raise CannotFitError(f"{needs}, and there are {len(points)}")
@@ -105,11 +106,11 @@ def _points(rungs: Sequence[Rung]) -> list[_Point]:
     lengths = mean_lengths(rungs)
     if rungs and lengths is None:
         raise CannotFitError("how many tokens prompts and answers have is not told")
-    by_load: dict[tuple[float, float], list[Rung]] = defaultdict(list)
+    by_load: dict[tuple[float, float, Gaps], list[Rung]] = defaultdict(list)
     for rung in rungs:
         rate = rung.offered_per_s or 0.0
-        by_load[float(f"{rate:.3g}"), 0.0 if rate else rung.clients or 0.0].append(rung)
-    played = [alike for (rate, clients), alike in by_load.items() if rate or clients]
+        by_load[float(f"{rate:.3g}"), 0.0 if rate else rung.clients or 0.0, rung.gaps].append(rung)
+    played = [alike for (rate, clients, _), alike in by_load.items() if rate or clients]
     played.sort(key=lambda alike: fmean(rung.achieved_per_s for rung in alike))
     sigma = _output_sigma(played[0]) if played else 0.0
     return [_point(alike, lengths or (1.0, 1.0), sigma) for alike in played]
@@ -126,7 +127,7 @@ def _point(rungs: list[Rung], lengths: tuple[float, float], output_sigma: float)
     own = mean_lengths(rungs) or lengths
     return _Point(
         Observed(offered or achieved, requests, len(rungs), tuple(logs), tuple(logs.values())),
-        TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), *own, output_sigma),
+        TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), *own, output_sigma, first.gaps),
         fmean(_typical(rung, "ttft")[0] for rung in rungs),
         fmean(_per_token(rung)[0] for rung in rungs),
         achieved,

@@ -13,6 +13,8 @@ from app.planning.moments import Play
 from app.planning.simulation.closed_loop import closed_tokens
 from app.planning.simulation.compiled import Ints
 from app.planning.simulation.replica import lognormal_factors, token_latencies
+from app.planning.stage_play import arrivals_of
+from app.records.curves import Gaps
 from app.records.metrics import PERCENTILES
 from app.records.service import ServiceModel, TokenService
 
@@ -28,6 +30,7 @@ class TokenLoad(msgspec.Struct, frozen=True):
     input_tokens: float
     output_tokens: float
     output_sigma: float = 0.0
+    gaps: Gaps = "random"
 
 
 class TokenPlay(msgspec.Struct, frozen=True):
@@ -42,12 +45,12 @@ class TokenPlay(msgspec.Struct, frozen=True):
     @staticmethod
     def drawn(load: TokenLoad, requests: int, times: int, seed: np.random.SeedSequence) -> TokenPlay:
         rng = np.random.default_rng(seed)
-        gaps = rng.exponential(1 / (load.offered_per_s or 1.0), (times, requests))
+        arrivals_s = arrivals_of(load.offered_per_s or 1.0, (times, requests), load.gaps, rng)
         factors = lognormal_factors(rng.standard_normal(requests), math.sqrt(math.expm1(load.output_sigma**2)))
         outputs = np.maximum(np.rint(load.output_tokens * factors / factors.mean()), 1).astype(np.int64)
         inputs = np.full(requests, max(1, round(load.input_tokens)), dtype=np.int64)
         clients = load.clients if load.offered_per_s is None else None
-        return TokenPlay(clients, np.cumsum(gaps, axis=1), rng.standard_normal((times, requests)), inputs, outputs)
+        return TokenPlay(clients, arrivals_s, rng.standard_normal((times, requests)), inputs, outputs)
 
     def played(self, service: ServiceModel, names: Sequence[str]) -> Play:
         """`names` are such as `ttft p95`, `itl mean` and GAP. An answer of one token counts for no time per token."""

@@ -8,6 +8,8 @@ import msgspec
 
 Precision = Literal["requests", "aggregates", "rounded", "typed"]
 """What percentiles were made of: every request, the tool's own aggregates, rounded ones, or a person's word."""
+Gaps = Literal["random", "even", "other"]
+"""Between arrivals of an open loop: as Poisson's, all alike, or neither of them."""
 
 
 class Rung(msgspec.Struct, frozen=True):
@@ -28,6 +30,7 @@ class Rung(msgspec.Struct, frozen=True):
     latencies_s: dict[str, dict[str, float]]
     input_tokens_mean: float | None = None
     output_tokens_mean: float | None = None
+    gaps: Gaps = "random"
 
 
 class ForeignCurve(msgspec.Struct, frozen=True):

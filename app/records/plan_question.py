@@ -28,6 +28,10 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Its load points are a person's word, and so is all that follows from them."""
     joules_per_inference: float | None = None
     """Of the accelerators, above their idling; None where it was not measured."""
+    lengths: tuple[float, float] | None = None
+    """Mean tokens of the prompts and of the answers it was measured with; None where none were counted."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the measurement, as sentences."""
 
 
 class PlanQuestion(msgspec.Struct, frozen=True):

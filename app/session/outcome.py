@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.curve import came_at_random, capacity_curve, on_the_curve, rungs_of
+from app.analysis.curve import capacity_curve, on_the_curve, rungs_of
 from app.analysis.knee import knees_of
 from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
 from app.analysis.objectives import binding, find_estimate, judge
@@ -226,7 +226,6 @@ def _plan(spec: RunSpec, stages: tuple[Stage, ...], found: MaxRate | None) -> Pl
         spec.target.hardware,
         capacity_curve(stages, spec.slo, found),
         rungs_of(stands, spec.target.hardware.replicas),
-        is_poisson=came_at_random(stands),
     )
     return plan_fleets(
         PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.curve import came_at_random, capacity_curve, rungs_of
+from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.local_service import local_targets
@@ -167,13 +167,12 @@ def _of_run(
         hardware,
         capacity_curve(result.stages, profile.slo, result.max_rate),
         rungs_of(result.stages, hardware.replicas),
-        is_poisson=came_at_random(result.stages),
     )
     return (target,)
 
 
 def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
-    from app.planning.measured import foreign_target
+    from app.planning.foreign_curve import foreign_target
     from app.storage.foreign.reading import read_foreign
 
     if said.hardware is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.records.curves import Precision, Rung
+from app.records.curves import Gaps, Precision, Rung
 from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found, only, worst
@@ -20,6 +20,7 @@ from app.storage.foreign.node import Node
 TOOL = "AIPerf"
 _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
+_PATTERNS: dict[str, Gaps] = {"poisson": "random", "constant": "even"}
 _SIGNS = ("request_latency", "request_count", "error_request_count")
 _TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1), one a request"
 _CAPPED = "the rate was capped by a concurrency, and waiting for a free place is not in the latency"
@@ -104,8 +105,8 @@ def _model(summary: Node) -> str | None:
     return ", ".join(name for name in names if name) or None
 
 
-def _load(name: str, summary: Node) -> tuple[float | None, float | None]:
-    """Rate and concurrency."""
+def _load(name: str, summary: Node) -> tuple[float | None, float | None, Gaps]:
+    """Rate, concurrency, and how requests at a rate came."""
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
@@ -114,7 +115,9 @@ def _load(name: str, summary: Node) -> tuple[float | None, float | None]:
     if place.at("type").value in ("fixed_schedule", "user_centric"):
         raise refused(name, "it replays a schedule, which is no constant load")
     rate = place.at("request_rate" if not phases else "rate").number_or_none()
-    return rate, place.at("concurrency").number_or_none()
+    named = [place.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
+    pattern = next((name for name in named if isinstance(name, str)), "poisson")
+    return rate, place.at("concurrency").number_or_none(), _PATTERNS.get(pattern, "other")
 
 
 def _is_measured(phase: Node) -> bool:
@@ -123,7 +126,7 @@ def _is_measured(phase: Node) -> bool:
 
 
 def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
-    rate, concurrency = _load(name, summary)
+    rate, concurrency, gaps = _load(name, summary)
     completed = summary.at("request_count", "avg").count_or_none()
     failed = summary.at("error_request_count", "avg").count_or_none()
     if completed is None and failed is not None:
@@ -150,6 +153,7 @@ def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
         latencies_s=present(latencies),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
+        gaps=gaps,
     )
     notes = [_CAPPED] if rate is not None and concurrency is not None else []
     return rung, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD]

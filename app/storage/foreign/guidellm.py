@@ -89,6 +89,7 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
         completed=completed,
         failed=totals.at("errored").count_or_none(),
         latencies_s=latencies if completed else {},
+        gaps="even" if strategy.at("type_").value == "constant" else "random",
         input_tokens_mean=metrics.at("prompt_token_count", "successful", "mean").number_or_none() or None,
         output_tokens_mean=metrics.at("output_token_count", "successful", "mean").number_or_none() or None,
     )

@@ -14,6 +14,7 @@ TOOL = "perf_analyzer"
 _PERCENTILE = re.compile(r"p(\d{1,3}) latency")
 _LOADS = ("Concurrency", "Request Rate")
 _BATCH = "throughput counts inferences: with -b above 1 that is several a request"
+_EVEN = "requests at a rate are taken to have come at even gaps, as is the tool's default"
 _COUNTS = "the file tells no counts of requests, so how far its percentiles can be trusted is unknown"
 
 
@@ -23,7 +24,8 @@ def recognises(document: Document) -> bool:
 
 def read(documents: tuple[Document, ...]) -> Found:
     rungs = tuple(rung for document in documents for rung in _rungs(document))
-    return Found(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, _COUNTS))
+    even = [_EVEN] * any(rung.offered_per_s is not None for rung in rungs)
+    return Found(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
 
 
 def _rungs(document: Document) -> list[Rung]:
@@ -50,4 +52,5 @@ def _rung(document: Document, row: dict[str, str], percentiles: dict[str, re.Mat
         completed=None,
         failed=None,
         latencies_s=present({"latency": in_seconds(latency_us, 1e-6)}),
+        gaps="even",
     )

@@ -55,6 +55,7 @@ def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
     completed = point.at("completed").count()
     is_capped = rate is not None and clients is not None
     latencies, precision, has_queue = _latencies(name, point, completed, is_capped)
+    burstiness = point.at("burstiness").number_or_none()
     rung = Rung(
         offered_per_s=rate,
         clients=clients if rate is None else None,
@@ -65,8 +66,8 @@ def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
         latencies_s=latencies,
         input_tokens_mean=_per_request(point.at("total_input_tokens"), completed),
         output_tokens_mean=_per_request(point.at("total_output_tokens"), completed),
+        gaps="random" if burstiness in (None, 1.0) else "other",
     )
-    burstiness = point.at("burstiness").number_or_none()
     notes = [
         FROM_SEND if rate is not None and not has_queue else None,
         _GAPS if "itl" in latencies or "ttft" in latencies else None,
