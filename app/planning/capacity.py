@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from app.planning.extrapolation import carry_to
+from app.planning.memory import GIB, usable_bytes
 from app.planning.rates import card_name
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
@@ -86,6 +87,9 @@ def _by_other_card(
     curve: CapacityCurve, measured_on: Hardware, offer: Offer, cards: tuple[Accelerator, Accelerator], how: OtherCards
 ) -> Capacity | Refusal:
     """As many cards a replica as were measured, each slower or faster by a ratio."""
+    short = _short_of_memory(*cards, how)
+    if short is not None:
+        return short
     ratio = carry_to(*cards, how.work, how.dtype)
     if isinstance(ratio, Refusal):
         return ratio
@@ -100,6 +104,22 @@ def _by_other_card(
         risks=(*ratio.risks, *alike.risks[1:]),
         speed=ratio.factor,
         speed_sigma=sigma,
+    )
+
+
+def _short_of_memory(measured: Accelerator, other: Accelerator, how: OtherCards) -> Refusal | None:
+    room = usable_bytes(other)
+    if isinstance(room, Refusal):
+        return room
+    if how.memory_gib is not None:
+        if how.memory_gib * GIB <= room:
+            return None
+        return Refusal(f"a replica takes {how.memory_gib:g} GiB, and {card_name(other)} has {room / GIB:.3g} usable")
+    if other.memory_gib is None or measured.memory_gib is None or other.memory_gib >= measured.memory_gib:
+        return None
+    here, there = f"{measured.memory_gib:g} GiB", f"{other.memory_gib:g} GiB"
+    return Refusal(
+        f"has {there}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card"
     )
 
 

@@ -12,7 +12,7 @@ from app.planning.sizing import Demand
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, TokenUnitCosts, UnitCosts
 from app.records.plan_question import PlanQuestion
-from app.records.service import TokenService
+from app.records.service import NO_LIMIT, ServiceFit, TokenService
 
 
 def with_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
@@ -31,14 +31,21 @@ def with_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuest
 
 
 def _rates(option: Option, demand: Demand) -> Rates:
-    """At saturation an instance does all that its replicas can; unknown without a service model."""
+    """At saturation an instance does all that its replicas can; unknown without a service model, and of a language
+    model that was never seen full."""
     candidate, fit = candidate_of(option), option.target.fit
-    saturation = None
-    if fit is not None and not isinstance(fit.laws[0].service, TokenService):
-        service = faster(fit.laws[0].service, candidate.capacity.speed)
-        assert not isinstance(service, TokenService)
-        saturation = service.most_per_s * candidate.capacity.replicas
+    each = None if fit is None else _full_per_s(fit, candidate.capacity.speed)
+    saturation = None if each is None else each * candidate.capacity.replicas
     return Rates(saturation, candidate.capacity.per_s, demand.mean_per_s)
+
+
+def _full_per_s(fit: ServiceFit, speed: float) -> float | None:
+    service = fit.laws[0].service
+    if not isinstance(service, TokenService):
+        faster_service = faster(service, speed)
+        assert not isinstance(faster_service, TokenService)
+        return faster_service.most_per_s
+    return fit.highest_per_s * speed if service.kv_tokens < NO_LIMIT else None
 
 
 def _tokens(each: UnitCost, option: Option, question: PlanQuestion) -> TokenUnitCosts | None:

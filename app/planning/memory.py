@@ -11,6 +11,7 @@ from app.planning.rates import card_name
 from app.planning.refusal import Refusal
 from app.records.language_model import Engine, LanguageModel, Precision
 from app.records.offers import Accelerator
+from app.records.service import NO_LIMIT
 
 GIB = 2.0**30
 # the scales of 4-bit weights take 0.06 bytes more
@@ -104,7 +105,7 @@ def sequences_that_fit(
     rounded = math.ceil(tokens / block_tokens) * block_tokens
     each = kv_bytes(model, rounded, kv_dtype, plan.degree)
     # linear layers only: nothing grows, and nothing but the engine's own limit binds
-    return math.floor(plan.kv_pool_bytes / each) if each > 0 else 2**31 - 1
+    return math.floor(plan.kv_pool_bytes / each) if each > 0 else NO_LIMIT
 
 
 def smallest_degree(

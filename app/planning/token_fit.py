@@ -34,7 +34,7 @@ from app.planning.service_fit import requests_of
 from app.planning.service_laws import Law, Prior
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
 from app.records.curves import Gaps, Rung
-from app.records.service import ServiceFit, TokenService
+from app.records.service import NO_LIMIT, ServiceFit, TokenService
 
 _TYPICAL, _TAIL = ("p50", "mean"), ("p95", "p99", "p90")
 """One of each is held against the plays, the first that is told."""
@@ -44,7 +44,6 @@ _SCREENED_LOADS, _FEWEST_PLAYS = 6, 6
 _MOST_REQUESTS = 2_000
 _REFINED = 3
 _CHUNK = 2048
-_NO_LIMIT = 2**31 - 1
 _USUAL_LIMIT = 256
 _LIMITS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 100, 128, 192, 200, 256, 384, 512, 1024)
 _ALIKE = 0.05
@@ -199,7 +198,7 @@ def _regression(points: Sequence[_Point]) -> TokenService:
         per_sequence_s=max(float(found[1]), 0.02 * low.tpot_s / max(most, 1.0)),
         prefill_s_per_token=max(float(found[2]), 0.02 * low.ttft_s / low.load.input_tokens),
         max_sequences=_USUAL_LIMIT,
-        kv_tokens=_NO_LIMIT,
+        kv_tokens=NO_LIMIT,
         chunk_tokens=_CHUNK,
         cv=0.1,
         outside_s=0.05 * low.ttft_s,

@@ -15,7 +15,7 @@ from app.planning.risk import Risk
 from app.records.estimate import Basis
 from app.records.language_model import Engine
 from app.records.offers import Accelerator
-from app.records.service import TokenService
+from app.records.service import NO_LIMIT, TokenService
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
         return memory
     tokens = max(1.0, deployment.input_tokens + deployment.output_tokens / 2)
     kv_token_bytes = kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
-    kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else 2**31 - 1
+    kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else NO_LIMIT
     most = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if most < 1:
         return Refusal(f"no sequence of {tokens:.0f} tokens fits beside the weights")

@@ -8,11 +8,12 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from app.profiles.settings import Count, Days, Listed, Redundancy, Settings, Share, UsdPerMonth, at_most
-from app.profiles.units import format_power, parse_power_w, parse_usd_per_unit
+from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
 from app.records.offers import ApiPrice, OtherCards, PlanLimits, PriceKind, Router
 
 T = TypeVar("T")
 _MOST_ZONES = 9
+_GIB = 2.0**30
 _PRICES: dict[str, PriceKind] = {"on-demand": "on demand", "reserved-1y": "reserved 1y", "spot": "spot"}
 ROUTERS: dict[str, Router] = {
     "round-robin": "round_robin",
@@ -32,6 +33,14 @@ def _power_or_none(watts: float | None) -> str | None:
     return None if watts is None else format_power(watts)
 
 
+def _read_gib(value: object) -> float:
+    return parse_bytes(value) / _GIB
+
+
+def _write_gib(gib: float | None) -> str | None:
+    return None if gib is None else f"{gib!r}GiB"
+
+
 def _read_api_price(value: object) -> ApiPrice:
     """2 USD/1k is by 1,000 requests, 0.60 USD/1M by a million tokens."""
     usd = parse_usd_per_unit(value)
@@ -43,10 +52,14 @@ def _write_api_price(price: ApiPrice | None) -> str | None:
 
 
 class OtherCardsSettings(Settings):
-    """`dtype` is what the model's arithmetic is done in: the measured card's and the others' alike."""
+    """`dtype` is what the model's arithmetic is done in: the measured card's and the others' alike. `memory` is what a
+    replica takes of each card: without it, cards with less than the measured one has are refused."""
 
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"]
     work: Literal["saturated", "decode", "batched-decode", "unknown"] = "unknown"
+    memory_gib: Annotated[float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib)] = Field(
+        default=None, alias="memory"
+    )
 
 
 class PlanSettings(Settings):
@@ -98,5 +111,5 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         max_power_w=settings.max_power_w,
         api=settings.api_price,
         price=_PRICES[settings.price],
-        other_cards=None if others is None else OtherCards(others.dtype, others.work),
+        other_cards=None if others is None else OtherCards(others.dtype, others.work, others.memory_gib),
     )

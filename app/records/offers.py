@@ -113,10 +113,14 @@ class ApiPrice(msgspec.Struct, frozen=True):
 
 
 class OtherCards(msgspec.Struct, frozen=True):
-    """That accelerators nobody measured may be planned by ratios: of what precision and kind the model's work is."""
+    """That accelerators nobody measured may be planned by ratios: of what precision and kind the model's work is.
+
+    `memory_gib` is what a replica takes of each card; where it is not known, it is taken to need the measured card's.
+    """
 
     dtype: str
     work: Work = "unknown"
+    memory_gib: float | None = None
 
 
 class PlanLimits(msgspec.Struct, frozen=True):

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+NO_LIMIT = 2**31 - 1
+"""Of tokens: requests were never seen to wait for room."""
+
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):
     """First come, first served by `slots` alike; each request holds one for a lognormal time of this mean."""

@@ -28,7 +28,7 @@ from reports.plan_section import (
     UnitCostRow,
 )
 
-_NO_SATURATION = "needs a service model of requests"
+_NO_SATURATION = "no service model, or never seen full"
 _NO_SUCH_RATE = "no fleet carries it"
 
 

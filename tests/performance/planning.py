@@ -39,7 +39,7 @@ def question() -> PlanQuestion:
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
         ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.most_per_s),
     )
-    limits = PlanLimits(other_cards=OtherCards("fp16", "saturated"), router="power_of_two")
+    limits = PlanLimits(other_cards=OtherCards("fp16", "saturated", 4.0), router="power_of_two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
     slo = (parse_objective("latency_ms.p95 < 40"),)
     return PlanQuestion((target,), traffic, slo, limits, bundled_catalogue(), _DATE)

@@ -377,7 +377,7 @@ def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rende
     html = rendered("max_rate_plan_report")
     text = _text(html)
     assert "by the measured max rate of 20260801-chat alone" in text
-    assert '<abbr title="needs a service model of requests' in html
+    assert '<abbr title="no service model, or never seen full' in html
     assert "Energy and carbon: n/a, the power of a CPU instance is not known." in text
     assert 'id="chart-day"' not in html
     assert 'id="chart-tornado"' not in html

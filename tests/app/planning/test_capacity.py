@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from app.planning.capacity import Capacity, Refusal, carry_over
-from app.records.offers import CapacityCurve, Offer
+from app.records.offers import CapacityCurve, Offer, OtherCards
 from app.records.result import Hardware
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
 
@@ -103,3 +104,15 @@ def test_an_accelerator_outside_the_catalogue_goes_by_its_key() -> None:
     refusal = carry_over(curve(), HERE, gpu_offer("g", "x9"), {"l4": accelerator("l4", "L4")})
     assert isinstance(refusal, Refusal)
     assert "to size x9" in refusal.sentence
+
+
+def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_takes() -> None:
+    parts = {"l4": accelerator("l4", "L4"), "small": msgspec.structs.replace(accelerator("small", "S"), memory_gib=12)}
+    on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
+    untold = carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated"))
+    assert isinstance(untold, Refusal)
+    assert "has 12 GiB, and it was measured with 24 GiB: say in plan.other_cards.memory" in untold.sentence
+    assert isinstance(carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated", 6)), Capacity)
+    over = carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated", 14))
+    assert isinstance(over, Refusal)
+    assert "a replica takes 14 GiB" in over.sentence

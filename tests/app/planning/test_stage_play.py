@@ -49,3 +49,10 @@ def test_batches_are_played_and_tokens_are_not() -> None:
     assert 0 < found.log_means[0] < found.log_means[1] < math.log(2.0)
     with pytest.raises(TypeError, match="by tokens"):
         drawn(2.0).played(TokenService(1.0, 0.1, 0.1, 8, 100), QUANTILES)
+
+
+def test_even_gaps_queue_less_than_random_ones() -> None:
+    service, seed = RequestService(1, 0.01, 0.3), np.random.SeedSequence(1)
+    even = StagePlay.drawn(80.0, 400, 20, seed, "even")
+    assert np.diff(even.arrivals_s) == pytest.approx(1 / 80)
+    assert (even.played(service, QUANTILES).log_means < drawn(80.0).played(service, QUANTILES).log_means - 0.3).all()
