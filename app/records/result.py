@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
 from app.records.estimate import Estimate as Estimate
 from app.records.estimate import Variant as Variant
@@ -59,6 +60,12 @@ class Objective(msgspec.Struct, frozen=True):
     level: Literal["fail", "warn"] = "fail"
     implied: bool = False
     """No profile said it: an SLO that sets no limit on errors is held to this one."""
+    tags: dict[str, str] = {}
+    """Only stages that have all of these are judged; `stage` is a stage's name."""
+    of: str | None = None
+    """The limit is a share of this metric of the same stage."""
+    is_change: bool = False
+    """What is judged is by what share the metric changed against the baseline; the limit is such a share."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -290,7 +297,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     slo: tuple[Judged, ...]
     gates: tuple[Judged, ...]
     plan: Plan | None
-    comparison: None = None
+    comparison: Comparison | None = None
     cold_start: ColdStart | None = None
     local: LocalResult | None = None
     """Of a run of a local model: what is known of each variant besides its stages."""

@@ -1,0 +1,59 @@
+"""One run, or several repeats of it, held against a baseline."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from app.records.estimate import Estimate
+from app.records.metrics import Better
+
+ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
+
+
+class EnvironmentDifference(msgspec.Struct, frozen=True):
+    """One thing that is not alike in the two; as text, "n/a" where one does not tell it."""
+
+    name: str
+    base: str
+    candidate: str
+    forbids: bool
+    """Numbers of the two may not be compared because of it."""
+
+
+class MetricChange(msgspec.Struct, frozen=True):
+    """`ratio` is of medians over repeats, candidate over base. `p_value` is that of the change's own side, by
+    Mann-Whitney on repeats, after Holm over all the metrics compared; None with too few repeats."""
+
+    metric: str
+    aggregate: str | None
+    unit: str
+    better: Better
+    stage: str
+    base: Estimate
+    candidate: Estimate
+    ratio: Estimate
+    p_value: float | None
+    verdict: ChangeVerdict
+    detectable: float | None = None
+    """The smallest change, as a share, that so many repeats of such noise show four times in five."""
+    more_repeats: int | None = None
+    """Of an inconclusive one: how many more of each would likely decide it; None where no number would."""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """`tolerance` is the share by which a metric may change and still be the same. `noise` is the largest coefficient
+    of variation from repeat to repeat; over a tenth, the comparison is advisory: it fails nothing."""
+
+    base: tuple[str, ...]
+    """Run ids of the baseline's repeats."""
+    candidate: tuple[str, ...]
+    tolerance: float
+    changes: tuple[MetricChange, ...]
+    differences: tuple[EnvironmentDifference, ...] = ()
+    is_forced: bool = False
+    """It was asked for although a difference forbids it."""
+    noise: float | None = None
+    is_advisory: bool = False
+    notes: tuple[str, ...] = ()
