@@ -1,11 +1,10 @@
-"""What else could be done about the cost: reserving, changing the model or its traffic, mixing offers."""
+"""What else could be rented: reserved instances, and two types of instance together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from app.planning.candidates import Candidate
@@ -13,11 +12,10 @@ from app.planning.commitments import Prices, split_commitments
 from app.planning.demand import year_rates_per_s
 from app.planning.mixes import MixLimits, MixOffer, mix
 from app.planning.options import Option, candidate_of
-from app.planning.savings import Change, Size, caching, savings
-from app.planning.sizing import HOURS_A_MONTH, Demand, instances_needed, peak_carried_per_s
+from app.planning.sizing import HOURS_A_MONTH, Demand, peak_carried_per_s
 from app.planning.wording import amount, usd
 from app.planning.year import replicas_by_hour
-from app.records.plan import Commitment, Mix, MixPart, Saving
+from app.records.plan import Commitment, Mix, MixPart
 from app.records.plan_question import PlanQuestion
 
 _MONTHS = 12
@@ -46,35 +44,6 @@ def commitment_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Co
         f"{usd(all_time)}, before what scaling is late for."
     )
     return Commitment(split.reserved, followed, all_time, sentence)
-
-
-def savings_of(options: Sequence[Option], demand: Demand) -> tuple[Saving, ...]:
-    """What some changes would save, each assumed and by itself; a measured one is planned from its own run."""
-    feasible = [option for option in options if option.is_feasible]
-    changes = [
-        Change(
-            "a variant 1.5 × as fast (precision, runtime, a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
-        ),
-        Change("a variant 3 × as fast", "assumed", "3 ×", capacity_factor=3.0),
-        caching(0.3),
-    ]
-
-    def size(change: Change) -> Size:
-        there = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
-        found = min((_sized(candidate_of(option), there, change) for option in feasible), default=None)
-        return Size(None, None) if found is None else Size(found[1], found[0])
-
-    return tuple(
-        Saving(one.change.name, one.change.basis, one.after.usd_per_month, one.usd_per_month)
-        for one in savings(changes, size)
-    )
-
-
-def _sized(candidate: Candidate, demand: Demand, change: Change) -> tuple[float, int]:
-    capacity = msgspec.structs.replace(candidate.capacity, per_s=candidate.capacity.per_s * change.capacity_factor)
-    needed = instances_needed(demand, capacity, demand.z)
-    instances = needed + demand.spares_of(needed)
-    return HOURS_A_MONTH * instances * candidate.usd_per_hour, instances
 
 
 def mix_of(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> Mix | None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.planning.alternatives import commitment_of, mix_of, savings_of
+from app.planning.alternatives import commitment_of, mix_of
 from app.planning.break_even import break_even_of
 from app.planning.candidates import Refused, fleet_of, fleets_of, refused_fleet
+from app.planning.changes import savings_of
 from app.planning.explanation import Choice, recommend
 from app.planning.fleet_costs import with_costs
 from app.planning.front_chance import with_front_chances
@@ -76,7 +77,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
         outlook=None if preview else outlook_of(chosen, demand, question),
         commitment=commitment_of(chosen, demand, question),
         break_even=break_even_of(options, demand, question),
-        savings=savings_of(options, demand),
+        savings=savings_of(options, best, demand, question, goals, preview=preview),
         mix=None if preview else mix_of(options, demand, question),
     )
 

@@ -34,7 +34,8 @@ def law_words(service: ServiceModel) -> str:
             return f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {service.cv:.2g}, and {outside}"
         case BatchService():
             law = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
-            return f"batches of up to {service.max_batch}, {law}, and {outside}"
+            window = f" after up to {amount(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""
+            return f"batches of up to {service.max_batch}{window}, {law}, and {outside}"
         case _:
             step = f"{amount(1000 * service.step_s)} + {amount(1000 * service.per_sequence_s)} b ms"
             return f"steps of {step}, up to {service.max_sequences} sequences, and {outside}"
