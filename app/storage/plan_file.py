@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 
 MOST_BYTES = 32 * 1024**2
+VERSION = 1
 _MARK = b"sizewise_plan:"
 
 
@@ -43,17 +45,27 @@ def read_plan(path: Path) -> PlanFile:
         text = path.read_bytes()
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
             raise yaml.YAMLError("it has aliases, by which a small file can grow without bound")
-        return msgspec.convert(yaml.load(text, Loader=yaml.CSafeLoader), PlanFile)
+        written = yaml.load(text, Loader=yaml.CSafeLoader)
+        _refuse_newer(path, written)
+        return msgspec.convert(written, PlanFile)
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         hint = "Plan files are written by `sizewise plan RUN --out plan.yaml`."
         raise UsageError(f"{path} is not a plan file that can be read: {reason}", hint=hint) from error
 
 
+def _refuse_newer(path: Path, written: object) -> None:
+    version = written.get("sizewise_plan") if isinstance(written, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        what = f"{path} is a plan file of version {version}, and this Sizewise reads version {VERSION}"
+        raise UsageError(what, hint="Update Sizewise, or plan again from the runs.")
+
+
 def plan_text(file: PlanFile) -> str:
-    """The same for the same plan, to the byte."""
+    """The same for the same plan, to the byte, also when it was read from such a text."""
+    as_read = msgspec.convert(msgspec.to_builtins(file), PlanFile)  # a whole number where a float is due: 8.0, not 8
     return yaml.dump(
-        msgspec.to_builtins(file),
+        msgspec.to_builtins(as_read),
         Dumper=_Plain,
         sort_keys=False,
         allow_unicode=True,
@@ -65,7 +77,7 @@ def plan_text(file: PlanFile) -> str:
 def write_plan(path: Path, file: PlanFile) -> None:
     """Whole or not at all: an older file stays until the new one is on disk."""
     text = plan_text(file).encode()
-    part = path.with_name(f".{path.name}.part")
+    part = path.parent / f".{path.name}.part"
     try:
         with part.open("wb") as out:
             out.write(text)
@@ -73,7 +85,8 @@ def write_plan(path: Path, file: PlanFile) -> None:
             os.fsync(out.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, it may not be removed either
+            part.unlink()
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
