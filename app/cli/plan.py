@@ -11,6 +11,7 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
+    from app.planning.exports.files import Kind
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.plan_question import PlanQuestion
@@ -56,8 +57,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
     from app.profiles.currencies import currency_notes
     from app.wiring.parts import wall_now
-    from app.wiring.planning import PlanRequest, question_of
+    from app.wiring.planning import PlanRequest, changed, question_of
 
+    if arguments.what_if and (arguments.json or arguments.export):
+        hint = "Plan once for each instead, with --set."
+        raise UsageError("--what-if is a table beside the plan, so it does not go with --json or --export", hint=hint)
     assurance = [] if arguments.assurance is None else [f"plan.assurance={_percent(arguments.assurance)}"]
     request = PlanRequest(
         sources=tuple(arguments.sources),
@@ -69,16 +73,17 @@ def execute(arguments: argparse.Namespace) -> int:
     question = question_of(request, wall_now().date())
     for note in currency_notes(list(request.overrides), question.today):
         print(note, file=sys.stderr)
+    others = {change: changed(question, change) for change in arguments.what_if}
+    settings = _export_settings(arguments.given)
     plan = plan_fleets(question, preview=arguments.preview)
-    if arguments.export not in (None, "json"):
-        _export(plan, arguments)
-    elif arguments.json or arguments.export == "json":
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
+    if arguments.export is not None:
+        _export(plan, arguments.export, settings, arguments.out)
+    elif arguments.json:
+        _export(plan, "json", settings, None)
     else:
         _show(plan)
-        _show_what_if(question, plan, arguments)
+        if others:
+            _show_what_if(plan, {change: plan_fleets(one, preview=arguments.preview) for change, one in others.items()})
     if arguments.out is not None and arguments.export is None:
         _save(arguments.out, question, plan)
     return 0
@@ -99,8 +104,10 @@ def _show(plan: Plan) -> None:
     from reports.text import render_plan
 
     print(render_plan(plan_section(plan)))
-    print()
-    print(table(_HEADER, [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]))
+    rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]
+    if rows:
+        print()
+        print(table(_HEADER, rows))
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
@@ -122,18 +129,11 @@ def _row(fleet: Fleet) -> tuple[Cell, ...]:
     )
 
 
-def _show_what_if(question: PlanQuestion, plan: Plan, arguments: argparse.Namespace) -> None:
-    if not arguments.what_if:
-        return
+def _show_what_if(plan: Plan, others: dict[str, Plan]) -> None:
     from app.cli.tables import table
-    from app.planning.fleets import plan_fleets
-    from app.wiring.planning import changed
 
-    others = [(change, changed(question, change)) for change in arguments.what_if]
-    rows = [_what_if_row("as planned", plan, plan)]
-    rows += [_what_if_row(change, plan_fleets(one, preview=arguments.preview), plan) for change, one in others]
     print()
-    print(table(_WHAT_IF, rows))
+    print(table(_WHAT_IF, [_what_if_row(change, one, plan) for change, one in {"as planned": plan, **others}.items()]))
 
 
 def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
@@ -157,10 +157,10 @@ def _save(path: Path, question: PlanQuestion, plan: Plan) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _export(plan: Plan, arguments: argparse.Namespace) -> None:
+def _export(plan: Plan, kind: Kind, settings: ExportSettings, out: Path | None) -> None:
     from app.planning.exports.files import export_plan
 
-    files, out = export_plan(plan, arguments.export, _export_settings(arguments.given)), arguments.out
+    files = export_plan(plan, kind, settings)
     if out is None:
         print("\n".join(text.rstrip("\n") for text in files.values()))
         return

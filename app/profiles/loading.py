@@ -88,26 +88,28 @@ class _Source(msgspec.Struct, frozen=True):
         return ProfileError(message, path=str(self.path), hint=hint)
 
 
-def load_profile(path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True) -> Profile:
-    """The profile in a file, with `a.b.c=value` overrides in it.
+def load_profile(
+    path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True, catalogue: Catalogue | None = None
+) -> Profile:
+    """The profile in a file, with `a.b.c=value` overrides in it; offers are named of a catalogue other than the usual.
 
     Raises ProfileError. Paths in the profile are relative to its folder, and those of overrides too.
     """
-    return _checked(_read(path, overrides), files_must_exist)
+    return _checked(_read(path, overrides), files_must_exist, catalogue)
 
 
-def _checked(source: _Source, files_must_exist: bool) -> Profile:
+def _checked(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
     profile = _validate(source, _kind_of(source), files_must_exist)
     plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
-    _check_against_catalogue(source, profile.target.hardware, plan)
+    _check_against_catalogue(source, profile.target.hardware, plan, catalogue)
     return profile
 
 
-def load_planning(overrides: Sequence[str]) -> PlanningSettings:
+def load_planning(overrides: Sequence[str], catalogue: Catalogue | None = None) -> PlanningSettings:
     """What `--set` says of a plan, where no profile does. Raises ProfileError."""
     source = _of_overrides(overrides)
     settings = _settings(PlanningSettings, source)
-    _check_against_catalogue(source, settings.target.hardware, settings.plan)
+    _check_against_catalogue(source, settings.target.hardware, settings.plan, catalogue)
     return settings
 
 
@@ -298,10 +300,12 @@ def _dotted(where: KeyPath) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
 
 
-def _check_against_catalogue(source: _Source, hardware: HardwareSettings | None, plan: PlanSettings) -> None:
+def _check_against_catalogue(
+    source: _Source, hardware: HardwareSettings | None, plan: PlanSettings, catalogue: Catalogue | None
+) -> None:
     if hardware is None and not plan.regions and not plan.providers:
         return
-    catalogue = load_catalogue()
+    catalogue = load_catalogue() if catalogue is None else catalogue
     checks: list[tuple[KeyPath, Callable[[Catalogue, str], object], str]] = [
         *((("plan", "regions", at), check_region, region) for at, region in enumerate(plan.regions)),
         *((("plan", "providers", at), check_provider, provider) for at, provider in enumerate(plan.providers)),

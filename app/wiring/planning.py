@@ -22,8 +22,8 @@ from app.profiles.local import LocalProfile
 from app.profiles.plan import plan_limits_of
 from app.profiles.price_list import load_offers
 from app.profiles.problems import BadValueError
-from app.profiles.profile import EndpointProfile
-from app.profiles.traffic import TrafficSettings, traffic_of
+from app.profiles.profile import EndpointProfile, Profile
+from app.profiles.traffic import traffic_of
 from app.profiles.units import parse_usd_per_hour
 from app.records.offers import Catalogue, PlanLimits
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -60,7 +60,7 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
         raise UsageError("one language model at a time is planned by its shape")
     supposed = load_language_model(shapes[0]) if shapes else None
     runs, foreign = _sorted([source for source in request.sources if Path(source) not in shapes])
-    said = _said(runs, request)
+    said = _said(runs, request, catalogue)
     slo = tuple(parse_objective(text) for text in request.slo) or said.slo
     targets = [target for run in runs for target in _of_run(run, slo, said, catalogue)]
     if foreign:
@@ -110,7 +110,7 @@ def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
     return runs, foreign
 
 
-def _said(runs: Sequence[StoredRun], request: PlanRequest) -> _Said:
+def _said(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalogue) -> _Said:
     """By the last endpoint's run; without one, by `--set` alone."""
     for override in request.overrides:
         key = override.partition("=")[0]
@@ -119,16 +119,20 @@ def _said(runs: Sequence[StoredRun], request: PlanRequest) -> _Said:
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
     for run in runs:
         _ = run.measured  # it tells why there is nothing to plan from, before a profile is missed
-    profiles = [load_profile(run.directory / SPEC, files_must_exist=False) for run in runs]
+    profiles = [_profile(run, catalogue) for run in runs]
     endpoints = [run for run, one in zip(runs, profiles, strict=True) if not isinstance(one, LocalProfile)]
-    settings: PlanningSettings | EndpointProfile = load_planning(request.overrides)
+    settings: PlanningSettings | EndpointProfile = load_planning(request.overrides, catalogue)
     slo: tuple[Objective, ...] = tuple(objective for one in profiles for objective in one.slo)
     if endpoints:
-        profile = load_profile(endpoints[-1].directory / SPEC, request.overrides, files_must_exist=False)
+        profile = _profile(endpoints[-1], catalogue, request.overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else traffic_of(settings.traffic)
     return _Said(settings.slo or slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
+
+
+def _profile(run: StoredRun, catalogue: Catalogue, overrides: Sequence[str] = ()) -> Profile:
+    return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalogue=catalogue)
 
 
 def _of_run(
@@ -136,7 +140,7 @@ def _of_run(
 ) -> tuple[MeasuredTarget, ...]:
     """A served model's replica; of a local model, each of its variants as if it were served."""
     result = run.measured
-    profile = load_profile(run.directory / SPEC, files_must_exist=False)
+    profile = _profile(run, catalogue)
     told = None if said.hardware is None else hardware_named(said.hardware, catalogue)
     own = profile.target.hardware
     hardware = told or (None if own is None else hardware_named(own, catalogue)) or result.target.hardware
@@ -198,24 +202,45 @@ def _changed(question: PlanQuestion, request: PlanRequest, today: datetime.date)
 
 def _overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
     """What the overrides name is otherwise; all else of the question's limits and traffic stays."""
-    limits, traffic, slo = question.limits, question.traffic, question.slo
+    of_traffic: list[str] = []
+    of_plan: list[str] = []
+    slo = question.slo
     for override in overrides:
         key, _, value = override.partition("=")
-        if key == "traffic.peak":
-            traffic = msgspec.structs.replace(traffic, peak_per_s=traffic_of(_traffic(override)).peak_per_s)
+        if key == "slo":
+            slo = load_planning((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
         elif key.startswith("traffic."):
-            read = traffic_of(_traffic(override, f"traffic.peak={traffic.peak_per_s!r}/s"))
-            fields = _TRAFFIC_FIELDS.get(key.split(".")[1], ())
-            traffic = msgspec.structs.replace(traffic, **{field: getattr(read, field) for field in fields})
-        elif key == "slo":
-            slo = (parse_objective(value),)
+            of_traffic.append(override)
         elif key.startswith("plan."):
-            read_limits = plan_limits_of(load_planning((override,)).plan)
-            field = _LIMIT_FIELDS.get(key.split(".")[1], key.split(".")[1])
-            limits = msgspec.structs.replace(limits, **{field: getattr(read_limits, field)})
+            of_plan.append(override)
         else:
             raise UsageError(f"{key} is not of a plan", hint="Change traffic.…, plan.…, slo, price.OFFER or speed.")
-    return msgspec.structs.replace(question, limits=limits, traffic=traffic, slo=slo)
+    return msgspec.structs.replace(
+        question, limits=_limited(question, of_plan), traffic=_other_traffic(question.traffic, of_traffic), slo=slo
+    )
+
+
+def _limited(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
+    read = plan_limits_of(load_planning(overrides, question.catalogue).plan)
+    fields = [_LIMIT_FIELDS.get(name, name) for name in map(_named, overrides)]
+    return msgspec.structs.replace(question.limits, **{field: getattr(read, field) for field in fields})
+
+
+def _other_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
+    """Read with the peak as it was where nothing says how much comes, since nothing can be read without."""
+    if not overrides:
+        return traffic
+    fields = [field for name in map(_named, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
+    own_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
+    settings = load_planning((*overrides, *own_peak)).traffic
+    assert settings is not None
+    read = traffic_of(settings)
+    return msgspec.structs.replace(traffic, **{field: getattr(read, field) for field in fields})
+
+
+def _named(override: str) -> str:
+    """`growth` of `traffic.growth=20%/year`."""
+    return override.partition("=")[0].split(".")[1]
 
 
 _LIMIT_FIELDS = {
@@ -225,6 +250,7 @@ _LIMIT_FIELDS = {
     "api_price": "api",
 }
 _TRAFFIC_FIELDS = {
+    "peak": ("peak_per_s",),
     "shape": ("shape", "hourly_share"),
     "week": ("weekly_share",),
     "growth": ("growth_per_year",),
@@ -238,12 +264,6 @@ _TRAFFIC_FIELDS = {
     "users": ("peak_per_s",),
     "trace": ("peak_per_s", "shape", "hourly_share", "weekly_share", "dispersion", "tokens", "trace"),
 }
-
-
-def _traffic(*overrides: str) -> TrafficSettings:
-    settings = load_planning(overrides).traffic
-    assert settings is not None
-    return settings
 
 
 def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
@@ -264,7 +284,7 @@ def _priced(question: PlanQuestion, name: str, value: str) -> PlanQuestion:
         raise UsageError(f"--what-if price.{name}: {error}", hint=error.hint) from None
     wanted = find_offer(question.catalogue, name)
     offers = tuple(
-        msgspec.structs.replace(offer, on_demand_usd_per_hour=usd, as_of=question.today, source="yours")
+        msgspec.structs.replace(offer, on_demand_usd_per_hour=usd, owned=None, as_of=question.today, source="yours")
         if offer.key == wanted.key
         else offer
         for offer in question.catalogue.offers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from app.planning.exports.kserve import kserve
 from app.planning.exports.kubernetes import kubernetes
 from app.planning.exports.names import dns_name
@@ -12,13 +14,13 @@ from app.planning.exports.settings import ExportSettings
 from app.planning.exports.terraform import terraform, terraform_variables
 from app.records.plan import Plan
 
-Kind = Literal["k8s", "kserve", "terraform", "csv"]
+Kind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 
 def export_plan(plan: Plan, kind: Kind, settings: ExportSettings) -> dict[str, str]:
     """File name → text, with `\\n` at line ends and to be written as UTF-8.
 
-    Raises UsageError where the plan recommends nothing, except for `csv`, which lists why.
+    Raises UsageError where the plan recommends nothing, except for `csv` and `json`, which tell why.
     """
     name = dns_name(settings.name)
     match kind:
@@ -33,3 +35,5 @@ def export_plan(plan: Plan, kind: Kind, settings: ExportSettings) -> dict[str, s
             }
         case "csv":
             return {f"offers-{name}.csv": offers_csv(plan)}
+        case "json":
+            return {f"plan-{name}.json": msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"}

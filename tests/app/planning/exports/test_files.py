@@ -19,6 +19,7 @@ SETTINGS = ExportSettings(name="../CON: fraud")
         ("kserve", ["kserve-con-fraud.yaml"]),
         ("terraform", ["sizewise-con-fraud.auto.tfvars.json", "sizewise-con-fraud.variables.tf.json"]),
         ("csv", ["offers-con-fraud.csv"]),
+        ("json", ["plan-con-fraud.json"]),
     ],
 )
 def test_each_kind_has_its_files(kind: Kind, names: list[str]) -> None:
@@ -28,9 +29,9 @@ def test_each_kind_has_its_files(kind: Kind, names: list[str]) -> None:
     assert files == export_plan(planned(), kind, SETTINGS)
 
 
-def test_only_the_table_needs_no_recommendation() -> None:
+def test_only_what_tells_of_every_offer_needs_no_recommendation() -> None:
     for kind in get_args(Kind):
-        if kind == "csv":
+        if kind in ("csv", "json"):
             assert export_plan(without_recommendation(planned()), kind, SETTINGS)
         else:
             with pytest.raises(UsageError, match="recommends no fleet") as raised:
