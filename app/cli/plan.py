@@ -57,7 +57,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
     from app.profiles.currencies import currency_notes
     from app.wiring.parts import wall_now
-    from app.wiring.planning import PlanRequest, changed, question_of
+    from app.wiring.plan_changes import changed
+    from app.wiring.planning import PlanRequest, question_of
 
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Plan once for each instead, with --set."

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.records.local import BatchLaw
+from app.records.plan_question import PlanQuestion
+from app.records.result import Estimate
+from app.records.traffic import TokenLengths
+from app.wiring.planning import PlanRequest, question_of
+from tests.fakes import plan_sources as sources
+from tests.fakes import planned
+from tests.fakes.local_runs import variant
+from tests.fakes.offers import TODAY
+
+LATER = datetime.date(2026, 9, 1)
+SLO = ("ttft_ms.p95 < 1000",)
+TOKENS = "traffic.tokens={input: 900, output: 120}"
+Asked = Callable[..., PlanQuestion]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    """Of sources by name, each made when it is asked for."""
+    make: dict[str, Callable[[Path], str]] = {
+        "run": sources.endpoint_run,
+        "other": lambda path: sources.endpoint_run(path, run_id="other"),
+        "local": sources.local,
+        "curve.yaml": lambda path: sources.written(path, sources.CURVE),
+        "model.yaml": lambda path: sources.written(path, sources.MODEL),
+        "second.yml": lambda path: sources.written(path, sources.MODEL),
+        "plan.yaml": lambda path: sources.plan_file(path, planned.question()),
+        "nowhere": lambda path: sources.endpoint_run(
+            path, target=replace(sources.results.full_run().result.target, hardware=None)
+        ),
+        "no-rate": lambda path: sources.endpoint_run(path, max_rate=None),
+        "no-traffic": lambda path: sources.endpoint_run(path, spec=sources.ENDPOINT_SPEC.partition("traffic:")[0]),
+        "no-law": lambda path: sources.local(path, batch_laws=()),
+        "bad-law": lambda path: sources.local(path, batch_laws=(_failed_law(),)),
+    }
+
+    def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanQuestion:
+        found = tuple(make[name](tmp_path / name) if name in make else name for name in names)
+        return question_of(PlanRequest(found, **more), today)
+
+    return ask
+
+
+def _failed_law() -> BatchLaw:
+    unknown = Estimate(None, reason="two batches")
+    of = variant(model="other")
+    return BatchLaw(variant=of, t0_ms=unknown, t1_ms=unknown, r2=None, batches=(1, 16), reason="two are no line")
+
+
+def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> None:
+    question = asked("run")
+    (target,) = question.measured
+    assert (target.name, target.hardware.vcpus) == ("20260801T091500-quickstart-4f2a", 2)
+    assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (218.0, "latency_ms.p95")
+    assert len(target.curve.points) == 12
+    assert (question.traffic.peak_per_s, question.traffic.shape) == (900.0, "workday")
+    assert [one.text for one in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+    assert (question.limits.assurance, question.today) == (0.9, TODAY)
+    assert question.supposed is None
+
+
+def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_path: Path) -> None:
+    question = asked(
+        "run",
+        overrides=("plan.assurance=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
+        traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\nshape: flat\n")),
+        slo=("latency_ms.p99 < 80",),
+        offers=(Path(sources.written(tmp_path / "own.yaml", sources.OFFERS)),),
+    )
+    assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
+    assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
+    assert (question.limits.assurance, question.limits.providers) == (0.95, ("acme",))
+    assert question.measured[0].hardware.offer == "acme/c4@here"
+    assert [one.key for one in question.catalogue.offers if one.is_yours] == [
+        "acme/c4@here",
+        "acme/c8@here",
+        "own/rack@cellar",
+    ]
+
+
+def test_several_runs_are_targets_each_and_the_last_endpoints_profile_says_the_rest(
+    asked: Asked, tmp_path: Path
+) -> None:
+    small = sources.ENDPOINT_SPEC.replace("900/s", "5/s")
+    first = sources.endpoint_run(tmp_path / "first", small, run_id="first")
+    question = asked(first, "run", "local")
+    assert [target.name.partition(":")[0] for target in question.measured] == [
+        "first",
+        "20260801T091500-quickstart-4f2a",
+        "20261125-103735-digits-here-5f9e",
+    ]
+    assert question.traffic.peak_per_s == 900.0
+    assert [one.text for one in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+
+
+def test_a_local_run_is_planned_as_if_its_model_were_served_and_that_is_assumed(asked: Asked) -> None:
+    question = asked("local", overrides=("traffic.peak=900/s",))
+    (target,) = question.measured
+    assert target.is_assumed
+    assert target.name.endswith(": digits cpu as-is, without a server")
+    assert target.fit is not None
+    assert [one.text for one in question.slo] == ["service_ms.p99 < 20"]
+
+
+def test_another_tools_result_is_planned_on_the_hardware_that_is_named(asked: Asked) -> None:
+    named = ("target.hardware.offer=aws/g6.2xlarge", "traffic.peak=900/s")
+    question = asked("curve.yaml", overrides=named, slo=("latency_ms.p95 < 23",))
+    (target,) = question.measured
+    assert (target.hardware.accelerator, target.curve.max_rate_per_s) == ("l4", 20.0)
+    assert target.is_assumed
+
+
+def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:
+    question = asked("model.yaml", overrides=("traffic.peak=9/s", TOKENS), slo=SLO)
+    assert question.measured == ()
+    assert question.supposed is not None
+    assert (question.supposed.name, question.supposed.model.layers) == ("small", 32)
+    assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
+
+
+def test_a_plan_file_keeps_its_date_and_every_fact_until_it_is_given_offers(asked: Asked, tmp_path: Path) -> None:
+    assert asked("plan.yaml", today=LATER) == planned.question()
+    own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
+    renewed = asked("plan.yaml", today=LATER, offers=(own,))
+    assert renewed.today == LATER
+    assert "acme/c8@here" in {one.key for one in renewed.catalogue.offers}
+    assert replace(renewed, today=TODAY, catalogue=planned.question().catalogue) == planned.question()
+
+
+def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp_path: Path) -> None:
+    question = asked(
+        "plan.yaml",
+        overrides=("plan.redundancy=n+2", "traffic.growth=20%/year"),
+        traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\n")),
+        slo=("latency_ms.p99 < 80",),
+    )
+    before = planned.question()
+    assert question.limits == replace(before.limits, redundancy=2)
+    assert (question.traffic.peak_per_s, question.traffic.growth_per_year) == (70.0, 0.2)
+    assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
+    assert (question.measured, question.catalogue, question.today) == (before.measured, before.catalogue, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "says"),
+    [
+        (["plan.yaml", "run"], {}, "is planned alone"),
+        (["run", "plan.yaml"], {}, "is planned alone"),
+        (["plan.yaml"], {"overrides": ("target.hardware.vcpus=4",)}, "target.hardware.vcpus is not of a plan"),
+        (["model.yaml", "second.yml"], {}, "one language model at a time"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "planned with an SLO, and with traffic.tokens"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "and with traffic.tokens"),
+        (["no-traffic"], {}, "there is no traffic to plan for"),
+        (["run"], {"overrides": ("load.seed=3",)}, "--set load.seed does not change a plan"),
+        (["run"], {"overrides": ("target.hardwareoffer=3",)}, "does not change a plan"),
+        (["run"], {"overrides": ("plan.regoins=[here]",)}, "unknown key 'regoins' in plan"),
+        (["nowhere"], {}, "does not say what hardware its target ran on"),
+        (["no-rate"], {}, "has no rate that held its SLO"),
+        (["no-law"], {"overrides": ("traffic.peak=9/s",)}, "no-law has no variant to plan with$"),
+        (["bad-law"], {"overrides": ("traffic.peak=9/s",)}, r"\(.*: two are no line\)"),
+        (["curve.yaml"], {"overrides": ("traffic.peak=9/s",)}, "does not say what hardware"),
+        (["curve.yaml"], {"overrides": ("traffic.peak=9/s", "target.hardware.vcpus=4")}, "no SLO to plan for"),
+        (["curve.yaml"], {"overrides": ("target.hardware.offer=aws/g6.2xlrge",)}, "no offer 'aws/g6.2xlrge'"),
+        (["none"], {}, "no run is 'none'"),
+        (["run"], {"slo": ("latency_ms.p95 under 50",)}, "as an objective"),
+        (["run"], {"traffic": Path("none.yaml")}, "none.yaml: No such file"),
+        (["run"], {"offers": (Path("none.yaml"),)}, "none.yaml: No such file"),
+    ],
+)  # fmt: skip
+def test_what_is_lacking_or_wrong_is_said(asked: Asked, names: list[str], more: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        asked(*names, **more)

@@ -1,0 +1,67 @@
+"""What a plan starts from, as files: stored runs of an endpoint and of a local model, a typed curve, a shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.planning.fleets import plan_fleets
+from app.records.plan_question import PlanQuestion
+from app.records.result import Result
+from app.storage.plan_file import PlanFile, write_plan
+from app.storage.run_directory import RunWriter
+from tests.fakes import results
+from tests.fakes.local_runs import local_run
+
+ENDPOINT_SPEC = results.SPEC
+LOCAL_SPEC = """\
+sizewise: 1
+name: digits-here
+target: {protocol: local, model: [digits], batch: [1, 4, 16]}
+slo: ["service_ms.p99 < 20"]
+"""
+MODEL = """\
+name: small
+language_model:
+  {parameters: 8.03e9, layers: 32, hidden: 4096, heads: 32, kv_heads: 8, head_dim: 128, vocabulary: 128256}
+"""
+CURVE = "".join(f"- {{offered_per_s: {10 * step}, latency_ms.p95: {20 + step}}}\n" for step in range(1, 5))
+OFFERS = """\
+- {provider: acme, instance_type: c4, region: here, accelerator_key: none, vcpus: 4, memory_gib: 8,
+   cpu_architecture: x86_64, on_demand_usd_per_hour: 0.2}
+- {provider: acme, instance_type: c8, region: here, accelerator_key: none, vcpus: 8, memory_gib: 16,
+   cpu_architecture: x86_64, on_demand_usd_per_hour: 0.5}
+- {provider: own, instance_type: rack, region: cellar, accelerator_key: none, vcpus: 8, memory_gib: 8,
+   cpu_architecture: x86_64, capex_usd: 4000, life: 4y}
+"""
+
+
+def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
+    with RunWriter(directory) as writer:
+        writer.write_spec(spec)
+        writer.write_result(result)
+    return str(directory)
+
+
+def endpoint_run(directory: Path, spec: str = ENDPOINT_SPEC, **changes: Any) -> str:
+    """218/s inside latency_ms.p95 < 50 on two vCPUs, of which no service model can be fitted."""
+    return stored(directory, replace(results.full_run().result, **changes), spec)
+
+
+def local(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
+    """The digits model with a batch law."""
+    result = local_run().result
+    assert result.local is not None
+    return stored(directory, replace(result, local=replace(result.local, **changes)), spec)
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def plan_file(path: Path, question: PlanQuestion) -> str:
+    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(question, preview=True), question))
+    return str(path)
