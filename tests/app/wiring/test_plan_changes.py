@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.records.offers import OtherCards
+from app.records.prices import OwnedHardware
+from app.records.traffic import Dispersion, TokenLengths
+from app.wiring.plan_changes import changed, overridden
+from tests.fakes import planned
+from tests.fakes.offers import TODAY, catalogue, offer
+
+QUESTION = planned.question()
+OWNED = OwnedHardware(capex_usd=4000.0, life_years=4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ("traffic.peak=80/s", "peak_per_s", 80.0),
+        ("traffic.users={count: 3600, requests: 30/h}", "peak_per_s", 30.0),
+        ("traffic.growth=20%/year", "growth_per_year", 0.2),
+        ("traffic.week=business", "weekly_share", (1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.3)),
+        ("traffic.uncertainty=10%", "uncertainty", 0.1),
+        ("traffic.dispersion={index: 8}", "dispersion", Dispersion(8.0)),
+        ("traffic.cache=30%", "cache_share", 0.3),
+        ("traffic.tokens={input: 9, output: 3}", "tokens", (TokenLengths(1.0, 9.0, 3.0),)),
+    ],
+)
+def test_a_part_of_traffic_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
+    assert changed(QUESTION, change) == replace(QUESTION, traffic=replace(QUESTION.traffic, **{field: value}))
+
+
+def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) -> None:
+    flat = changed(QUESTION, "traffic.shape=flat").traffic
+    assert flat == replace(QUESTION.traffic, shape="flat", hourly_share=(1.0,) * 24)
+    trace = tmp_path / "trace.csv"
+    trace.write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(1, 6000)))
+    recorded = changed(QUESTION, f"traffic.trace={trace}").traffic
+    assert recorded.trace is not None
+    assert recorded.peak_per_s == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ("plan.assurance=95%", "assurance", 0.95),
+        ("plan.redundancy=n+2", "redundancy", 2),
+        ("plan.budget=900 USD/month", "budget_usd_per_month", 900.0),
+        ("plan.max_price_age=90d", "max_price_age_days", 90),
+        ("plan.max_power=2 kW", "max_power_w", 2000.0),
+        ("plan.router=random", "router", "random"),
+        ("plan.price=reserved-1y", "price", "reserved 1y"),
+        ("plan.zones=3", "zones", 3),
+        ("plan.surge=1", "surge", 1),
+        ("plan.max_accelerators=4", "max_accelerators", 4.0),
+        ("plan.vendors=[nvidia]", "vendors", ("nvidia",)),
+        ("plan.providers=[acme]", "providers", ("acme",)),
+        ("plan.regions=[here]", "regions", ("here",)),
+        ("plan.other_cards={dtype: fp16}", "other_cards", OtherCards("fp16")),
+    ],
+)
+def test_a_limit_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
+    """Providers and regions are those of the question's own catalogue."""
+    assert changed(QUESTION, change) == replace(QUESTION, limits=replace(QUESTION.limits, **{field: value}))
+
+
+@pytest.mark.parametrize("value", ["latency_ms.p99 < 80", '["latency_ms.p99 < 80"]', "[latency_ms.p99 < 80]"])
+def test_an_objective_is_written_alone_or_in_a_list(value: str) -> None:
+    assert [one.text for one in changed(QUESTION, f"slo={value}").slo] == ["latency_ms.p99 < 80"]
+
+
+def test_what_belongs_together_may_be_said_part_by_part() -> None:
+    parts = ("traffic.dispersion.index=8", "plan.other_cards.dtype=fp16", "traffic.dispersion.window=10s")
+    question = overridden(QUESTION, (*parts, "plan.other_cards.work=decode"))
+    assert question.traffic.dispersion == Dispersion(8.0, 10.0)
+    assert question.limits.other_cards == OtherCards("fp16", "decode")
+
+
+def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
+    for change in ("speed=1.5", "speed=1.5x"):
+        (target,) = changed(QUESTION, change).measured
+        assert (target.curve.max_rate_per_s, target.is_assumed) == (12.0, True)
+        assert target.fit is not None
+        assert target.fit.highest_per_s == 13.5
+
+
+@pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7), ("0", 0.0)])
+def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: float) -> None:
+    c2, c4 = changed(QUESTION, f"price.acme/c2={price}").catalogue.offers
+    assert (c2.on_demand_usd_per_hour, c2.source, c2.as_of) == (usd, "yours", TODAY)
+    assert c4 == QUESTION.catalogue.offers[1]
+
+
+def test_an_owned_offer_given_a_price_is_rented() -> None:
+    own = replace(QUESTION, catalogue=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
+    (one,) = changed(own, "price.acme/c2@here=0.7").catalogue.offers
+    assert (one.on_demand_usd_per_hour, one.owned) == (0.7, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "hint"),
+    [
+        ("traffic.peak", "--what-if traffic.peak is not key=value", "Like --what-if"),
+        ("speed=fast", "--what-if speed=fast is not a factor from 0.01 to 100", "speed=1.3"),
+        ("speed=nan", "speed=nan is not a factor", "speed=1.3"),
+        ("speed=0", "speed=0 is not a factor", "speed=1.3"),
+        ("speed=1e9", "speed=1e9 is not a factor", "speed=1.3"),
+        ("price.acme/c3=1", "no offer 'acme/c3'", "Did you mean 'acme/c"),
+        ("price.acme/c2@mars=1", "not known in 'mars'", "Known in here."),
+        ("price.acme/c2=cheap", "--what-if price.acme/c2: 'cheap USD/h' is not a price per hour", "0.9 USD/h"),
+        ("price.acme/c2=-1", "is below zero", ""),
+        ("price.acme/c2=1 USD/month", "unknown unit", ""),
+        ("peak=3/s", "peak is not of a plan", "traffic.…, plan.…"),
+        ("target.hardware.vcpus=3", "target.hardware.vcpus is not of a plan", "traffic.…, plan.…"),
+        ("traffic.peak=80", "80 has no unit", "200/s"),
+        ("traffic.grwth=2%/year", "unknown key 'grwth' in traffic", "Did you mean 'growth'?"),
+        ("plan.assurence=95%", "unknown key 'assurence' in plan", "Did you mean 'assurance'?"),
+        ("plan.providers=[acmee]", "no provider 'acmee'", "Did you mean 'acme'?"),
+        ("slo=latency_ms.p95 = 50", "as an objective", "latency_ms.p95 < 50"),
+        ("slo=[latency_ms.p95 = 50]", "as an objective", "latency_ms.p95 < 50"),
+    ],
+)
+def test_what_cannot_be_otherwise_is_said_with_what_can(change: str, says: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        changed(QUESTION, change)
+    assert says in str(caught.value)
+    assert hint in (caught.value.hint or "")
