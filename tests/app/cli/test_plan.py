@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from app.cli import plan as command
+from app.cli.main import main
+from app.errors import ExitCode
+from app.planning.exports.files import Kind
+from app.records.plan import Plan
+from app.storage.plan_file import read_plan
+from tests.fakes import plan_sources as sources
+from tests.fakes import planned, results
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of random arrivals, which a service model can be fitted to, and one that holds no rate."""
+    home = tmp_path_factory.mktemp("home")
+    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    sources.endpoint_run(home / "runs" / "1-scores", stages=stages)
+    sources.endpoint_run(home / "runs" / "2-slow", max_rate=None)
+    sources.written(home / "own.yaml", sources.OFFERS)
+    sources.plan_file(home / "small.yaml", planned.question())
+    return home
+
+
+@pytest.fixture(autouse=True)
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(home))
+    monkeypatch.chdir(home)
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> tuple[Path, str]:
+    """The plan file of the run with every option that changes the question, and what was printed beside it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SIZEWISE_HOME", str(home))
+        traffic = sources.written(home / "traffic.yaml", "traffic: {peak: 600/s, shape: evening}\n")
+        asked = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--assurance", "0.95"]
+        among = ["--offers", str(home / "own.yaml"), "--set", "plan.providers=[acme]"]
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert main(["plan", *asked, *among, "--json", "--out", str(home / "whole.yaml")]) == ExitCode.OK
+    return home / "whole.yaml", out.getvalue()
+
+
+def test_a_run_is_planned_with_all_that_is_said(whole: tuple[Path, str]) -> None:
+    plan = read_plan(whole[0]).plan
+    assert (plan.traffic.peak_per_s, plan.traffic.shape) == (600.0, "evening")
+    assert (plan.slo, plan.assurance) == (("latency_ms.p95 < 80",), 0.95)
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.offer == "acme/c4@here"
+    assert plan.recommendation.fleet.settled == "simulated"
+    assert {fleet.offer for fleet in plan.offers if fleet.rejected is None} == {"acme/c4@here", "acme/c8@here"}
+
+
+def test_json_is_the_plan_that_the_file_holds_and_nothing_else(whole: tuple[Path, str]) -> None:
+    assert msgspec.json.decode(whole[1], type=Plan) == read_plan(whole[0]).plan
+    assert json.loads(whole[1])["latency_metric"] == "latency_ms.p95"
+
+
+def test_a_plan_file_planned_again_is_the_same_to_the_byte(
+    whole: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.yaml"
+    assert main(["plan", str(whole[0]), "--out", str(again)]) == ExitCode.OK
+    assert again.read_bytes() == whole[0].read_bytes()
+    assert capsys.readouterr().err == f"Written: {again}\n"
+
+
+def test_the_terminal_tells_the_fleet_what_binds_and_what_comes_next(
+    capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    assert main(["plan", "small.yaml", "--preview"]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("Plan      6 × acme/c2 in here (5 for the load, 1 spare): 4,380 USD a month")
+    assert lines[2].startswith("          What binds: the peak: one instance is sized at ")
+    assert any(line.startswith("          Recommended: 6 × acme/c2@here, 4,380 USD/month") for line in lines)
+    assert any(line.startswith("          Runner-up: ") and "× acme/c4@here" in line for line in lines)
+    table = lines[next(at for at, line in enumerate(lines) if line.startswith("instances  offer ")) :]
+    assert [line.split()[1] for line in table[2:]] == ["acme/c2@here", "acme/c4@here"]
+    assert err == ""
+
+
+def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("traffic.peak=120/s", "speed=2", "price.acme/c4=0.5", "plan.budget=1 USD/month")
+    options = [word for change in changes for word in ("--what-if", change)]
+    assert main(["plan", "small.yaml", "--preview", *options]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("what if "))
+    rows = [" ".join(line.split()) for line in lines[at + 2 :]]
+    assert rows[0].startswith("as planned 6 × acme/c2@here 4,380 +0 ")
+    assert rows[1].startswith("traffic.peak=120/s 10 × acme/c2@here 7,300 +2,920 ")
+    assert rows[2].startswith("speed=2 ")
+    assert "-" in rows[2].split("acme/c2@here")[1]
+    assert rows[3].startswith("price.acme/c4=0.5 4 × acme/c4@here 1,460 -2,920 ")
+    assert rows[4] == "plan.budget=1 USD/month no offer fits n/a n/a n/a"
+
+
+def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert out.startswith("Plan      No offer fits a peak of 60.0/s.\n")
+    assert "instances  offer" not in out
+    for kind in ("csv", "json"):
+        assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month", "--export", kind]) == 0
+    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month", "--export", "k8s"]) == 2
+    assert "recommends no fleet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("k8s", ["kubernetes-fraud.yaml"]),
+        ("kserve", ["kserve-fraud.yaml"]),
+        ("terraform", ["sizewise-fraud.auto.tfvars.json", "sizewise-fraud.variables.tf.json"]),
+        ("csv", ["offers-fraud.csv"]),
+        ("json", ["plan-fraud.json"]),
+    ],
+)
+def test_an_export_is_printed_or_written_into_a_folder(
+    kind: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["plan", "small.yaml", "--preview", "--export", kind, "--with", "name=Fraud"]
+    assert main(export) == ExitCode.OK
+    printed = capsys.readouterr().out
+    folder = tmp_path / "new" / "folder"
+    assert main([*export, "--out", str(folder)]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [f"Written: {folder / name}" for name in files]
+    assert sorted(one.name for one in folder.iterdir()) == sorted(files)
+    assert "".join((folder / name).read_text("utf-8") for name in files) == printed
+
+
+def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("image=registry/server:1", "port=9000", "autoscaler=hpa")
+    options = [word for one in given for word in ("--with", one)]
+    assert main(["plan", "small.yaml", "--preview", "--export", "k8s", *options]) == ExitCode.OK
+    by_kind = {one["kind"]: one for one in yaml.safe_load_all(capsys.readouterr().out)}
+    (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["ports"][0]["containerPort"]) == ("registry/server:1", 9000)
+    assert "HorizontalPodAutoscaler" in by_kind
+
+
+def test_the_exports_offered_are_those_there_are() -> None:
+    assert get_args(Kind) == command._EXPORTS
+
+
+def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=90000 EUR/month"]) == ExitCode.OK
+    assert capsys.readouterr().err.startswith("EUR is taken at ")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["nothing"], "no run is 'nothing'"),
+        (["2-slow"], "2-slow has no rate that held its SLO"),
+        (["small.yaml", "1-scores"], "is planned alone"),
+        (["small.yaml", "--set", "plan.zoness=3"], "unknown key 'zoness' in plan"),
+        (["small.yaml", "--assurance", "2"], "plan.assurance"),
+        (["small.yaml", "--assurance", "often"], "'often' is not a share"),
+        (["small.yaml", "--slo", "fast"], 'cannot read "fast" as an objective'),
+        (["small.yaml", "--traffic", "own.yaml"], "own.yaml"),
+        (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
+        (["small.yaml", "--what-if", "speed=fast"], "--what-if speed=fast is not a factor"),
+        (["small.yaml", "--what-if", "speed=2", "--json"], "does not go with --json or --export"),
+        (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x is not one of an export's KEY=VALUE"),
+        (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
+        (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is no port"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
+    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *options, "--preview", "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    first, *hint = err.splitlines()
+    assert first.startswith("error: ")
+    assert says in first
+    assert [line[:6] for line in hint] in ([], ["hint: "])
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--export", "csv"]])
+def test_a_place_that_cannot_be_written_is_told(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--preview", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
+    assert "cannot be written: Not a directory" in capsys.readouterr().err
