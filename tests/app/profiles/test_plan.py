@@ -71,7 +71,7 @@ def test_what_is_printed_back_reads_the_same() -> None:
     ("override", "field", "value"),
     [
         ("assurance=50%", "assurance", 0.5),
-        ("assurance=99.9%", "assurance", 0.999),
+        ("assurance=99%", "assurance", 0.99),
         ("redundancy=n", "redundancy", 0),
         ("redundancy=N+1", "redundancy", 1),
         ("zones=9", "zones", 9),
