@@ -13,6 +13,7 @@ import yaml
 from app.errors import UsageError
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
+from app.storage.plan_facts import impossible_fact
 
 MOST_BYTES = 32 * 1024**2
 VERSION = 1
@@ -47,7 +48,10 @@ def read_plan(path: Path) -> PlanFile:
             raise yaml.YAMLError("it has aliases, by which a small file can grow without bound")
         written = yaml.load(text, Loader=yaml.CSafeLoader)
         _refuse_newer(path, written)
-        return msgspec.convert(written, PlanFile)
+        file = msgspec.convert(written, PlanFile)
+        if (wrong := impossible_fact(file.question)) is not None:
+            raise ValueError(wrong)
+        return file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         hint = "Plan files are written by `sizewise plan RUN --out plan.yaml`."
