@@ -59,8 +59,8 @@ def _bounds(question: PlanQuestion) -> Iterator[Bound]:
     yield "the largest of traffic.weekly_share", max(traffic.weekly_share, default=0.0), _LEAST, _MOST
     yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
     yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _LEAST, _MOST
-    for spike in (*traffic.spikes, *traffic.campaigns):
-        yield "times of a spike or campaign", spike.times, _LEAST, 1e6
+    for times in (one.times for ones in (traffic.spikes, traffic.campaigns) for one in ones):
+        yield "times of a spike or campaign", times, _LEAST, 1e6
     for one in traffic.classes:
         yield f"work of the class {one.name}", one.work, _LEAST, _MOST
     if traffic.classes:
