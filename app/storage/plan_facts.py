@@ -10,7 +10,6 @@ import msgspec
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
-_MAY_BE_NEGATIVE = {"growth_per_year", "log_covariance"}
 _LEAST, _MOST = 1e-9, 1e9
 _MOST_AT_ONCE = 100_000
 """Of slots, sequences and replicas: the simulation keeps a row for each."""
@@ -24,35 +23,34 @@ def impossible_fact(question: PlanQuestion) -> str | None:
 
 
 def _impossible(question: PlanQuestion) -> Iterator[str]:
-    yield from _no_quantities(msgspec.to_builtins(question), "question")
+    yield from _no_numbers(msgspec.to_builtins(question), "question")
     for name, value, least, most in _bounds(question):
         if not least <= value <= most:
             yield f"{name} is {value:g}, and may be {least:g} to {most:g}"
     for target in question.measured:
         for law in () if target.fit is None else target.fit.laws:
-            stray = next((one for one in law.parameters if not hasattr(law.service, one)), None)
+            stray = next((one for one in law.parameters if one not in law.service.__struct_fields__), None)
             if stray is not None:
                 yield f"{target.name} has a law with a parameter {stray!r} that it does not have"
             if [len(row) for row in law.log_covariance] != [len(law.parameters)] * len(law.parameters):
                 yield f"{target.name} has a law whose log_covariance does not fit its parameters"
 
 
-def _no_quantities(value: object, name: str) -> Iterator[str]:
+def _no_numbers(value: object, name: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, one in value.items():
-            if key not in _MAY_BE_NEGATIVE:
-                yield from _no_quantities(one, f"{name}.{key}")
+            yield from _no_numbers(one, f"{name}.{key}")
     elif isinstance(value, list | tuple):
         for one in value:
-            yield from _no_quantities(one, name)
-    elif isinstance(value, float | int) and not value >= 0:
-        yield f"{name} is {value:g}"
+            yield from _no_numbers(one, name)
+    elif isinstance(value, float) and math.isnan(value):
+        yield f"{name} is no number"
 
 
 def _bounds(question: PlanQuestion) -> Iterator[Bound]:
     traffic, limits = question.traffic, question.limits
     yield "traffic.peak_per_s", traffic.peak_per_s, _LEAST, 1e7
-    yield "traffic.growth_per_year", traffic.growth_per_year, -0.999, 100.0
+    yield "traffic.growth_per_year", traffic.growth_per_year, _LEAST - 1, 100.0
     yield "the number of traffic.hourly_share", len(traffic.hourly_share), 24, 24
     yield "the number of traffic.weekly_share", len(traffic.weekly_share), 7, 7
     yield "the largest of traffic.hourly_share", max(traffic.hourly_share, default=0.0), _LEAST, _MOST

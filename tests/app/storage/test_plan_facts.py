@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.service import BatchService, FittedService, TokenService
+from app.records.service import BatchService, FitError, FittedService, TokenService
 from app.storage.plan_facts import impossible_fact
 from app.storage.plan_file import PlanFile, plan_text, read_plan
 from tests.fakes import planned, services, whole_plan
@@ -25,26 +26,26 @@ HOURS = "hourly_share: [0.1, "
     [
         ASKED,
         planned.question(traffic=planned.Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
-        question(target(fit=services.fit_of(*LAWS))),
+        question(target(fit=replace(services.fit_of(*LAWS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))),
         question(target()),
         whole_plan.question(),
     ],
 )
 def test_facts_that_can_be_are_let_through(asked: planned.PlanQuestion) -> None:
-    """A fit's highest rate may be endless, and traffic may shrink."""
+    """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
     assert impossible_fact(asked) is None
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
     [
-        ("peak_per_s: 60.0", "peak_per_s: .nan", "question.traffic.peak_per_s is nan"),
-        ("peak_per_s: 60.0", "peak_per_s: -1.0", "question.traffic.peak_per_s is -1"),
+        ("peak_per_s: 60.0", "peak_per_s: .nan", "question.traffic.peak_per_s is no number"),
+        ("peak_per_s: 60.0", "peak_per_s: -1.0", "traffic.peak_per_s is -1"),
         ("peak_per_s: 60.0", "peak_per_s: 0.0", "traffic.peak_per_s is 0"),
         ("peak_per_s: 60.0", "peak_per_s: .inf", "traffic.peak_per_s is inf"),
         ("growth_per_year: 0.0", "growth_per_year: -1.0", "growth_per_year is -1"),
         (HOURS, "hourly_share: [", "the number of traffic.hourly_share is 23, and may be 24 to 24"),
-        (HOURS, "hourly_share: [.nan, ", "hourly_share is nan"),
+        (HOURS, "hourly_share: [.nan, ", "hourly_share is no number"),
         ("weekly_share: [1.0,", "weekly_share: [1.0, 1.0,", "the number of traffic.weekly_share is 8"),
         ("weekly_share: [1.0" + 6 * ", 1.0", "weekly_share: [0" + 6 * ", 0", "the largest of traffic.weekly_share"),
         ("cache_share: 0.0", "cache_share: 1.0", "traffic.cache_share is 1"),
@@ -57,12 +58,12 @@ def test_facts_that_can_be_are_let_through(asked: planned.PlanQuestion) -> None:
         ("zones: 1", "zones: 0", "limits.zones is 0"),
         ("surge: 0", "surge: 1001", "limits.surge is 1001"),
         ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: .inf", "the price of acme/c2@here is inf"),
-        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: -1.0", "on_demand_usd_per_hour is -1"),
+        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: -1.0", "the price of acme/c2@here is -1"),
         ("replicas: 1", "replicas: 0", "replicas of measured is 0"),
         ("max_rate_per_s: 8.0", "max_rate_per_s: .inf", "max_rate_per_s of measured is inf"),
         ("slots: 2", "slots: 1000000000", "slots of a law of measured is 1e+09"),
         ("mean_s: 0.2", "mean_s: 0.0", "mean_s of a law of measured is 0"),
-        ("cv: 0.5", "cv: .nan", "question.measured.fit.laws.service.cv is nan"),
+        ("cv: 0.5", "cv: .nan", "question.measured.fit.laws.service.cv is no number"),
         ("chance: 1.0", "chance: 0.0", "the sum of chances of measured is 0"),
         ("parameters: []", "parameters: [mean]", "has a law with a parameter 'mean' that it does not have"),
         ("parameters: []", "parameters: [mean_s]", "log_covariance does not fit its parameters"),
