@@ -2,7 +2,7 @@
 
 A server is measured by the product at rising rates. Its service model is fitted to every other rate, and what that says
 of the rates between is held against what was measured there; fitted to all rates, it predicts two and three such
-replicas behind a balancer, which are measured too. Takes about 35 minutes.
+replicas behind a balancer, which are measured too. Takes about 40 minutes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from app.analysis.curve import rungs_of
@@ -27,23 +26,20 @@ from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
 from app.records.curves import Rung
 from app.records.offers import Router
-from app.records.service import ServiceFit, ServiceModel
-from app.serving.process import EndpointProcess
-from app.serving.settings import ServingSettings
+from app.records.result import Result
+from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
-from loadgen.reference.script import HttpFace, Law, Script
-from tests.fakes.onnx_models import convolutions
+from tests.checks.backtest_servers import SERVERS, Server, child
 
-SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
-"""Of the most that a replica answers; every other one is fitted."""
-CONTENDING_SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
 FLEET_SHARES = (0.5, 0.7, 0.85)
-LOW_SHARE = 0.2
-SWEEPS = 2
+SWEEPS, TRIES = 2, 2
+RUN_LIMIT_S = 900
+CLIENTS, CLIENTS_S = 16, 8
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0}
 PREDICTED_REQUESTS, SEEDS = 20_000, (1, 2, 3, 4, 5)
-CHANCES = 40
-"""Plays as long as the measurement, to see how far one differs from another."""
+CHANCES = range(100, 140)
+"""Seeds of plays as long as the measurement, which tell how far one such differs from another."""
+Z95 = 1.959964
 PROFILE = """sizewise: 1
 name: back-test
 target: {{protocol: http, url: "{url}"}}
@@ -53,149 +49,140 @@ slo: ["latency_ms.p99 < 60000"]
 """
 
 
-class Server(NamedTuple):
-    """`start` makes the replica of that number and gives its port; `most_per_s` None is found by measuring."""
+class Held(NamedTuple):
+    """One load: by percentile what was measured and what was predicted, in s, and by how much the logarithm of a
+    measurement as long as this scatters."""
 
     name: str
-    start: Callable[[contextlib.ExitStack, Path, int], int]
-    most_per_s: float | None
-    routers: tuple[Router, ...]
-    fleets: tuple[int, ...] = (2, 3)
-    shares: tuple[float, ...] = SHARES
-    path: str = "/"
-    body: Any = msgspec.UNSET
-
-
-def scripted(law: Law) -> Callable[[contextlib.ExitStack, Path, int], int]:
-    def start(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-        script = Script(faces=(HttpFace(msgspec.structs.replace(law, seed=number)),))
-        text = msgspec.json.encode(script).decode()
-        return stack.enter_context(child("loadgen.reference.scripted", "--script", text))
-
-    return start
-
-
-def timed(*law: str) -> Callable[[contextlib.ExitStack, Path, int], int]:
-    def start(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-        seed = [str(number)] if law[0] == "two-speeds" else []
-        return stack.enter_context(child("tests.fakes.timed_server", *law, *seed))
-
-    return start
-
-
-def model_served(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-    path = convolutions(folder / "convolutions.onnx", 8)
-    endpoint = stack.enter_context(EndpointProcess(ServingSettings(model=str(path), name="convolutions")))
-    return int(endpoint.ready.url.rpartition(":")[2])
-
-
-TENSOR = {"name": "x", "shape": [1, 1, 16, 16], "datatype": "FP32", "data": [0.5] * 256}
-SERVERS = (
-    Server(
-        "4 slots, lognormal times",
-        scripted(Law(delay_s=0.020, sigma=0.5, servers=4)),
-        4 / (0.020 * np.exp(0.5**2 / 2)),
-        ("least_outstanding",),
-    ),
-    Server(
-        "1 slot, lognormal times",
-        scripted(Law(delay_s=0.006, sigma=0.6, servers=1)),
-        1 / (0.006 * np.exp(0.6**2 / 2)),
-        ("round_robin", "least_outstanding"),
-    ),
-    Server(
-        "batches of up to 8, window 5 ms",
-        timed("batches", "0.015", "0.0015", "8", "0.005"),
-        8 / (0.015 + 8 * 0.0015),
-        ("round_robin",),
-    ),
-    Server(
-        "4 slots, two speeds",
-        timed("two-speeds", "4", "0.010", "0.080", "0.1"),
-        4 / (0.9 * 0.010 + 0.1 * 0.080),
-        ("round_robin",),
-    ),
-    Server(
-        "a model on the processor, contending",
-        model_served,
-        None,
-        ("round_robin",),
-        (2,),
-        CONTENDING_SHARES,
-        "/v2/models/convolutions/infer",
-        {"inputs": [TENSOR]},
-    ),
-)  # fmt: skip
-
-
-@contextlib.contextmanager
-def child(module: str, *args: str) -> Iterator[int]:
-    """The port that it prints; it leaves when its standard input closes."""
-    process = subprocess.Popen([sys.executable, "-m", module, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdin is not None
-    with process:
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
-
-
-def measured(server: Server, port: int, sweep: dict[str, Any], run: Path, seed: int) -> tuple[Rung, ...]:
-    """By the command, as a user would; a run that is there is read again."""
-    if not (run / "result.json").exists():
-        body = {} if server.body is msgspec.UNSET else server.body
-        url = f"http://127.0.0.1:{port}{server.path}"
-        profile = run.with_suffix(".yaml")
-        profile.write_text(PROFILE.format(url=url, body=json.dumps(body), seed=seed, sweep=json.dumps(sweep)))
-        command = [sys.executable, "-m", "app", "run", str(profile), "--out", str(run)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if not (run / "result.json").exists():
-            raise SystemExit(f"{server.name}: the run failed ({done.returncode}): {done.stderr[-2000:]}")
-    result = StoredRun(run).measured
-    for stage in result.stages:
-        if stage.verdict.status == "INVALID":
-            print(f"left out, INVALID: {server.name}, {stage.name}: {stage.verdict}", file=sys.stderr)
-    return rungs_of(result.stages)
-
-
-def rates(most_per_s: float, shares: Sequence[float], hold_s: float) -> dict[str, Any]:
-    return {"rates": [f"{share * most_per_s:.4g}/s" for share in shares], "hold": f"{hold_s:g}s"}
-
-
-class Held(NamedTuple):
-    """One load: what was measured and predicted, in seconds; `deviations` of the measured from plays of its length."""
-
     per_s: float
+    share: float
+    """Of the most that the replicas answer."""
     measured_s: dict[str, float]
     predicted_s: dict[str, float]
-    sigma: dict[str, float]
+    scatter: dict[str, float]
     deviations: dict[str, float]
+    """Of what was measured, from the mean of plays as long, in such scatters."""
 
-    def error(self, name: str) -> float:
-        return self.predicted_s[name] / self.measured_s[name] - 1
+    def error(self, percentile: str) -> float:
+        return self.predicted_s[percentile] / self.measured_s[percentile] - 1
 
 
-def held(service: ServiceModel, replicas: int, router: Router, observed: Observed) -> Held:
-    design, per_s = FleetDesign((service,) * replicas, router), observed.offered_per_s
+class Outcome(NamedTuple):
+    name: str
+    most_per_s: float
+    fit: ServiceFit
+    between: list[Held]
+    """At the rates that were left out."""
+    fleets: list[Held]
+    p50_ms: tuple[float, float]
+    """At the lowest rate, asked directly and through the balancer."""
+
+
+class Bench:
+    """Measures one server. A run that is in the folder already is read again."""
+
+    def __init__(self, server: Server, folder: Path, hold_s: float) -> None:
+        self._server, self._folder, self._hold_s = server, folder, hold_s
+
+    def rungs(self, port: int, most_per_s: float, shares: Sequence[float], run: str, seed: int = 1) -> tuple[Rung, ...]:
+        rates = [f"{share * most_per_s:.4g}/s" for share in shares]
+        result = self._measured(port, {"rates": rates, "hold": f"{self._hold_s:g}s"}, run, seed)
+        return rungs_of(result.stages)
+
+    def most_per_s(self, port: int) -> float:
+        """What clients get that ask again at once."""
+        result = self._measured(port, {"concurrency": [CLIENTS], "hold": f"{CLIENTS_S}s"}, "most", 1)
+        (stage,) = [stage for stage in result.stages if stage.kind != "warmup"]
+        assert stage.achieved_per_s.value is not None
+        return stage.achieved_per_s.value
+
+    def _measured(self, port: int, sweep: dict[str, Any], name: str, seed: int) -> Result:
+        """A run with INVALID stages is made again, once."""
+        run = self._folder / name
+        for _ in range(TRIES):
+            if not (run / "result.json").exists():
+                self._run(port, sweep, run, seed)
+            result = StoredRun(run).measured
+            wrong = [stage for stage in result.stages if stage.kind != "warmup" and stage.verdict.status == "INVALID"]
+            if not wrong:
+                break
+            for stage in wrong:
+                print(f"INVALID: {self._server.name}, {name}, {stage.name}: {stage.verdict.reasons}", file=sys.stderr)
+            run = run.with_name(f"{run.name}-again")
+        return result
+
+    def _run(self, port: int, sweep: dict[str, Any], run: Path, seed: int) -> None:
+        """By the command, as a user would."""
+        url, body = f"http://127.0.0.1:{port}{self._server.path}", json.dumps(self._server.body)
+        profile = self._folder / f"{run.name}.yaml"
+        profile.write_text(PROFILE.format(url=url, body=body, seed=seed, sweep=json.dumps(sweep)))
+        command = [sys.executable, "-m", "app", "run", str(profile), "--out", str(run)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_LIMIT_S)
+        if not (run / "result.json").exists():
+            sys.exit(f"{self._server.name}: no result ({done.returncode}): {done.stderr[-2000:]}")
+
+
+def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: float, observed: Observed) -> Held:
+    design, per_s = FleetDesign((fit.laws[0].service,) * replicas, router), observed.offered_per_s
     known = {name: float(np.exp(log)) for name, log in zip(observed.names, observed.logs, strict=True)}
     names = [name for name in PERCENTILES if name in known]
     asked = [PERCENTILES[name] for name in names]
-    steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, asked).overall.latency.percentiles_s
-    plays = simulate_steady(design, per_s, observed.requests, range(100, 100 + CHANCES), asked).overall.latency
-    logs = np.log(np.array(plays.per_seed_s, dtype=float))
-    sigmas = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
-    deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / sigmas
+    steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, asked).overall.latency
+    alike = simulate_steady(design, per_s, observed.requests, CHANCES, asked).overall.latency
+    logs = np.log(np.array(alike.per_seed_s, dtype=float))
+    scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
+    deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
     return Held(
+        name,
         per_s,
+        per_s / most_per_s / replicas,
         {name: known[name] for name in names},
-        {name: float(value or np.nan) for name, value in zip(names, steady, strict=True)},
-        dict(zip(names, sigmas.tolist(), strict=True)),
+        {name: value or np.nan for name, value in zip(names, steady.percentiles_s, strict=True)},
+        dict(zip(names, scatter.tolist(), strict=True)),
         dict(zip(names, deviations.tolist(), strict=True)),
     )
 
 
-def print_held(name: str, all_held: Sequence[Held], most_per_s: float) -> None:
+def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
+    bench = Bench(server, folder, hold_s)
+    with contextlib.ExitStack() as stack:
+        ports = [server.start(stack, folder, number) for number in range(max(server.fleets))]
+        most_per_s = server.most_per_s or bench.most_per_s(ports[0])
+        sweeps = [bench.rungs(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
+        with child("tests.fakes.balancer", "round_robin", str(ports[0])) as port:
+            through = bench.rungs(port, most_per_s, server.shares[:1], "balancer")
+        rungs = [rung for sweep in sweeps for rung in sweep]
+        observed = observe(rungs)
+        taken = {one.offered_per_s for one in observed[::2]}
+        half, whole = fit_service([rung for rung in rungs if rung.offered_per_s in taken]), fit_service(rungs)
+        fleets = []
+        for router in server.routers:
+            for replicas in server.fleets:
+                port = stack.enter_context(child("tests.fakes.balancer", router, *map(str, ports[:replicas])))
+                seen = bench.rungs(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
+                name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
+                fleets += [held(name, whole, replicas, router, most_per_s, one) for one in observe(seen)]
+    direct, by_balancer = (1000 * np.exp(one.logs[0]) for one in (observed[0], observe(through)[0]))
+    between = [held(server.name, half, 1, "random", most_per_s, one) for one in observed[1::2]]
+    return Outcome(server.name, most_per_s, whole, between, fleets, (direct, by_balancer))
+
+
+def found(fit: ServiceFit) -> str:
+    match law := fit.laws[0].service:
+        case RequestService():
+            many = f"{law.slots} slot{'s' if law.slots > 1 else ''}"
+            words = f"{many}, {1000 * law.mean_s:.1f} ms, cv {law.cv:.2f}"
+        case BatchService():
+            words = f"{1000 * law.fixed_s:.1f} ms + {1000 * law.per_item_s:.2f} ms × b, up to {law.max_batch}, "
+            words += f"window {1000 * law.window_s:.1f} ms, cv {law.cv:.2f}"
+        case _:
+            raise TypeError("no server here makes tokens")
+    return f"{words}, outside {1000 * law.outside_s:.1f} ms; chance {fit.laws[0].chance:.0%}"
+
+
+def print_loads(all_held: Sequence[Held]) -> None:
+    print("\n| server | load | p50, ms | predicted | p95, ms | predicted | p99, ms | predicted | chance |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for one in all_held:
         cells = [
             f"{1000 * one.measured_s[key]:.1f} | {1000 * one.predicted_s[key]:.1f} ({100 * one.error(key):+.0f} %)"
@@ -203,78 +190,20 @@ def print_held(name: str, all_held: Sequence[Held], most_per_s: float) -> None:
             else "n/a | n/a"
             for key in PERCENTILES
         ]
-        chance = f"±{196 * one.sigma['p99']:.0f} %" if "p99" in one.sigma else "n/a"
-        print(f"| {name} | {one.per_s:.4g}/s ({one.per_s / most_per_s:.0%}) | {' | '.join(cells)} | {chance} |")
+        chance = f"±{100 * Z95 * one.scatter['p99']:.0f} %" if "p99" in one.scatter else "n/a"
+        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {' | '.join(cells)} | {chance} |")
 
 
-def print_summary(name: str, all_held: Sequence[Held]) -> None:
-    cells = []
-    for key in PERCENTILES:
-        sizes = [abs(one.error(key)) for one in all_held if key in one.measured_s]
-        cells.append(f"{100 * np.median(sizes):.1f} % / {100 * max(sizes):.0f} %" if sizes else "n/a")
-    deviations = [deviation for one in all_held for deviation in one.deviations.values()]
-    inside = f"{sum(abs(one) <= 1.96 for one in deviations)} of {len(deviations)}"
-    print(f"| {name} | {' | '.join(cells)} | {inside} |")
-
-
-def checked(server: Server, folder: Path, hold_s: float) -> None:
-    with contextlib.ExitStack() as stack:
-        ports = [server.start(stack, folder, number) for number in range(max(1, *server.fleets))]
-        most_per_s = server.most_per_s or most_of(server, ports[0], folder)
-        sweep = rates(most_per_s, server.shares, hold_s)
-        rungs = [
-            rung
-            for number in range(SWEEPS)
-            for rung in measured(server, ports[0], sweep, folder / f"sweep-{number}", 1 + number)
-        ]
-        observed = observe(rungs)
-        halves = observed[::2], observed[1::2]
-        fitted_per_s = {one.offered_per_s for one in halves[0]}
-        half = fit_service([rung for rung in rungs if rung.offered_per_s in fitted_per_s])
-        print(f"\n## {server.name}: {most_per_s:.4g}/s at most\n")
-        tell("half of the rates", half)
-        print_held(
-            server.name, rungs_held := [held(service_of(half), 1, "random", one) for one in halves[1]], most_per_s
-        )
-        print_summary(server.name, rungs_held)
-        whole = fit_service(rungs)
-        tell("all rates", whole)
-        tell_balancer(server, ports[0], folder, most_per_s, hold_s)
-        for router in server.routers:
-            for replicas in server.fleets:
-                balancer = stack.enter_context(child("tests.fakes.balancer", router, *map(str, ports[:replicas])))
-                fleet = rates(replicas * most_per_s, FLEET_SHARES, hold_s)
-                seen = observe(measured(server, balancer, fleet, folder / f"{router}-{replicas}", 11))
-                name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
-                print_held(name, fleet_held := [held(service_of(whole), replicas, router, one) for one in seen],
-                           replicas * most_per_s)  # fmt: skip
-                print_summary(name, fleet_held)
-
-
-def service_of(fit: ServiceFit) -> ServiceModel:
-    return fit.laws[0].service
-
-
-def tell(of: str, fit: ServiceFit) -> None:
-    print(f"fitted to {of}: {fit.laws[0]}; its median error {fit.median_error:.1%}, spread {fit.spread:.2f}\n")
-
-
-def most_of(server: Server, port: int, folder: Path) -> float:
-    """What is answered to sixteen clients that ask again at once."""
-    run = folder / "most"
-    measured(server, port, {"concurrency": [16], "hold": "8s"}, run, 1)
-    (stage,) = [stage for stage in StoredRun(run).measured.stages if stage.kind != "warmup"]
-    assert stage.achieved_per_s.value is not None
-    return stage.achieved_per_s.value
-
-
-def tell_balancer(server: Server, port: int, folder: Path, most_per_s: float, hold_s: float) -> None:
-    """What it adds to the median of one replica at the least rate."""
-    with child("tests.fakes.balancer", "round_robin", str(port)) as balancer:
-        (through,) = measured(server, balancer, rates(most_per_s, [LOW_SHARE], hold_s), folder / "balancer", 1)
-    direct = measured(server, port, {}, folder / "sweep-0", 1)[0]
-    times = [1000 * one.latencies_s["latency"]["p50"] for one in (direct, through)]
-    print(f"p50 at {direct.offered_per_s:.4g}/s: {times[0]:.2f} ms, through the balancer {times[1]:.2f} ms\n")
+def print_errors(groups: dict[str, list[Held]]) -> None:
+    print("\n| predicted | loads | p50 | p95 | p99 | inside chance |\n|---|---|---|---|---|---|")
+    for name, group in groups.items():
+        cells = []
+        for key in PERCENTILES:
+            sizes = [abs(one.error(key)) for one in group if key in one.measured_s]
+            cells.append(f"{100 * np.median(sizes):.1f} % / {100 * max(sizes):.0f} %" if sizes else "n/a")
+        deviations = [deviation for one in group for deviation in one.deviations.values()]
+        inside = f"{sum(abs(one) <= Z95 for one in deviations)} of {len(deviations)}"
+        print(f"| {name} | {len(group)} | {' | '.join(cells)} | {inside} |")
 
 
 def main() -> None:
@@ -283,11 +212,22 @@ def main() -> None:
     parser.add_argument("--hold", type=float, default=15.0, metavar="SECONDS", help="of each rate")
     parser.add_argument("--runs", type=Path, help="where the runs are kept; those that are there are read again")
     given = parser.parse_args()
+    outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
         for number in given.server or range(len(SERVERS)):
             folder = (given.runs or Path(temporary)) / str(number)
             folder.mkdir(parents=True, exist_ok=True)
-            checked(SERVERS[number], folder, given.hold)
+            outcomes.append(checked(SERVERS[number], folder, given.hold))
+    print("| server | most | fitted | p50 at the lowest rate: direct, through the balancer |\n|---|---|---|---|")
+    for one in outcomes:
+        print(
+            f"| {one.name} | {one.most_per_s:.1f}/s | {found(one.fit)} | {one.p50_ms[0]:.2f}, {one.p50_ms[1]:.2f} ms |"
+        )
+    print_loads([load for one in outcomes for load in one.between])
+    print_loads([load for one in outcomes for load in one.fleets])
+    alone = {f"{one.name}, the rates between": one.between for one in outcomes}
+    behind = {f"{one.name}, behind a balancer": one.fleets for one in outcomes}
+    print_errors(alone | behind)
 
 
 if __name__ == "__main__":
