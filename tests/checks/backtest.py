@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.analysis.curve import rungs_of
+from app.analysis.objectives import parse_objective
+from app.planning.fleet_rate import FleetShape, highest_rate
+from app.planning.goals import goals_of
 from app.planning.moments import Observed
 from app.planning.service_fit import fit_service, observe
 from app.planning.simulation.design import FleetDesign
@@ -29,7 +32,7 @@ from app.records.offers import Router
 from app.records.result import Result
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
-from tests.checks.backtest_servers import SERVERS, Server, child
+from tests.checks.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
 
 FLEET_SHARES = (0.5, 0.7, 0.85)
 SWEEPS, TRIES = 2, 2
@@ -62,6 +65,8 @@ class Held(NamedTuple):
     scatter: dict[str, float]
     deviations: dict[str, float]
     """Of what was measured, from the mean of plays as long, in such scatters."""
+    rate_error: float
+    """Of the rate that a plan would give this fleet, were the measured p95 its limit."""
 
     def error(self, percentile: str) -> float:
         return self.predicted_s[percentile] / self.measured_s[percentile] - 1
@@ -74,8 +79,6 @@ class Outcome(NamedTuple):
     between: list[Held]
     """At the rates that were left out."""
     fleets: list[Held]
-    p50_ms: tuple[float, float]
-    """At the lowest rate, asked directly and through the balancer."""
 
 
 class Bench:
@@ -132,6 +135,8 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     logs = np.log(np.array(alike.per_seed_s, dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
+    goals = goals_of([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
+    planned_per_s, _ = highest_rate(fit.laws[0].service, FleetShape(router, goals), replicas, per_s / replicas)
     return Held(
         name,
         per_s,
@@ -140,6 +145,7 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
         {name: value or np.nan for name, value in zip(names, steady.percentiles_s, strict=True)},
         dict(zip(names, scatter.tolist(), strict=True)),
         dict(zip(names, deviations.tolist(), strict=True)),
+        planned_per_s * replicas / per_s - 1,
     )
 
 
@@ -149,8 +155,6 @@ def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
         ports = [server.start(stack, folder, number) for number in range(max(server.fleets))]
         most_per_s = server.most_per_s or bench.most_per_s(ports[0])
         sweeps = [bench.rungs(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
-        with child("tests.fakes.balancer", "round_robin", str(ports[0])) as port:
-            through = bench.rungs(port, most_per_s, server.shares[:1], "balancer")
         rungs = [rung for sweep in sweeps for rung in sweep]
         observed = observe(rungs)
         taken = {one.offered_per_s for one in observed[::2]}
@@ -162,9 +166,23 @@ def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
                 seen = bench.rungs(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
                 name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
                 fleets += [held(name, whole, replicas, router, most_per_s, one) for one in observe(seen)]
-    direct, by_balancer = (1000 * np.exp(one.logs[0]) for one in (observed[0], observe(through)[0]))
     between = [held(server.name, half, 1, "random", most_per_s, one) for one in observed[1::2]]
-    return Outcome(server.name, most_per_s, whole, between, fleets, (direct, by_balancer))
+    return Outcome(server.name, most_per_s, whole, between, fleets)
+
+
+def balancer_adds(folder: Path, hold_s: float) -> str:
+    """Asked of a server that always takes as long."""
+    bench = Bench(CONSTANT, folder, hold_s)
+    with contextlib.ExitStack() as stack:
+        port = CONSTANT.start(stack, folder, 0)
+        through = stack.enter_context(child("tests.fakes.balancer", "round_robin", str(port)))
+        rungs = [bench.rungs(at, CONSTANT_PER_S, (1,), run)[0] for at, run in ((port, "direct"), (through, "balancer"))]
+    times = [f"p50 {1000 * one['p50']:.2f} ms, p99 {1000 * one['p99']:.2f} ms" for one in map(latencies, rungs)]
+    return f"{CONSTANT.name}: {times[0]}; through the balancer {times[1]}"
+
+
+def latencies(rung: Rung) -> dict[str, float]:
+    return rung.latencies_s["latency"]
 
 
 def found(fit: ServiceFit) -> str:
@@ -181,29 +199,33 @@ def found(fit: ServiceFit) -> str:
 
 
 def print_loads(all_held: Sequence[Held]) -> None:
-    print("\n| server | load | p50, ms | predicted | p95, ms | predicted | p99, ms | predicted | chance |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| server | load | p50, ms: measured, predicted | p95 | p99 | p99 by chance | rate at that p95 |")
+    print("|---|---|---|---|---|---|---|")
     for one in all_held:
         cells = [
-            f"{1000 * one.measured_s[key]:.1f} | {1000 * one.predicted_s[key]:.1f} ({100 * one.error(key):+.0f} %)"
+            f"{1000 * one.measured_s[key]:.1f}, {1000 * one.predicted_s[key]:.1f} ({100 * one.error(key):+.0f} %)"
             if key in one.measured_s
-            else "n/a | n/a"
+            else "n/a"
             for key in PERCENTILES
         ]
         chance = f"±{100 * Z95 * one.scatter['p99']:.0f} %" if "p99" in one.scatter else "n/a"
-        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {' | '.join(cells)} | {chance} |")
+        told = f"{' | '.join(cells)} | {chance} | {100 * one.rate_error:+.0f} %"
+        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {told} |")
 
 
 def print_errors(groups: dict[str, list[Held]]) -> None:
-    print("\n| predicted | loads | p50 | p95 | p99 | inside chance |\n|---|---|---|---|---|---|")
+    print("\n| predicted | loads | p50 | p95 | p99 | inside chance | rate at that p95 |\n|---|---|---|---|---|---|---|")
     for name, group in groups.items():
-        cells = []
-        for key in PERCENTILES:
-            sizes = [abs(one.error(key)) for one in group if key in one.measured_s]
-            cells.append(f"{100 * np.median(sizes):.1f} % / {100 * max(sizes):.0f} %" if sizes else "n/a")
+        sizes = [[abs(one.error(key)) for one in group if key in one.measured_s] for key in PERCENTILES]
+        cells = [_middle_and_most(one) for one in sizes]
         deviations = [deviation for one in group for deviation in one.deviations.values()]
         inside = f"{sum(abs(one) <= Z95 for one in deviations)} of {len(deviations)}"
-        print(f"| {name} | {len(group)} | {' | '.join(cells)} | {inside} |")
+        rates = _middle_and_most([abs(one.rate_error) for one in group])
+        print(f"| {name} | {len(group)} | {' | '.join(cells)} | {inside} | {rates} |")
+
+
+def _middle_and_most(sizes: Sequence[float]) -> str:
+    return f"{100 * np.median(sizes):.1f} %, {100 * max(sizes):.0f} %" if sizes else "n/a"
 
 
 def main() -> None:
@@ -218,11 +240,12 @@ def main() -> None:
             folder = (given.runs or Path(temporary)) / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             outcomes.append(checked(SERVERS[number], folder, given.hold))
-    print("| server | most | fitted | p50 at the lowest rate: direct, through the balancer |\n|---|---|---|---|")
+        constant = (given.runs or Path(temporary)) / "constant"
+        constant.mkdir(exist_ok=True)
+        print(f"{balancer_adds(constant, given.hold)}\n")
+    print("| server | most | fitted |\n|---|---|---|")
     for one in outcomes:
-        print(
-            f"| {one.name} | {one.most_per_s:.1f}/s | {found(one.fit)} | {one.p50_ms[0]:.2f}, {one.p50_ms[1]:.2f} ms |"
-        )
+        print(f"| {one.name} | {one.most_per_s:.1f}/s | {found(one.fit)} |")
     print_loads([load for one in outcomes for load in one.between])
     print_loads([load for one in outcomes for load in one.fleets])
     alone = {f"{one.name}, the rates between": one.between for one in outcomes}

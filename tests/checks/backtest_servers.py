@@ -81,6 +81,7 @@ def _model(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
 
 
 FOUR, ONE = Law(delay_s=0.020, sigma=0.5, servers=4), Law(delay_s=0.006, sigma=0.6, servers=1)
+CONSTANT, CONSTANT_PER_S = Server("always 10 ms", _scripted(Law(delay_s=0.010)), None, ()), 50.0
 SERVERS = (
     Server("4 slots", _scripted(FOUR), 4 / (0.020 * math.exp(0.5**2 / 2)), ("least_outstanding",)),
     Server("1 slot", _scripted(ONE), 1 / (0.006 * math.exp(0.6**2 / 2)), ("round_robin", "least_outstanding")),
