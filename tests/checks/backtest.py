@@ -35,6 +35,8 @@ from app.storage.run_directory import StoredRun
 from tests.checks.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
 
 FLEET_SHARES = (0.5, 0.7, 0.85)
+BUSY_SHARE = 0.59
+"""At lower load time hardly depends on the rate."""
 SWEEPS, TRIES = 2, 3
 RUN_LIMIT_S = 900
 CLIENTS, CLIENTS_S = 16, 8
@@ -65,8 +67,8 @@ class Held(NamedTuple):
     scatter: dict[str, float]
     deviations: dict[str, float]
     """Of what was measured, from the mean of plays as long, in such scatters."""
-    rate_error: float
-    """Of the rate that a plan would give this fleet, were the measured p95 its limit."""
+    rate_error: float | None
+    """Of the rate that a plan would give this fleet, were the measured p95 its limit; None where it would give none."""
 
     def error(self, percentile: str) -> float:
         return self.predicted_s[percentile] / self.measured_s[percentile] - 1
@@ -149,7 +151,7 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
         {name: value or np.nan for name, value in zip(names, steady.percentiles_s, strict=True)},
         dict(zip(names, scatter.tolist(), strict=True)),
         dict(zip(names, deviations.tolist(), strict=True)),
-        planned_per_s * replicas / per_s - 1,
+        planned_per_s * replicas / per_s - 1 if planned_per_s else None,
     )
 
 
@@ -207,25 +209,33 @@ def print_loads(all_held: Sequence[Held]) -> None:
     print("|---|---|---|---|---|---|---|")
     for one in all_held:
         cells = [
-            f"{1000 * one.measured_s[key]:.1f}, {1000 * one.predicted_s[key]:.1f} ({100 * one.error(key):+.0f} %)"
+            f"{1000 * one.measured_s[key]:.1f}, {1000 * one.predicted_s[key]:.1f} ({_signed(one.error(key))})"
             if key in one.measured_s
             else "n/a"
             for key in PERCENTILES
         ]
         chance = f"±{100 * Z95 * one.scatter['p99']:.0f} %" if "p99" in one.scatter else "n/a"
-        told = f"{' | '.join(cells)} | {chance} | {100 * one.rate_error:+.0f} %"
+        told = f"{' | '.join(cells)} | {chance} | {'none' if one.rate_error is None else _signed(one.rate_error)}"
         print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {told} |")
 
 
 def print_errors(groups: dict[str, list[Held]]) -> None:
-    print("\n| predicted | loads | p50 | p95 | p99 | inside chance | rate at that p95 |\n|---|---|---|---|---|---|---|")
+    print(
+        "\n| predicted | loads | p50 | p95 | p99 | inside chance | rate at that p95, from 60 % |\n|---|---|---|---|---|---|---|"
+    )
     for name, group in groups.items():
         sizes = [[abs(one.error(key)) for one in group if key in one.measured_s] for key in PERCENTILES]
         cells = [_middle_and_most(one) for one in sizes]
         deviations = [deviation for one in group for deviation in one.deviations.values()]
         inside = f"{sum(abs(one) <= Z95 for one in deviations)} of {len(deviations)}"
-        rates = _middle_and_most([abs(one.rate_error) for one in group])
+        rates = _middle_and_most(
+            [abs(1.0 if one.rate_error is None else one.rate_error) for one in group if one.share >= BUSY_SHARE]
+        )
         print(f"| {name} | {len(group)} | {' | '.join(cells)} | {inside} | {rates} |")
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share):+d} %"
 
 
 def _middle_and_most(sizes: Sequence[float]) -> str:
