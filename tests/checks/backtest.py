@@ -220,9 +220,8 @@ def print_loads(all_held: Sequence[Held]) -> None:
 
 
 def print_errors(groups: dict[str, list[Held]]) -> None:
-    print(
-        "\n| predicted | loads | p50 | p95 | p99 | inside chance | rate at that p95, from 60 % |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| predicted | loads | p50 | p95 | p99 | inside chance | rate, from 60 % load |")
+    print("|---|---|---|---|---|---|---|")
     for name, group in groups.items():
         sizes = [[abs(one.error(key)) for one in group if key in one.measured_s] for key in PERCENTILES]
         cells = [_middle_and_most(one) for one in sizes]
