@@ -60,6 +60,20 @@ def with_sequence_output(path: Path) -> Path:
     return _written(path, nodes, [_value("x", ["batch", 3])], [sequence, _value("y", ["batch", 3])])
 
 
+def convolutions(path: Path, layers: int, channels: int = 256) -> Path:
+    """Work for a core: 151 million multiplications a row and layer at 256 channels; `x` is [rows, 1, 16, 16]."""
+    rng, nodes, constants, ins = np.random.default_rng(0), [], [], 1
+    for layer in range(layers):
+        weights = rng.standard_normal((channels, ins, 3, 3)) / np.sqrt(9 * ins)
+        constants.append(numpy_helper.from_array(weights.astype(np.float32), f"w{layer}"))
+        taken = "x" if layer == 0 else f"h{layer - 1}"
+        nodes.append(helper.make_node("Conv", [taken, f"w{layer}"], [f"h{layer}"], pads=[1, 1, 1, 1]))
+        ins = channels
+    nodes.append(helper.make_node("GlobalAveragePool", [f"h{layers - 1}"], ["y"]))
+    given, told = _value("x", ["batch", 1, 16, 16]), _value("y", ["batch", channels, 1, 1])
+    return _written(path, nodes, [given], [told], constants)
+
+
 def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 

@@ -1,0 +1,270 @@
+"""The planner held against real servers: python -m tests.checks.backtest prints the tables of the docs.
+
+A server is measured by the product at rising rates. Its service model is fitted to every other rate, and what that says
+of the rates between is held against what was measured there; fitted to all rates, it predicts two and three such
+replicas behind a balancer, which are measured too. Takes about 40 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app.analysis.curve import rungs_of
+from app.analysis.objectives import parse_objective
+from app.planning.fleet_rate import FleetShape, highest_rate
+from app.planning.goals import goals_of
+from app.planning.moments import Observed
+from app.planning.service_fit import fit_service, observe
+from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.steady import simulate_steady
+from app.records.curves import Rung
+from app.records.offers import Router
+from app.records.result import Stage
+from app.records.service import BatchService, RequestService, ServiceFit
+from app.storage.run_directory import StoredRun
+from tests.checks.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
+
+FLEET_SHARES = (0.5, 0.7, 0.85)
+BUSY_SHARE = 0.59
+"""At lower load time hardly depends on the rate."""
+SWEEPS, TRIES = 2, 3
+RUN_LIMIT_S = 900
+CLIENTS, CLIENTS_S = 16, 8
+PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+PREDICTED_REQUESTS, SEEDS = 20_000, (1, 2, 3, 4, 5)
+CHANCES = range(100, 140)
+"""Seeds of plays as long as the measurement, which tell how far one such differs from another."""
+Z95 = 1.959964
+PROFILE = """sizewise: 1
+name: back-test
+target: {{protocol: http, url: "{url}"}}
+workload: {{method: POST, body: {body}}}
+load: {{seed: {seed}, sweep: {sweep}}}
+slo: ["latency_ms.p99 < 60000"]
+"""
+
+
+class Held(NamedTuple):
+    """One load: by percentile what was measured and what was predicted, in s, and by how much the logarithm of a
+    measurement as long as this scatters."""
+
+    name: str
+    per_s: float
+    share: float
+    """Of the most that the replicas answer."""
+    measured_s: dict[str, float]
+    predicted_s: dict[str, float]
+    scatter: dict[str, float]
+    deviations: dict[str, float]
+    """Of what was measured, from the mean of plays as long, in such scatters."""
+    rate_error: float | None
+    """Of the rate that a plan would give this fleet, were the measured p95 its limit; None where it would give none."""
+
+    def error(self, percentile: str) -> float:
+        return self.predicted_s[percentile] / self.measured_s[percentile] - 1
+
+
+class Outcome(NamedTuple):
+    name: str
+    most_per_s: float
+    fit: ServiceFit
+    between: list[Held]
+    """At the rates that were left out."""
+    fleets: list[Held]
+
+
+class Bench:
+    """Measures one server. A run that is in the folder already is read again."""
+
+    def __init__(self, server: Server, folder: Path, hold_s: float) -> None:
+        self._server, self._folder, self._hold_s = server, folder, hold_s
+
+    def rungs(self, port: int, most_per_s: float, shares: Sequence[float], run: str, seed: int = 1) -> tuple[Rung, ...]:
+        """Rates that were not sent on time are measured again, a few times; those late even then are left out."""
+        rates, on_time = [f"{share * most_per_s:.4g}/s" for share in shares], list[Stage]()
+        for number in range(TRIES):
+            sweep = {"rates": rates, "hold": f"{self._hold_s:g}s"}
+            stages = self._measured(port, sweep, f"{run}-try-{number}", seed + 100 * number)
+            on_time += [stage for stage in stages if not was_late(stage)]
+            rates = [f"{stage.scheduled_per_s:.4g}/s" for stage in stages if was_late(stage)]
+            if not rates:
+                return rungs_of(on_time)
+        print(f"left out: {self._server.name}, {run}, {', '.join(rates)}", file=sys.stderr)
+        return rungs_of(on_time)
+
+    def most_per_s(self, port: int) -> float:
+        """What clients get that ask again at once."""
+        (stage,) = self._measured(port, {"concurrency": [CLIENTS], "hold": f"{CLIENTS_S}s"}, "most", 1)
+        assert stage.achieved_per_s.value is not None
+        return stage.achieved_per_s.value
+
+    def _measured(self, port: int, sweep: dict[str, Any], name: str, seed: int) -> list[Stage]:
+        """The stages of the sweep."""
+        run = self._folder / name
+        if not (run / "result.json").exists():
+            self._run(port, sweep, run, seed)
+        return [stage for stage in StoredRun(run).measured.stages if stage.kind != "warmup"]
+
+    def _run(self, port: int, sweep: dict[str, Any], run: Path, seed: int) -> None:
+        """By the command, as a user would."""
+        url, body = f"http://127.0.0.1:{port}{self._server.path}", json.dumps(self._server.body)
+        profile = self._folder / f"{run.name}.yaml"
+        profile.write_text(PROFILE.format(url=url, body=body, seed=seed, sweep=json.dumps(sweep)))
+        command = [sys.executable, "-m", "app", "run", str(profile), "--out", str(run)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_LIMIT_S)
+        if not (run / "result.json").exists():
+            sys.exit(f"{self._server.name}: no result ({done.returncode}): {done.stderr[-2000:]}")
+
+
+def was_late(stage: Stage) -> bool:
+    """Whether the generator did not get the processor when it should: what follows is not the server's doing."""
+    return stage.verdict.status == "INVALID" or any(reason.startswith("send lag") for reason in stage.verdict.reasons)
+
+
+def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: float, observed: Observed) -> Held:
+    design, per_s = FleetDesign((fit.laws[0].service,) * replicas, router), observed.offered_per_s
+    known = {name: float(np.exp(log)) for name, log in zip(observed.names, observed.logs, strict=True)}
+    names = [name for name in PERCENTILES if name in known]
+    asked = [PERCENTILES[name] for name in names]
+    steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, asked).overall.latency
+    alike = simulate_steady(design, per_s, observed.requests, CHANCES, asked).overall.latency
+    logs = np.log(np.array(alike.per_seed_s, dtype=float))
+    scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
+    deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
+    goals = goals_of([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
+    planned_per_s, _ = highest_rate(fit.laws[0].service, FleetShape(router, goals), replicas, per_s / replicas)
+    return Held(
+        name,
+        per_s,
+        per_s / most_per_s / replicas,
+        {name: known[name] for name in names},
+        {name: value or np.nan for name, value in zip(names, steady.percentiles_s, strict=True)},
+        dict(zip(names, scatter.tolist(), strict=True)),
+        dict(zip(names, deviations.tolist(), strict=True)),
+        planned_per_s * replicas / per_s - 1 if planned_per_s else None,
+    )
+
+
+def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
+    bench = Bench(server, folder, hold_s)
+    with contextlib.ExitStack() as stack:
+        ports = [server.start(stack, folder, number) for number in range(max(server.fleets))]
+        most_per_s = server.most_per_s or bench.most_per_s(ports[0])
+        sweeps = [bench.rungs(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
+        rungs = [rung for sweep in sweeps for rung in sweep]
+        observed = observe(rungs)
+        taken = {one.offered_per_s for one in observed[::2]}
+        half, whole = fit_service([rung for rung in rungs if rung.offered_per_s in taken]), fit_service(rungs)
+        fleets = []
+        for router in server.routers:
+            for replicas in server.fleets:
+                port = stack.enter_context(child("tests.fakes.balancer", router, *map(str, ports[:replicas])))
+                seen = bench.rungs(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
+                name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
+                fleets += [held(name, whole, replicas, router, most_per_s, one) for one in observe(seen)]
+    between = [held(server.name, half, 1, "random", most_per_s, one) for one in observed[1::2]]
+    return Outcome(server.name, most_per_s, whole, between, fleets)
+
+
+def balancer_adds(folder: Path, hold_s: float) -> str:
+    """Asked of a server that always takes as long."""
+    bench = Bench(CONSTANT, folder, hold_s)
+    with contextlib.ExitStack() as stack:
+        port = CONSTANT.start(stack, folder, 0)
+        through = stack.enter_context(child("tests.fakes.balancer", "round_robin", str(port)))
+        rungs = [bench.rungs(at, CONSTANT_PER_S, (1,), run)[0] for at, run in ((port, "direct"), (through, "balancer"))]
+    times = [f"p50 {1000 * one['p50']:.2f} ms, p99 {1000 * one['p99']:.2f} ms" for one in map(latencies, rungs)]
+    return f"{CONSTANT.name}: {times[0]}; through the balancer {times[1]}"
+
+
+def latencies(rung: Rung) -> dict[str, float]:
+    return rung.latencies_s["latency"]
+
+
+def found(fit: ServiceFit) -> str:
+    match law := fit.laws[0].service:
+        case RequestService():
+            many = f"{law.slots} slot{'s' if law.slots > 1 else ''}"
+            words = f"{many}, {1000 * law.mean_s:.1f} ms, cv {law.cv:.2f}"
+        case BatchService():
+            words = f"{1000 * law.fixed_s:.1f} ms + {1000 * law.per_item_s:.2f} ms × b, up to {law.max_batch}, "
+            words += f"window {1000 * law.window_s:.1f} ms, cv {law.cv:.2f}"
+        case _:
+            raise TypeError("no server here makes tokens")
+    return f"{words}, outside {1000 * law.outside_s:.1f} ms; chance {fit.laws[0].chance:.0%}"
+
+
+def print_loads(all_held: Sequence[Held]) -> None:
+    print("\n| server | load | p50, ms: measured, predicted | p95 | p99 | p99 by chance | rate at that p95 |")
+    print("|---|---|---|---|---|---|---|")
+    for one in all_held:
+        cells = [
+            f"{1000 * one.measured_s[key]:.1f}, {1000 * one.predicted_s[key]:.1f} ({_signed(one.error(key))})"
+            if key in one.measured_s
+            else "n/a"
+            for key in PERCENTILES
+        ]
+        chance = f"±{100 * Z95 * one.scatter['p99']:.0f} %" if "p99" in one.scatter else "n/a"
+        told = f"{' | '.join(cells)} | {chance} | {'none' if one.rate_error is None else _signed(one.rate_error)}"
+        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {told} |")
+
+
+def print_errors(groups: dict[str, list[Held]]) -> None:
+    print("\n| predicted | loads | p50 | p95 | p99 | inside chance | rate, from 60 % load |")
+    print("|---|---|---|---|---|---|---|")
+    for name, group in groups.items():
+        sizes = [[abs(one.error(key)) for one in group if key in one.measured_s] for key in PERCENTILES]
+        cells = [_middle_and_most(one) for one in sizes]
+        deviations = [deviation for one in group for deviation in one.deviations.values()]
+        inside = f"{sum(abs(one) <= Z95 for one in deviations)} of {len(deviations)}"
+        rates = _middle_and_most(
+            [abs(1.0 if one.rate_error is None else one.rate_error) for one in group if one.share >= BUSY_SHARE]
+        )
+        print(f"| {name} | {len(group)} | {' | '.join(cells)} | {inside} | {rates} |")
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share):+d} %"
+
+
+def _middle_and_most(sizes: Sequence[float]) -> str:
+    return f"{100 * np.median(sizes):.1f} %, {100 * max(sizes):.0f} %" if sizes else "n/a"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", type=int, choices=range(len(SERVERS)), action="append", help="by its number")
+    parser.add_argument("--hold", type=float, default=15.0, metavar="SECONDS", help="of each rate")
+    parser.add_argument("--runs", type=Path, help="where the runs are kept; those that are there are read again")
+    given = parser.parse_args()
+    outcomes = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in given.server or range(len(SERVERS)):
+            folder = (given.runs or Path(temporary)) / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            outcomes.append(checked(SERVERS[number], folder, given.hold))
+        constant = (given.runs or Path(temporary)) / "constant"
+        constant.mkdir(exist_ok=True)
+        print(f"{balancer_adds(constant, given.hold)}\n")
+    print("| server | most | fitted |\n|---|---|---|")
+    for one in outcomes:
+        print(f"| {one.name} | {one.most_per_s:.1f}/s | {found(one.fit)} |")
+    print_loads([load for one in outcomes for load in one.between])
+    print_loads([load for one in outcomes for load in one.fleets])
+    alone = {f"{one.name}, the rates between": one.between for one in outcomes}
+    behind = {f"{one.name}, behind a balancer": one.fleets for one in outcomes}
+    print_errors(alone | behind)
+
+
+if __name__ == "__main__":
+    main()
