@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.planning.alternatives import commitment_of, mix_of, savings_of
+from app.planning.alternatives import commitment_of, mix_of
 from app.planning.options import candidate_of
 from app.planning.sizing import HOURS_A_MONTH
 from app.records.offers import Offer, PlanLimits
@@ -50,16 +50,6 @@ def test_without_a_price_of_reservation_all_is_on_demand_and_owned_hardware_is_n
     assert found.reserved == 0
     assert "all on demand; no price of a reservation is known" in found.sentence
     assert commitment(offer(owned=OwnedHardware(capex_usd=1e4, life_years=3.0))) is None
-
-
-def test_savings_are_those_of_planning_the_change() -> None:
-    asked = question(target(curve(100.0)), peak_per_s=1180.0, limits=SURE)
-    options, demand = sized(asked)
-    saved = {one.change: (one.usd_per_month, one.saved_usd_per_month) for one in savings_of(options, demand)}
-    a_month = HOURS_A_MONTH
-    assert saved["a variant 3 × as fast"] == pytest.approx((4 * a_month, 8 * a_month))
-    assert saved["caching"] == pytest.approx((9 * a_month, 3 * a_month))
-    assert {one.basis for one in savings_of(options, demand)} == {"assumed"}
 
 
 SMALL = offer("small", vcpus=1.0, on_demand_usd_per_hour=1.0)
