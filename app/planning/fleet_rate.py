@@ -17,7 +17,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.planning.bursts import burst_factor
-from app.planning.formulae import rate_inside
+from app.planning.formulae import LEAST_LOAD, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
@@ -36,7 +36,6 @@ _REQUESTS, _DOUBT_REQUESTS = (20_000, 1_500), (8_000, 300)
 that fill one by one never come to their queues: round robin over 64 would carry 4 to 6 % more than it does."""
 _PRECISION = 0.003
 _MOST_PLAYS = 14
-_LEAST_LOAD = 0.02
 _FULL = 0.995
 _DOUBT_STEP = 0.5
 _DOUBT_PRECISION = 0.01
@@ -168,7 +167,7 @@ def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, 
 def _rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
     """Hardly any load at least: what misses the SLO even so is a large doubt, and not an endless one."""
     per_s, _ = highest_rate(service, shape, replicas, near_per_s, _DOUBT_REQUESTS, _DOUBT_PRECISION)
-    return max(per_s, _LEAST_LOAD * most_per_s(service, shape.lengths))
+    return max(per_s, LEAST_LOAD * most_per_s(service, shape.lengths))
 
 
 def _ends_of_doubt(
@@ -217,8 +216,8 @@ def highest_rate(
         """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
         return margin(play(design, shape, per_s, enough), shape)
 
-    near = min(max(near_per_s, _LEAST_LOAD * most), most)
-    return _crossing(missed_by, (_LEAST_LOAD * most, near, most), precision)
+    near = min(max(near_per_s, LEAST_LOAD * most), most)
+    return _crossing(missed_by, (LEAST_LOAD * most, near, most), precision)
 
 
 def _crossing(

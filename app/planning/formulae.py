@@ -22,6 +22,8 @@ from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
+LEAST_LOAD = 0.02
+"""Of the most that a replica can do: what misses a goal even there has no rate."""
 _NODES = (np.arange(1000) + 0.5) / 1000
 """Of a service time's quantiles: enough of them for a p99.9."""
 _Z = special.ndtri(_NODES)
@@ -48,19 +50,24 @@ def erlang_c(servers: float, erlangs: float) -> float:
 def rate_inside(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
-    """Requests a second of each replica of a fleet at which the tightest goal is just met; 0 where none is.
+    """Requests a second of each replica of a fleet at which the tightest goal is just met; 0 where hardly any load
+    misses one.
 
     `lengths` are mean input and output tokens.
     """
-    low, high = 0.0, _most_per_s(service, lengths)
+    high = _most_per_s(service, lengths)
     if not goals.times:
         return 0.95 * high
+
+    def is_met(per_s: float) -> bool:
+        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.times)
+
+    low = LEAST_LOAD * high
+    if not is_met(low):
+        return 0.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if all(_is_met(service, goal, middle, replicas, router, lengths) for goal in goals.times):
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if is_met(middle) else (low, middle)
     return low
 
 

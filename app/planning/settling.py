@@ -5,6 +5,8 @@ Offers whose replicas are of one speed and one doubt share one play, whatever th
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -13,12 +15,11 @@ from app.planning.capacity import Capacity
 from app.planning.fleet_curve import fleet_curve
 from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
 from app.planning.latency_curve import LatencyCurve
-from app.planning.sizing import Demand, instances_needed
+from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
 from app.records.plan import Settled
 from app.records.plan_question import MeasuredTarget
 from app.records.service import ServiceFit
 
-_ROUNDS = 3
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Fleets are played at these numbers of replicas; one between two is taken as the smaller, which pools less."""
 
@@ -62,17 +63,31 @@ class Settling:
         return sized, self._play(target.name, fit, capacity, self._replicas(sized)).latencies
 
     def _sized(self, capacity: Capacity, settled: Settled, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
-        """The rate at the number of replicas that this rate asks for."""
-        sized, before = capacity, 0
-        for _ in range(_ROUNDS):
-            replicas = self._replicas(sized)
-            if replicas == before or sized.per_s <= 0:
-                break
-            rate, before = rate_at(replicas), replicas
+        """The rate of the fewest replicas that carry the load at their own rate, which pooling makes higher for more.
+
+        Where a size is enough by its own rate and asks for fewer, which by theirs are not, its rate is lowered to what
+        just asks for it.
+        """
+        if capacity.per_s <= 0:
+            return capacity
+        too_few, enough, slow, place = -1, len(_SIZES), 0.0, self._place(capacity)
+        while True:
+            rate = rate_at(_SIZES[place])
             sized = msgspec.structs.replace(
                 capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=settled
             )
-        return sized
+            asked = self._place(sized)
+            if asked == place or sized.per_s <= 0:
+                return sized
+            if asked > place:
+                too_few, slow = place, sized.per_s
+            else:
+                enough = place
+            if enough - too_few == 1:
+                instances = math.ceil(_SIZES[enough] / capacity.replicas)
+                just = sized.per_s * self._demand.peak_per_s / peak_carried_per_s(instances, sized, self._demand)
+                return msgspec.structs.replace(sized, per_s=max(slow, just))
+            place = min(max(asked, too_few + 1), enough - 1)
 
     def _formula(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
         key = (_kind(name, capacity), replicas)
@@ -97,10 +112,13 @@ class Settling:
 
     def _replicas(self, capacity: Capacity) -> int:
         """Those that carry the load at the assurance asked for, down to a number that is played."""
+        return _SIZES[self._place(capacity)]
+
+    def _place(self, capacity: Capacity) -> int:
         if capacity.per_s <= 0:
-            return 1
+            return 0
         needed = instances_needed(self._demand, capacity, self._demand.z) * capacity.replicas
-        return max(size for size in _SIZES if size <= needed)
+        return bisect.bisect_right(_SIZES, needed) - 1
 
 
 def _kind(name: str, capacity: Capacity) -> Kind:

@@ -6,6 +6,9 @@ from typing import Any
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
+from app.planning.goals import goals_of
+from app.planning.options import Option, options_of
+from app.planning.sizing import Demand, demand_of
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -36,3 +39,9 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
 
 def planned(asked: PlanQuestion) -> Plan:
     return plan_fleets(asked)
+
+
+def sized(asked: PlanQuestion) -> tuple[list[Option], Demand]:
+    """By formula, in the catalogue's order."""
+    demand = demand_of(asked.traffic, asked.limits, asked.today)
+    return options_of(asked, demand, goals_of(asked.slo), preview=True), demand

@@ -148,3 +148,10 @@ def test_a_token_service_is_held_to_its_cache_and_its_steps() -> None:
     assert rate_inside(few, loose, 1, "random", LENGTHS) < 0.2 * rate_inside(TOKENS, loose, 1, "random", LENGTHS)
     assert rate_inside(TOKENS, goals(0.009, 0.95, "per_token"), 1, "random", LENGTHS) == 0.0
     assert rate_inside(TOKENS, goals(0.02, 0.95, "per_token"), 1, "random", LENGTHS) > 0.0
+
+
+def test_what_only_an_idle_replica_meets_has_no_rate() -> None:
+    # 1 in 100 takes over 6.93 s by itself, so a limit of 7 s leaves nothing for waiting
+    service = RequestService(2, 1.0, 1.5)
+    assert rate_inside(service, goals(7.0, 0.99), 1, "random") == 0.0
+    assert rate_inside(service, goals(8.0, 0.99), 1, "random") > 0.1

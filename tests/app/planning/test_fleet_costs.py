@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.candidates import fleet_of
+from app.planning.fleet_costs import with_costs
+from app.planning.options import candidate_of
+from app.planning.sizing import HOURS_A_MONTH
+from app.records.offers import PlanLimits
+from app.records.plan import Fleet
+from app.records.plan_question import MeasuredTarget
+from app.records.prices import GridIntensity
+from app.records.result import Hardware
+from app.records.service import BatchService, TokenService
+from app.records.traffic import TokenLengths
+from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, question, target
+from tests.fakes.planned import sized
+from tests.fakes.services import fit_of, fitted
+
+GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
+MONTH_S = HOURS_A_MONTH * 3600
+GRID = GridIntensity("ZZ", 250.0, TODAY, "a table")
+
+
+def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:
+    """Instances of two L4, of 72 W each."""
+    of = replace(catalogue(gpu_offer("g", "l4", 2.0)), grid={"acme/here": GRID})
+    limits = PlanLimits(assurance=0.5, redundancy=0)
+    asked = question(measured, of=of, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic)
+    (best,), demand = sized(asked)
+    candidate = candidate_of(best)
+    return with_costs(fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY), best, demand, asked)
+
+
+def test_the_mean_cost_of_an_inference_is_what_the_month_costs_over_its_requests() -> None:
+    found = costed(target(curve(100.0), GPU), peak_per_s=450.0)
+    assert found.per_1k_inferences is not None
+    assert found.per_1k_inferences.at_mean == pytest.approx(5 * HOURS_A_MONTH / (450 * MONTH_S / 1000))
+    assert found.per_1k_inferences.at_slo == pytest.approx(1 / (100 * 3600 / 1000))
+    assert found.per_1k_inferences.at_saturation is None  # without a service model
+
+
+def test_a_full_instance_is_the_cheapest_way() -> None:
+    law = BatchService(0.05, 0.005, 16)  # 123/s at the most
+    found = costed(target(curve(100.0), GPU, fit_of(fitted(law)))).per_1k_inferences
+    assert found is not None
+    assert found.at_saturation == pytest.approx(1 / (law.most_per_s * 3.6))
+    assert (found.at_saturation or 9.0) < (found.at_slo or 0.0) < (found.at_mean or 0.0)
+
+
+def test_tokens_in_and_out_sum_to_what_requests_cost() -> None:
+    law = TokenService(0.02, 0.0002, 1e-5, max_sequences=64, kv_tokens=200_000)
+    tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1600.0, 500.0))  # 1,000 in and 200 out
+    found = costed(target(curve(8.0), GPU, fit_of(fitted(law), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens)
+    assert found.per_1k_inferences is not None
+    assert found.per_1m_tokens is not None
+    assert found.per_1m_tokens.input is not None
+    assert found.per_1m_tokens.output is not None
+    by_token = (found.per_1m_tokens.input.at_mean or 0.0) * 1000 + (found.per_1m_tokens.output.at_mean or 0.0) * 200
+    assert by_token / 1e6 == pytest.approx((found.per_1k_inferences.at_mean or 0.0) / 1000)
+    assert (found.per_1m_tokens.output.at_mean or 0.0) > 5 * (found.per_1m_tokens.input.at_mean or 0.0)
+    assert found.per_1k_inferences.at_saturation == pytest.approx(1000 / (9.0 * 3600))
+
+
+def test_energy_is_the_cards_between_idle_and_full() -> None:
+    found = costed(target(curve(100.0), GPU), peak_per_s=400.0)  # 4 instances, 8 cards, full at the SLO's rate
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx(8 * 72 * 1.2 * HOURS_A_MONTH / 1000)
+    assert found.kg_co2e_per_month is not None
+    assert found.kg_co2e_per_month.value == pytest.approx(0.25 * (found.kwh_per_month.value or 0.0))
+    assert found.kwh_per_month.basis == "assumed"
+
+
+def test_measured_joules_are_taken_above_idle() -> None:
+    found = costed(target(curve(100.0), GPU, joules_per_inference=0.5), peak_per_s=400.0)
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx((8 * 14.4 + 400 * 0.5) * 1.2 * HOURS_A_MONTH / 1000)
+
+
+def test_of_a_cpu_nothing_is_known() -> None:
+    asked = question()
+    (best,), demand = sized(asked)
+    fleet = fleet_of(candidate_of(best), 3, demand, best.latencies, TODAY)
+    found = with_costs(fleet, best, demand, asked)
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value is None
+    assert found.kwh_per_month.reason == "the power of a CPU instance is not known"

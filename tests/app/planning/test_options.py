@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from app.planning.candidates import Candidate, Refused
+from app.planning.goals import goals_of
+from app.planning.options import Option, candidate_of, options_of
+from app.planning.sizing import demand_of
+from app.records.offers import PlanLimits
+from app.records.plan_question import PlanQuestion
+from app.records.result import Hardware
+from app.records.service import RequestService
+from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer, question, target
+from tests.fakes.planned import sized
+from tests.fakes.services import fit_of, fitted
+
+LAW = fit_of(fitted(RequestService(1, 0.01, 0.5)))
+
+
+def only(asked: PlanQuestion) -> Option:
+    (option,), _ = sized(asked)
+    return option
+
+
+def refused(option: Option) -> str | None:
+    looked_at = option.looked_at
+    return looked_at.sentence if isinstance(looked_at, Refused) else looked_at.refused
+
+
+def test_an_offer_rests_on_the_measurement_that_says_most_of_it() -> None:
+    elsewhere = target(curve(500.0), Hardware("x", vcpus=16, architecture="x86_64"), name="elsewhere")
+    here, slower = target(curve(100.0), name="here"), target(curve(80.0), name="slower")
+    assert only(question(elsewhere, here)).target.name == "here"  # less risk
+    assert only(question(slower, here)).target.name == "here"  # the faster of two as sure
+    wide = target(curve(900.0, max_rate_ci95=(600.0, 1300.0)), name="wide")
+    assert only(question(wide, here)).target.name == "here"
+
+
+def test_what_a_person_said_is_a_risk_of_its_own() -> None:
+    found = candidate_of(only(question(target(is_assumed=True))))
+    assert (found.capacity.basis, found.capacity.risks[0].level) == ("assumed", 3)
+    assert found.capacity.risks[0].sentence == "run-1 is assumed, not measured"
+
+
+def gpu(limits: PlanLimits, tdp_w: float | None = 72.0) -> Option:
+    """25 instances of two L4 each."""
+    measured = target(curve(100.0), Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2))
+    of = replace(
+        catalogue(gpu_offer("g", "l4", 2.0)), accelerators={"l4": replace(accelerator("l4", "L4"), tdp_w=tdp_w)}
+    )
+    return only(question(measured, of=of, limits=replace(limits, assurance=0.5, redundancy=5)))
+
+
+def test_the_vendor_and_the_power_of_all_cards_may_be_limited() -> None:
+    assert gpu(PlanLimits(vendors=("NVIDIA",), max_power_w=25 * 2 * 72.0)).is_feasible
+    assert refused(gpu(PlanLimits(vendors=("AMD",)))) == "NVIDIA is not in plan.vendors"
+    over = refused(gpu(PlanLimits(max_power_w=3500.0)))
+    assert over == "25 instances draw 3,600 W, over plan.max_power of 3,500 W"
+    assert refused(gpu(PlanLimits(max_power_w=9e9), tdp_w=None)) == "the power of L4 is not known"
+
+
+def settled(count: int, slo_ms: int = 500) -> list[str]:
+    """Each offer has a measurement of its own; the dearer the later."""
+    targets = [target(hardware=Hardware("x", offer=f"acme/a{n}"), fit=LAW, name=f"{n}") for n in range(count)]
+    offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + n) for n in range(count)]
+    asked = question(*targets, of=catalogue(*offers), peak_per_s=300.0, slo=(f"latency_ms.p95 < {slo_ms}",))
+    demand = demand_of(asked.traffic, asked.limits, asked.today)
+    found = options_of(asked, demand, goals_of(asked.slo), preview=False)
+    assert [option.looked_at.offer.instance_type for option in found] == [one.instance_type for one in offers]
+    return [option.looked_at.capacity.settled for option in found if isinstance(option.looked_at, Candidate)]
+
+
+def test_the_five_cheapest_kinds_are_simulated_and_the_rest_left_to_formulae() -> None:
+    assert settled(7) == ["simulated"] * 5 + ["formula"] * 2
+
+
+def test_offers_of_one_kind_are_simulated_together() -> None:
+    measured = target(hardware=Hardware("x", vcpus=1, architecture="x86_64"), fit=LAW)
+    offers = [offer(f"a{n}", vcpus=float(n + 1), on_demand_usd_per_hour=1.0 + n) for n in range(7)]
+    asked = question(measured, of=catalogue(*offers), peak_per_s=300.0, slo=("latency_ms.p95 < 500",))
+    demand = demand_of(asked.traffic, asked.limits, asked.today)
+    found = options_of(asked, demand, goals_of(asked.slo), preview=False)
+    assert {candidate_of(option).capacity.settled for option in found} == {"simulated"}
+    assert all(option.latencies.rates_per_s for option in found)
+
+
+def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:
+    asked = replace(question(), measured=(target(hardware=Hardware("g", accelerator="l4", accelerator_count=1)),))
+    option = only(asked)
+    assert not option.is_feasible
+    assert option.carried is None
+    assert "measured on NVIDIA L4" in (refused(option) or "")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.fleets import plan_fleets
+from app.records.offers import PlanLimits
+from app.records.plan_question import PlanQuestion
+from app.records.service import FitError, RequestService
+from app.records.traffic import Dispersion, TokenLengths
+from tests.fakes.offers import catalogue, offer, question, target
+from tests.fakes.planned import question as modelled
+from tests.fakes.services import fit_of, fitted
+
+
+def notes(asked: PlanQuestion) -> str:
+    return "\n".join(plan_fleets(asked, preview=True).notes)
+
+
+def test_a_measured_rate_is_told_with_why_it_stands_alone() -> None:
+    told = notes(question())
+    assert "Measured on acme/c16: 100/s inside the SLO." in told
+    assert "as if each replica had its own share of requests: too few rates were measured." in told
+    assert "A month is 730 hours of every instance, on demand;" in told
+    assert "at today's mean rate, 2,000/s." in told
+
+
+def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
+    told = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
+    assert "Assumed of run-1 on acme/c16: 100/s inside the SLO.\nRead from a picture." in told
+
+
+def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
+    fit = fit_of(fitted(RequestService(2, 0.02, 0.5)))
+    assert "2 requests at a time of 20 ms, CV 0.5, and 0 ms outside; nothing was measured to hold" in notes(
+        question(target(fit=fit))
+    )
+    held = replace(fit, errors=(FitError(1.0, "p50", 0.1, 0.11, 1.0),), median_error=0.1)
+    assert "it misses the measured percentiles by 10 % in the median" in notes(question(target(fit=held)))
+
+
+@pytest.mark.parametrize(
+    ("traffic", "sentence"),
+    [
+        ({"cache_share": 0.3}, "30 % of requests are taken to be answered from a cache."),
+        ({"growth_per_year": 0.5}, "Sized for the peak in 12 months, 3,000/s."),
+        ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s vary 9 times as much as Poisson's"),
+    ],
+)
+def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
+    assert sentence in notes(question(**traffic))
+    assert sentence not in notes(question())
+
+
+def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_says() -> None:
+    measured = target(lengths=(500.0, 120.0))
+    assert "as long as those of run-1: 500 tokens in and 120 out" in notes(question(measured))
+    assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
+
+
+def test_the_commonest_reasons_lead_where_no_offer_fits() -> None:
+    offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
+    told = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
+    assert "No offer fits: y is not in plan.regions (2); x is not in plan.regions (1)." in told
+    assert "No offer fits: the catalogue is empty." in notes(question(of=catalogue()))
+
+
+def test_formulae_and_vcpus_are_owned_up_to() -> None:
+    told = notes(modelled())
+    assert "Offers that do not lead are sized by queueing formulae" in told
+    assert "A vCPU may be a whole core or half of one" in told
+    assert "A vCPU may be" not in notes(question())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.moments import CannotFitError
+from app.planning.service_fit import fit_service, observe, requests_of
+from app.records.curves import Rung
+from app.records.service import BatchService, RequestService
+from tests.fakes.services import measured_rungs
+
+SHARES = (0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
+LAWS = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.1))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestService | BatchService) -> None:
+    fit = fit_service(measured_rungs(law, SHARES))
+    best = fit.laws[0]
+    assert type(best.service) is type(law)
+    if isinstance(law, RequestService):
+        assert isinstance(best.service, RequestService)
+        assert best.service.slots == law.slots
+        names = ("mean_s", "cv")
+    else:
+        names = ("fixed_s", "per_item_s")
+    for name in names:
+        place = best.parameters.index(name)
+        sigma = math.sqrt(best.log_covariance[place][place])
+        assert 0 < sigma < 0.5
+        off = math.log(getattr(best.service, name) / getattr(law, name))
+        assert abs(off) < 3 * sigma
+    assert sum(one.chance for one in fit.laws) == pytest.approx(1.0)
+    assert fit.median_error < 0.05
+    assert fit.highest_per_s == max(rung.achieved_per_s for rung in measured_rungs(law, SHARES))
+
+
+def test_fewer_than_three_rates_tell_no_law() -> None:
+    rungs = measured_rungs(LAWS[0], (0.3, 0.6), requests=200)
+    with pytest.raises(CannotFitError, match="needs percentiles at 3 rates, and there are 2"):
+        fit_service(rungs)
+    strange = [replace(rung, gaps="other") for rung in measured_rungs(LAWS[0], SHARES, requests=200)]
+    with pytest.raises(CannotFitError, match="with random or even gaps between requests, and there are 0"):
+        fit_service(strange)
+
+
+def rung(per_s: float | None, p50_s: float = 0.1, completed: int | None = 1000) -> Rung:
+    return Rung(per_s, None, per_s or 50.0, 10.0, completed, 0, {"latency": {"p50": p50_s, "p95": 2 * p50_s}})
+
+
+def test_holds_at_one_rate_are_one_observation_by_rising_rate() -> None:
+    found = observe([rung(200.0), rung(100.0, 0.1), rung(100.3, 0.4), rung(150.0)])
+    assert [(one.offered_per_s, one.points) for one in found] == [(100.15, 2), (150.0, 1), (200.0, 1)]
+    assert found[0].names == ("p50", "p95")
+    assert [math.exp(log) for log in found[0].logs] == pytest.approx([0.2, 0.4])  # geometric means
+    even = replace(rung(100.0), gaps="even")
+    assert [one.gaps for one in observe([rung(100.0), even])] == ["even", "random"]
+
+
+def test_closed_loops_and_too_few_requests_are_not_observed() -> None:
+    assert observe([rung(None), rung(100.0, completed=29), replace(rung(100.0), latencies_s={})]) == []
+
+
+def test_requests_are_counted_or_reckoned() -> None:
+    assert requests_of(replace(rung(100.0), failed=7)) == 1007
+    assert requests_of(rung(100.0, completed=None)) == 1000
+    assert requests_of(replace(rung(None, completed=None), duration_s=20.0)) == 1000
+    assert requests_of(replace(rung(100.0, completed=None), duration_s=None)) == 1000

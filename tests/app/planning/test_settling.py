@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.planning.capacity import Capacity
+from app.planning.fleet_rate import FleetShape, shape_of
+from app.planning.goals import goals_of
+from app.planning.settling import Settling
+from app.planning.sizing import Demand, instances_needed
+from app.records.offers import Router
+from app.records.service import RequestService
+from app.records.traffic import Traffic
+from tests.fakes.offers import target
+from tests.fakes.services import fit_of, fitted
+
+ONE = RequestService(1, 1.0, 1.0)
+MEASURED = target(fit=fit_of(fitted(ONE)))
+ALONE, PAIR = 0.2586, 0.5463
+"""By formula, of a replica by itself and of each of two that share a queue, at p95 under 4 s."""
+
+
+def demand(peak_per_s: float) -> Demand:
+    return Demand(peak_per_s, peak_per_s, z=0.0, spares=0)
+
+
+def shape(router: Router = "least_outstanding") -> FleetShape:
+    return shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective("latency_ms.p95 < 4000")]), router)
+
+
+def capacity(per_s: float = ALONE, replicas: int = 1, speed: float = 1.0) -> Capacity:
+    return Capacity(per_s, 0.05, replicas, "measured", speed=speed)
+
+
+def needed(peak_per_s: float, start: Capacity) -> tuple[int, Capacity]:
+    asked = demand(peak_per_s)
+    found = Settling(shape(), asked).preview(MEASURED, start)
+    return instances_needed(asked, found, asked.z), found
+
+
+# one alone is too few from 0.26/s on; two would do 0.55/s each, so that half of two seems enough up to there
+@pytest.mark.parametrize(("peak_per_s", "instances"), [(0.25, 1), (0.27, 2), (0.5, 2), (1.05, 2), (1.12, 3), (2.0, 3)])
+@pytest.mark.parametrize("start_per_s", [0.05, ALONE, 0.9])
+def test_a_fleet_carries_the_load_at_its_own_rate(peak_per_s: float, instances: int, start_per_s: float) -> None:
+    count, found = needed(peak_per_s, capacity(start_per_s))
+    assert count == instances
+    assert found.settled == "formula"
+    if peak_per_s == 0.5:
+        assert found.per_s == pytest.approx(ALONE, rel=1e-3)
+    if peak_per_s == 1.05:
+        assert found.per_s == pytest.approx(PAIR, rel=1e-3)
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 4])
+def test_more_load_never_needs_fewer(replicas: int) -> None:
+    dice = random.Random(replicas)
+    peaks = sorted(math.exp(dice.uniform(math.log(0.1), math.log(70.0))) for _ in range(200))
+    counts = [needed(peak_per_s, capacity(ALONE * replicas, replicas))[0] for peak_per_s in peaks]
+    assert counts == sorted(counts)
+    assert counts[0] == 1
+    assert counts[-1] == pytest.approx(70 / replicas, rel=0.1)
+
+
+def test_without_a_service_model_the_measured_rate_stands() -> None:
+    settling, measured = Settling(shape(), demand(2.0)), target()
+    assert settling.preview(measured, capacity()) == capacity()
+    assert settling.settle(measured, capacity()) is None
+
+
+def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
+    settling = Settling(shape(), demand(3.0))
+    previewed = settling.preview(MEASURED, capacity(replicas=2))
+    found = settling.settle(MEASURED, previewed)
+    assert found is not None
+    settled, latencies = found
+    assert (settled.settled, settled.replicas) == ("simulated", 2)
+    assert settled.per_s == pytest.approx(previewed.per_s, rel=0.1)
+    assert latencies.max_rate_per_s == pytest.approx(settled.per_s / 2)
+    slowest = latencies.at(latencies.max_rate_per_s)
+    assert slowest == pytest.approx(4000, rel=0.05)
+
+
+def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
+    settling = Settling(shape("random"), demand(0.5))
+    first = settling.settle(MEASURED, capacity())
+    again = settling.settle(MEASURED, capacity())
+    assert first is not None
+    assert again is not None
+    assert again[1] is first[1]
+    faster = settling.settle(MEASURED, capacity(speed=2.0))
+    assert faster is not None
+    assert faster[0].per_s > 1.8 * first[0].per_s

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from app.planning.moments import CannotFitError
+from app.planning.token_fit import fit_tokens, mean_lengths, tells_tokens
+from app.planning.token_play import GAP, TokenLoad, TokenPlay
+from app.records.curves import Rung
+from app.records.service import NO_LIMIT, TokenService
+
+LAW = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=NO_LIMIT, cv=0.05, outside_s=0.002)
+NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", GAP)
+
+
+def measured(per_s: float | None, clients: int | None = None, law: TokenService = LAW, requests: int = 600) -> Rung:
+    load = TokenLoad(per_s, clients, 500.0, 100.0)
+    play = TokenPlay.drawn(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
+    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
+    achieved = 1 / times.pop(GAP)
+    latencies: dict[str, dict[str, float]] = {}
+    for name, value in times.items():
+        metric, aggregate = name.split()
+        latencies.setdefault(metric, {})[aggregate] = value
+    return Rung(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
+
+
+@pytest.mark.parametrize("loads", [[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]])
+def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) -> None:
+    fit = fit_tokens([measured(per_s, clients) for per_s, clients in loads])
+    best = fit.laws[0]
+    assert isinstance(best.service, TokenService)
+    for batch in (1, 16):  # what a step takes, alone and in company
+        truth_s = LAW.step_s + batch * LAW.per_sequence_s
+        assert best.service.step_s + batch * best.service.per_sequence_s == pytest.approx(truth_s, rel=0.06)
+    place = best.parameters.index("step_s")
+    sigma = math.sqrt(best.log_covariance[place][place])
+    assert abs(math.log(best.service.step_s / LAW.step_s)) < 3 * sigma
+    assert fit.median_error < 0.05
+    assert best.service.kv_tokens == NO_LIMIT  # nobody waited for a place
+
+
+def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
+    narrow = replace(LAW, max_sequences=8)
+    fit = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)])
+    best = fit.laws[0].service
+    assert isinstance(best, TokenService)
+    assert best.max_sequences == 8
+    assert best.kv_tokens == 8 * 600
+    said = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8).laws[0].service
+    assert isinstance(said, TokenService)
+    assert (said.max_sequences, said.kv_tokens) == (8, NO_LIMIT)
+
+
+def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
+    rungs = [measured(per_s) for per_s in (0.5, 2.0)]
+    with pytest.raises(CannotFitError, match="at 3 loads, and there are 2"):
+        fit_tokens(rungs)
+    with pytest.raises(CannotFitError, match="how many tokens prompts and answers have is not told"):
+        fit_tokens([replace(rung, input_tokens_mean=None) for rung in rungs])
+
+
+def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() -> None:
+    means = {"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}, "tpot": {"mean": 0.02}}
+    rung = Rung(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
+    assert mean_lengths([rung]) == pytest.approx((300.0, 101.0))
+    assert mean_lengths([replace(rung, input_tokens_mean=None)]) is None
+    assert tells_tokens(rung)
+    assert not tells_tokens(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
+    assert tells_tokens(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
