@@ -36,13 +36,19 @@ class Capacity(msgspec.Struct, frozen=True):
     """Of one replica, beside the measured one's: the median of a log-normal of `speed_sigma`."""
     speed_sigma: float = 0.0
     settled: Settled = "measured"
+    unseen_per_s: float | None = None
+    """What the service model would carry beyond the most that was seen, where `per_s` stops there."""
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
 
+    def most_per_s(self, z: float) -> float:
+        """The upper end of an interval: as far as the service model goes, where no one saw it."""
+        return (self.unseen_per_s or self.per_s) * math.exp(self.sigma * z)
+
     @property
     def estimate(self) -> Estimate:
-        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.quantile_per_s(Z95)), basis=self.basis)
+        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.most_per_s(Z95)), basis=self.basis)
 
 
 def carry_over(

@@ -88,10 +88,14 @@ def _evenly(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
-    """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is."""
+    """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is.
+
+    `unseen_per_s` is what the law would carry beyond the most that was seen; None where that is no bound.
+    """
 
     per_s: float
     sigma: float
+    unseen_per_s: float | None = None
 
 
 def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
@@ -99,8 +103,14 @@ def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float
     per_s = rate_inside(
         faster(best.service, speed / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
     )
-    capped = min(per_s, fit.highest_per_s * speed)
-    return ReplicaRate(capped, math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA))
+    sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
+    return _as_seen(per_s, fit.highest_per_s * speed, 1.0, sigma)
+
+
+def _as_seen(per_s: float, most_seen_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
+    if per_s <= most_seen_per_s:
+        return ReplicaRate(per_s * burst_factor, sigma)
+    return ReplicaRate(most_seen_per_s * burst_factor, sigma, per_s * burst_factor)
 
 
 def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
@@ -125,16 +135,17 @@ def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: flo
         law.chance * math.log(_rough_rate(faster(law.service, speed), shape, replicas, middle) / middle) ** 2
         for law in fit.laws[1:]
     )
-    per_s = min(middle, fit.highest_per_s * speed)
-    factor = _burst_factor(faster(fit.laws[0].service, speed), shape, replicas, per_s)
-    return ReplicaRate(per_s * factor, math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
+    most_seen_per_s = fit.highest_per_s * speed
+    factor = _burst_factor(faster(fit.laws[0].service, speed), shape, replicas, min(middle, most_seen_per_s))
+    return _as_seen(middle, most_seen_per_s, factor, math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
 
 
-def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near_per_s: float) -> float:
-    """The median alone, of the likeliest law."""
-    service = faster(fit.laws[0].service, speed)
-    per_s = min(highest_rate(service, shape, replicas, near_per_s)[0], fit.highest_per_s * speed)
-    return per_s * _burst_factor(service, shape, replicas, per_s)
+def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate) -> ReplicaRate:
+    """The median anew, of the likeliest law; the doubt is that of another number of replicas."""
+    service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
+    middle = highest_rate(service, shape, replicas, near.per_s)[0]
+    factor = _burst_factor(service, shape, replicas, min(middle, most_seen_per_s))
+    return _as_seen(middle, most_seen_per_s, factor, near.sigma)
 
 
 def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float) -> float:

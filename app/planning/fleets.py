@@ -23,7 +23,7 @@ from app.planning.options import Option, candidate_of, options_of
 from app.planning.outlook import outlook_of
 from app.planning.pareto import pareto_front
 from app.planning.peak_day import peak_day
-from app.planning.plan_notes import notes_of
+from app.planning.plan_notes import bound_note, notes_of
 from app.planning.sensitivity import sensitivity_of
 from app.planning.sizing import Demand, demand_of
 from app.records.plan import Fleet, Plan
@@ -67,9 +67,11 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
     if best is None or best_fleet is None:
         return plan
     chosen = candidate_of(best)
+    bound = bound_note(chosen.capacity, best.target.name)
     choice = Choice(chosen, best_fleet, candidate_of(runner_up) if runner_up else None, cheapest_rejected)
     return msgspec.structs.replace(
         plan,
+        notes=plan.notes if bound is None else (*plan.notes, bound),
         recommendation=recommend(choice, demand, limits, target.curve, slo),
         pareto=_front(options, demand, question),
         sensitivity=sensitivity_of(options, demand, question, goals),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from app.planning.capacity import Capacity
 from app.planning.goals import Goals
 from app.planning.measured import tokens_as_measured
 from app.planning.sizing import HOURS_A_MONTH, Demand
@@ -46,6 +47,18 @@ def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
         misses = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
         how_well = misses if target.fit.errors else "nothing was measured to hold it against"
         yield f"Fleets are simulated with this service model: {law_words(target.fit.laws[0].service)}; {how_well}."
+
+
+def bound_note(capacity: Capacity, measured_on: str) -> str | None:
+    """Where no more is planned than what a replica was seen to answer, though its service model carries more."""
+    if capacity.unseen_per_s is None:
+        return None
+    seen, unseen = (amount(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.unseen_per_s))
+    return (
+        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}: in this fleet its service model "
+        f"would carry {unseen}/s. A run at higher rates tells; until then the fewest instances that may be needed rest "
+        "on the model alone."
+    )
 
 
 def _of_arithmetic(question: PlanQuestion) -> Iterator[str]:

@@ -73,9 +73,7 @@ class Settling:
         too_few, enough, slow, place = -1, len(_SIZES), 0.0, self._place(capacity)
         while True:
             rate = rate_at(_SIZES[place])
-            sized = msgspec.structs.replace(
-                capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=settled
-            )
+            sized = _of(rate, capacity, settled)
             asked = self._place(sized)
             if asked == place or sized.per_s <= 0:
                 return sized
@@ -105,9 +103,8 @@ class Settling:
                 latencies = fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
                 self._played[key] = Played(rate, latencies)
             else:
-                middle = middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate.per_s)
-                latencies = alike.latencies.stretched(middle / alike.rate.per_s)
-                self._played[key] = Played(ReplicaRate(middle, alike.rate.sigma), latencies)
+                rate = middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate)
+                self._played[key] = Played(rate, alike.latencies.stretched(rate.per_s / alike.rate.per_s))
         return self._played[key]
 
     def _replicas(self, capacity: Capacity) -> int:
@@ -119,6 +116,12 @@ class Settling:
             return 0
         needed = instances_needed(self._demand, capacity, self._demand.z) * capacity.replicas
         return bisect.bisect_right(_SIZES, needed) - 1
+
+
+def _of(rate: ReplicaRate, capacity: Capacity, settled: Settled) -> Capacity:
+    unseen = None if rate.unseen_per_s is None else rate.unseen_per_s * capacity.replicas
+    per_s = rate.per_s * capacity.replicas
+    return msgspec.structs.replace(capacity, per_s=per_s, sigma=rate.sigma, settled=settled, unseen_per_s=unseen)
 
 
 def _kind(name: str, capacity: Capacity) -> Kind:

@@ -83,7 +83,9 @@ def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
 
 
 def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
-    return Spread(*(instances_needed(demand, capacity, z) for z in (-Z80, 0.0, Z80)))
+    """The fewest are those of a service model that holds beyond what was seen."""
+    fewest = instances_needed(demand, msgspec.structs.replace(capacity, per_s=capacity.most_per_s(0.0)), -Z80)
+    return Spread(fewest, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
 
 
 def cost_spread(needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand) -> Spread:
@@ -103,7 +105,8 @@ def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
 
 def monthly_estimate(instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand) -> Estimate:
     """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval."""
-    counts = (instances_needed(demand, capacity, z) for z in (-Z95, Z95))
+    best = msgspec.structs.replace(capacity, per_s=capacity.most_per_s(0.0))
+    counts = (instances_needed(demand, best, -Z95), instances_needed(demand, capacity, Z95))
     fewest, most = (count + demand.spares_of(count) for count in counts)
     return Estimate(
         monthly_cost(instances, usd_per_hour_each),

@@ -218,7 +218,7 @@ def checked(seed: int, family: Family) -> Outcome:
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s
     if needs is None or fleet.instances is None or capacity.value is None or capacity.ci95 is None:
         return Outcome(family, truth.router, rates, fleet.rejected)
-    sigma = math.log(capacity.ci95[1] / capacity.value) / Z95
+    sigma = math.log(capacity.value / capacity.ci95[0]) / Z95
     return Outcome(
         family, truth.router, rates, None,
         ratio=capacity.value / per_s,

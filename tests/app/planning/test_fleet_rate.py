@@ -85,9 +85,11 @@ def test_a_share_inside_the_limit_is_its_percentile() -> None:
 
 def test_bursts_lower_the_rate() -> None:
     fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
-    even = middle_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, 0.6)
-    bursty = middle_rate(fit, shape("latency_ms.p95 < 8000", dispersion=Dispersion(20.0, 60.0)), 4, 1.0, 0.6)
-    assert 0.3 * even < bursty < 0.9 * even
+    near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
+    even = middle_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, near)
+    bursty = middle_rate(fit, shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
+    assert 0.3 * even.per_s < bursty.per_s < 0.9 * even.per_s
+    assert even.sigma == bursty.sigma == 0.1
 
 
 def test_classes_have_their_own_limits_and_work() -> None:
@@ -182,10 +184,15 @@ def test_another_law_that_may_be_true_is_a_doubt() -> None:
 
 def test_nothing_is_said_beyond_what_a_replica_was_seen_to_answer() -> None:
     what, seen = shape("latency_ms.p95 < 8000"), fit_of(fitted(ONE), highest_per_s=0.3)
-    assert simulated_rate(seen, what, 1, 1.0, 0.0).per_s == 0.3
-    assert middle_rate(seen, what, 1, 1.0, 0.5) == 0.3
-    assert formula_rate(seen, what, 1, 1.0, 0.0).per_s == 0.3
+    for found in (
+        simulated_rate(seen, what, 1, 1.0, 0.0),
+        middle_rate(seen, what, 1, 1.0, ReplicaRate(0.5, 0.0)),
+        formula_rate(seen, what, 1, 1.0, 0.0),
+    ):
+        assert found.per_s == 0.3
+        assert found.unseen_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
     assert simulated_rate(seen, what, 1, 2.0, 0.0).per_s == 0.6
+    assert simulated_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).unseen_per_s is None
 
 
 def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:

@@ -10,7 +10,9 @@ from app.planning.fleets import plan_fleets
 from app.profiles.catalogue import load_catalogue
 from app.records.offers import CapacityCurve, Catalogue, PlanLimits
 from app.records.result import Hardware, Plan
+from app.records.service import RequestService
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
+from tests.fakes.services import fit_of, fitted
 
 HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
 BUNDLED = load_catalogue()
@@ -172,3 +174,12 @@ def test_a_plan_survives_json() -> None:
 def test_an_empty_catalogue() -> None:
     plan = planned(of=catalogue())
     assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)
+
+
+def test_a_replica_planned_at_the_most_that_was_seen_says_what_its_model_would_carry() -> None:
+    law = RequestService(1, 0.01, 0.5)
+    seen = target(fit=fit_of(fitted(law), highest_per_s=20.0))
+    (note,) = [one for one in plan_fleets(question(seen)).notes if "the most that was seen" in one]
+    assert note.startswith("A replica is planned at 20/s, the most that was seen of run-1: in this fleet its service ")
+    whole = target(fit=fit_of(fitted(law), highest_per_s=100.0))
+    assert not [one for one in plan_fleets(question(whole)).notes if "the most that was seen" in one]

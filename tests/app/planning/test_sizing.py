@@ -139,3 +139,14 @@ def test_cost_spreads_with_the_need_and_the_price() -> None:
     assert alone.p50 / alone.p10 == pytest.approx(math.exp(1.281552 * 0.2))
     assert unsure.p10 < min(sure.p10, alone.p10)
     assert unsure.p90 > max(sure.p90, alone.p90)
+
+
+def test_the_fewest_that_may_be_needed_are_those_of_a_model_that_holds_beyond_what_was_seen() -> None:
+    asked, seen = peak(1000.0), Capacity(10.0, 0.05, 1, "measured")
+    beyond = Capacity(10.0, 0.05, 1, "measured", unseen_per_s=20.0)
+    assert needed_spread(beyond, asked).p10 == needed_spread(Capacity(20.0, 0.05, 1, "measured"), asked).p10
+    assert needed_spread(beyond, asked).p10 < needed_spread(seen, asked).p10
+    assert (needed_spread(beyond, asked).p50, needed_spread(beyond, asked).p90) == (
+        needed_spread(seen, asked).p50, needed_spread(seen, asked).p90,
+    )  # fmt: skip
+    assert monthly_estimate(110, 1.0, beyond, asked).ci95[0] < monthly_estimate(110, 1.0, seen, asked).ci95[0]  # type: ignore[index]
