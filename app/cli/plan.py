@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.errors import UsageError
+from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
@@ -87,7 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
             _show_what_if(plan, {change: plan_fleets(one, preview=arguments.preview) for change, one in others.items()})
     if arguments.out is not None and arguments.export is None:
         _save(arguments.out, question, plan)
-    return 0
+    return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
 def _percent(text: str) -> str:
