@@ -14,7 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
     parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
     endings = ", ".join(SUFFIXES)
-    parser.add_argument("-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed")
+    parser.add_argument(
+        "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
+    )
     chosen = parser.parse_args(arguments)
     try:
         report = read_report(chosen.report.read_bytes())
