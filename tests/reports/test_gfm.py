@@ -11,8 +11,10 @@ from reports.gfm import bullets, table, text
 from tests.reports.hostile import PAYLOADS
 
 _READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-_MARKUP = ("# a", "- a", "+ a", "1. a", "12) a", "> a", "```\na", "    code", "***", "---", "=== ", "[a](b)",
-           "![a](b)", "a | b", "**a**", "_a_", "~~a~~", "$a$", "&lt;b&gt;", "a\n\n# b", "[x]: //y", "<http://a.b>", "\\", "`a`")  # fmt: skip
+_MARKUP = (
+    "# a", "- a", "+ a", "1. a", "12) a", "> a", "```\na", "    code", "***", "---", "=== ", "[a](b)", "![a](b)",
+    "a | b", "**a**", "_a_", "~~a~~", "$a$", "&lt;b&gt;", "a\n\n# b", "[x]: //y", "<http://a.b>", "\\", "`a`",
+)  # fmt: skip
 
 
 def _told(markdown: str) -> tuple[list[str], str]:
