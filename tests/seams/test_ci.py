@@ -19,7 +19,7 @@ from app.storage.checksums import CHECKSUMS
 from tests.fakes.program import SIZEWISE, until_valid
 
 _CI = Path(__file__).parents[2] / "docs" / "ci"
-_SHORT = ["--set", "load.stages.0.duration=2s", "--set", "load.warmup=0s"]
+_SHORT = ["--set", "load.stages.0.duration=2s", "--set", "load.stages.0.rate=400/s", "--set", "load.warmup=0s"]
 _FILES = {"result.json", "summary.md", "report.html", "junit.xml", "metrics.prom", "report.json", CHECKSUMS}
 
 
