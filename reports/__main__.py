@@ -1,4 +1,4 @@
-"""Render a stored report.json again: `python -m reports report.json -o report.html`."""
+"""Render a stored report.json again: `python -m reports report.json -o report.html`, or .md, .txt, .xml, .prom."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 from reports.model import PlanReport, Report, read_report
+from reports.rendering import SUFFIXES, render
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
     parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
-    parser.add_argument("-o", "--out", type=Path, help="HTML file to write; without it the summary is printed as text")
+    endings = ", ".join(SUFFIXES)
+    parser.add_argument(
+        "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
+    )
     chosen = parser.parse_args(arguments)
     try:
         report = read_report(chosen.report.read_bytes())
@@ -25,15 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _deliver(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
-        from reports.text import render_plan, render_text
-
-        text = render_plan(report.plan) if isinstance(report, PlanReport) else render_text(report)
-        sys.stdout.write(text + "\n")
-    else:
-        from reports.html import render_html, render_plan_html
-
-        page = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
-        out.write_text(page, "utf-8", newline="\n")
+        sys.stdout.write(render(report, "text") + "\n")
+        return
+    form = SUFFIXES.get(out.suffix.lower())
+    if form is None:
+        raise ValueError(f"{out.name} ends with none of {', '.join(SUFFIXES)}")
+    out.write_text(render(report, form), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     sentence: str
     reasons: tuple[str, ...] = ()
+    exit_code: int = 0
+    """That the command ended with."""
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from selenium import webdriver
 
@@ -14,6 +15,10 @@ from tests.fakes.browsing import offline_chromium
 from tests.fakes.program import Sizewise
 
 FAKES = Path(__file__).parent / "fakes"
+
+# the same examples every time, and no file of them
+hypothesis.settings.register_profile("sizewise", deadline=None, derandomize=True, database=None, max_examples=100)
+hypothesis.settings.load_profile("sizewise")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
 from app.cli.rendering import COMMAND
 from app.cli.signals import stoppable
@@ -25,13 +26,15 @@ from app.reporting import NOT_DRAWN, build_report
 from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
-from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter, StoredRun, new_run_id, runs_home
+from app.storage.checksums import write_checksums
+from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.local_parts import build_local_parts
 from app.wiring.local_spec import build_local_spec
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
 from app.wiring.workers import RemoteWorkers, gather_of
-from reports.html import render_html
+from reports.model import Report
+from reports.rendering import FILES, render
 from reports.text import render_text
 
 Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
@@ -55,12 +58,14 @@ def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorke
     running = _running(profile, run_id, started_at, remote, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory)
     try:
-        outcome, text = _stored(started, running, mirror=arguments.events == "-")
+        outcome, report = _stored(started, running, mirror=arguments.events == "-")
+        write_checksums(directory, FILES.values())
     except OSError as error:
         hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with leaving_reader():
-        _print(outcome, text, str(directory), arguments)
+        _print(outcome, render_text(report), str(directory), arguments)
+    tell_github(report, getattr(arguments, "profile", None), os.environ)
     return outcome.result.exit.code
 
 
@@ -78,8 +83,8 @@ def _running(
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
 
 
-def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOutcome, str]:
-    """The run, and its report as text. Raises OSError where the directory cannot be written, be it on closing it."""
+def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOutcome, Report]:
+    """The run, and its report. Raises OSError where the directory cannot be written, be it on closing it."""
     with RunWriter(started.directory) as store, open_progress() as progress, stoppable() as interruption:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
@@ -90,18 +95,18 @@ def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOut
         except SizewiseError as error:
             emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
             raise
-        text = _report(outcome, store, started.spec_text)
+        report = _report(outcome, store, started.spec_text)
         status = outcome.result.verdict.status
         emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
-    return outcome, text
+    return outcome, report
 
 
-def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> str:
+def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     rows = StoredRun(store.directory).requests(NOT_DRAWN)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
-    store.write_file(REPORT_JSON, msgspec.json.encode(report))
-    store.write_file(REPORT_HTML, render_html(report).encode())
-    return render_text(report)
+    for form, name in FILES.items():
+        store.write_file(name, render(report, form).encode())
+    return report
 
 
 def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ class Progress(Protocol):
 @contextmanager
 def open_progress() -> Iterator[Progress]:
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():  # not what rich takes for one: FORCE_COLOR would draw a bar into a log
         yield _Lines()
         return
     columns = (

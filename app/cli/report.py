@@ -10,12 +10,20 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.storage.run_directory import StoredRun
-    from reports.model import Definitions, PlanReport, Report
+    from reports.model import Definitions, Report
+    from reports.rendering import Format
+
+_LLM_D = "llm-d"
+_WITH_DEFINITIONS = (None, "html", "json", "text")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory, a run id or its beginning, 'last', or a plan file")
-    parser.add_argument("--format", choices=["html", "json", "text"], help="default: html")
+    parser.add_argument(
+        "--format",
+        choices=["html", "json", "text", "markdown", "junit", "openmetrics", _LLM_D],
+        help="default: html; llm-d is a folder with a Benchmark Report of each load point",
+    )
     parser.add_argument(
         "--definitions",
         action="store_true",
@@ -26,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: report.html or report.json in the run directory, or beside the plan file by its name; text goes "
-        "to standard output",
+        help="default: report.html, report.json, summary.md, junit.xml, metrics.prom or llm-d in the run directory, or "
+        "beside the plan file by its name; text goes to standard output",
     )
 
 
@@ -38,37 +46,65 @@ def execute(arguments: argparse.Namespace) -> int:
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
     run = find_run(arguments.run)
+    if arguments.definitions and arguments.format not in _WITH_DEFINITIONS:
+        raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
+    if arguments.format == _LLM_D:
+        return _execute_llm_d(run, arguments.out)
     only_definitions = arguments.definitions and arguments.format is None
-    form = "text" if only_definitions else arguments.format or "html"
-    content = _definitions_of(run) if only_definitions else _rendered(_report(run, arguments.definitions), form)
-    return _deliver(content, form, arguments.out, _usual_path(run, form))
+    form: Format = "text" if only_definitions else arguments.format or "html"
+    content = _definitions_of(run) if only_definitions else _report_as(run, form, arguments.definitions)
+    if arguments.out is None and form != "text":
+        return _execute_in(run.directory, form, content)
+    return _deliver(content, form, arguments.out, run.directory)
+
+
+def _execute_in(directory: Path, form: Format, content: bytes) -> int:
+    """Written beside the facts, where the checksums tell of it."""
+    from app.storage.checksums import renew_checksum
+    from reports.rendering import FILES
+
+    print(_written(directory / FILES[form], content))
+    renew_checksum(directory, FILES[form])
+    return 0
 
 
 def _execute_plan(arguments: argparse.Namespace) -> int:
     from app.reporting.plan import plan_report
     from app.storage.plan_file import read_plan
+    from reports.rendering import FILES, render
 
     path = Path(arguments.run)
+    form: Format = arguments.format or "html"
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
     file = read_plan(path)
-    form = arguments.format or "html"
     report = plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
-    return _deliver(_rendered_plan(report, form), form, arguments.out, path.with_suffix(f".{form}"))
+    try:
+        content = render(report, form).encode()
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", hint="Give a run, or another --format.") from error
+    return _deliver(content, form, arguments.out, path.with_suffix(Path(FILES.get(form, "")).suffix))
 
 
-def _rendered_plan(report: PlanReport, form: str) -> bytes:
+def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
     import msgspec
 
-    from reports.html import render_plan_html
-    from reports.text import render_plan
+    from app.reporting.llm_d import llm_d_reports
 
-    if form == "json":
-        return msgspec.json.encode(report)
-    return (render_plan_html(report) if form == "html" else render_plan(report.plan)).encode()
+    found = llm_d_reports(run.measured, run.spec_text or "")
+    if not found:
+        raise UsageError(f"{run.directory} has no load point", hint="Give a run that put load on an endpoint.")
+    folder = out or run.directory / _LLM_D
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another --out.") from error
+    for place, report in enumerate(found):
+        print(_written(folder / f"{place:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
+    return 0
 
 
-def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
+def _deliver(content: bytes, form: Format, out: Path | None, usual: Path) -> int:
     if form == "text" and out is None:
         print(content.decode())
         return 0
@@ -76,24 +112,16 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
     return 0
 
 
-def _report(run: StoredRun, with_definitions: bool) -> Report:
+def _report_as(run: StoredRun, form: Format, with_definitions: bool) -> bytes:
     import msgspec
 
     from app.cli.rendering import report_of
+    from reports.rendering import render
 
-    report = report_of(run)
-    return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
-
-
-def _rendered(report: Report, form: str) -> bytes:
-    import msgspec
-
-    from reports.html import render_html
-    from reports.text import render_text
-
-    if form == "json":
-        return msgspec.json.encode(report)
-    return (render_html(report) if form == "html" else render_text(report)).encode()
+    report: Report = report_of(run)
+    if with_definitions:
+        report = msgspec.structs.replace(report, definitions=_definitions(run))
+    return render(report, form).encode()
 
 
 def _definitions_of(run: StoredRun) -> bytes:
@@ -113,12 +141,6 @@ def _definitions(run: StoredRun) -> Definitions:
             hint="Give a run that put load on an endpoint: `sizewise runs list` shows what there is.",
         )
     return found
-
-
-def _usual_path(run: StoredRun, form: str) -> Path:
-    from app.storage.run_directory import REPORT_HTML, REPORT_JSON
-
-    return run.directory / (REPORT_HTML if form == "html" else REPORT_JSON)
 
 
 def _written(path: Path, content: bytes) -> Path:

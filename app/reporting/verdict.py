@@ -22,6 +22,7 @@ def verdict_of(result: Result) -> model.Verdict:
         trust=result.verdict.status,
         sentence=sentence,
         reasons=tuple(reason for reason in reasons if _capitalised(reason) != sentence),
+        exit_code=result.exit.code,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from reports.__main__ import main
 from reports.html import render_plan_html
 from reports.model import PlanReport, Report
+from reports.rendering import SUFFIXES, render
 from reports.text import render_plan, render_text
 
 
@@ -39,16 +40,39 @@ def test_a_plans_own_report_comes_back_too(
     assert capsys.readouterr().out == render_plan(whole_plan_report.plan) + "\n"
 
 
-def test_it_needs_neither_the_product_nor_an_inference_library(full_report: Report, tmp_path: Path) -> None:
-    stored = tmp_path / "report.json"
+@pytest.mark.parametrize("ending", [".html", ".md", ".txt", ".xml", ".prom", ".json"])
+def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
+    full_report: Report, tmp_path: Path, ending: str
+) -> None:
+    """Each of them is refused to the process, and what it writes is what is written with them."""
+    stored, out = tmp_path / "report.json", tmp_path / f"x{ending}"
     stored.write_bytes(msgspec.json.encode(full_report))
     program = (
-        "import sys; from reports.__main__ import main; "
-        f"main([{str(stored)!r}, '-o', {str(tmp_path / 'x.html')!r}]); "
-        "sys.exit(', '.join({'app', 'onnxruntime', 'PySide6', 'locust'} & set(sys.modules)))"
+        "import sys; "
+        "sys.modules.update(dict.fromkeys(('app', 'loadgen', 'onnxruntime', 'onnx', 'PySide6', 'locust', 'gevent'))); "
+        f"from reports.__main__ import main; sys.exit(main([{str(stored)!r}, '-o', {str(out)!r}]))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert ran.stderr.strip() == ""
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert out.read_text("utf-8") == render(full_report, SUFFIXES[ending])
+
+
+def test_an_ending_that_is_no_format_is_one_sentence(
+    full_report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "report.json"
+    stored.write_bytes(msgspec.json.encode(full_report))
+    assert main([str(stored), "-o", str(tmp_path / "x.pdf")]) == 2
+    assert "error: x.pdf ends with none of .html" in capsys.readouterr().err
+
+
+def test_a_plan_is_no_suite_of_cases(
+    whole_plan_report: PlanReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "plan.json"
+    stored.write_bytes(msgspec.json.encode(whole_plan_report))
+    assert main([str(stored), "-o", str(tmp_path / "x.xml")]) == 2
+    assert "a plan is not written as junit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from reports.model import Report
 from reports.text import render_plan, render_text
-
-_GOLDEN = Path(__file__).parents[1] / "golden"
-_REFRESH = "REFRESH_GOLDEN"
-"""Set it to 1 to write the golden files anew; look at the difference before keeping it."""
-
+from tests.fakes.golden import assert_golden
 
 _REPORTS = (
     "full_report", "empty_report", "interrupted_report", "streaming_report", "spike_report", "clients_report",
@@ -23,20 +16,12 @@ _REPORTS = (
 
 @pytest.mark.parametrize("name", _REPORTS)
 def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
-    golden = _GOLDEN / f"summary_{name}.txt"
-    text = render_text(request.getfixturevalue(name)) + "\n"
-    if os.environ.get(_REFRESH) == "1":
-        golden.write_text(text, "utf-8")
-    assert text == golden.read_text("utf-8")
+    assert_golden(f"summary_{name}.txt", render_text(request.getfixturevalue(name)) + "\n")
 
 
 @pytest.mark.parametrize("name", ["whole_plan_report", "max_rate_plan_report", "no_offer_plan_report"])
 def test_a_plans_text_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
-    golden = _GOLDEN / f"{name.removesuffix('_report')}.txt"
-    text = render_plan(request.getfixturevalue(name).plan) + "\n"
-    if os.environ.get(_REFRESH) == "1":
-        golden.write_text(text, "utf-8")
-    assert text == golden.read_text("utf-8")
+    assert_golden(f"{name.removesuffix('_report')}.txt", render_plan(request.getfixturevalue(name).plan) + "\n")
 
 
 def test_a_screen_holds_it(full_report: Report) -> None:

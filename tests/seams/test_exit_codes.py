@@ -92,6 +92,19 @@ def test_an_slo_that_fails_is_10(sizewise: Sizewise, profile: WriteProfile, tmp_
     assert "latency_ms.p95 < 5 failed in steady" in done.stderr
 
 
+def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    with ScriptedServer(Script()) as server:
+        path = profile(server.url, rate="200000/s")  # no worker sends so much
+        done = sizewise("run", path, "--set", "load.workers=1", "--out", str(tmp_path / "run"))
+    assert done.returncode == 4, done.stderr
+    result = sizewise.result(tmp_path / "run")
+    assert result["verdict"]["status"] == "INVALID"
+    assert result["stages"][0]["completed"] > 0
+    assert 'errors="0"' not in (tmp_path / "run" / "junit.xml").read_text()
+
+
 def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 from msgspec.structs import replace
 
@@ -26,6 +29,11 @@ from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
 
 
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+
+
 def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
     with open_progress() as progress:
         for event in events:
@@ -38,6 +46,26 @@ def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
 def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
     assert lines == ["sent 0, failed 0, in flight 0, recent p95 2 ms"]
+
+
+def test_colours_asked_for_do_not_draw_a_bar_into_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    started = StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)
+    lines = told(capsys, started, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 2.0))
+    assert lines[-1] == "sent 5, failed 0, in flight 0, recent p95 2 ms"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_without_colours_a_terminal_has_its_bar_and_no_colour(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = "\n".join(told(capsys, StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)))
+    assert "steady" in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown)
 
 
 def test_long_latencies_are_told_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +106,7 @@ def test_warm_up_windows_are_not_told(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_terminal_shows_brackets_and_colons_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     check = Check("other load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
     lines = told(
@@ -109,7 +137,7 @@ def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     shown = []
     for stage in (
@@ -163,7 +191,7 @@ def test_what_is_not_known_of_calls_in_flight_is_left_out(
 ) -> None:
     unknown = Snapshot(3, 0, 5, 5, 5, 0, None, None, None)
     assert told(capsys, unknown) == ["sent 5, failed 0"]
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    at_a_terminal(monkeypatch)
     shown = "\n".join(told(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
     assert "offline" in shown
     assert "n/a" not in shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
+from app.storage.checksums import CHECKSUMS, write_checksums
 from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter
 from loadgen.records import REQUEST_SCHEMA
@@ -67,6 +69,56 @@ def test_a_report_that_was_not_asked_for_them_has_none(runs: Path) -> None:
     assert 'id="definitions"' not in (runs / "1-chat" / REPORT_HTML).read_text()
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "begins"),
+    [
+        ("markdown", "summary.md", "## INCONCLUSIVE: chat"),
+        ("junit", "junit.xml", "<?xml version"),
+        ("openmetrics", "metrics.prom", "# HELP sizewise_run_info"),
+    ],
+)
+def test_each_format_stands_beside_the_facts_or_where_it_is_asked_for(
+    runs: Path, tmp_path: Path, form: str, name: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "1-chat", "--format", form]) == 0
+    assert main(["report", "1-chat", "--format", form, "--out", str(tmp_path / "x")]) == 0
+    assert capsys.readouterr().out == f"{runs / '1-chat' / name}\n{tmp_path / 'x'}\n"
+    assert (runs / "1-chat" / name).read_text("utf-8").startswith(begins)
+    assert (runs / "1-chat" / name).read_bytes() == (tmp_path / "x").read_bytes()
+
+
+def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
+    write_checksums(runs / "1-chat", [REPORT_HTML])
+    (runs / "1-chat" / REPORT_HTML).write_text("another")
+    assert main(["report", "1-chat"]) == 0
+    sums = dict(reversed(line.split("  ")) for line in (runs / "1-chat" / CHECKSUMS).read_text().splitlines())
+    assert sums[REPORT_HTML] == hashlib.sha256((runs / "1-chat" / REPORT_HTML).read_bytes()).hexdigest()
+    (runs / "1-chat" / CHECKSUMS).unlink()
+
+
+def test_llm_ds_reports_are_a_file_for_each_load_point(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "deep" / "llm-d"
+    assert main(["report", "1-chat", "--format", "llm-d", "--out", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder / '000.json'}\n"
+    assert json.loads((folder / "000.json").read_text())["version"] == "0.2.1"
+
+
+def test_a_run_without_a_load_point_has_no_llm_d_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "2-nothing", "--format", "llm-d"]) == ExitCode.USAGE
+    assert "has no load point" in capsys.readouterr().err
+    assert not (runs / "2-nothing" / "llm-d").exists()
+
+
+@pytest.mark.parametrize("form", ["markdown", "junit", "openmetrics", "llm-d"])
+def test_definitions_go_only_where_there_is_a_place_for_them(
+    runs: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "1-chat", "--definitions", "--format", form]) == ExitCode.USAGE
+    assert f"{form} has no place for other tools' definitions" in capsys.readouterr().err
+
+
 def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "2-nothing", "--definitions"]) == ExitCode.USAGE
     told = capsys.readouterr().err
@@ -83,6 +135,8 @@ def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: p
     assert "Plan: 5 × gcp/g2-standard-4@us-central1" in (tmp_path / "chat.html").read_text("utf-8")
     assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text("utf-8"))["kind"] == "plan"
+    assert main(["report", str(path), "--format", "markdown"]) == 0
+    assert "- 5 × gcp/g2-standard-4" in (tmp_path / "chat.md").read_text("utf-8")
     capsys.readouterr()
     assert main(["report", str(path), "--format", "text"]) == 0
     assert capsys.readouterr().out.startswith("Plan      5 × gcp/g2-standard-4@us-central1")
@@ -96,5 +150,8 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a plan file that can be read" in capsys.readouterr().err
     write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
+    for form in ("junit", "openmetrics", "llm-d"):
+        assert main(["report", str(path), "--format", form]) == ExitCode.USAGE
+        assert f"a plan is not written as {form}" in capsys.readouterr().err
     assert main(["report", str(path), "--definitions"]) == ExitCode.USAGE
     assert "holds no request to compare definitions by" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""A run as llm-d Benchmark Reports: each load point is one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app.records.result import Estimate, Result, Stage
+from app.reporting.load import is_pooled
+from reports import llm_d
+from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
+
+_NAMES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99p9", "max": "max"}
+_UNKNOWN = "unknown"
+
+
+def llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
+    """Of every stage that put load on an endpoint, warm-ups left out, in the order they ran. What several holds come to
+    together is no load point of its own. Latency and TTFT count from the intended start where one is known."""
+    points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
+    alone = [stage for stage in points if not is_pooled(stage)]
+    return tuple(_report(result, stage, place, spec_text) for place, stage in enumerate(alone))
+
+
+def _report(result: Result, stage: Stage, place: int, spec_text: str) -> LlmdReport:
+    return LlmdReport(
+        version=llm_d.VERSION,
+        run=_run(result, stage, place),
+        scenario=llm_d.Scenario(stack=(_endpoint(result),), load=_load(result, stage, place, spec_text)),
+        results=llm_d.Results(request_performance=llm_d.RequestPerformance(aggregate=_aggregate(stage))),
+    )
+
+
+def _run(result: Result, stage: Stage, place: int) -> llm_d.Run:
+    doubts = "".join(f"; {reason}" for reason in stage.verdict.reasons)
+    return llm_d.Run(
+        uid=f"{result.run_id}-{place}",
+        eid=result.run_id,
+        time=_time(result, stage),
+        description=f"{result.name}, {_name(stage)}: measurement {stage.verdict.status}{doubts}",
+        keywords=("sizewise", stage.kind, stage.verdict.status),
+    )
+
+
+def _name(stage: Stage) -> str:
+    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
+
+
+def _time(result: Result, stage: Stage) -> llm_d.RunTime:
+    began, first_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
+    start, end = (
+        began + timedelta(microseconds=(ns - first_ns) / 1e3) for ns in (stage.window.start_ns, stage.window.end_ns)
+    )
+    return llm_d.RunTime(
+        start=start.isoformat(), end=end.isoformat(), duration=f"PT{(end - start).total_seconds():.6f}S"
+    )
+
+
+def _endpoint(result: Result) -> llm_d.Component:
+    target, hardware = result.target, result.target.hardware
+    return llm_d.Component(
+        metadata=llm_d.StackMetadata(
+            label="endpoint",
+            cfg_id=result.profile_hash,
+            description=hardware.description if hardware else None,
+        ),
+        standardized=llm_d.Served(
+            kind="generic",
+            tool=target.protocol,
+            tool_version=_UNKNOWN,
+            model=target.model,
+            accelerator=hardware.accelerator if hardware else None,
+            accelerator_count=hardware.accelerator_count if hardware and hardware.accelerator else None,
+            replicas=hardware.replicas if hardware else None,
+        ),
+        native=llm_d.Native(),
+    )
+
+
+def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.Load | None:
+    asked, answered = _length(stage, "input_tokens"), _length(stage, "output_tokens")
+    if asked is None:
+        return None
+    return llm_d.Load(
+        metadata=llm_d.Metadata(cfg_id=result.profile_hash, description=stage.arrivals),
+        standardized=llm_d.StandardLoad(
+            tool=result.tool.name,
+            tool_version=result.tool.version,
+            source="unknown",
+            parallelism=max(1, len(stage.workers)),
+            stage=place,
+            input_seq_len=asked,
+            output_seq_len=answered,
+            rate_qps=None if stage.sessions else stage.scheduled_per_s,
+            concurrency=stage.concurrency,
+        ),
+        native=llm_d.Native(config=spec_text or None),
+    )
+
+
+def _length(stage: Stage, metric: str) -> SequenceLength | None:
+    found = stage.metrics.get(metric, {})
+    mean, most = _value(found, "mean"), _value(found, "max")
+    if mean is None:
+        return None
+    return SequenceLength(distribution="other", value=mean, max=None if most is None else max(1, round(most)))
+
+
+def _aggregate(stage: Stage) -> llm_d.Aggregate:
+    failed = sum(stage.errors.values())
+    return llm_d.Aggregate(
+        requests=llm_d.Requests(
+            total=stage.completed + failed,
+            failures=failed,
+            input_length=_statistics(stage, "input_tokens", "count"),
+            output_length=_statistics(stage, "output_tokens", "count"),
+        ),
+        latency=llm_d.Latency(
+            time_to_first_token=_statistics(stage, "ttft_ms", "ms") or _statistics(stage, "ttft_service_ms", "ms"),
+            time_per_output_token=_statistics(stage, "tpot_ms", "ms/token"),
+            inter_token_latency=_statistics(stage, "itl_ms", "ms/token"),
+            request_latency=_statistics(stage, "latency_ms", "ms") or _statistics(stage, "service_ms", "ms"),
+        ),
+        throughput=llm_d.Throughput(
+            output_token_rate=_rate(stage, "output_tokens_per_s", "tokens/s"),
+            request_rate=_rate(stage, "completed_per_s", "queries/s"),
+        ),
+    )
+
+
+def _statistics(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
+    found = stage.metrics.get(metric, {})
+    mean = _value(found, "mean")
+    if mean is None:
+        return None
+    return Statistics(units=unit, mean=mean, **{theirs: _value(found, ours) for ours, theirs in _NAMES.items()})
+
+
+def _rate(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
+    value = _value(stage.metrics.get(metric, {}), "value")
+    return None if value is None else Statistics(units=unit, mean=value)
+
+
+def _value(found: dict[str, Estimate], aggregate: str) -> float | None:
+    return found[aggregate].value if aggregate in found else None

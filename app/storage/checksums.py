@@ -1,0 +1,48 @@
+"""`checksums.txt`: the SHA-256 of every file of a run, as `sha256sum -c` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.storage.run_directory import (
+    CALIBRATION,
+    CALLS,
+    ENVIRONMENT,
+    EVENTS,
+    OUTPUTS,
+    REQUESTS,
+    RESULT,
+    SPEC,
+    TELEMETRY,
+    write_whole,
+)
+
+CHECKSUMS = "checksums.txt"
+_FACTS = (SPEC, ENVIRONMENT, CALIBRATION, EVENTS, REQUESTS, CALLS, TELEMETRY, RESULT)
+
+
+def write_checksums(directory: Path, exports: Iterable[str]) -> None:
+    """Of the facts, the result and the `exports` that there are; what else lies in the directory is not the run's."""
+    outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
+    names = (name for name in (*_FACTS, *exports, *outputs) if (directory / name).is_file())
+    _write(directory, {name: _sha256(directory / name) for name in names})
+
+
+def renew_checksum(directory: Path, name: str) -> None:
+    """Of one file that was written anew; the others keep what was written of them, so that damage still shows."""
+    path = directory / CHECKSUMS
+    if path.exists():
+        known = (line.partition("  ") for line in path.read_text("utf-8").splitlines())
+        sums = {named: checksum for checksum, _, named in known}
+        _write(directory, sums | {name: _sha256(directory / name)})
+
+
+def _write(directory: Path, sums: dict[str, str]) -> None:
+    write_whole(directory / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

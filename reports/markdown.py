@@ -1,0 +1,205 @@
+"""The report as Markdown, for a job's summary or a comment: verdict first, then what to doubt, then the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports import formatting
+from reports.gfm import bullets, table, text
+from reports.local_model import LocalSection
+from reports.local_text import best_lines, more_lines, variant_lines
+from reports.model import (
+    CheckRow,
+    ErrorRow,
+    Header,
+    ObjectiveRow,
+    PlanReport,
+    Quantity,
+    Report,
+    StageRow,
+    Tile,
+    TokenRow,
+    Verdict,
+)
+from reports.plan_text import more_lines as plan_lines
+from reports.plan_text import summary_lines
+from reports.printable import printable
+
+MAX_BYTES = 900 * 1024
+"""A job summary over 1,024 KiB is dropped whole."""
+_MOST_ROWS = 200
+_WIDE = 10_000
+_CUT = "\n_What would make this longer than a job's summary may be is left out; it is in report.html._\n"
+
+
+def render_markdown(report: Report, most_bytes: int = MAX_BYTES) -> str:
+    """Whole sections, as many as `most_bytes` have room for; empty where they have none for the verdict."""
+    report = printable(report)
+    sections = [
+        [*_head(report.header, report.verdict), *_checks(report.checks)],
+        _section("Numbers", _tiles(report.tiles)),
+        _section("Objectives", _objectives(report.objectives)),
+        _section("Stages", _stages(report.stages, report.times)),
+        _section("Tokens", _tokens(report.tokens)),
+        _section("Errors", _errors(report.errors)),
+        *(_local(report.local) if report.local else []),
+        _section("Plan", bullets([*map(text, summary_lines(report.plan))]) if report.plan else []),
+        _section("Notes", bullets([*map(text, report.notes)])),
+        _run(report.header),
+    ]
+    return _fitted(["\n".join(lines) + "\n" for lines in sections if lines], most_bytes)
+
+
+def render_plan_markdown(report: PlanReport) -> str:
+    report = printable(report)
+    titled = [("Plan", summary_lines(report.plan)), *plan_lines(report.plan)]
+    sections = [_section(title, bullets([*map(text, lines)])) for title, lines in titled]
+    return _fitted(["\n".join(lines) + "\n" for lines in sections if lines], MAX_BYTES)
+
+
+def _fitted(sections: Sequence[str], most_bytes: int) -> str:
+    shown, room = "", most_bytes - len(_CUT.encode())
+    for section in sections:
+        part = f"\n{section}" if shown else section
+        if len(part.encode()) > room:
+            return shown + _CUT if shown else ""
+        shown, room = shown + part, room - len(part.encode())
+    return shown
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"### {title}", "", *lines] if lines else []
+
+
+def _head(header: Header, verdict: Verdict) -> list[str]:
+    where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    return [
+        f"## {verdict.outcome}: {text(header.title)}",
+        "",
+        text(verdict.sentence),
+        "",
+        *bullets([*map(text, verdict.reasons)]),
+        *([""] if verdict.reasons else []),
+        f"{text(where)}. Measurement **{verdict.trust}**.",
+        "",
+    ]
+
+
+def _checks(checks: Sequence[CheckRow]) -> list[str]:
+    doubtful = [check for check in checks if check.verdict != "VALID"]
+    if not checks:
+        return ["No validity check was made."]
+    if not doubtful:
+        return [f"{len(checks)} checks, all valid."]
+    told = [_check(check) for check in doubtful[:_MOST_ROWS]]
+    return [*bullets(told), "", f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid."]
+
+
+def _check(check: CheckRow) -> str:
+    limit = "" if check.limit is None else f", limit {text(formatting.check_limit(check))}"
+    hint = f" {text(check.hint)}" if check.hint else ""
+    return f"**{check.verdict}** {text(check.name)}: {text(formatting.check_value(check))}{limit}.{hint}"
+
+
+def _quantity(one: Quantity) -> str:
+    """With its interval; struck through where it is not to be relied on."""
+    if one.value is None:
+        return text(f"{formatting.NOT_AVAILABLE} ({one.reason})" if one.reason else formatting.NOT_AVAILABLE)
+    shown = text(formatting.quantity(one))
+    return f"~~{shown}~~ INVALID" if one.trust == "INVALID" else shown
+
+
+def _cell(one: Quantity) -> str:
+    return _quantity(one) if one.trust == "INVALID" else text(formatting.value_unit(one))
+
+
+def _tiles(tiles: Sequence[Tile]) -> list[str]:
+    rows = [
+        [
+            text(tile.label),
+            _quantity(tile.quantity),
+            text(formatting.limit(tile.limit)) if tile.limit else "",
+            tile.quantity.basis if tile.quantity.value is not None else "",
+            text(tile.note or ""),
+        ]
+        for tile in tiles
+    ]
+    return table(["number", "value (95 % interval)", "SLO", "basis", "of"], rows)
+
+
+def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
+    cells = [
+        [
+            text(row.text) + (" (implied)" if row.implied else ""),
+            row.kind if row.level == "fail" else f"{row.kind}, warns only",
+            _quantity(row.observed),
+            "n/a" if row.observed.n is None else formatting.count(row.observed.n),
+            "n/a" if row.margin is None else text(formatting.percent(row.margin)),
+            text(row.stage or "n/a"),
+            f"**{row.judgement}**" + (f" {text(row.why)}" if row.why else ""),
+        ]
+        for row in rows[:_MOST_ROWS]
+    ]
+    columns = ["objective", "kind", "observed (95 % interval)", "samples", "margin", "judged in", "result"]
+    return table(columns, cells) + _left_out(len(rows))
+
+
+def _stages(rows: Sequence[StageRow], times: str) -> list[str]:
+    cells = [
+        [
+            text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
+            text(row.arrivals or row.kind),
+            _cell(row.offered),
+            "n/a" if row.answered is None else _cell(row.answered),
+            *map(_cell, (row.p50, row.p95, row.p99)),
+            formatting.count(row.failed),
+            formatting.stage_state(row),
+        ]
+        for row in rows[:_MOST_ROWS]
+    ]
+    columns = ["stage", "arrivals", "offered", "answered", f"{text(times)} p50", "p95", "p99", "failed", "SLO"]
+    return table(columns, cells) + _left_out(len(rows))
+
+
+def _tokens(rows: Sequence[TokenRow]) -> list[str]:
+    names = ("TTFT p50", "TTFT p95", "TTFT p99", "TPOT p50", "TPOT p95", "ITL p50", "ITL p99", "tokens/s")
+    cells = [[text(row.stage), *map(_cell, _token_quantities(row))] for row in rows[:_MOST_ROWS]]
+    return table(["stage", *names], cells) + _left_out(len(rows))
+
+
+def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
+    first, each = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
+    return (*first, *each, row.itl_p50, row.itl_p99, row.tokens_per_s)
+
+
+def _errors(rows: Sequence[ErrorRow]) -> list[str]:
+    cells = [[text(row.error), formatting.count(row.count), _cell(row.share)] for row in rows[:_MOST_ROWS]]
+    return table(["error", "count", "of all arrivals"], cells) + _left_out(len(rows))
+
+
+def _left_out(count: int) -> list[str]:
+    return ["", f"… and {count - _MOST_ROWS} more in the report"] if count > _MOST_ROWS else []
+
+
+def _local(local: LocalSection) -> list[list[str]]:
+    head, *rows = variant_lines(local, _WIDE) or [[]]
+    shown = [
+        text(f"{local.common}; times in ms"),
+        "",
+        *table([*map(text, head)], [[*map(text, row)] for row in rows]),
+        "",
+        *bullets([*map(text, more_lines(local))]),
+    ]
+    titled = [_section(title, bullets([*map(text, lines)])) for title, lines in best_lines(local)]
+    return [_section("Variants", shown), *titled]
+
+
+def _run(header: Header) -> list[str]:
+    facts = (
+        f"Run {header.run_id}",
+        header.started,
+        formatting.seconds(header.duration_s),
+        header.tool,
+        f"profile {header.profile_hash[:19]}",
+    )
+    return [f"<sub>{' · '.join(map(text, facts))}</sub>"]

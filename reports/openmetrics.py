@@ -1,0 +1,113 @@
+"""The report's numbers as OpenMetrics text, for GitLab's metrics reports and for a textfile collector.
+
+Gauges only, so that readers of Prometheus' own format take it too. What is not available has no sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import msgspec
+
+from reports.model import Judgement, ObjectiveRow, Outcome, Quantity, Report, StageRow, TokenRow, Trust
+from reports.printable import printable
+
+Labels = dict[str, str]
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+_PARTS = ("", "_ci95_low", "_ci95_high")
+
+
+class _Sample(msgspec.Struct, frozen=True):
+    family: str
+    about: str
+    labels: Labels
+    value: float | None
+
+
+def render_openmetrics(report: Report) -> str:
+    """Ends with `# EOF`. Of samples alike in name and labels the first stands."""
+    families: dict[str, tuple[str, dict[str, float]]] = {}
+    for sample in _samples(printable(report)):
+        if sample.value is not None:
+            samples = families.setdefault(sample.family, (sample.about, {}))[1]
+            samples.setdefault(_labels(sample.labels), sample.value)
+    lines = [line for name, (about, samples) in families.items() for line in _family(name, about, samples)]
+    return "\n".join([*lines, "# EOF\n"])
+
+
+def _family(name: str, about: str, samples: dict[str, float]) -> Iterator[str]:
+    yield f"# HELP {name} {about}"
+    yield f"# TYPE {name} gauge"
+    yield from (f"{name}{labels} {value!r}" for labels, value in samples.items())
+
+
+def _labels(labels: Labels) -> str:
+    told = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
+    return f"{{{told}}}" if told else ""
+
+
+def _samples(report: Report) -> Iterator[_Sample]:
+    header, verdict = report.header, report.verdict
+    facts = {"run_id": header.run_id, "profile": header.title, "profile_hash": header.profile_hash, "tool": header.tool}
+    yield _Sample("sizewise_run_info", "which run this is", facts, 1)
+    yield from _states("sizewise_verdict", "how the run ended", {}, verdict.outcome, get_args(Outcome))
+    yield _Sample("sizewise_exit_code", "what the command ended with", {}, verdict.exit_code)
+    yield _Sample("sizewise_duration_seconds", "of the run", {}, header.duration_s)
+    if report.max_rate is not None:
+        about = "the highest rate that held every SLO"
+        yield from _quantity("sizewise_max_rate_per_second", about, {}, report.max_rate.per_s)
+    for tile in report.tiles:
+        labels = {"name": tile.label, "unit": tile.quantity.unit}
+        yield from _quantity("sizewise_headline", "the report's first numbers", labels, tile.quantity)
+    for row in report.objectives:
+        yield from _objective(row)
+    for check in report.checks:
+        yield from _states("sizewise_check", "of validity", {"check": check.name}, check.verdict, get_args(Trust))
+    for stage in report.stages:
+        yield from _stage(stage)
+    for tokens in report.tokens:
+        yield from _tokens(tokens)
+
+
+def _states(family: str, about: str, labels: Labels, found: str, states: tuple[str, ...]) -> Iterator[_Sample]:
+    """1 for the one it is, 0 for the others."""
+    return (_Sample(family, about, labels | {"state": state}, int(state == found)) for state in states)
+
+
+def _quantity(family: str, about: str, labels: Labels, one: Quantity) -> Iterator[_Sample]:
+    """With the ends of its 95 % interval, where it has one."""
+    values = (one.value, *(one.ci95 or (None, None)))
+    for part, value in zip(_PARTS, values, strict=True):
+        yield _Sample(family + part, about + (", end of its 95 % interval" if part else ""), labels, value)
+
+
+def _objective(row: ObjectiveRow) -> Iterator[_Sample]:
+    labels = {"objective": row.text, "kind": row.kind, "level": row.level, "unit": row.observed.unit}
+    yield from _quantity("sizewise_objective_observed", "what an objective was held against", labels, row.observed)
+    yield _Sample("sizewise_objective_limit", "of an objective", labels, row.limit.value)
+    yield from _states("sizewise_objective", "how it was judged", labels, row.judgement, get_args(Judgement))
+
+
+def _stage(row: StageRow) -> Iterator[_Sample]:
+    labels = {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
+    rates = {"offered": row.offered, "achieved": row.achieved, "good": row.good}
+    for name, one in rates.items():
+        yield from _quantity(f"sizewise_stage_{name}_per_second", f"{name} requests", labels, one)
+    yield _Sample("sizewise_stage_completed", "requests with success", labels, row.completed)
+    yield _Sample("sizewise_stage_failed", "requests without", labels, row.failed)
+    yield from _percentiles("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
+
+
+def _tokens(row: TokenRow) -> Iterator[_Sample]:
+    labels = {"stage": row.stage}
+    yield from _percentiles("ttft", labels, {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99})
+    yield from _percentiles("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95})
+    yield from _percentiles("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99})
+    yield from _quantity("sizewise_stage_output_tokens_per_second", "of answers", labels, row.tokens_per_s)
+
+
+def _percentiles(what: str, labels: Labels, found: dict[str, Quantity]) -> Iterator[_Sample]:
+    for name, one in found.items():
+        about = f"{what}, by percentile"
+        yield from _quantity(f"sizewise_stage_{what}_milliseconds", about, labels | {"percentile": name}, one)

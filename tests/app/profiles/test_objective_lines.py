@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.profiles.objective_lines import objective_lines
+
+
+def test_each_objective_has_the_line_it_stands_on(tmp_path: Path) -> None:
+    profile = tmp_path / "p.yaml"
+    profile.write_text(
+        'name: x\nslo:\n  - latency_ms.p95 < 50\n  - "error_rate < 1%"\ngates: ["ttft_ms.p99 < 9 | warn"]\n'
+    )
+    assert objective_lines(profile) == {"latency_ms.p95 < 50": 3, "error_rate < 1%": 4, "ttft_ms.p99 < 9 | warn": 5}
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "- a", "slo: 5", "slo: [5]", "gates: {a: b}"])
+def test_a_file_that_is_gone_or_other_than_it_was_tells_none(content: str | None, tmp_path: Path) -> None:
+    profile = tmp_path / "p.yaml"
+    if content is not None:
+        profile.write_text(content)
+    assert objective_lines(profile) == {}

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.storage.checksums import CHECKSUMS, renew_checksum, write_checksums
+from app.storage.run_directory import RunWriter
+from tests.fakes.results import nothing_measured
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    directory = tmp_path / "run"
+    with RunWriter(directory) as writer:
+        writer.write_spec("a: 1\n")
+        writer.write_result(nothing_measured().result)
+        writer.keep_outputs("one", np.zeros(3))
+        writer.write_file("report.html", b"<p>")
+    (directory / "mine.txt").write_text("no file of the run")
+    write_checksums(directory, ["report.html", "junit.xml"])
+    return directory
+
+
+def _checked(run: Path) -> tuple[int, str]:
+    program = shutil.which("sha256sum")
+    assert program is not None
+    done = subprocess.run([program, "-c", CHECKSUMS], cwd=run, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_every_file_of_the_run_is_in_it_and_the_usual_program_agrees(run: Path) -> None:
+    code, told = _checked(run)
+    assert code == 0
+    assert [line.removesuffix(": OK") for line in told.splitlines()] == [
+        "events.jsonl", "outputs/one.npz", "report.html", "requests.arrow", "result.json", "spec.yaml",
+        "telemetry.arrow",
+    ]  # fmt: skip
+
+
+def test_a_file_written_anew_is_told_anew_and_damage_elsewhere_still_shows(run: Path) -> None:
+    (run / "report.html").write_text("<p>anew")
+    (run / "result.json").write_text("damaged")
+    renew_checksum(run, "report.html")
+    code, told = _checked(run)
+    assert code == 1
+    assert "report.html: OK" in told
+    assert "result.json: FAILED" in told
+
+
+def test_a_run_without_them_gets_none(run: Path) -> None:
+    (run / CHECKSUMS).unlink()
+    renew_checksum(run, "report.html")
+    assert not (run / CHECKSUMS).exists()

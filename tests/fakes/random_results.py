@@ -1,0 +1,71 @@
+"""Results whose numbers are anything a measurement may give."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import get_args
+
+import msgspec
+from hypothesis import strategies as st
+
+from app.records.result import Check, Estimate, Exit, Judged, Judgement, MaxRate, Objective, Result, Verdict
+from tests.fakes.results import nothing_measured
+
+_NUMBER = st.floats(1e-9, 1e12) | st.just(0.0)
+_NAMED = (("latency_ms", "p95", "<"), ("ttft_ms", "p99", "<="), ("error_rate", None, "<"), ("good_per_s", None, ">="))
+
+
+@st.composite
+def estimates(draw: st.DrawFn, most: float = 1e12) -> Estimate:
+    if draw(st.integers(0, 9)) == 0:
+        return Estimate(None, n=draw(st.integers(0, 50)), reason="too few answers for it")
+    number = st.floats(1e-9, most) | st.just(0.0)
+    low, value, high = sorted(draw(st.tuples(number, number, number)))
+    interval = draw(st.sampled_from([(low, high), None]))
+    return Estimate(value, interval, n=draw(st.integers(1, 10**9)), reason=None if interval else "no interval")
+
+
+@st.composite
+def judged(draw: st.DrawFn, level: str = "fail") -> Judged:
+    metric, aggregate, comparator = draw(st.sampled_from(_NAMED))
+    is_share = metric == "error_rate"
+    limit = draw(st.floats(1e-6, 1.0 if is_share else 1e9))
+    shown = f"{100 * limit:g}%" if is_share else f"{limit:g}"
+    name = metric if aggregate is None else f"{metric}.{aggregate}"
+    suffix = " | warn" if level == "warn" else ""
+    objective = Objective(f"{name} {comparator} {shown}{suffix}", metric, aggregate, comparator, limit, level)  # type: ignore[arg-type]
+    judgement = draw(st.sampled_from(get_args(Judgement)))
+    return Judged(
+        objective, draw(estimates(1.0 if is_share else 1e12)), judgement, draw(st.sampled_from([None, "peak"]))
+    )
+
+
+_CHECK = st.builds(
+    Check,
+    st.sampled_from(["clock", "late sends", "stationarity"]),
+    _NUMBER,
+    _NUMBER,
+    st.just("ms"),
+    st.sampled_from(["VALID", "WARN", "INVALID"]),
+    st.just("Look at it."),
+)
+
+
+@cache
+def _bare() -> Result:
+    return nothing_measured().result
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Result:
+    """Of a run whose stages are not told, so that no chart has to be drawn; every check and objective is there once."""
+    checks = draw(st.lists(_CHECK, max_size=3, unique_by=lambda check: check.check))
+    return msgspec.structs.replace(
+        _bare(),
+        verdict=Verdict(draw(st.sampled_from(["VALID", "WARN", "INVALID"]))),
+        validity=tuple(checks),
+        slo=tuple(draw(st.lists(judged(), max_size=3, unique_by=lambda one: one.objective.text))),
+        gates=tuple(draw(st.lists(judged("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
+        max_rate=MaxRate(draw(estimates()), ("latency_ms.p95 < 50",), "the endpoint"),
+        exit=Exit(draw(st.sampled_from([0, 4, 10])), ("a cause",)),
+    )

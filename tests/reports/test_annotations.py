@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from reports.annotations import MOST, workflow_commands
+from reports.model import Report
+from tests.reports.hostile import PAYLOADS, hostile
+
+
+def _failing(report: Report, times: int = 1) -> Report:
+    missed = [
+        msgspec.structs.replace(report.objectives[0], text=f"latency_ms.p95 < {limit}", judgement="FAIL")
+        for limit in range(50, 50 + times)
+    ]
+    verdict = msgspec.structs.replace(report.verdict, outcome="FAIL", exit_code=10)
+    return msgspec.structs.replace(report, objectives=(*missed, *report.objectives[1:]), verdict=verdict)
+
+
+def test_a_failed_objective_is_an_error_at_its_line_before_all_warnings(full_report: Report) -> None:
+    first, *others = workflow_commands(_failing(full_report), "bench/p.yaml", {"latency_ms.p95 < 50": 11})
+    assert first.replace("\u202f", " ") == (
+        "::error file=bench/p.yaml,line=11,title=sizewise%3A SLO::"
+        "latency_ms.p95 < 50: observed 36.7 (32.8–46.4) ms in 3 holds at 218/s; limit < 50 ms"
+    )
+    assert [one.partition(" ")[0] for one in others] == ["::warning", "::warning"]
+    assert all(one.startswith("::warning file=bench/p.yaml,title=") for one in others)
+
+
+def test_there_are_never_more_than_ten_and_the_last_says_how_many_are_missing(full_report: Report) -> None:
+    told = workflow_commands(_failing(full_report, times=20), None, {})
+    assert len(told) == MOST
+    assert told[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
+    assert told[-1] == "::warning::… and 13 more: see the summary of the job"
+
+
+def test_a_run_that_nothing_doubts_has_none(full_report: Report) -> None:
+    checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
+    clean = msgspec.structs.replace(full_report, checks=checks, objectives=full_report.objectives[:2])
+    assert workflow_commands(clean, "p.yaml", {}) == []
+
+
+def test_a_stopped_run_says_so_itself(interrupted_report: Report) -> None:
+    told = workflow_commands(interrupted_report, None, {})
+    assert told[0].startswith("::error title=sizewise%3A run::verdict: INCONCLUSIVE")
+    assert "stopped by the user" in told[0]
+
+
+def test_hostile_text_gives_no_command_of_its_own(full_report: Report) -> None:
+    for payload in (*PAYLOADS, "a\n::error::b", "\r::stop-commands::x\r", "%0A::error::", "x,line=9::"):
+        told = workflow_commands(hostile(_failing(full_report), payload), f"{payload}.yaml", {})
+        assert len(told) == 3
+        assert all(re.fullmatch(r"::(error|warning) file=[^,:\r\n]*,title=[^,:\r\n]*::[^\r\n]*", one) for one in told)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+import xmlschema
+
+from reports.junit import render_junit
+from reports.model import Report
+from tests.fakes.golden import assert_golden
+from tests.reports.hostile import PAYLOADS, hostile
+
+_SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
+_NAMES = ("full_report", "empty_report", "interrupted_report", "streaming_report", "clients_report", "local_report",
+          "failed_report", "strayed_report")  # fmt: skip
+
+
+def _failing(report: Report) -> Report:
+    missed = msgspec.structs.replace(report.objectives[0], judgement="FAIL", margin=-0.2)
+    verdict = msgspec.structs.replace(report.verdict, outcome="FAIL", exit_code=10, reasons=("x failed",))
+    return msgspec.structs.replace(report, objectives=(missed, *report.objectives[1:]), verdict=verdict)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_it_is_what_the_schema_says(name: str, request: pytest.FixtureRequest) -> None:
+    _SCHEMA.validate(render_junit(request.getfixturevalue(name)))
+
+
+def test_a_failing_run_is_the_golden_one(full_report: Report) -> None:
+    text = render_junit(_failing(full_report))
+    _SCHEMA.validate(text)
+    assert_golden("junit_failing.xml", text)
+
+
+def test_an_invalid_measurement_is_an_error_and_no_case_passes_for_a_number(empty_report: Report) -> None:
+    suite = ElementTree.fromstring(render_junit(empty_report))[0]
+    assert suite.get("errors") == "2"
+    assert [case.get("name") for case in suite.iter("testcase") if case.find("error") is not None] == [
+        "verdict", "generator ceiling",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_the_totals_are_those_of_the_cases(name: str, request: pytest.FixtureRequest) -> None:
+    root = ElementTree.fromstring(render_junit(request.getfixturevalue(name)))
+    counted = {
+        "tests": len(list(root.iter("testcase"))),
+        "failures": len(list(root.iter("failure"))),
+        "errors": len(list(root.iter("error"))),
+        "skipped": len(list(root.iter("skipped"))),
+    }
+    assert {key: int(root.get(key, "")) for key in counted} == counted
+    assert {key: int(root[0].get(key, "")) for key in counted} == counted
+
+
+@pytest.mark.parametrize("payload", [*PAYLOADS, "]]>", "<!DOCTYPE x>", "\x0b\ufffe\x00", "&amp;&#0;"])
+def test_hostile_text_adds_no_element(full_report: Report, payload: str) -> None:
+    attacked = render_junit(hostile(_failing(full_report), payload))
+    _SCHEMA.validate(attacked)
+    assert _elements(attacked) == _elements(render_junit(hostile(_failing(full_report), "plain ")))
+
+
+def _elements(text: str) -> list[tuple[str, list[str]]]:
+    return [(one.tag, sorted(one.keys())) for one in ElementTree.fromstring(text).iter()]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import Metric, parser
+from prometheus_client.openmetrics import parser as openmetrics
+
+from reports.model import Report
+from reports.openmetrics import render_openmetrics
+from tests.fakes.golden import assert_golden
+from tests.reports.hostile import PAYLOADS, hostile
+
+
+def _read(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """By both readers there are, which must agree; OpenMetrics' own refuses what stands twice."""
+    found = [_samples(read(text)) for read in (openmetrics.text_string_to_metric_families,
+                                               parser.text_string_to_metric_families)]  # fmt: skip
+    assert found[0] == found[1]
+    return found[0]
+
+
+def _samples(families: Iterator[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_are_the_golden_ones(streaming_report: Report) -> None:
+    assert_golden("metrics_streaming_report.prom", render_openmetrics(streaming_report))
+
+
+@pytest.mark.parametrize("name", ["full_report", "empty_report", "interrupted_report", "streaming_report",
+                                  "clients_report", "spike_report", "locust_report", "local_report"])  # fmt: skip
+def test_both_formats_readers_take_it(name: str, request: pytest.FixtureRequest) -> None:
+    report: Report = request.getfixturevalue(name)
+    found = _read(render_openmetrics(report))
+    assert found["sizewise_exit_code", frozenset()] == report.verdict.exit_code
+    assert found["sizewise_verdict", frozenset({("state", report.verdict.outcome)})] == 1
+    for tile in report.tiles:
+        labels = frozenset({("name", tile.label), ("unit", tile.quantity.unit)})
+        assert found.get(("sizewise_headline", labels)) == tile.quantity.value
+
+
+def test_what_is_not_available_has_no_sample(interrupted_report: Report) -> None:
+    names = {name for name, _ in _read(render_openmetrics(interrupted_report))}
+    assert "sizewise_objective_limit" in names
+    assert "sizewise_objective_observed" not in names
+
+
+@pytest.mark.parametrize("payload", [*PAYLOADS, 'a"} 1\nsizewise_exit_code 99\n#', "\\", "\n# EOF\n"])
+def test_hostile_text_stays_in_its_label(full_report: Report, payload: str) -> None:
+    plain, attacked = (_read(render_openmetrics(hostile(full_report, one))) for one in ("plain ", payload))
+    assert [name for name, _ in attacked] == [name for name, _ in plain]
+    assert attacked["sizewise_exit_code", frozenset()] == 0

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+from xml.etree import ElementTree
+
+import msgspec
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from markdown_it import MarkdownIt
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from app.records.result import Result
+from app.reporting import build_report
+from reports import formatting
+from reports.model import PlanReport, Report
+from reports.rendering import render
+from tests.fakes.random_results import results
+from tests.fakes.results import COMMAND, SPEC
+
+_TERSE = ("text", "markdown")
+_NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
+
+
+def _report(result: Result) -> Report:
+    stored = msgspec.json.encode(result).decode()
+    return build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, stored)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace(formatting.THIN, " ").split())
+
+
+def _read_html(page: str) -> str:
+    body = re.sub(r"(?s)<(script|style|svg).*?</\1>", "", page)
+    return _plain(
+        html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<(?=/?(td|th|p|li|dd|dt|span class=\"fine)\b)", " <", body)))
+    )
+
+
+def _read_markdown(markdown: str) -> str:
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+    return _plain(" ".join("".join(part.content for part in one.children or []) for one in tokens))
+
+
+@settings(max_examples=60)
+@given(results())
+def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result) -> None:
+    """Each number of result.json, rounded as formatting says, stands in the console, in HTML, Markdown and JUnit."""
+    report = _report(result)
+    stored = msgspec.json.decode(report.result_json, type=Result)
+    shown = {
+        "text": _plain(render(report, "text")),
+        "html": _read_html(render(report, "html")),
+        "markdown": _read_markdown(render(report, "markdown")),
+    }
+    junit = [
+        _plain(" ".join([*(one.get("message") or "" for one in case), *case.itertext()]))
+        for case in ElementTree.fromstring(render(report, "junit")).iter("testcase")
+    ]
+    judged = (*stored.slo, *stored.gates)
+    assert len(judged) == len(report.objectives)
+    for one, row in zip(judged, report.objectives, strict=True):
+        assert (one.observed.value, one.observed.ci95, one.judgement) == (
+            row.observed.value, row.observed.ci95, row.judgement,
+        )  # fmt: skip
+        number = _plain(formatting.quantity(row.observed))
+        assert f"{one.judgement} {one.objective.text}: {number}" in shown["text"]
+        assert f"{one.objective.text} {row.kind}" in shown["html"]
+        assert number in shown["html"]
+        assert number in shown["markdown"]
+        assert f"observed {number}" in " ".join(junit)
+    for tile in report.tiles:
+        assert all(f"{tile.label} {_plain(formatting.quantity(tile.quantity))}" in shown[one] for one in _TERSE)
+        assert f"{tile.label} {_plain(formatting.value_unit(tile.quantity))}" in shown["html"].replace(" /s", "/s")
+    for check in stored.validity:
+        number = _plain(formatting.check_value(next(row for row in report.checks if row.name == check.check)))
+        assert all(number in text for text in shown.values()) or check.verdict == "VALID"
+        assert any(f"observed {number}" in case for case in junit)
+
+
+@settings(max_examples=60)
+@given(results())
+def test_metrics_have_the_numbers_to_the_last_digit(result: Result) -> None:
+    families = text_string_to_metric_families(render(_report(result), "openmetrics"))
+    found = {(sample.name, sample.labels.get("objective")): sample.value for one in families for sample in one.samples}
+    for one in (*result.slo, *result.gates):
+        assert found.get(("sizewise_objective_observed", one.objective.text)) == one.observed.value
+        assert found["sizewise_objective_limit", one.objective.text] == one.objective.limit
+
+
+def test_json_is_the_report_itself(full_report: Report) -> None:
+    assert msgspec.json.decode(render(full_report, "json"), type=Report) == full_report
+    assert json.loads(render(full_report, "json"))["header"]["run_id"] == full_report.header.run_id
+
+
+@pytest.mark.parametrize("form", ["junit", "openmetrics"])
+def test_a_plan_has_no_case_that_could_fail(whole_plan_report: PlanReport, form: str) -> None:
+    with pytest.raises(ValueError, match="a plan is not written as"):
+        render(whole_plan_report, form)  # type: ignore[arg-type]
