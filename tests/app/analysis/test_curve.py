@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from app.analysis.curve import capacity_curve
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.records.offers import CurvePoint
 from app.records.result import Estimate, MaxRate, Stage, StageKind, Verdict, Window
@@ -85,3 +88,43 @@ def test_an_slo_on_first_tokens_is_what_the_curve_is_of() -> None:
 def test_no_rate_has_no_curve() -> None:
     with pytest.raises(ValueError, match="no rate held"):
         capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))
+
+
+def long_stage(rate: float, **changes: Any) -> Stage:
+    """Ten seconds of requests that are all answered."""
+    one = stage(rate, "hold", held=True)
+    told = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrivals": "Poisson"}
+    return replace(one, **(told | changes))
+
+
+def test_load_points_are_one_replicas_by_rising_rate_without_invalid_stages() -> None:
+    invalid = long_stage(50, verdict=Verdict("INVALID", ("late",)))
+    first, second = rungs_of([long_stage(200), invalid, long_stage(100, errors={"timeout": 8})], replicas=4)
+    assert (first.offered_per_s, second.offered_per_s) == (25, 50)
+    assert (first.achieved_per_s, first.duration_s) == (25, 10)
+    assert (first.completed, first.failed, second.failed) == (250, 2, 0)
+    assert first.clients is None
+
+
+def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() -> None:
+    metrics = {
+        "latency_ms": {"p50": Estimate(20.0), "p99": Estimate(None, reason="needs 368, has 9")},
+        "ttft_ms": {"mean": Estimate(5.0)},
+        "output_tokens": {"mean": Estimate(120.0)},
+        "send_lag_ms": {"p50": Estimate(1.0)},
+    }
+    (found,) = rungs_of([long_stage(100, metrics=metrics)])
+    assert found.latencies_s == {"latency": {"p50": 0.020}, "ttft": {"mean": 0.005}}
+    assert (found.input_tokens_mean, found.output_tokens_mean) == (None, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "gaps"),
+    [("Poisson", "random"), ("constant", "even"), ("gamma (CV 2)", "other"), ("locust", "other"), (None, "other")],
+)
+def test_only_poissons_arrivals_came_at_random(arrivals: str | None, gaps: str) -> None:
+    assert rungs_of([replace(long_stage(100), arrivals=arrivals)])[0].gaps == gaps
+
+
+def test_what_many_sessions_bring_is_not_known_to_be_random() -> None:
+    assert [one.gaps for one in rungs_of([long_stage(100, sessions=True)])] == ["other"]
