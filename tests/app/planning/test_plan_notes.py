@@ -50,8 +50,9 @@ def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
     ],
 )
 def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
-    assert sentence in notes(question(**traffic))
-    assert sentence not in notes(question())
+    bent = notes(question(**traffic)).splitlines()
+    assert sum(sentence in note for note in bent) == 1
+    assert len(bent) == len(notes(question()).splitlines()) + 1
 
 
 def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_says() -> None:
