@@ -67,6 +67,13 @@ def profile_hash(profile: Profile) -> str:
     return _hash(plain)
 
 
+def workload_hash(profile: Profile) -> str:
+    """The same for the same requests, or the same rows of a local model, whatever the target, load and limits."""
+    plain = _plain(profile)
+    _put_digests(plain, profile)
+    return _hash(plain["workload"])
+
+
 def _local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
     _put_digests(plain, profile)
     plain["target"]["model"] = [_digest(model_path(model)) for model in profile.target.models]

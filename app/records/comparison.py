@@ -10,6 +10,8 @@ from app.records.estimate import Estimate
 from app.records.metrics import Better
 
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
+MAX_RATE = "max_rate_within_slo"
+"""The metric name under which the highest rate that held the SLO is compared; its stage is "search"."""
 
 
 class EnvironmentDifference(msgspec.Struct, frozen=True):
@@ -23,8 +25,9 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
 
 class MetricChange(msgspec.Struct, frozen=True):
-    """`ratio` is of medians over repeats, candidate over base. `p_value` is that of the change's own side, by
-    Mann-Whitney on repeats, after Holm over all the metrics compared; None with too few repeats."""
+    """`ratio` is of medians over repeats, candidate over base; withheld where the base is 0. `p_value` is that of the
+    change's own side, by Mann-Whitney on repeats, after Holm over all gated metrics (or over all others); None with
+    too few repeats."""
 
     metric: str
     aggregate: str | None
@@ -40,18 +43,26 @@ class MetricChange(msgspec.Struct, frozen=True):
     """The smallest change, as a share, that so many repeats of such noise show four times in five."""
     more_repeats: int | None = None
     """Of an inconclusive one: how many more of each would likely decide it; None where no number would."""
+    is_headline: bool = True
+    """It may fail a run. All other metrics are told, and fail nothing."""
+    noise: float | None = None
+    """Coefficient of variation from repeat to repeat; over a tenth, a headline fails nothing either. None with one."""
+    p_alone: float | None = None
+    """`p_value` before Holm."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`tolerance` is the share by which a metric may change and still be the same. `noise` is the largest coefficient
-    of variation from repeat to repeat; over a tenth, the comparison is advisory: it fails nothing."""
+    """`tolerance` is the share by which a metric may change and still be the same. `noise` is the largest of a headline
+    metric. An advisory comparison fails nothing: every headline is too noisy, or the CPUs differ."""
 
     base: tuple[str, ...]
     """Run ids of the baseline's repeats."""
     candidate: tuple[str, ...]
     tolerance: float
     changes: tuple[MetricChange, ...]
+    """Headlines first. Empty where a difference forbids the comparison, and nobody insisted."""
     differences: tuple[EnvironmentDifference, ...] = ()
+    """Those that forbid first."""
     is_forced: bool = False
     """It was asked for although a difference forbids it."""
     noise: float | None = None

@@ -298,6 +298,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Judged, ...]
     plan: Plan | None
     comparison: Comparison | None = None
+    workload_hash: str | None = None
+    """Of what was asked, whatever the target and the load."""
     cold_start: ColdStart | None = None
     local: LocalResult | None = None
     """Of a run of a local model: what is known of each variant besides its stages."""

@@ -17,7 +17,7 @@ from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.analysis.variant_slo import answer_of, is_endless
-from app.errors import ExitCode, first_of
+from app.errors import ExitCode
 from app.inference.providers import NVIDIA
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
@@ -33,12 +33,13 @@ from app.records.result import (
     Tool,
     Window,
 )
+from app.session.baseline import causes_of, compared
 from app.session.gpus import gpus_of
 from app.session.judged_variants import MISSED, Judgeable, as_fast_as, best_of, nearest_of
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
-from app.session.outcome import clock_of
+from app.session.outcome import clock_of, exit_of
 from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
@@ -85,8 +86,7 @@ def conclude_locally(
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
     gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(measured, spoilt.reasons, (*slo, *gates), reason if reason == MISSED else None)
-    return Result(
+    result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
         name=spec.name,
@@ -112,9 +112,14 @@ def conclude_locally(
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
         ),
         notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
+        workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
+        exit=Exit(0, ()),
     )
+    comparison = compared(result, spec.baseline)
+    missed = reason if reason == MISSED else None
+    causes = [*_causes(measured, spoilt.reasons, (*slo, *gates), missed), *causes_of(comparison)]
+    return msgspec.structs.replace(result, comparison=comparison, exit=exit_of(causes))
 
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from app.analysis.variant_slo import is_beyond
 from app.errors import UnavailableError, UsageError
 from app.records.result import Environment, Window
+from app.session.baseline import refuse_other_machine
 from app.session.control import ControlWatch
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
@@ -46,6 +47,7 @@ class _LocalSession:
         )
         with control:
             environment = self._machine.inspect()
+            refuse_other_machine(self._spec, environment)
             self._machine.start(self._running)
             if environment.gpus:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)

@@ -8,7 +8,7 @@ from app.inference.job import SessionSettings
 from app.records.estimate import Variant
 from app.records.local import Precision, Scenario
 from app.records.result import Objective, Target
-from app.session.spec import LimitSpec
+from app.session.spec import BaselineSpec, LimitSpec
 
 
 class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +72,9 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     price_note: str | None = None
     """When that was the price, and where it is from."""
     notes: tuple[str, ...] = ()
+    workload_hash: str | None = None
+    baseline: BaselineSpec | None = None
+    """What the result is compared with."""
 
     def memory_limit(self, provider: str) -> int | None:
         spare = self.spare_memory_bytes if provider == "cpu" else None

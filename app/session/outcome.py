@@ -40,6 +40,7 @@ from app.records.result import (
     Tool,
     Verdict,
 )
+from app.session.baseline import causes_of, compared
 from app.session.spec import RunSpec
 from app.telemetry.clock import ClockReading
 
@@ -79,8 +80,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     slo = _judge_all(binding(spec.slo) if spec.slo else (), judged_on)
     gates = _judge_all(spec.gates, judged_on)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(spec, measured, spoilt, slo + gates, found)
-    return Result(
+    result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
         name=spec.name,
@@ -98,9 +98,17 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         plan=_plan(spec, measured.stages, found),
         cold_start=measured.cold_start,
         notes=measured.notes,
+        workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes)),
+        exit=Exit(0, ()),
     )
+    comparison = compared(result, spec.baseline)
+    causes = [*_causes(spec, measured, spoilt, slo + gates, found), *causes_of(comparison)]
+    return msgspec.structs.replace(result, comparison=comparison, exit=exit_of(causes))
+
+
+def exit_of(causes: Sequence[tuple[ExitCode, str]]) -> Exit:
+    return Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes))
 
 
 def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:

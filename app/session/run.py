@@ -13,6 +13,7 @@ from app.analysis.search import SearchOutcome
 from app.errors import InstrumentError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
 from app.records.result import Check, Environment, Result, Stage, Window
+from app.session.baseline import refuse_other_machine
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
@@ -89,6 +90,7 @@ class _Session:
         )
         with control:
             environment = self._machine.inspect()
+            refuse_other_machine(self._spec, environment)
             self._machine.start(self._parts_running)
             if environment.gpus and self._spec.is_here:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)

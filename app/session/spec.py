@@ -8,7 +8,7 @@ import msgspec
 
 from app.inference.job import Job
 from app.records.offers import Catalogue, PlanLimits
-from app.records.result import Objective, StageKind, Target, Traffic
+from app.records.result import Objective, Result, StageKind, Target, Traffic
 from loadgen.records import Arrivals, Endpoint, OpenArrivals
 from loadgen.workloads import Workload
 
@@ -83,6 +83,15 @@ class PlanSpec(msgspec.Struct, frozen=True):
     today: datetime.date
 
 
+class BaselineSpec(msgspec.Struct, frozen=True):
+    """Results of earlier runs; `tolerance` is the share by which a metric may change and still be the same."""
+
+    runs: tuple[Result, ...]
+    tolerance: float
+    is_forced: bool = False
+    """Compare although a difference forbids it."""
+
+
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`endpoint` holds resolved secrets and is never written anywhere; a served target fills its URL in later."""
 
@@ -111,3 +120,6 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""
     notes: tuple[str, ...] = ()
     """Sentences for the result that are known before the run: a proxy between, a scripted target."""
+    workload_hash: str | None = None
+    baseline: BaselineSpec | None = None
+    """What the result is compared with."""

@@ -11,7 +11,7 @@ from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.local import LocalProfile, LocalTarget, VariantSettings
-from app.profiles.resolved import profile_hash
+from app.profiles.resolved import profile_hash, workload_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
@@ -55,6 +55,7 @@ def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
         spare_memory_bytes=max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes())),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
         price_note=None if offer is None else f"price of {offer.as_of.isoformat()}, {offer.source}",
+        workload_hash=workload_hash(profile),
     )
 
 

@@ -9,7 +9,7 @@ from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.plan import plan_limits_of
 from app.profiles.profile import EndpointProfile
-from app.profiles.resolved import profile_hash
+from app.profiles.resolved import profile_hash, workload_hash
 from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
@@ -53,6 +53,7 @@ def build_spec(profile: EndpointProfile, run_id: str, *, today: datetime.date, r
         start=start_of(profile),
         wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         notes=_notes(profile, endpoint),
+        workload_hash=workload_hash(profile),
     )
 
 

@@ -1,0 +1,180 @@
+"""Whether something got worse: environment first, then each metric that both have, by the rules of repeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from app.analysis.comparable import Comparable, comparables
+from app.analysis.comparison_notes import is_noisy, notes_of
+from app.analysis.environment_differences import differences_of, is_other_cpu
+from app.analysis.repeats import (
+    ERROR,
+    Repeats,
+    detectable,
+    few_interval,
+    holm,
+    median_of,
+    more_repeats,
+    noise_of,
+    p_higher,
+    ratio_of,
+)
+from app.records.comparison import ChangeVerdict, Comparison, MetricChange
+from app.records.estimate import Estimate
+from app.records.result import Result
+
+TOLERANCE = 0.05
+_SUSPICION = 0.05
+
+
+def compare_runs(
+    base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
+) -> Comparison:
+    """Without changes where a difference forbids it and nobody insists, or where the two have no metric in common."""
+    differences = differences_of(base, candidate)
+    is_forbidden = any(one.forbids for one in differences)
+    found = () if is_forbidden and not is_forced else comparables(base, candidate)
+    changes = judge_changes(found, tolerance)
+    noises = [one.noise for one in changes if one.is_headline and one.noise is not None]
+    has_no_quiet = bool(noises) and all(is_noisy(one) for one in changes if one.is_headline)
+    comparison = Comparison(
+        base=tuple(run.run_id for run in base),
+        candidate=tuple(run.run_id for run in candidate),
+        tolerance=tolerance,
+        changes=changes,
+        differences=differences,
+        is_forced=is_forbidden and is_forced,
+        noise=max(noises, default=None),
+        is_advisory=has_no_quiet or is_other_cpu(differences),
+    )
+    return msgspec.structs.replace(comparison, notes=notes_of(comparison, found))
+
+
+def judge_changes(found: Sequence[Comparable], tolerance: float) -> tuple[MetricChange, ...]:
+    """Headlines are judged together, so that there being many of them makes no false alarm; all others likewise."""
+    headlines = [one for one in found if one.is_headline]
+    others = [one for one in found if not one.is_headline]
+    return (*_judged_together(headlines, tolerance), *_judged_together(others, tolerance))
+
+
+def regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
+    """Headlines that got worse, where that is to fail a run."""
+    if comparison.is_advisory:
+        return ()
+    return tuple(one for one in comparison.changes if one.verdict == "worse" and may_fail(one))
+
+
+def undecided(comparison: Comparison) -> tuple[MetricChange, ...]:
+    """Headlines that may have got worse for all that is known."""
+    return tuple(one for one in comparison.changes if one.verdict == "inconclusive" and may_fail(one))
+
+
+def is_suspected(comparison: Comparison) -> bool:
+    """The two-stage rule's first look: a headline is beyond the tolerance with p < 0.05, so that as many repeats again
+    have to tell."""
+    return any(
+        one.is_headline
+        and one.p_alone is not None
+        and one.p_alone < _SUSPICION
+        and one.ratio.value is not None
+        and abs(_log(one.ratio.value)) > math.log1p(comparison.tolerance)
+        for one in comparison.changes
+    )
+
+
+def may_fail(change: MetricChange) -> bool:
+    return change.is_headline and not is_noisy(change)
+
+
+def _judged_together(found: Sequence[Comparable], tolerance: float) -> list[MetricChange]:
+    higher = [_p(one, upwards=True) for one in found]
+    lower = [_p(one, upwards=False) for one in found]
+    adjusted = holm([1.0 if p is None else p for p in higher]), holm([1.0 if p is None else p for p in lower])
+    changes = []
+    for place, one in enumerate(found):
+        is_up = _log(_ratio_or_one(one.repeats)) >= 0
+        alone = (higher if is_up else lower)[place]
+        p_value = None if alone is None else adjusted[0 if is_up else 1][place]
+        changes.append(_change(one, tolerance, len(found), alone, p_value))
+    return changes
+
+
+def _p(one: Comparable, *, upwards: bool) -> float | None:
+    if not one.repeats.has_test:
+        return None
+    base, candidate = one.repeats.base, one.repeats.candidate
+    return p_higher(base, candidate) if upwards else p_higher(candidate, base)
+
+
+def _change(
+    one: Comparable, tolerance: float, judged: int, p_alone: float | None, p_value: float | None
+) -> MetricChange:
+    ratio = ratio_of(one.repeats)
+    verdict = _verdict(one, ratio, tolerance, judged, p_value)
+    return MetricChange(
+        metric=one.metric,
+        aggregate=one.aggregate,
+        unit=one.unit,
+        better=one.better,
+        stage=one.stage,
+        base=median_of(one.repeats.base),
+        candidate=median_of(one.repeats.candidate),
+        ratio=ratio,
+        p_value=p_value,
+        verdict=verdict,
+        detectable=detectable(one.repeats, tolerance, judged),
+        more_repeats=more_repeats(one.repeats, tolerance, judged) if verdict == "inconclusive" else None,
+        is_headline=one.is_headline,
+        noise=noise_of(one.repeats),
+        p_alone=p_alone,
+    )
+
+
+def _verdict(one: Comparable, ratio: Estimate, tolerance: float, judged: int, p_value: float | None) -> ChangeVerdict:
+    upwards: ChangeVerdict = "worse" if one.better == "lower" else "better"
+    downwards: ChangeVerdict = "better" if one.better == "lower" else "worse"
+    limit = math.log1p(tolerance)
+    if not ratio.value:
+        return _verdict_of_zeros(one.repeats, upwards, downwards, p_value)
+    shift = math.log(ratio.value)
+    if p_value is not None:
+        if p_value < ERROR and abs(shift) > limit:
+            return upwards if shift > 0 else downwards
+    elif (bounds := few_interval(one.repeats, 1 - ERROR / judged)) is not None:
+        if bounds[0] > limit:
+            return upwards
+        if bounds[1] < -limit:
+            return downwards
+    is_same = ratio.ci95 is not None and all(abs(_log(end)) <= limit for end in ratio.ci95)
+    return "same" if is_same else "inconclusive"
+
+
+def _verdict_of_zeros(
+    repeats: Repeats, upwards: ChangeVerdict, downwards: ChangeVerdict, p_value: float | None
+) -> ChangeVerdict:
+    """One median is 0, as of errors there are none: the two must be apart by their own intervals."""
+    base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
+    if base == candidate:
+        return "same"
+    if p_value is not None and p_value >= ERROR:
+        return "inconclusive"
+    low, high = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
+    is_apart = _end(low, max) < (max(base, candidate) if p_value is not None else _end(high, min))
+    return "inconclusive" if not is_apart else upwards if candidate > base else downwards
+
+
+def _end(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:
+    return outermost([end for one in side for end in (one.ci95 or (one.value or 0.0,))])
+
+
+def _ratio_or_one(repeats: Repeats) -> float:
+    """Above 1 where something came of nothing."""
+    base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
+    return candidate / base if base > 0 else math.inf if candidate > 0 else 1.0
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf

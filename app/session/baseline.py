@@ -1,0 +1,48 @@
+"""A run held against a baseline: refused before it is measured where it cannot be, told in its result after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.analysis.comparison import compare_runs, regressions
+from app.analysis.comparison_notes import regression_in_words
+from app.analysis.environment_differences import Machine, differences_in_words, machine_differences, machine_of
+from app.errors import ExitCode, UsageError
+from app.records.comparison import Comparison
+from app.records.result import Environment, Result
+from app.session.local_spec import LocalSpec
+from app.session.spec import BaselineSpec, RunSpec
+
+_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
+
+
+def refuse_other_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
+    """Raises UsageError where what is known before the run forbids the comparison."""
+    if spec.baseline is None or spec.baseline.is_forced:
+        return
+    here = Machine(environment, spec.target, spec.workload_hash)
+    differences = machine_differences([machine_of(run) for run in spec.baseline.runs], [here])
+    forbidding = [one for one in differences if one.forbids]
+    if forbidding:
+        raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_HINT)
+
+
+def compared(result: Result, baseline: BaselineSpec | None) -> Comparison | None:
+    """None without a baseline, and of an INVALID measurement, no number of which is to be relied on."""
+    if baseline is None or result.verdict.status == "INVALID":
+        return None
+    return compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+
+
+def causes_of(comparison: Comparison | None) -> list[tuple[ExitCode, str]]:
+    return [] if comparison is None else list(_causes(comparison))
+
+
+def _causes(comparison: Comparison) -> Iterator[tuple[ExitCode, str]]:
+    forbidding = [one for one in comparison.differences if one.forbids]
+    if forbidding and not comparison.is_forced:
+        yield ExitCode.USAGE, f"the baseline cannot be compared: {differences_in_words(forbidding)}"
+    elif not comparison.changes:
+        yield ExitCode.USAGE, "the baseline has no metric in common with this run"
+    for change in regressions(comparison):
+        yield ExitCode.REGRESSION, regression_in_words(change)
