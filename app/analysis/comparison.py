@@ -19,7 +19,7 @@ from app.analysis.repeats import (
     median_of,
     more_repeats,
     noise_of,
-    p_higher,
+    p_of_shift,
     ratio_of,
 )
 from app.records.comparison import ChangeVerdict, Comparison, MetricChange
@@ -72,7 +72,7 @@ def undecided(comparison: Comparison) -> tuple[MetricChange, ...]:
     return tuple(one for one in comparison.changes if one.verdict == "inconclusive" and may_fail(one))
 
 
-def is_suspected(comparison: Comparison) -> bool:
+def is_suspected(changes: Sequence[MetricChange], tolerance: float) -> bool:
     """The two-stage rule's first look: a headline is beyond the tolerance with p < 0.05, so that as many repeats again
     have to tell."""
     return any(
@@ -80,8 +80,8 @@ def is_suspected(comparison: Comparison) -> bool:
         and one.p_alone is not None
         and one.p_alone < _SUSPICION
         and one.ratio.value is not None
-        and abs(_log(one.ratio.value)) > math.log1p(comparison.tolerance)
-        for one in comparison.changes
+        and abs(_log(one.ratio.value)) > math.log1p(tolerance)
+        for one in changes
     )
 
 
@@ -90,23 +90,12 @@ def may_fail(change: MetricChange) -> bool:
 
 
 def _judged_together(found: Sequence[Comparable], tolerance: float) -> list[MetricChange]:
-    higher = [_p(one, upwards=True) for one in found]
-    lower = [_p(one, upwards=False) for one in found]
-    adjusted = holm([1.0 if p is None else p for p in higher]), holm([1.0 if p is None else p for p in lower])
-    changes = []
-    for place, one in enumerate(found):
-        is_up = _log(_ratio_or_one(one.repeats)) >= 0
-        alone = (higher if is_up else lower)[place]
-        p_value = None if alone is None else adjusted[0 if is_up else 1][place]
-        changes.append(_change(one, tolerance, len(found), alone, p_value))
-    return changes
-
-
-def _p(one: Comparable, *, upwards: bool) -> float | None:
-    if not one.repeats.has_test:
-        return None
-    base, candidate = one.repeats.base, one.repeats.candidate
-    return p_higher(base, candidate) if upwards else p_higher(candidate, base)
+    alone = [p_of_shift(one.repeats) if one.repeats.has_test else None for one in found]
+    adjusted = holm([1.0 if p is None else p for p in alone])
+    return [
+        _change(one, tolerance, len(found), p_alone, None if p_alone is None else p_value)
+        for one, p_alone, p_value in zip(found, alone, adjusted, strict=True)
+    ]
 
 
 def _change(
@@ -168,12 +157,6 @@ def _verdict_of_zeros(
 
 def _end(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:
     return outermost([end for one in side for end in (one.ci95 or (one.value or 0.0,))])
-
-
-def _ratio_or_one(repeats: Repeats) -> float:
-    """Above 1 where something came of nothing."""
-    base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
-    return candidate / base if base > 0 else math.inf if candidate > 0 else 1.0
 
 
 def _log(ratio: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -92,9 +93,11 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     return shift - below, shift + above
 
 
-def p_higher(low: Sequence[Estimate], high: Sequence[Estimate]) -> float:
-    """One-sided Mann-Whitney: how likely `high` would be so much above `low` if they were alike."""
-    return float(stats.mannwhitneyu(_values(high), _values(low), alternative="greater").pvalue)
+def p_of_shift(repeats: Repeats) -> float:
+    """One-sided Mann-Whitney towards where the candidate's median lies: how rare it would be if they were alike."""
+    base, candidate = _values(repeats.base), _values(repeats.candidate)
+    side = "greater" if np.median(candidate) >= np.median(base) else "less"
+    return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -158,14 +161,18 @@ def more_repeats(repeats: Repeats, tolerance: float, judged: int) -> int | None:
 
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
     """Percentiles of the logarithm of the ratio of medians over 2,000 seeded draws of the repeats."""
-    generator = np.random.default_rng(_SEED)
     base, candidate = (
-        np.median(values[generator.integers(0, values.size, (_DRAWS, values.size))], axis=1)
-        for values in map(_values, _sides(repeats))
+        np.median(values[_drawn(values.size, side)], axis=1)
+        for side, values in enumerate(map(_values, _sides(repeats)))
     )
     known = (base > 0) & (candidate > 0)
     low, high = np.quantile(np.log(candidate[known] / base[known]), (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
+
+
+@cache
+def _drawn(size: int, side: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((_SEED, side)).integers(0, size, (_DRAWS, size))
 
 
 def _side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:

@@ -1,0 +1,120 @@
+"""How often a comparison cries wolf, and how often it sees one: python -m tests.checks.regressions prints the tables of
+the docs.
+
+Runs are drawn from the model that the two-stage rule was chosen by: log-normal noise from run to run, and one run in
+twenty slowed 1.5 times. All metrics of a run share that slowness and half the variance of their noise. They are judged
+by what `sizewise compare` judges by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from app.analysis.comparable import Comparable
+from app.analysis.comparison import TOLERANCE, is_suspected, judge_changes, may_fail
+from app.analysis.repeats import Repeats
+from app.records.comparison import MetricChange
+from app.records.estimate import Estimate
+
+PAIRS = 7
+SLOW_SHARE, SLOWDOWN = 0.05, 1.5
+FALSE_ALARMS, CAUGHT = 0.01, 0.75
+
+
+class Case(NamedTuple):
+    """`pairs` None is the two-stage rule of seven and seven more."""
+
+    noise: float
+    change: float
+    metrics: int = 1
+    pairs: int | None = None
+
+
+class Outcome(NamedTuple):
+    is_failed: bool
+    took_more: bool
+    is_noisy: bool
+    is_undecided: bool
+
+
+def compared(seed: int, case: Case) -> Outcome:
+    """One comparison of a candidate that is slower by `case.change`."""
+    generator = np.random.default_rng((seed, round(1e6 * case.noise), round(1e6 * case.change), case.metrics))
+    first = case.pairs or PAIRS
+    base = _runs(generator, case, first, 0.0)
+    candidate = _runs(generator, case, first, case.change)
+    changes = _judged(base, candidate)
+    took_more = case.pairs is None and is_suspected(changes, TOLERANCE)
+    if took_more:
+        more = _runs(generator, case, PAIRS, 0.0), _runs(generator, case, PAIRS, case.change)
+        changes = _judged(np.vstack([base, more[0]]), np.vstack([candidate, more[1]]))
+    return Outcome(
+        any(one.verdict == "worse" and may_fail(one) for one in changes),
+        took_more,
+        any(not may_fail(one) for one in changes),
+        any(one.verdict == "inconclusive" for one in changes),
+    )
+
+
+def outcomes(case: Case, draws: int, workers: int = 2) -> list[Outcome]:
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(partial(compared, case=case), range(draws), chunksize=100))
+
+
+def _runs(generator: np.random.Generator, case: Case, count: int, change: float) -> np.ndarray:
+    """A row a run, a column a metric."""
+    sigma = math.sqrt(math.log1p(case.noise**2))
+    shared = generator.normal(0, 1, (count, 1))
+    own = generator.normal(0, 1, (count, case.metrics))
+    noise = own if case.metrics == 1 else (shared + own) / math.sqrt(2)
+    slow = np.where(generator.random((count, 1)) < SLOW_SHARE, SLOWDOWN, 1.0)
+    return 10 * (1 + change) * np.exp(sigma * noise) * slow
+
+
+def _judged(base: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
+    found = [
+        Comparable("latency_ms", "p95", "ms", "lower", f"stage {column}", True, Repeats(_said(before), _said(after)))
+        for column, (before, after) in enumerate(zip(base.T, candidate.T, strict=True))
+    ]
+    return judge_changes(found, TOLERANCE)
+
+
+def _said(values: np.ndarray) -> tuple[Estimate, ...]:
+    return tuple(Estimate(float(value)) for value in values)
+
+
+def _row(case: Case, draws: int) -> str:
+    found = outcomes(case, draws)
+    failed, more, noisy, undecided = (sum(column) / draws for column in zip(*found, strict=True))
+    rule = "two-stage 7 + 7" if case.pairs is None else f"{case.pairs} of each"
+    numbers = (case.noise, case.change, failed, more, noisy, undecided)
+    return f"{rule:16} {case.metrics:7}" + "".join(f"{number:11.2%}" for number in numbers)
+
+
+def _cases() -> Sequence[Case]:
+    two_stage = [Case(noise, change) for noise in (0.02, 0.05, 0.10) for change in (0.0, 0.10, 0.15)]
+    many = [Case(0.05, 0.0, 6), Case(0.05, 0.10, 6)]
+    fixed = [Case(0.05, change, 1, pairs) for pairs in (3, 5, 14) for change in (0.0, 0.10)]
+    return [*two_stage, *many, *fixed]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=10_000)
+    draws = parser.parse_args().draws
+    print(f"{draws:,} comparisons a row, tolerance {TOLERANCE:.0%}; 'fails' is a regression told")
+    header = ("noise", "change", "fails", "more runs", "too noisy", "undecided")
+    print(f"{'rule':16} {'metrics':>7}" + "".join(f"{name:>11}" for name in header))
+    for case in _cases():
+        print(_row(case, draws), flush=True)
+
+
+if __name__ == "__main__":
+    main()
