@@ -20,7 +20,7 @@ import platformdirs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import formatting, plan_words
+from reports import comparison_text, formatting, plan_words
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
@@ -192,6 +192,8 @@ def _environment() -> Environment:
             "size": formatting.size,
             "chance": formatting.chance,
             "alike": _alike,
+            "effect": comparison_text.effect,
+            "remark": comparison_text.remark,
         }
     )
     environment.globals.update({"role_of": role_of, "say": plan_words})

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from reports.comparison_section import ComparisonSection
 from reports.local_model import LocalSection
 from reports.plan_section import OfferRow as OfferRow
 from reports.plan_section import PlanReport as PlanReport
@@ -372,6 +373,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of a sweep."""
     local: LocalSection | None = None
     """Of a run of a local model; `model` is of one that was served, and run beside it."""
+    comparison: ComparisonSection | None = None
+    """With a baseline."""
 
 
 class _Kind(msgspec.Struct):

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from reports import formatting
+from reports.comparison_text import comparison_lines
 from reports.definitions import definition_blocks
 from reports.local_model import LocalSection
 from reports.local_text import best_lines, more_lines, variant_lines
@@ -48,6 +49,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Notes", report.notes, width),
         _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
+        _block("Compared", comparison_lines(report.comparison) if report.comparison else [], width),
         _block("Stages", _stages(report.stages, report.times), width),
         _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),

@@ -11,6 +11,7 @@ from types import ModuleType
 from app import __version__
 from app.cli import (
     calibrate,
+    compare,
     doctor,
     models,
     offers,
@@ -28,7 +29,7 @@ from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (
-    quickstart, run, plan, simulate, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
+    quickstart, run, compare, plan, simulate, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
 )  # fmt: skip
 
 

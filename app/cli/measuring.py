@@ -26,6 +26,7 @@ from app.reporting import NOT_DRAWN, build_report
 from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
+from app.session.spec import BaselineSpec
 from app.storage.checksums import write_checksums
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.local_parts import build_local_parts
@@ -49,13 +50,18 @@ class Started(msgspec.Struct, frozen=True):
     directory: Path
 
 
-def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorkers | None = None) -> int:
-    """Run the profile, with `remote` workers too, and return the exit code; what was measured is stored however it
+def measure(
+    profile: Profile,
+    arguments: argparse.Namespace,
+    remote: RemoteWorkers | None = None,
+    baseline: BaselineSpec | None = None,
+) -> int:
+    """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was measured is stored however it
     ends."""
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    running = _running(profile, run_id, started_at, remote, recalibrate=arguments.recalibrate)
+    running = _running(profile, run_id, started_at, remote, baseline, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory)
     try:
         outcome, report = _stored(started, running, mirror=arguments.events == "-")
@@ -70,15 +76,22 @@ def measure(profile: Profile, arguments: argparse.Namespace, remote: RemoteWorke
 
 
 def _running(
-    profile: Profile, run_id: str, started_at: datetime, remote: RemoteWorkers | None, *, recalibrate: bool
+    profile: Profile,
+    run_id: str,
+    started_at: datetime,
+    remote: RemoteWorkers | None,
+    baseline: BaselineSpec | None,
+    *,
+    recalibrate: bool,
 ) -> Running:
     """The session of the profile, with everything resolved; raises UsageError and UnavailableError. Starts nothing."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("workers of other machines send requests, and this profile runs a model here")
-        local = build_local_spec(profile, run_id)
+        local = msgspec.structs.replace(build_local_spec(profile, run_id), baseline=baseline)
         return lambda store, emit, stop: run_locally(local, build_local_parts(profile, store), emit, stop)
     spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate)
+    spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = gather_of(profile, remote)
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
 

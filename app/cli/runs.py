@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stop = actions.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
     note = actions.add_parser("note", help="write a note into a running run's events and result")
     rate = actions.add_parser("rate", help="change the rate of a running run's open stage, to its end")
+    promote = actions.add_parser("promote", help="make a run the baseline of its profile: `run --baseline promoted`")
+    promote.add_argument("run", help="a run that passed: its directory, its id or its beginning, or 'last'")
     for action in (stop, note, rate):
         action.add_argument("run", help="the directory, the id or its beginning, or 'last'")
     note.add_argument("text")
@@ -31,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         return _list(arguments)
+    if arguments.action == "promote":
+        return _promote(arguments)
     return _show(arguments) if arguments.action == "show" else _ask(arguments)
 
 
@@ -99,6 +103,15 @@ def _show(arguments: argparse.Namespace) -> int:
         print(run.result_text)
         return 0
     print(render_text(report_of(run)))
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from app.storage.baselines import promote
+    from app.storage.run_directory import find_run
+
+    result = promote(find_run(arguments.run))
+    print(f"{result.run_id} is the baseline of {result.name!r} now")
     return 0
 
 

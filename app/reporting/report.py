@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from app.records.result import Result, Stage
 from app.reporting.cold_start import cold_start_parts
+from app.reporting.comparison import comparison_section
 from app.reporting.groups import group_tables
 from app.reporting.knees import knee_section
 from app.reporting.load import (
@@ -82,6 +83,7 @@ def build_report(
         local=local_section(result),
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
+        comparison=None if result.comparison is None else comparison_section(result.comparison),
     )
 
 

@@ -1,0 +1,137 @@
+"""Compare runs, or measure two profiles in turns: what differs around them, then better, worse or the same."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from app.cli.baseline import tolerance_share
+from app.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from app.records.comparison import Comparison
+    from app.session.turns import Turns
+
+_MOST_PAIRS = 50
+_SECONDS = 20 * 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE",
+                        help="a run's id, directory or result.json, 'last' or 'promoted'; several repeats by commas; "
+                        "with --measure a profile")  # fmt: skip
+    parser.add_argument("candidate", nargs="+", metavar="CANDIDATE", help="likewise; several are repeats")
+    parser.add_argument("--tolerance", type=tolerance_share, default=None, metavar="SHARE",
+                        help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
+    parser.add_argument("--force", action="store_true",
+                        help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
+    parser.add_argument("--on-inconclusive", choices=["warn", "fail"], default="warn",
+                        help="whether a metric that cannot be told ends with 12 (default warn: with 0)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    measuring = parser.add_argument_group("measuring two profiles in turns, each time in a new process")
+    measuring.add_argument("--measure", action="store_true", help="BASE and CANDIDATE are profiles")
+    measuring.add_argument("--pairs", type=_pairs, default=None, metavar="N",
+                           help="of runs; as many again where a change is suspected (default 7)")  # fmt: skip
+    measuring.add_argument("--max-duration", type=_duration, default=_SECONDS, metavar="TIME", dest="max_s",
+                           help="begin no pair that would not end by then (default 20m)")  # fmt: skip
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from app.analysis.comparison import TOLERANCE, compare_runs
+    from app.analysis.environment_differences import differences_in_words
+
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    turns = _measured(arguments, tolerance) if arguments.measure else _read(arguments)
+    comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
+    comparison = msgspec.structs.replace(comparison, notes=(*turns.notes, *comparison.notes))
+    _show(comparison, as_json=arguments.json)
+    forbidding = [one for one in comparison.differences if one.forbids]
+    if forbidding and not arguments.force:
+        raise UsageError(
+            f"these may not be compared: {differences_in_words(forbidding)}",
+            hint="Measure both on one machine with one workload, or have it compared and stamped with --force.",
+        )
+    if not comparison.changes:
+        raise UsageError(
+            "these have no metric in common", hint="Compare runs that have a stage or a variant in common."
+        )
+    return exit_code(comparison, fail_undecided=arguments.on_inconclusive == "fail")
+
+
+def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
+    """Says why on standard error."""
+    from app.analysis.comparison import regressions, undecided
+    from app.analysis.comparison_notes import in_words, regression_in_words
+
+    worse, open_ones = regressions(comparison), undecided(comparison)
+    for change in worse:
+        print(f"regression: {regression_in_words(change)}", file=sys.stderr)
+    if open_ones:
+        named = ", ".join(map(in_words, open_ones[:3])) + (f" and {len(open_ones) - 3} more" if open_ones[3:] else "")
+        print(f"{'error' if fail_undecided else 'warning'}: inconclusive: {named}", file=sys.stderr)
+    if worse:
+        return ExitCode.REGRESSION
+    return ExitCode.INCONCLUSIVE if open_ones and fail_undecided else ExitCode.OK
+
+
+def _read(arguments: argparse.Namespace) -> Turns:
+    from app.session.turns import Turns
+    from app.storage.baselines import PROMOTED, read_baselines
+
+    if arguments.pairs is not None:
+        raise UsageError("--pairs is for --measure", hint="Repeats that were made already are given by commas.")
+    if PROMOTED in arguments.candidate:
+        raise UsageError("'promoted' is a baseline, and no candidate", hint="Name the candidate's run.")
+    candidate = tuple(run for text in arguments.candidate for run in read_baselines(text, ""))
+    return Turns(read_baselines(arguments.base, candidate[0].name), candidate)
+
+
+def _measured(arguments: argparse.Namespace, tolerance: float) -> Turns:
+    import time
+
+    from app.cli.signals import stoppable
+    from app.profiles.bundled import find_profile
+    from app.profiles.loading import load_profile
+    from app.session.turns import PAIRS, Order, measure_in_turns
+    from app.wiring.profile_runs import ProfileRuns
+
+    if len(arguments.candidate) != 1:
+        raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
+    profiles = arguments.base, arguments.candidate[0]
+    for profile in profiles:
+        load_profile(find_profile(profile))  # a wrong one is told before the other is measured
+    order = Order(arguments.pairs or PAIRS, arguments.max_s, tolerance, arguments.force)
+    with stoppable() as interruption:
+        runs = ProfileRuns(*profiles, interruption)
+        return measure_in_turns(order, runs.measure, time.monotonic, lambda line: print(line, file=sys.stderr))
+
+
+def _show(comparison: Comparison, *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode())
+        return
+    from app.reporting.comparison import comparison_section
+    from reports.comparison_text import render_comparison
+
+    print(render_comparison(comparison_section(comparison)))
+
+
+def _pairs(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST_PAIRS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 to {_MOST_PAIRS}")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    from app.profiles.problems import BadValueError
+    from app.profiles.units import parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except BadValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

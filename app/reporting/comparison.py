@@ -1,0 +1,65 @@
+"""A comparison as report data."""
+
+from __future__ import annotations
+
+from app.analysis.comparison import may_fail, regressions, undecided
+from app.records.comparison import Comparison, MetricChange
+from app.reporting.quantities import quantity
+from reports import comparison_section as model
+from reports import formatting
+
+
+def comparison_section(comparison: Comparison) -> model.ComparisonSection:
+    return model.ComparisonSection(
+        sentence=_sentence(comparison),
+        base=comparison.base,
+        candidate=comparison.candidate,
+        tolerance=comparison.tolerance,
+        differences=tuple(
+            model.DifferenceRow(name=one.name, base=one.base, candidate=one.candidate, forbids=one.forbids)
+            for one in comparison.differences
+        ),
+        rows=tuple(map(_row, comparison.changes)),
+        banner=_banner(comparison),
+        notes=comparison.notes,
+    )
+
+
+def _row(change: MetricChange) -> model.ChangeRow:
+    name = change.metric if change.aggregate is None else f"{change.metric}.{change.aggregate.replace('_', '.')}"
+    return model.ChangeRow(
+        metric=name,
+        stage=change.stage,
+        base=quantity(change.base, change.unit),
+        candidate=quantity(change.candidate, change.unit),
+        ratio=quantity(change.ratio, ""),
+        p_value=change.p_value,
+        verdict=change.verdict,
+        is_headline=change.is_headline,
+        may_fail=may_fail(change),
+        noise=change.noise,
+        detectable=change.detectable,
+        more_repeats=change.more_repeats,
+    )
+
+
+def _sentence(comparison: Comparison) -> str:
+    """The verdict over all headlines, in a line."""
+    headlines = [one for one in comparison.changes if one.is_headline]
+    if not comparison.changes:
+        return "Not compared."
+    counts = {
+        word: sum(one.verdict == word for one in headlines) for word in ("worse", "better", "same", "inconclusive")
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    outcome = "REGRESSION" if regressions(comparison) else "INCONCLUSIVE" if undecided(comparison) else "NO REGRESSION"
+    return f"{outcome}: of {len(headlines)} metrics that count, {told or 'none'} (tolerance {formatting.percent(comparison.tolerance)})."
+
+
+def _banner(comparison: Comparison) -> str | None:
+    forbidding = ", ".join(one.name for one in comparison.differences if one.forbids)
+    if comparison.is_forced:
+        return f"FORCED: these are not comparable ({forbidding}), and were compared all the same."
+    if forbidding:
+        return f"NOT COMPARABLE: {forbidding}."
+    return "ADVISORY: this comparison fails nothing; why stands below." if comparison.is_advisory else None
