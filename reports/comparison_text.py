@@ -53,7 +53,7 @@ def remark(row: ChangeRow) -> str:
     if row.is_headline and not row.may_fail:
         return f"varies by {formatting.percent(row.noise or 0.0)}, fails nothing"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
-        return f"{formatting.count(row.more_repeats)} more of each would tell"
+        return f"{formatting.count(row.more_repeats)} more of each may tell"
     return "" if row.detectable is None else f"{formatting.percent(row.detectable)} would show"
 
 

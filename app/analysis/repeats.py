@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -96,7 +97,7 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
 def p_of_shift(repeats: Repeats) -> float:
     """One-sided Mann-Whitney towards where the candidate's median lies: how rare it would be if they were alike."""
     base, candidate = _values(repeats.base), _values(repeats.candidate)
-    side = "greater" if np.median(candidate) >= np.median(base) else "less"
+    side: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
     return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)
 
 

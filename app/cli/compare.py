@@ -70,7 +70,7 @@ def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
     for change in worse:
         print(f"regression: {regression_in_words(change)}", file=sys.stderr)
     if open_ones:
-        named = ", ".join(map(in_words, open_ones[:3])) + (f" and {len(open_ones) - 3} more" if open_ones[3:] else "")
+        named = "; ".join(map(in_words, open_ones[:3])) + (f" and {len(open_ones) - 3} more" if open_ones[3:] else "")
         print(f"{'error' if fail_undecided else 'warning'}: inconclusive: {named}", file=sys.stderr)
     if worse:
         return ExitCode.REGRESSION

@@ -56,8 +56,8 @@ def measure(
     remote: RemoteWorkers | None = None,
     baseline: BaselineSpec | None = None,
 ) -> int:
-    """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was measured is stored however it
-    ends."""
+    """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was
+    measured is stored however it ends."""
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id

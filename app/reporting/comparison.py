@@ -53,7 +53,8 @@ def _sentence(comparison: Comparison) -> str:
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     outcome = "REGRESSION" if regressions(comparison) else "INCONCLUSIVE" if undecided(comparison) else "NO REGRESSION"
-    return f"{outcome}: of {len(headlines)} metrics that count, {told or 'none'} (tolerance {formatting.percent(comparison.tolerance)})."
+    tolerance = formatting.percent(comparison.tolerance)
+    return f"{outcome}: of {len(headlines)} metrics that count, {told or 'none'} (tolerance {tolerance})."
 
 
 def _banner(comparison: Comparison) -> str | None:
