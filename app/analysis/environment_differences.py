@@ -14,6 +14,7 @@ from app.records.result import Environment, Result, Stage, Target
 
 NOT_TOLD = "n/a"
 _CPU = ("CPU", "cores")
+_LOOPBACK = ("//127.", "//localhost", "//[::1]")
 _MOST_NAMED = 3
 _T = TypeVar("_T")
 
@@ -28,8 +29,9 @@ class Machine(msgspec.Struct, frozen=True):
     @property
     def is_measured(self) -> bool:
         """Whether the target runs on it, as far as the profile tells: else it only sends the load."""
-        hardware = self.target.hardware
-        return self.target.protocol == "local" or hardware is None or hardware.is_this_machine
+        hardware, url = self.target.hardware, self.target.url
+        is_near = url is None or any(host in url for host in _LOOPBACK)
+        return is_near or hardware is None or hardware.is_this_machine
 
 
 def machine_of(result: Result) -> Machine:
@@ -156,9 +158,16 @@ def _hardware(base: Sequence[Machine], candidate: Sequence[Machine]) -> Environm
         "target's hardware",
         base,
         candidate,
-        lambda one: None if one.target.hardware is None else one.target.hardware.description,
+        _hardware_told,
         forbids=len(kinds) > 1,
     )
+
+
+def _hardware_told(machine: Machine) -> str | None:
+    hardware = machine.target.hardware
+    if hardware is None:
+        return None
+    return hardware.description if hardware.replicas == 1 else f"{hardware.replicas} replicas of {hardware.description}"
 
 
 def _hardware_kind(machine: Machine) -> str | None:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+from app.records.comparison import Comparison
+from app.records.result import Result
+from app.storage.run_directory import RunWriter
+from tests.fakes.repeated import repeats, result, steady
+
+QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, [result(steady(10.0, 0.1), run_id="base")])
+    return tmp_path
+
+
+def store(home: Path, results: list[Result]) -> str:
+    for one in results:
+        with RunWriter(home / "runs" / one.run_id) as writer:
+            writer.write_result(one)
+    return ",".join(one.run_id for one in results)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "half_ms", "options", "code", "told"),
+    [
+        (10.0, 0.1, (), ExitCode.OK, "NO REGRESSION"),
+        (5.0, 0.1, (), ExitCode.OK, "1 better"),
+        (20.0, 0.5, (), ExitCode.REGRESSION, "regression: latency_ms.p95 in steady got worse: 20 ms against 10 ms"),
+        (20.0, 0.5, ("--tolerance", "150%"), ExitCode.USAGE, "is not a share"),
+        (10.8, 0.5, (), ExitCode.OK, "warning: inconclusive: latency_ms.p95 in steady"),
+        (10.8, 0.5, ("--on-inconclusive", "fail"), ExitCode.INCONCLUSIVE, "error: inconclusive"),
+        (10.8, 0.1, ("--tolerance", "20%"), ExitCode.OK, "NO REGRESSION"),
+    ],
+)
+def test_the_exit_code_says_what_came_out(
+    home: Path,
+    now_ms: float,
+    half_ms: float,
+    options: tuple[str, ...],
+    code: int,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store(home, [result(steady(now_ms, half_ms), run_id="now")])
+    try:
+        found = main(["compare", "base", "now", *options])
+    except SystemExit as left:  # argparse's own
+        found = int(left.code or 0)
+    shown = capsys.readouterr()
+    assert found == code
+    assert told in shown.out + shown.err
+
+
+def test_seven_repeats_are_named_by_commas_or_one_by_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = repeats(QUIET, "a"), repeats([1.2 * one for one in QUIET], "b")
+    store(home, [*before, *after])
+    names = [one.run_id for one in after]
+    assert main(["compare", ",".join(one.run_id for one in before), *names, "--json"]) == ExitCode.REGRESSION
+    comparison = msgspec.json.decode(capsys.readouterr().out, type=Comparison)
+    assert comparison.candidate == tuple(names)
+    assert comparison.changes[0].p_value == pytest.approx(2 / 3432)
+
+
+def test_the_environment_is_told_before_any_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = result(steady(10.0, 0.1), run_id="now")
+    store(home, [msgspec.structs.replace(other, environment=msgspec.structs.replace(other.environment, os="Linux-7"))])
+    assert main(["compare", "base", "now"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert shown.index("Linux-7") < shown.index("latency_ms.p95")
+
+
+def test_what_may_not_be_compared_is_refused_with_the_reason_or_stamped(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="now"), workload_hash="other")
+    store(home, [other])
+    assert main(["compare", "base", "now"]) == ExitCode.USAGE
+    shown = capsys.readouterr()
+    assert "may not be compared: workload: asked before, other now" in shown.err
+    assert "latency_ms.p95" not in shown.out
+    assert main(["compare", "base", "now", "--force"]) == ExitCode.REGRESSION
+    assert "FORCED: these are not comparable (workload)" in capsys.readouterr().out
+
+
+def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(home, [result(msgspec.structs.replace(steady(10.0), name="other"), run_id="now")])
+    assert main(["compare", "base", "now"]) == ExitCode.USAGE
+    assert "no metric in common" in capsys.readouterr().err
+
+
+def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(home, [result(steady(10.0, 0.1), run_id="now")])
+    assert main(["compare", "promoted", "now"]) == ExitCode.USAGE
+    assert "hint: `sizewise runs promote RUN`" in capsys.readouterr().err
+    assert main(["runs", "promote", "base"]) == ExitCode.OK
+    assert main(["compare", "promoted", "now", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out.partition("\n")[2])["base"] == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["base", "gone"], "no run is 'gone'"),
+        (["base", "promoted"], "no candidate"),
+        (["base", "base", "--pairs", "3"], "--pairs is for --measure"),
+        (["one.yaml", "two.yaml", "three.yaml", "--measure"], "takes two profiles"),
+        (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
+    ],
+)
+def test_what_does_not_go_together_is_a_usage_error(
+    home: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *arguments]) == ExitCode.USAGE
+    assert told in capsys.readouterr().err

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.records.result import Exit, Verdict
+from app.storage.baselines import promote, read_baseline, read_baselines
+from app.storage.run_directory import RunWriter, StoredRun
+from tests.fakes.results import full_run
+
+FULL = full_run().result
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def stored(directory: Path, **changes: object) -> StoredRun:
+    with RunWriter(directory) as writer:
+        writer.write_result(msgspec.structs.replace(FULL, run_id=directory.name, **changes))
+    return StoredRun(directory)
+
+
+def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: Path, tmp_path: Path) -> None:
+    promote(stored(home / "1-first"))
+    assert read_baseline("promoted", FULL.name).run_id == "1-first"
+    promote(stored(tmp_path / "elsewhere"))
+    promote(stored(home / "2-other", name="other"))
+    assert read_baseline("promoted", FULL.name).run_id == "elsewhere"
+    assert read_baseline("promoted", "other").run_id == "2-other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"exit": Exit(10, ("latency_ms.p95 < 5 failed",))}, "ended with 10"),
+        ({"verdict": Verdict("INVALID", ("too busy",)), "exit": Exit(4, ("INVALID: too busy",))}, "INVALID"),
+    ],
+)
+def test_a_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        promote(stored(home / "1-failed", **changes))
+    with pytest.raises(UsageError, match="no run of 'quickstart' was promoted"):
+        read_baseline("promoted", FULL.name)
+
+
+def test_a_promoted_run_that_is_gone_is_told(home: Path) -> None:
+    run = stored(home / "1-first")
+    promote(run)
+    run.directory.rename(home / "moved")
+    with pytest.raises(UsageError, match="is gone: 1-first"):
+        read_baseline("promoted", FULL.name)
+
+
+@pytest.mark.parametrize("place", ["id", "last", "directory", "file"])
+def test_a_baseline_is_named_by_id_directory_or_result(home: Path, place: str) -> None:
+    run = stored(home / "1-first")
+    directory = run.directory
+    names = {"id": "1-fi", "last": "last", "directory": str(directory), "file": str(directory / "result.json")}
+    assert read_baseline(names[place], "").run_id == "1-first"
+
+
+def test_several_repeats_are_named_by_commas(home: Path, tmp_path: Path) -> None:
+    for name in ("1-a", "2-b"):
+        stored(home / name)
+    stored(tmp_path / "with, comma")
+    assert [run.run_id for run in read_baselines("1-a,2-b", "")] == ["1-a", "2-b"]
+    assert [run.run_id for run in read_baselines(str(tmp_path / "with, comma"), "")] == ["with, comma"]
+    with pytest.raises(UsageError, match="empty"):
+        read_baselines(",", "")
+
+
+def test_what_is_no_result_or_invalid_is_refused(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text("{}")
+    with pytest.raises(UsageError, match="cannot be read as a result"):
+        read_baseline("odd.json", "")
+    stored(home / "1-bad", verdict=Verdict("INVALID", ("too busy",)))
+    with pytest.raises(UsageError, match="no number of it"):
+        read_baseline("1-bad", "")
