@@ -56,17 +56,19 @@ class _Value(msgspec.Struct, frozen=True):
 
 
 def comparables(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[Comparable, ...]:
-    """Headlines first. What has no value on one side, and what is neither better high nor low, is left out.
+    """Headlines first. What has no value on one side, and what is neither better high nor low, is left out; and the
+    rate that all carried, where nobody tried a higher one.
 
     A single run's repeats are those of its stages; each of several runs is one repeat.
     """
     one_model = all(len(_models(run)) == 1 for run in (*base, *candidate))
+    has_limit = not all(run.max_rate is not None and run.max_rate.at_least for run in (*base, *candidate))
     before, after = _side(base, one_model), _side(candidate, one_model)
     objectives = {(one.objective.metric, one.objective.aggregate) for run in candidate for one in run.slo}
     found = [
         _comparable(key, before[key], values, objectives) for key, values in after.items() if before.get(key) and values
     ]
-    found = [one for one in found if one.better != "neither"]
+    found = [one for one in found if one.better != "neither" and (has_limit or one.metric != MAX_RATE)]
     return tuple(sorted(found, key=lambda one: not one.is_headline))
 
 

@@ -8,12 +8,15 @@ import msgspec
 import pytest
 from selenium import webdriver
 
+from app.analysis.comparison import compare_runs
 from app.reporting import build_report, plan_section
+from app.reporting.comparison import comparison_section
 from app.reporting.plan import plan_report
 from reports.html import render_html, render_plan_html
 from reports.model import PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
+from tests.fakes.repeated import result, steady
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
@@ -29,6 +32,15 @@ def report_of(run: Run) -> Report:
 @pytest.fixture(scope="session")
 def full_report() -> Report:
     return report_of(full_run(gpu=True))
+
+
+@pytest.fixture(scope="session")
+def compared_report(full_report: Report) -> Report:
+    """Held against a baseline that may not be compared, and was all the same."""
+    base = result(steady(10.0, 0.1), run_id="base")
+    other = msgspec.structs.replace(base, workload_hash="other", stages=(steady(20.0, 0.1),))
+    section = comparison_section(compare_runs([base], [other], is_forced=True))
+    return msgspec.structs.replace(full_report, comparison=section)
 
 
 @pytest.fixture(scope="session")

@@ -291,7 +291,16 @@ def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["streaming_report", "spike_report", "clients_report", "locust_report", "local_report", "strayed_report"]
+    "name",
+    [
+        "streaming_report",
+        "spike_report",
+        "clients_report",
+        "locust_report",
+        "local_report",
+        "strayed_report",
+        "compared_report",
+    ],
 )
 def test_hostile_text_adds_nothing_to_any_kind_of_report(
     name: str, rendered: Rendered, request: pytest.FixtureRequest

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.analysis.comparison import compare_runs
+from app.reporting.comparison import comparison_section
+from tests.fakes.repeated import result, steady
+
+BASE = result(steady(10.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "half_ms", "told"),
+    [(20.0, 0.5, "REGRESSION: of 2"), (10.0, 0.1, "NO REGRESSION: of 2"), (10.8, 0.5, "INCONCLUSIVE: of 2")],
+)
+def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, told: str) -> None:
+    section = comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms))]))
+    assert section.sentence.startswith(told)
+    assert section.banner is None
+
+
+def test_the_banner_says_what_must_be_read_first() -> None:
+    slower = msgspec.structs.replace(result(steady(20.0, 0.1)), workload_hash="other")
+    assert str(comparison_section(compare_runs([BASE], [slower])).banner).startswith("NOT COMPARABLE: workload")
+    forced = comparison_section(compare_runs([BASE], [slower], is_forced=True))
+    assert str(forced.banner).startswith("FORCED")
+    environment = msgspec.structs.replace(BASE.environment, cpu_model="another")
+    elsewhere = msgspec.structs.replace(result(steady(20.0, 0.1)), environment=environment)
+    section = comparison_section(compare_runs([BASE], [elsewhere]))
+    assert str(section.banner).startswith("ADVISORY")
+    assert section.sentence.startswith("NO REGRESSION")

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.analysis.comparison import compare_runs
+from app.reporting.comparison import comparison_section
+from reports.comparison_section import ComparisonSection
+from reports.comparison_text import effect, render_comparison
+from reports.html import render_html
+from reports.model import Quantity, Report
+from reports.text import render_text
+from tests.fakes.repeated import repeats, result, steady
+
+QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
+
+
+@pytest.fixture
+def section() -> ComparisonSection:
+    return comparison_section(compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET])))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"),
+    [
+        (Quantity(1.123, "", (1.098, 1.141)), "+12.3 % (+9.8 % to +14.1 %)"),
+        (Quantity(0.9, ""), "-10.0 %"),
+        (Quantity(1.0, "", (0.9, 1.1)), "+0.0 % (-10.0 % to +10.0 %)"),
+        (Quantity(None, "", reason="the base is 0"), "n/a"),
+        (Quantity(12.0, ""), "+1,100 %"),
+    ],
+)
+def test_a_ratio_is_told_as_the_change_it_is(ratio: Quantity, told: str) -> None:
+    assert effect(ratio).replace("\u202f", " ") == told
+
+
+def test_environment_comes_first_then_what_got_worse(section: ComparisonSection) -> None:
+    lines = render_comparison(section).splitlines()
+    environment = next(place for place, line in enumerate(lines) if line.startswith("Environment"))
+    (row,) = (place for place, line in enumerate(lines) if line.startswith("latency_ms.p95"))
+    assert environment < row
+    assert "10.0 ms" in lines[row]
+    assert "12.0 ms" in lines[row]
+    assert "+20.0 %" in lines[row]
+    assert "worse" in lines[row]
+
+
+def test_what_was_undecided_says_how_many_more_repeats_may_tell() -> None:
+    found = comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
+    assert "6 more of each may tell" in render_comparison(found)
+
+
+def test_a_runs_text_and_page_tell_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
+    report = msgspec.structs.replace(full_report, comparison=section)
+    assert "Compared  REGRESSION: of 2 metrics" in render_text(report)
+    page = render_html(report)
+    assert page.count('<section id="comparison">') == 1
+    assert "+20.0\u202f%" in page
+    assert '<section id="comparison">' not in render_html(full_report)

@@ -1,0 +1,65 @@
+"""A run held against a baseline, and two profiles measured in turns, as whole processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import ExitCode
+from app.records.comparison import Comparison
+from loadgen.reference.scripted import Script, ScriptedServer
+from tests.fakes.processes import free_port
+from tests.fakes.program import Sizewise, write_profile
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
+    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
+        before = sizewise.measured(write_profile(folders[0], fast.url), out=tmp_path / "before")
+        assert before.returncode == 0, before.stderr
+        baseline = str(tmp_path / "before" / "result.json")
+        profile = write_profile(folders[1], slow.url)
+        now = sizewise.measured(profile, "--baseline", baseline, out=tmp_path / "now")
+    assert now.returncode == ExitCode.REGRESSION, now.stderr
+    assert "exit 11: latency_ms.p50 in steady got worse" in now.stderr
+    assert "Compared  REGRESSION" in now.stdout
+    assert '<section id="comparison">' in (tmp_path / "now" / "report.html").read_text()
+    compared = sizewise("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
+    assert compared.returncode == ExitCode.REGRESSION
+    assert json.loads(compared.stdout) == sizewise.result(tmp_path / "now")["comparison"]
+
+
+def test_two_profiles_are_measured_in_new_processes_and_stored(
+    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
+        profiles = write_profile(folders[0], fast.url), write_profile(folders[1], slow.url)
+        done = sizewise("compare", "--measure", *profiles, "--pairs", "1", "--json")
+    assert done.returncode in (ExitCode.REGRESSION, ExitCode.INVALID), done.stderr
+    if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
+        comparison = msgspec.json.decode(done.stdout, type=Comparison)
+        runs = os.listdir(sizewise.home / "runs")
+        assert {*comparison.base, *comparison.candidate} <= set(runs)
+    assert done.stderr.index("pair 1 of 1: base") < done.stderr.index("pair 1 of 1: candidate")
+
+
+def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_run(
+    sizewise: Sizewise, folders: tuple[Path, Path]
+) -> None:
+    gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
+    done = sizewise("compare", "--measure", gone, gone)
+    assert done.returncode == ExitCode.UNAVAILABLE
+    assert "error: a run of the base ended with 3" in done.stderr
+    assert "Is the server up" in done.stderr
