@@ -35,12 +35,12 @@ def full_report() -> Report:
 
 
 @pytest.fixture(scope="session")
-def compared_report(full_report: Report) -> Report:
+def compared_report(clients_report: Report) -> Report:
     """Held against a baseline that may not be compared, and was all the same."""
     base = result(steady(10.0, 0.1), run_id="base")
     other = msgspec.structs.replace(base, workload_hash="other", stages=(steady(20.0, 0.1),))
     section = comparison_section(compare_runs([base], [other], is_forced=True))
-    return msgspec.structs.replace(full_report, comparison=section)
+    return msgspec.structs.replace(clients_report, comparison=section)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import msgspec
@@ -50,8 +49,8 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
     assert done.returncode in (ExitCode.REGRESSION, ExitCode.INVALID), done.stderr
     if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
         comparison = msgspec.json.decode(done.stdout, type=Comparison)
-        runs = os.listdir(sizewise.home / "runs")
-        assert {*comparison.base, *comparison.candidate} <= set(runs)
+        runs = {path.name for path in (sizewise.home / "runs").iterdir()}
+        assert {*comparison.base, *comparison.candidate} <= runs
     assert done.stderr.index("pair 1 of 1: base") < done.stderr.index("pair 1 of 1: candidate")
 
 
