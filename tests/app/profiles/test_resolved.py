@@ -9,7 +9,7 @@ import yaml
 from app.errors import UsageError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.resolved import profile_hash, spec_yaml, workload_hash
 from app.profiles.secrets import resolve_secret
 
 PROFILE = """\
@@ -127,3 +127,21 @@ def test_the_hash_follows_a_files_content_and_not_its_place(path: Path, tmp_path
     assert profile_hash(load_profile(moved / "profile.yaml")) == before
     (moved / "rows.jsonl").write_text("[]\n")
     assert profile_hash(load_profile(moved / "profile.yaml")) != before
+
+
+@pytest.mark.parametrize(
+    ("right", "other", "is_same"),
+    [("name: test", "name: other", True), ("rate: 100/s", "rate: 50/s", True), ("body: {a: 1}", "body: {a: 2}", False)],
+)
+def test_the_hash_of_the_workload_is_that_of_what_is_asked_alone(
+    right: str, other: str, is_same: bool, tmp_path: Path
+) -> None:
+    text = (
+        "sizewise: 1\nname: test\ntarget: {protocol: http, url: 'http://127.0.0.1:1/'}\nworkload: {body: {a: 1}}\n"
+        "load: {stages: [{name: steady, arrivals: poisson, rate: 100/s, duration: 1s}]}\n"
+    )
+    (tmp_path / "one.yaml").write_text(text)
+    (tmp_path / "two.yaml").write_text(text.replace(right, other))
+    assert right in text
+    one, two = (workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two"))
+    assert (one == two) == is_same

@@ -57,6 +57,7 @@ def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float
     bench = Bench(1.2)
     turns = bench.turns(max_s)
     assert len(turns.base) == len(turns.candidate) == pairs
+    assert len(bench.order) == 2 * pairs
     assert bench.now_s <= max_s
     assert "time was over" in turns.notes[0]
 
