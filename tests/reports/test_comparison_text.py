@@ -57,3 +57,12 @@ def test_a_runs_text_and_page_tell_of_the_comparison(full_report: Report, sectio
     assert page.count('<section id="comparison">') == 1
     assert "+20.0\u202f%" in page
     assert '<section id="comparison">' not in render_html(full_report)
+
+
+def test_a_page_shows_two_hundred_metrics_of_a_kind_and_says_how_many_more(
+    full_report: Report, section: ComparisonSection
+) -> None:
+    many = msgspec.structs.replace(section, rows=section.rows[:1] * 250)
+    page = render_html(msgspec.structs.replace(full_report, comparison=many))
+    assert page.count('<span class="badge worse">') == 200
+    assert "… and 50 more in the result." in page
