@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports import formatting
+from reports.comparison_markdown import comparison_markdown
 from reports.gfm import bullets, table, text
 from reports.local_model import LocalSection
 from reports.local_text import best_lines, more_lines, variant_lines
@@ -39,6 +40,7 @@ def render_markdown(report: Report, most_bytes: int = MAX_BYTES) -> str:
         [*_head(report.header, report.verdict), *_checks(report.checks)],
         _section("Numbers", _tiles(report.tiles)),
         _section("Objectives", _objectives(report.objectives)),
+        _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
         _section("Stages", _stages(report.stages, report.times)),
         _section("Tokens", _tokens(report.tokens)),
         _section("Errors", _errors(report.errors)),
