@@ -26,6 +26,7 @@ _ORDER = (
     "slo",
     "limits",
     "gates",
+    "options",
     "traffic",
     "plan",
     "telemetry",
@@ -52,6 +53,7 @@ def profile_hash(profile: Profile) -> str:
     del plain["telemetry"]  # whoever looks on, the question is the same
     if isinstance(profile, LocalProfile):
         return _local_hash(plain, profile)
+    del plain["options"]  # when to give up does not change what is asked
     del plain["load"]["workers"]  # the same arrivals are sent, whatever the number of those who send them
     _put_digests(plain, profile)
     target = plain["target"]

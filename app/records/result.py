@@ -261,8 +261,11 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
+    """`codes` has for each of the causes the code that it alone would end with."""
+
     code: int
     causes: tuple[str, ...]
+    codes: tuple[int, ...] = ()
 
 
 class Tool(msgspec.Struct, frozen=True):
