@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import parse_gate, parse_objective
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored, SessionSettings
 from app.inference.parent import ChildKilledError
 from app.inference.tensor_spec import TensorSpec
@@ -63,7 +63,7 @@ def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, 
         cold_starts=0,
         finds_best=False,
         slo=tuple(map(parse_objective, slo)),
-        gates=tuple(map(parse_objective, gates)),
+        gates=tuple(map(parse_gate, gates)),
         limits=LimitSpec(),
         memory_limit_bytes=None,
     )
