@@ -137,7 +137,7 @@ def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
     told = "change(latency_ms.p95) < +8% is inconclusive: no baseline was given"
     assert (f"warning: {told}; --baseline RUN names one" in done.stderr) is (choice == "warn")
     assert (f"and also: {told}" in done.stderr) is (choice == "fail")
-    assert sizewise.result(tmp_path / "run")["exit"]["codes"] == [12] * (2 if code else 0)
+    assert set(sizewise.result(tmp_path / "run")["exit"]["codes"]) == ({12} if code else set())
 
 
 def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:

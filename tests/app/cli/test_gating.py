@@ -56,5 +56,5 @@ def test_gates_are_checked_without_running(
     if says is None:
         assert "right" in shown.out
     else:
-        assert f"error: {path}:10: " in shown.err
+        assert f"error: {path}:12: " in shown.err
         assert says in shown.err

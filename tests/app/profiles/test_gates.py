@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from app.errors import ProfileError
 from tests.app.profiles.conftest import Load
@@ -107,3 +109,11 @@ def test_a_gate_on_a_model_may_choose_among_its_variants(load: Load, gate: str, 
     with pytest.raises(ProfileError, match=says) as caught:
         load(target, None, scenarios, gates=[gate])
     assert caught.value.hint is not None
+
+
+def test_the_guides_gates_are_right(load: Load) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
+    told = yaml.safe_load(guide.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
+    stages = {"stages": [{"name": "peak", "rate": "9/s", "duration": "20s"}]}
+    profile = load(CHAT, PROMPTS, stages, slo=SLO, traffic=TRAFFIC, **told)
+    assert len(profile.gates) == len(told["gates"]) > 9

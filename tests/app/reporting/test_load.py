@@ -83,18 +83,18 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         (
             "latency_ms.p95{stage=peak} < 50",
             Estimate(60.0, (55.0, 65.0), 300),
-            "latency_ms.p95{stage=peak} < 50: 60.0 (55.0–65.0)\u202fms in peak",
+            "latency_ms.p95{stage=peak} < 50: 60.0 (55.0–65.0) ms in peak",
         ),
         (
             "completed_per_s >= 95% of offered_per_s",
             Estimate(0.9, (0.85, 0.97), 300),
-            "completed_per_s >= 95% of offered_per_s: 90.0 (85.0–97.0)\u202f% in peak; "
+            "completed_per_s >= 95% of offered_per_s: 90.0 (85.0–97.0) % in peak; "
             "the interval reaches past the limit; a longer stage narrows it",
         ),
         (
             "change(latency_ms.p95) < +8%",
             Estimate(0.12, (0.05, 0.2), 300),
-            "change(latency_ms.p95) < +8%: 12.0 (5.0–20.0)\u202f% in peak; "
+            "change(latency_ms.p95) < +8%: 12.0 (5.0–20.0) % in peak; "
             "the interval reaches past the limit; more repeats narrow it",
         ),
         (
@@ -105,7 +105,7 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         (
             "usd_per_1k_inferences <= 0.6",
             Estimate(0.5, (0.4, 0.7)),
-            "usd_per_1k_inferences <= 0.6: 0.500 (0.400–0.700)\u202fUSD in peak; the interval reaches past the limit",
+            "usd_per_1k_inferences <= 0.6: 0.500 (0.400–0.700) USD in peak; the interval reaches past the limit",
         ),
     ],
 )
