@@ -41,8 +41,9 @@ def causes_of(judged: Iterable[Judged], gating: Gating) -> list[Cause]:
     return [cause for one in judged if _decides(one, gating) and (cause := _cause(one, gating)) is not None]
 
 
-def with_comparison(result: Result, comparison: Comparison, gating: Gating) -> Result:
-    """The result with its gates on changes judged by the comparison, and the exit that follows."""
+def with_comparison(result: Result, comparison: Comparison, gating: Gating, found: Sequence[Cause] = ()) -> Result:
+    """The result with its gates on changes judged by the comparison, and the exit that follows. `found` are causes
+    that the comparison gives by itself."""
     gates = tuple(
         judge_change(one.objective, result.stages, comparison) if one.objective.is_change else one
         for one in result.gates
@@ -51,6 +52,7 @@ def with_comparison(result: Result, comparison: Comparison, gating: Gating) -> R
     known = zip(map(ExitCode, result.exit.codes), result.exit.causes, strict=True)
     kept = [(code, sentence) for code, sentence in known if code not in again]
     judged = [cause for cause in causes_of((*result.slo, *gates), gating) if cause[0] in again]
+    judged += [cause for cause in found if cause[0] != ExitCode.REGRESSION or "regression" in gating.kinds]
     return msgspec.structs.replace(result, gates=gates, comparison=comparison, exit=exit_of([*kept, *judged]))
 
 

@@ -9,7 +9,7 @@ from app.analysis.objectives import judge, parse_gate, parse_objective
 from app.errors import ExitCode
 from app.records.comparison import Comparison, MetricChange
 from app.records.result import Estimate, Exit, Judged, Result
-from app.session.gating import Gating, causes_of, exit_of, warnings_of, with_comparison
+from app.session.gating import GateKind, Gating, causes_of, exit_of, warnings_of, with_comparison
 from tests.fakes.results import full_run
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
@@ -75,6 +75,14 @@ def test_a_change_decides_once_the_comparison_is_known(comparison: Comparison, g
     assert result.comparison == comparison
     assert result.gates[1] == MET
     assert with_comparison(result, comparison, gating) == result, "judged twice it is the same"
+
+
+@pytest.mark.parametrize(("kinds", "code"), [(("slo", "regression"), ExitCode.REGRESSION), (("slo",), ExitCode.OK)])
+def test_a_regression_without_a_gate_decides_where_regressions_do(kinds: tuple[GateKind, ...], code: ExitCode) -> None:
+    found = [(ExitCode.REGRESSION, "ttft_ms.p95 is worse")]
+    assert with_comparison(ended(MET), compared(1.1, 1.3), Gating(kinds=kinds), found).exit.code == code
+    refused = [(ExitCode.USAGE, "the baseline cannot be compared")]
+    assert with_comparison(ended(MET), compared(1.1, 1.3), Gating(kinds=kinds), refused).exit.code == ExitCode.USAGE
 
 
 def test_what_a_run_ended_with_before_stays_first() -> None:
