@@ -23,10 +23,11 @@ def read_labels(run_directory: Path) -> Labels:
     if not path.exists():
         return Labels()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Labels)
+        labels = msgspec.json.decode(path.read_bytes(), type=Labels)
     except (OSError, msgspec.DecodeError, RecursionError) as error:
         hint = "It may come from a newer version of Sizewise; without it the run has no tags and notes."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
+    return replace(labels, notes=tuple(Note(_one_line(note.at), _one_line(note.text)) for note in labels.notes))
 
 
 def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
@@ -67,3 +68,8 @@ def _written(run_directory: Path, labels: Labels) -> Labels:
     except OSError as error:
         raise UsageError(f"{run_directory / LABELS} cannot be written: {error.strerror}") from error
     return labels
+
+
+def _one_line(text: str) -> str:
+    """What steers no terminal: the file may be of another's hand."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
