@@ -87,6 +87,7 @@ def build_report(
         local=local_section(result),
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
+        selftest=_selftest(result),
     )
 
 
@@ -114,6 +115,13 @@ def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage,
 
 def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}{'' if note.endswith(('.', '!', '?')) else '.'}"
+
+
+def _selftest(result: Result) -> model.SelfTest | None:
+    mark = result.selftest
+    if mark is None:
+        return None
+    return model.SelfTest(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
 
 
 def _said(labels: Labels) -> Iterator[str]:
