@@ -44,7 +44,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
         raise UsageError(f"{run.directory}: {run_id!r} is no id that a bundle can carry")
     draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("xb") as out:
+        with draft.open("wb") as out:
             bundle = _write(out, run.directory, run_id, names)
             out.flush()
             os.fsync(out.fileno())

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.storage.bundle import BUNDLE, export_run
 from app.storage.run_directory import RunWriter, StoredRun
+from tests.fakes.disk import largest_file
 from tests.fakes.results import full_run
 
 
@@ -54,6 +55,12 @@ def test_a_link_in_a_run_is_not_followed(run: StoredRun, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="is no plain file"):
         export_run(run, tmp_path / "run.zip")
     assert not [path for path in tmp_path.iterdir() if ".zip" in path.name], "neither the zip nor a draft of it"
+
+
+def test_what_does_not_fit_on_the_disk_leaves_no_part_of_a_zip(run: StoredRun, tmp_path: Path) -> None:
+    with largest_file(100), pytest.raises(UsageError, match="cannot be written: File too large"):
+        export_run(run, tmp_path / "run.zip")
+    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name]
 
 
 def test_a_run_without_a_result_is_not_exported(tmp_path: Path) -> None:

@@ -264,6 +264,18 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path)
         import_run(bundle)
 
 
+def test_a_bundle_that_says_it_holds_more_than_any_run_is_not_unpacked(bundle: Path, home: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    place = content.find(b"PK\x01\x02")
+    while place >= 0:
+        struct.pack_into("<L", content, place + 24, 0xFFFF_FFF0)
+        place = content.find(b"PK\x01\x02", place + 1)
+    bundle.write_bytes(content)
+    with pytest.raises(UsageError, match="would unpack to 24 GiB"):
+        import_run(bundle)
+    assert not home.exists()
+
+
 def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     class Full:
         free = 100
