@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -76,7 +77,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
         raise _refused(path, f"it is no whole zip: {error}") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be taken in: {error.strerror or error}") from error
@@ -113,7 +114,7 @@ def _keep_within_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
 
 def _look_at(info: zipfile.ZipInfo, path: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG) or info.is_dir():
+    if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
         raise _refused(path, f"{info.filename!r} is no plain file")
     if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
         raise _refused(path, f"{info.filename!r} is encrypted, or packed in a way that bundles are not")

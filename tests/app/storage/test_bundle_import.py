@@ -276,6 +276,17 @@ def test_a_bundle_that_says_it_holds_more_than_any_run_is_not_unpacked(bundle: P
     assert not home.exists()
 
 
+def test_a_file_of_no_name_is_refused(bundle: Path, home: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    place = content.find(b"PK\x01\x02")
+    length, *_ = struct.unpack_from("<H", content, place + 28)
+    struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # its name is its comment
+    bundle.write_bytes(content)
+    with pytest.raises(UsageError, match="what it lists is not what it holds: ''"):
+        import_run(bundle)
+    assert not home.exists()
+
+
 def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     class Full:
         free = 100
