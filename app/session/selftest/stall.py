@@ -16,8 +16,7 @@ _TOLERANCE = 0.05
 
 def check_stall(bench: Bench) -> Iterator[Finding]:
     """By so few connections, most of those due in the freeze are sent after it, and their times from the send know
-    nothing of it. With the connections half used, the backlog takes as long again to go: waits fall evenly from the
-    freeze to nothing over twice its length.
+    nothing of it. With the connections half used, the backlog takes as long again to go.
     """
     script = Script(delay_s=DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, RATE_PER_S, DURATION_S, connections=CONNECTIONS)
@@ -42,7 +41,10 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
 
 
 def expected_s(q: float) -> float:
-    """The q-th percentile of the latency, where those who wait do so a uniform 0 to `FREEZE_S`."""
+    """The q-th percentile of the latency, q above the share of those who did not wait.
+
+    All connections are answered at once at the thaw and then once in each `DELAY_S`, so who was due t after the freeze
+    began has its answer at the thaw + utilisation · t; who was in flight then, up to `DELAY_S` before, at the thaw.
+    """
     utilisation = RATE_PER_S * DELAY_S / CONNECTIONS
-    waiting_share = FREEZE_S / (1 - utilisation) / DURATION_S
-    return DELAY_S + FREEZE_S * (1 - (1 - q) / waiting_share)
+    return FREEZE_S + (1 - utilisation) * (DELAY_S - (1 - q) * DURATION_S)
