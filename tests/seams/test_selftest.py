@@ -35,6 +35,7 @@ def test_the_last_self_test_stands_in_results_and_reports(
     own_home: Sizewise, profile: Callable[..., str], tmp_path: Path
 ) -> None:
     done = own_home("selftest", "--json")
+    assert done.stdout, done.stderr
     proof = json.loads(done.stdout)
     failed = {one["check"] for one in proof["findings"] if not one["passed"]}
     assert failed <= TIMED, done.stdout
