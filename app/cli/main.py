@@ -20,6 +20,7 @@ from app.cli import (
     report,
     run,
     runs,
+    selftest,
     serve,
     simulate,
     worker,
@@ -28,7 +29,7 @@ from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (
-    quickstart, run, plan, simulate, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
+    quickstart, run, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles, runs, worker,
 )  # fmt: skip
 
 

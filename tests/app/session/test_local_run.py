@@ -10,6 +10,7 @@ from app.inference.parent import ChildKilledError
 from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
 from app.records.local import LocalResult
 from app.records.result import Check, Result
+from app.records.selftest import finding, selftest
 from app.session.gating import Gating
 from app.session.local_spec import DataSpec, ScenarioOrder
 from app.session.spec import LimitSpec
@@ -48,6 +49,13 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
     assert local_of(result).best == order_of(4).variant
     assert StoredRun(bench.directory).result == result
     assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+
+
+def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
+    findings = (finding("clock", "steps back", 0.0, high=0.0, unit=None),)
+    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    bench.selftests["f"] = proof
+    assert bench.run(spec_of(order_of(1))).result.selftest == proof.mark()
 
 
 def test_events_tell_the_run(bench: LocalBench) -> None:
