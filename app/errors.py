@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -33,6 +34,11 @@ _PRECEDENCE = (
     ExitCode.REGRESSION,
     ExitCode.INCONCLUSIVE,
 )
+
+
+def by_precedence(causes: Iterable[tuple[ExitCode, str]]) -> list[tuple[ExitCode, str]]:
+    """The cause that decides first; of equal ones as they come."""
+    return sorted(causes, key=lambda cause: _PRECEDENCE.index(cause[0]))
 
 
 def first_of(causes: list[ExitCode]) -> ExitCode:

@@ -326,6 +326,16 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None
 
 
+class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the instrument, on the machine of the run; `failed` are the checks that did not pass."""
+
+    id: str
+    at: str
+    """Wall time with zone, ISO 8601."""
+    passed: bool
+    failed: tuple[str, ...] = ()
+
+
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     sha256: str
@@ -375,6 +385,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run of a local model; `model` is of one that was served, and run beside it."""
     comparison: ComparisonSection | None = None
     """With a baseline."""
+    selftest: SelfTest | None = None
+    """None where there was none when the run was measured; `method` says so too."""
 
 
 class _Kind(msgspec.Struct):

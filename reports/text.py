@@ -22,6 +22,7 @@ from reports.model import (
     PlanSection,
     Quantity,
     Report,
+    SelfTest,
     SpikeRow,
     StageRow,
     Tile,
@@ -45,6 +46,7 @@ def render_text(report: Report, width: int = 100) -> str:
     blocks = [
         [f"{verdict.outcome}  {header.title} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
         _block("Checks", _checks(report.checks), width),
+        _block("Self-test", _selftest(report.selftest), width),
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
         _block("Notes", report.notes, width),
         _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
@@ -99,6 +101,14 @@ def _checks(checks: Sequence[CheckRow]) -> list[str]:
     if not doubtful:
         return [f"{len(checks)} checks, all valid"]
     return [*map(_check, doubtful), f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid"]
+
+
+def _selftest(selftest: SelfTest | None) -> list[str]:
+    """Where there was none, the report says so and the summary does not."""
+    if selftest is None:
+        return []
+    outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.failed)}"
+    return [f"{selftest.id}, {selftest.at[:10]}, {outcome}"]
 
 
 def _check(check: CheckRow) -> str:

@@ -86,8 +86,7 @@ def places_of(result: Result, *, one_model: bool) -> Iterator[tuple[Place, Stage
         rate = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
         label = stage.variant.label
         key = label.removeprefix(stage.variant.model) if one_model else label
-        name = ", ".join(part for part in (label, scenario, rate) if part)
-        yield Place((key, scenario, rate), name, result.local is not None), stage
+        yield Place((key, scenario, rate), stage.name, result.local is not None), stage
 
 
 def _loads(result: Result) -> Iterator[Stage]:

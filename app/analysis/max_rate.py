@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import on_the_curve
 from app.analysis.digits import digits
-from app.analysis.objectives import binding, find_estimate, is_met, judge
+from app.analysis.objectives import binding, find_estimate, is_met, judge, unit_of
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import SPANS
 from app.records.metrics import METRICS, PERCENTILES
@@ -188,7 +188,7 @@ def shown_against(objective: Objective, value: float) -> str:
 
     More digits where three would make it the limit itself.
     """
-    unit = METRICS[objective.metric].unit
+    unit = unit_of(objective)
     scale = 100 if unit == "share" else 1
     limit = _rounded(scale * objective.limit, _MOST_DIGITS)
     shown = next(

@@ -1,27 +1,18 @@
-"""Objectives (SLO and gates): reading them, finding what they speak of, judging it."""
+"""Objectives (SLO and gates): finding what they speak of, judging it. How they are written: `objective_grammar`."""
 
 from __future__ import annotations
 
-import difflib
 import operator
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
+from app.analysis.objective_grammar import parse_gate as parse_gate
+from app.analysis.objective_grammar import parse_objective as parse_objective
 from app.analysis.sample_size import needed_samples
-from app.errors import UsageError
-from app.records.metrics import METRICS, PERCENTILES, Metric
+from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS
 from app.records.result import Estimate, Judged, Judgement, Objective, Stage
 
-_GRAMMAR = re.compile(
-    r"""\s* (?P<metric>[A-Za-z]\w*) (?:\.(?P<aggregate>[A-Za-z]\w*(?:\.\d+)?))?
-    \s* (?P<comparator><=|>=|<|>)
-    \s* (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) \s* (?P<unit>[^\s|]*)
-    \s* (?:\|\s*(?P<level>\S+)\s*)?""",
-    re.VERBOSE,
-)
-_FORM = 'Write it as metric.aggregate, comparator, value: "latency_ms.p95 < 50", "error_rate < 0.1% | warn".'
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -30,24 +21,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _GAPS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
-
-
-def parse_objective(text: str) -> Objective:
-    """Raises UsageError, with the nearest right name where one is wrong."""
-    parts = _GRAMMAR.fullmatch(text)
-    if parts is None:
-        raise UsageError(f'cannot read "{text}" as an objective', hint=_FORM)
-    if parts["level"] not in (None, "warn"):
-        raise UsageError(f'"| {parts["level"]}" is not known', hint='Only "| warn" may follow the value.')
-    metric = _find_metric(parts["metric"])
-    return Objective(
-        text=" ".join(text.split()),
-        metric=metric.name,
-        aggregate=_find_aggregate(metric, parts["aggregate"]),
-        comparator=parts["comparator"],  # type: ignore[arg-type]
-        limit=_read_limit(metric, parts["number"], parts["unit"]),
-        level="fail" if parts["level"] is None else "warn",
-    )
+_GOODPUT = ("good_per_s", "offered_per_s")
+"""One of the other is a share of the same arrivals, which has an interval of its own."""
 
 
 def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -98,12 +73,49 @@ def judge(objective: Objective, estimate: Estimate) -> Judged:
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
-    """What the stage says about the objective's metric; a withheld estimate where it says nothing."""
-    if objective.metric in _STAGE_FIELDS:
-        estimate: Estimate = getattr(stage, objective.metric)
+    """What the stage says about the objective's metric, or of its share of another; withheld where it says nothing."""
+    estimate = _estimate(stage, objective.metric, objective.aggregate)
+    if objective.of is None:
         return estimate
-    found = stage.metrics.get(objective.metric, {}).get(objective.aggregate or "value")
-    return found or Estimate(None, reason=f"{objective.metric} was not measured")
+    if (objective.metric, objective.of) == _GOODPUT:
+        return _estimate(stage, "goodput_share", None)
+    name, _, aggregate = objective.of.partition(".")
+    return _ratio(estimate, _estimate(stage, name, aggregate or None), objective.of)
+
+
+def unit_of(objective: Objective) -> str:
+    """Of its limit and of what is held against it."""
+    if objective.of is not None or objective.is_change:
+        return "share"
+    return (METRICS.get(objective.metric) or RUN_METRICS[objective.metric]).unit
+
+
+def _estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
+    if metric in _STAGE_FIELDS:
+        estimate: Estimate = getattr(stage, metric)
+        return estimate
+    found = stage.metrics.get(metric, {}).get(aggregate or "value")
+    return found or Estimate(None, reason=f"{metric} was not measured")
+
+
+def _ratio(part: Estimate, whole: Estimate, name: str) -> Estimate:
+    """From the lowest `part` by the highest `whole` to the highest by the lowest.
+
+    That is a 95 % interval at least, whatever the two have to do with each other: exactly one where one falls when the
+    other rises, and too wide a one where both rise together, as rates of one stage do. It is withheld where either is.
+    """
+    if part.value is None or whole.value is None:
+        return Estimate(None, n=part.n, reason=part.reason if part.value is None else whole.reason)
+    if whole.value <= 0 or part.value < 0:
+        return Estimate(None, n=part.n, reason=f"there is no share of {name}, which was {whole.value:g}")
+    value, reason = part.value / whole.value, part.reason or whole.reason
+    if reason is not None or (part.ci95 is None and whole.ci95 is None):
+        return Estimate(value, n=part.n, reason=reason)
+    low, high = part.ci95 or (part.value, part.value)
+    least, most = whole.ci95 or (whole.value, whole.value)
+    if least <= 0:
+        return Estimate(value, n=part.n, reason=f"no interval: that of {name} reaches down to 0")
+    return Estimate(value, (low / most, high / least), part.n)
 
 
 def _judgement(objective: Objective, estimate: Estimate) -> Judgement:
@@ -116,49 +128,6 @@ def _judgement(objective: Objective, estimate: Estimate) -> Judgement:
     compare = _COMPARE[objective.comparator]
     ends_met = {compare(end, objective.limit) for end in estimate.ci95}
     return "INCONCLUSIVE" if len(ends_met) == 2 else "PASS" if True in ends_met else "FAIL"
-
-
-def _find_metric(name: str) -> Metric:
-    metric = METRICS.get(name)
-    if metric is None:
-        raise UsageError(f'there is no metric "{name}"', hint=_nearest(name, METRICS))
-    return metric
-
-
-def _find_aggregate(metric: Metric, written: str | None) -> str | None:
-    aggregate = None if written is None else written.replace(".", "_")
-    choices = ", ".join(metric.aggregates).replace("_", ".")
-    if aggregate is None and metric.aggregates:
-        raise UsageError(f"{metric.name} needs an aggregate", hint=f"Write {metric.name}. and one of {choices}.")
-    if aggregate is not None and not metric.aggregates:
-        raise UsageError(f"{metric.name} has no aggregates: it is one number a stage", hint=f"Write {metric.name}.")
-    if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{written}"', hint=f"It has {choices}.")
-    return aggregate
-
-
-def _read_limit(metric: Metric, number: str, unit: str) -> float:
-    if metric.unit != "share":
-        if unit:
-            raise UsageError(
-                f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}',
-                hint=f"Write {number} alone, in {metric.unit}.",
-            )
-        return float(number)
-    if unit not in ("", "%"):
-        raise UsageError(f'"{unit}" is not a unit of {metric.name}: it is a share', hint="Write it in %.")
-    limit = float(number) / 100 if unit else float(number)
-    if not 0 <= limit <= 1:
-        raise UsageError(
-            f"{metric.name} is a share, and {number}{unit} is not within 0% and 100%", hint="Write it in %."
-        )
-    return limit
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(names)}."
 
 
 _IMPLIED = replace(parse_objective("error_rate <= 1%"), implied=True)

@@ -21,6 +21,7 @@ from app.cli import (
     report,
     run,
     runs,
+    selftest,
     serve,
     simulate,
     worker,
@@ -29,7 +30,8 @@ from app.cli.streams import leaving_reader
 from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (
-    quickstart, run, compare, plan, simulate, report, serve, calibrate, doctor, models, offers, profiles, runs, worker,
+    quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
+    runs, worker,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
 from app.reporting import NOT_DRAWN, build_report
+from app.session.gating import DEFAULT, Gating, warnings_of
 from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
@@ -54,6 +55,7 @@ def measure(
     profile: Profile,
     arguments: argparse.Namespace,
     remote: RemoteWorkers | None = None,
+    gating: Gating = DEFAULT,
     baseline: BaselineSpec | None = None,
 ) -> int:
     """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was
@@ -61,7 +63,7 @@ def measure(
     started_at = datetime.now(UTC)
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    running = _running(profile, run_id, started_at, remote, baseline, recalibrate=arguments.recalibrate)
+    running = _running(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory)
     try:
         outcome, report = _stored(started, running, mirror=arguments.events == "-")
@@ -70,7 +72,7 @@ def measure(
         hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with leaving_reader():
-        _print(outcome, render_text(report), str(directory), arguments)
+        _print(outcome, render_text(report), str(directory), arguments, gating)
     tell_github(report, getattr(arguments, "profile", None), os.environ)
     return outcome.result.exit.code
 
@@ -80,6 +82,7 @@ def _running(
     run_id: str,
     started_at: datetime,
     remote: RemoteWorkers | None,
+    gating: Gating,
     baseline: BaselineSpec | None,
     *,
     recalibrate: bool,
@@ -88,9 +91,9 @@ def _running(
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("workers of other machines send requests, and this profile runs a model here")
-        local = msgspec.structs.replace(build_local_spec(profile, run_id), baseline=baseline)
+        local = msgspec.structs.replace(build_local_spec(profile, run_id, gating), baseline=baseline)
         return lambda store, emit, stop: run_locally(local, build_local_parts(profile, store), emit, stop)
-    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate)
+    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = gather_of(profile, remote)
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
@@ -122,12 +125,14 @@ def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     return report
 
 
-def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.Namespace) -> None:
+def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.Namespace, gating: Gating) -> None:
     if arguments.json:
         print(outcome.result_text)
     where = sys.stderr if arguments.json or arguments.events else sys.stdout
     print(text, file=where)
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
+    for sentence in warnings_of(outcome.result, gating):
+        print(f"warning: {sentence}", file=sys.stderr)
     for place, cause in enumerate(outcome.result.exit.causes):
         print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.reporting import NOT_DRAWN, build_report
+from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from reports.model import Report
 
@@ -19,4 +20,5 @@ def report_of(run: StoredRun) -> Report:
         run.spec_text or "",
         COMMAND,
         run.result_text or "",
+        read_labels(run.directory),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.baseline import add_baseline_arguments, baseline_of
+from app.cli.gating import add_gating_arguments, gating_of
 from app.cli.sharing import add_remote_arguments, add_workers_argument, remote_workers, workers_override
 from app.errors import UsageError
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     locust.add_argument("--host", metavar="URL", help="the users' host, where the test does not name it")
     add_baseline_arguments(parser)
     add_remote_arguments(parser)
+    add_gating_arguments(parser)
     add_run_arguments(parser)
 
 
@@ -51,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from app.cli.measuring import measure  # a second of imports, which a wrong profile need not wait for
 
-    return measure(profile, arguments, remote, baseline_of(arguments, profile.name))
+    return measure(profile, arguments, remote, gating_of(arguments), baseline_of(arguments, profile.name))
 
 
 def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:

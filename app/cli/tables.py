@@ -28,8 +28,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def shown(cell: Cell) -> str:
     if cell is None:
         return "n/a"
-    if isinstance(cell, str):
-        return cell
+    if isinstance(cell, str):  # which may be of a run that came from elsewhere, and must steer no terminal
+        return "".join(one if one.isprintable() else "\ufffd" for one in cell)
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"

@@ -15,6 +15,7 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import ModelFile
 from app.profiles.settings import (
     Count,
+    GateText,
     Listed,
     Name,
     ObjectiveText,
@@ -283,7 +284,7 @@ class LocalLimits(Settings):
 class LocalProfile(Settings):
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
         ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
-    )
+    ) | {"options": _OF_ENDPOINTS}
     sizewise: Literal[1]
     name: Name
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
@@ -292,7 +293,7 @@ class LocalProfile(Settings):
     load: LocalLoad = LocalLoad()
     slo: Listed[ObjectiveText] = ()
     limits: LocalLimits = LocalLimits()
-    gates: Listed[ObjectiveText] = ()
+    gates: Listed[GateText] = ()
     telemetry: Scrapes = ()
 
     @model_validator(mode="after")

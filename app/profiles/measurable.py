@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from app.analysis.objectives import unit_of
 from app.analysis.spans import SPANS
+from app.profiles.gates import why_wrong_gate
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
-from app.records.metrics import METRICS
+from app.profiles.units import format_duration
+from app.records.metrics import METRICS, RUN_METRICS
 from app.records.result import Objective
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ _OF_LOCAL_RUNS = (
 _GENERATING = ("openai-chat", "openai-completions", "openai-responses")
 
 
-def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] | None:
+def wrong_objective(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
     """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for at, objective in enumerate(objectives):
@@ -54,16 +60,54 @@ def wrong_objective(profile: Profile) -> tuple[tuple[str, int], BadValueError] |
             if why is not None:
                 message, hint = why
                 return (key, at), BadValueError(f"{key}[{at}]: {message}", hint=hint)
+    why = None if isinstance(profile, LocalProfile) else _why_no_abort(profile)
+    if why is not None:
+        message, hint = why
+        return ("options", "abort_when"), BadValueError(f"options.abort_when: {message}", hint=hint)
     return None
 
 
+def _why_no_abort(profile: EndpointProfile) -> tuple[str, str] | None:
+    rule = profile.options.abort_when
+    if rule is None:
+        return None
+    if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
+        return f"{rule.objective.metric} is not known of a Locust test while it runs", "Use error_rate."
+    load = profile.load
+    lengths_s = [stage.duration_s for stage in load.stages]
+    lengths_s += [one.hold_s for one in (load.sweep, load.search) if one is not None]
+    longest_s = max((math.inf if one is None else one for one in lengths_s), default=0.0)
+    if rule.after_s >= longest_s:
+        after = format_duration(rule.after_s)
+        message = f'"{rule.text}" never applies: no stage is longer than {after}, and it counts from the start of each'
+        return message, f'Write less than {format_duration(longest_s)} after "after".'
+    return _why_impossible(rule.objective)
+
+
 def _why_wrong(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
+    if key == "gates":
+        return _why_never_of_gate(profile, objective) or why_wrong_gate(profile, objective)
     if isinstance(profile, LocalProfile):
         return _why_never_locally(profile, objective) or _why_impossible(objective)
     why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
     if why is None and key == "slo" and objective.level == "fail":
         return _why_no_slo(profile, objective)
     return why
+
+
+def _why_never_of_gate(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+    """Of what it is on, and of what it is a share of."""
+    if gate.metric in RUN_METRICS:
+        return _why_impossible(gate)
+    whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
+    for one in (gate, *whole):
+        if isinstance(profile, LocalProfile):
+            why = _why_never_locally(profile, one)
+        else:
+            why = _why_never(profile, one) or _why_no_goodput(profile, one)
+        if why is not None:
+            return why
+    return _why_impossible(gate)
 
 
 def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
@@ -84,13 +128,17 @@ def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, st
 
 
 def _why_impossible(objective: Objective) -> tuple[str, str] | None:
-    """No time, rate or share is below zero, and no share above all."""
-    metric, sign, limit = METRICS[objective.metric], objective.comparator, objective.limit
-    is_never = (sign == "<" and limit <= 0) or (sign == "<=" and limit < 0)
+    """No time, rate or share is below zero, no share above all, and nothing falls by more than all of it."""
+    name, sign, limit = objective.metric, objective.comparator, objective.limit
+    least = -1 if objective.is_change else 0
+    is_never = (sign == "<" and limit <= least) or (sign == "<=" and limit < least)
+    if is_never and objective.is_change:
+        return f'"{objective.text}" can never be met: nothing falls by more than 100%', "Give a limit above -100%."
     if is_never:
-        return f'"{objective.text}" can never be met: {metric.name} is never below 0', "Give a limit above 0."
-    if metric.unit == "share" and sign == ">" and limit >= 1:
-        return f'"{objective.text}" can never be met: {metric.name} is at most 100%', "Write >= 100%, or a lower limit."
+        return f'"{objective.text}" can never be met: {name} is never below 0', "Give a limit above 0."
+    is_whole = objective.of is None and not objective.is_change
+    if is_whole and unit_of(objective) == "share" and sign == ">" and limit >= 1:
+        return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
     return None
 
 

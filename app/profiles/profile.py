@@ -8,10 +8,11 @@ from pydantic import Field, model_validator
 
 from app.profiles.load import LoadSettings
 from app.profiles.local import LocalProfile
+from app.profiles.options import RunOptions
 from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
-from app.profiles.settings import Count, Listed, Name, ObjectiveText, Settings, SomeSeconds, at_most
+from app.profiles.settings import Count, GateText, Listed, Name, ObjectiveText, Settings, SomeSeconds, at_most
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
@@ -50,7 +51,8 @@ class _Questions(Settings):
     load: LoadSettings
     slo: Listed[ObjectiveText] = ()
     limits: RunLimits = RunLimits()
-    gates: Listed[ObjectiveText] = ()
+    gates: Listed[GateText] = ()
+    options: RunOptions = RunOptions()
     traffic: TrafficSettings | None = None
     plan: PlanSettings = PlanSettings()
     telemetry: Scrapes = ()

@@ -26,6 +26,7 @@ _ORDER = (
     "slo",
     "limits",
     "gates",
+    "options",
     "traffic",
     "plan",
     "telemetry",
@@ -54,6 +55,7 @@ def profile_hash(profile: Profile) -> str:
         return _local_hash(plain, profile)
     del plain["load"]["workers"]  # the same arrivals are sent, whatever the number of those who send them
     _put_digests(plain, profile)
+    del plain["options"]  # when to give up does not change what is asked
     target = plain["target"]
     if isinstance(profile, OipProfile) and profile.target.serve is not None:
         target["serve"]["model"] = _digest(profile.target.serve.model_path)

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import UsageError
 from app.profiles import units
 from app.profiles.problems import BadValueError, UnknownKeyError
@@ -41,13 +41,16 @@ class Settings(BaseModel):
         return value
 
 
-def _read_objective(value: object) -> Objective:
-    if not isinstance(value, str):
-        raise BadValueError(f"{value!r} is not an objective", hint='Write it like "latency_ms.p95 < 50".')
-    try:
-        return parse_objective(value)
-    except UsageError as error:
-        raise BadValueError(str(error), hint=error.hint) from error
+def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
+    def read(value: object) -> Objective:
+        if not isinstance(value, str):
+            raise BadValueError(f"{value!r} is not an objective", hint='Write it like "latency_ms.p95 < 50".')
+        try:
+            return parse(value)
+        except UsageError as error:
+            raise BadValueError(str(error), hint=error.hint) from error
+
+    return PlainValidator(read)
 
 
 def _existing_file(value: object, info: ValidationInfo) -> Path:
@@ -94,7 +97,8 @@ Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
 SomePath = Annotated[Path, BeforeValidator(_path_to_come), PlainSerializer(str)]
 """Of something that need not be there yet."""
-ObjectiveText = Annotated[Objective, PlainValidator(_read_objective), PlainSerializer(lambda objective: objective.text)]
+ObjectiveText = Annotated[Objective, _reader(parse_objective), PlainSerializer(lambda objective: objective.text)]
+GateText = Annotated[Objective, _reader(parse_gate), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[
     float,
     BeforeValidator(units.parse_duration_s),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from app.analysis.digits import digits
 from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, Listed, Rate, Settings, SomeSeconds, at_most
@@ -87,6 +88,13 @@ class SweepSettings(Settings):
             return self.concurrency
         doubled = itertools.takewhile(lambda clients: clients < self.up_to, (2**step for step in itertools.count()))
         return (*doubled, self.up_to)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Of its loads, in their order."""
+        rates = (f"sweep {digits(rate)}/s" for rate in self.loads_per_s)
+        clients = (f"sweep {clients} client{'s' * (clients > 1)}" for clients in self.clients)
+        return (*rates, *clients)
 
     @model_serializer(mode="wrap")
     def _without_other_forms(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -126,3 +126,13 @@ _ALL = (
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+_OF_RUNS = (
+    Metric("max_rate_within_slo", "1/s", "higher", (), "the highest offered rate that held every SLO"),
+    Metric("usd_per_month", "USD", "lower", (), "cost of the recommended fleet, by month"),
+    Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet, by 1,000 requests"),
+    Metric("usd_per_1m_tokens", "USD", "lower", (), "cost of the recommended fleet, by 1M tokens read and written"),
+)  # fmt: skip
+
+RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _OF_RUNS}
+"""Of a run as a whole: only gates speak of them."""

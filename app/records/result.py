@@ -18,6 +18,7 @@ from app.records.local import LocalResult
 from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
+from app.records.selftest import SelfTestMark
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 1
@@ -261,8 +262,11 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
+    """`codes` has for each of the causes the code that it alone would end with."""
+
     code: int
     causes: tuple[str, ...]
+    codes: tuple[int, ...] = ()
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -305,6 +309,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run of a local model: what is known of each variant besides its stages."""
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured: approximate prompt lengths, where token counts come from."""
+    selftest: SelfTestMark | None = None
+    """The last one of this machine and version when it was measured; None where there was none."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 

@@ -6,8 +6,9 @@ import math
 from typing import Literal
 
 from app.analysis.accuracy import rows_to_settle
+from app.analysis.objectives import unit_of as unit_of_limit
 from app.analysis.sweeps import heaviest_held
-from app.records.metrics import PERCENTILES
+from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import Judged, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
 from reports import formatting, model
@@ -129,7 +130,7 @@ def _objective_row(one: Judged, kind: model.ObjectiveKind, result: Result) -> mo
         kind=kind,
         text=objective.text,
         limit=limit_of(objective),
-        observed=quantity(one.observed, unit_of(objective.metric), result.verdict.status),
+        observed=quantity(one.observed, unit_of_limit(objective), result.verdict.status),
         margin=_margin(one),
         judgement=one.judgement,
         level=objective.level,
@@ -146,15 +147,25 @@ def _why_open(one: Judged, result: Result) -> str | None:
     observed, limit = one.observed, one.objective.limit
     if observed.value is None:
         return observed.reason
+    if one.objective.is_change or one.objective.metric in RUN_METRICS:
+        return _why_open_of_run(one)
     if one.objective.metric in ("accuracy", "accuracy_kept"):
         why = "the interval reaches past the limit" if observed.ci95 is not None else observed.reason
         return f"{why}; only more labelled rows settle it{_rows_needed(one, result)}"
     if observed.ci95 is None:
         return f"{observed.reason}; a longer stage gives one"
-    if observed.value == 0 and one.objective.metric == "error_rate" and 0 < limit < 1:
+    if observed.value == 0 and one.objective.metric == "error_rate" and one.objective.of is None and 0 < limit < 1:
         needed = formatting.count(_faultless(limit))
         return f"the interval reaches past the limit; {needed} requests without an error would settle it"
     return "the interval reaches past the limit; a longer stage narrows it"
+
+
+def _why_open_of_run(one: Judged) -> str | None:
+    if one.observed.ci95 is None:
+        return one.observed.reason
+    remedy = "; more repeats narrow it" if one.objective.is_change else ""
+    remedy = "; longer holds narrow it" if one.objective.metric == "max_rate_within_slo" and not remedy else remedy
+    return f"the interval reaches past the limit{remedy}"
 
 
 def _rows_needed(one: Judged, result: Result) -> str:
@@ -178,4 +189,4 @@ def _margin(one: Judged) -> float | None:
     if observed is None or limit == 0:
         return None
     distance = limit - observed if one.objective.comparator in ("<", "<=") else observed - limit
-    return distance / limit
+    return distance / abs(limit)

@@ -58,6 +58,7 @@ def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tup
         *_statistics_sentences(result),
         *_telemetry_sentences(telemetry),
         _clock_sentence(result),
+        _selftest_sentence(result),
     ]
     if result.plan is not None:
         sentences.append(f"Prices are dated facts; their age is counted to {result.plan.planned_on}.")
@@ -191,6 +192,14 @@ def _clock_sentence(result: Result) -> str:
         return f"{sentence}."
     drift = abs(ratio - 1) * 1e6
     return f"{sentence}; the wall clock ran {formatting.number(drift)} parts per million apart from it."
+
+
+def _selftest_sentence(result: Result) -> str:
+    mark = result.selftest
+    if mark is None:
+        return "No self-test of the instrument was on this machine: `sizewise selftest` proves it in a minute."
+    outcome = "passed" if mark.passed else f"FAILED in {' and '.join(mark.failed)}"
+    return f"The instrument was held against what is known: self-test {mark.id}, {mark.at[:10]}, {outcome}."
 
 
 def _counted(count: int, noun: str) -> str:

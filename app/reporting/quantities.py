@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.analysis.objectives import unit_of as unit_of_limit
 from app.records.metrics import METRICS
 from app.records.result import Check, Estimate, Objective, Stage, Trust
 from reports import model
@@ -30,7 +31,7 @@ def unit_of(metric: str) -> str:
 
 
 def limit_of(objective: Objective) -> model.Limit:
-    return model.Limit(comparator=objective.comparator, value=objective.limit, unit=unit_of(objective.metric))
+    return model.Limit(comparator=objective.comparator, value=objective.limit, unit=unit_of_limit(objective))
 
 
 def check_row(check: Check) -> model.CheckRow:

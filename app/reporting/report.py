@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from app.records.labels import Labels
 from app.records.result import Result, Stage
 from app.reporting.cold_start import cold_start_parts
 from app.reporting.comparison import comparison_section
@@ -34,6 +37,7 @@ from app.reporting.verdict import verdict_of
 from app.reporting.workers import worker_rows
 from reports import formatting, model
 
+_NOTHING_SAID = Labels()
 _OVERSIZED = (
     "No higher rate was tried, so the fleet may be larger than needed: a search, or stages of higher rates, tell what "
     "one replica carries."
@@ -47,6 +51,7 @@ def build_report(
     spec_text: str,
     command: str,
     result_json: str,
+    labels: Labels = _NOTHING_SAID,
 ) -> model.Report:
     """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty."""
     spec, requests = read_spec(spec_text), request_times(rows, result)
@@ -74,7 +79,7 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,
-        notes=tuple(map(_sentence, result.notes)),
+        notes=(*map(_sentence, result.notes), *_said(labels)),
         times=formatting.metric(times),
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
@@ -84,6 +89,7 @@ def build_report(
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
         comparison=None if result.comparison is None else comparison_section(result.comparison),
+        selftest=_selftest(result),
     )
 
 
@@ -111,6 +117,21 @@ def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage,
 
 def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}{'' if note.endswith(('.', '!', '?')) else '.'}"
+
+
+def _selftest(result: Result) -> model.SelfTest | None:
+    mark = result.selftest
+    if mark is None:
+        return None
+    return model.SelfTest(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
+
+
+def _said(labels: Labels) -> Iterator[str]:
+    """What people said of the run after it."""
+    if labels.tags:
+        yield f"Tagged {', '.join(labels.tags)}."
+    for note in labels.notes:
+        yield _sentence(f"Noted on {note.at}: {note.text}")
 
 
 def _header(result: Result) -> model.Header:

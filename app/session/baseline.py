@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.analysis.comparison import compare_runs, regressions
-from app.analysis.comparison_notes import regression_in_words
+from app.analysis.comparison import compare_runs, regressions, undecided
+from app.analysis.comparison_notes import in_words, regression_in_words
 from app.analysis.environment_differences import Machine, differences_in_words, machine_differences, machine_of
 from app.errors import ExitCode, UsageError
 from app.records.comparison import Comparison
 from app.records.result import Environment, Result
+from app.session.gating import Cause, Gating, with_comparison
 from app.session.local_spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 
@@ -27,18 +28,16 @@ def refuse_other_machine(spec: RunSpec | LocalSpec, environment: Environment) ->
         raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_HINT)
 
 
-def compared(result: Result, baseline: BaselineSpec | None) -> Comparison | None:
-    """None without a baseline, and of an INVALID measurement, no number of which is to be relied on."""
+def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
+    """With the comparison, gates on changes judged by it, and the exit that follows. As it is without a baseline, and
+    where the measurement is INVALID, no number of which is to be relied on."""
     if baseline is None or result.verdict.status == "INVALID":
-        return None
-    return compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+        return result
+    comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+    return with_comparison(result, comparison, gating, list(_causes(comparison, gating)))
 
 
-def causes_of(comparison: Comparison | None) -> list[tuple[ExitCode, str]]:
-    return [] if comparison is None else list(_causes(comparison))
-
-
-def _causes(comparison: Comparison) -> Iterator[tuple[ExitCode, str]]:
+def _causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
     forbidding = [one for one in comparison.differences if one.forbids]
     if forbidding and not comparison.is_forced:
         yield ExitCode.USAGE, f"the baseline cannot be compared: {differences_in_words(forbidding)}"
@@ -46,3 +45,6 @@ def _causes(comparison: Comparison) -> Iterator[tuple[ExitCode, str]]:
         yield ExitCode.USAGE, "the baseline has no metric in common with this run"
     for change in regressions(comparison):
         yield ExitCode.REGRESSION, regression_in_words(change)
+    if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
+        for change in undecided(comparison):
+            yield ExitCode.INCONCLUSIVE, f"{in_words(change)} is inconclusive against the baseline"

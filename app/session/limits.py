@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.records.abort import AbortRule
 from app.session.spec import LimitSpec
 
 
@@ -12,6 +13,10 @@ class LimitWatch:
         self._sent_before = 0
         self.reached: str | None = None
         """The sentence that says which limit ended the run, once one did."""
+
+    @property
+    def abort_when(self) -> AbortRule | None:
+        return self._limits.abort_when
 
     def within(self, wanted_s: float, now_ns: int) -> float:
         """So long, or as long as the run may still take."""
@@ -24,6 +29,10 @@ class LimitWatch:
 
     def add_sent(self, sent: int) -> None:
         self._sent_before += sent
+
+    def abort(self, reason: str) -> None:
+        """End the run for what a stage has come to."""
+        self.reached = self.reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
         """Whether the run may go on."""

@@ -11,8 +11,8 @@ import pandas as pd
 from app import __version__
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import summarise_calls
+from app.analysis.gates import judge_gate, tagged
 from app.analysis.gpu_use import gpu_use, throttling_check
-from app.analysis.max_rate import shown_against
 from app.analysis.objectives import judge
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
@@ -25,7 +25,6 @@ from app.records.result import (
     Check,
     Environment,
     Estimate,
-    Exit,
     Judged,
     Objective,
     Result,
@@ -33,13 +32,14 @@ from app.records.result import (
     Tool,
     Window,
 )
-from app.session.baseline import causes_of, compared
+from app.session.baseline import held_against
+from app.session.gating import Cause, causes_of, exit_of
 from app.session.gpus import gpus_of
 from app.session.judged_variants import MISSED, Judgeable, as_fast_as, best_of, nearest_of
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
-from app.session.outcome import clock_of, exit_of
+from app.session.outcome import clock_of
 from app.session.references import Scores
 from app.session.variants import MeasuredVariant
 from app.telemetry.clock import ClockReading
@@ -84,8 +84,10 @@ def conclude_locally(
     answering = best or nearest_of(variants, spec.slo)
     judged_on = () if answering is None else answering.answering(spec.slo)
     slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
-    gates = tuple(_judged(objective, judged_on) for objective in spec.gates)
+    gates = tuple(_judged_gate(gate, judged_on, stages) for gate in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    no_best = reason if reason == MISSED and "slo" in spec.gating.kinds else None
+    causes = _causes(measured, spoilt.reasons, causes_of((*slo, *gates), spec.gating), no_best)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -114,12 +116,16 @@ def conclude_locally(
         notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=Exit(0, ()),
+        exit=exit_of(causes),
     )
-    comparison = compared(result, spec.baseline)
-    missed = reason if reason == MISSED else None
-    causes = [*_causes(measured, spoilt.reasons, (*slo, *gates), missed), *causes_of(comparison)]
-    return msgspec.structs.replace(result, comparison=comparison, exit=exit_of(causes))
+    return held_against(result, spec.baseline, spec.gating)
+
+
+def _judged_gate(gate: Objective, judged_on: Sequence[Stage], stages: Sequence[Stage]) -> Judged:
+    """Of the answering variant, or of those that the gate's tags choose."""
+    if gate.is_change or (gate.tags and not (chosen := tagged(stages, gate.tags))):
+        return judge_gate(gate, judged_on, stages, {})
+    return _judged(gate, chosen if gate.tags else judged_on)
 
 
 def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
@@ -266,19 +272,16 @@ def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
 
 
 def _causes(
-    measured: MeasuredLocally, spoilt: tuple[str, ...], judged: tuple[Judged, ...], no_best: str | None
-) -> list[tuple[ExitCode, str]]:
-    causes: list[tuple[ExitCode, str]] = []
+    measured: MeasuredLocally, spoilt: tuple[str, ...], judged: list[Cause], no_best: str | None
+) -> list[Cause]:
+    causes: list[Cause] = []
     if measured.interrupted is not None:
         causes.append((measured.interrupted, "stopped by the user"))
     if spoilt:
         causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(spoilt)))
     if measured.limit_reached is not None:
         causes.append((ExitCode.LIMIT, measured.limit_reached))
-    for one in judged:
-        if one.judgement == "FAIL" and one.objective.level == "fail":
-            value = shown_against(one.objective, one.observed.value or 0.0)
-            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
+    causes += judged
     if no_best is not None and not any(code == ExitCode.GATE_FAILED for code, _ in causes) and not spoilt:
         causes.append((ExitCode.GATE_FAILED, no_best))
     return causes

@@ -16,6 +16,7 @@ from app.records.gpu import GpuProcess
 from app.records.local import Peaks
 from app.records.model import BatchCost
 from app.records.result import Artifact, Check, Environment, Result
+from app.records.selftest import SelfTest
 from app.session.local_spec import DataSpec, VariantOrder
 from app.session.parts import RunningVariant, Telemetry
 from app.telemetry.clock import ClockReading
@@ -73,3 +74,5 @@ class LocalParts(msgspec.Struct, frozen=True):
     now_ns: Callable[[], int]
     wall_now: Callable[[], datetime.datetime]
     pause: Callable[[float], None]
+    load_selftest: Callable[[str], SelfTest | None] = lambda _: None
+    """As Parts has it."""

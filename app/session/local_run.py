@@ -95,7 +95,8 @@ class _LocalSession:
             interrupted=self._interruption.code,
             notes=(*self._spec.notes, *self._telling.notes, *(f"Note: {text}" for text in self._telling.by_user)),
         )
-        result = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
+        found = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
+        result = self._machine.with_selftest(found)
         text = self._parts.store.write_result(result)
         return RunOutcome(result, text, telemetry)
 

@@ -8,6 +8,7 @@ from app.inference.job import SessionSettings
 from app.records.estimate import Variant
 from app.records.local import Precision, Scenario
 from app.records.result import Objective, Target
+from app.session.gating import Gating
 from app.session.spec import BaselineSpec, LimitSpec
 
 
@@ -71,6 +72,7 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_hour: float | None = None
     price_note: str | None = None
     """When that was the price, and where it is from."""
+    gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     workload_hash: str | None = None
     baseline: BaselineSpec | None = None

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 
 import pandas as pd
 import pyarrow as pa
+from msgspec.structs import replace
 
-from app.records.result import Check, Environment
+from app.records.result import Check, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.local_parts import LocalParts
 from app.session.parts import Parts
@@ -40,6 +41,11 @@ class MachineWatch:
         self._parts.telemetry.start(keep)
         self._parts.telemetry.watch("engine", os.getpid())
         running.callback(self._close)
+
+    def with_selftest(self, result: Result) -> Result:
+        """With what is known of the instrument on this machine."""
+        found = self._parts.load_selftest(result.environment.fingerprint)
+        return result if found is None else replace(result, selftest=found.mark())
 
     def telemetry(self) -> pd.DataFrame:
         """All that was read; complete once `running` is closed."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Sequence
 
 import msgspec
 import pandas as pd
 
 from app import __version__
 from app.analysis.curve import capacity_curve, on_the_curve, rungs_of
+from app.analysis.gates import judge_gate, judge_worst
 from app.analysis.knee import knees_of
-from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
-from app.analysis.objectives import binding, find_estimate, judge
+from app.analysis.max_rate import highest_held, max_rate, reach_check
+from app.analysis.objectives import binding
+from app.analysis.run_metrics import run_metrics
 from app.analysis.search import SearchOutcome
 from app.analysis.sweeps import heaviest_held
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
-from app.errors import ExitCode, first_of
+from app.errors import ExitCode
 from app.planning.fleets import plan_fleets
 from app.planning.measured import measured_target
 from app.records.plan_question import PlanQuestion
@@ -28,11 +28,8 @@ from app.records.result import (
     Clock,
     ColdStart,
     Environment,
-    Estimate,
-    Exit,
     Judged,
     MaxRate,
-    Objective,
     Plan,
     Result,
     Stage,
@@ -40,7 +37,8 @@ from app.records.result import (
     Tool,
     Verdict,
 )
-from app.session.baseline import causes_of, compared
+from app.session.baseline import held_against
+from app.session.gating import Cause, causes_of, exit_of
 from app.session.spec import RunSpec
 from app.telemetry.clock import ClockReading
 
@@ -77,9 +75,12 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     verdict = verdict_of(validity)
     found = _max_rate(spec, measured)
     judged_on = (measured.pooled,) if measured.pooled is not None else _judged_of(measured.stages, answering)
-    slo = _judge_all(binding(spec.slo) if spec.slo else (), judged_on)
-    gates = _judge_all(spec.gates, judged_on)
+    slo = tuple(judge_worst(one, judged_on) for one in (binding(spec.slo) if spec.slo else ()))
+    plan = _plan(spec, measured.stages, found)
+    of_run = run_metrics(found, plan)
+    gates = tuple(judge_gate(one, judged_on, measured.stages, of_run) for one in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    causes = _causes(spec, measured, spoilt, slo + gates, found)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -95,20 +96,14 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         knees=knees_of(measured.stages),
         slo=slo,
         gates=gates,
-        plan=_plan(spec, measured.stages, found),
+        plan=plan,
         cold_start=measured.cold_start,
         notes=measured.notes,
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=Exit(0, ()),
+        exit=exit_of(causes),
     )
-    comparison = compared(result, spec.baseline)
-    causes = [*_causes(spec, measured, spoilt, slo + gates, found), *causes_of(comparison)]
-    return msgspec.structs.replace(result, comparison=comparison, exit=exit_of(causes))
-
-
-def exit_of(causes: Sequence[tuple[ExitCode, str]]) -> Exit:
-    return Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in causes))
+    return held_against(result, spec.baseline, spec.gating)
 
 
 def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
@@ -180,29 +175,10 @@ def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.da
     )
 
 
-def _judge_all(objectives: Sequence[Objective], stages: tuple[Stage, ...]) -> tuple[Judged, ...]:
-    return tuple(_judge_worst(objective, stages) for objective in objectives)
-
-
-def _judge_worst(objective: Objective, stages: tuple[Stage, ...]) -> Judged:
-    if not stages:
-        return judge(objective, Estimate(None, reason="no stage to judge it on"))
-    judged = [(stage, judge(objective, find_estimate(stage, objective))) for stage in stages]
-    wants_low = objective.comparator in ("<", "<=")
-
-    def badness(pair: tuple[Stage, Judged]) -> tuple[int, float]:
-        rank = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}[pair[1].judgement]
-        value = pair[1].observed.value
-        return rank, (-math.inf if value is None else value if wants_low else -value)
-
-    stage, worst = max(judged, key=badness)
-    return msgspec.structs.replace(worst, stage=stage.name)
-
-
 def _causes(
     spec: RunSpec, measured: Measured, verdict: Verdict, judged: tuple[Judged, ...], found: MaxRate | None
-) -> list[tuple[ExitCode, str]]:
-    causes: list[tuple[ExitCode, str]] = []
+) -> list[Cause]:
+    causes: list[Cause] = []
     if measured.interrupted is not None:
         causes.append((measured.interrupted, "stopped by the user"))
     if verdict.status == "INVALID":
@@ -214,12 +190,9 @@ def _causes(
         causes.append((ExitCode.GATE_FAILED, measured.target_failure or "the target answered no request with success"))
     elif measured.target_failure is not None:
         causes.append((ExitCode.GATE_FAILED, measured.target_failure))
-    for one in judged:
-        if one.judgement == "FAIL" and one.objective.level == "fail":
-            value = shown_against(one.objective, one.observed.value or 0.0)
-            causes.append((ExitCode.GATE_FAILED, f"{one.objective.text} failed in {one.stage}: {value}"))
+    causes += causes_of(judged, spec.gating)
     is_without = found is None or (found.per_s.value is None and not found.is_generators)
-    if spec.search is not None and measured.interrupted is None and is_without:
+    if spec.search is not None and measured.interrupted is None and is_without and "slo" in spec.gating.kinds:
         reason = found.per_s.reason if found else "the search did not run"
         causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))
     return causes

@@ -16,6 +16,7 @@ from app.records.control import Answer, Wish
 from app.records.events import Event
 from app.records.gpu import GpuProcess
 from app.records.result import Artifact, Check, Environment, Result
+from app.records.selftest import SelfTest
 from app.records.telemetry import Samples
 from app.serving.ready import EndpointReady
 from app.session.spec import StartSpec
@@ -214,6 +215,8 @@ class Parts(msgspec.Struct, frozen=True):
     """Of this machine, and what this process and those of some ids use of it."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
     """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
+    load_selftest: Callable[[str], SelfTest | None] = lambda _: None
+    """The last one of this machine's fingerprint."""
 
 
 Emit = Callable[[Event], None]

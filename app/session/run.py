@@ -246,6 +246,6 @@ class _Session:
                 self._telling.by_user,
             ),
         )
-        result = conclude(self._spec, measured, self._parts.store.seal())
+        result = self._machine.with_selftest(conclude(self._spec, measured, self._parts.store.seal()))
         text = self._parts.store.write_result(result)
         return RunOutcome(result, text, telemetry)

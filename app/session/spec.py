@@ -7,8 +7,10 @@ import datetime
 import msgspec
 
 from app.inference.job import Job
+from app.records.abort import AbortRule
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, Result, StageKind, Target, Traffic
+from app.session.gating import Gating
 from loadgen.records import Arrivals, Endpoint, OpenArrivals
 from loadgen.workloads import Workload
 
@@ -63,6 +65,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
     requests: int | None = None
     usd: float | None = None
     usd_per_hour: float | None = None
+    abort_when: AbortRule | None = None
 
 
 class AloneSpec(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     start: StartSpec | None = None
     wakes: bool = False
     """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""
+    gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     """Sentences for the result that are known before the run: a proxy between, a scripted target."""
     workload_hash: str | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.analysis.abort import reason_to_abort
 from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
 from app.records import events
 from app.records.result import Objective
@@ -112,5 +113,21 @@ class StageWatch:
         self.is_over_saturated = is_over_saturated(self._unanswered, rate_per_s, self._slo, answer_s)
         self._is_behind = is_over_saturated(self._undone, rate_per_s, self._slo, answer_s)
 
+    def _watch_abort(self, progress: Progress) -> None:
+        rule = self._limits.abort_when
+        if rule is None or self.start_ns is None or self._order.kind == "warmup":
+            return
+        reason = reason_to_abort(
+            rule,
+            self._order.name,
+            (progress.at_ns - self.start_ns) / 1e9,
+            failed=progress.failed,
+            completed=progress.completed,
+            recent_ms=self._recent,
+        )
+        if reason is not None:
+            self._limits.abort(reason)
+
     def _must_end(self, progress: Progress) -> bool:
+        self._watch_abort(progress)
         return not self._limits.check(progress.at_ns, progress.sent) or self._is_target_gone()

@@ -32,6 +32,7 @@ from app.session.gpus import gpus_of
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_spec import DataSpec, VariantOrder
 from app.storage.run_directory import RunWriter
+from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
@@ -67,6 +68,7 @@ def build_local_parts(profile: LocalProfile, store: RunWriter) -> LocalParts:
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
         pause=time.sleep,
+        load_selftest=stored_selftest,
     )
 
 

@@ -16,6 +16,7 @@ from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
+from app.session.gating import DEFAULT, Gating
 from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
@@ -28,7 +29,7 @@ _USUAL_SHARE = 0.7
 """Of what a variant does at the most, where the profile gives the server scenario no rate."""
 
 
-def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
+def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT) -> LocalSpec:
     """Raises UsageError; starts nothing."""
     target, load, offer = profile.target, profile.load, _offer(profile)
     data = _data(profile)
@@ -51,6 +52,7 @@ def build_local_spec(profile: LocalProfile, run_id: str) -> LocalSpec:
         slo=profile.slo,
         gates=profile.gates,
         limits=LimitSpec(profile.limits.duration_s),
+        gating=gating,
         memory_limit_bytes=profile.limits.memory_bytes,
         spare_memory_bytes=max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes())),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,

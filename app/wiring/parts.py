@@ -16,6 +16,7 @@ from app.serving.settings import ServingSettings
 from app.session.parts import Parts
 from app.storage.calibrations import store_calibration, stored_calibration
 from app.storage.run_directory import RunWriter
+from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.core_use import read_core_use
 from app.telemetry.environment import read_environment
@@ -51,6 +52,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         start_scripted=None if face is None else (lambda: start_scripted(face)),
         start_server=ServerProcess,
         read_metrics=read_metrics,
+        load_selftest=stored_selftest,
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 

@@ -14,6 +14,7 @@ from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
+from app.session.gating import DEFAULT, Gating
 from app.session.spec import LimitSpec, PlanSpec, RunSpec
 from app.wiring.alone import alone_of
 from app.wiring.endpoint import endpoint_of
@@ -27,7 +28,9 @@ from app.wiring.workload import workload_of
 from loadgen.records import Endpoint
 
 
-def build_spec(profile: EndpointProfile, run_id: str, *, today: datetime.date, recalibrate: bool) -> RunSpec:
+def build_spec(
+    profile: EndpointProfile, run_id: str, *, today: datetime.date, recalibrate: bool, gating: Gating = DEFAULT
+) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
     catalogue = load_catalogue()
     hardware = hardware_of(profile, catalogue)
@@ -52,6 +55,7 @@ def build_spec(profile: EndpointProfile, run_id: str, *, today: datetime.date, r
         is_here=is_here(profile),
         start=start_of(profile),
         wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
+        gating=gating,
         notes=_notes(profile, endpoint),
         workload_hash=workload_hash(profile),
     )
@@ -86,7 +90,9 @@ def _limits(profile: EndpointProfile, catalogue: Catalogue) -> LimitSpec:
         usd_per_hour = offer.on_demand_usd_per_hour if offer is not None else None
         if usd_per_hour is None:
             raise UsageError("limits.usd needs a price for the target", hint="Name its offer in target.hardware.offer.")
-    return LimitSpec(limits.duration_s, limits.requests, limits.usd, usd_per_hour)
+    return LimitSpec(
+        limits.duration_s, limits.requests, limits.usd, usd_per_hour, abort_when=profile.options.abort_when
+    )
 
 
 def plan_spec(profile: EndpointProfile, catalogue: Catalogue, today: datetime.date) -> PlanSpec | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.analysis.digits import digits
 from app.profiles.load import LoadSettings, SearchSettings
 from app.profiles.rates import ShareOfStage
 from app.profiles.stages import StageSettings
@@ -31,16 +30,11 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
 
 
 def _sweep(sweep: SweepSettings) -> list[StageSpec]:
-    loads: list[tuple[str, StageKind, Arrivals]] = [
-        (f"sweep {digits(rate)}/s", "steady", _at(sweep, rate)) for rate in sweep.loads_per_s
-    ]
-    loads += [
-        (f"sweep {clients} client{'s' * (clients > 1)}", "closed", ClosedArrivals(clients, 0.0))
-        for clients in sweep.clients
-    ]
+    loads: list[tuple[StageKind, Arrivals]] = [("steady", _at(sweep, rate)) for rate in sweep.loads_per_s]
+    loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.clients]
     return [
         StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, in_sweep=True)
-        for name, kind, arrivals in loads
+        for name, (kind, arrivals) in zip(sweep.stage_names, loads, strict=True)
         for repeat in range(1, sweep.repeats + 1)
     ]
 

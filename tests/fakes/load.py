@@ -131,7 +131,8 @@ class ScriptedLoad:
         for quarter in range(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1):
             at_ns = int(intended[0]) + quarter * 250_000_000
             due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
-            failed = done if self._error else 0
+            is_failing = self._error is not None and plan.index >= self._error_after
+            failed = round(done * self._error_share) if is_failing else 0
             progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1)
             self._on_progress(progress)
             if not on_progress(progress):

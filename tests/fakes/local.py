@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import parse_gate, parse_objective
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored, SessionSettings
 from app.inference.parent import ChildKilledError
 from app.inference.tensor_spec import TensorSpec
@@ -20,6 +20,7 @@ from app.records.estimate import Variant
 from app.records.events import Event
 from app.records.local import Placement, Precision
 from app.records.result import Target
+from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
 from app.session.local_parts import LocalParts, PreparedModel
 from app.session.local_run import run_locally
@@ -63,7 +64,7 @@ def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, 
         cold_starts=0,
         finds_best=False,
         slo=tuple(map(parse_objective, slo)),
-        gates=tuple(map(parse_objective, gates)),
+        gates=tuple(map(parse_gate, gates)),
         limits=LimitSpec(),
         memory_limit_bytes=None,
     )
@@ -193,6 +194,7 @@ class LocalBench:
         self.interruption = Interruption()
         self.telemetry = SteadyTelemetry(self.clock)
         self.kept_model: str | None = None
+        self.selftests: dict[str, SelfTest] = {}
 
     def run(self, spec: LocalSpec) -> RunOutcome:
         with RunWriter(self.directory) as store:
@@ -213,6 +215,7 @@ class LocalBench:
             now_ns=self.clock,
             wall_now=lambda: NOON,
             pause=self.clock.advance,
+            load_selftest=self.selftests.get,
         )
 
     def _start(self, what: str, job: Job, _: tuple[tuple[str, str], ...]) -> PlayedVariant:

@@ -11,6 +11,7 @@ from app.inference.job import Job
 from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
 from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
+from app.records.selftest import SelfTest
 from app.records.telemetry import TELEMETRY_SCHEMA, Samples
 from app.session.parts import NullServer, Parts, RunningVariant, ServedEndpoint, StartedServer
 from app.session.spec import StartSpec
@@ -135,6 +136,7 @@ def fake_parts(
     start_null_server: Callable[[LoadKind], NullServer] = no_null_server,
     store_calibration: Callable[[Calibration], object] = lambda _: None,
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
+    load_selftest: Callable[[str], SelfTest | None] = lambda _: None,
 ) -> Parts:
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),
@@ -153,4 +155,5 @@ def fake_parts(
         start_server=start_server,
         pause=clock.advance,
         read_metrics=read_metrics,
+        load_selftest=load_selftest,
     )

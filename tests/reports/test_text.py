@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reports.model import Report
+from reports.model import Report, SelfTest
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -34,6 +34,21 @@ def test_without_doubt_the_checks_are_one_line_above_the_first_number(full_repor
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     text = render_text(msgspec.structs.replace(full_report, checks=checks))
     assert text.index("9 checks, all valid") < text.index("Carries 218/s")
+
+
+@pytest.mark.parametrize(
+    ("selftest", "line"),
+    [
+        (SelfTest(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=True), "0123456789ab, 2026-08-01, passed"),
+        (
+            SelfTest(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=False, failed=("stall", "clock")),
+            "0123456789ab, 2026-08-01, FAILED: stall, clock",
+        ),
+    ],
+)
+def test_the_self_test_is_above_the_first_number(full_report: Report, selftest: SelfTest, line: str) -> None:
+    text = render_text(msgspec.structs.replace(full_report, selftest=selftest))
+    assert text.index(f"Self-test {line}") < text.index("Carries 218/s")
 
 
 def test_no_text_can_steer_the_terminal(full_report: Report) -> None:

@@ -36,7 +36,7 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
     (stage,) = result["stages"]
     assert stage["completed"] == 200
     assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
-    assert result["exit"] == {"code": 0, "causes": []}
+    assert result["exit"] == {"code": 0, "causes": [], "codes": []}
     assert str(directory / "report.html") in told
 
 
@@ -112,6 +112,32 @@ def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
         done = sizewise.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
     assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 50
+
+
+def test_a_run_that_gives_up_is_5_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    extra = 'options: {abort_when: "error_rate > 20% after 1s"}'
+    with ScriptedServer(Script(reply=Reply(status=500))) as server:
+        done = sizewise.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
+    assert done.returncode == 5, done.stderr
+    assert "exit 5: abort_when: error_rate > 20% after 1s: 100 % in steady after 1" in done.stderr
+    (stage,) = sizewise.result(tmp_path / "run")["stages"]
+    assert 200 <= stage["errors"]["http-5xx"] < 1000
+    assert "abort_when" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("choice", "code"), [("pass", 0), ("warn", 0), ("fail", 12)])
+def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, choice: str, code: int
+) -> None:
+    extra = 'gates: ["latency_ms.p99.9 < 500", "change(latency_ms.p95) < +8%"]'
+    with ScriptedServer(Script()) as server:
+        path = profile(server.url, extra=extra)
+        done = sizewise.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
+    assert done.returncode == code, done.stderr
+    told = "change(latency_ms.p95) < +8% is inconclusive: no baseline was given"
+    assert (f"warning: {told}; --baseline RUN names one" in done.stderr) is (choice == "warn")
+    assert (f"and also: {told}" in done.stderr) is (choice == "fail")
+    assert set(sizewise.result(tmp_path / "run")["exit"]["codes"]) == ({12} if code else set())
 
 
 def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from app.cli.main import main
 from app.errors import ExitCode
@@ -96,7 +99,6 @@ def test_an_empty_list_says_what_makes_a_run(
     ("arguments", "told"),
     [
         (["stop", "1-whole"], "has ended: there is nobody to ask"),
-        (["note", "1-whole", "x"], "has ended"),
         (["note", "1-whole", ""], "1 to 500 characters"),
         (["rate", "1-whole", "300"], "Write it like 200/s"),
         (["rate", "1-whole", "1e9/s"], "more than any generator sends"),
@@ -108,6 +110,95 @@ def test_who_cannot_be_spoken_to_is_told(
 ) -> None:
     assert main(["runs", *arguments]) == ExitCode.USAGE
     assert told in capsys.readouterr().err
+
+
+def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_result_alone(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed = (runs / "1-whole" / RESULT).read_bytes()
+    assert main(["runs", "tag", "1-whole", "nightly", "a100", "wrong"]) == 0
+    assert main(["runs", "tag", "1-whole", "wrong", "--remove"]) == 0
+    assert main(["runs", "note", "1-whole", "the fan was loud"]) == 0
+    assert main(["runs", "note", "2-cut", "power loss"]) == 0
+    capsys.readouterr()
+    assert main(["runs", "list"]) == 0
+    header, _, whole, cut, *_ = capsys.readouterr().out.splitlines()
+    assert header.split()[-2:] == ["tags", "notes"]
+    assert whole.endswith("a100, nightly  the fan was loud")
+    assert cut.endswith("power loss")
+    assert main(["runs", "list", "--tag", "nightly", "--tag", "a100", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["tags"] == ["a100", "nightly"]
+    assert [note["text"] for note in row["notes"]] == ["the fan was loud"]
+    assert main(["runs", "list", "--tag", "wrong"]) == 0
+    assert capsys.readouterr().out == "no run has that tag\n"
+    assert main(["runs", "show", "1-whole"]) == 0
+    shown = capsys.readouterr().out
+    assert "Tagged a100, nightly." in shown
+    assert "the fan was loud." in shown
+    assert (runs / "1-whole" / RESULT).read_bytes() == sealed
+
+
+def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "delete", "1-whole", "2"]) == 0
+    assert "`sizewise runs restore 1-whole` brings it back" in capsys.readouterr().out
+    assert main(["runs", "show", "1-whole"]) == ExitCode.USAGE
+    capsys.readouterr()
+    assert main(["runs", "list", "--deleted"]) == 0
+    header, _, whole, cut = capsys.readouterr().out.splitlines()
+    assert header.endswith("deleted")
+    assert whole.startswith(full_run().result.run_id)
+    assert cut.startswith("2-cut")
+    assert main(["runs", "delete", "--purge"]) == 0
+    assert capsys.readouterr().out == "nothing was deleted more than 30 days ago\n"
+    assert main(["runs", "restore", "1-w"]) == 0
+    assert capsys.readouterr().out == f"{runs / '1-whole'}\n"
+    assert main(["runs", "show", "1-whole"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["1-whole", "--purge"]])
+def test_emptying_the_trash_is_asked_for_alone(runs: Path, arguments: list[str]) -> None:
+    assert main(["runs", "delete", *arguments]) == ExitCode.USAGE
+    assert (runs / "1-whole").exists()
+
+
+def test_a_run_travels_as_one_file(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_id = full_run().result.run_id
+    assert main(["runs", "tag", "1-whole", "shared"]) == 0
+    shutil.rmtree(runs / "2-cut")
+    (runs / "1-whole" / RESULT).write_text(without_artifacts())
+    assert main(["runs", "export", "1-whole"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.zip: {run_id}, 5 files")
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))
+    assert main(["runs", "import", f"{run_id}.zip"]) == 0
+    assert main(["runs", "import", f"{run_id}.zip"]) == 0
+    assert capsys.readouterr().out.endswith("is there already, and is the same run\n")
+    assert main(["runs", "list", "--tag", "shared"]) == 0
+    assert run_id in capsys.readouterr().out
+
+
+def test_a_run_whose_profile_was_given_a_secret_is_not_exported(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs / "1-whole" / "spec.yaml").write_text("target: {headers: {Authorization: hunter2}}\n")
+    assert main(["runs", "export", "1-whole", "-o", str(tmp_path / "x.zip")]) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "target.headers.Authorization" in told
+    assert "hunter2" not in told
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_a_bundle_is_not_written_into_the_run_it_holds(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "export", "1-whole", "-o", str(runs / "1-whole" / "x.zip")]) == ExitCode.USAGE
+    assert "is in the run that it is to hold" in capsys.readouterr().err
+
+
+def without_artifacts() -> str:
+    """Of a result made by hand, whose facts are not there."""
+    return msgspec.json.encode(replace(full_run().result, artifacts=())).decode()
 
 
 def test_a_report_that_cannot_be_written_is_a_usage_error(

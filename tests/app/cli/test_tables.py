@@ -15,5 +15,9 @@ def test_what_is_not_available_is_na() -> None:
     assert table(("x",), [(None,), (2,)]).splitlines()[2:] == ["n/a", "  2"]
 
 
+def test_no_text_can_steer_the_terminal() -> None:
+    assert not {"\x1b", "\n", "\x9b"} & set(shown("\x1b[2Jtwo\nlines\x9b"))
+
+
 def test_an_empty_table_has_its_header() -> None:
     assert table(("a", "b"), []).splitlines() == ["a  b", "-  -"]

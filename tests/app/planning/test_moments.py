@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(1).standard_normal(40)
 NOISE = (NOISE - NOISE.mean()) / NOISE.std(ddof=1)
 
 
-MISSES = 1.35  # fits of simulated truths miss by more than their own information says
+MISSES = 1.3  # fits of simulated truths miss by more than their own information says
 CLOSE, NEAR, APART = [2.08, 2.1, 2.12, 2.1], [2.0, 2.1, 2.2, 2.1], [1.5, 2.1, 2.9, 2.1]
 
 

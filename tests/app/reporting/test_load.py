@@ -4,11 +4,12 @@ import msgspec
 import pytest
 
 from app.analysis.accuracy import rows_to_settle
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import judge, parse_gate, parse_objective
 from app.records.result import Estimate, Judged, MaxRate, Result, Stage
 from app.reporting import build_report
 from app.reporting.load import answering_stages, curve_of, objective_rows
 from reports import formatting
+from reports.text import render_text
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
 from tests.fakes.traffic import streaming_run
@@ -76,9 +77,57 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     assert row.why == f"the interval reaches past the limit; only more labelled rows settle it{told}"
 
 
+@pytest.mark.parametrize(
+    ("gate", "observed", "told"),
+    [
+        (
+            "latency_ms.p95{stage=peak} < 50",
+            Estimate(60.0, (55.0, 65.0), 300),
+            "latency_ms.p95{stage=peak} < 50: 60.0 (55.0–65.0) ms in peak",
+        ),
+        (
+            "completed_per_s >= 95% of offered_per_s",
+            Estimate(0.9, (0.85, 0.97), 300),
+            "completed_per_s >= 95% of offered_per_s: 90.0 (85.0–97.0) % in peak; "
+            "the interval reaches past the limit; a longer stage narrows it",
+        ),
+        (
+            "change(latency_ms.p95) < +8%",
+            Estimate(0.12, (0.05, 0.2), 300),
+            "change(latency_ms.p95) < +8%: 12.0 (5.0–20.0) % in peak; "
+            "the interval reaches past the limit; more repeats narrow it",
+        ),
+        (
+            "change(latency_ms.p95) < +8%",
+            Estimate(None, reason="no baseline was given"),
+            "change(latency_ms.p95) < +8%: n/a in peak; no baseline was given",
+        ),
+        (
+            "usd_per_1k_inferences <= 0.6",
+            Estimate(0.5, (0.4, 0.7)),
+            "usd_per_1k_inferences <= 0.6: 0.500 (0.400–0.700) USD in peak; the interval reaches past the limit",
+        ),
+    ],
+)
+def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, observed: Estimate, told: str) -> None:
+    run = full_run()
+    judged = msgspec.structs.replace(judge(parse_gate(gate), observed), stage="peak")
+    result = msgspec.structs.replace(run.result, slo=(), gates=(judged,))
+    report = build_report(result, run.rows, run.telemetry, "", "", "{}")
+    assert f"{judged.judgement} {told}" in render_text(report, width=1000)
+    (row,) = report.objectives
+    assert row.limit.unit == row.observed.unit
+
+
+@pytest.mark.parametrize(("value", "margin"), [(-0.02, 0.6), (-0.1, -1.0), (0.0, 1.0)])
+def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> None:
+    judged = judge(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
+    (row,) = objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(judged,)))
+    assert row.margin == pytest.approx(margin)
+
+
 def test_so_many_requests_without_an_error_settle_it() -> None:
     from app.analysis.estimates import share
-    from app.analysis.objectives import judge
 
     assert judge(ERRORS, share(0, 381)).judgement == "PASS"
     assert judge(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from app.records.selftest import SelfTestMark
 from app.reporting.method import method_sentences, read_spec
 from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
@@ -33,8 +35,25 @@ def test_a_run_without_holds_says_nothing_of_them() -> None:
 
 def test_a_run_without_load_speaks_of_no_request() -> None:
     assert _method("nothing").splitlines() == [
-        "All times are of one monotonic clock; the wall clock ran 2.10 parts per million apart from it."
+        "All times are of one monotonic clock; the wall clock ran 2.10 parts per million apart from it.",
+        "No self-test of the instrument was on this machine: `sizewise selftest` proves it in a minute.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mark", "outcome"),
+    [
+        (SelfTestMark("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed"),
+        (
+            SelfTestMark("0123456789ab", "2026-08-01T09:00:00+00:00", False, ("stall", "clock")),
+            "FAILED in stall and clock",
+        ),
+    ],
+)
+def test_the_last_self_test_is_told_with_its_outcome(mark: SelfTestMark, outcome: str) -> None:
+    result = replace(full_run().result, selftest=mark)
+    (sentence,) = [one for one in method_sentences(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
+    assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01, {outcome}.")
 
 
 def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:

@@ -23,3 +23,11 @@ def test_money_is_time_at_the_offers_price() -> None:
     assert not watch.check(int(1.1e9))
     assert watch.reached is not None
     assert "USD" in watch.reached
+
+
+def test_what_a_stage_came_to_ends_the_run_and_does_not_hide_the_limit_before_it() -> None:
+    watch = LimitWatch(LimitSpec(duration_s=10), started_ns=0)
+    watch.abort("abort_when: too many errors")
+    assert not watch.check(1)
+    watch.abort("abort_when: later")
+    assert watch.reached == "abort_when: too many errors"

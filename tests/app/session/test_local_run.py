@@ -10,6 +10,8 @@ from app.inference.parent import ChildKilledError
 from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
 from app.records.local import LocalResult
 from app.records.result import Check, Result
+from app.records.selftest import finding, selftest
+from app.session.gating import Gating
 from app.session.local_spec import DataSpec, ScenarioOrder
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
@@ -47,6 +49,13 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
     assert local_of(result).best == order_of(4).variant
     assert StoredRun(bench.directory).result == result
     assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+
+
+def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
+    findings = (finding("clock", "steps back", 0.0, high=0.0, unit=None),)
+    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    bench.selftests["f"] = proof
+    assert bench.run(spec_of(order_of(1))).result.selftest == proof.mark()
 
 
 def test_events_tell_the_run(bench: LocalBench) -> None:
@@ -188,6 +197,26 @@ def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate
     result = bench.run(spec_of(order_of(1), slo=(slo,), gates=(gate,))).result
     assert result.exit.code == code
     assert (local_of(result).best is None) is (slo == "service_ms.p95 < 1")
+
+
+@pytest.mark.parametrize(
+    ("gate", "judgement", "judged_in"),
+    [
+        ("service_ms.p95{batch=1} < 3", "PASS", "single-stream: m cpu as-is, batch 1"),
+        ("service_ms.p95{batch=8} < 3", "FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("service_ms.p95{scenario=single-stream} < 3", "FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("service_ms.p95{batch=2} < 3", "INCONCLUSIVE", None),
+        ("change(service_ms.p95) < +8%", "INCONCLUSIVE", None),
+    ],
+)
+def test_a_gate_is_judged_on_the_variants_of_its_tags(
+    bench: LocalBench, gate: str, judgement: str, judged_in: str | None
+) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(8), gates=(gate,), gating=Gating("fail"))).result
+    (judged,) = result.gates
+    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    codes = {"PASS": ExitCode.OK, "FAIL": ExitCode.GATE_FAILED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
+    assert result.exit.code == codes[judgement]
 
 
 def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: LocalBench) -> None:

@@ -3,18 +3,23 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode
-from app.session.spec import StageSpec
+from app.records.abort import AbortRule
+from app.records.result import Judgement
+from app.session.gating import Gating
+from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.records import ClosedArrivals
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import NOON
 
 HOUR_S = 3_600
@@ -78,3 +83,79 @@ def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(ben
     )
     closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
     assert [(one.stage, one.judgement) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
+
+
+CALM_AND_PEAK = (
+    StageSpec("calm", "steady", poisson(50.0), 10.0),
+    StageSpec("peak", "steady", poisson(400.0), 10.0),  # more than the server can do
+)
+HALF = {"error": "http-5xx", "error_share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("gate", "load", "judgement", "judged_in"),
+    [
+        ("latency_ms.p95{stage=calm} < 50", {}, "PASS", "calm"),
+        ("latency_ms.p95{stage=calm} < 50", {"service_s": 0.06}, "FAIL", "calm"),
+        ("latency_ms.p95{stage=peak} < 50", {}, "FAIL", "peak"),
+        ("latency_ms.p95 < 50", {}, "FAIL", "peak"),
+        ("good_per_s{stage=calm} >= 90% of offered_per_s", {}, "PASS", "calm"),
+        ("good_per_s{stage=calm} >= 90% of offered_per_s", HALF, "FAIL", "calm"),
+        ("completed_per_s{stage=calm} >= 60% of achieved_per_s", {}, "PASS", "calm"),
+        ("completed_per_s{stage=calm} >= 90% of achieved_per_s", HALF, "FAIL", "calm"),
+        ("error_rate{stage=calm} < 1%", {}, "PASS", "calm"),
+        ("error_rate{stage=calm} < 1%", HALF, "FAIL", "calm"),
+        ("max_rate_within_slo >= 40", {}, "PASS", None),
+        ("max_rate_within_slo >= 500", {}, "FAIL", None),
+        ("max_rate_within_slo >= 100", {}, "INCONCLUSIVE", None),  # nothing was tried between 50/s and 400/s
+    ],
+)
+def test_gates_pass_and_fail_by_what_was_measured(
+    bench: Bench, gate: str, load: dict[str, Any], judgement: Judgement, judged_in: str | None
+) -> None:
+    spec = msgspec.structs.replace(SPEC, stages=CALM_AND_PEAK, slo=SPEC.slo[:1], gates=(parse_gate(gate),))
+    spec = msgspec.structs.replace(spec, gating=Gating("fail"))
+    result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
+    (judged,) = result.gates
+    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    is_told = any(cause.startswith(f"{gate} failed") for cause in result.exit.causes)
+    assert is_told is (judgement == "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("gate", "gating", "code"),
+    [
+        ("latency_ms.p50 < 500", Gating("fail"), ExitCode.OK),
+        ("latency_ms.p50 < 1", Gating("fail"), ExitCode.GATE_FAILED),
+        ("latency_ms.p50 < 1 | warn", Gating("fail"), ExitCode.OK),
+        ("latency_ms.p50 < 1", Gating(kinds=("regression",)), ExitCode.OK),
+        ("change(latency_ms.p50) < +8%", Gating(), ExitCode.OK),
+        ("change(latency_ms.p50) < +8%", Gating("fail"), ExitCode.INCONCLUSIVE),
+        ("latency_ms.p99.9 < 50", Gating("fail"), ExitCode.INCONCLUSIVE),
+    ],
+)
+def test_what_gates_decide_is_the_exit_code(bench: Bench, gate: str, gating: Gating, code: ExitCode) -> None:
+    slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 5%"))
+    result = bench.run(msgspec.structs.replace(SPEC, slo=slo, gates=(parse_gate(gate),), gating=gating)).result
+    assert result.exit.code == code, result.exit
+    assert set(result.exit.codes) == ({code} - {ExitCode.OK})
+
+
+@pytest.mark.parametrize(("share", "aborts"), [(0.5, True), (0.1, False)])
+def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
+    bench: Bench, share: float, aborts: bool
+) -> None:
+    rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
+    stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=name) for name in ("first", "second", "third"))
+    spec = msgspec.structs.replace(SPEC, stages=stages, slo=(), limits=LimitSpec(abort_when=rule))
+    load = ScriptedLoad(bench.clock, error="http-5xx", error_share=share, error_after=1)
+    result = bench.run(spec, load).result
+    assert [stage.name for stage in result.stages] == ["first", "second", "third"][: 2 if aborts else 3]
+    if not aborts:
+        assert result.exit.code == ExitCode.OK
+        return
+    assert result.exit.code == ExitCode.LIMIT
+    assert result.exit.causes[0].startswith("abort_when: error_rate > 20% after 5s: 50 % in second after 5")
+    assert result.stages[0].completed > 900
+    assert 0 < result.stages[1].completed < 400
+    assert len(bench.rows()) > 1400

@@ -12,6 +12,7 @@ from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
 from app.inference.job import Job
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
+from app.records.selftest import finding, selftest
 from app.serving.ready import EndpointReady
 from app.session.rate_search import hold_s
 from app.session.spec import AloneSpec, LimitSpec, StageSpec
@@ -39,6 +40,15 @@ def test_the_events_tell_the_run(bench: Bench) -> None:
     assert phases == ["doctor", "preflight", "stages", "report"]
     assert sum(isinstance(event, Snapshot) for event in bench.events) == 40
     assert sum(isinstance(event, StageFinished) for event in bench.events) == 1
+
+
+def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: Bench, tmp_path: Path) -> None:
+    findings = (finding("clock", "steps back", 1.0, high=0.0, unit=None),)
+    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    outcome = bench.run(SPEC, load_selftest={"f": proof}.get)
+    assert outcome.result.selftest == proof.mark()
+    assert StoredRun(bench.directory).result == outcome.result
+    assert Bench(tmp_path / "other").run(SPEC, load_selftest={"g": proof}.get).result.selftest is None
 
 
 def test_everything_started_is_closed(bench: Bench) -> None:

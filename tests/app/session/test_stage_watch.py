@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
+from msgspec.structs import replace
 
+from app.analysis.objectives import parse_objective
+from app.records.abort import AbortRule
 from app.records.events import Event, Snapshot
+from app.records.result import StageKind
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.spec import LimitSpec
 from app.session.stage_watch import StageWatch
-from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, OpenArrivals, Progress
+from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, OpenArrivals, Progress, StageStarted
 
 OVERLOAD = OpenArrivals("poisson", ((0.0, 100.0),))
 MS = 1_000_000
@@ -18,12 +23,12 @@ def progress(second: float, due: int, completed: int) -> Progress:
 
 
 class Watched:
-    def __init__(self, order: StageOrder, *, requests: int | None = None) -> None:
+    def __init__(self, order: StageOrder, *, requests: int | None = None, abort_when: AbortRule | None = None) -> None:
         self.events: list[Event] = []
         self.drained = 0
         self.is_gone = False
-        limits = LimitWatch(LimitSpec(requests=requests), 0)
-        self.watch = StageWatch(order, 0, (), self.events.append, limits, self._drain, lambda: self.is_gone)
+        self.limits = LimitWatch(LimitSpec(requests=requests, abort_when=abort_when), 0)
+        self.watch = StageWatch(order, 0, (), self.events.append, self.limits, self._drain, lambda: self.is_gone)
 
     def _drain(self) -> None:
         self.drained += 1
@@ -78,6 +83,23 @@ def test_a_limit_or_a_target_that_left_drains_once() -> None:
     left.is_gone = True
     left.watch.goes_on(progress(1, 1, 0))
     assert left.drained == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "second", "failed", "drained"),
+    [("steady", 5, 3, 1), ("probe", 5, 3, 1), ("steady", 4, 3, 0), ("steady", 5, 2, 0), ("warmup", 5, 3, 0)],
+)
+def test_a_stage_that_comes_to_what_the_profile_gives_up_at_drains(
+    kind: StageKind, second: float, failed: int, drained: int
+) -> None:
+    rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
+    watched = Watched(replace(order(), kind=kind), abort_when=rule)
+    began_ns = round(100e9)
+    watched.watch.started(StageStarted(0, began_ns, 10))
+    for at_s in (second, second + 0.1):
+        watched.watch.goes_on(Progress(0, began_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
+    assert watched.drained == drained
+    assert (watched.limits.reached is not None) is bool(drained)
 
 
 def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:

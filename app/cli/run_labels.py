@@ -1,0 +1,52 @@
+"""`runs tag` and `runs note`: what people say of a run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.cli.verbs import Verbs
+
+
+def add_verbs(verbs: Verbs) -> None:
+    tag = verbs.add_parser("tag", help="give a run tags, or take them away")
+    tag.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    tag.add_argument("tags", nargs="+", metavar="TAG")
+    tag.add_argument("--remove", action="store_true", help="take these tags away")
+    tag.set_defaults(act=_tag)
+    note = verbs.add_parser("note", help="write a note into a running run's events and result, or beside an ended one")
+    note.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    note.add_argument("text")
+    note.set_defaults(act=_note)
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    from app.storage.labels import add_tags, remove_tags
+    from app.storage.run_directory import find_run
+
+    change = remove_tags if arguments.remove else add_tags
+    labels = change(find_run(arguments.run).directory, arguments.tags)
+    print(f"tags: {', '.join(labels.tags) or 'none'}")
+    return 0
+
+
+def _note(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from app.records.control import NOTE_LENGTH, AddNote
+    from app.storage.control import ask_engine
+    from app.storage.labels import add_note
+    from app.storage.run_directory import find_run
+
+    if not 1 <= len(arguments.text) <= NOTE_LENGTH:
+        raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
+    run = find_run(arguments.run)
+    if run.is_running:
+        print(ask_engine(run.directory, AddNote(arguments.text)))
+    else:
+        add_note(run.directory, arguments.text, datetime.now(UTC))
+        print("noted")
+    return 0

@@ -1,0 +1,76 @@
+"""Stages as a run has them, on servers whose times are known."""
+
+from __future__ import annotations
+
+from app.records.result import Stage
+from app.session.ceilings import Ceilings
+from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
+from app.session.orders import StageOrder
+from app.session.parts import Load
+from app.session.selftest.parts import SelfTestParts, SelfTestStore
+from app.session.stages import StageRunner
+from loadgen.records import Endpoint, OpenArrivals
+from loadgen.reference.script import Script
+from loadgen.workloads import HttpWorkload
+
+LEAD_IN_S = 0.5
+"""The first requests of a stage open connections, and those of a worker load code."""
+_DRAIN_S = 5.0
+_WORKLOAD = HttpWorkload()
+
+
+class Bench:
+    """The rows of all its stages are in the store."""
+
+    def __init__(
+        self,
+        parts: SelfTestParts,
+        load: Load,
+        store: SelfTestStore,
+        limits: LimitWatch,
+        interruption: Interruption,
+    ) -> None:
+        self._parts, self._load = parts, load
+        self._runner = StageRunner(
+            load,
+            store,
+            store.append_event,
+            now_ns=parts.now_ns,
+            slo=(),
+            seed=1,
+            limits=limits,
+            interruption=interruption,
+            ceilings=Ceilings(),
+            workload=_WORKLOAD,
+        )
+
+    @property
+    def sent(self) -> int:
+        return self._runner.sent
+
+    def measure(
+        self, name: str, script: Script, rate_per_s: float, duration_s: float, *, connections: int = 2048
+    ) -> Stage:
+        """One stage of even arrivals. `script` counts its times from the first request, `LEAD_IN_S` before the stage.
+
+        Raises loadgen.process.LoadError, and InstrumentError when the server does not start.
+        """
+        server = self._parts.start_scripted(script)
+        try:
+            self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
+            order = StageOrder(
+                name=name,
+                kind="steady",
+                arrivals=OpenArrivals("constant", ((0.0, rate_per_s),)),
+                duration_s=duration_s,
+                lead_in_s=LEAD_IN_S,
+                drain_s=_DRAIN_S,
+            )
+            return self._runner.run(order)
+        finally:
+            server.close()
+
+
+def seen(stage: Stage, metric: str, aggregate: str) -> float | None:
+    return stage.metrics[metric][aggregate].value

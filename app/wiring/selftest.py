@@ -1,0 +1,57 @@
+"""Proves the instrument on this machine, with the parts that runs are made of."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from app.analysis.estimates import distribution
+from app.records.selftest import SelfTest
+from app.session.interruption import Interruption
+from app.session.selftest.parts import SelfTestParts
+from app.session.selftest.proof import prove
+from app.storage.run_directory import RunWriter, StoredRun
+from app.storage.selftests import store_selftest
+from app.telemetry.clock import read_clock
+from app.telemetry.core_use import read_core_use
+from app.wiring.null_server import NullServerProcess
+from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.reference_server import ReferenceServer
+from loadgen.process import LoadProcess
+from loadgen.reference.script import Script
+
+
+def prove_instrument(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
+    """Stored, unless interrupted. Raises InstrumentError."""
+    on_check("this machine")
+    environment, _ = inspect_machine()
+    with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
+        found = prove(selftest_parts(environment.fingerprint, Path(folder)), interruption, on_check)
+    if found is not None:
+        store_selftest(found)
+    return found
+
+
+def selftest_parts(fingerprint: str, folder: Path) -> SelfTestParts:
+    return SelfTestParts(
+        fingerprint=fingerprint,
+        start_load=LoadProcess,
+        start_scripted=start_script,
+        start_null_server=NullServerProcess,
+        read_core_use=read_core_use,
+        distribution=distribution,
+        open_store=lambda: RunWriter(folder / "run"),
+        open_run=StoredRun,
+        read_clock=read_clock,
+        now_ns=time.perf_counter_ns,
+        wall_now=wall_now,
+    )
+
+
+def start_script(script: Script) -> ReferenceServer:
+    """Raises InstrumentError."""
+    return ReferenceServer("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.profiles.loading import load_profile
+from app.profiles.redaction import places_of_secrets
+from app.profiles.resolved import spec_yaml
+
+
+@pytest.mark.parametrize(
+    ("target", "places"),
+    [
+        ("headers: {Authorization: hunter2}", ("target.headers.Authorization",)),
+        ('headers: {X-Key: "Bearer env:KEY", Accept: "*/*", Cookie: <redacted>}', ()),
+        ("api_key: hunter2", ("target.api_key",)),
+        ("api_key: env:KEY", ()),
+        ("start: {env: {API_TOKEN: hunter2, THREADS: '1'}}", ("target.start.env.API_TOKEN",)),
+        ("url: http://me:hunter2@host/", ("target.url",)),
+        ("url: [http://host/, 'http://host/?api_key=hunter2']", ("target.url",)),
+    ],
+)
+def test_a_value_where_a_reference_belongs_is_told_by_its_place(target: str, places: tuple[str, ...]) -> None:
+    assert places_of_secrets(f"target: {{{target}}}\n") == places
+
+
+def test_what_we_write_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(
+        "sizewise: 1\nname: x\ntarget: {protocol: http, url: 'http://127.0.0.1:1/', headers: {X-Key: hunter2, "
+        "Authorization: 'env:KEY'}}\nworkload: {body: {a: 1}}\n"
+        "load: {stages: [{name: s, arrivals: constant, rate: 1/s, duration: 1s}]}\n"
+    )
+    text = spec_yaml(load_profile(path, []))
+    assert "hunter2" not in text
+    assert places_of_secrets(text) == ()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "target: 3", "target: {headers: 3, start: {env: [1]}}"])
+def test_a_spec_of_any_shape_is_looked_at(text: str) -> None:
+    assert places_of_secrets(text) == ()

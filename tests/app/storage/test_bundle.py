@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.storage.bundle import BUNDLE, export_run
+from app.storage.run_directory import RunWriter, StoredRun
+from tests.fakes.disk import largest_file
+from tests.fakes.results import full_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> StoredRun:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.write_spec("sizewise: 1\n")
+        writer.write_result(replace(full_run().result, artifacts=writer.seal()))
+    return StoredRun(tmp_path / "run")
+
+
+def test_the_same_run_is_the_same_zip_wherever_and_whenever_it_is_written(run: StoredRun, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "one.zip")
+    for path in run.directory.iterdir():
+        os.utime(path, (10**9, 10**9))
+        path.chmod(0o600)
+    run.directory.rename(tmp_path / "elsewhere")
+    export_run(StoredRun(tmp_path / "elsewhere"), tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_every_file_is_in_it_with_its_hash_but_for_drafts_and_what_hides(run: StoredRun, tmp_path: Path) -> None:
+    (run.directory / "outputs").mkdir()
+    (run.directory / "outputs" / "scores-1.npz").write_bytes(b"scores")
+    for name in (".DS_Store", "report.html.part"):
+        (run.directory / name).write_text("not this")
+    bundle = export_run(run, tmp_path / "run.zip")
+    assert [one.path for one in bundle.files] == [
+        "events.jsonl", "outputs/scores-1.npz", "requests.arrow", "result.json", "spec.yaml", "telemetry.arrow",
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "run.zip") as archive:
+        assert archive.namelist() == [*(f"{bundle.run_id}/{one.path}" for one in bundle.files), BUNDLE]
+        told = {one["path"]: one["sha256"] for one in json.loads(archive.read(BUNDLE))["files"]}
+    sealed = {one.path: one.sha256 for one in run.measured.artifacts}
+    assert sealed.items() <= told.items()
+
+
+def test_a_link_in_a_run_is_not_followed(run: StoredRun, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not of the run")
+    (run.directory / "requests.parquet").symlink_to(tmp_path / "secret")
+    with pytest.raises(UsageError, match="is no plain file"):
+        export_run(run, tmp_path / "run.zip")
+    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name], "neither the zip nor a draft of it"
+
+
+def test_what_does_not_fit_on_the_disk_leaves_no_part_of_a_zip(run: StoredRun, tmp_path: Path) -> None:
+    with largest_file(100), pytest.raises(UsageError, match="cannot be written: File too large"):
+        export_run(run, tmp_path / "run.zip")
+    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name]
+
+
+def test_a_run_without_a_result_is_not_exported(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "cut").close()
+    with pytest.raises(UsageError, match="was cut short"):
+        export_run(StoredRun(tmp_path / "cut"), tmp_path / "run.zip")
+
+
+def test_a_name_that_another_system_would_not_take_is_told(run: StoredRun, tmp_path: Path) -> None:
+    (run.directory / "what:this").write_text("")
+    with pytest.raises(UsageError, match="what:this: a bundle cannot carry"):
+        export_run(run, tmp_path / "run.zip")

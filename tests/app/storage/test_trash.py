@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.records.events import RunStarted
+from app.storage.run_directory import RunWriter, StoredRun, find_run, stored_runs
+from app.storage.trash import delete_runs, deleted_runs, purge, restore_run
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    for name in ("1-a", "1-b", "2-c"):
+        RunWriter(tmp_path / "runs" / name).close()
+    return tmp_path / "runs"
+
+
+def names() -> list[str]:
+    return [run.directory.name for run in stored_runs()]
+
+
+def trash() -> list[tuple[str, datetime]]:
+    return [(one.run.directory.name, one.deleted_at) for one in deleted_runs()]
+
+
+def test_what_is_deleted_can_be_brought_back(home: Path) -> None:
+    before = (home / "1-b" / "events.jsonl").stat().st_ino
+    delete_runs([find_run("1-b"), find_run("2-c")], NOON)
+    assert names() == ["1-a"]
+    assert trash() == [("1-b", NOON), ("2-c", NOON)]
+    assert restore_run("1") == home / "1-b"
+    restore_run("2-c")
+    assert names() == ["1-a", "1-b", "2-c"]
+    assert (home / "1-b" / "events.jsonl").stat().st_ino == before
+    assert not list((home / ".trash").iterdir())
+
+
+def test_a_running_run_is_not_deleted_nor_are_those_with_it(home: Path) -> None:
+    with RunWriter(home / "3-on") as writer:
+        writer.append_event(RunStarted(1, "3-on", "test", str(home), os.getpid()))
+        with pytest.raises(UsageError, match="is still running"):
+            delete_runs([find_run("1-a"), find_run("3-on")], NOON)
+    assert names() == ["1-a", "1-b", "2-c", "3-on"]
+
+
+def test_a_run_in_a_place_of_the_users_own_is_left_there(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "out").close()
+    with pytest.raises(UsageError, match="in a place of your own"):
+        delete_runs([StoredRun(tmp_path / "out")], NOON)
+    assert (tmp_path / "out").exists()
+
+
+def test_a_deleted_run_is_named_as_a_stored_one_is() -> None:
+    delete_runs([find_run("1-a"), find_run("1-b")], NOON)
+    with pytest.raises(UsageError, match="2 deleted runs begin with '1'"):
+        restore_run("1")
+    with pytest.raises(UsageError, match="no deleted run is '2'"):
+        restore_run("2")
+
+
+def test_a_run_that_is_there_again_is_not_written_over(home: Path) -> None:
+    delete_runs([find_run("1-a")], NOON)
+    RunWriter(home / "1-a").close()
+    with pytest.raises(UsageError, match="is there again"):
+        restore_run("1-a")
+    delete_runs([find_run("1-a")], NOON + timedelta(seconds=1))
+    (home / ".trash" / "20260102T120001Z" / "1-a" / "spec.yaml").write_text("the later one")
+    assert (restore_run("1-a") / "spec.yaml").read_text() == "the later one"
+    assert trash() == [("1-a", NOON)]
+
+
+def test_only_what_was_deleted_more_than_thirty_days_ago_goes_for_good(home: Path, tmp_path: Path) -> None:
+    delete_runs([find_run("1-a")], NOON)
+    delete_runs([find_run("1-b")], NOON + timedelta(days=1))
+    (home / ".trash" / "not-oursZ").mkdir()
+    (tmp_path / "kept").mkdir()
+    (home / ".trash" / "20200102T120000Z").symlink_to(tmp_path / "kept")
+    assert purge(NOON + timedelta(days=30)) == []
+    assert purge(NOON + timedelta(days=30, seconds=1)) == ["1-a"]
+    assert [name for name, _ in trash()] == ["1-b"]
+    assert (home / ".trash" / "not-oursZ").exists()
+    assert (tmp_path / "kept").exists()

@@ -1,0 +1,174 @@
+"""Parts of a self-test in virtual time: servers that keep their script, or do not, and a load that tells the truth, or
+does not."""
+
+from __future__ import annotations
+
+import datetime
+import heapq
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from msgspec.structs import replace
+
+from app.analysis.estimates import distribution
+from app.session.selftest.parts import SelfTestParts
+from app.storage.run_directory import RunWriter, StoredRun
+from app.telemetry.clock import ClockReading
+from loadgen.arrivals import offsets_ns
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Endpoint,
+    LoadWorker,
+    OpenArrivals,
+    PreflightDone,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+)
+from loadgen.reference.script import Script
+from loadgen.workloads import Workload
+from tests.fakes.clock import FakeClock
+from tests.fakes.generator import null_servers
+
+NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
+_NULL = Script()
+
+
+class FakeServer:
+    pid = 777
+    url = "http://127.0.0.1:9/"
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Servers:
+    """The last one started is who is asked; `lie` is what it does instead of its script."""
+
+    def __init__(self, lie: Callable[[Script], Script] = lambda script: script) -> None:
+        self._lie = lie
+        self.started: list[FakeServer] = []
+
+    def start(self, script: Script) -> FakeServer:
+        self.started.append(FakeServer(self._lie(script)))
+        return self.started[-1]
+
+    @property
+    def asked(self) -> Script:
+        return next((one.script for one in self.started if not one.is_closed), _NULL)
+
+
+class QueueingLoad:
+    """Each connection has one request at a time; who finds none free waits for one. It sends `per_s` at most.
+
+    `omits`: what is sent late is told to have been intended then. `loses` answers are told of no one.
+    """
+
+    pid = 4242
+    pacing = event_loop = "fake"
+    workers: tuple[LoadWorker, ...] = ()
+
+    def __init__(
+        self, clock: FakeClock, servers: Servers, *, per_s: float = 50_000.0, omits: bool = False, loses: int = 0
+    ) -> None:
+        self._clock, self._servers, self._gap_ns = clock, servers, round(1e9 / per_s)
+        self._omits, self._loses = omits, loses
+        self.is_closed = False
+
+    def configure(self, endpoint: Endpoint, workload: Workload) -> None:
+        self._connections = endpoint.max_connections
+
+    def preflight(self) -> PreflightDone:
+        raise AssertionError("nobody asked for it")
+
+    def run_stage(
+        self,
+        plan: StagePlan,
+        on_rows: Callable[[pa.RecordBatch], None],
+        on_started: Callable[[StageStarted], None],
+        on_progress: Callable[[Progress], bool],
+    ) -> StageEnded:
+        assert isinstance(plan.arrivals, OpenArrivals)
+        start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
+        intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        sent, end = self._played(intended)
+        on_started(StageStarted(plan.index, start_ns, len(intended)))
+        told = slice(0, -self._loses or None)
+        for at in range(0, len(intended), 500):
+            part = slice(at, at + 500)
+            on_rows(
+                _rows(plan.index, (sent if self._omits else intended)[part][told], sent[part][told], end[part][told])
+            )
+        end_ns = max(int(end.max()), start_ns + round(plan.duration_s * 1e9))
+        self._clock.now_ns = end_ns
+        return StageEnded(plan.index, start_ns, end_ns, len(intended), 0, 0.1, 1, stopped_early=False)
+
+    def _played(self, intended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        script = self._servers.asked
+        delay_ns, free = round(script.delay_s * 1e9), [0] * self._connections
+        freeze_ns = int(intended[0]) + round(script.freeze_after_s * 1e9)
+        thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
+        sent, end, before = np.empty_like(intended), np.empty_like(intended), 0
+        for place, due in enumerate(intended.tolist()):
+            before = sent[place] = max(due, heapq.heappop(free), before + self._gap_ns)
+            done = before + delay_ns
+            end[place] = thaw_ns if freeze_ns <= done < thaw_ns else done
+            heapq.heappush(free, int(end[place]))
+        return sent, end
+
+    def stop(self, drain: bool) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def change_rate(self, rate_per_s: float) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def _rows(stage: int, intended: np.ndarray, sent: np.ndarray, end: np.ndarray) -> pa.RecordBatch:
+    known = {
+        "stage": pa.array(np.full(len(intended), stage, np.int32)),
+        "intended_ns": pa.array(intended),
+        "sent_ns": pa.array(sent),
+        "first_byte_ns": pa.array(end),
+        "end_ns": pa.array(end),
+    }
+    arrays = [known.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
+
+
+class TickingClock(FakeClock):
+    """A microsecond goes by with each reading."""
+
+    def __call__(self) -> int:
+        self.now_ns += 1_000
+        return self.now_ns
+
+
+def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestParts:
+    """Nothing of them lies but what is `changed`; of its load, whatever `QueueingLoad` is told."""
+    clock, servers = TickingClock(), servers or Servers()
+    ours = {name: changed.pop(name) for name in ("per_s", "omits", "loses") if name in changed}
+    parts = SelfTestParts(
+        fingerprint="f",
+        start_load=lambda: QueueingLoad(clock, servers, **ours),
+        start_scripted=servers.start,
+        start_null_server=null_servers()[1],
+        read_core_use=lambda _: None,
+        distribution=distribution,
+        open_store=lambda: RunWriter(folder / "run"),
+        open_run=StoredRun,
+        read_clock=lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns),
+        now_ns=clock,
+        wall_now=lambda: NOON,
+    )
+    return replace(parts, **changed)

@@ -1,0 +1,64 @@
+"""The instrument proves itself with its real parts, and whatever is measured afterwards says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
+from app.session.selftest.bench import Bench
+from app.session.selftest.injection import check_injection
+from app.session.spec import LimitSpec
+from app.wiring.selftest import selftest_parts, start_script
+from loadgen.reference.script import Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.program import Sizewise
+
+TIMED = {"stall", "injection", "null ceiling"}
+"""What a busy machine spoils, and rightly."""
+
+
+@pytest.fixture
+def own_home(calibrated_home: Path, tmp_path: Path) -> Sizewise:
+    """A self-test of others' runs is none of theirs."""
+    shutil.copy(calibrated_home / "calibration.json", tmp_path)
+    return Sizewise(tmp_path, tmp_path)
+
+
+def test_the_last_self_test_stands_in_results_and_reports(
+    own_home: Sizewise, profile: Callable[..., str], tmp_path: Path
+) -> None:
+    done = own_home("selftest", "--json")
+    assert done.stdout, done.stderr
+    proof = json.loads(done.stdout)
+    failed = {one["check"] for one in proof["findings"] if not one["passed"]}
+    assert failed <= TIMED, done.stdout
+    assert done.returncode == (4 if failed else 0)
+    assert {one["check"] for one in proof["findings"]} == {"percentiles", "store", "clock", *TIMED}
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        ran = own_home("run", profile(server.url, duration="1s"), "--out", str(tmp_path / "run"))
+    mark = own_home.result(tmp_path / "run")["selftest"]
+    assert (mark["id"], mark["passed"], set(mark["failed"])) == (proof["id"], not failed, failed), ran.stderr
+    assert f"self-test {proof['id']}" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_real_server_that_lies_about_its_delay_is_found_out(tmp_path: Path) -> None:
+    """It answers at once, whatever it is told; a busy machine makes nothing of that."""
+    parts = replace(selftest_parts("f", tmp_path), start_scripted=lambda _: start_script(Script()))
+    load, store = parts.start_load(), parts.open_store()
+    try:
+        limits = LimitWatch(LimitSpec(duration_s=30.0), parts.now_ns())
+        found = [*check_injection(Bench(parts, load, store, limits, Interruption()))]
+    finally:
+        load.close()
+        store.close()
+    added, beyond, answers = found
+    assert not added.passed
+    assert not beyond.passed
+    assert answers.passed
