@@ -24,6 +24,8 @@ from reports import comparison_text, formatting, plan_words
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
+from reports.charts.ecdf import share_answered
+from reports.charts.heat import answers_over_time
 from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_front, role_of
@@ -97,8 +99,10 @@ def _pictures(report: Report) -> dict[str, Picture]:
         (
             rate_curve(report),
             latency_spectrum(report),
+            share_answered(report),
             rates_over_time(report),
             latency_over_time(report),
+            answers_over_time(report),
             *concurrency_charts(report),
             *machine_charts(report),
             variant_front(report),

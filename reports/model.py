@@ -253,6 +253,8 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: tuple[int, ...]
     ttft_p95_ms: tuple[float | None, ...] = ()
     """Empty where no answer had a token."""
+    lag_p99_ms: tuple[float | None, ...] = ()
+    """How late requests left, of those that were answered; empty where it is not known when they should have."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,6 +273,16 @@ class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     share: tuple[float, ...]
     ms: tuple[float, ...]
+
+
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers by their intended start and by what they took. A column begins at `from_s` and is `bin_s` wide; row k, the
+    fastest first, is from `edges_ms[k]` to below `edges_ms[k + 1]`."""
+
+    bin_s: float
+    from_s: tuple[float, ...]
+    edges_ms: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -387,6 +399,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """With a baseline."""
     selftest: SelfTest | None = None
     """None where there was none when the run was measured; `method` says so too."""
+    distributions: tuple[Spectrum, ...] = ()
+    """As `spectra`, from the least to the most, whatever their number."""
+    heat_map: HeatMap | None = None
+    """Of all answers of the run."""
 
 
 class _Kind(msgspec.Struct):

@@ -12,6 +12,7 @@ from app.records.labels import Labels
 from app.records.result import Result, Stage
 from app.reporting.cold_start import cold_start_parts
 from app.reporting.comparison import comparison_section
+from app.reporting.distributions import distributions, heat_map
 from app.reporting.groups import group_tables
 from app.reporting.knees import knee_section
 from app.reporting.load import (
@@ -59,6 +60,7 @@ def build_report(
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
     local, answering = model_section(result), answering_stages(result)
+    alike = _alike(answering, headline_stage(result, curve))
     return model.Report(
         header=_header(result),
         verdict=verdict_of(result),
@@ -71,7 +73,7 @@ def build_report(
         curve=curve,
         load=load_series(requests, times),
         telemetry=telemetry_series(telemetry, start_ns),
-        spectra=spectra(requests, _alike(answering, headline_stage(result, curve))),
+        spectra=spectra(requests, alike),
         errors=error_rows(requests),
         plan=_plan(result),
         method=method_sentences(result, spec, telemetry),
@@ -90,6 +92,8 @@ def build_report(
         workers=worker_rows(result),
         comparison=None if result.comparison is None else comparison_section(result.comparison),
         selftest=_selftest(result),
+        distributions=distributions(requests, alike),
+        heat_map=heat_map(requests, times),
     )
 
 

@@ -22,6 +22,7 @@ from reports import model
 NOT_DRAWN = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
 """Columns of the rows that a report does not tell of."""
 MAX_POINTS = 300
+_FINE_WIDTHS_S = (0.1, 0.2, 0.5)
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
 
 
@@ -41,7 +42,7 @@ class RequestTimes:
 
 
 @dataclass(frozen=True)
-class _Bins:
+class Bins:
     """Equal parts of the run's time, the first from `first_s` on."""
 
     first_s: float
@@ -71,13 +72,14 @@ def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> mod
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
-    bins = _bins(float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max())))
+    bins = time_bins(float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max())))
     answered_s = requests.seconds(rows.end_ns[rows.is_success])
     p50, p95 = _binned_percentiles(rows, intended_s, span_ms(rows, times), bins, (0.50, 0.95))
+    (lag_p99,) = _binned_percentiles(rows, intended_s, span_ms(rows, "send_lag_ms"), bins, (0.99,))
     (ttft_p95,) = _binned_percentiles(rows, intended_s, span_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
-        at_s=_rounded((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
+        at_s=rounded((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
         offered_per_s=_per_s(bins, intended_s),
         sent_per_s=_per_s(bins, requests.seconds(rows.sent_ns[rows.was_sent])),
         completed_per_s=_per_s(bins, answered_s),
@@ -86,6 +88,7 @@ def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> mod
         p95_ms=p95,
         in_flight=_in_flight(requests, bins),
         ttft_p95_ms=ttft_p95 if any(one is not None for one in ttft_p95) else (),
+        lag_p99_ms=lag_p99 if any(one is not None for one in lag_p99) else (),
     )
 
 
@@ -93,11 +96,7 @@ def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[m
     """Latency, service time and TTFT of the stages' successful requests, pooled."""
     if requests is None:
         return ()
-    rows = requests.rows
-    inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
-    for stage in stages:
-        inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
-    inside &= rows.is_success
+    rows, inside = requests.rows, inside_stages(requests, stages)
     labels = {
         "latency_ms": "latency, from the intended start",
         "service_ms": "service time, from the send",
@@ -105,6 +104,15 @@ def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[m
     }
     drawn = (_spectrum(label, span_ms(rows, name), inside) for name, label in labels.items())
     return tuple(one for one in drawn if one is not None)
+
+
+def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
+    """The successful requests of the stages' windows."""
+    rows = requests.rows
+    inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
+    for stage in stages:
+        inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
+    return inside & rows.is_success
 
 
 def error_rows(requests: RequestTimes | None) -> tuple[model.ErrorRow, ...]:
@@ -133,18 +141,20 @@ def _ends_ns(rows: StageRows) -> Nanoseconds:
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
-def _bins(first_s: float, last_s: float) -> _Bins:
+def time_bins(first_s: float, last_s: float, most: int = MAX_POINTS, *, fine: bool = False) -> Bins:
+    """Of a second at least, but where they may be `fine`."""
     first = math.floor(first_s)
-    width = next((one for one in _BIN_WIDTHS_S if (last_s - first) / one < MAX_POINTS - 1), _BIN_WIDTHS_S[-1])
-    return _Bins(first, width, min(math.floor((last_s - first) / width) + 1, MAX_POINTS))
+    widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
+    width = next((one for one in widths if (last_s - first) / one < most - 1), _BIN_WIDTHS_S[-1])
+    return Bins(first, width, min(math.floor((last_s - first) / width) + 1, most))
 
 
-def _per_s(bins: _Bins, times_s: Floats) -> tuple[float, ...]:
-    return _rounded(bins.counts(times_s) / bins.width_s)
+def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
+    return rounded(bins.counts(times_s) / bins.width_s)
 
 
 def _binned_percentiles(
-    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: _Bins, shares: tuple[float, ...]
+    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, shares: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
     """Of the answers to what was intended in each bin; the value at or above each share."""
     if values_ms is None:
@@ -159,7 +169,7 @@ def _binned_percentiles(
     return tuple(map(tuple, found))
 
 
-def _in_flight(requests: RequestTimes, bins: _Bins) -> tuple[int, ...]:
+def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
     """Sent and not yet ended at the end of each bin."""
     rows = requests.rows
     has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
@@ -180,9 +190,9 @@ def _spectrum(label: str, values_ms: Floats | None, inside: Mask) -> model.Spect
     shares = [one for one in (*np.linspace(0.05, 0.45, 9), *tail) if needed_samples(one) <= len(ordered)]
     ranks = [math.ceil(one * len(ordered) - 1e-9) - 1 for one in shares]
     return model.Spectrum(
-        label=label, n=len(ordered), share=_rounded(np.array(shares), 6), ms=_rounded(ordered[ranks], 4)
+        label=label, n=len(ordered), share=rounded(np.array(shares), 6), ms=rounded(ordered[ranks], 4)
     )
 
 
-def _rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
+def rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
     return tuple(float(one) for one in np.round(values, decimals))

@@ -15,6 +15,8 @@ SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
+DRAWN_TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
+"""Metrics whose distributions are drawn, so that a limit on one of them can be drawn too."""
 _LABEL_LIMIT = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
@@ -93,6 +95,18 @@ def limit_line(value: float, text: str) -> list[alt.Chart]:
     placed: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
     halo, label = (  # the text stays readable where a line runs through it
         data.mark_text(**placed | drawn).encode(x=alt.value(0), y="limit:Q", text="text:N")
+        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
+    )
+    return [rule, halo, label]
+
+
+def limit_mark(value: float, text: str) -> list[alt.Chart]:
+    """A vertical line at an objective's limit, with its text at the foot."""
+    data = chart_of([{"limit": value, "text": text, "foot": 0}])
+    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x="limit:Q")
+    placed: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
+    halo, label = (
+        data.mark_text(**placed | drawn).encode(x="limit:Q", y="foot:Q", text="text:N")
         for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo, label]
