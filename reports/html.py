@@ -7,13 +7,13 @@ import contextlib
 import hashlib
 import json
 import os
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import platformdirs
@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import comparison_text, formatting, plan_words
+from reports.carried import Block, packed, packed_tables
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
@@ -38,8 +39,11 @@ from reports.charts.variants import variant_front
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
 from reports.printable import printable
+from reports.shortening import shortened, shortened_plan
+from reports.tables import plan_tables, tables_of
 
-MAX_BYTES = 2_000_000
+USUAL_BYTES, MAX_BYTES = 2_000_000, 5_000_000
+_ROWS_THAT_FIT = (1000, 300, 100)
 _TEMPLATES = Path(__file__).parent / "templates"
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -51,11 +55,41 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def render_html(report: Report) -> str:
-    """The same report makes the same bytes. Raw data that would make the file larger than MAX_BYTES stays out."""
-    report = printable(report)
+    """The same report makes the same bytes. Raw data that would make the file larger than USUAL_BYTES stays out; rows
+    that would make it larger than MAX_BYTES too, and then the page says so."""
+    raw = packed("result.json", report.result_json)  # byte for byte, and so before it is made printable
+    return _first_that_fits(_pages(printable(msgspec.structs.replace(report, result_json="")), raw))
+
+
+def _pages(report: Report, raw: Block) -> Iterator[tuple[int, str]]:
+    """Ever less in one, each with how large it may be."""
+    tables = packed_tables(tables_of(report))
     pictures = _pictures(report)
-    text = _render(report, pictures, raw=_compressed(report.result_json))
-    return text if len(text.encode()) <= MAX_BYTES else _render(report, pictures, raw=None)
+    yield USUAL_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
+    yield MAX_BYTES, _render(report, pictures, tables, raw.sha256)
+    for most in _ROWS_THAT_FIT:
+        short = shortened(report, most)
+        yield MAX_BYTES, _render(short, _pictures(short), tables, raw.sha256)
+
+
+def render_plan_html(report: PlanReport) -> str:
+    """A plan as a page of its own, by the same rules."""
+    return _first_that_fits(_plan_pages(printable(report)))
+
+
+def _plan_pages(report: PlanReport) -> Iterator[tuple[int, str]]:
+    tables, pictures = packed_tables(plan_tables(report.plan)), _drawn(_plan_drawings(report.plan))
+    for short in (report, *(shortened_plan(report, most) for most in _ROWS_THAT_FIT)):
+        yield MAX_BYTES, _render(short, pictures, tables, None, template="plan_report.html")
+
+
+def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
+    """Else the last."""
+    text = ""
+    for limit, text in pages:
+        if len(text.encode()) <= limit:
+            break
+    return text
 
 
 def inert_json(value: Any) -> Markup:
@@ -64,18 +98,12 @@ def inert_json(value: Any) -> Markup:
     return Markup(text.translate(_INERT))
 
 
-def _compressed(text: str) -> Markup:
-    return Markup(base64.b64encode(zlib.compress(text.encode(), 9)).decode())
-
-
-def render_plan_html(report: PlanReport) -> str:
-    """A plan as a page of its own, by the same rules."""
-    report = printable(report)
-    return _render(report, _drawn(_plan_drawings(report.plan)), raw=None, template="plan_report.html")
-
-
 def _render(
-    report: Report | PlanReport, pictures: dict[str, Picture], raw: Markup | None, template: str = "report.html"
+    report: Report | PlanReport,
+    pictures: dict[str, Picture],
+    carried: tuple[Block, ...],
+    result_sha256: str | None,
+    template: str = "report.html",
 ) -> str:
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     library, script = _library(), Markup((_TEMPLATES / "report.js").read_text("utf-8"))
@@ -88,7 +116,8 @@ def _render(
             scripts=(library, script) if pictures else (script,),
             policy=_policy(style, library, script),
             pictures=pictures,
-            raw=raw,
+            carried=carried,
+            result_sha256=result_sha256,
             refusals=_refusals(report.plan),
         )
     )
@@ -135,6 +164,11 @@ def _alike(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]
     for one in variants:
         found.setdefault((one.provider, one.provider_used, one.placements), ([], one))[0].append(one.name)
     return list(found.values())
+
+
+def _link(name: str) -> str:
+    """To a file in the page's own folder, whatever its name."""
+    return f"./{quote(name, safe='')}"
 
 
 def _policy(style: str, *scripts: str) -> str:
@@ -198,6 +232,7 @@ def _environment() -> Environment:
             "alike": _alike,
             "effect": comparison_text.effect,
             "remark": comparison_text.remark,
+            "link": _link,
         }
     )
     environment.globals.update({"role_of": role_of, "say": plan_words})

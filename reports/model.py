@@ -276,8 +276,8 @@ class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers by their intended start and by what they took. A column begins at `from_s` and is `bin_s` wide; row k, the
-    fastest first, is from `edges_ms[k]` to below `edges_ms[k + 1]`."""
+    """Answers by their intended start and by what they took. A column begins at `from_s` and is `bin_s` wide; row k,
+    the fastest first, is from `edges_ms[k]` to below `edges_ms[k + 1]`."""
 
     bin_s: float
     from_s: tuple[float, ...]
@@ -353,6 +353,16 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was written beside the page."""
+
+    name: str
+    """Without a folder."""
+    holds: str
+    sha256: str
+    size_bytes: int
+
+
 class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     seed: int | None
@@ -403,6 +413,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """As `spectra`, from the least to the most, whatever their number."""
     heat_map: HeatMap | None = None
     """Of all answers of the run."""
+    downloads: tuple[Download, ...] = ()
 
 
 class _Kind(msgspec.Struct):

@@ -15,6 +15,7 @@ import msgspec
 from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
 from app.cli.rendering import COMMAND
+from app.cli.sidecars import with_sidecars
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader
 from app.errors import SizewiseError, StorageError, UsageError
@@ -67,7 +68,7 @@ def measure(
     started = Started(run_id, profile.name, spec_yaml(profile), directory)
     try:
         outcome, report = _stored(started, running, mirror=arguments.events == "-")
-        write_checksums(directory, FILES.values())
+        write_checksums(directory, (*FILES.values(), *(one.name for one in report.downloads)))
     except OSError as error:
         hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
@@ -120,6 +121,7 @@ def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOut
 def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     rows = StoredRun(store.directory).requests(NOT_DRAWN)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
+    report = with_sidecars(report, store.directory, store.directory / REPORT_HTML)
     for form, name in FILES.items():
         store.write_file(name, render(report, form).encode())
     return report

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reports.rendering import Format
 
 _LLM_D = "llm-d"
+_WITH_FILES = ("html", "json")
+"""Formats that tell of what lies beside them."""
 _WITH_DEFINITIONS = (None, "html", "json", "text")
 
 
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
+    from reports.rendering import FILES, render
 
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
@@ -52,19 +55,25 @@ def execute(arguments: argparse.Namespace) -> int:
         return _execute_llm_d(run, arguments.out)
     only_definitions = arguments.definitions and arguments.format is None
     form: Format = "text" if only_definitions else arguments.format or "html"
-    content = _definitions_of(run) if only_definitions else _report_as(run, form, arguments.definitions)
+    if only_definitions:
+        return _deliver(_definitions_of(run), form, arguments.out, run.directory)
+    report = _report_of(run, arguments.definitions)
+    if form in _WITH_FILES:
+        report = _beside(report, run, arguments.out or run.directory / FILES[form])
+    content = render(report, form).encode()
     if arguments.out is None and form != "text":
-        return _execute_in(run.directory, form, content)
+        return _execute_in(run.directory, form, content, report)
     return _deliver(content, form, arguments.out, run.directory)
 
 
-def _execute_in(directory: Path, form: Format, content: bytes) -> int:
+def _execute_in(directory: Path, form: Format, content: bytes, report: Report) -> int:
     """Written beside the facts, where the checksums tell of it."""
     from app.storage.checksums import renew_checksum
     from reports.rendering import FILES
 
     print(_written(directory / FILES[form], content))
-    renew_checksum(directory, FILES[form])
+    for name in (FILES[form], *(one.name for one in report.downloads)):
+        renew_checksum(directory, name)
     return 0
 
 
@@ -112,16 +121,22 @@ def _deliver(content: bytes, form: Format, out: Path | None, usual: Path) -> int
     return 0
 
 
-def _report_as(run: StoredRun, form: Format, with_definitions: bool) -> bytes:
+def _report_of(run: StoredRun, with_definitions: bool) -> Report:
     import msgspec
 
     from app.cli.rendering import report_of
-    from reports.rendering import render
 
     report: Report = report_of(run)
-    if with_definitions:
-        report = msgspec.structs.replace(report, definitions=_definitions(run))
-    return render(report, form).encode()
+    return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
+
+
+def _beside(report: Report, run: StoredRun, page: Path) -> Report:
+    from app.cli.sidecars import with_sidecars
+
+    try:
+        return with_sidecars(report, run.directory, page)
+    except OSError as error:
+        raise UsageError(f"cannot write beside {page}: {error.strerror}", hint="Choose another --out.") from error
 
 
 def _definitions_of(run: StoredRun) -> bytes:

@@ -95,6 +95,18 @@ def read_stream(
     return pa.concat_tables(parts) if parts else wanted.empty_table()
 
 
+def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Every whole batch that has a row, one by one, with those columns of `schema` that the file has too. None where it
+    holds not even its own schema."""
+    try:
+        found = _read_schema(path)
+    except (pa.ArrowInvalid, EOFError, OSError):
+        return
+    common = [field.name for field in schema if found.get_all_field_indices(field.name)]
+    batches = _whole_batches(path, [found.get_field_index(name) for name in common], None)
+    yield from (batch for batch in batches if batch.num_rows)
+
+
 def _read_schema(path: Path) -> pa.Schema:
     with pa.OSFile(str(path)) as source:
         return pa.ipc.read_schema(source)

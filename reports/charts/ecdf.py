@@ -13,7 +13,6 @@ from reports.charts.style import DRAWN_TIMES, chart_of, fitted, limit_mark, seri
 from reports.model import Report, Spectrum
 
 
-
 def share_answered(report: Report) -> Drawing | None:
     """None when the answer rests on fewer than two successful requests."""
     drawn = [one for one in report.distributions if one.n > 1]
@@ -66,8 +65,6 @@ def _rows(one: Spectrum) -> list[tuple[str, ...]]:
 
 
 def _sentence(one: Spectrum) -> str:
-    half, most = one.ms[bisect_right(one.share, 0.5 - 1e-9)], one.ms[-1]
-    return (
-        f"{one.label[:1].upper()}{one.label[1:]}: the fastest took {formatting.number(one.ms[0])} ms, half took at most "
-        f"{formatting.number(half)} ms, the slowest {formatting.number(most)} ms."
-    )
+    half_ms = one.ms[bisect_right(one.share, 0.5 - 1e-9)]
+    least, half, most = (formatting.number(ms) for ms in (one.ms[0], half_ms, one.ms[-1]))
+    return f"{one.label[:1].upper()}{one.label[1:]}: from {least} ms to {most} ms, half of them at most {half} ms."

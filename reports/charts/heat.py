@@ -77,7 +77,6 @@ def _range(edges: tuple[float, float]) -> str:
 def _alternative(heat: HeatMap, times: str) -> str:
     totals = [sum(row) for row in heat.counts]
     common = _range(list(pairwise(heat.edges_ms))[totals.index(max(totals))])
-    return (
-        f"{formatting.count(sum(totals))} answers by {times}: the most, {formatting.count(max(totals))}, took {common}; "
-        f"the slowest were in {_range((heat.edges_ms[-2], heat.edges_ms[-1]))}."
-    )
+    answers, most = formatting.count(sum(totals)), formatting.count(max(totals))
+    slowest = _range((heat.edges_ms[-2], heat.edges_ms[-1]))
+    return f"{answers} answers by {times}: the most, {most}, took {common}; the slowest {slowest}."

@@ -32,17 +32,16 @@
     document.documentElement.dataset.charts = "drawn";
   }
 
-  function offerDownload(place) {
+  function offerDownload(place, block) {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = "Download result.json";
+    button.textContent = `Download ${block.dataset.file}`;
     button.addEventListener("click", async () => {
-      const packed = atob(document.getElementById("result-json").textContent);
-      const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+      const bytes = Uint8Array.from(atob(block.textContent), (character) => character.charCodeAt(0));
       const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
       const link = document.createElement("a");
       link.href = URL.createObjectURL(await new Response(unpacked).blob());
-      link.download = "result.json";
+      link.download = block.dataset.file;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
@@ -60,7 +59,7 @@
   }
 
   const place = document.getElementById("download");
-  if (place) offerDownload(place);
+  for (const block of place ? document.querySelectorAll("[data-file]") : []) offerDownload(place, block);
   unfoldForPaper();
   window.addEventListener("load", enlivenAll);
 })();

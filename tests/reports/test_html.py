@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
 import re
 import subprocess
@@ -16,8 +17,8 @@ import platformdirs
 import pytest
 
 from reports import html
-from reports.html import MAX_BYTES, inert_json, render_html, render_plan_html
-from reports.model import PlanReport, Report
+from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
+from reports.model import Download, PlanReport, Report
 from reports.text import render_plan
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
@@ -69,18 +70,46 @@ def test_same_report_same_bytes_in_another_process(full_report: Report, full_htm
 
 
 def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_report: Report, full_html: str) -> None:
-    assert len(full_html.encode()) < MAX_BYTES
+    assert len(full_html.encode()) < USUAL_BYTES
 
-    large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(MAX_BYTES).hex())
+    large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(USUAL_BYTES).hex())
     html = render_html(large)
+    assert len(html.encode()) < USUAL_BYTES
+    assert "result.json is too large to travel in this file" in html
+
+
+def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number(full_report: Report) -> None:
+    stages = tuple(
+        msgspec.structs.replace(stage, name=f"{stage.name} {turn}")
+        for turn in range(200)
+        for stage in full_report.stages
+    )
+    spec = msgspec.structs.replace(full_report.reproduce, spec_text="x: y\n" * 200_000)
+    html = render_html(msgspec.structs.replace(full_report, stages=stages, reproduce=spec))
     assert len(html.encode()) < MAX_BYTES
-    assert "too large to travel in this file" in html
+    text = _text(html)
+    assert text.index("it shows 1,000 of 2,600 stages") < text.index("41.6")
+    assert "900,000 more characters, see report.json" in text
+    assert html.count('<tr><th scope="row">probe') > 500
 
 
 def test_the_raw_result_can_be_taken_out_again(full_report: Report, full_html: str) -> None:
-    block = re.search(r'id="result-json">([^<]*)<', full_html)
+    block = re.search(r'data-file="result.json">([^<]*)<', full_html)
     assert block is not None
     assert zlib.decompress(base64.b64decode(block[1])).decode() == full_report.result_json
+    assert f"<code>{hashlib.sha256(full_report.result_json.encode()).hexdigest()}</code>" in full_html
+
+
+def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums(full_report: Report) -> None:
+    names = ("report-requests.parquet", "javascript:hit()", "//example.invalid/x", "../up", "a b?#")
+    downloads = tuple(Download(name=name, holds="rows", sha256="ab" * 32, size_bytes=1200) for name in names)
+    html = render_html(msgspec.structs.replace(full_report, downloads=downloads))
+    links = [one for one in re.findall(r'href="([^"]*)"', html) if not one.startswith("#")]
+    assert links == [
+        "./report-requests.parquet", "./javascript%3Ahit%28%29", "./%2F%2Fexample.invalid%2Fx", "./..%2Fup",
+        "./a%20b%3F%23",
+    ]  # fmt: skip
+    assert html.count("ab" * 32) == len(names)
 
 
 def test_verdict_and_checks_stand_above_the_first_number(full_html: str) -> None:
@@ -131,8 +160,8 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     html, tags = full_html, Counter(tag for tag, _ in _elements(full_html).page)
     assert tags["table"] == tags["caption"] > 10
     assert "<th>" not in html
-    assert html.count('role="img" aria-label="') == html.count("<figure") == 10
-    assert html.count('class="chart-data"') == 10
+    assert html.count('role="img" aria-label="') == html.count("<figure") == 12
+    assert html.count('class="chart-data"') == 12
 
 
 @pytest.mark.parametrize(
@@ -303,14 +332,15 @@ def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
     ],
 )
 def test_hostile_text_adds_nothing_to_any_kind_of_report(
-    name: str, rendered: Rendered, request: pytest.FixtureRequest
+    name: str, rendered: Rendered, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = request.getfixturevalue(name)
+    monkeypatch.setattr(html, "USUAL_BYTES", MAX_BYTES)  # so long a text would push the raw result out of the page
     attacked = _elements(render_html(hostile(report, "".join(PAYLOADS))))
     harmless = _elements(render_html(hostile(report, "plain text ")))
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
-    assert len(rendered(name).encode()) < MAX_BYTES
+    assert len(rendered(name).encode()) < USUAL_BYTES
 
 
 def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(rendered: Rendered) -> None:
@@ -373,7 +403,7 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
     text = _text(html)
     tags = Counter(tag for tag, _ in _elements(html).page)
     assert tags["table"] == tags["caption"] >= 2
-    assert tags["section"] == html.count("</section>") == 3
+    assert tags["section"] == html.count("</section>") == 4
     assert html.count("<div") == html.count("</div>")
     assert "<th>" not in html
     for part in ("Plan: ", "What it rests on", "one L4 24.0", "3 offers were looked at, 1 of them your own",

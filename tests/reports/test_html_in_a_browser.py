@@ -36,7 +36,7 @@ def test_every_chart_becomes_interactive_without_network_or_console_message(
     marks = [
         picture.find_elements(By.CSS_SELECTOR, ".live svg.marks path, .live svg.marks line") for picture in pictures
     ]
-    assert len(pictures) == 10
+    assert len(pictures) == 12
     assert all(len(one) > 5 for one in marks)
     assert requested(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
@@ -49,7 +49,7 @@ def test_the_static_pictures_stand_where_scripts_are_off(
     address = _open(browser, full_html, tmp_path)
 
     pictures = browser.find_elements(By.CSS_SELECTOR, ".picture > svg")
-    assert len(pictures) == 10
+    assert len(pictures) == 12
     assert all(picture.is_displayed() and picture.size["height"] == 280 for picture in pictures)
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "PASS"
     assert browser.find_elements(By.TAG_NAME, "button") == []

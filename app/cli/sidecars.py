@@ -1,0 +1,42 @@
+"""What is written beside a report: its rows as Parquet, its tables as CSV."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from app.records.calls import CALL_SCHEMA
+from app.storage.parquet import write_parquet
+from app.storage.run_directory import CALLS, REQUESTS, write_whole
+from loadgen.records import REQUEST_SCHEMA
+from reports.model import Download, Report
+from reports.tables import tables_of
+
+_HOLDS = {
+    "stages": "every stage in numbers",
+    "variants": "every variant's scenarios in numbers",
+    "timeline": "rates and times over the run",
+    "offers": "every offer of the plan",
+}
+
+
+def with_sidecars(report: Report, run: Path, page: Path) -> Report:
+    """The report that tells of them, named after `page`, in its folder. `run` is the directory of the rows."""
+    downloads = []
+    for stream, schema, what in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
+        path = page.with_name(f"{page.stem}-{what}s.parquet")
+        if write_parquet(run / stream, schema, path):
+            downloads.append(_download(path, f"every {what}, one a row"))
+    for name, text in tables_of(report).items():
+        path = page.with_name(f"{page.stem}-{name}.csv")
+        write_whole(path, text.encode())
+        downloads.append(_download(path, _HOLDS[name]))
+    return msgspec.structs.replace(report, downloads=tuple(downloads))
+
+
+def _download(path: Path, holds: str) -> Download:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Download(name=path.name, holds=holds, sha256=digest, size_bytes=path.stat().st_size)

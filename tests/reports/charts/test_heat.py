@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from reports.charts.heat import answers_over_time
+from reports.model import Report
+
+
+def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report) -> None:
+    drawing, heat = answers_over_time(full_report), full_report.heat_map
+    assert drawing is not None
+    assert heat is not None
+    cells = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
+    assert all(cell["answers"] for cell in cells)
+    assert sum(cell["answers"] for cell in cells) == sum(map(sum, heat.counts))
+    assert "3,5" in drawing.alternative
+
+
+def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) -> None:
+    drawing, heat = answers_over_time(full_report), full_report.heat_map
+    assert drawing is not None
+    assert heat is not None
+    assert len(drawing.rows) == len(heat.from_s)
+    assert all(len(row) == len(drawing.columns) == len(heat.counts) + 1 for row in drawing.rows)
+    assert drawing.columns[1] == "1.00–2.00 ms"
+
+
+def test_what_failed_is_not_there_and_a_run_without_answers_has_none(empty_report: Report) -> None:
+    assert answers_over_time(empty_report) is None

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import msgspec
+import pytest
+
+from reports.model import Report
+from reports.tables import csv_text, plan_tables, tables_of
+from tests.reports.hostile import PAYLOADS, hostile
+
+_FORMULAE = (
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "=cmd|'/C calc'!A0", '=HYPERLINK("http://x")',
+    "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", 'x";=1', "x\n=1", "x,=1", "\x00=1",
+)  # fmt: skip
+
+
+def _read(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text), strict=True))
+
+
+@pytest.mark.parametrize("formula", _FORMULAE)
+def test_no_text_is_a_formula_or_leaves_its_cell(formula: str) -> None:
+    _, row = _read(csv_text(("a", "b", "c"), [(formula, -1.5, None)]))
+    assert len(row) == 3
+    assert (
+        not row[0]
+        .lstrip(" ")
+        .startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
+    )
+    assert row[0].lstrip("'") == formula.replace("\x00", "").replace("\r", "\r")
+    assert row[1:] == ["-1.5", ""], "numbers stay numbers, and what is missing is empty"
+
+
+def test_every_table_has_a_cell_for_every_column(full_report: Report, local_report: Report) -> None:
+    tables = tables_of(full_report)
+    assert [*tables] == ["stages", "timeline", "offers"]
+    assert [*tables_of(local_report)] == ["variants"]
+    for text in (*tables.values(), *tables_of(local_report).values()):
+        rows = _read(text)
+        assert len(rows) > 1
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_stages_and_times_are_those_of_the_report(full_report: Report) -> None:
+    columns, *stages = _read(tables_of(full_report)["stages"])
+    p95 = [row[columns.index("p95_ms")] for row in stages]
+    assert p95 == ["" if one.p95.value is None else str(one.p95.value) for one in full_report.stages]
+    columns, *times = _read(tables_of(full_report)["timeline"])
+    assert full_report.load is not None
+    assert [float(row[columns.index("good_per_s")]) for row in times] == list(full_report.load.good_per_s)
+    assert "ttft_p95_ms" not in columns
+    assert "lag_p99_ms" in columns
+
+
+@pytest.mark.parametrize("payload", [*PAYLOADS, *_FORMULAE])
+def test_hostile_names_stay_in_their_cells(payload: str, full_report: Report, local_report: Report) -> None:
+    for report in (full_report, local_report):
+        harmless = tables_of(report)
+        for name, text in tables_of(hostile(report, payload)).items():
+            rows = _read(text)
+            assert [len(row) for row in rows] == [len(row) for row in _read(harmless[name])]
+            assert not [cell for row in rows for cell in row if cell.startswith(("=", "@", "+", "\t", "\r", "\n"))]
+
+
+def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
+    full_report: Report, empty_report: Report
+) -> None:
+    assert full_report.plan is not None
+    assert plan_tables(msgspec.structs.replace(full_report.plan, offers=(), refused=())) == {}
+    assert tables_of(empty_report) == {}
