@@ -1,0 +1,146 @@
+"""Every payload in every kind of text a report shows, as a real browser reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from selenium import webdriver
+
+from reports.html import render_html
+from reports.model import Download, GroupTable, Report
+from tests.fakes.browsing import requested, wait_until_drawn
+from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
+
+pytestmark = pytest.mark.browser
+
+_ALL = (*PAYLOADS, *MORE_PAYLOADS)
+_PAGES_A_TEST = 5
+_ELEMENTS = """
+    return [...document.querySelectorAll('*')]
+        .filter((one) => one.tagName === 'svg' || !one.closest('svg'))
+        .map((one) => `${one.tagName} ${[...one.attributes].map((pair) => pair.name).sort()}`);
+"""
+_IN_PICTURES = "return [...new Set([...document.querySelectorAll('svg *')].map((one) => one.tagName))];"
+_DRAWN = {"g", "path", "text", "tspan", "line", "rect", "defs", "clipPath"}
+
+_replace = msgspec.structs.replace
+Put = Callable[[Report, str], Report]
+
+
+def _in_first(field: str, name: str) -> Put:
+    """In a text of the first of several records."""
+
+    def put(report: Report, text: str) -> Report:
+        first, *rest = getattr(report, field)
+        return _replace(report, **{field: (_replace(first, **{name: text}), *rest)})
+
+    return put
+
+
+def _in(field: str, name: str) -> Put:
+    return lambda report, text: _replace(report, **{field: _replace(getattr(report, field), **{name: text})})
+
+
+def _in_offer(report: Report, text: str) -> Report:
+    assert report.plan is not None
+    first, *rest = report.plan.offers
+    return _replace(report, plan=_replace(report.plan, offers=(_replace(first, offer=text), *rest)))
+
+
+FIELDS: dict[str, Put] = {
+    "title": _in("header", "title"),
+    "run id": _in("header", "run_id"),
+    "target": _in("header", "target"),
+    "hardware": _in("header", "hardware"),
+    "tool": _in("header", "tool"),
+    "sentence": _in("verdict", "sentence"),
+    "reason": lambda report, text: _replace(report, verdict=_replace(report.verdict, reasons=(text,))),
+    "note": lambda report, text: _replace(report, notes=(text,)),
+    "tile": _in_first("tiles", "label"),
+    "tile's note": _in_first("tiles", "note"),
+    "check": _in_first("checks", "name"),
+    "check's value": _in_first("checks", "value"),
+    "advice": _in_first("checks", "hint"),
+    "objective": _in_first("objectives", "text"),
+    "stage": _in_first("stages", "name"),
+    "limit": _in("max_rate", "limited_by"),
+    "class of errors": _in_first("errors", "error"),
+    "source of telemetry": _in_first("telemetry", "source"),
+    "group": lambda report, text: _replace(report, groups=(GroupTable(title=text, column=text, rows=()),)),
+    "offer": _in_offer,
+    "method": lambda report, text: _replace(report, method=(text,)),
+    "environment": _in_first("environment", "value"),
+    "command": _in("reproduce", "command"),
+    "profile": _in("reproduce", "spec_text"),
+    "file of the run": _in_first("artifacts", "path"),
+    "file beside it": lambda report, text: _replace(
+        report, downloads=(Download(name=text, holds=text, sha256="0", size_bytes=1),)
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def small_report(full_report: Report) -> Report:
+    """With a chart of each kind of text: its points' names, its series and its legend."""
+    cores = [one for one in full_report.telemetry if one.unit == "cores"]
+    return _replace(
+        full_report, stages=full_report.stages[-6:], telemetry=tuple(cores), load=None, heat_map=None, model=None
+    )
+
+
+def _page(report: Report, texts: list[str]) -> str:
+    for put, text in zip(FIELDS.values(), texts, strict=True):
+        report = put(report, text)
+    return render_html(report)
+
+
+def _turned(turn: int) -> list[str]:
+    """So that over as many turns as there are payloads every field gets every one."""
+    return [_ALL[(turn + place) % len(_ALL)] for place in range(len(FIELDS))]
+
+
+@pytest.fixture(scope="session")
+def harmless(small_report: Report) -> str:
+    return _page(small_report, ["plain text"] * len(FIELDS))
+
+
+def _elements(browser: webdriver.Chrome, page: Path, *, scripts: bool) -> list[str]:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+    browser.get(page.as_uri())
+    if scripts:
+        wait_until_drawn(browser)
+    elements: list[str] = browser.execute_script(_ELEMENTS)
+    return elements
+
+
+def test_there_are_fifty_payloads_and_twenty_fields() -> None:
+    assert len(set(_ALL)) >= 50
+    assert len(FIELDS) >= 20
+
+
+@pytest.mark.parametrize("first", range(0, len(_ALL), _PAGES_A_TEST))
+def test_the_page_has_the_expected_elements_and_nothing_happens(
+    browser: webdriver.Chrome, small_report: Report, harmless: str, first: int, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.html"
+    plain.write_text(harmless, "utf-8", newline="\n")
+    expected = {scripts: _elements(browser, plain, scripts=scripts) for scripts in (True, False)}
+    pages = [plain]
+    for turn in range(first, min(first + _PAGES_A_TEST, len(_ALL))):
+        texts = _turned(turn)
+        pages.append(tmp_path / f"{turn}.html")
+        pages[-1].write_text(_page(small_report, texts), "utf-8", newline="\n")
+        for scripts in (True, False):
+            assert _elements(browser, pages[-1], scripts=scripts) == expected[scripts]
+            assert set(browser.execute_script(_IN_PICTURES)) <= _DRAWN
+            assert browser.execute_script("return window.hit") is None
+        shown = browser.execute_script("return document.documentElement.textContent")
+        missing = [text for text in texts if text.replace("\0", "\ufffd") not in shown]
+        assert missing == []
+    assert requested(browser) == {page.as_uri() for page in pages}
+    told = [entry["message"] for entry in browser.get_log("browser")]
+    assert [one for one in told if "Blocked script execution" not in one] == [], os.linesep.join(told)
