@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 
 class HttpProxy:
-    """On the loopback, in a thread of its own. `heads` are the requests it got, as they came."""
+    """On the loopback, in a thread of its own, and so is every name in `.invalid` to it. `heads` are the requests it
+    got, as they came."""
 
     def __init__(self, credentials: str | None = None) -> None:
         self._wanted = None if credentials is None else b"Basic " + b64encode(credentials.encode())
@@ -64,7 +65,8 @@ class HttpProxy:
                 continue
             method, target, _ = head.decode().split(" ", 2)
             parts = urlsplit(f"//{target}" if method == "CONNECT" else target)
-            server, forward = await asyncio.open_connection(parts.hostname, parts.port)
+            host = "127.0.0.1" if (parts.hostname or "").endswith(".invalid") else parts.hostname
+            server, forward = await asyncio.open_connection(host, parts.port)
             try:
                 if method == "CONNECT":
                     answer.write(b"HTTP/1.1 200 Connection established\r\nX-Via: proxy\r\n\r\n")

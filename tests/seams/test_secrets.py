@@ -1,0 +1,162 @@
+"""Twelve places where people keep secrets, and all that a run leaves behind: nothing of the one is in the other."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes.http_proxy import HttpProxy
+from tests.fakes.program import Sizewise
+
+CANARIES = {
+    kind: f"canary{kind.replace(' ', '')}7f3a91"
+    for kind in (
+        "header", "cookie", "URL user", "query", "environment", "proxy", "prompt", "error body", "crash dump",
+        "clipboard command", "profile", "log",
+    )
+}  # fmt: skip
+_PROFILE = """sizewise: 1
+name: secrets
+target:
+  protocol: http
+  url: http://model.invalid:{port}/score
+  permitted: true
+  timeouts: {{connect: 1s, idle: 1s, total: 1s}}
+  headers: {{X-Api-Key: "env:HEADER_SECRET", Cookie: "file:cookie.txt", X-Other: "{profile}"}}
+workload: {{dataset: prompts.jsonl, template: {{prompt: "{{{{question}}}}"}}}}
+load:
+  warmup: 0s
+  stages: [{{name: steady, arrivals: constant, rate: 50/s, duration: 1s}}]
+slo: ["latency_ms.p95 < 500"]
+"""
+
+
+def _written(folder: Path, port: int) -> str:
+    (folder / "cookie.txt").write_text(f"session={CANARIES['cookie']}\n")
+    (folder / "prompts.jsonl").write_text(f'{{"question": "tell {CANARIES["prompt"]}"}}\n')
+    profile = folder / "profile.yaml"
+    profile.write_text(_PROFILE.format(port=port, profile=CANARIES["profile"]))
+    return str(profile)
+
+
+def _environment(proxy: int) -> dict[str, str]:
+    return {
+        "HEADER_SECRET": CANARIES["header"],
+        "UNRELATED_API_KEY": CANARIES["environment"],
+        "http_proxy": f"http://me:{CANARIES['proxy']}@127.0.0.1:{proxy}",
+        "no_proxy": "",
+    }
+
+
+def _unpacked(path: Path) -> bytes:
+    """What a file says, however it is packed."""
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        content += str(pq.read_table(path).to_pydict()).encode()
+    for block in re.findall(rb'data-file="[^"]*">([^<]*)<', content) if path.suffix == ".html" else ():
+        content += zlib.decompress(base64.b64decode(block))
+    return content
+
+
+def _shown(canary: str) -> list[bytes]:
+    """As it is, and as HTTP's basic credentials hold it."""
+    return [canary.encode(), base64.b64encode(f"me:{canary}".encode()), base64.b64encode(canary.encode())]
+
+
+@pytest.fixture(scope="module")
+def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Everything that a run, its report made again and its listing write or say; half the target's answers are errors
+    that repeat what they were sent."""
+    folder = tmp_path_factory.mktemp("secrets")
+    run = folder / "run"
+    failing = Reply(500, f'{{"error": "{CANARIES["error body"]} {CANARIES["log"]}"}}'.encode())
+    with ScriptedServer(Script(reply=failing)) as server, HttpProxy(f"me:{CANARIES['proxy']}") as proxy:
+        sizewise, environment = Sizewise(calibrated_home, folder), _environment(proxy.port)
+        profile = _written(folder, server.port)
+        override = f"target.headers.X-Set={CANARIES['clipboard command']}"
+        told = [
+            sizewise("run", profile, "--set", override, "--out", str(run), "--debug", **environment),
+            sizewise(
+                "run", profile, "--set", override, "--out", str(folder / "mirrored"), "--events", "-", **environment
+            ),
+            sizewise("report", str(run), **environment),
+            sizewise("report", str(run), "--format", "json", **environment),
+            sizewise("report", str(run), "--format", "text", **environment),
+            sizewise("runs", "show", str(run), **environment),
+        ]
+        heads = b"".join(proxy.heads)
+    for kind in ("header", "cookie", "profile", "clipboard command"):
+        assert CANARIES[kind].encode() in heads, f"the {kind}'s secret was not sent, so that its absence proves nothing"
+    found = {str(path.relative_to(folder)): _unpacked(path) for path in folder.glob("*/**/*") if path.is_file()}
+    found |= {f"output of {' '.join(one.args[1:3])}": (one.stdout + one.stderr).encode() for one in told}
+    return found
+
+
+def test_a_run_leaves_all_its_kinds_of_files(artefacts: dict[str, bytes]) -> None:
+    names = {Path(name).name for name in artefacts}
+    assert {
+        "spec.yaml", "environment.json", "events.jsonl", "requests.arrow", "telemetry.arrow", "result.json",
+        "report.json", "report.html", "report-requests.parquet", "report-stages.csv", "report-timeline.csv",
+    } <= names  # fmt: skip
+    assert b"http-5xx" in artefacts["run/result.json"]
+
+
+@pytest.mark.parametrize("kind", CANARIES)
+def test_no_secret_is_in_anything_a_run_leaves(kind: str, artefacts: dict[str, bytes]) -> None:
+    leaks = [name for name, content in artefacts.items() for shown in _shown(CANARIES[kind]) if shown in content]
+    assert leaks == []
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+@pytest.mark.parametrize(
+    ("kind", "override"),
+    [
+        ("URL user", "target.url=http://me:{}@127.0.0.1:9/"),
+        ("query", "target.url=http://127.0.0.1:9/?api_key={}"),
+        ("profile", "target.headers.X-Other=[{}]"),
+        ("log", "target.headers.X-Other={}\\u0001"),
+    ],
+)
+def test_a_refused_secret_is_not_repeated(
+    sizewise: Sizewise, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
+) -> None:
+    profile = _written(tmp_path, 9)
+    process = sizewise.start(
+        "run", profile, "--set", override.format(CANARIES[kind]), "--out", str(tmp_path / "run"), *debug
+    )
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2, stderr
+    assert "error: " in stderr
+    written = b"".join(_unpacked(path) for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert [one for one in _shown(CANARIES[kind]) if one in (stdout + stderr).encode() + written] == []
+
+
+def test_a_server_that_crashes_leaves_no_secret_of_its_environment(sizewise: Sizewise, tmp_path: Path) -> None:
+    """Its own last words are shown, for they say why; what it was given to keep is not among them."""
+    (tmp_path / "server.py").write_text(
+        "import os, sys\n"
+        "sys.stderr.write('cannot load ' + os.environ['MODEL'] + '\\n')\n"
+        "os.abort()\n"
+    )  # fmt: skip
+    path = tmp_path / "profile.yaml"
+    path.write_text(
+        "sizewise: 1\nname: crash\ntarget:\n  protocol: http\n  url: http://127.0.0.1:9/\n"
+        "  start: {command: python server.py, ready: /health, timeout: 10s, env: {MODEL: big, TOKEN: 'env:TOKEN'}}\n"
+        "workload: {body: {a: 1}}\nload: {stages: [{rate: 5/s, duration: 1s}]}\n"
+    )
+    process = sizewise.start(
+        "run", str(path), "--out", str(tmp_path / "run"), "--debug", TOKEN=CANARIES["crash dump"],
+        PYTHONFAULTHANDLER="1",
+    )  # fmt: skip
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert "cannot load big" in stderr
+    written = b"".join(_unpacked(path) for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert CANARIES["crash dump"] not in stdout + stderr
+    assert CANARIES["crash dump"].encode() not in written
