@@ -4,39 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
 from app.storage.checksums import CHECKSUMS, write_checksums
 from app.storage.plan_file import PlanFile, write_plan
-from app.storage.run_directory import REPORT_HTML, REPORT_JSON, RunWriter
-from loadgen.records import REQUEST_SCHEMA
-from tests.fakes.results import nothing_measured
-from tests.fakes.traffic import streaming_run
+from app.storage.run_directory import REPORT_HTML, REPORT_JSON
 from tests.fakes.whole_plan import question, whole_plan
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of streamed answers, and one that sent nothing."""
-    home = tmp_path_factory.mktemp("home")
-    run = streaming_run()
-    rows = pa.Table.from_pandas(run.rows, REQUEST_SCHEMA, preserve_index=False)
-    with RunWriter(home / "runs" / "1-chat") as writer:
-        for batch in rows.to_batches():
-            writer.append_requests(batch)
-        writer.write_result(run.result)
-    with RunWriter(home / "runs" / "2-nothing") as writer:
-        writer.write_result(nothing_measured().result)
-    return home
-
-
-@pytest.fixture
-def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SIZEWISE_HOME", str(home))
-    return home / "runs"
 
 
 def test_definitions_alone_are_a_table_on_standard_output(

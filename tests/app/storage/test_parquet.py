@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.storage.parquet import write_parquet
+from app.storage.streams import StreamWriter
+
+_SCHEMA = pa.schema([("stage", pa.int32()), ("end_ns", pa.int64()), ("error", pa.utf8())], metadata={"rows": "1"})
+
+
+def _stream(path: Path, batches: int, schema: pa.Schema = _SCHEMA) -> pa.Table:
+    columns = {
+        "stage": pa.array(np.arange(10, dtype=np.int32)),
+        "end_ns": pa.array(np.arange(10) * 10**15),
+        "error": pa.array([None, "dns"] * 5),
+    }
+    batch = pa.record_batch([columns[name] for name in schema.names], schema=schema)
+    with StreamWriter(path, schema) as writer:
+        for _ in range(batches):
+            writer.append(batch)
+    return pa.Table.from_batches([batch] * batches, schema)
+
+
+@pytest.mark.parametrize("batches", [1, 256, 300])
+def test_all_rows_come_back_whatever_the_row_groups(batches: int, tmp_path: Path) -> None:
+    whole = _stream(tmp_path / "rows.arrow", batches)
+    assert write_parquet(tmp_path / "rows.arrow", _SCHEMA, tmp_path / "rows.parquet") == 10 * batches
+    assert pq.read_table(tmp_path / "rows.parquet").equals(whole)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
+    _stream(tmp_path / "rows.arrow", 3)
+    for name in ("a", "b"):
+        write_parquet(tmp_path / "rows.arrow", _SCHEMA, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_was_killed_keeps_its_whole_batches_and_an_older_file_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    _stream(path, 3, pa.schema(list(_SCHEMA)[:2]))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert write_parquet(path, _SCHEMA, tmp_path / "rows.parquet") == 20
+    assert pq.read_table(tmp_path / "rows.parquet").column_names == ["stage", "end_ns"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no stream"])
+def test_nothing_is_made_of_nothing(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "broken.arrow").write_bytes(content)
+    _stream(tmp_path / "empty.arrow", 0)
+    for name in ("broken.arrow", "empty.arrow", "none.arrow"):
+        assert write_parquet(tmp_path / name, _SCHEMA, tmp_path / "rows.parquet") == 0
+    assert not (tmp_path / "rows.parquet").exists()
