@@ -18,6 +18,8 @@ _CHARTS = {
               ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
     "GiB": ("memory", "Memory in use", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
     "W": ("power", "Power drawn by the GPUs", ("gpu_power_w",)),
+    "MHz": ("clocks", "Clocks of the GPUs", ("gpu_sm_clock_mhz",)),
+    "°C": ("temperature", "Temperature of the GPUs", ("gpu_temperature_c",)),
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from reports import html
 from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
 from reports.text import render_plan
-from tests.reports.conftest import Rendered
+from tests.fakes.results import Run, full_run
+from tests.reports.conftest import Rendered, report_of
 from tests.reports.hostile import PAYLOADS, hostile
 
 _SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
@@ -191,6 +192,25 @@ def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
     assert "stopped by the user" in text
     assert "How p95 of latency grows" in text
     assert "No plan was made" in text
+
+
+@pytest.mark.parametrize("requests", [1, 2, 150])
+def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int) -> None:
+    run = full_run()
+    stage = next(one for one in run.result.stages if one.name == "probe 50/s")
+    rows = run.rows[run.rows["stage"] == 2].iloc[:requests]
+    result = msgspec.structs.replace(run.result, stages=(stage,), max_rate=None, plan=None, slo=(), gates=())
+    page = render_html(report_of(Run(result, rows, run.telemetry.iloc[:0])))
+    text = _text(page)
+    assert ('id="chart-ecdf"' in page) == (requests > 1)
+    assert ('id="chart-heat"' in page) == (requests > 1)
+    assert 'id="chart-rates"' in page
+    assert 'id="chart-curve"' not in page, "one point is no curve"
+    for heading in (
+        "Objectives", "The endpoint under load", "The stage in numbers", "Host and processes", "Errors",
+        "Cost and sizing", "How this was measured", "Validity checks", "Environment", "Reproduce", "Data",
+    ):  # fmt: skip
+        assert heading in text
 
 
 def test_invalid_numbers_are_struck_through(full_report: Report) -> None:

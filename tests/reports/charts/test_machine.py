@@ -11,6 +11,15 @@ def test_one_chart_a_unit_and_none_for_what_was_never_read(full_report: Report) 
     assert [drawing.key for drawing in machine_charts(full_report)] == ["busy", "cores", "memory"]
 
 
+def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Report) -> None:
+    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilisation_percent")
+    clock = msgspec.structs.replace(one, metric="gpu_sm_clock_mhz", unit="MHz", values=(1410.0,) * len(one.values))
+    heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
+    clocks, temperature = machine_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
+    assert (clocks.key, temperature.key) == ("clocks", "temperature")
+    assert clocks.alternative == "gpu0: 1,410\u202fMHz on average, at most 1,410\u202fMHz."
+
+
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
     one = next(series for series in full_report.telemetry if series.metric == "gpu_utilisation_percent")
     gpus = tuple(msgspec.structs.replace(one, source=f"gpu{index}") for index in range(8))
