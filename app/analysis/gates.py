@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from app.analysis.comparison_notes import is_noisy
 from app.analysis.objectives import find_estimate, judge
 from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
@@ -39,7 +40,8 @@ def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Compariso
     """By what share the metric changed: the ratio of medians less one, and so its interval. `stages` are the run's.
 
     Without an interval, as with too few repeats, nothing tells a change from chance: it is INCONCLUSIVE. Where the
-    comparison is advisory the gate only warns.
+    comparison is advisory, or the metric too noisy, the gate only warns. Without tags it is of what the profile asked
+    for, not of a search's probes, where there is that.
     """
     if comparison is None:
         return judge(gate, Estimate(None, reason=NO_BASELINE))
@@ -52,7 +54,8 @@ def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Compariso
     ]
     if not changes:
         return judge(gate, Estimate(None, reason=f"the comparison tells nothing of {_named(gate)}"))
-    return _worst(_judged_change(gate, one) for one in changes)
+    asked = [] if gate.tags else [one for one in changes if one.is_headline]
+    return _worst(_judged_change(gate, one) for one in asked or changes)
 
 
 def tags_of(stage: Stage) -> dict[str, str]:
@@ -76,6 +79,7 @@ def _judged_change(gate: Objective, change: MetricChange) -> Judged:
         share = Estimate(ratio.value - 1, n=ratio.n, reason=ratio.reason or "too few repeats for an interval")
     else:
         share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
+    gate = replace(gate, level="warn") if is_noisy(change) else gate
     judged = replace(judge(gate, share), stage=change.stage or None)
     return judged if share.ci95 is not None else replace(judged, judgement="INCONCLUSIVE")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from app.analysis.gates import judge_change, judge_gate
@@ -167,3 +168,19 @@ def test_without_a_baseline_a_change_is_inconclusive_and_says_why() -> None:
 def test_an_advisory_comparison_fails_nothing() -> None:
     judged = judge_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(change(WORSE), is_advisory=True))
     assert (judged.judgement, judged.objective.level) == ("FAIL", "warn")
+
+
+def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for_it() -> None:
+    probe = msgspec.structs.replace(change(WORSE, "sweep 40/s"), is_headline=False)
+    same = change(Estimate(1.0, (0.99, 1.01)), "calm")
+    gate, of_probe = (parse_gate(f"change(latency_ms.p95{tags}) < +8%") for tags in ("", "{sweep=yes}"))
+    assert judge_change(gate, STAGES, compared(same, probe)).judgement == "PASS"
+    assert judge_change(gate, STAGES, compared(probe)).judgement == "FAIL"
+    assert judge_change(of_probe, STAGES, compared(same, probe)).judgement == "FAIL"
+
+
+def test_a_metric_that_is_too_noisy_fails_nothing() -> None:
+    for noise, level in ((0.09, "fail"), (0.11, "warn")):
+        noisy = msgspec.structs.replace(change(WORSE), noise=noise)
+        judged = judge_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
+        assert (judged.judgement, judged.objective.level) == ("FAIL", level)
