@@ -44,7 +44,7 @@ def _notes(comparison: Comparison, found: Sequence[Comparable]) -> Iterator[str]
         forbidding = ", ".join(one.name for one in comparison.differences if one.forbids)
         yield f"Forced: {forbidding} differ, so that a change may be theirs and not the candidate's."
     if is_other_cpu(comparison.differences):
-        yield "The processors differ, so that no change fails anything: compare on one machine."
+        yield "The machines differ, or are not known, so that no change fails anything: compare on one machine."
     if found:
         yield from _repeats_note(comparison, found)
     noisy = [one for one in comparison.changes if one.is_headline and is_noisy(one)]

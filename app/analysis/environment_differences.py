@@ -14,6 +14,7 @@ from app.records.result import Environment, Result, Stage, Target
 
 NOT_TOLD = "n/a"
 _CPU = ("CPU", "cores")
+_MACHINE = "machine"
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
 _MOST_NAMED = 3
 _T = TypeVar("_T")
@@ -49,6 +50,8 @@ def differences_of(base: Sequence[Result], candidate: Sequence[Result]) -> tuple
 
 def machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
     """GPUs, driver and runtime forbid only where the target runs on them, and not where they but send the load."""
+    if any(one.environment.fingerprint == NOT_TOLD for one in (*base, *candidate)):  # another tool's, which tells none
+        return [EnvironmentDifference(_MACHINE, _hosts(base), _hosts(candidate), forbids=False)]
     is_measured = any(one.is_measured for one in (*base, *candidate))
     told: list[EnvironmentDifference | None] = [
         _difference("GPU", base, candidate, _gpus, forbids=is_measured),
@@ -77,7 +80,12 @@ def differences_in_words(differences: Sequence[EnvironmentDifference]) -> str:
 
 
 def is_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
-    return any(one.name in _CPU for one in differences)
+    """Or a machine of which nothing is known."""
+    return any(one.name in (*_CPU, _MACHINE) for one in differences)
+
+
+def _hosts(machines: Sequence[Machine]) -> str:
+    return ", ".join(sorted({one.environment.host for one in machines}))
 
 
 def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:

@@ -20,7 +20,9 @@ _WITH_DEFINITIONS = (None, "html", "json", "text")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a run directory, a run id or its beginning, 'last', or a plan file")
+    parser.add_argument(
+        "run", help="a run directory, a run id or its beginning, 'last', a plan file, or another tool's result"
+    )
     parser.add_argument(
         "--format",
         choices=["html", "json", "text", "markdown", "junit", "openmetrics", _LLM_D],
@@ -42,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from app.cli.report_foreign import is_foreign
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
     from reports.rendering import FILES, render
 
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
+    if is_foreign(Path(arguments.run)):
+        return _execute_foreign(arguments)
     run = find_run(arguments.run)
     if arguments.definitions and arguments.format not in _WITH_DEFINITIONS:
         raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
@@ -93,6 +98,18 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="Give a run, or another --format.") from error
     return _deliver(content, form, arguments.out, path.with_suffix(Path(FILES.get(form, "")).suffix))
+
+
+def _execute_foreign(arguments: argparse.Namespace) -> int:
+    from app.cli.report_foreign import foreign_report
+    from reports.rendering import FILES, render
+
+    path = Path(arguments.run)
+    if arguments.definitions or arguments.format == _LLM_D:
+        raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
+    form: Format = arguments.format or "html"
+    content = render(foreign_report(path), form).encode()
+    return _deliver(content, form, arguments.out, path.with_name(f"{path.stem}-{FILES.get(form, '')}"))
 
 
 def _execute_llm_d(run: StoredRun, out: Path | None) -> int:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from app.analysis.foreign_result import foreign_result
 from app.errors import UsageError
 from app.records.result import Result
+from app.storage.foreign.reading import read_foreign
 from app.storage.run_directory import StoredRun, find_run, runs_home, write_whole
 
 PROMOTED = "promoted"
@@ -47,7 +49,8 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
-    """Of a run by its id, directory or "last", of a `result.json`, or of what was promoted for this name.
+    """Of a run by its id, directory or "last", of a `result.json`, of another tool's result, or of what was promoted
+    for this name.
 
     Raises UsageError where there is none, and where no number of it is to be relied on.
     """
@@ -66,9 +69,15 @@ def _result_of(reference: str, profile_name: str) -> Result:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise UsageError(
-            f"{path} cannot be read as a result: {error}", hint="Give a run, its directory, or its result.json."
-        ) from None
+        return _of_another_tool(path, f"{path} cannot be read as a result: {error}")
+
+
+def _of_another_tool(path: Path, why_not_ours: str) -> Result:
+    try:
+        return foreign_result(read_foreign([path]))
+    except UsageError as error:
+        hint = f"Give a run, its directory, its result.json, or another tool's result ({error})."
+        raise UsageError(why_not_ours, hint=hint) from None
 
 
 def _promoted(profile_name: str) -> StoredRun:

@@ -1,0 +1,102 @@
+"""Another tool's load points as a result: to be reported, and to be compared with other results of tools or of ours."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from app.records.curves import ForeignCurve, Rung
+from app.records.result import (
+    Check,
+    Clock,
+    Environment,
+    Estimate,
+    Exit,
+    Result,
+    Stage,
+    Target,
+    Tool,
+    Verdict,
+    Window,
+)
+
+UNKNOWN = "n/a"
+_METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
+_NO_INTERVAL = "the file tells no interval"
+_MACHINE = Environment(
+    host=UNKNOWN, os=UNKNOWN, python=UNKNOWN, cpu_model=None, cpu_architecture=UNKNOWN, physical_cores=None,
+    logical_cores=0, memory_gib=0.0, cpu_governor=None, cpu_limit_cores=None, gpus=(), nvidia_driver=None,
+    onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=UNKNOWN,
+)  # fmt: skip
+"""Of which the file tells nothing."""
+
+
+def foreign_result(curve: ForeignCurve) -> Result:
+    """Numbers are the tool's own, without intervals; it is a WARN, since none of our checks saw the measurement."""
+    ends_s = list(accumulate(rung.duration_s or 0.0 for rung in curve.rungs))
+    stages = tuple(_stage(rung, end_s) for rung, end_s in zip(curve.rungs, ends_s, strict=True))
+    tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
+    reason = f"measured by {tool}: no check of ours saw it"
+    check = Check("measured by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
+    return Result(
+        tool=Tool(curve.tool, curve.version or UNKNOWN),
+        run_id=curve.source,
+        name=curve.source,
+        profile_hash=UNKNOWN,
+        target=Target("an endpoint", None, curve.model, None),
+        environment=_MACHINE,
+        clock=Clock(0, UNKNOWN, ends_s[-1] if ends_s else 0.0, None),
+        verdict=Verdict("WARN", (reason,)),
+        validity=(check,),
+        stages=stages,
+        max_rate=None,
+        slo=(),
+        gates=(),
+        plan=None,
+        notes=curve.notes,
+        artifacts=(),
+        exit=Exit(0, ()),
+    )
+
+
+def _stage(rung: Rung, end_s: float) -> Stage:
+    """One rate, or so many clients, by which the stages of two files are told to be alike."""
+    is_open = rung.offered_per_s is not None
+    load = f"{rung.offered_per_s:.4g}/s" if is_open else _clients(rung)
+    failed, answered = rung.failed or 0, rung.completed or 0
+    sent = failed + answered
+    metrics = {
+        _METRICS[time]: {name: Estimate(1000 * value) for name, value in told.items()}
+        for time, told in rung.latencies_s.items()
+    }
+    if rung.completed is not None and rung.failed is not None and sent:
+        metrics["error_rate"] = {"value": Estimate(failed / sent, n=sent)}
+    for name, mean in (("input_tokens", rung.input_tokens_mean), ("output_tokens", rung.output_tokens_mean)):
+        if mean is not None:
+            metrics[name] = {"mean": Estimate(mean)}
+    return Stage(
+        name=load,
+        kind="steady" if is_open else "closed",
+        repeat=1,
+        tags={},
+        variant=None,
+        window=Window(round(1e9 * (end_s - (rung.duration_s or 0.0))), round(1e9 * end_s)),
+        offered_per_s=Estimate(rung.offered_per_s, reason=None if is_open else "a closed loop offers no rate"),
+        achieved_per_s=Estimate(rung.achieved_per_s),
+        good_per_s=Estimate(None, reason="no SLO was judged"),
+        completed=answered,
+        errors={"failed": failed} if failed else {},
+        metrics=metrics | {"completed_per_s": {"value": Estimate(rung.achieved_per_s)}},
+        verdict=Verdict("WARN", (_NO_INTERVAL,)),
+        scheduled_per_s=rung.offered_per_s,
+        concurrency=None if rung.clients is None else max(1, round(rung.clients)),
+        arrivals=_ARRIVALS[rung.gaps] if is_open else "closed loop",
+    )
+
+
+_ARRIVALS = {"random": "at a rate, taken to be Poisson's", "even": "at even gaps", "other": "at a rate, in bursts"}
+
+
+def _clients(rung: Rung) -> str:
+    if rung.clients is None:
+        return "all at once"
+    return "1 client" if rung.clients == 1 else f"{rung.clients:g} clients"
