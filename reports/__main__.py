@@ -1,4 +1,4 @@
-"""Render a stored report.json again: `python -m reports report.json -o report.html`, or .md, .txt, .xml, .prom."""
+"""Render a stored report.json again: `python -m reports report.json -o x.html`, or .md, .txt, .xml, .prom, .pdf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.rendering import SUFFIXES, render
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
     parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
-    endings = ", ".join(SUFFIXES)
+    endings = ", ".join([*SUFFIXES, ".pdf"])
     parser.add_argument(
         "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
     )
@@ -31,9 +31,14 @@ def _deliver(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(render(report, "text") + "\n")
         return
+    if out.suffix.lower() == ".pdf":
+        from reports.pdf import render_pdf
+
+        out.write_bytes(render_pdf(report))
+        return
     form = SUFFIXES.get(out.suffix.lower())
     if form is None:
-        raise ValueError(f"{out.name} ends with none of {', '.join(SUFFIXES)}")
+        raise ValueError(f"{out.name} ends with none of {', '.join(SUFFIXES)}, .pdf")
     out.write_text(render(report, form), "utf-8", newline="\n")
 
 

@@ -10,10 +10,9 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.storage.run_directory import StoredRun
-    from reports.model import Definitions, Report
-    from reports.rendering import Format
+    from reports.model import Definitions, PlanReport, Report
 
-_LLM_D = "llm-d"
+_LLM_D, _PDF = "llm-d", "pdf"
 _WITH_FILES = ("html", "json")
 """Formats that tell of what lies beside them."""
 _WITH_DEFINITIONS = (None, "html", "json", "text")
@@ -25,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["html", "json", "text", "markdown", "junit", "openmetrics", _LLM_D],
-        help="default: html; llm-d is a folder with a Benchmark Report of each load point",
+        choices=["html", "json", "text", "markdown", "junit", "openmetrics", _PDF, _LLM_D],
+        help="default: html; pdf takes the extra of that name; llm-d is a folder with a Benchmark Report of each load "
+        "point",
     )
     parser.add_argument(
         "--definitions",
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: report.html, report.json, summary.md, junit.xml, metrics.prom or llm-d in the run directory, or "
-        "beside the plan file by its name; text goes to standard output",
+        help="default: report.html, report.json, report.pdf, summary.md, junit.xml, metrics.prom or llm-d in the run "
+        "directory, or beside the plan file by its name; text goes to standard output",
     )
 
 
@@ -47,7 +47,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import is_foreign
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
-    from reports.rendering import FILES, render
 
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
@@ -59,25 +58,25 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.format == _LLM_D:
         return _execute_llm_d(run, arguments.out)
     only_definitions = arguments.definitions and arguments.format is None
-    form: Format = "text" if only_definitions else arguments.format or "html"
+    form: str = "text" if only_definitions else arguments.format or "html"
     if only_definitions:
         return _deliver(_definitions_of(run), form, arguments.out, run.directory)
     report = _report_of(run, arguments.definitions)
     if form in _WITH_FILES:
-        report = _beside(report, run, arguments.out or run.directory / FILES[form])
-    content = render(report, form).encode()
+        report = _beside(report, run, arguments.out or run.directory / _file_name(form))
+    content = _content(report, form)
     if arguments.out is None and form != "text":
         return _execute_in(run.directory, form, content, report)
     return _deliver(content, form, arguments.out, run.directory)
 
 
-def _execute_in(directory: Path, form: Format, content: bytes, report: Report) -> int:
+def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
     """Written beside the facts, where the checksums tell of it."""
     from app.storage.checksums import renew_checksum
-    from reports.rendering import FILES
 
-    print(_written(directory / FILES[form], content))
-    for name in (FILES[form], *(one.name for one in report.downloads)):
+    name_of_it = _file_name(form)
+    print(_written(directory / name_of_it, content))
+    for name in (name_of_it, *(one.name for one in report.downloads)):
         renew_checksum(directory, name)
     return 0
 
@@ -85,31 +84,29 @@ def _execute_in(directory: Path, form: Format, content: bytes, report: Report) -
 def _execute_plan(arguments: argparse.Namespace) -> int:
     from app.reporting.plan import plan_report
     from app.storage.plan_file import read_plan
-    from reports.rendering import FILES, render
 
     path = Path(arguments.run)
-    form: Format = arguments.format or "html"
+    form: str = arguments.format or "html"
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
     file = read_plan(path)
     report = plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
     try:
-        content = render(report, form).encode()
+        content = _content(report, form)
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="Give a run, or another --format.") from error
-    return _deliver(content, form, arguments.out, path.with_suffix(Path(FILES.get(form, "")).suffix))
+    return _deliver(content, form, arguments.out, path.with_suffix(Path(_file_name(form)).suffix))
 
 
 def _execute_foreign(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import foreign_report
-    from reports.rendering import FILES, render
 
     path = Path(arguments.run)
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
-    form: Format = arguments.format or "html"
-    content = render(foreign_report(path), form).encode()
-    return _deliver(content, form, arguments.out, path.with_name(f"{path.stem}-{FILES.get(form, '')}"))
+    form: str = arguments.format or "html"
+    content = _content(foreign_report(path), form)
+    return _deliver(content, form, arguments.out, path.with_name(f"{path.stem}-{_file_name(form)}"))
 
 
 def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
@@ -130,7 +127,37 @@ def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
     return 0
 
 
-def _deliver(content: bytes, form: Format, out: Path | None, usual: Path) -> int:
+def _content(report: Report | PlanReport, form: str) -> bytes:
+    """Raises ValueError where a plan has no such format."""
+    from reports.rendering import FORMATS, render
+
+    if form == _PDF:
+        return _pdf(report)
+    known = next((one for one in FORMATS if one == form), None)
+    if known is None:
+        raise ValueError(f"a plan is not written as {form}: it has no load point")
+    return render(report, known).encode()
+
+
+def _pdf(report: Report | PlanReport) -> bytes:
+    from reports.pdf import render_pdf
+
+    try:
+        return render_pdf(report)
+    except ValueError as error:
+        raise UsageError(str(error), hint="Or print report.html from a browser.") from error
+
+
+def _file_name(form: str) -> str:
+    """Of a run directory; text is for a terminal."""
+    from reports.rendering import FILES
+
+    if form == _PDF:
+        return "report.pdf"
+    return next((name for known, name in FILES.items() if known == form), "")
+
+
+def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
     if form == "text" and out is None:
         print(content.decode())
         return 0

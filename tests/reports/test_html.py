@@ -181,7 +181,8 @@ def test_sections_without_content_say_so(rendered: Rendered) -> None:
     text = _text(rendered("empty_report"))
     for sentence in (
         "There is no headline number", "No objective was judged", "No model was run on its own", "No max rate",
-        "There are no rows of requests.", "The machine was not read", "No GPU was read", "and so none of failed ones", "No plan was made",
+        "There are no rows of requests.", "The machine was not read", "No GPU was read", "and so none of failed ones",
+        "No plan was made",
     ):  # fmt: skip
         assert sentence in text
 

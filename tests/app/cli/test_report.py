@@ -71,6 +71,13 @@ def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
     (runs / "1-chat" / CHECKSUMS).unlink()
 
 
+def test_a_pdf_stands_beside_the_facts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "1-chat", "--format", "pdf"]) == 0
+    pdf = runs / "1-chat" / "report.pdf"
+    assert capsys.readouterr().out == f"{pdf}\n"
+    assert pdf.read_bytes().startswith(b"%PDF-")
+
+
 def test_llm_ds_reports_are_a_file_for_each_load_point(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
