@@ -54,8 +54,9 @@ def bound_note(capacity: Capacity, measured_on: str) -> str | None:
     if capacity.unseen_per_s is None:
         return None
     seen, unseen = (amount(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.unseen_per_s))
+    carried = "" if capacity.speed == 1 else ", carried over to this card"
     return (
-        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}: in this fleet its service model "
+        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}{carried}: here its service model "
         f"would carry {unseen}/s. A run at higher rates tells; until then the fewest instances that may be needed rest "
         "on the model alone."
     )

@@ -180,6 +180,6 @@ def test_a_replica_planned_at_the_most_that_was_seen_says_what_its_model_would_c
     law = RequestService(1, 0.01, 0.5)
     seen = target(fit=fit_of(fitted(law), highest_per_s=20.0))
     (note,) = [one for one in plan_fleets(question(seen)).notes if "the most that was seen" in one]
-    assert note.startswith("A replica is planned at 20/s, the most that was seen of run-1: in this fleet its service ")
+    assert note.startswith("A replica is planned at 20/s, the most that was seen of run-1: here its service ")
     whole = target(fit=fit_of(fitted(law), highest_per_s=100.0))
     assert not [one for one in plan_fleets(question(whole)).notes if "the most that was seen" in one]
