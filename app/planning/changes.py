@@ -12,6 +12,7 @@ from app.planning.options import Option, candidate_of, options_of
 from app.planning.savings import Change, Size, caching, faster_variant, savings
 from app.planning.service_speed import faster
 from app.planning.sizing import HOURS_A_MONTH, Demand, instances_needed
+from app.planning.warm_pool import warm_pool_saving
 from app.planning.wording import amount
 from app.records.estimate import Basis
 from app.records.plan import Saving
@@ -45,7 +46,10 @@ def savings_of(
         Saving(one.change.name, one.change.basis, one.after.usd_per_month, one.usd_per_month)
         for one in savings(changes, size)
     )
-    return assumed if preview else (*_measured(best, demand, question, goals), *assumed)
+    if preview:
+        return assumed
+    pool = warm_pool_saving(candidate_of(best), demand, question)
+    return (*_measured(best, demand, question, goals), *assumed, *pool)
 
 
 def _measured(best: Option, demand: Demand, question: PlanQuestion, goals: Goals) -> Iterator[Saving]:
