@@ -145,6 +145,8 @@ def savings(rows: Sequence[SavingRow]) -> str | None:
 
 def _saving(row: SavingRow) -> str:
     usd = row.saved_usd_per_month
+    if usd is not None and usd < 0 and not _same(usd, 0.0):
+        return f"{row.change}: nothing, it costs {formatting.money(-usd)} USD a month more ({row.basis})"
     unit = " USD a month" if usd is not None and not _same(usd, 0.0) else ""
     return f"{row.change}: {saved(row)}{unit} ({row.basis})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+from app.analysis.environment_differences import NOT_TOLD
 from app.records.curves import ForeignCurve, Rung
 from app.records.result import (
     Check,
@@ -19,13 +20,12 @@ from app.records.result import (
     Window,
 )
 
-UNKNOWN = "n/a"
 _METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
 _NO_INTERVAL = "the file tells no interval"
 _MACHINE = Environment(
-    host=UNKNOWN, os=UNKNOWN, python=UNKNOWN, cpu_model=None, cpu_architecture=UNKNOWN, physical_cores=None,
+    host=NOT_TOLD, os=NOT_TOLD, python=NOT_TOLD, cpu_model=None, cpu_architecture=NOT_TOLD, physical_cores=None,
     logical_cores=0, memory_gib=0.0, cpu_governor=None, cpu_limit_cores=None, gpus=(), nvidia_driver=None,
-    onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=UNKNOWN,
+    onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_TOLD,
 )  # fmt: skip
 """Of which the file tells nothing."""
 
@@ -38,13 +38,13 @@ def foreign_result(curve: ForeignCurve) -> Result:
     reason = f"measured by {tool}: no check of ours saw it"
     check = Check("measured by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
     return Result(
-        tool=Tool(curve.tool, curve.version or UNKNOWN),
+        tool=Tool(curve.tool, curve.version or NOT_TOLD),
         run_id=curve.source,
         name=curve.source,
-        profile_hash=UNKNOWN,
+        profile_hash=NOT_TOLD,
         target=Target("an endpoint", None, curve.model, None),
         environment=_MACHINE,
-        clock=Clock(0, UNKNOWN, ends_s[-1] if ends_s else 0.0, None),
+        clock=Clock(0, NOT_TOLD, ends_s[-1] if ends_s else 0.0, None),
         verdict=Verdict("WARN", (reason,)),
         validity=(check,),
         stages=stages,

@@ -30,7 +30,8 @@ def _trend(arguments: argparse.Namespace) -> int:
     runs = comparable_runs(named)
     found = [one for one in series_of(runs) if arguments.metric in (None, _metric(one))]
     if not found:
-        raise UsageError(*_nothing(arguments, len(runs)))
+        what, whose = arguments.metric or "any metric", arguments.name or "that profile"
+        raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
     if arguments.json:
         import msgspec
 
@@ -45,11 +46,6 @@ def _trend(arguments: argparse.Namespace) -> int:
     if len(runs) < FEWEST:
         print(f"A change of level is told from {FEWEST} runs on.")
     return 0
-
-
-def _nothing(arguments: argparse.Namespace, runs: int) -> tuple[str]:
-    what = arguments.metric or "any metric"
-    return (f"{runs} runs of {arguments.name or 'that profile'} tell nothing of {what}",)
 
 
 def _runs_of(name: str | None) -> list[Result]:

@@ -42,9 +42,7 @@ def _rates(option: Option, demand: Demand) -> Rates:
 def _full_per_s(fit: ServiceFit, speed: float) -> float | None:
     service = fit.laws[0].service
     if not isinstance(service, TokenService):
-        faster_service = faster(service, speed)
-        assert not isinstance(faster_service, TokenService)
-        return faster_service.most_per_s
+        return service.most_per_s * speed
     return fit.highest_per_s * speed if service.kv_tokens < NO_LIMIT else None
 
 

@@ -95,4 +95,6 @@ def test_what_saves_nothing_is_told_in_one_breath(plan: PlanSection) -> None:
     )
     nothing = SavingRow(change="caching", basis="assumed", usd_per_month=9.0, saved_usd_per_month=-1e-12)
     assert plan_words.savings([nothing]) == "Nothing would be saved by caching (assumed)"
+    dearer = SavingRow(change="warm pool", basis="assumed", usd_per_month=9.0, saved_usd_per_month=-502.0)
+    assert plan_words.savings([dearer]) == "Would save: warm pool: nothing, it costs 502 USD a month more (assumed)"
     assert plan_words.savings([]) is None
