@@ -1,0 +1,128 @@
+"""A pandas frame as a Qt model: read only, swapped whole, sorted and filtered by numpy, so that a million rows do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+
+from app.gui.formatting import cell
+
+Index = QModelIndex | QPersistentModelIndex
+_NOWHERE = QModelIndex()
+RAW = Qt.ItemDataRole.UserRole
+"""The value itself, not its text."""
+
+
+class FrameModel(QAbstractTableModel):
+    """Columns are the frame's; `headers` are what a reader sees of them, `formats` how a column's values are written.
+
+    Missing values sort last, whichever way.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame | None = None,
+        headers: Mapping[str, str] | None = None,
+        formats: Mapping[str, Callable[[object], str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._headers, self._formats = dict(headers or {}), dict(formats or {})
+        self._frame = pd.DataFrame() if frame is None else frame
+        self._mask: npt.NDArray[np.bool_] | None = None
+        self._sorted_by: tuple[int, Qt.SortOrder] | None = None
+        self._order = np.arange(len(self._frame))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """As it was given, in its own order."""
+        return self._frame
+
+    def shown(self) -> pd.DataFrame:
+        """As it is shown: filtered and sorted."""
+        return self._frame.iloc[self._order]
+
+    def set_frame(self, frame: pd.DataFrame) -> None:
+        """Sorted as the one before, where it has that column too; no longer filtered."""
+        self.beginResetModel()
+        self._frame, self._mask = frame, None
+        if self._sorted_by is not None and self._sorted_by[0] >= frame.shape[1]:
+            self._sorted_by = None
+        self._order = self._ordered()
+        self.endResetModel()
+
+    def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
+        """Only rows where `mask`, one a row of the frame, is true."""
+        self.beginResetModel()
+        self._mask = mask
+        self._order = self._ordered()
+        self.endResetModel()
+
+    def frame_row(self, row: int) -> int:
+        """Where the shown row stands in the frame."""
+        return int(self._order[row])
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self._order)
+
+    def columnCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else self._frame.shape[1]
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self._alignment(index.column())
+        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW):
+            return None
+        value = _plain(self._frame.iat[self.frame_row(index.row()), index.column()])
+        if role == RAW:
+            return value
+        return self._formats.get(str(self._frame.columns[index.column()]), cell)(value)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if orientation != Qt.Orientation.Horizontal or not 0 <= section < self._frame.shape[1]:
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self._alignment(section)
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        name = str(self._frame.columns[section])
+        return self._headers.get(name, name)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        rows = [self.frame_row(index.row()) for index in before]
+        self._sorted_by = (column, order) if 0 <= column < self._frame.shape[1] else None
+        self._order = self._ordered()
+        if before:
+            place = {int(row): shown for shown, row in enumerate(self._order)}
+            after = [self.index(place[row], index.column()) for row, index in zip(rows, before, strict=True)]
+            self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def _ordered(self) -> npt.NDArray[np.int64]:
+        rows = np.arange(len(self._frame)) if self._mask is None else np.flatnonzero(self._mask)
+        if self._sorted_by is None:
+            return rows
+        column, order = self._sorted_by
+        values = self._frame.iloc[rows, column]
+        if values.dtype == object:
+            values = values.map(lambda one: None if one is None else str(one))
+        ascending = order == Qt.SortOrder.AscendingOrder
+        ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")
+        return np.asarray(rows[ranks.index.to_numpy()])
+
+    def _alignment(self, column: int) -> Qt.AlignmentFlag:
+        is_number = pd.api.types.is_numeric_dtype(self._frame.dtypes.iloc[column])
+        side = Qt.AlignmentFlag.AlignRight if is_number else Qt.AlignmentFlag.AlignLeft
+        return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def _plain(value: object) -> object:
+    """Without numpy's own scalars, which Qt does not know."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,14 @@
+"""Home."""
+
+from __future__ import annotations
+
+from app.gui.navigation import PageKey
+from app.gui.page import Page
+from app.gui.words import tr
+
+
+class HomePage(Page):
+    key: PageKey = "home"
+
+    def title(self) -> str:
+        return tr("Home")

@@ -1,0 +1,14 @@
+"""Live."""
+
+from __future__ import annotations
+
+from app.gui.navigation import PageKey
+from app.gui.page import Page
+from app.gui.words import tr
+
+
+class LivePage(Page):
+    key: PageKey = "live"
+
+    def title(self) -> str:
+        return tr("Live")

@@ -1,0 +1,79 @@
+"""News stands above what it concerns, in a strip; nothing pops up for it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QToolButton, QVBoxLayout
+
+from app.gui.formatting import State
+from app.gui.navigation import Notice
+from app.gui.widgets import restyle
+from app.gui.words import tr
+
+_STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
+
+
+class Strip(QFrame):
+    """What, why and next step in plain text; details fold out and can be copied. Hidden while it has nothing to say.
+
+    `acted` tells that its button was pressed.
+    """
+
+    acted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "strip")
+        self.setAccessibleName(tr("Message"))
+        self._text = QLabel()
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setWordWrap(True)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._action = QPushButton()
+        self._action.clicked.connect(self.acted)
+        self._more = QPushButton(tr("&Details"))
+        self._more.setCheckable(True)
+        self._copy = QPushButton(tr("&Copy details"))
+        self._close = QToolButton()
+        self._close.setText("✕")
+        self._close.setAutoRaise(True)
+        self._close.setAccessibleName(tr("Dismiss this message"))
+        self._details = QPlainTextEdit()
+        self._details.setReadOnly(True)
+        self._details.setAccessibleName(tr("Details of this message"))
+        self._details.setMaximumHeight(140)
+        line = QHBoxLayout()
+        line.addWidget(self._text, 1)
+        for button in (self._action, self._more, self._copy, self._close):
+            line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 8, 8, 8)
+        layout.addLayout(line)
+        layout.addWidget(self._details)
+        self._more.toggled.connect(self._details.setVisible)
+        self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._copied()))
+        self._close.clicked.connect(self.hide)
+        self.hide()
+
+    def say(self, notice: Notice, action: str | None = None) -> None:
+        """With a button that says `action`, where there is something to do at once."""
+        said = [notice.what, notice.why, notice.next_step]
+        self._text.setText("\n".join(line for line in said if line))
+        self.setAccessibleDescription(self._text.text())
+        restyle(self, _STATES[notice.severity])
+        self._details.setPlainText(notice.details or "")
+        self._details.setVisible(False)
+        self._more.setChecked(False)
+        for button in (self._more, self._copy):
+            button.setVisible(bool(notice.details))
+        self._action.setText(action or "")
+        self._action.setVisible(action is not None)
+        self.show()
+
+    def text(self) -> str:
+        """What it says; empty while it is hidden."""
+        return "" if self.isHidden() else self._text.text()
+
+    def _copied(self) -> str:
+        return f"{self._text.text()}\n\n{self._details.toPlainText()}"

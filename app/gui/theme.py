@@ -1,0 +1,132 @@
+"""Our own light and dark looks: one record of colours for palette, style sheet and charts alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication, QStyleFactory
+
+Choice = Literal["system", "light", "dark", "contrast"]
+
+
+class Theme(msgspec.Struct, frozen=True):
+    """Colours as #rrggbb. `good`, `warn` and `bad` never stand without a word or a mark; `series` are told apart by
+    dashes and markers too. Every colour that text has keeps 4.5:1 against `paper` and `raised`."""
+
+    name: str
+    paper: str
+    raised: str
+    ink: str
+    muted: str
+    grid: str
+    accent: str
+    on_accent: str
+    good: str
+    warn: str
+    bad: str
+    series: tuple[str, ...]
+
+
+LIGHT = Theme(
+    "light", "#ffffff", "#f5f7fa", "#1b2430", "#556171", "#dfe4ea", "#0b5cad", "#ffffff", "#17703f", "#855300",
+    "#b3261e", ("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
+)  # fmt: skip
+DARK = Theme(
+    "dark", "#12161c", "#1a2029", "#e6eaf0", "#a0acba", "#2d3641", "#6fb3ff", "#0b1016", "#62d49d", "#ecb650",
+    "#ff8f86", ("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
+)  # fmt: skip
+CONTRAST = Theme(
+    "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
+    "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
+)  # fmt: skip
+_BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
+
+
+class Look(QObject):
+    """The theme in force. Whoever paints by itself repaints on `changed`; the palette and style sheet follow alone."""
+
+    changed = Signal(object)
+
+    def __init__(self, application: QApplication, choice: Choice = "system") -> None:
+        super().__init__(application)
+        self._application = application
+        application.setStyle(QStyleFactory.create("Fusion"))
+        self.theme = LIGHT
+        self.choice: Choice = choice
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
+        self.choose(choice)
+
+    def choose(self, choice: Choice) -> None:
+        self.choice = choice
+        self._put_on(_system_theme() if choice == "system" else _BY_NAME[choice])
+
+    def _follow_system(self) -> None:
+        if self.choice == "system":
+            self._put_on(_system_theme())
+
+    def _put_on(self, theme: Theme) -> None:
+        self.theme = theme
+        self._application.setPalette(_palette(theme))
+        self._application.setStyleSheet(_style_sheet(theme))
+        self.changed.emit(theme)
+
+
+def _system_theme() -> Theme:
+    """Light where the system does not tell."""
+    return DARK if QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
+
+
+def _palette(theme: Theme) -> QPalette:
+    role, palette = QPalette.ColorRole, QPalette()
+    colours = {
+        role.Window: theme.paper, role.Base: theme.paper, role.AlternateBase: theme.raised, role.Button: theme.raised,
+        role.WindowText: theme.ink, role.Text: theme.ink, role.ButtonText: theme.ink, role.BrightText: theme.bad,
+        role.PlaceholderText: theme.muted, role.Highlight: theme.accent, role.HighlightedText: theme.on_accent,
+        role.ToolTipBase: theme.raised, role.ToolTipText: theme.ink, role.Link: theme.accent,
+        role.LinkVisited: theme.accent, role.Mid: theme.grid, role.Midlight: theme.grid, role.Dark: theme.grid,
+        role.Light: theme.raised, role.Shadow: theme.grid,
+    }  # fmt: skip
+    for where, colour in colours.items():
+        palette.setColor(where, QColor(colour))
+    for where in (role.WindowText, role.Text, role.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, where, QColor(theme.muted))
+    return palette
+
+
+def _style_sheet(theme: Theme) -> str:
+    """Widgets say what they are by the dynamic property `role`; a `state` colours some of them."""
+    return f"""
+    [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
+    [role="title"] {{ font-size: 18px; font-weight: 600; }}
+    [role="heading"] {{ font-size: 15px; font-weight: 600; }}
+    [role="big"] {{ font-size: 22px; font-weight: 600; }}
+    [role="muted"] {{ color: {theme.muted}; }}
+    [role="badge"] {{ border: 1px solid {theme.muted}; border-radius: 3px; padding: 0 6px; font-weight: 600;
+        color: {theme.muted}; }}
+    [role="badge"][state="good"], [role="word"][state="good"] {{ color: {theme.good}; border-color: {theme.good}; }}
+    [role="badge"][state="warn"], [role="word"][state="warn"] {{ color: {theme.warn}; border-color: {theme.warn}; }}
+    [role="badge"][state="bad"], [role="word"][state="bad"] {{ color: {theme.bad}; border-color: {theme.bad}; }}
+    [role="strip"] {{ background: {theme.raised}; border: 1px solid {theme.grid};
+        border-left: 5px solid {theme.accent}; border-radius: 4px; }}
+    [role="strip"][state="good"], [role="verdict"][state="good"] {{ border-left-color: {theme.good}; }}
+    [role="strip"][state="warn"], [role="verdict"][state="warn"] {{ border-left-color: {theme.warn}; }}
+    [role="strip"][state="bad"], [role="verdict"][state="bad"] {{ border-left-color: {theme.bad}; }}
+    [role="verdict"] {{ background: {theme.raised}; border: 1px solid {theme.grid};
+        border-left: 6px solid {theme.muted}; border-radius: 4px; }}
+    [role="rail"] {{ background: {theme.raised}; border-right: 1px solid {theme.grid}; }}
+    [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; padding: 8px 10px; }}
+    [role="rail"] QToolButton:checked {{ border-left-color: {theme.accent}; background: {theme.paper};
+        font-weight: 600; }}
+    [role="rail"] QToolButton:focus, QPushButton:focus, QToolButton:focus {{ outline: 2px solid {theme.accent}; }}
+    [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 1px solid {theme.accent};
+        border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
+    [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
+    [role="primary"]:focus {{ border: 2px solid {theme.ink}; }}
+    QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
+    QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
+        border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}
+    QTableView, QTreeView, QListView {{ border: 1px solid {theme.grid}; gridline-color: {theme.grid}; }}
+    """

@@ -1,0 +1,66 @@
+"""Small things that every page is made of: labels, badges, cards, buttons. They compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from app.gui.formatting import State, state_of
+
+
+def restyle(widget: QWidget, state: State) -> None:
+    """Give it the colour of a state; the style sheet is asked again."""
+    widget.setProperty("state", state)
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)
+
+
+def label(text: str = "", role: str | None = None, *, wrap: bool = False) -> QLabel:
+    """Plain text, whatever it holds; `role` is of the theme's style sheet: title, heading, big, muted, badge, word."""
+    made = QLabel(text)
+    made.setTextFormat(Qt.TextFormat.PlainText)
+    made.setWordWrap(wrap)
+    if role is not None:
+        made.setProperty("role", role)
+    return made
+
+
+class Badge(QLabel):
+    """A verdict's word in its colour; why it is so is told on hover, and to a reader of screens."""
+
+    def __init__(self, word: str = "", why: str = "") -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setProperty("role", "badge")
+        self.say(word, why)
+
+    def say(self, word: str, why: str = "") -> None:
+        self.setText(word)
+        self.setToolTip(why)
+        self.setAccessibleName(word)
+        self.setAccessibleDescription(why)
+        self.setVisible(bool(word))
+        restyle(self, state_of(word))
+
+
+def card(*widgets: QWidget) -> QFrame:
+    frame = QFrame()
+    frame.setProperty("role", "card")
+    layout = QVBoxLayout(frame)
+    layout.setContentsMargins(14, 12, 14, 12)
+    layout.setSpacing(6)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return frame
+
+
+def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:
+    """`text` has its mnemonic."""
+    made = QPushButton(text)
+    made.setAccessibleName(text.replace("&", ""))
+    if primary:
+        made.setProperty("role", "primary")
+    made.clicked.connect(lambda: on_click())
+    return made

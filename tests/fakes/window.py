@@ -1,0 +1,34 @@
+"""What a test of a part of the window stands on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+from PySide6.QtCore import QThreadPool
+from PySide6.QtWidgets import QApplication
+
+from app.gui.theme import Look
+
+
+def look_of(application: QApplication) -> Look:
+    """The one of the application, made on first use."""
+    found = application.findChild(Look)
+    return found if isinstance(found, Look) else Look(application, "light")
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """Fails when what ran inside left a Python thread, a piece of work or a child process."""
+    threads, children = set(threading.enumerate()), _children()
+    yield
+    assert QThreadPool.globalInstance().waitForDone(10_000), "work goes on in the pool"
+    left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Dummy")]
+    assert not left, f"threads are left: {left}"
+    assert _children() <= children, "child processes are left"
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
