@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 
 from app import __version__
@@ -13,6 +14,7 @@ from app.cli import (
     calibrate,
     compare,
     doctor,
+    gui,
     models,
     offers,
     plan,
@@ -31,7 +33,7 @@ from app.errors import ExitCode, SizewiseError
 
 COMMANDS: tuple[ModuleType, ...] = (
     quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
-    runs, worker,
+    runs, worker, gui,
 )  # fmt: skip
 
 
@@ -52,9 +54,11 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
+    """`open_window` is what `sizewise gui` calls: the two faces do not know each other."""
     debug = "--debug" in argv  # wherever it stands, since it belongs to no command
     arguments = parser().parse_args([one for one in argv if one != "--debug"])
+    arguments.open_window = open_window
     code = ExitCode.OK
     try:
         with leaving_reader():

@@ -42,11 +42,13 @@ CONTRAST = Theme(
     "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
 )  # fmt: skip
+_LEAST_PT = 9.0
 _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
 class Look(QObject):
-    """The theme in force. Whoever paints by itself repaints on `changed`; the palette and style sheet follow alone."""
+    """The theme in force, and the size of text. Whoever paints by itself repaints on `changed`; the palette and style
+    sheet follow alone."""
 
     changed = Signal(object)
 
@@ -56,6 +58,8 @@ class Look(QObject):
         application.setStyle(QStyleFactory.create("Fusion"))
         self.theme = LIGHT
         self.choice: Choice = choice
+        self.text_scale = 1.0
+        self._usual_pt = max(application.font().pointSizeF(), _LEAST_PT)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
         self.choose(choice)
 
@@ -63,14 +67,23 @@ class Look(QObject):
         self.choice = choice
         self._put_on(_system_theme() if choice == "system" else _BY_NAME[choice])
 
+    def scale_text(self, scale: float) -> None:
+        """1 is the system's own size; 2 is the most that the window is made for."""
+        self.text_scale = min(max(scale, 1.0), 2.0)
+        self._put_on(self.theme)
+
     def _follow_system(self) -> None:
         if self.choice == "system":
             self._put_on(_system_theme())
 
     def _put_on(self, theme: Theme) -> None:
         self.theme = theme
+        size_pt = self._usual_pt * self.text_scale
+        font = self._application.font()
+        font.setPointSizeF(size_pt)
+        self._application.setFont(font)
         self._application.setPalette(_palette(theme))
-        self._application.setStyleSheet(_style_sheet(theme))
+        self._application.setStyleSheet(_style_sheet(theme, size_pt))
         self.changed.emit(theme)
 
 
@@ -96,13 +109,13 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
-def _style_sheet(theme: Theme) -> str:
+def _style_sheet(theme: Theme, size_pt: float) -> str:
     """Widgets say what they are by the dynamic property `role`; a `state` colours some of them."""
     return f"""
     [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
-    [role="title"] {{ font-size: 18px; font-weight: 600; }}
-    [role="heading"] {{ font-size: 15px; font-weight: 600; }}
-    [role="big"] {{ font-size: 22px; font-weight: 600; }}
+    [role="title"] {{ font-size: {1.6 * size_pt:.1f}pt; font-weight: 600; }}
+    [role="heading"] {{ font-size: {1.25 * size_pt:.1f}pt; font-weight: 600; }}
+    [role="big"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; }}
     [role="muted"] {{ color: {theme.muted}; }}
     [role="badge"] {{ border: 1px solid {theme.muted}; border-radius: 3px; padding: 0 6px; font-weight: 600;
         color: {theme.muted}; }}

@@ -1,0 +1,18 @@
+"""Open the window: measure, watch, read and plan with everything in sight."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH",
+        help="to open at once: a run directory, a bundle, a profile, an .onnx model, a price list, a plan file",
+    )  # fmt: skip
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    code: int = arguments.open_window(tuple(arguments.paths))
+    return code

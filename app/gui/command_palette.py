@@ -1,0 +1,95 @@
+"""Ctrl+K: type what you want, and do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt
+from PySide6.QtGui import QAction, QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QVBoxLayout, QWidget
+
+from app.gui.words import tr
+
+_MOST_SHOWN = 200
+
+
+class Entry(msgspec.Struct, frozen=True):
+    text: str
+    do: Callable[[], object]
+
+
+def entries_of(actions: Sequence[QAction]) -> list[Entry]:
+    """Those that can be done now, with their keys."""
+    return [Entry(_line(action), action.trigger) for action in actions if action.isEnabled()]
+
+
+def matching(entries: Sequence[Entry], typed: str) -> list[Entry]:
+    """Those that have all words that were typed, those that begin with them first."""
+    words = typed.casefold().split()
+    found = [entry for entry in entries if all(word in entry.text.casefold() for word in words)]
+    return sorted(found, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))
+
+
+class CommandPalette(QDialog):
+    def __init__(self, parent: QWidget, entries: Sequence[Entry]) -> None:
+        super().__init__(parent, Qt.WindowType.Popup)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setAccessibleName(tr("Command palette"))
+        self._entries, self._shown = list(entries), list(entries)
+        self.field = QLineEdit()
+        self.field.setPlaceholderText(tr("Type a command, a page, a run or a profile"))
+        self.field.setAccessibleName(tr("Command"))
+        self._model = QStringListModel(self)
+        self.view = QListView()
+        self.view.setModel(self._model)
+        self.view.setAccessibleName(tr("Matching commands"))
+        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.addWidget(self.field)
+        layout.addWidget(self.view)
+        self.field.textChanged.connect(self._show)
+        self.field.installEventFilter(self)
+        self.view.clicked.connect(self._do_chosen)
+        self._place(parent)
+        self._show("")
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self.field and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
+            if step is not None:
+                row = (self.view.currentIndex().row() + step) % max(1, len(self._shown))
+                self.view.setCurrentIndex(self._model.index(row))
+                return True
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+                self._do_chosen()
+                return True
+        return super().eventFilter(watched, event)
+
+    def _show(self, typed: str) -> None:
+        self._shown = matching(self._entries, typed)[:_MOST_SHOWN]
+        self._model.setStringList([entry.text for entry in self._shown])
+        self.view.setCurrentIndex(self._model.index(0))
+
+    def _do_chosen(self) -> None:
+        row = self.view.currentIndex().row()
+        if not 0 <= row < len(self._shown):
+            return
+        do = self._shown[row].do
+        self.close()
+        do()
+
+    def _place(self, parent: QWidget) -> None:
+        width = min(max(parent.width() // 2, 420), parent.width())
+        self.resize(width, min(420, parent.height() - 80))
+        corner = parent.mapToGlobal(parent.rect().topLeft())
+        self.move(corner.x() + (parent.width() - width) // 2, corner.y() + 60)
+        self.field.setFocus()
+
+
+def _line(action: QAction) -> str:
+    keys = action.shortcut().toString()
+    text = action.text().replace("&", "").removesuffix("…")
+    return f"{text}    {keys}" if keys else text

@@ -1,0 +1,82 @@
+"""What a dropped or opened path is, and what will be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from app.gui.words import tr
+
+Kind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
+_LARGEST_LOOK = 65_536
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    path: Path
+    kind: Kind
+
+    @property
+    def promise(self) -> str:
+        """What letting go here would do."""
+        return {
+            "model": tr("Benchmark this model"),
+            "profile": tr("Open this profile"),
+            "run": tr("Show this run"),
+            "bundle": tr("Import this run"),
+            "prices": tr("Plan with this price list"),
+            "plan": tr("Open this plan"),
+            "results": tr("Plan from these results"),
+            "unknown": tr("Sizewise cannot open this"),
+        }[self.kind]
+
+
+def dropped(path: Path) -> Dropped:
+    """By name and by the first bytes; whoever opens it checks the rest."""
+    return Dropped(path, _kind(path))
+
+
+def _kind(path: Path) -> Kind:
+    if path.is_dir():
+        is_run = (path / "events.jsonl").exists() or (path / "result.json").exists()
+        return "run" if is_run else "results"
+    if not path.is_file():
+        return "unknown"
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        return "model"
+    if suffix in (".zip", ".sizewise") or path.name.endswith((".tar.gz", ".tgz")):
+        return "bundle"
+    if suffix in (".yaml", ".yml"):
+        return _kind_of_yaml(path)
+    if path.name in ("result.json", "events.jsonl"):
+        return "run"
+    if suffix == ".json":
+        return "results"
+    return "prices" if suffix == ".csv" and _is_price_list(_beginning(path)) else "unknown"
+
+
+def _beginning(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_LOOK).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _kind_of_yaml(path: Path) -> Kind:
+    from app.storage.plan_file import is_plan_file
+
+    if is_plan_file(path):
+        return "plan"
+    lines = _beginning(path).splitlines()
+    keys = {line.partition(":")[0].strip().strip("\"'") for line in lines if line[:1] not in ("", " ", "#")}
+    if any("@" in key for key in keys) or any(line.lstrip(" -").startswith("instance_type:") for line in lines):
+        return "prices"
+    return "profile" if "sizewise" in keys else "results"
+
+
+def _is_price_list(text: str) -> bool:
+    header = text.partition("\n")[0].lower()
+    return "instance_type" in header or "usd_per_hour" in header

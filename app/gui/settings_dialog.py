@@ -1,0 +1,160 @@
+"""Settings, each with what it does; what is typed above leaves only those that speak of it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSettings, Qt, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.theme import Choice, Look
+from app.gui.widgets import button, label
+from app.gui.words import tr
+from app.storage.run_directory import runs_home
+
+THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
+_SCALES = (1.0, 1.25, 1.5, 2.0)
+
+
+def apply_settings(settings: QSettings, look: Look) -> None:
+    """What is unreadable counts as unset."""
+    choice = settings.value(THEME, "system")
+    look.choose(next((one for one in _themes() if one == choice), "system"))
+    look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
+
+
+class SettingsDialog(QDialog):
+    """Every change holds at once, and is kept."""
+
+    def __init__(self, parent: QWidget, settings: QSettings, look: Look) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Settings"))
+        self.setAccessibleName(tr("Settings"))
+        self._settings, self._look = settings, look
+        self._rows: list[tuple[str, QWidget]] = []
+        self.search = QLineEdit()
+        self.search.setPlaceholderText(tr("Search settings"))
+        self.search.setAccessibleName(tr("Search settings"))
+        self.search.setClearButtonEnabled(True)
+        self.search.textChanged.connect(self._filter)
+        body = QWidget()
+        self._column = QVBoxLayout(body)
+        self._add(tr("Theme"), tr("Light, dark, high contrast, or as the system has it."), self._theme())
+        self._add(tr("Text size"), tr("Of everything in the window."), self._text_size())
+        self._add(
+            tr("Notifications"),
+            tr("A desktop notice when a run of over 30 s ends while the window is not in front."),
+            self._notifications(),
+        )
+        self._add(
+            tr("Where runs are kept"),
+            tr("{folder}. Set SIZEWISE_HOME before the start to keep them elsewhere.").format(folder=runs_home()),
+            button(tr("&Open folder"), self._open_folder),
+        )
+        self._add(
+            tr("Privacy"),
+            tr(
+                "Sizewise sends nothing anywhere but to the endpoints that you name: no telemetry, no account, no "
+                "update check."
+            ),
+            None,
+        )
+        self._column.addStretch(1)
+        area = QScrollArea()
+        area.setWidget(body)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        close.rejected.connect(self.close)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.search)
+        layout.addWidget(area, 1)
+        layout.addWidget(close)
+        self.resize(620, 460)
+
+    def _add(self, name: str, explanation: str, editor: QWidget | None) -> None:
+        row = QFrame()
+        row.setProperty("role", "card")
+        line = QHBoxLayout(row)
+        words = QVBoxLayout()
+        words.addWidget(label(name, "heading"))
+        words.addWidget(label(explanation, "muted", wrap=True))
+        line.addLayout(words, 1)
+        if editor is not None:
+            editor.setAccessibleName(name)
+            editor.setAccessibleDescription(explanation)
+            line.addWidget(editor, 0, Qt.AlignmentFlag.AlignTop)
+        self._rows.append((f"{name} {explanation}".casefold(), row))
+        self._column.addWidget(row)
+
+    def _filter(self, typed: str) -> None:
+        words = typed.casefold().split()
+        for text, row in self._rows:
+            row.setVisible(all(word in text for word in words))
+
+    def _theme(self) -> QComboBox:
+        choices = _themes()
+        made = QComboBox()
+        for choice, title in choices.items():
+            made.addItem(title, choice)
+        made.setCurrentIndex(list(choices).index(self._look.choice))
+        made.activated.connect(lambda row: self._choose_theme(list(choices)[row]))
+        return made
+
+    def _choose_theme(self, choice: Choice) -> None:
+        self._look.choose(choice)
+        self._settings.setValue(THEME, choice)
+
+    def _text_size(self) -> QComboBox:
+        made = QComboBox()
+        for scale in _SCALES:
+            made.addItem(f"{scale:.0%}", scale)
+        nearest = min(_SCALES, key=lambda scale: abs(scale - self._look.text_scale))
+        made.setCurrentIndex(_SCALES.index(nearest))
+        made.activated.connect(lambda row: self._scale(_SCALES[row]))
+        return made
+
+    def _scale(self, scale: float) -> None:
+        self._look.scale_text(scale)
+        self._settings.setValue(TEXT_SCALE, scale)
+
+    def _notifications(self) -> QCheckBox:
+        made = QCheckBox(tr("Show them"))
+        made.setChecked(notifications_are_on(self._settings))
+        made.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
+        return made
+
+    def _open_folder(self) -> None:
+        runs_home().mkdir(parents=True, exist_ok=True)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(runs_home())))
+
+
+def notifications_are_on(settings: QSettings) -> bool:
+    return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
+
+
+def _themes() -> dict[Choice, str]:
+    return {
+        "system": tr("As the system"),
+        "light": tr("Light"),
+        "dark": tr("Dark"),
+        "contrast": tr("High contrast"),
+    }
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 1.0
