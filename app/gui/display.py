@@ -22,7 +22,7 @@ def require_qt() -> None:
     """Raises UnavailableError where Qt's own libraries cannot be loaded, or are those that abort."""
     try:
         import PySide6
-        import PySide6.QtWidgets  # noqa: F401  the import is the question
+        import PySide6.QtWidgets
     except ImportError as error:
         hint = f"On Debian: apt-get install {_LIBRARIES}. {_HEADLESS}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error

@@ -7,7 +7,7 @@ import sys
 from app.errors import UnavailableError
 
 
-def refuse_broken_qt(qt: tuple[int, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
+def refuse_broken_qt(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
     """`qt` is the version of PySide6. Raises UnavailableError for the pair that aborts."""
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QLabel, QMainWindow, QToolBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QToolBar, QVBoxLayout, QWidget
 
 from app.gui.actions import Actions, Deed
 from app.gui.command_palette import CommandPalette, Entry, entries_of
@@ -25,10 +25,10 @@ _MOST_DROPPED = 20
 
 
 class Window(QMainWindow):
-    """`files_dropped` tells what was dropped on it, one Dropped each; `closing_wanted` asks whoever is asked whether
-    it may close: with nobody asked, it may."""
+    """`may_close` is asked before it closes, where somebody set it."""
 
     files_dropped = Signal(object)
+    """A Dropped, one for each file."""
 
     def __init__(self, navigation: Navigation, look: Look, settings: QSettings) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Window(QMainWindow):
         self.pages = Pages(navigation, look)
         self.strip = Strip()
         self.may_close: Callable[[], bool] | None = None
-        self._rail = Rail(titles(), look)
+        self.rail = Rail(titles(), look)
         self._drop_hint = label("", "heading")
         self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drop_hint.hide()
@@ -52,7 +52,7 @@ class Window(QMainWindow):
         self.state = WindowState(self, settings)
         self.actions_: Actions | None = None
         self.entries: Callable[[], list[Entry]] = list
-        self._rail.chosen.connect(self.show_page)
+        self.rail.chosen.connect(self.show_page)
         navigation.page_wanted.connect(self.show_page)
         navigation.told.connect(self.tell)
 
@@ -66,10 +66,13 @@ class Window(QMainWindow):
             if self.actions_ is not None:
                 self.actions_.menus["view"].addAction(dock.toggleViewAction())
 
+    def open_docks(self) -> list[QDockWidget]:
+        return [dock for dock in self.findChildren(QDockWidget) if dock.isVisibleTo(self)]
+
     def show_page(self, key: PageKey) -> None:
         if key not in KEYS:
             return
-        self._rail.show_chosen(key)
+        self.rail.show_chosen(key)
         page = self.pages.show_page(key)
         self.setWindowTitle(tr("{page} – Sizewise").format(page=page.title()))
 
@@ -126,12 +129,13 @@ class Window(QMainWindow):
         row = QHBoxLayout(centre)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
-        row.addWidget(self._rail)
+        row.addWidget(self.rail)
         row.addWidget(page, 1)
         return centre
 
-    def drop_hint(self) -> QLabel:
-        return self._drop_hint
+    def drop_hint(self) -> str:
+        """What letting go would do; empty while nothing is held over the window."""
+        return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 
 def _dropped(event: QDropEvent) -> list[Dropped]:

@@ -1,0 +1,89 @@
+"""Everything the menus, keys and the palette offer, in the menus' order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from app.gui.actions import Deed
+from app.gui.navigation import PageKey
+from app.gui.pages import KEYS, titles
+from app.gui.words import tr
+
+
+class Doing(msgspec.Struct, frozen=True):
+    """What stands behind the deeds: each asks the page that is shown, or the window."""
+
+    open_files: Callable[[], object]
+    export: Callable[[], object]
+    settings: Callable[[], object]
+    close: Callable[[], object]
+    undo: Callable[[], object]
+    redo: Callable[[], object]
+    filter: Callable[[], object]
+    copy_command: Callable[[], object]
+    new_profile: Callable[[], object]
+    start: Callable[[], object]
+    repeat: Callable[[], object]
+    stop: Callable[[], object]
+    compare: Callable[[], object]
+    show_page: Callable[[PageKey], object]
+    palette: Callable[[], object]
+    next_pane: Callable[[], object]
+    reset_layout: Callable[[], object]
+    help: Callable[[], object]
+
+
+def deeds_of(doing: Doing) -> tuple[Deed, ...]:
+    return (*_file(doing), *_edit(doing), *_run(doing), *_view(doing), *_help(doing))
+
+
+def _file(doing: Doing) -> tuple[Deed, ...]:
+    return (
+        Deed("new-profile", "file", tr("&New profile"), ("Ctrl+N",), doing.new_profile),
+        Deed("open", "file", tr("&Open…"), ("Ctrl+O",), doing.open_files),
+        Deed("export", "file", tr("&Export…"), ("Ctrl+E",), doing.export, 1),
+        Deed("settings", "file", tr("&Settings…"), ("Ctrl+,",), doing.settings, 2),
+        Deed("quit", "file", tr("&Quit"), ("Ctrl+Q",), doing.close, 3),
+    )
+
+
+def _edit(doing: Doing) -> tuple[Deed, ...]:
+    return (
+        Deed("undo", "edit", tr("&Undo"), ("Ctrl+Z",), doing.undo),
+        Deed("redo", "edit", tr("&Redo"), ("Ctrl+Shift+Z", "Ctrl+Y"), doing.redo),
+        Deed("filter", "edit", tr("&Filter"), ("Ctrl+F",), doing.filter, 1),
+        Deed("copy-command", "edit", tr("Copy as &command"), ("Ctrl+Shift+C",), doing.copy_command, 2),
+    )
+
+
+def _run(doing: Doing) -> tuple[Deed, ...]:
+    return (
+        Deed("start", "run", tr("&Start"), ("F5",), doing.start),
+        Deed("repeat", "run", tr("&Repeat the last"), ("Shift+F5",), doing.repeat),
+        Deed("stop", "run", tr("S&top (Esc Esc)"), (), doing.stop),
+        Deed("compare", "run", tr("&Compare what is shown"), ("Ctrl+D",), doing.compare, 1),
+    )
+
+
+def _view(doing: Doing) -> tuple[Deed, ...]:
+    pages = tuple(
+        Deed(f"page-{key}", "view", title, (f"Ctrl+{place}",), _showing(doing, key))
+        for place, (key, title) in enumerate(titles().items(), 1)
+    )
+    assert len(pages) == len(KEYS)
+    return (
+        *pages,
+        Deed("palette", "view", tr("Command &palette"), ("Ctrl+K",), doing.palette, 1),
+        Deed("next-pane", "view", tr("&Next pane"), ("F6",), doing.next_pane, 1),
+        Deed("reset-layout", "view", tr("Reset &layout"), (), doing.reset_layout, 2),
+    )
+
+
+def _help(doing: Doing) -> tuple[Deed, ...]:
+    return (Deed("help", "help", tr("&Keys and help"), ("F1",), doing.help),)
+
+
+def _showing(doing: Doing, key: PageKey) -> Callable[[], object]:
+    return lambda: doing.show_page(key)

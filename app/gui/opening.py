@@ -1,0 +1,72 @@
+"""Files that are dropped, chosen or named on the command line, each shown by the page that it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QFileDialog
+
+from app.gui.background import submit
+from app.gui.dropping import Dropped, dropped
+from app.gui.window import Window
+from app.gui.words import tr
+
+
+class Opening(QObject):
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window, self._navigation = window, window.navigation
+        window.files_dropped.connect(self.open)
+
+    def ask(self) -> None:
+        """With the system's own dialog; a folder is dropped, or named on the command line."""
+        names, _ = QFileDialog.getOpenFileNames(
+            self._window,
+            tr("Open"),
+            "",
+            tr("What Sizewise opens") + " (*.onnx *.yaml *.yml *.zip *.csv *.json);;" + tr("All files") + " (*)",
+        )
+        self.open_paths(tuple(Path(name) for name in names))
+
+    def open_paths(self, paths: tuple[Path, ...]) -> None:
+        for path in paths:
+            self.open(dropped(path.absolute()))
+
+    def open(self, one: Dropped) -> None:
+        match one.kind:
+            case "model":
+                self._navigation.model_opened.emit(one.path)
+            case "profile":
+                self._navigation.profile_opened.emit(one.path)
+            case "run":
+                self._show_run(one.path if one.path.is_dir() else one.path.parent)
+            case "bundle":
+                self._import(one.path)
+            case "prices":
+                self._navigation.prices_opened.emit(one.path)
+            case "plan" | "results":
+                self._navigation.plan_wanted.emit((one.path,))
+            case "unknown":
+                self._navigation.tell(
+                    "error",
+                    tr("{path} is nothing that Sizewise opens.").format(path=one.path),
+                    None,
+                    tr("It opens models (.onnx), profiles, runs, bundles (.zip), price lists and plan files."),
+                )
+
+    def _show_run(self, directory: Path) -> None:
+        from app.storage.run_directory import StoredRun
+
+        is_running = StoredRun(directory).is_running
+        (self._navigation.run_watched if is_running else self._navigation.run_opened).emit(directory)
+
+    def _import(self, path: Path) -> None:
+        from app.storage.bundle_import import import_run
+
+        submit(self, lambda: import_run(path), self._imported, self._navigation.tell_error)
+
+    def _imported(self, outcome: tuple[Path, bool]) -> None:
+        directory, _ = outcome
+        self._navigation.library_changed.emit()
+        self._navigation.run_opened.emit(directory)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QThreadPool
+from pytestqt.qtbot import QtBot
+
+from app.gui.background import Latest, submit
+
+
+def test_work_is_done_elsewhere_and_told_in_the_windows_thread(qtbot: QtBot) -> None:
+    owner, told = QObject(), []
+    submit(owner, threading.get_ident, lambda ident: told.append((ident, threading.get_ident())), told.append)
+    qtbot.waitUntil(lambda: bool(told))
+    worked, heard = told[0]
+    assert worked != threading.get_ident()
+    assert heard == threading.get_ident()
+
+
+def test_what_fails_is_told_as_an_error(qtbot: QtBot) -> None:
+    owner, told = QObject(), []
+    submit(owner, lambda: 1 // 0, told.append, lambda error: told.append(type(error)))
+    qtbot.waitUntil(lambda: bool(told))
+    assert told == [ZeroDivisionError]
+
+
+def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
+    owner, told, go = QObject(), [], threading.Event()
+    submit(owner, lambda: go.wait(5), told.append, told.append)
+    owner.deleteLater()
+    with qtbot.waitSignal(owner.destroyed):
+        pass
+    go.set()
+    assert QThreadPool.globalInstance().waitForDone(5000)
+    seen: list[int] = []
+    other = QObject()
+    submit(other, lambda: 1, seen.append, seen.append)
+    qtbot.waitUntil(lambda: bool(seen))
+    assert told == []
+
+
+def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot) -> None:
+    owner, told, worked = QObject(), [], []
+    gate = threading.Event()
+    latest: Latest[int] = Latest(owner, told.append, told.append)
+
+    def answer(number: int) -> Callable[[], int]:
+        def work() -> int:
+            worked.append(number)
+            gate.wait(5)
+            return number
+
+        return work
+
+    for number in range(5):
+        latest.ask(answer(number))
+    gate.set()
+    qtbot.waitUntil(lambda: told == [4])
+    assert worked == [0, 4], "what was asked in between was worked on"
+    assert not latest.is_busy
+
+
+def test_what_is_forgotten_is_told_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
+    owner, told, gate = QObject(), [], threading.Event()
+    latest: Latest[object] = Latest(owner, told.append, told.append)
+    latest.ask(lambda: gate.wait(5))
+    latest.forget()
+    gate.set()
+    latest.ask(lambda: "next")
+    qtbot.waitUntil(lambda: told == ["next"])

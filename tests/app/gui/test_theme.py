@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QApplication
+
+from app.gui.theme import CONTRAST, DARK, LIGHT, Look, Theme
+
+TEXT = ("ink", "muted", "accent", "good", "warn", "bad")
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK, CONTRAST], ids=lambda theme: theme.name)
+@pytest.mark.parametrize("ground", ["paper", "raised"])
+@pytest.mark.parametrize("text", TEXT)
+def test_every_text_can_be_read(theme: Theme, ground: str, text: str) -> None:
+    assert contrast(getattr(theme, text), getattr(theme, ground)) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK, CONTRAST], ids=lambda theme: theme.name)
+def test_every_series_stands_out_of_the_paper(theme: Theme) -> None:
+    assert all(contrast(colour, theme.paper) >= 3 for colour in theme.series)
+    assert contrast(theme.on_accent, theme.accent) >= 4.5
+
+
+def test_the_palette_follows_and_whoever_paints_is_told(qapp: QApplication, look: Look) -> None:
+    seen: list[Theme] = []
+    look.changed.connect(seen.append)
+    look.choose("dark")
+    assert qapp.palette().color(QPalette.ColorRole.Window).name() == DARK.paper
+    look.choose("light")
+    assert qapp.palette().color(QPalette.ColorRole.Window).name() == LIGHT.paper
+    assert [theme.name for theme in seen] == ["dark", "light"]
+    look.changed.disconnect(seen.append)
+
+
+def test_text_grows_to_twice_its_size_and_no_further(qapp: QApplication, look: Look) -> None:
+    usual = qapp.font().pointSizeF()
+    look.scale_text(5)
+    assert qapp.font().pointSizeF() == pytest.approx(2 * usual)
+    look.scale_text(1)
+    assert qapp.font().pointSizeF() == pytest.approx(usual)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, QSettings, QSize, Qt
+from PySide6.QtWidgets import QDockWidget, QMainWindow
+from pytestqt.qtbot import QtBot
+
+from app.gui.window_state import WindowState
+
+
+def window_with(qtbot: QtBot, folder: Path) -> tuple[QMainWindow, QDockWidget, WindowState]:
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    dock = QDockWidget("Jobs", window)
+    dock.setObjectName("dock-jobs")
+    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    state = WindowState(window, QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat))
+    return window, dock, state
+
+
+def test_size_and_docks_come_back(qtbot: QtBot, tmp_path: Path) -> None:
+    window, dock, state = window_with(qtbot, tmp_path)
+    state.restore()
+    window.show()
+    window.resize(777, 555)
+    dock.hide()
+    state.keep()
+    again, its_dock, restored = window_with(qtbot, tmp_path)
+    restored.restore()
+    again.show()
+    assert again.size() == QSize(777, 555)
+    assert its_dock.isHidden()
+    restored.reset()
+    assert not its_dock.isHidden()
+
+
+def test_a_window_that_would_be_out_of_sight_comes_back_on_screen(qtbot: QtBot, tmp_path: Path) -> None:
+    window, _, state = window_with(qtbot, tmp_path)
+    state.restore()
+    window.show()
+    window.move(QPoint(50_000, 50_000))
+    state.keep()
+    again, _, restored = window_with(qtbot, tmp_path)
+    restored.restore()
+    again.show()
+    assert again.screen().availableGeometry().contains(again.frameGeometry().topLeft() + QPoint(10, 10))
+
+
+def test_a_kept_state_that_means_nothing_is_left_alone(qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "window.ini").write_text("[window]\ngeometry=nonsense\nstate=nonsense\n")
+    window, dock, state = window_with(qtbot, tmp_path)
+    state.restore()
+    window.show()
+    assert window.width() > 300
+    assert not dock.isHidden()
