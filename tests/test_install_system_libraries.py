@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).parent / "install-system-libraries"
 BASH = shutil.which("bash") or "/bin/bash"
-NEEDED = ("chromium", "chromedriver", "cc", *(("ip",) if sys.platform == "linux" else ()))
+NEEDED = ("chromium", "chromedriver", "cc", *(("ip", "Xvfb", "xdotool") if sys.platform == "linux" else ()))
 
 
 def program(folder: Path, name: str, text: str = "") -> None:
@@ -50,6 +50,18 @@ def test_root_installs_the_packages_of_what_is_missing(tmp_path: Path) -> None:
     assert run_among(tmp_path).returncode == 0
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[1] == "install --yes --no-install-recommends chromium-driver gcc --quiet=2"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root installs")
+def test_with_the_screen_come_the_libraries_that_qt_loads(tmp_path: Path) -> None:
+    for name in NEEDED:
+        if name != "Xvfb":
+            program(tmp_path, name)
+    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/asked')
+    assert run_among(tmp_path).returncode == 0
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert " xvfb libegl1 " in asked[1]
+    assert " libxcb-cursor0 " in asked[1]
 
 
 def test_no_feature_of_a_newer_bash_than_3_2_is_used() -> None:

@@ -1,7 +1,10 @@
+"""Windows are driven with real widgets, on runs that the real engine made."""
+
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,26 +12,80 @@ from pytestqt.qtbot import QtBot
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
 
-from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.assembly import assemble
+from app.gui.window import Window
+from tests.fakes.program import Sizewise
 from tests.fakes.window import leaving_nothing, look_of
 
+PROFILE = """sizewise: 1
+name: {name}
+target:
+  protocol: http
+  scripted: {{delay: {delay}, spread: 0.3, parallel: 8}}
+  hardware: {{accelerator: l4, count: 1, vcpus: 8}}
+workload: {{body: {{features: [0.1, 0.2]}}}}
+load:
+  warmup: 0s
+  stages:
+    - {{name: low, arrivals: poisson, rate: 100/s, duration: 2s}}
+    - {{name: high, arrivals: poisson, rate: 200/s, duration: 2s}}
+slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
+traffic: {{peak: 900/s, shape: workday}}
+plan: {{assurance: 90%, redundancy: n+1}}
+"""
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No thread, no work and no process outlives a test, and no test reads the user's own settings or runs."""
-    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+
+@pytest.fixture(scope="session")
+def measured_runs(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Two runs of one profile, the second a little slower; they may carry any verdict, as the machine was."""
+    folder, made = tmp_path_factory.mktemp("runs"), []
+    for name, delay in (("first", "5ms"), ("second", "6ms")):
+        profile = folder / f"{name}.yaml"
+        profile.write_text(PROFILE.format(name="window-test", delay=delay))
+        done = Sizewise(calibrated_home, folder)("run", str(profile), "--out", str(folder / name))
+        assert done.returncode in (0, 4, 10), done.stderr
+        made.append(folder / name)
+    return tuple(made)
+
+
+@pytest.fixture
+def home(tmp_path: Path, calibrated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, calibrated, with no run in it."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(calibrated_home / "calibration.json", folder)
+    monkeypatch.setenv("SIZEWISE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def kept_runs(home: Path, measured_runs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The measured runs, in the library of the home."""
+    return tuple(shutil.copytree(run, home / "runs" / f"20261127-12000{place}-window-test-{place:04x}")
+                 for place, run in enumerate(measured_runs))  # fmt: skip
+
+
+@pytest.fixture
+def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callable[[], Window]]:
+    """Opens a window as `sizewise gui` does; all are closed at the end, and leave nothing behind."""
+    windows: list[Window] = []
+
+    def opened() -> Window:
+        window, _ = assemble(qapp)
+        windows.append(window)
+        window.show()
+        qtbot.waitExposed(window)
+        return window
+
+    look_of(qapp).choose("light")
+    look_of(qapp).scale_text(1)
     with leaving_nothing():
-        yield
-
-
-@pytest.fixture
-def look(qapp: QApplication) -> Look:
-    return look_of(qapp)
-
-
-@pytest.fixture
-def navigation(qapp: QApplication) -> Navigation:
-    return Navigation()
+        yield opened
+        for window in windows:
+            window.may_close = None
+            window.close()
+            window.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

@@ -1,0 +1,66 @@
+"""A screen that nobody sees, for a window as a user has it: Xvfb, real keys by xdotool, and a picture of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from PIL import Image, ImageGrab
+
+from tests.fakes.program import wait_until
+
+
+class VirtualScreen(msgspec.Struct, frozen=True):
+    display: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"DISPLAY": self.display, "QT_QPA_PLATFORM": "xcb"}
+
+    def press(self, *keys: str) -> None:
+        """As xdotool names them: ctrl+3, Return."""
+        self._xdotool("key", "--clearmodifiers", *keys)
+
+    def has_window(self, title: str) -> bool:
+        return bool(self._xdotool("search", "--onlyvisible", "--name", title))
+
+    def focus(self, title: str) -> None:
+        """There is no window manager to give it the keys."""
+        self._xdotool("search", "--onlyvisible", "--name", title, "windowfocus")
+
+    def picture(self) -> Image.Image:
+        return ImageGrab.grab(xdisplay=self.display)
+
+    def _xdotool(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["xdotool", *arguments], env=os.environ | self.environment, capture_output=True, text=True, timeout=20,
+            check=False,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+
+@contextmanager
+def virtual_screen(size: str = "1400x900x24") -> Iterator[VirtualScreen]:
+    server = shutil.which("Xvfb")
+    assert server is not None, "no Xvfb: run tests/install-system-libraries"
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [server, "-displayfd", str(writing), "-screen", "0", size, "-nolisten", "tcp"],
+        pass_fds=(writing,),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as told:
+            number = told.readline().strip()
+        assert number, "Xvfb did not start"
+        screen = VirtualScreen(f":{number}")
+        wait_until(lambda: process.poll() is None and screen.picture().size[0] > 0, within_s=10)
+        yield screen
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -1,0 +1,120 @@
+"""What is wrong with a window's widgets: without a name, out of reach of the keys, or clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractScrollArea,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QDockWidget,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollBar,
+    QSlider,
+    QTabBar,
+    QWidget,
+)
+
+_INTERACTIVE = (
+    QAbstractButton, QAbstractItemView, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextEdit,
+    QTabBar, QSlider,
+)  # fmt: skip
+_QTS_OWN = ("qt_", "QTabBar", "ScrollLeftButton", "ScrollRightButton")
+_SLACK = 1
+
+
+def shown(root: QWidget) -> Iterator[QWidget]:
+    """All that is visible in it, but for the inner parts of Qt's own widgets."""
+    for widget in root.findChildren(QWidget):
+        if widget.isVisible() and not _is_inner(widget):
+            yield widget
+
+
+def unnamed(root: QWidget) -> list[str]:
+    """Interactive widgets that a reader of screens would call nothing."""
+    return [
+        _place(widget)
+        for widget in shown(root)
+        if isinstance(widget, _INTERACTIVE) and not (widget.accessibleName() or _own_text(widget))
+    ]
+
+
+def unreachable(root: QWidget) -> list[str]:
+    """Enabled controls that the tab key does not come to, by the window's own chain of focus."""
+    chain, widget = set(), root.nextInFocusChain()
+    while widget is not root and widget not in chain:
+        chain.add(widget)
+        widget = widget.nextInFocusChain()
+    return [
+        _place(one)
+        for one in shown(root)
+        if isinstance(one, (QLineEdit, QComboBox, QAbstractItemView, QAbstractSpinBox, QPlainTextEdit))
+        and one.isEnabled()
+        and (one not in chain or not one.focusPolicy() & Qt.FocusPolicy.TabFocus)
+    ]
+
+
+def clipped(root: QWidget) -> list[str]:
+    """Texts that need more room than they have."""
+    return [f"{_place(widget)}: {text!r}" for widget in shown(root) if (text := _clipped_text(widget))]
+
+
+def _clipped_text(widget: QWidget) -> str | None:
+    if isinstance(widget, QLabel):
+        return widget.text() if widget.text() and _label_is_clipped(widget) else None
+    if isinstance(widget, QAbstractButton) and widget.text():
+        needed = widget.sizeHint()
+        is_short = widget.width() + _SLACK < _least_width(widget) or widget.height() + _SLACK < _least_height(widget)
+        return widget.text() if is_short and needed.isValid() else None
+    return None
+
+
+def _least_width(widget: QAbstractButton) -> int:
+    lines = widget.text().replace("&", "").split("\n")
+    return max(widget.fontMetrics().horizontalAdvance(line) for line in lines)
+
+
+def _least_height(widget: QAbstractButton) -> int:
+    return widget.fontMetrics().height()
+
+
+def _label_is_clipped(label: QLabel) -> bool:
+    if label.pixmap() is not None and not label.pixmap().isNull():
+        return False
+    room = label.contentsRect()
+    flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag.TextSingleLine
+    if "\n" in label.text() and not label.wordWrap():
+        flags = Qt.TextFlag.TextExpandTabs
+    wanted = label.fontMetrics().boundingRect(QRect(0, 0, room.width(), 100_000), flags, label.text())
+    is_wide = wanted.width() > room.width() + _SLACK and label.textFormat() != Qt.TextFormat.RichText
+    return is_wide or wanted.height() > room.height() + 2 * _SLACK
+
+
+def _own_text(widget: QWidget) -> str:
+    return widget.text() if isinstance(widget, QAbstractButton) else ""
+
+
+def _is_inner(widget: QWidget) -> bool:
+    parent = widget.parentWidget()
+    if isinstance(widget, QScrollBar) or widget.objectName().startswith(_QTS_OWN):
+        return True
+    if isinstance(parent, (QComboBox, QAbstractSpinBox, QLineEdit, QTabBar, QDockWidget)):
+        return True
+    in_table = isinstance(parent, QAbstractScrollArea) and isinstance(parent, QAbstractItemView)
+    return in_table and type(widget).__module__.startswith("PySide6")
+
+
+def _place(widget: QWidget) -> str:
+    names: list[str] = []
+    at: QWidget | None = widget
+    while at is not None and len(names) < 6:
+        names.append(at.objectName() or type(at).__name__)
+        at = at.parentWidget()
+    return " < ".join(names)

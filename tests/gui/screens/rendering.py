@@ -1,0 +1,94 @@
+"""The window's pages as pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop, QThreadPool
+from PySide6.QtWidgets import QApplication, QTabWidget
+
+from app.gui.assembly import assemble
+from app.gui.pages import KEYS
+from app.gui.theme import Choice
+from app.gui.window import Window
+
+_SETTLED_S, _PATIENCE_S = 0.6, 40.0
+
+
+def render_pages(
+    application: QApplication,
+    folder: Path,
+    state: str,
+    runs: tuple[Path, ...],
+    themes: tuple[str, ...],
+    size: tuple[int, int],
+    text_scale: float,
+) -> list[Path]:
+    """One window, each page once a theme; of the result page each of its tabs. `runs` are in the runs' home."""
+    window, _ = assemble(application)
+    window.resize(*size)
+    window.look.scale_text(text_scale)
+    window.show()
+    written = []
+    if runs:
+        fill(window, runs)
+    for theme in themes:
+        window.look.choose(_choice(theme))
+        for key in KEYS:
+            window.show_page(key)
+            written += [_grab(window, folder / f"{key}{part}-{state}-{theme}.png") for part in _parts(window)]
+    window.may_close = None
+    window.close()
+    window.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    return written
+
+
+def fill(window: Window, runs: tuple[Path, ...]) -> None:
+    """Every page shows something of the runs."""
+    window.pages.live.watch(runs[0])
+    window.pages.results.open_run(runs[0])
+    if len(runs) > 1:
+        window.pages.compare.compare(runs[:2])
+    window.pages.plan.open_sources(runs[:1])
+    window.pages.run.open_profile(runs[0] / "spec.yaml")
+    settle()
+
+
+def _parts(window: Window) -> Iterator[str]:
+    """The page's name, or one of each of its tabs."""
+    settle()
+    tabs = next((one for one in window.pages.shown.findChildren(QTabWidget) if one.isVisible() and one.count()), None)
+    if tabs is None:
+        yield ""
+        return
+    for place in range(tabs.count()):
+        if not tabs.isTabEnabled(place):
+            continue
+        tabs.setCurrentIndex(place)
+        settle()
+        yield f"-{place + 1}"
+    tabs.setCurrentIndex(0)
+
+
+def _grab(window: Window, path: Path) -> Path:
+    window.grab().save(str(path))
+    return path
+
+
+def settle(quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0) -> None:
+    """Until no work is done in the background, and a moment after: timers and repaints have had their turn."""
+    deadline, quiet_since = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic()
+    while not deadline.hasExpired():
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
+        if not quiet():
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since > _SETTLED_S:
+            return
+
+
+def _choice(name: str) -> Choice:
+    choices: dict[str, Choice] = {"light": "light", "dark": "dark", "contrast": "contrast"}
+    return choices[name]

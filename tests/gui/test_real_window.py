@@ -1,0 +1,65 @@
+"""A real window on a screen, real keys, and what is to be seen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.virtual_screen import virtual_screen
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Xvfb is Linux's")
+
+
+def differing_share(one: Image.Image, other: Image.Image) -> float:
+    """Of the pixels."""
+    before, after = one.convert("L").tobytes(), other.convert("L").tobytes()
+    return sum(a != b for a, b in zip(before, after, strict=True)) / len(before)
+
+
+def test_the_window_opens_takes_keys_and_closes(tmp_path: Path) -> None:
+    with virtual_screen() as screen:
+        process = Sizewise(tmp_path, tmp_path).start("gui", **screen.environment)
+        try:
+            wait_until(lambda: screen.has_window("Home"))
+            screen.focus("Home")
+            home = screen.picture()
+            home.save(tmp_path / "home.png")
+            assert len(set(home.convert("L").resize((140, 90)).tobytes())) > 20, "nothing is drawn"
+            screen.press("ctrl+7")
+            wait_until(lambda: screen.has_window("Library"))
+            wait_until(lambda: differing_share(home, screen.picture()) > 0.01)
+            screen.press("ctrl+q")
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr
+    assert (tmp_path / "window.ini").exists()
+
+
+def test_ctrl_c_in_the_terminal_closes_it(tmp_path: Path) -> None:
+    import signal
+
+    with virtual_screen() as screen:
+        process = Sizewise(tmp_path, tmp_path).start("gui", **screen.environment)
+        try:
+            wait_until(lambda: screen.has_window("Home"))
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0, stderr
+    assert (tmp_path / "window.ini").exists()
+
+
+def test_without_a_screen_it_says_what_to_do(tmp_path: Path) -> None:
+    nothing = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
+    done = Sizewise(tmp_path, tmp_path)("gui", **nothing)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: there is no display to open a window on\nhint: ")

@@ -1,0 +1,67 @@
+"""Every page, empty and with a run: named for a reader of screens, reached by keys, and clipped nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.gui.pages import KEYS
+from app.gui.window import Window
+from tests.fakes.pseudo_locale import install
+from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.gui.screens.rendering import fill, settle
+
+OpenWindow = Callable[[], Window]
+
+
+@pytest.fixture
+def pseudo_locale(qapp: QApplication) -> Iterator[None]:
+    translator = install(qapp)
+    yield
+    QCoreApplication.removeTranslator(translator)
+
+
+def faults(window: Window, look_for: Callable[[Window], list[str]]) -> dict[str, list[str]]:
+    found = {}
+    for key in KEYS:
+        window.show_page(key)
+        settle()
+        if wrong := look_for(window):
+            found[key] = wrong
+    return found
+
+
+def test_every_control_has_a_name_and_is_reached_by_keys(open_window: OpenWindow) -> None:
+    window = open_window()
+    assert faults(window, unnamed) == {}
+    assert faults(window, unreachable) == {}
+
+
+def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
+    window = open_window()
+    fill(window, kept_runs)
+    assert faults(window, unnamed) == {}
+    assert faults(window, unreachable) == {}
+
+
+def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
+    window = open_window()
+    window.look.scale_text(2)
+    window.resize(1600, 1000)
+    assert faults(window, clipped) == {}
+    fill(window, kept_runs)
+    assert faults(window, clipped) == {}
+
+
+@pytest.mark.usefixtures("pseudo_locale")
+def test_nothing_is_clipped_in_a_language_that_takes_more_room(
+    open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot
+) -> None:
+    window = open_window()
+    fill(window, kept_runs)
+    assert faults(window, clipped) == {}
