@@ -7,8 +7,7 @@ from PySide6.QtWidgets import QApplication
 from app.gui.deeds import Doing, deeds_of
 from app.gui.navigation import Navigation
 from app.gui.opening import Opening
-from app.gui.settings import open_settings
-from app.gui.settings_dialog import apply_settings
+from app.gui.settings import apply_settings, open_settings
 from app.gui.switchboard import Switchboard
 from app.gui.theme import Look
 from app.gui.window import Window

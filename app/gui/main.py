@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from app.gui.display import require_display, require_qt
 
 if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from app.gui.opening import Opening
     from app.gui.window import Window
 
 
@@ -20,15 +23,10 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_qt()
     require_display(os.environ)
     from PySide6.QtCore import QTimer
-    from PySide6.QtWidgets import QApplication
 
-    from app.gui.assembly import assemble
     from app.gui.interrupts import Interrupts
 
-    application = QApplication(["sizewise"])
-    application.setApplicationName("sizewise")
-    application.setApplicationDisplayName("Sizewise")
-    window, opening = assemble(application)
+    application, window, opening = prepare()
     interrupts = Interrupts(window, application.quit)
     _tell_bugs(window)
     window.show()
@@ -38,6 +36,18 @@ def open_window(paths: tuple[Path, ...]) -> int:
     finally:
         window.state.keep()
         interrupts.end()
+
+
+def prepare() -> tuple[QApplication, Window, Opening]:
+    """The application and its window, ready to be shown."""
+    from PySide6.QtWidgets import QApplication
+
+    from app.gui.assembly import assemble
+
+    application = QApplication(["sizewise"])
+    application.setApplicationName("sizewise")
+    application.setApplicationDisplayName("Sizewise")
+    return application, *assemble(application)
 
 
 def _tell_bugs(window: Window) -> None:

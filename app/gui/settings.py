@@ -7,6 +7,11 @@ from pathlib import Path
 
 from PySide6.QtCore import QSettings
 
+from app.gui.theme import Choice, Look
+from app.gui.words import tr
+
+THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
+
 
 def open_settings() -> QSettings:
     home = os.environ.get("SIZEWISE_HOME")
@@ -16,3 +21,30 @@ def open_settings() -> QSettings:
 
     folder = Path(platformdirs.user_config_dir("sizewise", appauthor=False))
     return QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
+
+
+def apply_settings(settings: QSettings, look: Look) -> None:
+    """What is unreadable counts as unset."""
+    choice = settings.value(THEME, "system")
+    look.choose(next((one for one in themes() if one == choice), "system"))
+    look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
+
+
+def notifications_are_on(settings: QSettings) -> bool:
+    return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
+
+
+def themes() -> dict[Choice, str]:
+    return {
+        "system": tr("As the system"),
+        "light": tr("Light"),
+        "dark": tr("Dark"),
+        "contrast": tr("High contrast"),
+    }
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 1.0

@@ -17,20 +17,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, notifications_are_on, themes
 from app.gui.theme import Choice, Look
 from app.gui.widgets import button, label
 from app.gui.words import tr
 from app.storage.run_directory import runs_home
 
-THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
 _SCALES = (1.0, 1.25, 1.5, 2.0)
-
-
-def apply_settings(settings: QSettings, look: Look) -> None:
-    """What is unreadable counts as unset."""
-    choice = settings.value(THEME, "system")
-    look.choose(next((one for one in _themes() if one == choice), "system"))
-    look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
 
 
 class SettingsDialog(QDialog):
@@ -104,7 +97,7 @@ class SettingsDialog(QDialog):
             row.setVisible(all(word in text for word in words))
 
     def _theme(self) -> QComboBox:
-        choices = _themes()
+        choices = themes()
         made = QComboBox()
         for choice, title in choices.items():
             made.addItem(title, choice)
@@ -138,23 +131,3 @@ class SettingsDialog(QDialog):
     def _open_folder(self) -> None:
         runs_home().mkdir(parents=True, exist_ok=True)
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(runs_home())))
-
-
-def notifications_are_on(settings: QSettings) -> bool:
-    return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
-
-
-def _themes() -> dict[Choice, str]:
-    return {
-        "system": tr("As the system"),
-        "light": tr("Light"),
-        "dark": tr("Dark"),
-        "contrast": tr("High contrast"),
-    }
-
-
-def _number(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return 1.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
-from app.gui.help import HelpDialog
-from app.gui.settings_dialog import SettingsDialog
 from app.gui.window import Window
 from app.gui.words import tr
 
@@ -49,9 +47,13 @@ class Switchboard(QObject):
         self._navigation.comparison_wanted.emit(runs)
 
     def show_settings(self) -> None:
+        from app.gui.settings_dialog import SettingsDialog
+
         SettingsDialog(self._window, self._window.settings, self._window.look).show()
 
     def show_help(self) -> None:
+        from app.gui.help import HelpDialog
+
         actions = self._window.actions_
         HelpDialog(self._window, actions.all() if actions is not None else []).show()
 
