@@ -39,7 +39,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         inspect_machine=inspect_machine,
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
-        start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
+        start_endpoint=(lambda: start_endpoint_of(profile)) if serves else None,
         start_alone=(lambda job: VariantProcess("the model", job)) if serves else None,
         telemetry=sampler_of(profile),
         store=store,
@@ -75,7 +75,8 @@ def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
     return LoadProcess("loadgen.locustfile")
 
 
-def _start_endpoint(profile: EndpointProfile) -> EndpointProcess:
+def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
+    """The embedded endpoint that the profile serves itself."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve
