@@ -198,11 +198,19 @@ class _Session:
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages and runner.may_go_on:
-            self._telling.phase("stages", f"{len(self._spec.stages)} stage(s)")
+            self._tell_of_stages()
         for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
             if not runner.may_go_on:
                 return
             runner.run(order)
+
+    def _tell_of_stages(self) -> None:
+        planned = self._spec.stages
+        text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
+        lasting_s = sum(one.lead_in_s + one.duration_s for one in planned)
+        self._telling.phase(
+            "stages", text, stages=len(planned) if is_all else None, stages_s=lasting_s if is_all else None
+        )
 
     def _look_after_server(self) -> None:
         """Tell of a server that left by itself; raises UnavailableError when it left before the first stage."""
