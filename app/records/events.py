@@ -29,7 +29,8 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """`start_ns` is where the measured part begins, `lead_in_s` after the first arrival. `offered_per_s` is None where
-    the rate varies and in a closed loop, which has its clients in `concurrency`."""
+    the rate varies and in a closed loop, which has its clients in `concurrency`. `index` is below 0 of what is measured
+    before the run's own stages, the model alone; such a stage has no StageFinished."""
 
     at_ns: int
     index: int

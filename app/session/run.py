@@ -89,9 +89,9 @@ class _Session:
             change_rate=self._change_rate,
         )
         with control:
+            self._machine.start(self._parts_running)
             environment = self._machine.inspect()
             refuse_other_machine(self._spec, environment)
-            self._machine.start(self._parts_running)
             if environment.gpus and self._spec.is_here:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             self._measure_model()
@@ -117,7 +117,7 @@ class _Session:
             return
         self._telling.phase("model", "measuring the model alone on this machine")
         try:
-            found = measure_alone(alone, self._parts, self._interruption)
+            found = measure_alone(alone, self._parts, self._telling, self._interruption)
         except InstrumentError as error:
             if not self._interruption.is_requested:
                 self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
