@@ -344,6 +344,14 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     prepared: int | None = None
     distinct: int | None = None
     """Of a language model's workload: how many requests were prepared, and how many different prompts are in them."""
+    first_byte_ms: float | None = None
+    """From the send, like what follows."""
+    first_token_ms: float | None = None
+    """None where the answer did not come as a stream of tokens."""
+    tokens_out: int | None = None
+    bytes_received: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of the answer; the values of those that could hold a secret are left out, as `<redacted>`."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):

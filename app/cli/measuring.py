@@ -23,6 +23,7 @@ from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
+from app.records.result import Objective
 from app.reporting import NOT_DRAWN, build_report
 from app.session.gating import DEFAULT, Gating, warnings_of
 from app.session.interruption import Interruption
@@ -50,6 +51,7 @@ class Started(msgspec.Struct, frozen=True):
     name: str
     spec_text: str
     directory: Path
+    slo: tuple[Objective, ...]
 
 
 def measure(
@@ -65,7 +67,7 @@ def measure(
     run_id = new_run_id(profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
     running = _running(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
-    started = Started(run_id, profile.name, spec_yaml(profile), directory)
+    started = Started(run_id, profile.name, spec_yaml(profile), directory, profile.slo)
     try:
         outcome, report = _stored(started, running, mirror=arguments.events == "-")
         write_checksums(directory, (*FILES.values(), *(one.name for one in report.downloads)))
@@ -105,7 +107,8 @@ def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOut
     with RunWriter(started.directory) as store, open_progress() as progress, stoppable() as interruption:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
-        emit(RunStarted(now_ns(), started.run_id, started.name, str(started.directory.resolve()), os.getpid()))
+        where = str(started.directory.resolve())
+        emit(RunStarted(now_ns(), started.run_id, started.name, where, os.getpid(), started.slo))
         store.write_spec(started.spec_text)
         try:
             outcome = running(store, emit, interruption)

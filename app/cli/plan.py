@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offers", type=Path, action="append", default=[], metavar="FILE",
                         help="a price list of your own, over the catalogue")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s")  # fmt: skip
+                        help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s, or a price: "
+                        "--set price.aws/g6.xlarge=0.7 (USD an hour)")  # fmt: skip
     parser.add_argument("--what-if", action="append", default=[], metavar="KEY=VALUE",
                         help="plan again with this otherwise, beside the plan: a key of --set, price.OFFER=USD/h, or "
                         "speed=1.3")  # fmt: skip
@@ -83,6 +84,8 @@ def execute(arguments: argparse.Namespace) -> int:
         _export(plan, "json", settings, None)
     else:
         _show(plan)
+        if plan.recommendation is None:
+            _show_relaxations(question)
         if others:
             _show_what_if(plan, {change: plan_fleets(one, preview=arguments.preview) for change, one in others.items()})
     if arguments.out is not None and arguments.export is None:
@@ -109,6 +112,17 @@ def _show(plan: Plan) -> None:
     if rows:
         print()
         print(table(_HEADER, rows))
+
+
+def _show_relaxations(question: PlanQuestion) -> None:
+    from app.planning.relaxation import relaxations_of
+
+    found = relaxations_of(question)
+    if found:
+        print("\nWhat would let an offer fit, each by itself and by formula:")
+    for one in found:
+        options = [f'--set "{change}"' for change in one.changes] + [f'--slo "{text}"' for text in one.slo]
+        print(f"  {one.sentence} {' '.join(options)}")
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:

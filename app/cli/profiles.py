@@ -1,35 +1,83 @@
-"""List, show and check profiles."""
+"""List, show, check and try profiles."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.profiles.profile import Profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     listing = actions.add_parser("list", help="the bundled profiles")
     listing.add_argument("--json", action="store_true", help="print as JSON, with their files")
-    show = actions.add_parser("show", help="a profile with every default filled in")
-    check = actions.add_parser("check", help="whether a profile is right, without running it")
-    for action in (show, check):
-        action.add_argument("profile", help="a profile file, or the name of a bundled one")
+    listing.set_defaults(act=_list)
+    for name, act, what in (
+        ("show", _show, "a profile with every default filled in"),
+        ("check", _check, "whether a profile is right, and how much it asks for, without running it"),
+        ("try", _try, "send one request as the profile's run would, and tell what came of it"),
+    ):
+        action = actions.add_parser(name, help=what)
+        action.add_argument("profile", help="a profile file, the name of a bundled one, or - for standard input")
         action.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+        if name != "show":
+            action.add_argument("--json", action="store_true", help="print as JSON")
+        action.set_defaults(act=act)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.profiles.bundled import find_profile
-    from app.profiles.loading import load_profile
-    from app.profiles.resolved import profile_hash, spec_yaml
+    return int(arguments.act(arguments))
 
-    if arguments.action == "list":
-        return _list(arguments)
-    path = find_profile(arguments.profile)
-    profile = load_profile(path, arguments.overrides)
-    if arguments.action == "show":
-        print(spec_yaml(profile), end="")
-    else:
-        print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
+
+def _show(arguments: argparse.Namespace) -> int:
+    from app.profiles.resolved import spec_yaml
+
+    print(spec_yaml(_read(arguments)[1]), end="")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from app.profiles.resolved import profile_hash
+
+    path, profile = _read(arguments)
+    print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
+    return 0
+
+
+def _try(arguments: argparse.Namespace) -> int:
+    from app.errors import ExitCode
+    from app.wiring.trying import try_target
+
+    trial = try_target(_read(arguments)[1])
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(trial), indent=2).decode())
+    else:
+        from app.cli.trials import trial_lines
+
+        for line in trial_lines(trial):
+            print(line)
+    if trial.problem is not None:
+        print(f"{'warning' if trial.is_measurable else 'error'}: {trial.problem}: {trial.what}", file=sys.stderr)
+        print(f"hint: {trial.remedy}", file=sys.stderr)
+    is_answered = trial.problem in (None, "not streaming")
+    return ExitCode.OK if is_answered else ExitCode.UNAVAILABLE
+
+
+def _read(arguments: argparse.Namespace) -> tuple[Path, Profile]:
+    from app.profiles.bundled import find_profile
+    from app.profiles.loading import load_profile, load_profile_text
+
+    if arguments.profile == "-":
+        place = Path("standard input")
+        return place, load_profile_text(sys.stdin.buffer.read(), place, arguments.overrides)
+    path = find_profile(arguments.profile)
+    return path, load_profile(path, arguments.overrides)
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from app.analysis.digits import digits
+from app.analysis.run_progress import stage_done_s, stage_lasts_s
 from app.records.events import (
     CallsFinished,
     Checked,
@@ -78,11 +79,10 @@ class _Terminal:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=event.lead_in_s + event.duration_s, description=event.name)
+                self._bar.reset(self._task, total=stage_lasts_s(event), description=event.name)
             case Snapshot() if (stage := self._stage) is not None:
-                done_s = min((event.at_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s
                 text = f"{stage.name}{_pace(stage)}{_so_far(event)}"
-                self._bar.update(self._task, completed=max(0.0, done_s), description=text)
+                self._bar.update(self._task, completed=stage_done_s(stage, event.at_ns), description=text)
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
             case _:

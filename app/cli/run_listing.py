@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from app.errors import UsageError
-
 if TYPE_CHECKING:
     from app.cli.tables import Cell
     from app.cli.verbs import Verbs
-    from app.storage.run_directory import StoredRun
 
 _WIDEST_NOTE = 60
 
@@ -19,6 +16,9 @@ def add_verbs(verbs: Verbs) -> None:
     listing = verbs.add_parser("list", help="the stored runs, oldest first")
     listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
                          help="only those that have it (several: all of them)")  # fmt: skip
+    listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only those so much to be trusted")
+    listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
+                         help="only those that hold every word, in id, name, target, tags or notes")  # fmt: skip
     listing.add_argument("--deleted", action="store_true", help="those in the trash, the first deleted first")
     listing.set_defaults(act=_list)
     show = verbs.add_parser("show", help="the summary of one run")
@@ -29,7 +29,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = [row for row in _rows(arguments.deleted) if set(arguments.tags) <= set(row["tags"])]
+    rows = _rows(arguments)
     if arguments.json:
         import msgspec
 
@@ -44,6 +44,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _nothing(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
+    if arguments.words or arguments.trust:
+        return "no run is so"
     return "no run has that tag" if arguments.tags else "no runs yet: `sizewise quickstart` makes the first"
 
 
@@ -72,52 +74,17 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDEST_NOTE else f"{text[: _WIDEST_NOTE - 1]}…"
 
 
-def _rows(deleted: bool) -> list[dict[str, Any]]:
-    from app.storage.run_directory import stored_runs
+def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from msgspec import to_builtins
+
+    from app.reporting.run_rows import matching, row_of, run_rows
     from app.storage.trash import deleted_runs
 
-    if deleted:
-        return [_row(one.run) | {"deleted_at": one.deleted_at.isoformat(timespec="seconds")} for one in deleted_runs()]
-    return [_row(run) for run in stored_runs()]
-
-
-def _row(run: StoredRun) -> dict[str, Any]:
-    from app.reporting.carried import carried_words
-    from app.reporting.verdict import verdict_of
-    from app.storage.labels import read_labels
-
-    row: dict[str, Any] = {
-        "run_id": run.directory.name,
-        "directory": str(run.directory),
-        "name": None,
-        "state": "done",
-        "outcome": None,
-        "verdict": None,
-        "max_rate_per_s": None,
-        "carries": None,
-        "exit_code": None,
-        "tags": (),
-        "notes": (),
-    }
-    try:
-        labels = read_labels(run.directory)
-        row |= {"tags": labels.tags, "notes": [{"at": note.at, "text": note.text} for note in labels.notes]}
-        result = run.result
-        if result is None:
-            finished = run.finished
-            state = "running" if run.is_running else "cut short" if finished is None else "not measured"
-            return row | {"state": state, "exit_code": None if finished is None else finished.exit_code}
-    except UsageError:  # one damaged run, or one of a newer version, hides no other
-        return row | {"verdict": "unreadable"}
-    return row | {
-        "run_id": result.run_id,
-        "name": result.name,
-        "outcome": verdict_of(result).outcome,
-        "verdict": result.verdict.status,
-        "max_rate_per_s": result.max_rate.per_s.value if result.max_rate else None,
-        "carries": carried_words(result),
-        "exit_code": result.exit.code,
-    }
+    asked = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
+    if not arguments.deleted:
+        return [to_builtins(row) for row in matching(run_rows().rows, **asked)]
+    deleted = [(row_of(one.run), one.deleted_at.isoformat(timespec="seconds")) for one in deleted_runs()]
+    return [to_builtins(row) | {"deleted_at": when} for row, when in deleted if matching([row], **asked)]
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -98,6 +98,11 @@ def load_profile(
     return _checked(_read(path, overrides), files_must_exist, catalogue)
 
 
+def load_profile_text(content: bytes, place: Path, overrides: Sequence[str] = ()) -> Profile:
+    """A profile that is in no file yet: `place` names it in errors, and paths in it are relative to its folder."""
+    return _checked(_parsed(content, place, overrides, "a profile"), True)
+
+
 def _checked(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
     profile = _validate(source, _kind_of(source), files_must_exist)
     plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
@@ -183,6 +188,10 @@ def _read(path: Path, overrides: Sequence[str], what: str = "a profile") -> _Sou
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
+    return _parsed(content, path, overrides, what)
+
+
+def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str) -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
         first = "sizewise: 1" if what == "a profile" else "peak: 900/s"

@@ -6,7 +6,7 @@ import msgspec
 
 from app.records.calls import CallStage
 from app.records.local import VariantFacts
-from app.records.result import Check, Stage, Variant
+from app.records.result import Check, Objective, Stage, Variant
 from app.records.stage import StageFacts
 
 
@@ -16,20 +16,28 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     name: str
     directory: str
     pid: int
+    slo: tuple[Objective, ...] = ()
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
     """`phase`: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate, warmup,
-    stages, search, report."""
+    stages, search, report.
+
+    Of the phase `stages`: how many there will be at most, and how long they will take. None where nobody can say, since
+    a search follows.
+    """
 
     at_ns: int
     phase: str
     message: str
+    stages: int | None = None
+    stages_s: float | None = None
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """`start_ns` is where the measured part begins, `lead_in_s` after the first arrival. `offered_per_s` is None where
-    the rate varies and in a closed loop, which has its clients in `concurrency`."""
+    the rate varies and in a closed loop, which has its clients in `concurrency`. `index` is below 0 of what is measured
+    before the run's own stages, the model alone; such a stage has no StageFinished."""
 
     at_ns: int
     index: int
@@ -44,7 +52,11 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """At most four a second; counts are of the running stage."""
+    """At most four a second; counts are of the running stage, percentiles of its recent requests.
+
+    `good` were answered inside every SLO; None where that cannot be told. `errors` are by class. Both are counted from
+    rows, which may come a little after the other counts.
+    """
 
     at_ns: int
     stage: int
@@ -55,6 +67,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     in_flight: int | None
     latency_p50_ms: float | None
     latency_p95_ms: float | None
+    latency_p99_ms: float | None = None
+    lag_p99_ms: float | None = None
+    """How late requests were sent."""
+    good: int | None = None
+    errors: dict[str, int] = {}
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):

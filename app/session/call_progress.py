@@ -50,6 +50,7 @@ class CallProgress:
                 in_flight=None,
                 latency_p50_ms=float(np.quantile(times_ms, 0.5)),
                 latency_p95_ms=float(np.quantile(times_ms, 0.95)),
+                latency_p99_ms=float(np.quantile(times_ms, 0.99)),
             )
         )
 

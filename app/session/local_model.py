@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pyarrow as pa
 
@@ -12,10 +14,12 @@ from app.inference.job import Began, Calls, Measure, Opened
 from app.records.calls import CallStage, unpacked
 from app.records.estimate import Estimate, Variant
 from app.records.result import Check, Stage
+from app.session.call_progress import CallProgress
 from app.session.interruption import Interruption
 from app.session.parts import Parts
 from app.session.references import scores_of
 from app.session.spec import AloneSpec
+from app.session.telling import Telling
 
 _OPEN_LIMIT_S = 60.0
 _SCORE_LIMIT_S = 120.0
@@ -30,8 +34,9 @@ class Alone(msgspec.Struct, frozen=True):
     provider: Check
 
 
-def measure_alone(spec: AloneSpec, parts: Parts, interruption: Interruption) -> Alone:
-    """Raises UsageError, UnavailableError or InstrumentError."""
+def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption: Interruption) -> Alone:
+    """Told as it goes, as stages below 0: those of the run begin at 0. Raises UsageError, UnavailableError or
+    InstrumentError."""
     assert parts.start_alone is not None
     running = parts.start_alone(spec.job)
     interruption.attach(lambda _: running.kill())
@@ -42,18 +47,12 @@ def measure_alone(spec: AloneSpec, parts: Parts, interruption: Interruption) -> 
         for index, batch in enumerate(spec.batches):
             packed: list[bytes] = []
             began: list[Began] = []
-
-            def take(told: Began | Calls, packed: list[bytes] = packed, began: list[Began] = began) -> None:
-                match told:
-                    case Began():
-                        began.append(told)
-                    case Calls(packed=rows):
-                        packed.append(rows)
-
-            measured = running.measure(_plan(spec, batch), take)
+            plan, variant = _plan(spec, batch), _variant(spec, opened, batch)
+            progress = CallProgress(index - len(spec.batches), plan, variant, telling, parts.now_ns)
+            measured = running.measure(plan, partial(_take, index, packed, began, progress))
             facts = CallStage(
                 index=index,
-                variant=_variant(spec, opened, batch),
+                variant=variant,
                 scenario="single-stream",
                 start_ns=began[0].start_ns,
                 end_ns=measured.end_ns,
@@ -72,6 +71,15 @@ def measure_alone(spec: AloneSpec, parts: Parts, interruption: Interruption) -> 
         running.close()
     first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **once})
     return Alone((first, *stages[1:]), check)
+
+
+def _take(index: int, packed: list[bytes], began: list[Began], progress: CallProgress, told: Began | Calls) -> None:
+    match told:
+        case Began():
+            began.append(told)
+        case Calls(packed=rows):
+            packed.append(rows)
+            progress.show(unpacked(index, rows), began[0].start_ns if began else None)
 
 
 def _plan(spec: AloneSpec, batch: int) -> Measure:

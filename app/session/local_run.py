@@ -46,9 +46,9 @@ class _LocalSession:
             self._parts.store, self._interruption, add_note=self._telling.note_by_user, change_rate=_no_rate
         )
         with control:
+            self._machine.start(self._running)
             environment = self._machine.inspect()
             refuse_other_machine(self._spec, environment)
-            self._machine.start(self._running)
             if environment.gpus:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             for order in self._spec.variants:

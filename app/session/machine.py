@@ -32,7 +32,8 @@ class MachineWatch:
         return environment
 
     def start(self, running: ExitStack) -> None:
-        """It is closed with `running`."""
+        """It is closed with `running`. To be called before `inspect`, which takes a second: whoever watches has then
+        something to see from the first."""
 
         def keep(batch: pa.RecordBatch) -> None:
             self._batches.append(batch)

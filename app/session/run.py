@@ -89,9 +89,9 @@ class _Session:
             change_rate=self._change_rate,
         )
         with control:
+            self._machine.start(self._parts_running)
             environment = self._machine.inspect()
             refuse_other_machine(self._spec, environment)
-            self._machine.start(self._parts_running)
             if environment.gpus and self._spec.is_here:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             self._measure_model()
@@ -117,7 +117,7 @@ class _Session:
             return
         self._telling.phase("model", "measuring the model alone on this machine")
         try:
-            found = measure_alone(alone, self._parts, self._interruption)
+            found = measure_alone(alone, self._parts, self._telling, self._interruption)
         except InstrumentError as error:
             if not self._interruption.is_requested:
                 self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
@@ -198,11 +198,19 @@ class _Session:
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages and runner.may_go_on:
-            self._telling.phase("stages", f"{len(self._spec.stages)} stage(s)")
+            self._tell_of_stages()
         for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
             if not runner.may_go_on:
                 return
             runner.run(order)
+
+    def _tell_of_stages(self) -> None:
+        planned = self._spec.stages
+        text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
+        lasting_s = sum(one.lead_in_s + one.duration_s for one in planned)
+        self._telling.phase(
+            "stages", text, stages=len(planned) if is_all else None, stages_s=lasting_s if is_all else None
+        )
 
     def _look_after_server(self) -> None:
         """Tell of a server that left by itself; raises UnavailableError when it left before the first stage."""

@@ -17,10 +17,12 @@ from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.parts import Emit
 from app.session.rates import constant_rate
+from app.session.tally import Tally
 from loadgen.records import ClosedArrivals, Progress, StageStarted
 
 _RECENT_ROWS = 1000
 _OF_LATENCY = ["intended_ns", "sent_ns", "end_ns"]
+_UNKNOWN = (None, None, None)
 
 
 class StageWatch:
@@ -50,6 +52,7 @@ class StageWatch:
         self._undone: list[tuple[int, int]] = []
         self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_ms: list[float] = []
+        self._tally = Tally(slo)
 
     @property
     def sent(self) -> int:
@@ -74,6 +77,7 @@ class StageWatch:
 
     def take(self, batch: pa.RecordBatch) -> None:
         self.sent_by[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
+        self._tally.take(batch)
         answered = batch.select(_OF_LATENCY).filter(batch["error"].is_null())
         began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
         latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
@@ -82,7 +86,17 @@ class StageWatch:
 
     def goes_on(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
-        recent = np.fromiter(self._recent, float) if self._recent else None
+        self._tell(progress)
+        if self._order.ends_when_saturated and self._rate_per_s is not None:
+            self._watch_backlog(progress, self._rate_per_s)
+        if not self._is_draining and self._must_end(progress):
+            self._is_draining = True
+            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
+        return not (self.is_over_saturated or self._is_behind)
+
+    def _tell(self, progress: Progress) -> None:
+        self._tally.count()
+        p50, p95, p99 = np.percentile(np.fromiter(self._recent, float), (50, 95, 99)) if self._recent else _UNKNOWN
         self._emit(
             events.Snapshot(
                 at_ns=progress.at_ns,
@@ -92,16 +106,14 @@ class StageWatch:
                 completed=progress.completed,
                 failed=progress.failed,
                 in_flight=progress.in_flight,
-                latency_p50_ms=None if recent is None else float(np.median(recent)),
-                latency_p95_ms=None if recent is None else float(np.percentile(recent, 95)),
+                latency_p50_ms=None if p50 is None else float(p50),
+                latency_p95_ms=None if p95 is None else float(p95),
+                latency_p99_ms=None if p99 is None else float(p99),
+                lag_p99_ms=self._tally.lag_p99_ms,
+                good=self._tally.good,
+                errors=dict(self._tally.errors),
             )
         )
-        if self._order.ends_when_saturated and self._rate_per_s is not None:
-            self._watch_backlog(progress, self._rate_per_s)
-        if not self._is_draining and self._must_end(progress):
-            self._is_draining = True
-            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
-        return not (self.is_over_saturated or self._is_behind)
 
     def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
         """What was sent and not answered is the endpoint's backlog. Where only with what should have been sent it grows

@@ -24,8 +24,8 @@ class Telling:
         with self._lock:
             self._emit(event)
 
-    def phase(self, phase: str, message: str) -> None:
-        self.emit(events.PhaseChanged(at_ns=self._now_ns(), phase=phase, message=message))
+    def phase(self, phase: str, message: str, *, stages: int | None = None, stages_s: float | None = None) -> None:
+        self.emit(events.PhaseChanged(self._now_ns(), phase, message, stages, stages_s))
 
     def check(self, check: Check) -> None:
         self.checks.append(check)

@@ -11,8 +11,9 @@ from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.storage.calibrations import store_calibration
 from app.telemetry.core_use import read_core_use
+from app.wiring.machine import inspect_machine
 from app.wiring.null_server import NullServerProcess
-from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.parts import wall_now
 from app.wiring.workers import usable_workers
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Gather

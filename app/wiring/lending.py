@@ -7,8 +7,9 @@ from app.profiles.problems import BadValueError
 from app.profiles.units import parse_duration_s
 from app.records.calibration import Ceiling
 from app.storage.calibrations import stored_calibration
+from app.wiring.machine import inspect_machine
 from app.wiring.meeting import TOKEN, read_address, read_token, resolved
-from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.parts import wall_now
 from loadgen.records import Join
 
 _LONGEST_WAIT_S = 86_400.0

@@ -38,7 +38,8 @@ from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
 from app.telemetry.gpu_processes import foreign_processes
 from app.wiring.inspecting import card_named
-from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.machine import inspect_machine
+from app.wiring.parts import wall_now
 from app.wiring.sampling import sampler_of
 
 _MAKING_LIMIT_S = 1800.0

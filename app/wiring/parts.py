@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.inference.probe import probe_providers
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
-from app.records.result import Check, Environment
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
 from app.session.parts import Parts
@@ -19,10 +17,9 @@ from app.storage.run_directory import RunWriter
 from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.core_use import read_core_use
-from app.telemetry.environment import read_environment
-from app.telemetry.machine_checks import machine_checks
 from app.telemetry.prometheus import read_metrics
 from app.wiring.endpoint import require_permission
+from app.wiring.machine import inspect_machine
 from app.wiring.null_server import NullServerProcess
 from app.wiring.sampling import sampler_of
 from app.wiring.scripted import face_of, start_scripted
@@ -39,7 +36,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         inspect_machine=inspect_machine,
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
-        start_endpoint=(lambda: _start_endpoint(profile)) if serves else None,
+        start_endpoint=(lambda: start_endpoint_of(profile)) if serves else None,
         start_alone=(lambda job: VariantProcess("the model", job)) if serves else None,
         telemetry=sampler_of(profile),
         store=store,
@@ -57,12 +54,6 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
     )
 
 
-def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
-    probe = probe_providers()
-    environment = read_environment(probe.working, probe.runtime_version)
-    return environment, machine_checks(environment)
-
-
 def wall_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
@@ -75,7 +66,8 @@ def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
     return LoadProcess("loadgen.locustfile")
 
 
-def _start_endpoint(profile: EndpointProfile) -> EndpointProcess:
+def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
+    """The embedded endpoint that the profile serves itself."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve

@@ -15,9 +15,13 @@ from app.profiles.plan import plan_limits_of
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import traffic_of
 from app.profiles.units import parse_usd_per_hour
-from app.records.offers import PlanLimits
+from app.records.offers import PlanLimits, PriceKind
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import Traffic
+
+PRICE = "price."
+YOURS = "yours"
+"""The source of a price that a change gave."""
 
 
 def changed(question: PlanQuestion, change: str) -> PlanQuestion:
@@ -27,8 +31,8 @@ def changed(question: PlanQuestion, change: str) -> PlanQuestion:
         raise UsageError(f"--what-if {change} is not key=value", hint="Like --what-if traffic.peak=2000/s.")
     if key == "speed":
         return _faster(question, value)
-    if key.startswith("price."):
-        return _priced(question, key.removeprefix("price."), value)
+    if key.startswith(PRICE):
+        return priced(question, (change,), of="--what-if")
     return overridden(question, (change,))
 
 
@@ -37,7 +41,8 @@ def overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion
     of_traffic: list[str] = []
     of_plan: list[str] = []
     slo = question.slo
-    for override in overrides:
+    prices = [override for override in overrides if override.startswith(PRICE)]
+    for override in (one for one in overrides if one not in prices):
         key, _, value = override.partition("=")
         if key == "slo":
             slo = load_planning((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
@@ -47,9 +52,10 @@ def overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion
             of_plan.append(override)
         else:
             raise UsageError(f"{key} is not of a plan", hint="Change traffic.…, plan.…, slo, price.OFFER or speed.")
-    return msgspec.structs.replace(
+    changed_so_far = msgspec.structs.replace(
         question, limits=_limited(question, of_plan), traffic=_other_traffic(question.traffic, of_traffic), slo=slo
     )
+    return priced(changed_so_far, prices)
 
 
 def _limited(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
@@ -98,6 +104,14 @@ _TRAFFIC_FIELDS = {
 }
 
 
+_PRICE_FIELDS: dict[PriceKind, str] = {
+    "on demand": "on_demand_usd_per_hour",
+    "reserved 1y": "reserved_1y_usd_per_hour",
+    "spot": "spot_usd_per_hour",
+    "owned": "on_demand_usd_per_hour",
+}
+
+
 def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
     try:
         speed = float(value.removesuffix("x"))
@@ -109,16 +123,26 @@ def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
     return msgspec.structs.replace(question, measured=targets)
 
 
-def _priced(question: PlanQuestion, name: str, value: str) -> PlanQuestion:
-    try:
-        usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
-    except BadValueError as error:
-        raise UsageError(f"--what-if price.{name}: {error}", hint=error.hint) from None
-    wanted = find_offer(question.catalogue, name)
+def priced(question: PlanQuestion, changes: Sequence[str], *, of: str = "--set") -> PlanQuestion:
+    """With prices that are the user's, each as `price.OFFER=USD/h`, of the kind that is planned with."""
+    prices = dict(_price_of(question, change, of) for change in changes)
+    if not prices:
+        return question
+    field = _PRICE_FIELDS[question.limits.price]
     offers = tuple(
-        msgspec.structs.replace(offer, on_demand_usd_per_hour=usd, owned=None, as_of=question.today, source="yours")
-        if offer.key == wanted.key
+        msgspec.structs.replace(offer, owned=None, as_of=question.today, source=YOURS, **{field: prices[offer.key]})
+        if offer.key in prices
         else offer
         for offer in question.catalogue.offers
     )
     return msgspec.structs.replace(question, catalogue=msgspec.structs.replace(question.catalogue, offers=offers))
+
+
+def _price_of(question: PlanQuestion, change: str, of: str) -> tuple[str, float]:
+    """The key of the offer, and the price."""
+    name, _, value = change.removeprefix(PRICE).partition("=")
+    try:
+        usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
+    except BadValueError as error:
+        raise UsageError(f"{of} {PRICE}{name}: {error}", hint=error.hint) from None
+    return find_offer(question.catalogue, name).key, usd

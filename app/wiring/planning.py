@@ -29,7 +29,7 @@ from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import hardware_named
-from app.wiring.plan_changes import overridden
+from app.wiring.plan_changes import PRICE, overridden, priced
 
 _KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -71,7 +71,8 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     if supposed is not None and not (slo and traffic.tokens):
         hint = 'Like --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("a language model's shape is planned with an SLO, and with traffic.tokens", hint=hint)
-    return PlanQuestion(tuple(targets), traffic, slo, said.limits, catalogue, today, supposed)
+    question = PlanQuestion(tuple(targets), traffic, slo, said.limits, catalogue, today, supposed)
+    return priced(question, [one for one in request.overrides if one.startswith(PRICE)])
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -98,19 +99,20 @@ def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
 
 def _said(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalogue) -> _Said:
     """By the last endpoint's run; without one, by `--set` alone."""
-    for override in request.overrides:
+    overrides = tuple(one for one in request.overrides if not one.startswith(PRICE))
+    for override in overrides:
         key = override.partition("=")[0]
         if not f"{key}.".startswith(tuple(f"{one}." for one in _KEYS)):
-            hint = f"Override keys of {', '.join(_KEYS)}, or run the profile again."
+            hint = f"Override keys of {', '.join(_KEYS)}, price.OFFER, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
     for run in runs:
         _ = run.measured  # it tells why there is nothing to plan from, before a profile is missed
     profiles = [_profile(run, catalogue) for run in runs]
     endpoints = [run for run, one in zip(runs, profiles, strict=True) if not isinstance(one, LocalProfile)]
-    settings: PlanningSettings | EndpointProfile = load_planning(request.overrides, catalogue)
+    settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalogue)
     slo: tuple[Objective, ...] = tuple(objective for one in profiles for objective in one.slo)
     if endpoints:
-        profile = _profile(endpoints[-1], catalogue, request.overrides)
+        profile = _profile(endpoints[-1], catalogue, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else traffic_of(settings.traffic)

@@ -18,8 +18,9 @@ from app.storage.run_directory import RunWriter, StoredRun
 from app.storage.selftests import store_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.core_use import read_core_use
+from app.wiring.machine import inspect_machine
 from app.wiring.null_server import NullServerProcess
-from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.parts import wall_now
 from app.wiring.reference_server import ReferenceServer
 from loadgen.process import LoadProcess
 from loadgen.reference.script import Script

@@ -44,9 +44,10 @@ def _readable(report: Report) -> Report:
         case Failed(message=message, hint=hint):
             hint = None if hint is None else plain_text(hint)
             return msgspec.structs.replace(report, message=plain_text(message), hint=hint)
-        case PreflightDone(detail=detail, notes=notes, hosts=hosts):
+        case PreflightDone(detail=detail, notes=notes, hosts=hosts, headers=headers):
             notes, hosts = tuple(map(plain_text, notes)), tuple(map(plain_text, hosts))
-            return msgspec.structs.replace(report, detail=plain_text(detail), notes=notes, hosts=hosts)
+            headers = tuple((plain_text(name), plain_text(value)) for name, value in headers)
+            return msgspec.structs.replace(report, detail=plain_text(detail), notes=notes, hosts=hosts, headers=headers)
         case _:  # nothing else is sentences
             return report
 

@@ -7,10 +7,10 @@ import asyncio
 import msgspec
 
 from loadgen.protocols.asking import TargetError, told
-from loadgen.protocols.built import Built, WorkloadError, judged
+from loadgen.protocols.built import Built, WorkloadError, judged, tokens_of
 from loadgen.records import Endpoint, PreflightDone, Share
 from loadgen.transport.address import Address, EndpointError, address_of
-from loadgen.transport.exchange import Exchange, ResolveError, StreamReader, Transport
+from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.opening import new_transport
 from loadgen.worker.keys import Keys
@@ -26,6 +26,13 @@ from loadgen.workloads import (
 
 _CLOSING_S = 0.05
 """How long after its answer a target is watched for closing the connection."""
+
+_SHOWN = frozenset(
+    (b"content-type", b"content-length", b"transfer-encoding", b"connection", b"server", b"date", b"retry-after",
+     b"cache-control", b"via", b"x-request-id", b"inference-header-content-length")
+)  # fmt: skip
+"""Headers of an answer that hold no secret."""
+_MOST_SHOWN, _MOST_LETTERS = 40, 200
 
 _ALL = Share()
 
@@ -68,6 +75,7 @@ class Target:
         closed_before = self.transport.closed_idle
         exchange = await self._send(built.requests[number], number, built.is_head, reader)
         judgement = judged(built.judge, exchange)
+        tokens = tokens_of(exchange)
         await asyncio.sleep(_CLOSING_S)
         return PreflightDone(
             error=judgement.error,
@@ -79,6 +87,11 @@ class Target:
             keeps_connection=self.transport.closed_idle == closed_before,
             prepared=None if built.distinct is None else len(built.requests),
             distinct=built.distinct,
+            first_byte_ms=_since_sent_ms(exchange, exchange.first_byte_ns),
+            first_token_ms=_since_sent_ms(exchange, None if tokens is None else tokens.first_token_ns),
+            tokens_out=None if tokens is None else tokens.tokens_out,
+            bytes_received=exchange.bytes_received,
+            headers=_shown_headers(exchange.headers),
         )
 
     def close(self) -> None:
@@ -158,6 +171,19 @@ def _opened(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workl
 
 
 def _service_ms(exchange: Exchange) -> float | None:
-    if exchange.error is not None or exchange.sent_ns is None or exchange.end_ns is None:
-        return None
-    return (exchange.end_ns - exchange.sent_ns) / 1e6
+    return None if exchange.error is not None else _since_sent_ms(exchange, exchange.end_ns)
+
+
+def _since_sent_ms(exchange: Exchange, at_ns: int | None) -> float | None:
+    return None if exchange.sent_ns is None or at_ns is None else (at_ns - exchange.sent_ns) / 1e6
+
+
+def _shown_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (_words(name), _words(value) if name.lower() in _SHOWN else "<redacted>")
+        for name, value in headers[:_MOST_SHOWN]
+    )
+
+
+def _words(text: bytes) -> str:
+    return "".join(one if one.isprintable() else " " for one in text[:_MOST_LETTERS].decode("latin-1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,3 +69,25 @@ def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProf
     assert (run / "report.html").exists()
     again = sizewise("runs", "stop", str(run))
     assert (again.returncode, "has ended" in again.stderr) == (2, True)
+
+
+def test_a_terminal_attaches_detaches_and_sees_the_end(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with (
+        ScriptedServer(Script()) as server,
+        running(sizewise, profile(server.url, rate="50/s", duration="3s"), run) as process,
+    ):
+        leaving = sizewise.start("runs", "attach", str(run))
+        assert leaving.stderr is not None
+        told = [leaving.stderr.readline()]
+        leaving.send_signal(signal.SIGINT)
+        told += leaving.communicate(timeout=30)[1].splitlines()
+        assert leaving.returncode == 130
+        assert "detached; the run goes on" in told[-1]
+        assert process.poll() is None
+        seen = sizewise("runs", "attach", str(run))
+        process.communicate(timeout=60)
+    assert seen.returncode == process.returncode in (0, 4, 10), seen.stderr
+    assert "steady: p95" in seen.stderr

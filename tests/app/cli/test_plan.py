@@ -117,6 +117,24 @@ def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pyt
     assert "recommends no fleet" in capsys.readouterr().err
 
 
+def test_where_no_offer_fits_it_says_what_would_let_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
+    out = capsys.readouterr().out
+    assert '--set "plan.budget=4380 USD/month"' in out
+    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=4380 USD/month"]) == ExitCode.OK
+
+
+def test_a_price_of_your_own_is_planned_with(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source in ("small.yaml", "1-sc"):
+        options = ["--offers", "own.yaml", "--set", "plan.providers=[acme]"] if source == "1-sc" else []
+        asked = ["plan", source, "--preview", "--json", *options]
+        assert main([*asked, "--set", "price.acme/c4=0.01", "--set", "traffic.peak=90/s"]) == ExitCode.OK
+        plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+        assert plan.recommendation is not None
+        fleet = plan.recommendation.fleet
+        assert (fleet.offer, fleet.usd_per_hour_each, fleet.price_source) == ("acme/c4@here", 0.01, "yours")
+
+
 @pytest.mark.parametrize(
     ("kind", "files"),
     [

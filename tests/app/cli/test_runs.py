@@ -206,3 +206,16 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(
 ) -> None:
     assert main(["report", "1-whole", "--out", str(tmp_path / "none" / "report.html")]) == ExitCode.USAGE
     assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [(["--trust", "WARN"], 1), (["--trust", "VALID"], 0), (["--find", "quick 127.0.0.1"], 1)]
+)
+def test_the_list_by_trust_and_by_words(
+    runs: Path, asked: list[str], found: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "list", "--json", *asked]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == found
+    if not found:
+        assert main(["runs", "list", *asked]) == 0
+        assert capsys.readouterr().out == "no run is so\n"

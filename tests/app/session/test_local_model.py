@@ -6,9 +6,11 @@ import pytest
 
 from app.errors import InstrumentError
 from app.inference.job import Job
+from app.records.events import Event, Snapshot, StageStarted
 from app.session.interruption import Interruption
 from app.session.local_model import Alone, measure_alone
 from app.session.spec import AloneSpec
+from app.session.telling import Telling
 from app.storage.run_directory import RunWriter
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -22,6 +24,7 @@ class Alones:
     def __init__(self, directory: Path) -> None:
         self.clock = FakeClock()
         self.started: list[PlayedVariant] = []
+        self.told: list[Event] = []
         self._directory = directory
 
     def measure(self, job: Job, script: Script | None = None) -> Alone:
@@ -31,7 +34,8 @@ class Alones:
 
         with RunWriter(self._directory / "run") as store:
             parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
-            return measure_alone(AloneSpec(job, "m", (1, 8), 0.6), parts, Interruption())
+            telling = Telling(self.told.append, self.clock.now_ns)
+            return measure_alone(AloneSpec(job, "m", (1, 8), 0.6), parts, telling, Interruption())
 
 
 @pytest.fixture
@@ -52,6 +56,14 @@ def test_a_model_is_timed_batch_by_batch_in_one_process(alones: Alones) -> None:
     assert found.provider.verdict == first.verdict.status == "VALID"
     (running,) = alones.started
     assert running.is_closed
+
+
+def test_what_it_does_is_told_as_stages_before_the_runs_own(alones: Alones) -> None:
+    alones.measure(LABELLED)
+    assert [event.index for event in alones.told if isinstance(event, StageStarted)] == [-2, -1]
+    snapshots = [event for event in alones.told if isinstance(event, Snapshot)]
+    assert {event.stage for event in snapshots} == {-2, -1}
+    assert snapshots[0].latency_p50_ms == pytest.approx(1.5, rel=0.01)
 
 
 def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:

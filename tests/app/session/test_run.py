@@ -36,8 +36,9 @@ def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
 
 def test_the_events_tell_the_run(bench: Bench) -> None:
     bench.run(SPEC)
-    phases = [event.phase for event in bench.events if isinstance(event, PhaseChanged)]
-    assert phases == ["doctor", "preflight", "stages", "report"]
+    phases = {event.phase: event for event in bench.events if isinstance(event, PhaseChanged)}
+    assert list(phases) == ["doctor", "preflight", "stages", "report"]
+    assert (phases["stages"].stages, phases["stages"].stages_s) == (1, 10.0)
     assert sum(isinstance(event, Snapshot) for event in bench.events) == 40
     assert sum(isinstance(event, StageFinished) for event in bench.events) == 1
 

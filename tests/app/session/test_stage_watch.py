@@ -57,6 +57,8 @@ def test_recent_latency_counts_from_the_send_where_no_intended_time_is_known() -
     (snapshot,) = watched.events
     assert isinstance(snapshot, Snapshot)
     assert snapshot.latency_p50_ms == 15
+    assert snapshot.latency_p99_ms == pytest.approx(19.9)
+    assert (snapshot.good, snapshot.errors) == (2, {"timeout": 1})
     watched.watch.take(pa.RecordBatch.from_pylist([{"intended_ns": 0}], schema=REQUEST_SCHEMA))
     assert watched.watch.sent == 3, "what was never started was not sent"
 

@@ -7,7 +7,8 @@ import pytest
 from app.records.calibration import Calibration, Ceiling
 from app.storage.calibrations import store_calibration
 from app.wiring.lending import ceilings_here, join_of
-from app.wiring.parts import inspect_machine, wall_now
+from app.wiring.machine import inspect_machine
+from app.wiring.parts import wall_now
 from loadgen.records import Join
 
 

@@ -1,0 +1,111 @@
+"""How far a run has come, from its events alone."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from app.records.events import (
+    CallsFinished,
+    Event,
+    PhaseChanged,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    VariantFinished,
+    VariantStarted,
+)
+
+
+class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """`done` of `total` are stages, or variants of a local model; warm-ups are not counted. `total` is None where
+    nobody can say, as in a search."""
+
+    run_id: str | None = None
+    name: str | None = None
+    pid: int | None = None
+    started_ns: int | None = None
+    at_ns: int | None = None
+    """Of the last event."""
+    phase: str = ""
+    message: str = ""
+    stage: StageStarted | None = None
+    """The one that runs."""
+    variant: VariantStarted | None = None
+    done: int = 0
+    total: int | None = None
+    planned_s: float | None = None
+    """Of all stages of the phase together, which took `spent_s` until now but for the one that runs."""
+    spent_s: float = 0.0
+    variants_ns: int | None = None
+    """When the first variant was begun."""
+    finished: RunFinished | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        if self.started_ns is None or self.at_ns is None:
+            return 0.0
+        return (self.at_ns - self.started_ns) / 1e9
+
+    def eta_s(self, now_ns: int) -> float | None:
+        """Until the last stage ends; None where nobody can say. What comes between stages and after is not in it."""
+        if self.finished is not None:
+            return None
+        if self.variant is not None and self.variants_ns is not None and self.done:
+            each_s = (now_ns - self.variants_ns) / 1e9 / (self.done + 0.5)
+            return each_s * (self.variant.total - self.done - 0.5)
+        if self.planned_s is None or self.phase != "stages":
+            return None
+        running_s = 0.0 if self.stage is None else stage_done_s(self.stage, now_ns)
+        return max(0.0, self.planned_s - self.spent_s - running_s)
+
+
+def stage_lasts_s(stage: StageStarted) -> float:
+    return stage.lead_in_s + stage.duration_s
+
+
+def stage_done_s(stage: StageStarted, now_ns: int) -> float:
+    """Of what the stage lasts, its lead-in included and its drain not."""
+    return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
+
+
+def advanced(progress: RunProgress, event: Event) -> RunProgress:
+    progress = replace(progress, at_ns=event.at_ns)
+    match event:
+        case RunStarted(run_id=run_id, name=name, pid=pid):
+            return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns)
+        case PhaseChanged():
+            return _in_phase(progress, event)
+        case StageStarted():
+            return replace(progress, stage=event)
+        case StageFinished(stage=stage):
+            lasted_s = 0.0 if progress.stage is None else stage_lasts_s(progress.stage)
+            done = progress.done + (stage.kind != "warmup")
+            return replace(progress, stage=None, done=done, spent_s=progress.spent_s + lasted_s)
+        case VariantStarted() | CallsFinished() | VariantFinished():
+            return _in_variants(replace(progress, stage=None), event)
+        case RunFinished():
+            return replace(progress, finished=event, stage=None)
+        case _:
+            return progress  # what else is told moves no bar
+
+
+def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
+    progress = replace(progress, phase=event.phase, message=event.message)
+    if event.phase == "search":
+        return replace(progress, total=None)
+    if event.phase == "stages":
+        return replace(progress, total=event.stages, planned_s=event.stages_s, spent_s=0.0)
+    return progress
+
+
+def _in_variants(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
+    match event:
+        case VariantStarted(number=number, total=total):
+            began_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns
+            return replace(progress, variant=event, variants_ns=began_ns, done=number - 1, total=total)
+        case VariantFinished(number=number):
+            return replace(progress, done=number)
+        case CallsFinished():
+            return progress

@@ -1,0 +1,113 @@
+"""A chart as a file: a picture, a drawing, a table; or a picture on the clipboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from PySide6.QtCore import QMarginsF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPaintDevice, QPainter
+from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from app.gui.charts.key import Key
+from app.gui.charts.plot import PlotView
+from app.gui.theme import Look
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Suffix = Literal["png", "svg", "csv"]
+
+_SCALE = 2.0
+_MARGIN_PX = 12.0
+
+
+class Drawable(Protocol):
+    title: str
+    look: Look
+    key: Key
+    plot: PlotView
+
+    def frame(self) -> pd.DataFrame: ...
+    def settle(self) -> None: ...
+    def font(self) -> QFont: ...
+
+
+def picture(chart: Drawable) -> QImage:
+    """Twice as fine as the screen."""
+    size = _size(chart)
+    image = QImage((size.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
+    image.setDevicePixelRatio(_SCALE)
+    _draw(chart, image)
+    return image
+
+
+def save_png(chart: Drawable, path: Path) -> None:
+    if not picture(chart).save(str(path), "PNG"):  # type: ignore[call-overload]
+        raise OSError(tr("{path} cannot be written").format(path=path))
+
+
+def save_svg(chart: Drawable, path: Path) -> None:
+    with path.open("wb"):
+        pass  # raises what Qt would only print
+    size = _size(chart)
+    generator = QSvgGenerator()
+    generator.setFileName(str(path))
+    generator.setSize(size)
+    generator.setViewBox(QRectF(0, 0, size.width(), size.height()))
+    generator.setTitle(chart.title)
+    _draw(chart, generator)
+
+
+def save_csv(chart: Drawable, path: Path) -> None:
+    chart.frame().to_csv(path, index=False)
+
+
+SAVE: dict[Suffix, Callable[[Drawable, Path], None]] = {"png": save_png, "svg": save_svg, "csv": save_csv}
+
+
+def ask_path(parent: QWidget, title: str, suffix: Suffix, kinds: str) -> Path | None:
+    name = re.sub(r"[^\w-]+", "-", title).strip("-") or "chart"
+    chosen, _ = QFileDialog.getSaveFileName(parent, tr("Save {title}").format(title=title), f"{name}.{suffix}", kinds)
+    if not chosen:
+        return None
+    path = Path(chosen)
+    return path if path.suffix else path.with_suffix(f".{suffix}")
+
+
+def _size(chart: Drawable) -> QSize:
+    plot = chart.plot.size()
+    head = _title_height(chart) + chart.key.heightForWidth(plot.width())
+    return QSize(round(plot.width() + 2 * _MARGIN_PX), round(plot.height() + head + 2 * _MARGIN_PX))
+
+
+def _title_height(chart: Drawable) -> float:
+    return QFontMetricsF(chart.font()).height() + 6.0
+
+
+def _draw(chart: Drawable, device: QPaintDevice) -> None:
+    chart.settle()
+    size, width = _size(chart), float(chart.plot.width())
+    painter = QPainter(device)
+    painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.look.theme.paper))
+    bold = QFont(chart.font())
+    bold.setWeight(QFont.Weight.DemiBold)
+    painter.setFont(bold)
+    painter.setPen(QColor(chart.look.theme.ink))
+    inside = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
+    painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
+    top = inside.top() + _title_height(chart)
+    painter.save()
+    painter.translate(inside.left(), top)
+    chart.key.paint_on(painter, width)
+    painter.restore()
+    top += chart.key.heightForWidth(chart.plot.width())
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    chart.plot.scene().prepareForPaint()
+    where = QRectF(inside.left(), top, width, chart.plot.height())
+    chart.plot.scene().render(painter, where, QRectF(chart.plot.viewRect()))
+    painter.end()

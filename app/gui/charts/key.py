@@ -1,0 +1,123 @@
+"""Which line is which, and what each says at the crosshair."""
+
+from __future__ import annotations
+
+import msgspec
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from app.gui.charts.pens import MARKER_PX, clear_colour, colour_of, draw_marker, line_pen
+from app.gui.charts.series import Kind
+from app.gui.theme import Theme
+
+_SAMPLE_PX = 26.0
+_GAP_PX = 6.0
+_BETWEEN_PX = 16.0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    label: str
+    kind: Kind
+    series: int
+    is_hollow: bool = False
+    value: str = ""
+
+
+class Key(QWidget):
+    """The axis's name and one entry a series, in columns; wraps to its width. It can be painted elsewhere too."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self.theme = theme
+        self.axis_text = ""
+        self.entries: tuple[Entry, ...] = ()
+        self._value_width = 0.0
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+
+    def show_entries(self, axis_text: str, entries: tuple[Entry, ...]) -> None:
+        if (axis_text, entries) == (self.axis_text, self.entries):
+            return
+        before = self.heightForWidth(self.width())
+        self.axis_text, self.entries = axis_text, entries
+        widths = [self._metrics().horizontalAdvance(entry.value) for entry in entries]
+        self._value_width = max([self._value_width if entries else 0.0, *widths])  # so that nothing jumps
+        if self.heightForWidth(self.width()) != before:
+            self.updateGeometry()
+        self.update()
+
+    def text(self) -> str:
+        """All that is painted, in words."""
+        said = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
+        return ", ".join([*([self.axis_text] if self.axis_text else []), *said])
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        return round(self._row_height() * (1 + max((row for row, _ in self._cells(width)), default=0)))
+
+    def sizeHint(self) -> QSize:
+        return QSize(200, self.heightForWidth(max(self.width(), 200)))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(60, round(self._row_height()))
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        painter = QPainter(self)
+        self.paint_on(painter, float(self.width()))
+        painter.end()
+
+    def paint_on(self, painter: QPainter, width: float) -> None:
+        metrics, height = self._metrics(), self._row_height()
+        painter.setFont(self.font())
+        base = metrics.ascent() + (height - metrics.height()) / 2
+        painter.setPen(QColor(self.theme.muted))
+        painter.drawText(0, round(base), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
+        for (row, left), entry in zip(self._cells(width), self.entries, strict=True):
+            self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
+            at = left + _SAMPLE_PX + _GAP_PX
+            painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
+            label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - at, 20.0))
+            painter.drawText(round(at), round(row * height + base), label)
+            if entry.value:
+                at += metrics.horizontalAdvance(label) + _GAP_PX
+                painter.setPen(QColor(self.theme.ink))
+                painter.drawText(round(at), round(row * height + base), entry.value)
+
+    def _paint_sample(self, painter: QPainter, entry: Entry, where: QRectF) -> None:
+        middle = where.center().y()
+        if entry.kind == "range":
+            block = QRectF(where.left(), middle - 4, where.width(), 8)
+            painter.fillRect(block, clear_colour(colour_of(self.theme, entry.series), 70))
+            return
+        if entry.kind == "line":
+            painter.setPen(line_pen(self.theme, entry.series))
+            painter.drawLine(round(where.left()), round(middle), round(where.right()), round(middle))
+        size = MARKER_PX
+        centre = QRectF(where.center().x() - size / 2, middle - size / 2, size, size)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        draw_marker(painter, self.theme, entry.series, centre, is_hollow=entry.is_hollow)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+
+    def _cells(self, width: float) -> list[tuple[int, float]]:
+        """Row and left edge of each entry."""
+        metrics = self._metrics()
+        axis = metrics.horizontalAdvance(self.axis_text)
+        left, row = (axis + _BETWEEN_PX if self.axis_text else 0.0), 0
+        cells = []
+        for entry in self.entries:
+            needed = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
+            if left > 0 and left + needed > width:
+                row, left = row + 1, 0.0
+            cells.append((row, left))
+            left += needed + _BETWEEN_PX
+        return cells
+
+    def _metrics(self) -> QFontMetricsF:
+        return QFontMetricsF(self.font())
+
+    def _row_height(self) -> float:
+        return self._metrics().height() + 4.0

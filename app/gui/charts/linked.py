@@ -1,0 +1,164 @@
+"""Several charts over one time axis: one range, one crosshair, one chosen window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.charts.chart import Chart
+from app.gui.charts.span import Span
+from app.gui.widgets import label
+from app.gui.words import tr
+
+
+class LinkedCharts(QWidget):
+    """`span_chosen` once a window is drawn or an edge of it let go, `span_cleared` once it is taken away."""
+
+    span_chosen = Signal(float, float)
+    span_cleared = Signal()
+    crosshair_moved = Signal(float)
+    marker_wanted = Signal(float)
+
+    def __init__(self, charts: Sequence[Chart]) -> None:
+        super().__init__()
+        self.charts = tuple(charts)
+        self._spans = tuple(Span(chart) for chart in self.charts)
+        self._span: tuple[float, float] | None = None
+        self._follow_s: float | None = None
+        self._is_paused = False
+        self._build()
+        for chart, span in zip(self.charts, self._spans, strict=True):
+            chart.follows_link = True
+            chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
+            chart.crosshair_moved.connect(self._crosshair_moved)
+            chart.range_changed.connect(self._range_changed)
+            chart.fit_wanted.connect(self.fit)
+            chart.data_changed.connect(self._data_changed)
+            chart.marker_wanted.connect(self.marker_wanted)
+            chart.span_drawn.connect(self._span_drawn)
+            span.moved.connect(self._span_drawn)
+
+    def _build(self) -> None:
+        self.span_button = QToolButton()
+        self.span_button.setText(tr("Select a &window"))
+        self.span_button.setCheckable(True)
+        self.span_button.setAccessibleName(tr("Select a window"))
+        self.span_button.setToolTip(tr("Drag over a chart to choose a stretch of time (or Shift and drag)"))
+        self.span_button.toggled.connect(self._span_mode)
+        self.clear_button = QToolButton()
+        self.clear_button.setText(tr("C&lear window"))
+        self.clear_button.setAccessibleName(tr("Clear window"))
+        self.clear_button.clicked.connect(self.clear_span)
+        self.clear_button.hide()
+        self.span_label = label("", "muted")
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.span_button, self.span_label, self.clear_button):
+            row.addWidget(widget)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(row)
+        for chart in self.charts:
+            layout.addWidget(chart, 1)
+
+    def span(self) -> tuple[float, float] | None:
+        return self._span
+
+    def choose_span(self, start: float, end: float) -> None:
+        """As a user would."""
+        self._show_span(min(start, end), max(start, end))
+        self.span_chosen.emit(min(start, end), max(start, end))
+
+    def clear_span(self) -> None:
+        if self._span is None:
+            return
+        self._span = None
+        for span in self._spans:
+            span.hide()
+        self.span_label.setText("")
+        self.clear_button.hide()
+        self.span_cleared.emit()
+
+    def set_crosshair(self, x: float | None) -> None:
+        for chart in self.charts:
+            chart.set_crosshair(x)
+
+    def follow(self, last_s: float | None) -> None:
+        """Keep the last seconds in view as data come; None shows everything. A user who pans or zooms stops it until
+        Home is pressed."""
+        self._follow_s, self._is_paused = last_s, False
+        self._data_changed()
+
+    def fit(self) -> None:
+        """Everything, or what is followed."""
+        self._is_paused = False
+        for chart in self.charts:
+            chart.fit()
+        self._data_changed()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape and self._span is not None:
+            self.clear_span()
+            return
+        super().keyPressEvent(event)
+
+    def _data_changed(self) -> None:
+        if self._is_paused:
+            return
+        bounds = [chart.data_range() for chart in self.charts]
+        lows = [each.x0 for each in bounds if math.isfinite(each.x0)]
+        highs = [each.x1 for each in bounds if math.isfinite(each.x1)]
+        if not highs:
+            return
+        high = max(highs)
+        low = min(lows) if self._follow_s is None else high - self._follow_s
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        for chart in self.charts:
+            chart.set_x_range(low, high)
+        self._align()
+
+    def _align(self) -> None:
+        """One width for all left axes, so that a moment stands on one column."""
+        width = max((chart.plot.y_axis.wanted_width() for chart in self.charts), default=0.0)
+        for chart in self.charts:
+            if chart.plot.y_axis.fixedWidth != width:
+                chart.plot.y_axis.setWidth(width)
+
+    def _range_changed(self, low: float, high: float) -> None:
+        self._is_paused = True
+        for chart in self.charts:
+            if chart is not self.sender():
+                chart.set_x_range(low, high)
+
+    def _crosshair_moved(self, x: float) -> None:
+        for chart in self.charts:
+            if chart is not self.sender():
+                chart.set_crosshair(x)
+        self.crosshair_moved.emit(x)
+
+    def _span_mode(self, is_on: bool) -> None:
+        for chart in self.charts:
+            chart.plot.draws_spans = is_on
+
+    def _span_drawn(self, start: float, end: float, is_done: bool) -> None:
+        if is_done:
+            self.span_button.setChecked(False)
+            self.choose_span(start, end)
+        else:
+            self._show_span(min(start, end), max(start, end))
+
+    def _show_span(self, start: float, end: float) -> None:
+        self._span = (start, end)
+        for span in self._spans:
+            span.show(start, end)
+        axis = self.charts[0].plot.x_axis
+        ends = axis.texts([start, end])
+        self.span_label.setText(tr("Window: {start} to {end}").format(start=ends[0], end=ends[1]))
+        self.clear_button.show()

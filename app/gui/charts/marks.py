@@ -1,0 +1,205 @@
+"""What stands behind and before the data: grid, bands, a region, the limit, marks. Words stand beside every colour."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen
+
+from app.gui.charts.axes import TickAxis
+from app.gui.charts.pens import clear_colour, solid_pen, state_colour
+from app.gui.formatting import State
+from app.gui.theme import Theme
+
+_PAD_PX = 3.0
+_LEAST_WORD_PX = 18.0
+
+
+class Band(msgspec.Struct, frozen=True):
+    start: float
+    end: float
+    label: str
+    state: State
+
+
+class Region(msgspec.Struct, frozen=True):
+    """None reaches to the edge."""
+
+    x0: float | None
+    x1: float | None
+    y0: float | None
+    y1: float | None
+    label: str
+
+
+class Mark(msgspec.Struct, frozen=True):
+    x: float
+    label: str
+
+
+class Marks(msgspec.Struct):
+    """In the axes' own values."""
+
+    bands: tuple[Band, ...] = ()
+    region: Region | None = None
+    limit: float | None = None
+    limit_label: str = ""
+    marks: tuple[Mark, ...] = ()
+
+
+class _Layer(pg.UIGraphicsItem):
+    """Painted in pixels, over the whole plot."""
+
+    def __init__(self, marks: Marks, x: TickAxis, y: TickAxis, theme: Theme) -> None:
+        super().__init__()
+        self.marks, self.x, self.y, self.theme = marks, x, y, theme
+        self.font = QFont()
+
+    def paint(self, painter: QPainter, *_: object) -> None:
+        to_pixels = painter.worldTransform()
+        area = to_pixels.mapRect(self.boundingRect())
+        if area.isEmpty():
+            return
+        painter.save()
+        painter.resetTransform()
+        painter.setClipRect(area)
+        painter.setFont(self.font)
+        self.draw(painter, area)
+        painter.restore()
+
+    def draw(self, painter: QPainter, area: QRectF) -> None:
+        raise NotImplementedError
+
+    def across(self, area: QRectF, value: float | None, edge: float) -> float:
+        """The pixel of a value of x; `edge` where there is none."""
+        low, high = self.x.range
+        place = math.nan if value is None else float(self.x.axis.to_view(value))
+        return edge if math.isnan(place) else area.left() + (place - low) / (high - low) * area.width()
+
+    def up(self, area: QRectF, value: float | None, edge: float) -> float:
+        low, high = self.y.range
+        place = math.nan if value is None else float(self.y.axis.to_view(value))
+        return edge if math.isnan(place) else area.bottom() - (place - low) / (high - low) * area.height()
+
+
+class Underlay(_Layer):
+    """Grid, bands and region."""
+
+    def draw(self, painter: QPainter, area: QRectF) -> None:
+        self._draw_bands(painter, area)
+        self._draw_region(painter, area)
+        painter.setPen(solid_pen(self.theme.grid))
+        low, high = self.y.range
+        for place in self.y.places(low, high, area.height()):
+            row = area.bottom() - (place - low) / (high - low) * area.height()
+            painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
+        if self.x.axis.is_log:
+            left, right = self.x.range
+            for place in self.x.places(left, right, area.width()):
+                column = area.left() + (place - left) / (right - left) * area.width()
+                painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
+
+    def _draw_bands(self, painter: QPainter, area: QRectF) -> None:
+        metrics = QFontMetricsF(self.font)
+        ends: list[float] = []
+        for band in self.marks.bands:
+            left, right = self.across(area, band.start, area.left()), self.across(area, band.end, area.right())
+            left, right = max(left, area.left()), min(right, area.right())
+            if right < left:
+                continue
+            colour = QColor(state_colour(self.theme, band.state))
+            where = QRectF(left, area.top(), max(right - left, 1.0), area.height())
+            painter.fillRect(where, clear_colour(colour, 22 if band.state == "plain" else 38))
+            if band.state in ("warn", "bad"):
+                painter.fillRect(where, QBrush(clear_colour(colour, 70), Qt.BrushStyle.BDiagPattern))
+            painter.setPen(QPen(clear_colour(colour, 120), 1))
+            painter.drawLine(where.topLeft(), where.bottomLeft())
+            row = next((place for place, end in enumerate(ends) if end <= left), len(ends))
+            ends[row : row + 1] = [right]
+            if right - left >= _LEAST_WORD_PX:
+                _draw_word(
+                    painter,
+                    metrics,
+                    band.label,
+                    QRectF(left, area.top() + row * metrics.height(), right - left, 0),
+                    colour,
+                )
+
+    def _draw_region(self, painter: QPainter, area: QRectF) -> None:
+        region = self.marks.region
+        if region is None:
+            return
+        left, right = self.across(area, region.x0, area.left()), self.across(area, region.x1, area.right())
+        bottom, top = self.up(area, region.y0, area.bottom()), self.up(area, region.y1, area.top())
+        where = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
+        if where.isEmpty():
+            return
+        colour = QColor(self.theme.good)
+        painter.fillRect(where, clear_colour(colour, 28))
+        painter.setPen(QPen(clear_colour(colour, 150), 1, Qt.PenStyle.DashLine))
+        painter.drawRect(where)
+        metrics = QFontMetricsF(self.font)
+        low = QRectF(where.left(), where.bottom() - metrics.height() - 2 * _PAD_PX, where.width(), 0)
+        _draw_word(painter, metrics, region.label, low, colour)
+
+
+class Overlay(_Layer):
+    """The limit and the marks."""
+
+    def draw(self, painter: QPainter, area: QRectF) -> None:
+        metrics = QFontMetricsF(self.font)
+        self._draw_limit(painter, area, metrics)
+        end = area.left()
+        for mark in sorted(self.marks.marks, key=lambda one: one.x):
+            column = self.across(area, mark.x, math.nan)
+            if not area.left() <= column <= area.right():
+                continue
+            painter.setPen(QPen(QColor(self.theme.ink), 1, Qt.PenStyle.DotLine))
+            painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
+            painter.setBrush(QColor(self.theme.ink))
+            painter.setPen(Qt.PenStyle.NoPen)
+            top = area.top()
+            painter.drawPolygon([QPointF(column - 4, top), QPointF(column + 4, top), QPointF(column, top + 6)])
+            width = min(metrics.horizontalAdvance(mark.label), area.width() / 3)
+            if column + 6 < end:
+                continue
+            at = column + 4 if column + 6 + width <= area.right() else column - width - 2 * _PAD_PX - 4
+            word = QRectF(at, area.bottom() - metrics.height() - _PAD_PX, width + 2 * _PAD_PX, 0)
+            _draw_word(painter, metrics, mark.label, word, QColor(self.theme.ink), QColor(self.theme.paper))
+            end = at + width + 2 * _PAD_PX
+
+    def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
+        if self.marks.limit is None:
+            return
+        row = self.up(area, self.marks.limit, math.nan)
+        if not area.top() <= row <= area.bottom():
+            return
+        painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
+        painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
+        width = metrics.horizontalAdvance(self.marks.limit_label) + 2 * _PAD_PX
+        top = row - metrics.height() - 2 * _PAD_PX
+        top = row + _PAD_PX if top < area.top() else top
+        word = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
+        _draw_word(painter, metrics, self.marks.limit_label, word, QColor(self.theme.bad), QColor(self.theme.paper))
+
+
+def _draw_word(
+    painter: QPainter,
+    metrics: QFontMetricsF,
+    text: str,
+    where: QRectF,
+    colour: QColor,
+    paper: QColor | None = None,
+) -> None:
+    """At the upper left of `where`, cut to its width, on `paper` where it must be read over lines."""
+    shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, where.width() - 2 * _PAD_PX)
+    if not shown or shown == "…":
+        return
+    box = QRectF(where.left(), where.top(), metrics.horizontalAdvance(shown) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
+    if paper is not None:
+        painter.fillRect(box, clear_colour(paper, 215))
+    painter.setPen(colour)
+    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), shown)

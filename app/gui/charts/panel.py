@@ -1,0 +1,256 @@
+"""What every chart has around its plot: title, key, table twin, export, and words where there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QAction,
+    QColor,
+    QContextMenuEvent,
+    QFocusEvent,
+    QFont,
+    QGuiApplication,
+    QKeySequence,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QShortcut,
+)
+from PySide6.QtWidgets import QGridLayout, QMenu, QStackedWidget, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.charts import export
+from app.gui.charts.axes import Axis
+from app.gui.charts.key import Key
+from app.gui.charts.plot import PlotView
+from app.gui.theme import Look, Theme
+from app.gui.widgets import label
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.gui.tables import FrameTable
+
+_LEAST_PLOT_PX = 90
+
+
+class Panel(QWidget):
+    """One chart. `frame` and `describe` are what a subclass says of what it draws."""
+
+    def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+        super().__init__()
+        self.title, self.x_axis, self.y_axis, self.look = title, x, y, look
+        self.setAccessibleName(title)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.key = Key(look.theme)
+        self.plot = PlotView(x, y, look.theme)
+        self._words = label("", "muted", wrap=True)
+        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._table: FrameTable | None = None
+        self._table_notes = label("", "muted", wrap=True)
+        self._table_box = QWidget()
+        self._stack = QStackedWidget()
+        for page in (self.plot, self._words, self._table_box):
+            self._stack.addWidget(page)
+        self._is_table = False
+        self._said = ""
+        self._build()
+        self._font_changed()
+        look.changed.connect(self._put_on)
+
+    def frame(self) -> pd.DataFrame:
+        """What is drawn, as a table."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """What is drawn, in words."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Everything given is in the plot."""
+        raise NotImplementedError
+
+    def restyle(self, theme: Theme) -> None:
+        """Repaint in the colours of the theme."""
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        """Words instead of a plot: nothing there yet, loading, what went wrong. None of them brings the plot back."""
+        self._said = text
+        self._words.setText(text)
+        self._show_page()
+        self.setAccessibleDescription(text or self.describe())
+
+    @property
+    def is_table(self) -> bool:
+        return self._is_table
+
+    def show_table(self, wanted: bool) -> None:
+        self._is_table = wanted
+        self.table_button.setChecked(wanted)
+        if wanted:
+            self._fill_table()
+        self._show_page()
+        if self._table is not None and wanted and self.hasFocus():
+            self._table.setFocus(Qt.FocusReason.OtherFocusReason)
+        elif not wanted and self._table is not None and self._table.hasFocus():
+            self.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def table(self) -> FrameTable | None:
+        """The table twin, once it was asked for."""
+        return self._table
+
+    def menu_actions(self) -> Sequence[QAction]:
+        """Of a subclass, above the exports."""
+        return ()
+
+    def refresh_table(self) -> None:
+        if self._is_table:
+            self._fill_table()
+
+    def _build(self) -> None:
+        self._heading = label(self.title)
+        self.table_button = QToolButton()
+        self.table_button.setText(tr("Table"))
+        self.table_button.setCheckable(True)
+        self.table_button.setAutoRaise(True)
+        self.table_button.setAccessibleName(tr("Show as a table: {title}").format(title=self.title))
+        self.table_button.setToolTip(tr("The same data as a table (T)"))
+        self.table_button.clicked.connect(self.show_table)
+        self.export_button = QToolButton()
+        self.export_button.setText(tr("Export"))
+        self.export_button.setAutoRaise(True)
+        self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.export_button.setAccessibleName(tr("Export: {title}").format(title=self.title))
+        self.export_button.setMenu(self._export_menu())
+        grid = QGridLayout(self)
+        grid.setContentsMargins(6, 4, 6, 4)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(2)
+        grid.addWidget(self._heading, 0, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.key, 0, 1)
+        grid.addWidget(self.table_button, 0, 2, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.export_button, 0, 3, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self._stack, 1, 0, 1, 4)
+        grid.setColumnStretch(1, 1)
+        grid.setRowStretch(1, 1)
+        self._table_layout = QVBoxLayout(self._table_box)
+        self._table_layout.setContentsMargins(0, 0, 0, 0)
+        toggle = QShortcut(QKeySequence(Qt.Key.Key_T), self)
+        toggle.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        toggle.activated.connect(self._toggle_table)
+
+    def _export_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for text, act in (
+            (tr("Save as &PNG…"), self._save_png),
+            (tr("Save as &SVG…"), self._save_svg),
+            (tr("Save as &CSV…"), self._save_csv),
+            (tr("Copy &image"), self.copy_image),
+        ):
+            action = menu.addAction(text)
+            action.triggered.connect(act)
+        return menu
+
+    def _save_png(self) -> None:
+        self._save("png", tr("Pictures (*.png)"))
+
+    def _save_svg(self) -> None:
+        self._save("svg", tr("Drawings (*.svg)"))
+
+    def _save_csv(self) -> None:
+        self._save("csv", tr("Tables (*.csv)"))
+
+    def _save(self, suffix: export.Suffix, kinds: str) -> None:
+        path = export.ask_path(self, self.title, suffix, kinds)
+        if path is not None:
+            export.SAVE[suffix](self, path)
+
+    def copy_image(self) -> None:
+        QGuiApplication.clipboard().setImage(export.picture(self))
+
+    def _toggle_table(self) -> None:
+        self.show_table(not self._is_table)
+
+    def _fill_table(self) -> None:
+        if self._table is None:
+            from app.gui.frame_model import FrameModel
+            from app.gui.tables import FrameTable
+
+            self._table = FrameTable(FrameModel(), tr("{title} as a table").format(title=self.title))
+            self._table_layout.addWidget(self._table)
+            self._table_layout.addWidget(self._table_notes)
+        self._table.set_frame(self.frame())
+        self._table_notes.setText(self.table_notes())
+        self._table_notes.setVisible(bool(self._table_notes.text()))
+
+    def table_notes(self) -> str:
+        """What is drawn and no row of the table: a limit, bands, marks."""
+        return ""
+
+    def _show_page(self) -> None:
+        is_empty = bool(self._said)
+        page: QWidget = self._words if is_empty else self._table_box if self._is_table else self.plot
+        self._stack.setCurrentWidget(page)
+        self.key.setVisible(not is_empty)
+
+    def _put_on(self, theme: Theme) -> None:
+        self.key.theme = theme
+        self.plot.put_on(theme, self._small_font())
+        self.key.update()
+        self.restyle(theme)
+        self.update()
+
+    def _font_changed(self) -> None:
+        heading = QFont(self.font())
+        heading.setWeight(QFont.Weight.DemiBold)
+        self._heading.setFont(heading)
+        self.key.setFont(self._small_font())
+        self.plot.put_on(self.look.theme, self._small_font())
+        self.plot.setMinimumHeight(max(_LEAST_PLOT_PX, 5 * self.fontMetrics().height()))
+        self.key.updateGeometry()
+
+    def _small_font(self) -> QFont:
+        font = QFont(self.font())
+        if font.pointSizeF() > 0:
+            font.setPointSizeF(font.pointSizeF() * 0.92)
+        return font
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._font_changed()
+            self.restyle(self.look.theme)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        own = list(self.menu_actions())
+        menu.addActions(own)
+        if own:
+            menu.addSeparator()
+        menu.addActions(self.export_button.menu().actions())
+        menu.popup(event.globalPos())
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.update()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if not self.hasFocus():
+            return
+        painter = QPainter(self)
+        painter.setPen(QPen(QColor(self.look.theme.accent), 2))
+        painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
+        painter.end()
+
+    def sizeHint(self) -> QSize:
+        return QSize(480, 240)

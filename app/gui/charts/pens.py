@@ -1,0 +1,58 @@
+"""How the theme draws a series: its colour, its dash and its marker, so that colour never stands alone."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPen
+
+from app.gui.formatting import State
+from app.gui.theme import Theme
+
+_DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (5, 2, 1, 2, 1, 2), (12, 4))
+_MARKERS = ("o", "s", "t1", "d", "t", "star")
+MARKER_PX = 7
+
+
+def colour_of(theme: Theme, series: int) -> QColor:
+    return QColor(theme.series[series % len(theme.series)])
+
+
+def line_pen(theme: Theme, series: int) -> QPen:
+    pen = QPen(colour_of(theme, series), 1)
+    pen.setCosmetic(True)
+    dash = _DASHES[series % len(_DASHES)]
+    if dash:
+        pen.setDashPattern(list(dash))
+    return pen
+
+
+def solid_pen(colour: str | QColor) -> QPen:
+    pen = QPen(QColor(colour), 1)
+    pen.setCosmetic(True)
+    return pen
+
+
+def marker_of(series: int) -> str:
+    return _MARKERS[series % len(_MARKERS)]
+
+
+def clear_colour(colour: str | QColor, alpha: int) -> QColor:
+    made = QColor(colour)
+    made.setAlpha(alpha)
+    return made
+
+
+def state_colour(theme: Theme, state: State) -> str:
+    return {"good": theme.good, "warn": theme.warn, "bad": theme.bad, "plain": theme.muted}[state]
+
+
+def draw_marker(painter: QPainter, theme: Theme, series: int, where: QRectF, *, is_hollow: bool) -> None:
+    """The marker of a series in the middle of `where`, as the plot has it."""
+    painter.save()
+    painter.translate(where.center())
+    painter.scale(MARKER_PX, MARKER_PX)
+    painter.setPen(solid_pen(colour_of(theme, series)))
+    painter.setBrush(Qt.BrushStyle.NoBrush if is_hollow else colour_of(theme, series))
+    painter.drawPath(pg.graphicsItems.ScatterPlotItem.Symbols[marker_of(series)])
+    painter.restore()

@@ -1,0 +1,126 @@
+"""Where no offer fits: the smallest relaxation of each one limit that lets one fit, all others as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from app.planning.fleets import plan_fleets
+from app.planning.wording import amount, usd
+from app.records.offers import PlanLimits
+from app.records.plan import Fleet
+from app.records.plan_question import PlanQuestion
+from app.records.result import Objective
+
+_LOOSER = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+_PEAKS = (0.9, 0.75, 0.5, 0.25, 0.1)
+
+
+class Relaxation(msgspec.Struct, frozen=True):
+    """`changes` are `key=value` as `sizewise plan --set` takes them; those of an SLO are the whole of it, as `slo`."""
+
+    changes: tuple[str, ...]
+    sentence: str
+    slo: tuple[str, ...] = ()
+
+
+def relaxations_of(question: PlanQuestion) -> tuple[Relaxation, ...]:
+    """By formula. Empty where no single limit is what blocks, or where something fits as it is."""
+    if _cheapest(question) is not None:
+        return ()
+    return (*_of_limits(question), *_of_slo(question), *_of_peak(question))
+
+
+def _cheapest(question: PlanQuestion) -> Fleet | None:
+    found = plan_fleets(question, preview=True).recommendation
+    return None if found is None else found.fleet
+
+
+def _of_limits(question: PlanQuestion) -> Iterator[Relaxation]:
+    limits = question.limits
+    tries: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
+        (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _budget),
+        (limits.max_price_age_days is not None, {"max_price_age_days": None}, _price_age),
+        (limits.max_accelerators is not None, {"max_accelerators": None}, _accelerators),
+        (bool(limits.regions), {"regions": ()}, lambda fleet: _one_more("regions", limits.regions, fleet.region)),
+        (
+            bool(limits.providers),
+            {"providers": ()},
+            lambda fleet: _one_more("providers", limits.providers, fleet.provider),
+        ),
+        (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every maker")),
+        (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no limit of power")),
+        (limits.price != "on demand", {"price": "on demand"}, lambda _: ("plan.price=on-demand", "prices on demand")),
+        (limits.redundancy > 0, {"redundancy": 0}, lambda _: ("plan.redundancy=n+0", "no spare instance")),
+        (limits.zones > 1, {"zones": 1}, lambda _: ("plan.zones=1", "a single zone")),
+    )
+    for is_set, lifted, words in tries:
+        fleet = _cheapest(_with(question, lifted)) if is_set else None
+        if fleet is not None:
+            change, what = words(fleet)
+            yield Relaxation((change,), f"With {what}, {_fleet(fleet)} would do.")
+
+
+def _with(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuestion:
+    limits: PlanLimits = msgspec.structs.replace(question.limits, **lifted)
+    return msgspec.structs.replace(question, limits=limits)
+
+
+def _budget(fleet: Fleet) -> tuple[str, str]:
+    needed = math.ceil(fleet.usd_per_month.value or 0.0)
+    return f"plan.budget={needed} USD/month", f"a budget of {needed:,} USD a month"
+
+
+def _price_age(fleet: Fleet) -> tuple[str, str]:
+    return f"plan.max_price_age={fleet.price_age_days}d", f"prices up to {fleet.price_age_days} days old"
+
+
+def _accelerators(fleet: Fleet) -> tuple[str, str]:
+    count = fleet.accelerator_count
+    return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators an instance"
+
+
+def _one_more(key: str, allowed: tuple[str, ...], more: str) -> tuple[str, str]:
+    return f"plan.{key}=[{', '.join((*allowed, more))}]", f"{more} among {key}"
+
+
+def _of_slo(question: PlanQuestion) -> Iterator[Relaxation]:
+    for place, objective in enumerate(question.slo):
+        if not objective.comparator.startswith("<") or objective.level != "fail":
+            continue
+        for factor in _LOOSER:
+            looser = _looser(objective, factor)
+            slo = (*question.slo[:place], looser, *question.slo[place + 1 :])
+            fleet = _cheapest(msgspec.structs.replace(question, slo=slo))
+            if fleet is not None:
+                words = f"With {looser.text}, {_fleet(fleet)} would do."
+                yield Relaxation((), words, tuple(one.text for one in slo))
+                break
+
+
+def _looser(objective: Objective, factor: float) -> Objective:
+    limit = objective.limit * factor
+    shown = f"{100 * limit:.6g}%" if objective.text.rstrip().endswith("%") else f"{limit:.6g}"
+    name = objective.text.split("<")[0].strip()
+    return msgspec.structs.replace(objective, limit=limit, text=f"{name} {objective.comparator} {shown}")
+
+
+def _of_peak(question: PlanQuestion) -> Iterator[Relaxation]:
+    for share in _PEAKS:
+        peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
+        fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
+        if fleet is not None:
+            words = f"At a peak of {amount(peak_per_s)}/s, {_fleet(fleet)} would do."
+            yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), words)
+            return
+
+
+def _at_peak(question: PlanQuestion, peak_per_s: float) -> PlanQuestion:
+    traffic = msgspec.structs.replace(question.traffic, peak_per_s=peak_per_s)
+    return msgspec.structs.replace(question, traffic=traffic)
+
+
+def _fleet(fleet: Fleet) -> str:
+    return f"{fleet.instances} × {fleet.offer} for {usd(fleet.usd_per_month.value or 0.0)} a month"

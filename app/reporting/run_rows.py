@@ -1,0 +1,158 @@
+"""The stored runs as rows of a list, read once and kept in the index."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from app import __version__
+from app.errors import UsageError
+from app.records.labels import Note
+from app.records.result import Result
+from app.reporting.carried import carried_words
+from app.reporting.verdict import verdict_of
+from app.storage.labels import read_labels
+from app.storage.run_directory import StoredRun, stored_runs
+from app.storage.run_index import keep_rows, known_rows, stamp_of
+
+State = Literal["done", "running", "cut short", "not measured", "not read yet"]
+_VERSION = f"1 {__version__}"
+"""Of how a row is made: one made otherwise is made again."""
+UNREADABLE = "unreadable"
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """One run in a list; what it does not tell is None. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
+
+    run_id: str
+    directory: str
+    name: str | None = None
+    state: State = "done"
+    outcome: str | None = None
+    verdict: str | None = None
+    max_rate_per_s: float | None = None
+    carries: str | None = None
+    exit_code: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    started_at: str | None = None
+    """Wall time with zone, ISO 8601."""
+    duration_s: float | None = None
+    protocol: str | None = None
+    url: str | None = None
+    model: str | None = None
+    size_bytes: int = 0
+    """On the disk, with its reports."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The oldest first. `unread` are among the rows, and are "not read yet"."""
+
+    rows: tuple[RunRow, ...]
+    unread: int = 0
+
+
+def run_rows(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
+    """Of all stored runs; those that the index does not know are read until the time is over."""
+    runs, known = stored_runs(), known_rows()
+    deadline_s = None if within_s is None else now_s() + within_s
+    rows, fresh, unread = [], {}, 0
+    for run in runs:
+        name, stamp = run.directory.name, stamp_of(run, _VERSION)
+        row = _kept(known.get(name), stamp, run.directory)
+        if row is None and deadline_s is not None and now_s() >= deadline_s:
+            row, unread = RunRow(name, str(run.directory), state="not read yet"), unread + 1
+        elif row is None:
+            row = row_of(run)
+            if row.state != "running":
+                fresh[name] = (stamp, msgspec.json.encode(row))
+        rows.append(row)
+    keep_rows(fresh, known.keys() - {run.directory.name for run in runs})
+    return Listing(tuple(rows), unread)
+
+
+def row_of(run: StoredRun) -> RunRow:
+    """Read from its facts. One damaged run, or one of a newer version, hides no other: it is unreadable."""
+    row = RunRow(run.directory.name, str(run.directory), size_bytes=size_of(run.directory))
+    try:
+        labels = read_labels(run.directory)
+        row = msgspec.structs.replace(row, tags=labels.tags, notes=labels.notes)
+        result = run.result
+        return _without_result(run, row) if result is None else _measured(result, row)
+    except UsageError:
+        return msgspec.structs.replace(row, verdict=UNREADABLE)
+
+
+def size_of(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += (Path(folder) / name).lstat().st_size
+            except OSError:  # a draft that was renamed meanwhile
+                continue
+    return total
+
+
+def matching(
+    rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), trust: str | None = None
+) -> tuple[RunRow, ...]:
+    """Those that hold every word somewhere, have every tag, and are as much to be trusted as `trust` says."""
+    asked, wanted = words.casefold().split(), set(tags)
+    return tuple(row for row in rows if wanted <= set(row.tags) and trust in (None, row.verdict) and _holds(row, asked))
+
+
+def searched_text(row: RunRow) -> str:
+    """What words are looked for in."""
+    told = (row.run_id, row.name, row.outcome, row.verdict or row.state, row.carries, row.url, row.model, row.protocol)
+    notes = (note.text for note in row.notes)
+    return " ".join(one for one in (*told, *row.tags, *notes) if one).casefold()
+
+
+def _holds(row: RunRow, asked: list[str]) -> bool:
+    if not asked:
+        return True
+    text = searched_text(row)
+    return all(word in text for word in asked)
+
+
+def _kept(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
+    """None where the index has none of this stamp. The runs' home may have moved since."""
+    if known is None or known[0] != stamp:
+        return None
+    try:
+        row = msgspec.json.decode(known[1], type=RunRow)
+    except msgspec.DecodeError:
+        return None
+    return row if row.directory == str(directory) else msgspec.structs.replace(row, directory=str(directory))
+
+
+def _measured(result: Result, row: RunRow) -> RunRow:
+    return msgspec.structs.replace(
+        row,
+        run_id=result.run_id,
+        name=result.name,
+        outcome=verdict_of(result).outcome,
+        verdict=result.verdict.status,
+        max_rate_per_s=result.max_rate.per_s.value if result.max_rate else None,
+        carries=carried_words(result),
+        exit_code=result.exit.code,
+        started_at=result.clock.wall_start,
+        duration_s=result.clock.duration_s,
+        protocol=result.target.protocol,
+        url=result.target.url,
+        model=result.target.model,
+    )
+
+
+def _without_result(run: StoredRun, row: RunRow) -> RunRow:
+    finished = run.finished
+    if run.is_running:
+        return msgspec.structs.replace(row, state="running")
+    state: State = "cut short" if finished is None else "not measured"
+    return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)

@@ -1,0 +1,139 @@
+"""This machine at one moment: asked for by whoever watches it, and made of the telemetry of a run that goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+import psutil
+
+from app.records.gpu import throttle_names
+from app.records.machine import GpuNow, MachineNow
+from app.records.result import Environment, Gpu
+from app.telemetry.amd import AmdReader, amd_readers
+from app.telemetry.cgroup import read_cgroup
+from app.telemetry.gpu import Gpus, open_gpus
+from app.telemetry.gpu_asking import Readings
+from app.telemetry.host import GIB, HostReader, usable_cores
+
+_NO_READINGS: Readings = {}
+
+
+class MachineReader:
+    """Opens the GPUs' drivers at the first reading, which may take a second, and holds them until `close`.
+
+    Any thread may read or close; one does at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        self._gpus: Gpus | None = None
+        self._amd: tuple[AmdReader, ...] = ()
+        self._host: HostReader | None = None
+
+    def read(self) -> MachineNow:
+        """CPU is of the time since the reading before; None at the first."""
+        with self._lock:
+            at_ns = time.perf_counter_ns()
+            readings: dict[str, Readings] = {}
+            if self._host is None:
+                self._host = HostReader(at_ns)
+                readings["host"] = self._host.read(at_ns) | {"host_cpu_percent": None}
+            else:
+                readings["host"] = self._host.read(at_ns)
+            gpus = self._opened()
+            for reader in gpus.readers:
+                readings[f"gpu{reader.index}"] = reader.read(at_ns)
+            for amd in self._amd:
+                readings |= dict(amd.read(at_ns))
+            cgroup = read_cgroup()
+            total_bytes = psutil.virtual_memory().total
+            return machine_now(
+                readings,
+                (reader.description for reader in gpus.readers),
+                cores=usable_cores(cgroup),
+                memory_total_gib=min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB,
+                driver=gpus.driver,
+                gpu_note=gpus.note,
+            )
+
+    def close(self) -> None:
+        """The next reading opens the drivers again."""
+        with self._lock:
+            self._open.close()
+            self._gpus, self._host = None, None
+
+    def _opened(self) -> Gpus:
+        if self._gpus is None:
+            self._gpus = self._open.enter_context(open_gpus())
+            self._amd = amd_readers()
+        return self._gpus
+
+
+def read_machine_now() -> MachineNow:
+    """One reading, without CPU."""
+    reader = MachineReader()
+    try:
+        return reader.read()
+    finally:
+        reader.close()
+
+
+def machine_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
+    """Of a run's telemetry, by source and metric, each the last that was read."""
+    if environment is None:
+        return machine_now(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
+    return machine_now(
+        readings,
+        environment.gpus,
+        cores=environment.cpu_limit_cores or environment.logical_cores,
+        memory_total_gib=environment.memory_gib,
+        driver=environment.nvidia_driver,
+        gpu_note=environment.gpu_note,
+    )
+
+
+def machine_now(
+    readings: Mapping[str, Readings],
+    described: Iterable[Gpu],
+    *,
+    cores: float | None,
+    memory_total_gib: float | None,
+    driver: str | None,
+    gpu_note: str | None,
+) -> MachineNow:
+    host = readings.get("host", _NO_READINGS)
+    cards = {f"gpu{gpu.index}": gpu for gpu in described}
+    told = [source for source in readings if source.startswith("gpu") and "/" not in source]
+    return MachineNow(
+        cpu_percent=host.get("host_cpu_percent"),
+        cores=cores,
+        memory_gib=host.get("host_memory_gib"),
+        memory_total_gib=memory_total_gib,
+        gpus=tuple(
+            _gpu(source, readings.get(source, _NO_READINGS), cards.get(source))
+            for source in dict.fromkeys((*cards, *sorted(told)))
+        ),
+        driver=driver,
+        gpu_note=gpu_note,
+    )
+
+
+def _gpu(source: str, readings: Readings, card: Gpu | None) -> GpuNow:
+    power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
+    return GpuNow(
+        source=source,
+        name="AMD GPU" if card is None else card.name,
+        utilisation_percent=readings.get("gpu_utilisation_percent"),
+        memory_gib=readings.get("gpu_memory_gib"),
+        memory_total_gib=None if card is None else card.memory_gib,
+        power_w=readings.get("gpu_power_average_w") if power_w is None else power_w,
+        power_limit_w=None if card is None else card.power_limit_w,
+        temperature_c=readings.get("gpu_temperature_c"),
+        clock_mhz=readings.get("gpu_sm_clock_mhz"),
+        clock_most_mhz=None if card is None else card.max_sm_clock_mhz,
+        throttled_by=None if reasons is None else throttle_names(reasons),
+    )

@@ -1,0 +1,140 @@
+"""One request to a profile's target, as a run would send it, and what came of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import msgspec
+
+from app.errors import InstrumentError, UnavailableError, UsageError
+from app.profiles.endpoint import EndpointSettings
+from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfile, Profile
+from app.profiles.secrets import redact
+from app.profiles.target import HttpTarget, LocustTarget
+from app.records.trial import Problem, Trial
+from app.wiring.endpoint import endpoint_of, require_permission
+from app.wiring.parts import start_endpoint_of
+from app.wiring.scripted import face_of, start_scripted
+from app.wiring.tls_facts import tls_facts
+from app.wiring.workload import workload_of
+from loadgen.process import LoadError, LoadProcess
+from loadgen.records import Endpoint, PreflightDone
+
+_BY_STATUS: dict[int, Problem] = {401: "unauthorised", 403: "forbidden", 404: "not found", 408: "timeout", 429: "busy"}
+_BY_ERROR: dict[str, Problem] = {
+    "dns": "dns", "connect": "connect", "tls": "tls", "send": "cut off", "truncated": "cut off", "timeout": "timeout",
+    "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong answer", "bad-output": "wrong answer",
+}  # fmt: skip
+_REMEDIES: dict[Problem, str] = {
+    "dns": "Check the host name in target.url.",
+    "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
+    "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
+    "unauthorised": "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
+    "forbidden": "The credential is known and may not do this: check target.headers.",
+    "not found": "Check the path in target.url, or the model's name in target.model.",
+    "refused": "The server does not take this request: check workload against what its API wants.",
+    "busy": "The server limits its callers: wait, or raise its limit before it is loaded.",
+    "server error": "Look into the server's log: it failed over this one request.",
+    "timeout": "Is the server still loading its model? Else raise target.timeouts.total.",
+    "cut off": "The connection ended before the answer did: look at the server's log, and at proxies between.",
+    "wrong answer": "Does target.protocol name what the server speaks, and workload.expect what it answers?",
+    "not streaming": "Let the server stream, or set workload.stream: false and judge whole answers.",
+}
+_UNMEASURABLE = frozenset({"dns", "connect", "tls", "unauthorised", "forbidden", "not found"})
+_STARTED = "The run starts this server by target.start: start it by hand to try it, or just run."
+
+
+def try_target(profile: Profile) -> Trial:
+    """Sends one request; what a run would serve or script itself is started for it, and stopped.
+
+    Raises UsageError for what no request can be made of, InstrumentError where the sender itself failed.
+    """
+    if not isinstance(profile, EndpointProfile):
+        raise UsageError(
+            "this profile runs a model on this machine: there is no endpoint to try",
+            hint="`sizewise models inspect MODEL` tells of the model, `sizewise doctor` of the machine.",
+        )
+    workload = workload_of(profile)
+    try:
+        endpoint = endpoint_of(profile)
+    except UnavailableError as error:  # its name has no address
+        return _trial(profile, PreflightDone("dns", None, str(error), None), None)
+    with ExitStack() as running:
+        if not endpoint.urls and not isinstance(profile, LocustProfile):
+            endpoint = msgspec.structs.replace(endpoint, urls=(_started(profile, running),))
+        module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
+        try:
+            load = running.enter_context(LoadProcess(module))
+            load.configure(endpoint, workload)
+            report = load.preflight()
+        except LoadError as error:
+            report = _failed(error)
+    if not profile.target.permitted:
+        require_permission(report.hosts)
+    return _trial(profile, report, endpoint)
+
+
+def _started(profile: EndpointProfile, running: ExitStack) -> str:
+    face = face_of(profile)
+    if face is not None:
+        scripted = start_scripted(face)
+        running.callback(scripted.close)
+        return scripted.url
+    served = start_endpoint_of(profile)
+    running.callback(served.stop)
+    return served.ready.url
+
+
+def _failed(error: LoadError) -> PreflightDone:
+    if error.is_workload_wrong:
+        raise UsageError(error.message, hint=error.hint) from error
+    if error.error is None:
+        raise InstrumentError(error.message, hint=error.hint) from error
+    return PreflightDone(error.error, None, error.message, None)
+
+
+def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None) -> Trial:
+    target = profile.target
+    wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
+    problem = problem_of(report, wants_stream=wants_stream)
+    remedy = None if problem is None else _REMEDIES[problem]
+    if problem == "connect" and target.start is not None:
+        remedy = _STARTED
+    return Trial(
+        url=", ".join(target.all_urls) or "started for this request",
+        protocol=target.protocol,
+        model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
+        is_measurable=problem not in _UNMEASURABLE,
+        problem=problem,
+        what=_NOT_STREAMED if problem == "not streaming" else report.detail,
+        remedy=remedy,
+        status=report.status,
+        wants_stream=wants_stream,
+        first_byte_ms=report.first_byte_ms,
+        first_token_ms=report.first_token_ms,
+        total_ms=report.service_ms,
+        tokens_out=report.tokens_out,
+        bytes_received=report.bytes_received,
+        tls=None if endpoint is None or problem in ("dns", "connect") else tls_facts(endpoint),
+        asked_headers=_asked_headers(target) if isinstance(target, EndpointSettings) else (),
+        answer_headers=report.headers,
+        notes=report.notes,
+    )
+
+
+_NOT_STREAMED = "the answer came whole, and a stream was asked for: the time of its first token cannot be told"
+
+
+def problem_of(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
+    if report.error is None:
+        is_whole = wants_stream and report.status is not None and report.first_token_ms is None
+        return "not streaming" if is_whole else None
+    if report.status in _BY_STATUS:
+        return _BY_STATUS[report.status]
+    return _BY_ERROR[report.error]
+
+
+def _asked_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
+    """As the profile writes them: where a secret is, and not what it is."""
+    key = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
+    return (*key, *((name, redact(name, text)) for name, text in target.headers.items()))

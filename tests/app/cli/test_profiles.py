@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+from loadgen.reference.scripted import Reply, Script, ScriptedServer
+
+PROFILE = """
+sizewise: 1
+name: mine
+target: {{protocol: http, url: {url}}}
+workload: {{body: 1}}
+load: {{stages: [{{rate: 5/s, duration: 2s}}]}}
+"""
+
+
+def given(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_a_profile_of_standard_input_is_tried(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer(Script()) as server:
+        given(monkeypatch, PROFILE.format(url=server.url))
+        assert main(["profiles", "try", "-"]) == 0
+    out = capsys.readouterr().out
+    assert f"target      {server.url} (http)" in out
+    assert "status 200" in out
+    assert "first byte" in out
+
+
+def test_what_is_not_there_is_told_with_its_remedy_and_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer(Script(reply=Reply(status=401))) as server:
+        file = tmp_path / "mine.yaml"
+        file.write_text(PROFILE.format(url=server.url))
+        assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
+    told = capsys.readouterr()
+    assert json.loads(told.out)["problem"] == "unauthorised"
+    assert "hint: Give a valid credential in target.headers" in told.err
+
+
+def test_a_wrong_line_of_standard_input_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(monkeypatch, PROFILE.format(url="http://127.0.0.1:1").replace("body", "bdy"))
+    assert main(["profiles", "check", "-"]) == ExitCode.USAGE
+    assert "standard input:5" in capsys.readouterr().err

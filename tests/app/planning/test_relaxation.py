@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.fleets import plan_fleets
+from app.planning.relaxation import relaxations_of
+from app.records.offers import PlanLimits
+from app.wiring.plan_changes import overridden
+from tests.fakes import planned
+
+QUESTION = planned.question()
+
+
+@pytest.mark.parametrize(
+    ("limits", "change"),
+    [
+        ({"budget_usd_per_month": 10.0}, "plan.budget=4380 USD/month"),
+        ({"regions": ("mars",)}, "plan.regions=[mars, here]"),
+        ({"providers": ("nobody",)}, "plan.providers=[nobody, acme]"),
+        ({"price": "spot"}, "plan.price=on-demand"),
+    ],
+)
+def test_the_smallest_relaxation_of_a_limit_lets_an_offer_fit(limits: dict[str, object], change: str) -> None:
+    blocked = replace(QUESTION, limits=replace(PlanLimits(router="least_outstanding"), **limits))
+    found = relaxations_of(blocked)
+    assert found[0].changes == (change,)
+    assert "acme/c2@here" in found[0].sentence
+
+
+def test_what_it_says_is_what_comes_of_it() -> None:
+    blocked = replace(QUESTION, limits=PlanLimits(budget_usd_per_month=2000.0))
+    for one in relaxations_of(blocked):
+        changed = overridden(blocked, (*one.changes, *(f"slo=[{text}]" for text in one.slo)))
+        assert plan_fleets(changed, preview=True).recommendation is not None
+
+
+def test_an_slo_that_nothing_holds_is_loosened() -> None:
+    blocked = planned.question(slo="latency_ms.p95 < 150")
+    found = relaxations_of(blocked)
+    assert [one.slo for one in found] == [("latency_ms.p95 < 450",)]
+    assert plan_fleets(overridden(blocked, ("slo=latency_ms.p95 < 450",)), preview=True).recommendation is not None
+
+
+def test_where_something_fits_nothing_is_relaxed() -> None:
+    assert relaxations_of(QUESTION) == ()

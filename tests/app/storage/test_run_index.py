@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.storage.run_directory import StoredRun
+from app.storage.run_index import INDEX, keep_rows, known_rows, stamp_of
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+def test_rows_come_back_are_replaced_and_are_forgotten(home: Path) -> None:
+    keep_rows({"a": ("1", b"old"), "b": ("1", b"other")}, set())
+    keep_rows({"a": ("2", b"new")}, {"b"})
+    assert known_rows() == {"a": ("2", b"new")}
+
+
+def test_without_a_home_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "none"))
+    keep_rows({"a": ("1", b"row")}, set())
+    assert known_rows() == {}
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_in_its_place_is_left_alone(home: Path) -> None:
+    (home / INDEX).mkdir()
+    keep_rows({"a": ("1", b"row")}, set())
+    assert known_rows() == {}
+
+
+def test_the_stamp_changes_with_each_file_that_a_row_tells_of(home: Path) -> None:
+    directory = home / "run"
+    directory.mkdir()
+    (directory / "events.jsonl").write_text("")
+    run, stamps = StoredRun(directory), []
+    stamps.append(stamp_of(run, "1"))
+    (directory / "events.jsonl").write_text("{}\n")
+    stamps.append(stamp_of(run, "1"))
+    (directory / "labels.json").write_text("{}")
+    stamps.append(stamp_of(run, "1"))
+    (directory / "result.json").write_text("{}")
+    stamps.append(stamp_of(run, "1"))
+    stamps.append(stamp_of(run, "2"))
+    assert len(set(stamps)) == 5
