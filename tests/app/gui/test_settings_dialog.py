@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ def settings() -> QSettings:
 
 
 @pytest.fixture
-def dialog(qtbot: QtBot, settings: QSettings, look: Look) -> SettingsDialog:
+def dialog(qtbot: QtBot, settings: QSettings, look: Look) -> Iterator[SettingsDialog]:
     parent = QWidget()
     qtbot.addWidget(parent)
     dialog = SettingsDialog(parent, settings, look)
     dialog.show()
-    return dialog
+    yield dialog
+    dialog.close()
 
 
 def box(dialog: SettingsDialog, name: str) -> QComboBox:
