@@ -1,24 +1,16 @@
-"""What an axis says, and its ticks: plain numbers in the axis's own unit, or powers of ten."""
+"""What an axis says, and where its ticks stand: plain numbers in its own unit, or round ones a decade."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyqtgraph as pg
-from PySide6.QtGui import QFont, QFontMetricsF
-
-from app.gui.formatting import elapsed
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_TICKS = 8
-_TIGHTEST_PX = 34
-_STEPS = (1.0, 2.0, 5.0, 10.0)
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _CLOCK_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
@@ -86,58 +78,25 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def tick_text(value: float, step: float) -> str:
-    """With the digits that tell it from its neighbours, and no more."""
+    """With the digits that tell it from its neighbours a `step` away, and no more."""
     if value == 0:
         return "0"
     size = max(abs(value), abs(step))
-    if size >= 1e9 or size < 1e-4:
-        return f"{value:.3g}"
-    digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
-    return f"{value:,.{digits}f}"
+    if size >= 1e9 or size < 1e-4 or step <= 0:
+        return f"{value:.3g}".replace("-", "−")
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    if abs(round(step, digits) - step) > 1e-6 * step:  # as in 2.5
+        digits += 1
+    return f"{value:,.{digits}f}".replace("-", "−")
 
 
-class TickAxis(pg.AxisItem):
-    """pyqtgraph's axis with our ticks. Its places are exponents where the axis is logarithmic."""
-
-    def __init__(self, axis: Axis, orientation: str) -> None:
-        super().__init__(orientation, maxTickLength=-4)
-        self.axis = axis
-        self.is_clock = False
-        self._font = QFont()
-        self.enableAutoSIPrefix(False)
-        self.setStyle(autoExpandTextSpace=True, autoReduceTextSpace=True, hideOverlappingLabels=True)
-
-    def set_font(self, font: QFont) -> None:
-        self._font = font
-        self.setTickFont(font)
-
-    def wanted_width(self) -> float:
-        """That its tick labels need, with the room between them and the plot."""
-        low, high = self.range
-        texts = self.texts(self.places(low, high, self.size().height()))
-        metrics = QFontMetricsF(self._font)
-        return max((metrics.horizontalAdvance(text) for text in texts), default=0.0) + 12.0
-
-    def places(self, low: float, high: float, size_px: float) -> list[float]:
-        metrics = QFontMetricsF(self._font)
-        is_upright = self.orientation in ("left", "right")
-        room = 2.2 * metrics.height() if is_upright else metrics.horizontalAdvance("0,000,000")
-        most = int(min(_MOST_TICKS if is_upright else 12, max(2, size_px / max(room, _TIGHTEST_PX))))
-        if self.axis.is_log:
-            return log_ticks(low, high, most)
-        return linear_ticks(low, high, most, is_clock=self.is_clock)
-
-    def texts(self, places: Sequence[float]) -> list[str]:
-        if self.axis.is_log:
-            values = [10.0**place for place in places]
-            return [tick_text(value, 10.0 ** math.floor(math.log10(value) + 1e-9)) for value in values]
-        step = min((after - before for before, after in pairwise(places)), default=1.0)
-        if self.is_clock and step >= 1 and places and max(places) >= 120:
-            return [f"−{elapsed(-value)}" if value < 0 else elapsed(value) for value in places]
-        return [tick_text(value, step).replace("-", "−") for value in places]
-
-    def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
-        return [(max(high - low, 1e-300), self.places(low, high, size))]
-
-    def tickStrings(self, values: Sequence[float], *_: float) -> list[str]:
-        return self.texts(list(values))
+def clock_text(seconds: float, step: float) -> str:
+    """As on a clock: 0:30, 1:02:05, and 0:12.5 where the step is short."""
+    if seconds < 0:
+        return f"−{clock_text(-seconds, step)}"
+    digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))
+    ticks = round(seconds * 10**digits)
+    whole, rest = divmod(ticks, 10**digits)
+    hours, minutes, left = whole // 3600, whole // 60 % 60, whole % 60
+    text = f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    return f"{text}.{rest:0{digits}}" if digits else text

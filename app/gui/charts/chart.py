@@ -6,81 +6,87 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QShowEvent
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import SIGNAL, QTimer, Signal
+from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
+from PySide6.QtWidgets import QMenu
 
 from app.gui.charts.axes import Axis
+from app.gui.charts.crosshair import Crosshair
 from app.gui.charts.drawing import Drawn
-from app.gui.charts.fitting import fitted_x, fitted_y
 from app.gui.charts.key import Entry
+from app.gui.charts.keys import Keys
 from app.gui.charts.marks import Band, Mark, Marks, Overlay, Region, Underlay
 from app.gui.charts.panel import Panel
-from app.gui.charts.pens import solid_pen
-from app.gui.charts.reading import REACH_PX, Reading, nearest_point, read_at
+from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, around, bounds_of, make_series
 from app.gui.charts.table import frame_of
-from app.gui.formatting import State, number
+from app.gui.charts.viewing import Viewing
+from app.gui.charts.wording import chart_text, notes_text, place_text, reading_text
+from app.gui.formatting import State
 from app.gui.theme import Look, Theme
 from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ZOOM = 0.8
+Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
     """`x` and `y` of a series are numpy arrays; NaN is a gap. `series` picks colour, dash and marker together.
 
-    `crosshair_moved` says NaN where the crosshair goes.
+    What is given is copied, and drawn on the next turn of the event loop, all at once, and only while it is seen.
     """
 
     point_chosen = Signal(str, int)
     crosshair_moved = Signal(float)
+    """By the user, in the axis's own values; NaN where it goes."""
     marker_wanted = Signal(float)
     range_changed = Signal(float, float)
     """By the user, in the axis's own values."""
     fit_wanted = Signal()
     data_changed = Signal()
     span_drawn = Signal(float, float, bool)
+    """While a stretch of x is drawn, and (true) when it is done."""
 
     def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+        super().__init__(title, x, y, look)
         self._series: dict[str, Series] = {}
+        self._hidden: set[str] = set()
         self._bounds: dict[str, Bounds] = {}
         self._drawn: dict[str, Drawn] = {}
         self._changed: set[str] = set()
         self._is_settled = False
-        self._is_fitted_x = self._is_fitted_y = True
-        self.follows_link = False
         self.marks = Marks()
-        self._crosshair: float | None = None
-        self._readings: tuple[Reading, ...] = ()
-        super().__init__(title, x, y, look)
         self._underlay = Underlay(self.marks, self.plot.x_axis, self.plot.y_axis, look.theme)
         self._overlay = Overlay(self.marks, self.plot.x_axis, self.plot.y_axis, look.theme)
-        self._underlay.setZValue(-20)
-        self._overlay.setZValue(20)
-        self._cross = pg.InfiniteLine(angle=90, pen=solid_pen(look.theme.ink))
-        self._cross.setZValue(30)
-        self._cross.hide()
-        for item in (self._underlay, self._overlay, self._cross):
-            self.plot.box.addItem(item, ignoreBounds=True)
+        for layer, height in ((self._underlay, -20), (self._overlay, 20)):
+            layer.setZValue(height)
+            self.plot.box.addItem(layer, ignoreBounds=True)
+        self.viewing = Viewing(self, self.plot, x, y, self.marks)
+        self.crosshair = Crosshair(self, self.plot, x, y, self.marks)
+        self.keys = Keys(self, self.plot, x, self.crosshair, self.viewing)
         self._settle_soon = QTimer(self)
         self._settle_soon.setSingleShot(True)
         self._settle_soon.setInterval(0)
         self._settle_soon.timeout.connect(self._settle_if_seen)
-        self._connect_mouse()
+        self._connect()
         self.restyle(look.theme)
 
-    def _connect_mouse(self) -> None:
-        self.plot.hovered.connect(self._hover)
+    def _connect(self) -> None:
+        self.viewing.changed.connect(self._range_shown)
+        self.viewing.changed_by_user.connect(self._tell_range)
+        self.crosshair.changed.connect(self._read)
+        self.crosshair.moved.connect(self.crosshair_moved)
+        self.crosshair.chosen.connect(self.point_chosen)
+        self.keys.marker_wanted.connect(self.marker_wanted)
+        self.keys.fit_wanted.connect(self.fit_wanted)
+        self.keys.span_drawn.connect(self.span_drawn)
         self.plot.left.connect(self._leave)
-        self.plot.clicked.connect(self._click)
-        self.plot.panned.connect(self._pan)
-        self.plot.zoomed.connect(self._zoom)
         self.plot.span_drawn.connect(self._draw_span)
-        self.plot.resized.connect(self._mark_lines)
+        self.plot.resized.connect(self._range_shown)
 
     # What is drawn
 
@@ -88,32 +94,41 @@ class Chart(Panel):
         self,
         key: str,
         label: str,
-        x: object,
-        y: object,
+        x: Values,
+        y: Values,
         *,
         series: int = 0,
         hollow: bool = False,
         steps: bool = False,
     ) -> None:
         """`steps`: each value stands until the next one."""
-        marks = [True] * len(x) if hollow else None  # type: ignore[arg-type]
+        marks = np.ones(len(x), dtype=bool) if hollow else None
         self._set(make_series(key, label, "line", series, x, y, hollow=marks, is_stepped=steps))
 
     def set_points(
         self,
         key: str,
         label: str,
-        x: object,
-        y: object,
+        x: Values,
+        y: Values,
         *,
         series: int = 0,
-        hollow: object = None,
+        hollow: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
         names: Sequence[str] = (),
     ) -> None:
         """`hollow` and `names` have one entry a point."""
         self._set(make_series(key, label, "points", series, x, y, hollow=hollow, names=tuple(names)))
 
-    def set_range(self, key: str, label: str, x: object, low: object, high: object, *, series: int = 0) -> None:
+    def set_range(
+        self,
+        key: str,
+        label: str,
+        x: Values,
+        low: Values,
+        high: Values,
+        *,
+        series: int = 0,
+    ) -> None:
         self._set(make_series(key, label, "range", series, x, high, low=low))
 
     def set_limit(self, value: float | None, label: str = "") -> None:
@@ -137,6 +152,13 @@ class Chart(Panel):
         self.marks.marks = tuple(Mark(*marker) for marker in markers)
         self._touch()
 
+    def set_span(self, span: tuple[float, float] | None) -> None:
+        """A chosen stretch of x, in the axis's own values; its edges can be dragged."""
+        self.marks.span = span
+        places = None if span is None else self.x_axis.to_view(span)
+        self.plot.span = None if places is None else (float(places[0]), float(places[1]))
+        self._underlay.update()
+
     def remove(self, key: str) -> None:
         if self._series.pop(key, None) is None:
             return
@@ -152,15 +174,40 @@ class Chart(Panel):
         for key in tuple(self._series):
             self.remove(key)
         self.marks.bands, self.marks.marks, self.marks.region, self.marks.limit = (), (), None, None
-        self._is_fitted_x = self._is_fitted_y = True
         self.set_crosshair(None)
+        self.viewing.fit()
+        self._touch()
+
+    def hide_series(self, key: str, hidden: bool) -> None:
+        """Until it is asked for again, whatever is set meanwhile."""
+        if hidden:
+            self._hidden.add(key)
+        else:
+            self._hidden.discard(key)
+        self._changed.add(key)
         self._touch()
 
     def series(self) -> tuple[Series, ...]:
-        return tuple(self._series.values())
+        """Those that are shown."""
+        return tuple(one for key, one in self._series.items() if key not in self._hidden)
 
     def frame(self) -> pd.DataFrame:
         return frame_of(self.series(), self.x_axis, self.y_axis)
+
+    def data_range(self) -> Bounds:
+        """Of all that is shown, in the view's places."""
+        return around([bounds for key, bounds in self._bounds.items() if key not in self._hidden])
+
+    def set_x_range(self, low: float, high: float) -> None:
+        self.viewing.set_x_range(low, high)
+
+    def set_crosshair(self, x: float | None) -> None:
+        """In the axis's own values; tells nobody."""
+        self.crosshair.put(x)
+
+    def readout(self) -> tuple[Reading, ...]:
+        """What every series says at the crosshair."""
+        return self.crosshair.readings()
 
     def _set(self, series: Series) -> None:
         before = self._series.get(series.key)
@@ -177,209 +224,120 @@ class Chart(Panel):
 
     # Into the plot
 
-    def _settle_if_seen(self) -> None:
-        if self.isVisible():
-            self.settle()
-
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self.settle()
 
-    def event(self, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Polish:
+    def _settle_if_seen(self) -> None:
+        if self.isVisible():
             self.settle()
-        return super().event(event)
 
     def settle(self) -> None:
         if self._is_settled:
             return
         self._is_settled = True
-        for key in self._changed:
+        self._settle_soon.stop()
+        for key in self._changed & self._series.keys():
             if key not in self._drawn:
                 self._drawn[key] = Drawn(self.plot.box, self.x_axis, self.y_axis)
-            self._drawn[key].draw(self._series[key], self.look.theme)
+            self._drawn[key].draw(self._series[key], self.look.theme, is_hidden=key in self._hidden)
         self._changed.clear()
-        self._fit()
-        self._mark_lines()
-        self._underlay.update()
-        self._overlay.update()
-        self._read()
+        self.viewing.moves_y = any(one.kind == "points" for one in self._series.values())
+        self.viewing.set_bounds(self.data_range())
+        self._range_shown()
+        self.crosshair.set_series(self.series())
         self.refresh_table()
         self.data_changed.emit()
 
     def restyle(self, theme: Theme) -> None:
         for layer in (self._underlay, self._overlay):
-            layer.theme, layer.font = theme, self._small_font()
-        self._cross.setPen(solid_pen(theme.ink))
+            layer.theme, layer.font = theme, self.small_font()
+        self.crosshair.put_on(theme)
         self._changed.update(self._series)
         self._touch()
 
-    def _mark_lines(self) -> None:
+    def _range_shown(self) -> None:
         (low, high), _ = self.plot.ranges()
         for key, drawn in self._drawn.items():
-            if key in self._series:
-                drawn.mark_line(self._series[key], self.look.theme, low, high)
-
-    # Ranges
-
-    def data_range(self) -> Bounds:
-        """Of all that is drawn, in the view's places."""
-        return around(list(self._bounds.values()))
-
-    def fit(self) -> None:
-        """Everything drawn, in view."""
-        self._is_fitted_x = self._is_fitted_y = True
-        self._fit()
-        self._after_range()
-
-    def x_range(self) -> tuple[float, float]:
-        """In the axis's own values."""
-        low, high = self.plot.ranges()[0]
-        return self.x_axis.from_view(low), self.x_axis.from_view(high)
-
-    def set_x_range(self, low: float, high: float) -> None:
-        places = self.x_axis.to_view([low, high])
-        self._is_fitted_x = False
-        self.plot.set_ranges(x=(float(places[0]), float(places[1])))
-        self._after_range()
-
-    def _fit(self) -> None:
-        bounds = self.data_range()
-        if self._is_fitted_x and not self.follows_link:
-            self.plot.set_ranges(x=fitted_x(bounds, self.x_axis, self._bounds_of_marks()))
-        if self._is_fitted_y:
-            limit = None if self.marks.limit is None else float(self.y_axis.to_view(self.marks.limit))
-            self.plot.set_ranges(y=fitted_y(bounds, self.y_axis, limit))
-
-    def _bounds_of_marks(self) -> tuple[float, ...]:
-        ends = [end for band in self.marks.bands for end in (band.start, band.end)]
-        return tuple(float(place) for place in self.x_axis.to_view(ends) if math.isfinite(place))
-
-    def _after_range(self) -> None:
-        self._mark_lines()
+            drawn.mark_line(self._series[key], self.look.theme, low, high, self.plot.box.width())
         self._underlay.update()
         self._overlay.update()
+        self._show_key()
 
-    def _pan(self, across: float, up: float) -> None:
-        (x0, x1), (y0, y1) = self.plot.ranges()
-        self._is_fitted_x = self._is_fitted_y = False
-        self.plot.set_ranges((x0 + across, x1 + across), (y0 + up, y1 + up))
-        self._after_range()
-        self.range_changed.emit(*self.x_range())
+    def _tell_range(self) -> None:
+        self.range_changed.emit(*self.viewing.x_range())
 
-    def _zoom(self, factor: float, x: float, _: float) -> None:
-        (x0, x1), _y = self.plot.ranges()
-        self._is_fitted_x = False
-        self.plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
-        self._after_range()
-        self.range_changed.emit(*self.x_range())
-
-    # The crosshair
-
-    @property
-    def crosshair(self) -> float | None:
-        return self._crosshair
-
-    def set_crosshair(self, x: float | None) -> None:
-        """In the axis's own values; tells nobody."""
-        self._crosshair = None if x is None or not math.isfinite(x) else x
-        place = math.nan if self._crosshair is None else float(self.x_axis.to_view(self._crosshair))
-        self._cross.setVisible(math.isfinite(place))
-        if math.isfinite(place):
-            self._cross.setPos(place)
-        self._read()
-
-    def readout(self) -> tuple[Reading, ...]:
-        """What every series says at the crosshair."""
-        return self._readings
+    # In words
 
     def _read(self) -> None:
-        at = self._crosshair
-        self._readings = () if at is None else read_at(self.series(), at, self.y_axis)
-        texts = {reading.key: reading.text for reading in self._readings}
-        entries = tuple(
-            Entry(
-                one.label,
-                one.kind,
-                one.series,
-                is_hollow=one.kind != "range" and one.hollow is not None and bool(one.hollow.all()) and len(one.x) > 0,
-                value=texts.get(one.key, ""),
-            )
-            for one in self._series.values()
-        )
+        self._show_key()
+        self.refresh_description()
+
+    def _show_key(self) -> None:
+        texts = {reading.key: reading.text for reading in self.readout()}
+        entries = tuple(self._entry(one, texts.get(one.key, "")) for one in self.series())
         axis = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
+        if self.crosshair.x is not None:
+            axis = f"{axis} {tr('at {x}').format(x=self._place_text(self.crosshair.x))}".strip()
         self.key.show_entries(axis, entries)
-        self.setAccessibleDescription(self._said or self.describe())
+
+    def _entry(self, one: Series, value: str) -> Entry:
+        is_hollow = one.hollow is not None and len(one.x) > 0 and bool(one.hollow.all())
+        is_dashed = one.key not in self._drawn or self._drawn[one.key].is_dashed
+        return Entry(one.label, one.kind, one.series, is_hollow=is_hollow, is_dashed=is_dashed, value=value)
+
+    def _place_text(self, x: float) -> str:
+        return place_text(x, self.marks, self.plot.x_axis, 4 * self.plot.pixel_width())
 
     def describe(self) -> str:
-        if self._crosshair is not None and self._readings:
-            said = ", ".join(f"{reading.label} {reading.text}" for reading in self._readings)
-            return tr("At {x}: {said}").format(x=number(self._crosshair), said=said)
-        drawn = ", ".join(one.label for one in self._series.values()) or tr("nothing yet")
-        return tr("{y} over {x}: {drawn}. Arrow keys read values, T shows a table.").format(
-            y=self.y_axis.text, x=self.x_axis.text, drawn=drawn
-        )
+        readings = self.readout()
+        if self.crosshair.x is not None and readings:
+            return reading_text(self._place_text(self.crosshair.x), readings)
+        return chart_text(self.series(), self.x_axis, self.y_axis, self.data_range(), self.notes())
 
-    def _move_crosshair(self, x: float) -> None:
-        self.set_crosshair(x)
-        self.crosshair_moved.emit(x)
+    def notes(self) -> str:
+        return notes_text(self.marks, self.plot.x_axis)
 
-    def _hover(self, x: float, _: float) -> None:
-        self._move_crosshair(self.x_axis.from_view(x))
+    # Mouse and keyboard
+
+    def fill_menu(self, menu: QMenu) -> None:
+        menu.addAction(tr("Zoom &in\t+")).triggered.connect(self._zoom_in)
+        menu.addAction(tr("Zoom &out\t−")).triggered.connect(self._zoom_out)
+        menu.addAction(tr("Show &everything\tHome")).triggered.connect(self.keys.show_everything)
+        if self.crosshair.x is not None and self.receivers(SIGNAL("marker_wanted(double)")):
+            menu.addAction(tr("Add a &marker here\tM")).triggered.connect(self.keys.want_marker)
+        if len(self._series) > 1:
+            shown = menu.addMenu(tr("&Lines shown"))
+            for key, one in self._series.items():
+                action = shown.addAction(one.label.replace("&", "&&"))
+                action.setCheckable(True)
+                action.setChecked(key not in self._hidden)
+                action.setData(key)
+            shown.triggered.connect(self._toggle_series)
+        menu.addSeparator()
+
+    def _toggle_series(self, action: QAction) -> None:
+        self.hide_series(str(action.data()), not action.isChecked())
+
+    def _zoom_in(self) -> None:
+        self.keys.zoom(is_in=True)
+
+    def _zoom_out(self) -> None:
+        self.keys.zoom(is_in=False)
 
     def _leave(self) -> None:
-        if self._crosshair is not None and not self.hasFocus():
-            self._move_crosshair(math.nan)
-
-    def _click(self, x: float, y: float) -> None:
-        at = self.plot.pixel_of(x, y)
-        sides = (self.plot.place_of(at + QPointF(side * REACH_PX, 0)).x() for side in (-1, 1))
-        low, high = (self.x_axis.from_view(side) for side in sides)
-        found = nearest_point(self.series(), at, self._pixel_of, (low, high))
-        if found is not None:
-            self.point_chosen.emit(*found)
-
-    def _pixel_of(self, x: float, y: float) -> QPointF:
-        return self.plot.pixel_of(float(self.x_axis.to_view(x)), float(self.y_axis.to_view(y)))
+        if self.crosshair.x is not None and not self.hasFocus():
+            self.crosshair.move(math.nan)
 
     def _draw_span(self, start: float, end: float, is_done: bool) -> None:
         self.span_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)
 
-    # The keyboard
-
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        key = event.key()
-        if key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
-            self._step(is_after=key == Qt.Key.Key_Right)
-        elif key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
-            (x0, x1), _ = self.plot.ranges()
-            middle = (x0 + x1) / 2 if self._crosshair is None else float(self.x_axis.to_view(self._crosshair))
-            self._zoom(1 / _ZOOM if key == Qt.Key.Key_Minus else _ZOOM, middle, 0.0)
-        elif key == Qt.Key.Key_Home:
-            self.fit()
-            self.fit_wanted.emit()
-        elif key == Qt.Key.Key_M and self._crosshair is not None:
-            self.marker_wanted.emit(self._crosshair)
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._crosshair is not None:
-            self._choose()
+        if self.is_plot and self.keys.take(event):
+            event.accept()
         else:
             super().keyPressEvent(event)
 
-    def _step(self, *, is_after: bool) -> None:
-        (x0, x1), _ = self.plot.ranges()
-        pixel = (x1 - x0) / max(self.plot.box.width(), 1.0)
-        if self._crosshair is None:
-            start = x0 - pixel if is_after else x1 + pixel
-        else:
-            start = float(self.x_axis.to_view(self._crosshair)) + (pixel if is_after else -pixel) * 0.999
-        near = [one.beyond(self.x_axis.from_view(start), is_after=is_after) for one in self._series.values()]
-        found = [x for x in near if x is not None]
-        if found:
-            self._move_crosshair(min(found) if is_after else max(found))
-
-    def _choose(self) -> None:
-        for one in self._series.values():
-            index = None if self._crosshair is None or one.kind == "range" else one.nearest(self._crosshair)
-            if index is not None:
-                self.point_chosen.emit(one.key, index)
-                return
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        if not self.keys.release(event):
+            super().keyReleaseEvent(event)

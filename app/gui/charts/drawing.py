@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtGui import QPen
+from PySide6.QtWidgets import QGraphicsItem
 
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.pens import MARKER_PX, clear_colour, colour_of, line_pen, marker_of, solid_pen
@@ -12,6 +14,7 @@ from app.gui.theme import Theme
 
 _MOST_MARKERS = 8
 _FEW_SAMPLES = 40
+_PX_A_DASHED_SAMPLE = 4.0
 
 
 class Drawn:
@@ -19,13 +22,15 @@ class Drawn:
 
     def __init__(self, box: pg.ViewBox, x: Axis, y: Axis) -> None:
         self._box, self._x, self._y = box, x, y
+        self.is_dashed = True
+        self._is_hidden = False
         self._line: pg.PlotDataItem | None = None
         self._markers: pg.ScatterPlotItem | None = None
         self._edges: tuple[pg.PlotDataItem, pg.PlotDataItem] | None = None
         self._fill: pg.FillBetweenItem | None = None
         self._places: tuple[Floats, Floats] = (np.empty(0), np.empty(0))
 
-    def draw(self, series: Series, theme: Theme) -> None:
+    def draw(self, series: Series, theme: Theme, *, is_hidden: bool) -> None:
         across, up = self._x.to_view(series.x), self._y.to_view(series.y)
         self._places = across, up
         if series.kind == "range":
@@ -34,18 +39,28 @@ class Drawn:
             self._draw_line(series, theme, across, up)
         else:
             self._draw_points(series, theme, across, up, np.flatnonzero(np.isfinite(across) & np.isfinite(up)))
+        for item in self._items():
+            item.setVisible(not is_hidden)
+        self._is_hidden = is_hidden
 
     def remove(self) -> None:
-        for item in (self._line, self._markers, self._fill, *(self._edges or ())):
-            if item is not None:
-                self._box.removeItem(item)
+        for item in self._items():
+            self._box.removeItem(item)
 
-    def mark_line(self, series: Series, theme: Theme, low: float, high: float) -> None:
-        """Markers on a line: at every sample of few, else at a few of those between `low` and `high`."""
-        if series.kind != "line":
+    def _items(self) -> list[QGraphicsItem]:
+        return [item for item in (self._line, self._markers, self._fill, *(self._edges or ())) if item is not None]
+
+    def mark_line(self, series: Series, theme: Theme, low: float, high: float, width_px: float) -> None:
+        """Markers on a line: at every sample of few, else at a few of those between `low` and `high`. A line so dense
+        that its dashes would read as noise is solid."""
+        if series.kind != "line" or self._line is None:
             return
         across, up = self._places
         seen = np.flatnonzero(np.isfinite(across) & np.isfinite(up) & (across >= low) & (across <= high))
+        is_dashed = len(seen) * _PX_A_DASHED_SAMPLE <= width_px
+        if is_dashed != self.is_dashed:
+            self.is_dashed = is_dashed
+            self._line.setPen(self._pen(series, theme))
         if len(seen) > _FEW_SAMPLES and series.is_sorted:
             spacing = (high - low) / _MOST_MARKERS
             shift = spacing * (series.series % 4) / 4  # so that lines that lie on each other are told apart
@@ -62,17 +77,21 @@ class Drawn:
             self._box.addItem(self._line, ignoreBounds=True)
         self._line.setDownsampling(ds=None if series.is_sorted else 1, auto=series.is_sorted, method="peak")
         self._line.setClipToView(series.is_sorted)
-        self._line.setPen(line_pen(theme, series.series))
+        self._line.setPen(self._pen(series, theme))
         step = {"stepMode": "left"} if series.is_stepped else {}
         if np.isfinite(up).any():
             self._line.setData(across, up, **step)
         else:
             self._line.setData([], [])
 
+    def _pen(self, series: Series, theme: Theme) -> QPen:
+        return line_pen(theme, series.series) if self.is_dashed else solid_pen(colour_of(theme, series.series))
+
     def _draw_points(self, series: Series, theme: Theme, across: Floats, up: Floats, shown: np.ndarray) -> None:
         if self._markers is None:
             self._markers = pg.ScatterPlotItem(pxMode=True)
             self._markers.setZValue(5)
+            self._markers.setVisible(not self._is_hidden)
             self._box.addItem(self._markers, ignoreBounds=True)
         colour = colour_of(theme, series.series)
         full, empty = pg.mkBrush(colour), pg.mkBrush(theme.paper)

@@ -43,7 +43,7 @@ class HeatMap(Panel):
 
     def settle(self) -> None:
         self.key.show_entries(self.y_axis.text, ())
-        self.setAccessibleDescription(self._said or self.describe())
+        self.refresh_description()
         if not self._counts.size:
             self._image.clear()
             return

@@ -7,7 +7,7 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import MARKER_PX, clear_colour, colour_of, draw_marker, line_pen
+from app.gui.charts.pens import MARKER_PX, clear_colour, colour_of, draw_marker, line_pen, solid_pen
 from app.gui.charts.series import Kind
 from app.gui.theme import Theme
 
@@ -21,6 +21,7 @@ class Entry(msgspec.Struct, frozen=True):
     kind: Kind
     series: int
     is_hollow: bool = False
+    is_dashed: bool = True
     value: str = ""
 
 
@@ -32,7 +33,7 @@ class Key(QWidget):
         self.theme = theme
         self.axis_text = ""
         self.entries: tuple[Entry, ...] = ()
-        self._value_width = 0.0
+        self._value_width = self._axis_width = 0.0
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -44,6 +45,7 @@ class Key(QWidget):
         self.axis_text, self.entries = axis_text, entries
         widths = [self._metrics().horizontalAdvance(entry.value) for entry in entries]
         self._value_width = max([self._value_width if entries else 0.0, *widths])  # so that nothing jumps
+        self._axis_width = max(self._axis_width, self._metrics().horizontalAdvance(axis_text)) if axis_text else 0.0
         if self.heightForWidth(self.width()) != before:
             self.updateGeometry()
         self.update()
@@ -94,7 +96,8 @@ class Key(QWidget):
             painter.fillRect(block, clear_colour(colour_of(self.theme, entry.series), 70))
             return
         if entry.kind == "line":
-            painter.setPen(line_pen(self.theme, entry.series))
+            solid = solid_pen(colour_of(self.theme, entry.series))
+            painter.setPen(line_pen(self.theme, entry.series) if entry.is_dashed else solid)
             painter.drawLine(round(where.left()), round(middle), round(where.right()), round(middle))
         size = MARKER_PX
         centre = QRectF(where.center().x() - size / 2, middle - size / 2, size, size)
@@ -105,8 +108,7 @@ class Key(QWidget):
     def _cells(self, width: float) -> list[tuple[int, float]]:
         """Row and left edge of each entry."""
         metrics = self._metrics()
-        axis = metrics.horizontalAdvance(self.axis_text)
-        left, row = (axis + _BETWEEN_PX if self.axis_text else 0.0), 0
+        left, row = (self._axis_width + _BETWEEN_PX if self.axis_text else 0.0), 0
         cells = []
         for entry in self.entries:
             needed = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width

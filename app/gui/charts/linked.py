@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from app.gui.charts.chart import Chart
-from app.gui.charts.span import Span
 from app.gui.widgets import label
 from app.gui.words import tr
 
@@ -26,21 +25,21 @@ class LinkedCharts(QWidget):
     def __init__(self, charts: Sequence[Chart]) -> None:
         super().__init__()
         self.charts = tuple(charts)
-        self._spans = tuple(Span(chart) for chart in self.charts)
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
         self._is_paused = False
         self._build()
-        for chart, span in zip(self.charts, self._spans, strict=True):
-            chart.follows_link = True
+        for chart in self.charts:
+            chart.viewing.is_linked = True
             chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
+            chart.plot.x_axis.show_texts(chart is self.charts[-1])
             chart.crosshair_moved.connect(self._crosshair_moved)
             chart.range_changed.connect(self._range_changed)
             chart.fit_wanted.connect(self.fit)
             chart.data_changed.connect(self._data_changed)
             chart.marker_wanted.connect(self.marker_wanted)
             chart.span_drawn.connect(self._span_drawn)
-            span.moved.connect(self._span_drawn)
+            chart.plot.resized.connect(self._align)
 
     def _build(self) -> None:
         self.span_button = QToolButton()
@@ -64,8 +63,18 @@ class LinkedCharts(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(row)
+        column = QWidget()
+        under = QVBoxLayout(column)
+        under.setContentsMargins(0, 0, 0, 0)
+        under.setSpacing(2)
         for chart in self.charts:
-            layout.addWidget(chart, 1)
+            under.addWidget(chart, 1)
+        scroll = QScrollArea()  # so that large text makes charts scroll, and none shrink away
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(column)
+        layout.addWidget(scroll, 1)
 
     def span(self) -> tuple[float, float] | None:
         return self._span
@@ -79,8 +88,8 @@ class LinkedCharts(QWidget):
         if self._span is None:
             return
         self._span = None
-        for span in self._spans:
-            span.hide()
+        for chart in self.charts:
+            chart.set_span(None)
         self.span_label.setText("")
         self.clear_button.hide()
         self.span_cleared.emit()
@@ -99,8 +108,20 @@ class LinkedCharts(QWidget):
         """Everything, or what is followed."""
         self._is_paused = False
         for chart in self.charts:
-            chart.fit()
+            chart.viewing.fit()
         self._data_changed()
+
+    def event(self, event: QEvent) -> bool:
+        """Escape clears the window before it means anything to the page."""
+        if (
+            isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.ShortcutOverride
+            and event.key() == Qt.Key.Key_Escape
+            and self._span is not None
+        ):
+            event.accept()
+            return True
+        return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape and self._span is not None:
@@ -128,8 +149,7 @@ class LinkedCharts(QWidget):
         """One width for all left axes, so that a moment stands on one column."""
         width = max((chart.plot.y_axis.wanted_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
-            if chart.plot.y_axis.fixedWidth != width:
-                chart.plot.y_axis.setWidth(width)
+            chart.plot.y_axis.set_width(width)
 
     def _range_changed(self, low: float, high: float) -> None:
         self._is_paused = True
@@ -156,9 +176,8 @@ class LinkedCharts(QWidget):
 
     def _show_span(self, start: float, end: float) -> None:
         self._span = (start, end)
-        for span in self._spans:
-            span.show(start, end)
-        axis = self.charts[0].plot.x_axis
-        ends = axis.texts([start, end])
-        self.span_label.setText(tr("Window: {start} to {end}").format(start=ends[0], end=ends[1]))
+        for chart in self.charts:
+            chart.set_span((start, end))
+        write = self.charts[-1].plot.x_axis.text_of
+        self.span_label.setText(tr("Window: {start} to {end}").format(start=write(start), end=write(end)))
         self.clear_button.show()

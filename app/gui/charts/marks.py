@@ -9,13 +9,14 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen
 
-from app.gui.charts.axes import TickAxis
-from app.gui.charts.pens import clear_colour, solid_pen, state_colour
+from app.gui.charts.pens import clear_colour, grid_pen, solid_pen, state_colour
+from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import State
 from app.gui.theme import Theme
 
 _PAD_PX = 3.0
 _LEAST_WORD_PX = 18.0
+_SPOT_PX = 8.0
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -40,14 +41,24 @@ class Mark(msgspec.Struct, frozen=True):
     label: str
 
 
+class Spot(msgspec.Struct, frozen=True):
+    """The point that is looked at."""
+
+    x: float
+    y: float
+    text: str
+
+
 class Marks(msgspec.Struct):
-    """In the axes' own values."""
+    """In the axes' own values; `span` is the chosen stretch of x."""
 
     bands: tuple[Band, ...] = ()
     region: Region | None = None
     limit: float | None = None
     limit_label: str = ""
     marks: tuple[Mark, ...] = ()
+    span: tuple[float, float] | None = None
+    spot: Spot | None = None
 
 
 class _Layer(pg.UIGraphicsItem):
@@ -67,6 +78,7 @@ class _Layer(pg.UIGraphicsItem):
         painter.resetTransform()
         painter.setClipRect(area)
         painter.setFont(self.font)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         self.draw(painter, area)
         painter.restore()
 
@@ -89,30 +101,43 @@ class Underlay(_Layer):
     """Grid, bands and region."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
-        self._draw_bands(painter, area)
         self._draw_region(painter, area)
-        painter.setPen(solid_pen(self.theme.grid))
+        self._draw_grid(painter, area)
+        self._draw_bands(painter, area)
+        if self.marks.span is None:
+            return
+        left, right = (self.across(area, end, area.left()) for end in self.marks.span)
+        where = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
+        painter.fillRect(where, clear_colour(self.theme.accent, 40))
+        painter.setPen(solid_pen(self.theme.accent))
+        for column in (left, right):
+            painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
+            painter.fillRect(QRectF(column - 2, area.center().y() - 9, 5, 18), QColor(self.theme.accent))
+
+    def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
+        painter.setPen(grid_pen(self.theme))
         low, high = self.y.range
-        for place in self.y.places(low, high, area.height()):
+        for place in self.y.places(area.height()):
             row = area.bottom() - (place - low) / (high - low) * area.height()
             painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
         if self.x.axis.is_log:
             left, right = self.x.range
-            for place in self.x.places(left, right, area.width()):
+            for place in self.x.places(area.width()):
                 column = area.left() + (place - left) / (right - left) * area.width()
                 painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
 
     def _draw_bands(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
         ends: list[float] = []
-        for band in self.marks.bands:
+        for number, band in enumerate(self.marks.bands):
             left, right = self.across(area, band.start, area.left()), self.across(area, band.end, area.right())
             left, right = max(left, area.left()), min(right, area.right())
             if right < left:
                 continue
             colour = QColor(state_colour(self.theme, band.state))
             where = QRectF(left, area.top(), max(right - left, 1.0), area.height())
-            painter.fillRect(where, clear_colour(colour, 22 if band.state == "plain" else 38))
+            if band.state != "plain" or number % 2:  # stages by turns, so that they are told apart
+                painter.fillRect(where, clear_colour(colour, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
                 painter.fillRect(where, QBrush(clear_colour(colour, 70), Qt.BrushStyle.BDiagPattern))
             painter.setPen(QPen(clear_colour(colour, 120), 1))
@@ -163,13 +188,33 @@ class Overlay(_Layer):
             painter.setPen(Qt.PenStyle.NoPen)
             top = area.top()
             painter.drawPolygon([QPointF(column - 4, top), QPointF(column + 4, top), QPointF(column, top + 6)])
-            width = min(metrics.horizontalAdvance(mark.label), area.width() / 3)
+            width = min(metrics.horizontalAdvance(mark.label) + 1, area.width() / 3)
             if column + 6 < end:
                 continue
             at = column + 4 if column + 6 + width <= area.right() else column - width - 2 * _PAD_PX - 4
             word = QRectF(at, area.bottom() - metrics.height() - _PAD_PX, width + 2 * _PAD_PX, 0)
             _draw_word(painter, metrics, mark.label, word, QColor(self.theme.ink), QColor(self.theme.paper))
             end = at + width + 2 * _PAD_PX
+        self._draw_spot(painter, area, metrics)
+
+    def _draw_spot(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
+        spot = self.marks.spot
+        if spot is None:
+            return
+        column, row = self.across(area, spot.x, math.nan), self.up(area, spot.y, math.nan)
+        if not (area.left() <= column <= area.right() and area.top() <= row <= area.bottom()):
+            return
+        ink = QColor(self.theme.ink)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        painter.setPen(QPen(ink, 2))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawEllipse(QPointF(column, row), _SPOT_PX, _SPOT_PX)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        width = min(metrics.horizontalAdvance(spot.text) + 1, area.width() / 2) + 2 * _PAD_PX
+        is_left = column + _SPOT_PX + 4 + width > area.right()
+        left = column - _SPOT_PX - 4 - width if is_left else column + _SPOT_PX + 4
+        top = max(area.top(), row - _SPOT_PX - metrics.height())
+        _draw_word(painter, metrics, spot.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
 
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
         if self.marks.limit is None:
@@ -179,7 +224,7 @@ class Overlay(_Layer):
             return
         painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
         painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
-        width = metrics.horizontalAdvance(self.marks.limit_label) + 2 * _PAD_PX
+        width = metrics.horizontalAdvance(self.marks.limit_label) + 1 + 2 * _PAD_PX
         top = row - metrics.height() - 2 * _PAD_PX
         top = row + _PAD_PX if top < area.top() else top
         word = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)

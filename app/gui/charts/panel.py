@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QRectF, Qt
 from PySide6.QtGui import (
-    QAction,
     QColor,
     QContextMenuEvent,
     QFocusEvent,
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from app.gui.tables import FrameTable
 
 _LEAST_PLOT_PX = 90
+_LEAST_PLOT_ROWS = 5
 
 
 class Panel(QWidget):
@@ -82,7 +81,14 @@ class Panel(QWidget):
         self._said = text
         self._words.setText(text)
         self._show_page()
-        self.setAccessibleDescription(text or self.describe())
+        self.refresh_description()
+
+    def refresh_description(self) -> None:
+        self.setAccessibleDescription(self._said or self.describe())
+
+    @property
+    def is_plot(self) -> bool:
+        return not self._is_table and not self._said
 
     @property
     def is_table(self) -> bool:
@@ -103,9 +109,8 @@ class Panel(QWidget):
         """The table twin, once it was asked for."""
         return self._table
 
-    def menu_actions(self) -> Sequence[QAction]:
-        """Of a subclass, above the exports."""
-        return ()
+    def fill_menu(self, menu: QMenu) -> None:
+        """What a subclass has above the exports."""
 
     def refresh_table(self) -> None:
         if self._is_table:
@@ -131,7 +136,7 @@ class Panel(QWidget):
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(2)
         grid.addWidget(self._heading, 0, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.key, 0, 1)
+        grid.addWidget(self.key, 0, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.table_button, 0, 2, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.export_button, 0, 3, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self._stack, 1, 0, 1, 4)
@@ -184,10 +189,10 @@ class Panel(QWidget):
             self._table_layout.addWidget(self._table)
             self._table_layout.addWidget(self._table_notes)
         self._table.set_frame(self.frame())
-        self._table_notes.setText(self.table_notes())
+        self._table_notes.setText(self.notes())
         self._table_notes.setVisible(bool(self._table_notes.text()))
 
-    def table_notes(self) -> str:
+    def notes(self) -> str:
         """What is drawn and no row of the table: a limit, bands, marks."""
         return ""
 
@@ -199,7 +204,7 @@ class Panel(QWidget):
 
     def _put_on(self, theme: Theme) -> None:
         self.key.theme = theme
-        self.plot.put_on(theme, self._small_font())
+        self.plot.put_on(theme, self.small_font())
         self.key.update()
         self.restyle(theme)
         self.update()
@@ -208,12 +213,13 @@ class Panel(QWidget):
         heading = QFont(self.font())
         heading.setWeight(QFont.Weight.DemiBold)
         self._heading.setFont(heading)
-        self.key.setFont(self._small_font())
-        self.plot.put_on(self.look.theme, self._small_font())
-        self.plot.setMinimumHeight(max(_LEAST_PLOT_PX, 5 * self.fontMetrics().height()))
+        for widget in (self.key, self.table_button, self.export_button):
+            widget.setFont(self.small_font())
+        self.plot.put_on(self.look.theme, self.small_font())
+        self.plot.setMinimumHeight(max(_LEAST_PLOT_PX, _LEAST_PLOT_ROWS * self.fontMetrics().height()))
         self.key.updateGeometry()
 
-    def _small_font(self) -> QFont:
+    def small_font(self) -> QFont:
         font = QFont(self.font())
         if font.pointSizeF() > 0:
             font.setPointSizeF(font.pointSizeF() * 0.92)
@@ -228,10 +234,10 @@ class Panel(QWidget):
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        own = list(self.menu_actions())
-        menu.addActions(own)
-        if own:
-            menu.addSeparator()
+        if self.is_plot:
+            self.fill_menu(menu)
+        menu.addAction(tr("Show as a &table\tT")).triggered.connect(self._toggle_table)
+        menu.addSeparator()
         menu.addActions(self.export_button.menu().actions())
         menu.popup(event.globalPos())
 
@@ -251,6 +257,3 @@ class Panel(QWidget):
         painter.setPen(QPen(QColor(self.look.theme.accent), 2))
         painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
         painter.end()
-
-    def sizeHint(self) -> QSize:
-        return QSize(480, 240)

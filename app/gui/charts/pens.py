@@ -33,6 +33,11 @@ def solid_pen(colour: str | QColor) -> QPen:
     return pen
 
 
+def grid_pen(theme: Theme) -> QPen:
+    """Where borders are bright, for contrast, the grid still stays behind the data."""
+    return solid_pen(clear_colour(theme.grid, 90 if theme.name == "contrast" else 255))
+
+
 def marker_of(series: int) -> str:
     return _MARKERS[series % len(_MARKERS)]
 

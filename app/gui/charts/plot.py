@@ -1,17 +1,20 @@
-"""The plot itself: two axes around a view, its mouse. It knows nothing of series."""
+"""The plot itself: two axes around a view, its ranges and its mouse. It knows nothing of series."""
 
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, Qt, Signal
-from PySide6.QtGui import QFont, QMouseEvent, QWheelEvent
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
-from app.gui.charts.axes import Axis, TickAxis
-from app.gui.charts.pens import solid_pen
+from app.gui.charts.axes import Axis
+from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
 
 _CLICK_PX = 4.0
+_EDGE_PX = 6.0
+_A_NOTCH = 0.85
+_RIGHT_PX = 14
 
 
 class PlotView(pg.GraphicsView):
@@ -29,69 +32,95 @@ class PlotView(pg.GraphicsView):
         super().__init__(useOpenGL=False, background=theme.paper)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
         self.box = pg.ViewBox(enableMouse=False, enableMenu=False, defaultPadding=0.0)
         self.box.disableAutoRange()
         self.x_axis, self.y_axis = TickAxis(x, "bottom"), TickAxis(y, "left")
-        for axis in (self.x_axis, self.y_axis):
-            axis.linkToView(self.box)
-            axis.setAcceptedMouseButtons(Qt.MouseButton.NoButton)
         layout = self.centralLayout
-        layout.setContentsMargins(0, 4, 12, 0)
+        layout.setContentsMargins(0, 6, _RIGHT_PX, 0)
         layout.setSpacing(0)
         layout.addItem(self.y_axis, 0, 0)
         layout.addItem(self.box, 0, 1)
         layout.addItem(self.x_axis, 1, 1)
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
+        self.box.sigRangeChanged.connect(self._tell_axes)
         self.draws_spans = False
+        self.span: tuple[float, float] | None = None
         self._pressed: QPointF | None = None
         self._last = QPointF()
-        self._is_drag = self._is_span = False
+        self._anchor: float | None = None
+        self._is_drag = False
         self.put_on(theme, QFont())
 
     def put_on(self, theme: Theme, font: QFont) -> None:
         self.setBackground(theme.paper)
         for axis in (self.x_axis, self.y_axis):
-            axis.setPen(solid_pen(theme.muted))
-            axis.setTextPen(theme.muted)
-            axis.set_font(font)
+            axis.put_on(theme.muted, font)
+
+    def sizeHint(self) -> QSize:
+        return QSize(240, self.minimumHeight())
 
     def ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
         (x0, x1), (y0, y1) = self.box.viewRange()
-        return (x0, x1), (y0, y1)
+        return (float(x0), float(x1)), (float(y0), float(y1))
 
     def set_ranges(self, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None) -> None:
-        self.box.setRange(xRange=x, yRange=y, padding=0, disableAutoRange=True)
+        now_x, now_y = self.ranges()
+        new_x, new_y = (None if x == now_x else x), (None if y == now_y else y)
+        if new_x is not None or new_y is not None:
+            self.box.setRange(xRange=new_x, yRange=new_y, padding=0, disableAutoRange=True)
+
+    def pixel_width(self) -> float:
+        """In places of x."""
+        (low, high), _ = self.ranges()
+        return (high - low) / max(float(self.box.width()), 1.0)
 
     def place_of(self, pixel: QPointF) -> QPointF:
-        return QPointF(self.box.mapSceneToView(self.mapToScene(pixel.toPoint())))
+        area, ((x0, x1), (y0, y1)) = self._area(), self.ranges()
+        across = (pixel.x() - area.left()) / max(area.width(), 1.0)
+        up = (area.bottom() - pixel.y()) / max(area.height(), 1.0)
+        return QPointF(x0 + across * (x1 - x0), y0 + up * (y1 - y0))
 
     def pixel_of(self, x: float, y: float) -> QPointF:
-        return QPointF(self.mapFromScene(self.box.mapViewToScene(QPointF(x, y))))
+        area, ((x0, x1), (y0, y1)) = self._area(), self.ranges()
+        across, up = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+        return QPointF(area.left() + across * area.width(), area.bottom() - up * area.height())
 
-    def is_inside(self, pixel: QPointF) -> bool:
-        return bool(self.box.sceneBoundingRect().contains(self.mapToScene(pixel.toPoint())))
+    def _area(self) -> QRectF:
+        """Of the data, in the viewport's pixels."""
+        return QRectF(self.mapFromScene(self.box.sceneBoundingRect()).boundingRect())
+
+    def _tell_axes(self) -> None:
+        (x0, x1), (y0, y1) = self.ranges()
+        self.x_axis.set_range(x0, x1)
+        self.y_axis.set_range(y0, y1)
+
+    # The mouse: a drag pans; with Shift, or while spans are drawn, it chooses a stretch; an edge of that is dragged
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
-        if event.button() == Qt.MouseButton.LeftButton and self.is_inside(event.position()):
-            self._pressed, self._last = event.position(), event.position()
-            self._is_drag = False
-            shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            self._is_span = self.draws_spans or shifted
-            event.accept()
+        at = event.position()
+        if event.button() != Qt.MouseButton.LeftButton or not self._area().contains(at):
+            return
+        self._pressed, self._last, self._is_drag = at, at, False
+        edge = self._edge_at(at)
+        if edge is not None and self.span is not None:
+            self._anchor = self.span[1 - edge]
+        elif self.draws_spans or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._anchor = self.place_of(at).x()
+        else:
+            self._anchor = None
+        event.accept()
+        self._focus_owner()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         at = event.position()
         if self._pressed is None:
-            if self.is_inside(at):
-                place = self.place_of(at)
-                self.hovered.emit(place.x(), place.y())
+            self._hover(at)
             return
         self._is_drag = self._is_drag or (at - self._pressed).manhattanLength() > _CLICK_PX
-        if self._is_drag and self._is_span:
-            self.span_drawn.emit(self.place_of(self._pressed).x(), self.place_of(at).x(), False)
+        if self._is_drag and self._anchor is not None:
+            self.span_drawn.emit(self._anchor, self.place_of(at).x(), False)
         elif self._is_drag:
             moved = self.place_of(self._last) - self.place_of(at)
             self.panned.emit(moved.x(), moved.y())
@@ -101,33 +130,61 @@ class PlotView(pg.GraphicsView):
         if self._pressed is None or event.button() != Qt.MouseButton.LeftButton:
             event.ignore()
             return
-        start, self._pressed = self._pressed, None
+        self._pressed = None
         place = self.place_of(event.position())
         if not self._is_drag:
             self.clicked.emit(place.x(), place.y())
-        elif self._is_span:
-            self.span_drawn.emit(self.place_of(start).x(), place.x(), True)
+        elif self._anchor is not None:
+            self.span_drawn.emit(self._anchor, place.x(), True)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Zooms where the chart has the focus or Ctrl is held; else the page scrolls."""
-        owner: QWidget | None = self.parentWidget()
-        while owner is not None and owner.focusPolicy() == Qt.FocusPolicy.NoFocus:
-            owner = owner.parentWidget()
-        is_meant = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier) or (owner and owner.hasFocus())
-        if not is_meant or not self.is_inside(event.position()):
+        owner = self._owner()
+        is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
+        if not is_meant or not self._area().contains(event.position()):
             event.ignore()
             return
         place = self.place_of(event.position())
-        self.zoomed.emit(0.85 ** (event.angleDelta().y() / 120), place.x(), place.y())
+        self.zoomed.emit(_A_NOTCH ** (event.angleDelta().y() / 120), place.x(), place.y())
         event.accept()
 
-    def leaveEvent(self, event: object) -> None:
+    def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)
         self.left.emit()
 
-    def resizeEvent(self, event: object) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.resized.emit()
+
+    def _hover(self, at: QPointF) -> None:
+        if not self._area().contains(at):
+            return
+        is_edge = self._edge_at(at) is not None
+        shape = Qt.CursorShape.SplitHCursor if is_edge or self.draws_spans else Qt.CursorShape.ArrowCursor
+        if self.viewport().cursor().shape() != shape:
+            self.viewport().setCursor(shape)
+        place = self.place_of(at)
+        self.hovered.emit(place.x(), place.y())
+
+    def _edge_at(self, at: QPointF) -> int | None:
+        """Which edge of the chosen stretch is under a pixel."""
+        if self.span is None:
+            return None
+        away = [abs(self.pixel_of(end, 0.0).x() - at.x()) for end in self.span]
+        nearest = 0 if away[0] <= away[1] else 1
+        return nearest if away[nearest] <= _EDGE_PX else None
+
+    def _owner(self) -> QWidget | None:
+        """Who has the keyboard for this plot."""
+        owner: QWidget | None = self.parentWidget()
+        while owner is not None and owner.focusPolicy() == Qt.FocusPolicy.NoFocus:
+            owner = owner.parentWidget()
+        return owner
+
+    def _focus_owner(self) -> None:
+        owner = self._owner()
+        if owner is not None:
+            owner.setFocus(Qt.FocusReason.MouseFocusReason)

@@ -27,6 +27,13 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     is_stepped: bool = False
     is_sorted: bool = True
 
+    def reaches(self, x: float) -> bool:
+        """Whether x is no further from its samples than they are from each other."""
+        if not len(self.x) or not self.is_sorted:
+            return len(self.x) > 0
+        apart = (self.x[-1] - self.x[0]) / max(len(self.x) - 1, 1)
+        return bool(self.x[0] - apart <= x <= self.x[-1] + apart) or len(self.x) == 1
+
     def nearest(self, x: float) -> int | None:
         """The sample at, or nearest to, x; in a stepped line the one in force."""
         if not len(self.x) or not np.isfinite(x):

@@ -30,7 +30,7 @@ def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) ->
         ("p50", "8.00\u202fms"),
         ("95 % interval", "4.00–12.0\u202fms"),
     ]
-    assert chart.accessibleDescription() == "At 4.20: p50 8.00\u202fms, 95 % interval 4.00–12.0\u202fms"
+    assert chart.accessibleDescription() == "At 4.20\u202fs: p50 8.00\u202fms, 95 % interval 4.00–12.0\u202fms"
 
 
 def test_the_table_is_what_is_drawn(chart: Chart) -> None:

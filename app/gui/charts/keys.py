@@ -1,0 +1,98 @@
+"""What the keyboard does on a chart."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.crosshair import Crosshair
+from app.gui.charts.plot import PlotView
+from app.gui.charts.reading import Way
+from app.gui.charts.viewing import Viewing
+
+_ZOOM = 0.8
+_WAYS: dict[int, Way] = {
+    Qt.Key.Key_Left: "left",
+    Qt.Key.Key_Right: "right",
+    Qt.Key.Key_Up: "up",
+    Qt.Key.Key_Down: "down",
+}
+
+
+class Keys(QObject):
+    """Arrows move the crosshair (Ctrl: far; End: to the last), Shift and arrows choose a stretch, + and − zoom, Home
+    shows everything, M wants a marker, Enter chooses."""
+
+    marker_wanted = Signal(float)
+    fit_wanted = Signal()
+    span_drawn = Signal(float, float, bool)
+    """In the axis's own values."""
+
+    def __init__(self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, viewing: Viewing) -> None:
+        super().__init__(parent)
+        self._plot, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, viewing
+        self._anchor: float | None = None
+
+    def take(self, event: QKeyEvent) -> bool:
+        """Whether the key means something here."""
+        key = event.key()
+        if key in _WAYS:
+            return self._move(_WAYS[key], event.modifiers())
+        if key == Qt.Key.Key_End:
+            return self._crosshair.go_to_end() and self._reveal()
+        if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
+            return self.zoom(is_in=key != Qt.Key.Key_Minus)
+        if key == Qt.Key.Key_Home:
+            return self.show_everything()
+        if key == Qt.Key.Key_M:
+            return self.want_marker()
+        if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            return self._crosshair.choose()
+        return False
+
+    def release(self, event: QKeyEvent) -> bool:
+        """Shift let go: the stretch is chosen."""
+        anchor, at = self._anchor, self._crosshair.x
+        if event.key() != Qt.Key.Key_Shift or anchor is None:
+            return False
+        self._anchor = None
+        if at is not None and at != anchor:
+            self.span_drawn.emit(anchor, at, True)
+        return True
+
+    def zoom(self, *, is_in: bool) -> bool:
+        """Around the crosshair where it is in view, else around the middle."""
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        at = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
+        x = at if at is not None and x0 <= at <= x1 else (x0 + x1) / 2
+        self._viewing.zoom(_ZOOM if is_in else 1 / _ZOOM, x, (y0 + y1) / 2)
+        return True
+
+    def show_everything(self) -> bool:
+        self._viewing.fit()
+        self.fit_wanted.emit()
+        return True
+
+    def want_marker(self) -> bool:
+        if self._crosshair.x is None:
+            return False
+        self.marker_wanted.emit(self._crosshair.x)
+        return True
+
+    def _move(self, way: Way, modifiers: Qt.KeyboardModifier) -> bool:
+        before = self._crosshair.x
+        is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and way in ("left", "right")
+        if not self._crosshair.step(way, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
+            return way in ("left", "right")
+        at = self._crosshair.x
+        if is_spanning and at is not None:
+            if self._anchor is None:
+                self._anchor = at if before is None else before
+            self.span_drawn.emit(self._anchor, at, False)
+        return self._reveal()
+
+    def _reveal(self) -> bool:
+        if self._crosshair.x is not None:
+            self._viewing.reveal(float(self._axis.to_view(self._crosshair.x)))
+        return True

@@ -1,0 +1,93 @@
+"""Which part of the data is in view."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QObject, Signal
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.fitting import fitted_x, fitted_y
+from app.gui.charts.marks import Marks
+from app.gui.charts.plot import PlotView
+from app.gui.charts.series import Bounds
+
+
+class Viewing(QObject):
+    """Everything, as data come, until the user pans or zooms; everything again on `fit`."""
+
+    changed = Signal()
+    changed_by_user = Signal()
+
+    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, marks: Marks) -> None:
+        super().__init__(parent)
+        self._plot, self._x, self._y, self._marks = plot, x, y, marks
+        self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
+        self._fits_x = self._fits_y = True
+        self.is_linked = False
+        """Somebody else says which x."""
+        self.moves_y = False
+        plot.panned.connect(self.pan)
+        plot.zoomed.connect(self.zoom)
+
+    def set_bounds(self, bounds: Bounds) -> None:
+        """The data's."""
+        self._bounds = bounds
+        self._apply()
+
+    def fit(self) -> None:
+        self._fits_x = self._fits_y = True
+        self._apply()
+        self.changed.emit()
+
+    def x_range(self) -> tuple[float, float]:
+        """In the axis's own values."""
+        low, high = self._plot.ranges()[0]
+        return self._x.from_view(low), self._x.from_view(high)
+
+    def set_x_range(self, low: float, high: float) -> None:
+        places = self._x.to_view([low, high])
+        wanted = (float(places[0]), float(places[1]))
+        self._fits_x = False
+        if wanted != self._plot.ranges()[0] and all(math.isfinite(end) for end in wanted):
+            self._plot.set_ranges(x=wanted)
+            self.changed.emit()
+
+    def pan(self, across: float, up: float) -> None:
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        self._fits_x = False
+        self._plot.set_ranges(x=(x0 + across, x1 + across))
+        if self.moves_y:
+            self._fits_y = False
+            self._plot.set_ranges(y=(y0 + up, y1 + up))
+        self._tell()
+
+    def zoom(self, factor: float, x: float, y: float) -> None:
+        """Around a place that stays where it is."""
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        self._fits_x = False
+        self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
+        if self.moves_y:
+            self._fits_y = False
+            self._plot.set_ranges(y=(y + (y0 - y) * factor, y + (y1 - y) * factor))
+        self._tell()
+
+    def reveal(self, place: float) -> None:
+        """Pan until a place of x is in view."""
+        (low, high), _ = self._plot.ranges()
+        if place < low:
+            self.pan(place - low - 0.1 * (high - low), 0.0)
+        elif place > high:
+            self.pan(place - high + 0.1 * (high - low), 0.0)
+
+    def _apply(self) -> None:
+        if self._fits_x and not self.is_linked:
+            ends = [end for band in self._marks.bands for end in (band.start, band.end)]
+            self._plot.set_ranges(x=fitted_x(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
+        if self._fits_y:
+            limit = None if self._marks.limit is None else float(self._y.to_view(self._marks.limit))
+            self._plot.set_ranges(y=fitted_y(self._bounds, self._y, limit))
+
+    def _tell(self) -> None:
+        self.changed.emit()
+        self.changed_by_user.emit()
