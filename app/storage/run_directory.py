@@ -71,6 +71,15 @@ def write_whole(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """A document to where a user wants it. Raises UsageError where that cannot be."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
+    return path
+
+
 class RunWriter:
     """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
 
