@@ -82,9 +82,7 @@ def test_the_same_run_again_is_told_and_left_alone(bundle: Path) -> None:
     assert "mine" in (directory / "labels.json").read_text()
 
 
-def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle_would_be(
-    bundle: Path, tmp_path: Path, home: Path
-) -> None:
+def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_path: Path, home: Path) -> None:
     directory, is_new = import_directory(tmp_path / "run")
     assert (directory, is_new) == (home / ID, True)
     assert StoredRun(directory).result == StoredRun(tmp_path / "run").result
