@@ -251,7 +251,8 @@ class StoredRun:
             raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
         raise UsageError(
             f"{self.directory} was cut short and has no result.json",
-            hint="Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
+            hint="`sizewise report RUN --recover` tells what its facts hold. Its rows can be read in Python: "
+            "`sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 
     def requests(self, without: Collection[str] = ()) -> pa.Table:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.catalogue import find_offer, load_catalogue
@@ -16,7 +17,6 @@ from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
-from app.session.gating import DEFAULT, Gating
 from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
