@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--json", action="store_true", help="print as JSON")
         if name == "check":
             action.add_argument("--here", action="store_true",
-                                help="tell which of a model's variants cannot run on this machine, and why")  # fmt: skip
+                                help="tell which variants of a model cannot run on this machine")  # fmt: skip
         action.set_defaults(act=act)
 
 

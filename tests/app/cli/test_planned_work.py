@@ -10,8 +10,8 @@ def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
     work = PlannedWork(stages=1, duration_s=42, at_most_s=90, requests=400.4, closed_stages=1, tokens_in=1234.5,
                        usd=(0.5, 1.25), cut_after="limits.duration ends it after 30s")  # fmt: skip
     assert work_line(work).replace("\u202f", " ") == (
-        "1 stage; about 42.0 s, at most 1 min 30 s; 400 requests expected and more by clients; 1,234 tokens in, n/a out; "
-        "$0.50, at most $1.25; limits.duration ends it after 30s"
+        "1 stage; about 42.0 s, at most 1 min 30 s; 400 requests expected and more by clients; 1,234 tokens in, "
+        "n/a out; $0.500, at most $1.25; limits.duration ends it after 30s"
     )
 
 
