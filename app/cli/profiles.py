@@ -76,9 +76,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _impossible(profile: LocalProfile) -> tuple[ImpossibleCell, ...]:
-    from app.wiring.impossible_cells import facts_of_models, impossible_cells, look_at_machine
+    from app.wiring.impossible_cells import facts_of_models, impossible_cells, local_machine
 
-    return impossible_cells(profile, look_at_machine(), facts_of_models(profile))
+    return impossible_cells(profile, local_machine(), facts_of_models(profile))
 
 
 def _try(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
-def look_at_machine() -> LocalMachine:
+def local_machine() -> LocalMachine:
     """Takes a second: the providers are tried in a child. Raises InstrumentError where that fails."""
     probe = probe_providers()
     return LocalMachine(

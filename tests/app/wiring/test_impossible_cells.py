@@ -16,7 +16,7 @@ from app.wiring.impossible_cells import (
     LocalMachine,
     facts_of_models,
     impossible_cells,
-    look_at_machine,
+    local_machine,
     memory_of,
 )
 
@@ -91,7 +91,7 @@ def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None
 
 
 def test_this_machine_has_a_processor() -> None:
-    machine = look_at_machine()
+    machine = local_machine()
     assert "cpu" in machine.working
     assert machine.cores >= 1
     assert machine.memory_bytes > 0
