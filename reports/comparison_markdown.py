@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from reports import formatting
-from reports.comparison_section import ComparisonSection
+from reports.comparison_section import ComparisonReport, ComparisonSection
 from reports.comparison_text import effect, remark
 from reports.gfm import bullets, table, text
+from reports.printable import printable
 
 _MOST_ROWS = 50
+
+
+def comparison_page(report: ComparisonReport) -> str:
+    """A document of its own, with a line break at the end."""
+    report = printable(report)
+    title = f"# {text(', '.join(report.comparison.base))} against {text(', '.join(report.comparison.candidate))}"
+    made = f"Made by {text(report.tool)}: {text(report.command)}"
+    return "\n".join([title, "", *comparison_markdown(report.comparison), made, ""])
 
 
 def comparison_markdown(section: ComparisonSection) -> list[str]:

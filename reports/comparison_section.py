@@ -48,3 +48,11 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[ChangeRow, ...]
     banner: str | None = None
     notes: tuple[str, ...] = ()
+
+
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison as a document of its own; `command` makes it again."""
+
+    tool: str
+    command: str
+    comparison: ComparisonSection

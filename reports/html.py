@@ -36,6 +36,7 @@ from reports.charts.roofline import roofline
 from reports.charts.spectrum import latency_spectrum
 from reports.charts.tornado import tornado
 from reports.charts.variants import variant_front
+from reports.comparison_section import ComparisonReport
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
 from reports.printable import printable
@@ -75,6 +76,13 @@ def _pages(report: Report, raw: Block) -> Iterator[tuple[int, str]]:
 def render_plan_html(report: PlanReport) -> str:
     """A plan as a page of its own, by the same rules."""
     return _first_that_fits(_plan_pages(printable(report)))
+
+
+def render_comparison_html(report: ComparisonReport) -> str:
+    """A comparison as a page of its own, without any script."""
+    style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
+    template = _environment().get_template("comparison_report.html")
+    return template.render(report=printable(report), style=style, policy=_policy(style))
 
 
 def _plan_pages(report: PlanReport) -> Iterator[tuple[int, str]]:
@@ -172,7 +180,7 @@ def _link(name: str) -> str:
 
 
 def _policy(style: str, *scripts: str) -> str:
-    allowed = " ".join(_source_hash(script) for script in scripts)
+    allowed = " ".join(_source_hash(script) for script in scripts) or "'none'"
     return (
         f"default-src 'none'; style-src {_source_hash(style)}; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"

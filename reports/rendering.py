@@ -6,9 +6,11 @@ from typing import Literal, get_args
 
 import msgspec
 
+from reports.comparison_section import ComparisonReport
 from reports.model import PlanReport, Report
 
 Format = Literal["html", "json", "text", "markdown", "junit", "openmetrics"]
+ComparisonFormat = Literal["text", "markdown", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 FILES: dict[Format, str] = {
     "html": "report.html",
@@ -33,6 +35,21 @@ def render(report: Report | PlanReport, form: Format) -> str:
     if form == "json":
         return msgspec.json.encode(report).decode()
     return _plan(report, form) if isinstance(report, PlanReport) else _run(report, form)
+
+
+def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
+    """One that stands alone."""
+    if form == "html":
+        from reports.html import render_comparison_html
+
+        return render_comparison_html(report)
+    if form == "markdown":
+        from reports.comparison_markdown import comparison_page
+
+        return comparison_page(report)
+    from reports.comparison_text import render_comparison
+
+    return render_comparison(report.comparison)
 
 
 def _run(report: Report, form: Format) -> str:

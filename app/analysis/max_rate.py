@@ -10,7 +10,7 @@ from app.analysis.objectives import binding, find_estimate, is_met, judge, unit_
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import SPANS
 from app.records.metrics import METRICS, PERCENTILES
-from app.records.result import Check, Estimate, MaxRate, Objective, Stage
+from app.records.result import Check, Estimate, MaxRate, Objective, Stage, StageKind
 
 _EVIDENCE = (
     ("endpoint_cpu_cores", "the endpoint kept {:.2f} cores busy"),
@@ -49,12 +49,13 @@ def is_of_endpoint(stage: Stage) -> bool:
     return stage.verdict.status != "INVALID"
 
 
-def highest_held(stages: Sequence[Stage]) -> SearchOutcome:
-    """What stages at rates of the user's choice tell: as a search that ended with the highest that held each time."""
+def highest_held(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
+    """What stages of these kinds, at rates that another chose, tell: as a search that ended with the highest that held
+    each time."""
     by_rate: dict[float, list[Stage]] = {}
     invalid = []
     for stage in stages:
-        if stage.kind != "steady" or stage.scheduled_per_s is None:
+        if stage.kind not in kinds or stage.scheduled_per_s is None:
             continue
         if not is_of_endpoint(stage):
             invalid.append(stage.scheduled_per_s)
@@ -89,7 +90,8 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
         by_rate.setdefault(_scheduled(stage), []).append(stage)
     inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
     outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
-    n = sum(stage.completed for stage in by_rate.get(found, ()) if stage.kind in ("hold", "steady"))
+    there = by_rate.get(found, [])
+    n = sum(stage.completed for stage in [one for one in there if one.kind in ("hold", "steady")] or there)
     if not inside:
         return Estimate(found, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
     if not outside:

@@ -24,7 +24,14 @@ def pool_stages(
     facts: Sequence[StageFacts],
     slo: Sequence[Objective],
 ) -> Stage:
-    """One stage of several that had the same rate, as if each had begun when the one before it stopped offering.
+    """One stage of several that had the same rate; `rows` are of each."""
+    return pool_rows(map(read_rows, rows), telemetry, facts, slo)
+
+
+def pool_rows(
+    rows: Iterable[StageRows], telemetry: pd.DataFrame, facts: Sequence[StageFacts], slo: Sequence[Objective]
+) -> Stage:
+    """As if each stage had begun when the one before it stopped offering.
 
     All are of one rate and in the order run; `rows` are of each. The window spans them all, pauses too.
     """
@@ -44,7 +51,7 @@ def pool_stages(
         connections_opened=sum(one.connections_opened for one in facts),
         workers=worker_totals(_workers(one, first) for one in facts),
     )
-    parts = [_measured(read_rows(one), its) for one, its in zip(rows, facts, strict=True)]
+    parts = [_measured(one, its) for one, its in zip(rows, facts, strict=True)]
     every = joined([part.later(shift) for part, shift in zip(parts, shifts_ns, strict=True)])
     readings = pd.concat([_moved(_during(telemetry, one), shift) for one, shift in zip(facts, shifts_ns, strict=True)])
     stage = summarise_rows(every, readings, together, slo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.baseline import tolerance_share
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-inconclusive", choices=["warn", "fail"], default="warn",
                         help="whether a metric that cannot be told ends with 12 (default warn: with 0)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.add_argument("--format", choices=["text", "markdown", "html", "json"], help="default: text")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, and print where")
     measuring = parser.add_argument_group("measuring two profiles in turns, each time in a new process")
     measuring.add_argument("--measure", action="store_true", help="BASE and CANDIDATE are profiles")
     measuring.add_argument("--pairs", type=_pairs, default=None, metavar="N",
@@ -47,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
     turns = _measured(arguments, tolerance) if arguments.measure else _read(arguments)
     comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
     comparison = msgspec.structs.replace(comparison, notes=(*turns.notes, *comparison.notes))
-    _show(comparison, as_json=arguments.json)
+    _show(comparison, arguments)
     forbidding = [one for one in comparison.differences if one.forbids]
     if forbidding and not arguments.force:
         raise UsageError(
@@ -79,14 +82,11 @@ def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
 
 def _read(arguments: argparse.Namespace) -> Turns:
     from app.session.turns import Turns
-    from app.storage.baselines import PROMOTED, read_baselines
+    from app.storage.baselines import read_sides
 
     if arguments.pairs is not None:
         raise UsageError("--pairs is for --measure", hint="Repeats that were made already are given by commas.")
-    if PROMOTED in arguments.candidate:
-        raise UsageError("'promoted' is a baseline, and no candidate", hint="Name the candidate's run.")
-    candidate = tuple(run for text in arguments.candidate for run in read_baselines(text, ""))
-    return Turns(read_baselines(arguments.base, candidate[0].name), candidate)
+    return Turns(*read_sides(arguments.base, arguments.candidate))
 
 
 def _measured(arguments: argparse.Namespace, tolerance: float) -> Turns:
@@ -109,16 +109,32 @@ def _measured(arguments: argparse.Namespace, tolerance: float) -> Turns:
         return measure_in_turns(order, runs.measure, time.monotonic, lambda line: print(line, file=sys.stderr))
 
 
-def _show(comparison: Comparison, *, as_json: bool) -> None:
-    if as_json:
+def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
+    if arguments.json or arguments.format == "json":
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode())
-        return
-    from app.reporting.comparison import comparison_section
-    from reports.comparison_text import render_comparison
+        content = msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
+    else:
+        from app.reporting.comparison import comparison_report
+        from reports.rendering import render_comparison
 
-    print(render_comparison(comparison_section(comparison)))
+        content = render_comparison(
+            comparison_report(comparison, _command(arguments, comparison)), arguments.format or "text"
+        )
+    if arguments.out is None:
+        print(content.removesuffix("\n"))
+    else:
+        from app.storage.run_directory import write_text
+
+        print(write_text(arguments.out, content))
+
+
+def _command(arguments: argparse.Namespace, comparison: Comparison) -> str:
+    from app.reporting.comparison import comparison_command
+
+    sides = (arguments.base, arguments.candidate)
+    measured = ["--measure"] if arguments.measure else []
+    return comparison_command(*sides, comparison.tolerance, is_forced=arguments.force, options=measured)
 
 
 def _pairs(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.session.gating import GateKind, Gating
+    from app.analysis.gating import GateKind, Gating
 
 _KINDS: tuple[GateKind, ...] = ("slo", "regression")
 
@@ -21,7 +21,7 @@ def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def gating_of(arguments: argparse.Namespace) -> Gating:
-    from app.session.gating import Gating
+    from app.analysis.gating import Gating
 
     return Gating(arguments.on_inconclusive, arguments.gate)
 

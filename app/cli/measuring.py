@@ -12,10 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from app.analysis.gating import DEFAULT, Gating, warnings_of
 from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
-from app.cli.rendering import COMMAND
-from app.cli.sidecars import with_sidecars
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader
 from app.errors import SizewiseError, StorageError, UsageError
@@ -25,7 +24,8 @@ from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Objective
 from app.reporting import NOT_DRAWN, build_report
-from app.session.gating import DEFAULT, Gating, warnings_of
+from app.reporting.sidecars import with_sidecars
+from app.reporting.stored import COMMAND
 from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run

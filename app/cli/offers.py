@@ -13,10 +13,10 @@ from app.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from app.cli.tables import Cell
     from app.profiles.price_list import Reading
-    from app.records.offers import Catalogue, Offer
+    from app.records.offers import Offer
+    from app.reporting.offer_rows import OfferRow
 
 _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
-_MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +44,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
-    from app.planning.ownership import priced
-    from app.profiles.catalogue import load_catalogue
+    from app.reporting.offer_rows import known_offers, matching_offers, offer_row
 
-    offers = _filtered(priced(load_catalogue()), arguments)
+    offers = matching_offers(
+        known_offers(),
+        accelerator=arguments.accelerator,
+        region=arguments.region,
+        provider=arguments.provider,
+    )
     if arguments.json:
         import msgspec
 
@@ -56,63 +60,23 @@ def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
     else:
         from app.cli.tables import table
 
-        print(table(_HEADER, [_row(offer, today) for offer in offers]))
+        print(table(_HEADER, [_cells(offer_row(offer, today)) for offer in offers]))
     return 0
 
 
-def _filtered(catalogue: Catalogue, arguments: argparse.Namespace) -> list[Offer]:
-    """By accelerator, then price. Raises UsageError, with the nearest, for a name that is nowhere."""
-    from app.profiles.catalogue import check_provider, check_region, find_accelerator
-    from app.profiles.merging import NO_ACCELERATOR
-
-    key, region, provider = arguments.accelerator, arguments.region, arguments.provider
-    if key not in (None, NO_ACCELERATOR):
-        find_accelerator(catalogue, key)
-    if region is not None:
-        check_region(catalogue, region)
-    if provider is not None:
-        check_provider(catalogue, provider)
-    wanted = [
-        offer
-        for offer in catalogue.offers
-        if key in (None, offer.accelerator or NO_ACCELERATOR)
-        and region in (None, offer.region)
-        and provider in (None, offer.provider)
-    ]
-    nothing = float("inf")
-    return sorted(
-        wanted,
-        key=lambda offer: (
-            offer.accelerator or "",
-            nothing if offer.on_demand_usd_per_hour is None else offer.on_demand_usd_per_hour,
-            offer.key,
-        ),
-    )
-
-
-def _row(offer: Offer, today: datetime.date) -> tuple[Cell, ...]:
-    from app.planning.risk import price_age_days
-
+def _cells(row: OfferRow) -> tuple[Cell, ...]:
     return (
-        offer.key,
-        "none" if offer.accelerator is None else f"{offer.accelerator_count:g} × {offer.accelerator}",
-        offer.vcpus,
-        offer.memory_gib,
-        offer.on_demand_usd_per_hour,
-        offer.spot_usd_per_hour,
-        offer.reserved_1y_usd_per_hour,
-        price_age_days(offer, today),
-        offer.source,
-        _yours(offer),
+        row.offer,
+        row.accelerator,
+        row.vcpus,
+        row.memory_gib,
+        row.usd_per_hour,
+        row.spot_usd_per_hour,
+        row.reserved_1y_usd_per_hour,
+        row.days_old,
+        row.source,
+        row.yours,
     )
-
-
-def _yours(offer: Offer) -> str:
-    if offer.owned is not None:
-        return "owned"
-    if offer.source == "yours":
-        return "all"
-    return ", ".join(_MONEY_CELLS.get(one.cell, one.cell) for one in offer.overrides)
 
 
 def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:

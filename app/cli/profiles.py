@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.errors import ExitCode, UsageError
+
 if TYPE_CHECKING:
+    from app.profiles.local import LocalProfile
     from app.profiles.profile import Profile
+    from app.records.planned_work import ImpossibleCell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
         if name != "show":
             action.add_argument("--json", action="store_true", help="print as JSON")
+        if name == "check":
+            action.add_argument("--here", action="store_true",
+                                help="tell which variants of a model cannot run on this machine")  # fmt: skip
         action.set_defaults(act=act)
 
 
@@ -41,15 +48,40 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from app.profiles.catalogue import load_catalogue
+    from app.profiles.local import LocalProfile
     from app.profiles.resolved import profile_hash
+    from app.wiring.planned_work import planned_work
 
     path, profile = _read(arguments)
-    print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
-    return 0
+    if arguments.here and not isinstance(profile, LocalProfile):
+        raise UsageError("--here is for a profile whose target is a model on this machine")
+    work = planned_work(profile, load_catalogue())
+    cells = _impossible(profile) if arguments.here and isinstance(profile, LocalProfile) else None
+    if arguments.json:
+        import msgspec
+
+        told = {"profile": str(path), "name": profile.name, "hash": profile_hash(profile), "work": work}
+        document = msgspec.json.encode(told if cells is None else {**told, "impossible": cells})
+        print(msgspec.json.format(document, indent=2).decode())
+    else:
+        from app.cli.planned_work import work_line
+
+        print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
+        print(f"asks for {work_line(work)}")
+        for one in cells or ():
+            print(f"cannot run here: {one.cell}: {one.reason} ({one.settles})")
+    is_hopeless = bool(cells) and len(cells or ()) == work.variants
+    return ExitCode.UNAVAILABLE if is_hopeless else ExitCode.OK
+
+
+def _impossible(profile: LocalProfile) -> tuple[ImpossibleCell, ...]:
+    from app.wiring.impossible_cells import facts_of_models, impossible_cells, local_machine
+
+    return impossible_cells(profile, local_machine(), facts_of_models(profile))
 
 
 def _try(arguments: argparse.Namespace) -> int:
-    from app.errors import ExitCode
     from app.wiring.trying import try_target
 
     trial = try_target(_read(arguments)[1])

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.report_again import add_arguments as add_again
+from app.cli.report_again import is_asked, is_judged_again, refuse_for_others, report_again, rescored_name
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: report.html, report.json, report.pdf, summary.md, junit.xml, metrics.prom or llm-d in the run "
         "directory, or beside the plan file by its name; text goes to standard output",
     )
+    add_again(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -53,6 +56,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if is_foreign(Path(arguments.run)):
         return _execute_foreign(arguments)
     run = find_run(arguments.run)
+    if is_asked(arguments):
+        return _execute_again(run, arguments)
     if arguments.definitions and arguments.format not in _WITH_DEFINITIONS:
         raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
     if arguments.format == _LLM_D:
@@ -68,6 +73,18 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.out is None and form != "text":
         return _execute_in(run.directory, form, content, report)
     return _deliver(content, form, arguments.out, run.directory)
+
+
+def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
+    """The run's own report is never written over."""
+    form: str = arguments.format or "html"
+    if arguments.definitions or form == _LLM_D:
+        refuse_for_others(arguments, "what other tools would print")
+    report, code = report_again(run, arguments)
+    name = _file_name(form)
+    usual = run.directory / (rescored_name(name) if is_judged_again(arguments) else name)
+    _deliver(_content(report, form), form, arguments.out, usual)
+    return code
 
 
 def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
@@ -87,6 +104,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.run)
     form: str = arguments.format or "html"
+    refuse_for_others(arguments, f"{path}, a plan,")
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
     file = read_plan(path)
@@ -102,6 +120,7 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import foreign_report
 
     path = Path(arguments.run)
+    refuse_for_others(arguments, f"{path}, another tool's result,")
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
     form: str = arguments.format or "html"
@@ -168,14 +187,14 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
 def _report_of(run: StoredRun, with_definitions: bool) -> Report:
     import msgspec
 
-    from app.cli.rendering import report_of
+    from app.reporting.stored import report_of
 
     report: Report = report_of(run)
     return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
 
 
 def _beside(report: Report, run: StoredRun, page: Path) -> Report:
-    from app.cli.sidecars import with_sidecars
+    from app.reporting.sidecars import with_sidecars
 
     try:
         return with_sidecars(report, run.directory, page)

@@ -88,7 +88,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from app.cli.rendering import report_of
+    from app.reporting.stored import report_of
     from app.storage.run_directory import find_run
     from reports.text import render_text
 

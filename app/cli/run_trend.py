@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from app.analysis.series import Series
     from app.cli.tables import Cell
     from app.cli.verbs import Verbs
-    from app.records.result import Result
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -23,12 +22,12 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _trend(arguments: argparse.Namespace) -> int:
-    from app.analysis.series import comparable_runs, series_of
     from app.analysis.trend import FEWEST
+    from app.reporting.trends import metric_name, trend_of
 
-    named = _runs_of(arguments.name)
-    runs = comparable_runs(named)
-    found = [one for one in series_of(runs) if arguments.metric in (None, _metric(one))]
+    trend = trend_of(arguments.name)
+    runs = trend.runs
+    found = [one for one in trend.series if arguments.metric in (None, metric_name(one))]
     if not found:
         what, whose = arguments.metric or "any metric", arguments.name or "that profile"
         raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
@@ -39,53 +38,17 @@ def _trend(arguments: argparse.Namespace) -> int:
         return 0
     from app.cli.tables import table
 
-    left_out = len(named) - len(runs)
-    others = f"; {left_out} left out: INVALID, or of another machine or workload" if left_out else ""
-    print(f"{runs[-1].name}: {len(runs)} runs, {runs[0].run_id} to {runs[-1].run_id}{others}")
+    others = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
+    print(f"{trend.name}: {len(runs)} runs, {runs[0].run_id} to {runs[-1].run_id}{others}")
     print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(one) for one in found]))
     if len(runs) < FEWEST:
         print(f"A change of level is told from {FEWEST} runs on.")
     return 0
 
 
-def _runs_of(name: str | None) -> list[Result]:
-    """By time. Raises UsageError where there are none."""
-    from app.storage.run_directory import stored_runs
-
-    results = []
-    for run in stored_runs():
-        try:
-            result = run.result
-        except UsageError:  # one damaged run hides no other
-            continue
-        if result is not None:
-            results.append(result)
-    results.sort(key=lambda one: one.clock.wall_start)
-    wanted = name or (results[-1].name if results else None)
-    found = [one for one in results if one.name == wanted]
-    if not found:
-        names = ", ".join(sorted({one.name for one in results}))
-        raise UsageError(
-            f"there is no run of {wanted}" if wanted else "there is no run yet",
-            hint=f"There are runs of {names}." if names else "`sizewise quickstart` makes the first.",
-        )
-    return found
-
-
 def _row(series: Series) -> tuple[Cell, ...]:
-    changed = "; ".join(_change(series, place) for place in range(len(series.changes)))
+    from app.reporting.trends import change_words, metric_name
+
+    changed = "; ".join(change_words(series, place) for place in range(len(series.changes)))
     first, last = series.values[0], series.values[-1]
-    return _metric(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
-
-
-def _change(series: Series, place: int) -> str:
-    """As in "+12 % since 20260102-120000-scores-1f2a (worse)"."""
-    change = series.changes[place]
-    is_better = (change.ratio < 1) == (series.better == "lower")
-    return (
-        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.place]} ({'better' if is_better else 'worse'})"
-    )
-
-
-def _metric(series: Series) -> str:
-    return series.metric if series.aggregate is None else f"{series.metric}.{series.aggregate.replace('_', '.')}"
+    return metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"

@@ -35,6 +35,8 @@ class Navigation(QObject):
 
     page_wanted = Signal(str)
     """A PageKey."""
+    kind_wanted = Signal(str)
+    """"local" or "endpoint": Run begins a profile of that kind. Told after `page_wanted`, so that Run is there."""
     launch_wanted = Signal(object)
     """A Launch: start its engine, and watch it."""
     run_watched = Signal(object)

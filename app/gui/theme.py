@@ -113,6 +113,12 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     """Widgets say what they are by the dynamic property `role`; a `state` colours some of them."""
     return f"""
     [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
+    [role="action"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px;
+        text-align: left; }}
+    [role="row"] {{ background: transparent; border: 1px solid transparent; border-radius: 4px; text-align: left; }}
+    [role="action"]:hover, [role="action"]:focus, [role="row"]:hover, [role="row"]:focus {{
+        border-color: {theme.accent}; }}
+    [role="action"]:pressed, [role="row"]:pressed {{ background: {theme.grid}; }}
     [role="title"] {{ font-size: {1.6 * size_pt:.1f}pt; font-weight: 600; }}
     [role="heading"] {{ font-size: {1.25 * size_pt:.1f}pt; font-weight: 600; }}
     [role="big"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; }}
@@ -137,7 +143,7 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 1px solid {theme.accent};
         border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
-    [role="primary"]:focus {{ border: 2px solid {theme.ink}; }}
+    [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 5px 13px; }}
     QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
     QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}

@@ -283,6 +283,15 @@ class ColdStart(msgspec.Struct, frozen=True):
     steady_ms: Estimate
 
 
+class Rescored(msgspec.Struct, frozen=True):
+    """That a stored run was judged again: by another SLO, or only in a part of its time (seconds from its start)."""
+
+    slo: tuple[str, ...] | None
+    window_s: tuple[float, float] | None
+    own_exit_code: int
+    """That the run itself ended with."""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     tool: Tool
@@ -311,6 +320,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader must know of how it was measured: approximate prompt lengths, where token counts come from."""
     selftest: SelfTestMark | None = None
     """The last one of this machine and version when it was measured; None where there was none."""
+    rescored: Rescored | None = None
+    """Where this is not the run's own verdict; None where it is."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from app.analysis.comparison import may_fail, regressions, undecided
+import shlex
+from collections.abc import Sequence
+
+from app import __version__
+from app.analysis.comparison import TOLERANCE, may_fail, regressions, undecided
 from app.records.comparison import Comparison, MetricChange
 from app.reporting.quantities import quantity
 from reports import comparison_section as model
 from reports import formatting
+
+
+def comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
+    """As a document of its own, which `command` makes again."""
+    return model.ComparisonReport(
+        tool=f"sizewise {__version__}", command=command, comparison=comparison_section(comparison)
+    )
+
+
+def comparison_command(
+    base: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
+) -> str:
+    """The line that compares so in a terminal."""
+    words = ["sizewise", "compare", base, *candidates, *options]
+    if tolerance != TOLERANCE:
+        words += ["--tolerance", f"{100 * tolerance:g}%"]
+    return shlex.join([*words, *(["--force"] if is_forced else [])])
 
 
 def comparison_section(comparison: Comparison) -> model.ComparisonSection:

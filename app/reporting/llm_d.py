@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from app.analysis.answering import is_pooled
 from app.records.result import Estimate, Result, Stage
-from app.reporting.load import is_pooled
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
 

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from app.analysis.accuracy import rows_to_settle
+from app.analysis.answering import is_pooled
 from app.analysis.objectives import unit_of as unit_of_limit
 from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES, RUN_METRICS
@@ -22,6 +23,14 @@ def answering_stages(result: Result) -> tuple[Stage, ...]:
     last, else what the profile asked for otherwise."""
     holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
     found = None if result.max_rate is None else result.max_rate.per_s.value
+    if found is not None and not any(stage.scheduled_per_s == found for stage in holds):
+        # by another SLO than the one that the rates were searched for, the answer may lie at a probe
+        holds = []
+        probes = tuple(
+            one for one in result.stages if one.kind == "probe" and one.held and one.scheduled_per_s == found
+        )
+        if probes:
+            return probes
     pooled = tuple(stage for stage in holds if is_pooled(stage))
     if holds:
         of_the_answer = tuple(stage for stage in holds if stage.scheduled_per_s == found)
@@ -31,11 +40,6 @@ def answering_stages(result: Result) -> tuple[Stage, ...]:
     at_most = tuple(stage for stage in steady if found is not None and stage.scheduled_per_s == found)
     unsteady = tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
     return at_most or steady or heaviest_held(unsteady) or unsteady
-
-
-def is_pooled(stage: Stage) -> bool:
-    """Whether it is several holds judged together, each of them a stage too."""
-    return "pooled" in stage.tags
 
 
 def headline_stage(result: Result, curve: model.Curve) -> Stage | None:

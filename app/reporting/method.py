@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from app.analysis.answering import is_pooled
 from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.result import Estimate, Result, Stage
-from app.reporting.load import answering_stages, is_pooled
+from app.reporting.load import answering_stages
 from app.reporting.local_method import local_sentences
 from app.reporting.workers import clock_words, shared_by
 from reports import formatting

@@ -8,6 +8,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from app.analysis.rows import StageRows
 from app.records.labels import Labels
 from app.records.result import Result, Stage
 from app.reporting.cold_start import cold_start_parts
@@ -30,6 +31,7 @@ from app.reporting.machine import environment_facts
 from app.reporting.method import Spec, method_sentences, read_spec
 from app.reporting.plan import plan_section
 from app.reporting.quantities import check_row, quantity
+from app.reporting.rescored import rescored_words
 from app.reporting.rows import error_rows, load_series, request_times, spectra
 from app.reporting.telemetry import telemetry_series
 from app.reporting.tiles import load_tiles
@@ -53,9 +55,12 @@ def build_report(
     command: str,
     result_json: str,
     labels: Labels = _NOTHING_SAID,
+    *,
+    read: StageRows | None = None,
 ) -> model.Report:
-    """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty."""
-    spec, requests = read_spec(spec_text), request_times(rows, result)
+    """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty; `read` are those of the
+    rows to draw, where they were read before."""
+    spec, requests = read_spec(spec_text), request_times(rows, result, read)
     times, start_ns = times_of(result), result.clock.monotonic_start_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
@@ -81,7 +86,7 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,
-        notes=(*map(_sentence, result.notes), *_said(labels)),
+        notes=(*_rescored(result), *map(_sentence, result.notes), *_said(labels)),
         times=formatting.metric(times),
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
@@ -128,6 +133,11 @@ def _selftest(result: Result) -> model.SelfTest | None:
     if mark is None:
         return None
     return model.SelfTest(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
+
+
+def _rescored(result: Result) -> Iterator[str]:
+    if result.rescored is not None:
+        yield f"{rescored_words(result.rescored)}."
 
 
 def _said(labels: Labels) -> Iterator[str]:

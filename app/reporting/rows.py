@@ -59,11 +59,11 @@ class Bins:
         return np.bincount(places if inside.all() else places[inside], minlength=self.count)
 
 
-def request_times(rows: pd.DataFrame | pa.Table, result: Result) -> RequestTimes | None:
-    """None when nothing was asked."""
+def request_times(rows: pd.DataFrame | pa.Table, result: Result, read: StageRows | None = None) -> RequestTimes | None:
+    """None when nothing was asked. `read` are the same rows, where they were read before, or those of them to draw."""
     if len(rows) == 0:
         return None
-    read = read_rows(rows)
+    read = read_rows(rows) if read is None else read
     return RequestTimes(read, result.clock.monotonic_start_ns, is_inside(read, [one.objective for one in result.slo]))
 
 

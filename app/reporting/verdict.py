@@ -7,6 +7,7 @@ from app.analysis.sweeps import heaviest_held, lightest_failed
 from app.errors import ExitCode
 from app.records.result import Judged, MaxRate, Result, Stage
 from app.reporting.local_verdict import local_sentence
+from app.reporting.rescored import rescored_words
 from reports import formatting, model
 from reports.model import Outcome
 
@@ -17,10 +18,11 @@ def verdict_of(result: Result) -> model.Verdict:
     outcome = _outcome(result)
     reasons = _untold(result) if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
     sentence = _sentence(result, outcome)
+    stamp = "" if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict. "
     return model.Verdict(
         outcome=outcome,
         trust=result.verdict.status,
-        sentence=sentence,
+        sentence=f"{stamp}{sentence}",
         reasons=tuple(reason for reason in reasons if _capitalised(reason) != sentence),
         exit_code=result.exit.code,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from app.analysis.answering import is_pooled
 from app.analysis.worker_totals import worker_totals
 from app.records.result import Estimate, Result, Stage, WorkerFacts
-from app.reporting.load import is_pooled
 from app.reporting.quantities import quantity
 from reports import formatting, model
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from app.analysis.comparison import compare_runs, regressions, undecided
 from app.analysis.comparison_notes import in_words, regression_in_words
 from app.analysis.environment_differences import Machine, differences_in_words, machine_differences, machine_of
+from app.analysis.gating import Cause, Gating, with_comparison
 from app.errors import ExitCode, UsageError
 from app.records.comparison import Comparison
 from app.records.result import Environment, Result
-from app.session.gating import Cause, Gating, with_comparison
 from app.session.local_spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 

@@ -11,12 +11,19 @@ import pandas as pd
 from app import __version__
 from app.analysis.accuracy import accuracy_of
 from app.analysis.call_stages import summarise_calls
-from app.analysis.gates import judge_gate, tagged
+from app.analysis.gating import Cause, causes_of, exit_of
 from app.analysis.gpu_use import gpu_use, throttling_check
-from app.analysis.objectives import judge
+from app.analysis.judged_variants import (
+    MISSED,
+    Judgeable,
+    as_fast_as,
+    best_of,
+    judge_by_answer,
+    judge_gate_by_answer,
+    nearest_of,
+)
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
-from app.analysis.variant_slo import answer_of, is_endless
 from app.errors import ExitCode
 from app.inference.providers import NVIDIA
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
@@ -25,17 +32,13 @@ from app.records.result import (
     Check,
     Environment,
     Estimate,
-    Judged,
-    Objective,
     Result,
     Stage,
     Tool,
     Window,
 )
 from app.session.baseline import held_against
-from app.session.gating import Cause, causes_of, exit_of
 from app.session.gpus import gpus_of
-from app.session.judged_variants import MISSED, Judgeable, as_fast_as, best_of, nearest_of
 from app.session.local_limits import batch_laws_of, bound_of_variant
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec
@@ -83,8 +86,8 @@ def conclude_locally(
     best, reason = best_of(variants, spec.slo)
     answering = best or nearest_of(variants, spec.slo)
     judged_on = () if answering is None else answering.answering(spec.slo)
-    slo = tuple(_judged(objective, judged_on) for objective in spec.slo)
-    gates = tuple(_judged_gate(gate, judged_on, stages) for gate in spec.gates)
+    slo = tuple(judge_by_answer(objective, judged_on) for objective in spec.slo)
+    gates = tuple(judge_gate_by_answer(gate, judged_on, stages) for gate in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
     no_best = reason if reason == MISSED and "slo" in spec.gating.kinds else None
     causes = _causes(measured, spoilt.reasons, causes_of((*slo, *gates), spec.gating), no_best)
@@ -119,20 +122,6 @@ def conclude_locally(
         exit=exit_of(causes),
     )
     return held_against(result, spec.baseline, spec.gating)
-
-
-def _judged_gate(gate: Objective, judged_on: Sequence[Stage], stages: Sequence[Stage]) -> Judged:
-    """Of the answering variant, or of those that the gate's tags choose."""
-    if gate.is_change or (gate.tags and not (chosen := tagged(stages, gate.tags))):
-        return judge_gate(gate, judged_on, stages, {})
-    return _judged(gate, chosen if gate.tags else judged_on)
-
-
-def _judged(objective: Objective, stages: Sequence[Stage]) -> Judged:
-    stage, estimate = answer_of(objective, stages)
-    judged = msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
-    is_over = stage is not None and is_endless(objective, stage) and objective.comparator in ("<", "<=")
-    return msgspec.structs.replace(judged, judgement="FAIL") if is_over else judged
 
 
 def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -> Judgeable:

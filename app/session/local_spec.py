@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from app.analysis.gating import Gating
 from app.inference.job import SessionSettings
 from app.records.estimate import Variant
 from app.records.local import Precision, Scenario
 from app.records.result import Objective, Target
-from app.session.gating import Gating
 from app.session.spec import BaselineSpec, LimitSpec
 
 

@@ -8,21 +8,21 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.curve import capacity_curve, on_the_curve, rungs_of
+from app.analysis.answering import answering_stages, judged_stages, rate_of_stages
+from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.gates import judge_gate, judge_worst
+from app.analysis.gating import Cause, causes_of, exit_of
 from app.analysis.knee import knees_of
-from app.analysis.max_rate import highest_held, max_rate, reach_check
+from app.analysis.max_rate import max_rate, reach_check
 from app.analysis.objectives import binding
 from app.analysis.run_metrics import run_metrics
 from app.analysis.search import SearchOutcome
-from app.analysis.sweeps import heaviest_held
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
 from app.errors import ExitCode
 from app.planning.fleets import plan_fleets
 from app.planning.measured import measured_target
 from app.records.plan_question import PlanQuestion
 from app.records.result import (
-    IN_SWEEP,
     Artifact,
     Check,
     Clock,
@@ -33,16 +33,12 @@ from app.records.result import (
     Plan,
     Result,
     Stage,
-    StageKind,
     Tool,
     Verdict,
 )
 from app.session.baseline import held_against
-from app.session.gating import Cause, causes_of, exit_of
 from app.session.spec import RunSpec
 from app.telemetry.clock import ClockReading
-
-_UNSTEADY: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +66,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
     """The result of a run, however it ended."""
-    answering = _answering_stages(measured)
+    answering = answering_stages(measured.stages, measured.search)
     validity = (*measured.checks, *_closing_checks(measured, answering))
     verdict = verdict_of(validity)
     found = _max_rate(spec, measured)
-    judged_on = (measured.pooled,) if measured.pooled is not None else _judged_of(measured.stages, answering)
+    judged_on = judged_stages(measured.stages, answering, measured.pooled)
     slo = tuple(judge_worst(one, judged_on) for one in (binding(spec.slo) if spec.slo else ()))
     plan = _plan(spec, measured.stages, found)
     of_run = run_metrics(found, plan)
@@ -109,46 +105,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
 def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
     if measured.search is not None:
         return max_rate(measured.stages, spec.slo, measured.search)
-    if spec.search is None and spec.slo and on_the_curve(measured.stages):
-        return max_rate(measured.stages, spec.slo, highest_held(measured.stages))
-    return None
-
-
-def holds_of_the_answer(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[int, ...]:
-    """Where the holds of the max rate stand in `stages`; empty when no rate was found."""
-    if search is None or search.max_rate_per_s is None:
-        return ()
-    return tuple(
-        place
-        for place, stage in enumerate(stages)
-        if stage.kind == "hold"
-        and stage.held
-        and stage.scheduled_per_s == search.max_rate_per_s
-        and stage.verdict.status != "INVALID"  # it was run again: a disturbed hold is no part of the answer
-    )
-
-
-def _answering_stages(measured: Measured) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily, else
-    those of a closed loop and of rates that vary; a sweep's where there was nothing else."""
-    holds = holds_of_the_answer(measured.stages, measured.search)
-    if holds:
-        return tuple(measured.stages[place] for place in holds)
-    asked = tuple(stage for stage in measured.stages if IN_SWEEP not in stage.tags)
-    steady = tuple(stage for stage in asked if stage.kind == "steady")
-    return steady or tuple(stage for stage in asked if stage.kind in _UNSTEADY) or _swept(measured.stages)
-
-
-def _swept(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
-    swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
-    return tuple(stage for stage in swept if stage.held is not False) or swept
-
-
-def _judged_of(stages: tuple[Stage, ...], answering: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The objectives of a sweep are judged where it was heaviest and held."""
-    is_sweep = all(IN_SWEEP in stage.tags for stage in answering)
-    return (heaviest_held(stages) if is_sweep else ()) or answering
+    return rate_of_stages(measured.stages, spec.slo) if spec.search is None else None
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:

@@ -13,7 +13,7 @@ from app.session.orders import StageOrder
 from app.session.rates import scaled
 from app.session.spec import SearchSpec
 
-_PROBE_DRAIN_S = 3.0
+PROBE_DRAIN_S = 3.0
 _RETRIES = 2
 _RETRIES_IN_ALL = 4
 """After so many, one a probe is enough."""
@@ -68,7 +68,7 @@ def _order(probe: Probe, wanted: SearchSpec, slo: tuple[Objective, ...], longest
         repeat=probe.repeat,
         arrivals=scaled(wanted.arrivals, probe.rate_per_s),
         duration_s=hold_s(wanted.hold_s, probe.rate_per_s, slo),
-        drain_s=min(_PROBE_DRAIN_S, longest_answer_s),
+        drain_s=min(PROBE_DRAIN_S, longest_answer_s),
         ends_when_saturated=True,
     )
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import msgspec
 import pandas as pd
 
+from app.analysis.answering import holds_of_the_answer
 from app.analysis.gpu_use import with_gpu_use
 from app.analysis.search import SearchOutcome
 from app.errors import InstrumentError, UnavailableError, UsageError
@@ -24,7 +25,7 @@ from app.session.limits import LimitWatch
 from app.session.local_model import measure_alone
 from app.session.machine import MachineWatch
 from app.session.notes import notes_of
-from app.session.outcome import Measured, conclude, holds_of_the_answer
+from app.session.outcome import Measured, conclude
 from app.session.parts import Emit, Load, Parts
 from app.session.practice import PracticeWatch
 from app.session.preflight import failure_of_target

@@ -6,11 +6,11 @@ import datetime
 
 import msgspec
 
+from app.analysis.gating import Gating
 from app.inference.job import Job
 from app.records.abort import AbortRule
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, Result, StageKind, Target, Traffic
-from app.session.gating import Gating
 from loadgen.records import Arrivals, Endpoint, OpenArrivals
 from loadgen.workloads import Workload
 

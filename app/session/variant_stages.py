@@ -29,7 +29,7 @@ another a little."""
 _FEWEST_ARRIVALS = 20
 """In a stage of a search: of fewer nothing can be told."""
 _HOLDS = 2
-_MOST_PROBES = 15
+MOST_PROBES = 15
 """Of the search for the most arrivals inside the SLO."""
 
 
@@ -79,7 +79,7 @@ class VariantStages:
 
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
         """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
-        search = RateSearch(start_per_s, _HOLDS, _MOST_PROBES)
+        search = RateSearch(start_per_s, _HOLDS, MOST_PROBES)
         while (probe := search.next()) is not None and self._may_go_on():
             if probe.rate_per_s * self._spec.at_most_s < _FEWEST_ARRIVALS:
                 return Estimate(None, reason=f"no rate held that brings {_FEWEST_ARRIVALS} arrivals in load.at_most")

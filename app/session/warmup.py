@@ -9,8 +9,8 @@ from app.session.spec import RunSpec
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
 
-_MOST_WINDOWS = 6
-_LONGEST_DRAIN_S = 10.0
+MOST_WINDOWS = 6
+LONGEST_DRAIN_S = 10.0
 
 
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
@@ -20,7 +20,7 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
         return None
     medians: list[float] = []
     starts_ns: list[int] = []
-    for repeat in range(1, _MOST_WINDOWS + 1):
+    for repeat in range(1, MOST_WINDOWS + 1):
         if not runner.may_go_on:
             return None
         stage = runner.run(
@@ -30,7 +30,7 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
                 repeat=repeat,
                 arrivals=arrivals,
                 duration_s=spec.warmup_s / 3,
-                drain_s=min(_LONGEST_DRAIN_S, spec.endpoint.timeouts.total_s),
+                drain_s=min(LONGEST_DRAIN_S, spec.endpoint.timeouts.total_s),
             )
         )
         median = stage.metrics.get("service_ms", {}).get("p50")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,14 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
     if not names:
         raise UsageError("the name of a run is empty", hint=_RUNS)
     return tuple(read_baseline(name, profile_name) for name in names)
+
+
+def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
+    """What is compared: the baseline's repeats, and the candidate's. Raises UsageError as `read_baseline` does."""
+    if PROMOTED in candidates:
+        raise UsageError("'promoted' is a baseline, and no candidate", hint="Name the candidate's run.")
+    candidate = tuple(run for text in candidates for run in read_baselines(text, ""))
+    return read_baselines(base, candidate[0].name), candidate
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:

@@ -21,8 +21,8 @@ import msgspec
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
 from app.records.result import SCHEMA, Result
-from app.storage.bundle import BUNDLE, MOST_FILES, PIECE_BYTES, is_name, is_run_id
-from app.storage.run_directory import EVENTS, RESULT, runs_home
+from app.storage.bundle import BUNDLE, MOST_FILES, PIECE_BYTES, export_run, is_name, is_run_id
+from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 
 MOST_BYTES = 16 << 30
 MOST_RATIO = 250
@@ -59,6 +59,20 @@ def import_run(path: Path) -> tuple[Path, bool]:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return directory, True
+
+
+def import_directory(path: Path) -> tuple[Path, bool]:
+    """As `import_run`, of a run's directory that lies elsewhere: it goes through a bundle, and so through every check.
+
+    Raises UsageError for one that was not measured to its end too.
+    """
+    run = StoredRun(path)
+    if path.resolve().parent == runs_home().resolve():
+        return path, False
+    with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
+        bundle = Path(folder) / "run.zip"
+        export_run(run, bundle)
+        return import_run(bundle)
 
 
 class _Bounded(io.FileIO):

@@ -71,6 +71,15 @@ def write_whole(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """A document to where a user wants it. Raises UsageError where that cannot be."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
+    return path
+
+
 class RunWriter:
     """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
 
@@ -251,7 +260,8 @@ class StoredRun:
             raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
         raise UsageError(
             f"{self.directory} was cut short and has no result.json",
-            hint="Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
+            hint="`sizewise report RUN --recover` tells what its facts hold. Its rows can be read in Python: "
+            "`sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 
     def requests(self, without: Collection[str] = ()) -> pa.Table:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.catalogue import find_offer, load_catalogue
@@ -16,7 +17,6 @@ from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
-from app.session.gating import DEFAULT, Gating
 from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
@@ -41,7 +41,7 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         target=Target("local", None, ", ".join(dict.fromkeys(names.values())), _hardware(profile)),
         seed=load.seed,
         variants=tuple(_order(one, target, names) for one in target.all_variants),
-        scenarios=_scenarios(profile),
+        scenarios=scenarios_of(profile),
         data=data,
         warmup_s=load.warmup_s,
         at_least_s=load.at_least_s,
@@ -114,7 +114,7 @@ def _first_visible() -> tuple[str, ...]:
     return (first,) if first and first != "-1" else ()
 
 
-def _scenarios(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
+def scenarios_of(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
     """The server last, for its rate may be a share of what the others found."""
     orders = [ScenarioOrder(one) for one in profile.load.scenarios if one != "server"]
     if not orders and not all(isinstance(rate, float) for rate in profile.load.server_rates or ("a share",)):

@@ -9,8 +9,6 @@ from functools import partial
 
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
-from app.serving.process import EndpointProcess
-from app.serving.settings import ServingSettings
 from app.session.parts import Parts
 from app.storage.calibrations import store_calibration, stored_calibration
 from app.storage.run_directory import RunWriter
@@ -23,6 +21,7 @@ from app.wiring.machine import inspect_machine
 from app.wiring.null_server import NullServerProcess
 from app.wiring.sampling import sampler_of
 from app.wiring.scripted import face_of, start_scripted
+from app.wiring.served import start_endpoint_of
 from app.wiring.server_process import ServerProcess
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
@@ -64,24 +63,3 @@ def _start_workers(gather: Gather | None, on_joining: Callable[[Joining], None])
 
 def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
     return LoadProcess("loadgen.locustfile")
-
-
-def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
-    """The embedded endpoint that the profile serves itself."""
-    assert isinstance(profile, OipProfile)
-    assert profile.target.serve is not None
-    serve = profile.target.serve
-    endpoint = EndpointProcess(
-        ServingSettings(
-            model=str(serve.model_path),
-            name=profile.target.model,
-            provider=serve.provider,
-            threads=serve.threads,
-            max_batch=serve.max_batch,
-            queue_delay_s=serve.queue_delay_s,
-            queue_limit=serve.queue_limit,
-            leave_with_stdin=True,
-        )
-    )
-    endpoint.start()
-    return endpoint

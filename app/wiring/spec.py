@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from app.analysis.gating import DEFAULT, Gating
 from app.errors import UsageError
 from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.endpoint import EndpointSettings
@@ -14,7 +15,6 @@ from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
-from app.session.gating import DEFAULT, Gating
 from app.session.spec import LimitSpec, PlanSpec, RunSpec
 from app.wiring.alone import alone_of
 from app.wiring.endpoint import endpoint_of

@@ -13,8 +13,8 @@ from app.profiles.secrets import redact
 from app.profiles.target import HttpTarget, LocustTarget
 from app.records.trial import Problem, Trial
 from app.wiring.endpoint import endpoint_of, require_permission
-from app.wiring.parts import start_endpoint_of
 from app.wiring.scripted import face_of, start_scripted
+from app.wiring.served import start_endpoint_of
 from app.wiring.tls_facts import tls_facts
 from app.wiring.workload import workload_of
 from loadgen.process import LoadError, LoadProcess

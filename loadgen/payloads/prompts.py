@@ -55,17 +55,10 @@ def synthetic(
 ) -> Iterator[Session]:
     """`unique` sessions of `texts` texts a prompt (more than one only where there are no turns). Ends early at one that
     would not fit into `limit_bytes`. Raises PromptError when the first does not, and LengthError."""
-    lengths_rng, thinking_rng = (np.random.default_rng([seed, stream]) for stream in (_LENGTHS, _THINKING))
-    inputs = _endless(prompts.input_tokens, lengths_rng)
-    outputs: Iterator[int | None] = repeat(None)
-    if prompts.output_tokens is not None:
-        outputs = _endless(prompts.output_tokens, lengths_rng)
-    turns = repeat(1) if prompts.turns is None else _endless(prompts.turns, lengths_rng)
+    thinking_rng = np.random.default_rng([seed, _THINKING])
     prefixes = _prefixes(prompts, maker, popularity, seed, limit_bytes)
-    for number in range(prompts.unique):
-        count = min(next(turns), MAX_TURNS)
-        asked = [next(inputs) for _ in range(max(count, texts))]
-        answered = [next(outputs) for _ in range(count)]
+    for number, (asked, answered) in enumerate(drawn_lengths(prompts, seed, texts=texts)):
+        count = len(answered)
         if _least_bytes(prompts.prefix_tokens, asked, answered, count) > limit_bytes:
             if number == 0:
                 raise PromptError(f"a single request or session would take over {limit_bytes >> 20} MiB")
@@ -77,6 +70,22 @@ def synthetic(
         else:
             pauses = thinking_rng.exponential(prompts.think_s * 1e9, count)
             yield Session(list(_turns(prefix, asked, answered, maker)), [round(pause) for pause in pauses])
+
+
+def drawn_lengths(
+    prompts: SyntheticPrompts, seed: int, *, texts: int = 1
+) -> Iterator[tuple[list[int], list[int | None]]]:
+    """Of each of the `unique` sessions, tokens of what is asked and of what is to be answered, turn by turn; as
+    `synthetic` makes them. Raises LengthError."""
+    rng = np.random.default_rng([seed, _LENGTHS])
+    inputs = _endless(prompts.input_tokens, rng)
+    outputs: Iterator[int | None] = repeat(None)
+    if prompts.output_tokens is not None:
+        outputs = _endless(prompts.output_tokens, rng)
+    turns = repeat(1) if prompts.turns is None else _endless(prompts.turns, rng)
+    for _ in range(prompts.unique):
+        count = min(next(turns), MAX_TURNS)
+        yield [next(inputs) for _ in range(max(count, texts))], [next(outputs) for _ in range(count)]
 
 
 def traced(trace: TracePrompts, maker: TextMaker, limit_bytes: int) -> Iterator[Session]:

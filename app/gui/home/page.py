@@ -1,14 +1,197 @@
-"""Home."""
+"""Home: the quick check, three larger questions, the last runs, and this machine."""
 
 from __future__ import annotations
 
-from app.gui.navigation import PageKey
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from app.gui.background import Latest
+from app.gui.docks.machine_watch import MachineState, MachineWatch
+from app.gui.home.cards import LargeAction, MachineLines, RunRows
+from app.gui.home.presenter import QUICK_CHECK, SHOWN_RUNS, RunLine, machine_lines, quick_check, run_line
+from app.gui.home.unfinished import UnfinishedRuns
+from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
+from app.gui.recovery import Recovery
+from app.gui.theme import Look
+from app.gui.widgets import button, card, label
 from app.gui.words import tr
+
+_LOOK_AFTER_MS = 400
+"""The window is painted before this machine is looked at, which takes a child process."""
+_NARROW_CHARACTERS = 105
+"""Of a page's width: below it, what stands side by side stands one above the other."""
 
 
 class HomePage(Page):
+    """`set_machine` and `set_recovery` give it what it shows of this machine, and of runs left behind."""
+
     key: PageKey = "home"
+
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__(navigation, look)
+        self._machine: MachineWatch | None = None
+        self._runs_asked: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.tell_error)
+        self.quick = button(tr("Run the &quick check"), self.start, primary=True)
+        self.run_rows = RunRows()
+        self.run_rows.opened.connect(navigation.run_opened)
+        self._instead = label(tr("Reading…"), "muted", wrap=True)
+        self.machine_lines = MachineLines()
+        self._look_again = button(tr("Look a&gain"), self._look_at_machine_again)
+        self._look_again.hide()
+        self._actions = self._three_actions()
+        self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._column = QVBoxLayout()
+        self._lay_out()
+        self._look_timer = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
+        self._look_timer.timeout.connect(self._look_around)
+        navigation.library_changed.connect(self._read_runs)
 
     def title(self) -> str:
         return tr("Home")
+
+    def set_machine(self, machine: MachineWatch) -> None:
+        self._machine = machine
+        machine.watch_for(self.machine_lines)
+        machine.changed.connect(self._show_machine)
+        self._show_machine(machine.state)
+
+    def set_recovery(self, recovery: Recovery) -> None:
+        self._column.insertWidget(0, UnfinishedRuns(recovery))
+
+    def enter(self) -> None:
+        self.quick.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._look_timer.start()
+
+    def leave(self) -> None:
+        self._look_timer.stop()
+
+    def start(self) -> bool:
+        self.navigation.launch_wanted.emit(quick_check())
+        return True
+
+    def command_line(self) -> str | None:
+        return " ".join(("sizewise", *QUICK_CHECK))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter presses the button that has the focus, else the quick check."""
+        if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
+            return
+        focused = self.focusWidget()
+        pressed = focused if isinstance(focused, QPushButton) and focused.hasFocus() else self.quick
+        pressed.click()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        is_narrow = self.width() < _NARROW_CHARACTERS * self.fontMetrics().averageCharWidth()
+        direction = QBoxLayout.Direction.TopToBottom if is_narrow else QBoxLayout.Direction.LeftToRight
+        for layout in (self._actions, self._lower):
+            layout.setDirection(direction)
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        self._column.setContentsMargins(4, 4, 12, 12)
+        self._column.setSpacing(16)
+        inside.setLayout(self._column)
+        self._column.addWidget(self._hero())
+        self._column.addLayout(self._actions)
+        self._column.addLayout(self._lower)
+        self._column.addStretch(1)
+        self._lower.setSpacing(16)
+        self._lower.addWidget(_filled(card(label(tr("Last runs"), "heading"), self._instead, self.run_rows)), 1)
+        machine = card(label(tr("This machine"), "heading"), self.machine_lines)
+        inner = machine.layout()
+        assert isinstance(inner, QVBoxLayout)
+        inner.addWidget(self._look_again, 0, Qt.AlignmentFlag.AlignLeft)
+        self._lower.addWidget(_filled(machine), 1)
+        scrolled = QScrollArea()
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setWidgetResizable(True)
+        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scrolled.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scrolled.setWidget(inside)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scrolled)
+
+    def _hero(self) -> QFrame:
+        line = QHBoxLayout()
+        line.setSpacing(12)
+        line.addWidget(self.quick)
+        line.addWidget(label(tr("Enter or F5"), "muted"))
+        line.addStretch(1)
+        told = tr(
+            "The quick check serves a small built-in model here, finds the highest rate that keeps p95 under 50 ms, "
+            "and sizes a fleet for a day of traffic: verdict, curve and cost in about a minute. "
+            "It needs no GPU, no network and no settings."
+        )
+        frame = card(label(tr("What can this machine carry?"), "title", wrap=True), label(told, wrap=True))
+        layout = frame.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.setContentsMargins(20, 18, 20, 18)
+        layout.setSpacing(10)
+        layout.addLayout(line)
+        return frame
+
+    def _three_actions(self) -> QBoxLayout:
+        layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        layout.setSpacing(16)
+        model = tr("An .onnx file on this machine: latency, throughput, precision, memory.")
+        endpoint = tr("A server you may test: the rate it holds, its limits, its errors.")
+        hardware = tr("From what was measured to a fleet: cards, replicas, cost, risk.")
+        layout.addWidget(LargeAction(tr("&Benchmark a model"), model, self._benchmark), 1)
+        layout.addWidget(LargeAction(tr("&Load-test an endpoint"), endpoint, self._load_test), 1)
+        layout.addWidget(LargeAction(tr("Size my &hardware"), hardware, self._size), 1)
+        return layout
+
+    def _benchmark(self) -> None:
+        self.navigation.page_wanted.emit("run")
+        self.navigation.kind_wanted.emit("local")
+
+    def _load_test(self) -> None:
+        self.navigation.page_wanted.emit("run")
+        self.navigation.kind_wanted.emit("endpoint")
+
+    def _size(self) -> None:
+        self.navigation.page_wanted.emit("plan")
+
+    def _look_around(self) -> None:
+        self._read_runs()
+        if self._machine is not None:
+            self._machine.look()
+
+    def _look_at_machine_again(self) -> None:
+        if self._machine is not None:
+            self._machine.look_again()
+
+    def _show_machine(self, state: MachineState) -> None:
+        self.machine_lines.show_lines(machine_lines(state))
+        self._look_again.setVisible(state.facts is not None or state.problem is not None)
+
+    def _read_runs(self) -> None:
+        self._runs_asked.ask(_last_runs)
+
+    def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
+        self._instead.setText(
+            tr("No runs yet. The quick check makes the first: its model is built in, and already selected.")
+        )
+        self._instead.setVisible(not lines)
+        self.run_rows.setVisible(bool(lines))
+        self.run_rows.show_lines(lines)
+
+
+def _filled(frame: QFrame) -> QFrame:
+    """What is in it stands at its top."""
+    layout = frame.layout()
+    assert isinstance(layout, QVBoxLayout)
+    layout.addStretch(1)
+    return frame
+
+
+def _last_runs() -> tuple[RunLine, ...]:
+    from app.reporting.run_rows import row_of
+    from app.storage.run_directory import stored_runs
+
+    return tuple(run_line(row_of(run)) for run in reversed(stored_runs()[-SHOWN_RUNS:]))

@@ -123,3 +123,38 @@ def test_what_does_not_go_together_is_a_usage_error(
 ) -> None:
     assert main(["compare", *arguments]) == ExitCode.USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("markdown", ["# base against now", "NO REGRESSION", "sizewise compare base now"]),
+        ("html", ["<h1>base against now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
+        ("json", ['"candidate": ', '"now"']),
+        ("text", ["NO REGRESSION"]),
+    ],
+)
+def test_a_comparison_is_written_as_a_document(
+    home: Path, form: str, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(home, [result(steady(10.0, 0.1), run_id="now")])
+    assert main(["compare", "base", "now", "--format", form, "--out", "said"]) == ExitCode.OK
+    assert capsys.readouterr().out == "said\n"
+    text = (home / "said").read_text()
+    assert [one for one in told if one not in text] == []
+
+
+def test_a_forced_comparison_says_so_in_every_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="other"), workload_hash="another")
+    store(home, [other])
+    for form in ("text", "markdown", "html"):
+        main(["compare", "base", "other", "--force", "--format", form])
+        out = capsys.readouterr().out
+        assert "FORCED" in out
+        assert form == "text" or "sizewise compare base other --force" in out
+
+
+def test_where_it_cannot_be_written_it_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(home, [result(steady(10.0, 0.1), run_id="now")])
+    assert main(["compare", "base", "now", "--out", "none/said"]) == ExitCode.USAGE
+    assert "cannot write none/said" in capsys.readouterr().err

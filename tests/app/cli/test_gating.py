@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.analysis.gating import Gating
 from app.cli.gating import add_gating_arguments, gating_of
 from app.cli.main import main
 from app.errors import ExitCode
-from app.session.gating import Gating
 from tests.fakes.program import write_profile
 
 

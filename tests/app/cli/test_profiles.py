@@ -54,3 +54,22 @@ def test_a_wrong_line_of_standard_input_is_named(
     given(monkeypatch, PROFILE.format(url="http://127.0.0.1:1").replace("body", "bdy"))
     assert main(["profiles", "check", "-"]) == ExitCode.USAGE
     assert "standard input:5" in capsys.readouterr().err
+
+
+def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(PROFILE.format(url="http://127.0.0.1:1"))
+    assert main(["profiles", "check", str(file)]) == 0
+    right, asks = capsys.readouterr().out.splitlines()
+    assert right.startswith(f"{file}: right (mine, hash ")
+    assert asks.startswith("asks for 1 stage; about 4.00")
+    assert main(["profiles", "check", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["work"]["requests"] == 10
+
+
+def test_what_cannot_run_here_is_told_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["profiles", "check", "local-model", "--here", "--set", "target.precision=as-is", "--set", "target.batch=1"]
+    assert main([*call, "--set", "target.threads=[1, 1000]"]) == 0
+    assert "cannot run here: digits, cpu, as-is, batch 1, 1000 threads: " in capsys.readouterr().out
+    assert main([*call, "--set", "target.threads=1000"]) == ExitCode.UNAVAILABLE
+    assert main(["profiles", "check", "chat", "--here"]) == ExitCode.USAGE

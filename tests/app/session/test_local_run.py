@@ -5,13 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.analysis.gating import Gating
 from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
 from app.inference.parent import ChildKilledError
 from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
 from app.records.local import LocalResult
 from app.records.result import Check, Result
 from app.records.selftest import finding, selftest
-from app.session.gating import Gating
 from app.session.local_spec import DataSpec, ScenarioOrder
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun

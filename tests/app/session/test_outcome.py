@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode
 from app.records.abort import AbortRule
 from app.records.result import Judgement
-from app.session.gating import Gating
 from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading

@@ -17,7 +17,7 @@ from app.errors import UsageError
 from app.records.control import StopRun
 from app.storage import bundle_import
 from app.storage.bundle import BUNDLE, export_run
-from app.storage.bundle_import import import_run
+from app.storage.bundle_import import import_directory, import_run
 from app.storage.run_directory import RunWriter, StoredRun, runs_home, stored_runs
 from tests.fakes.results import full_run
 
@@ -80,6 +80,23 @@ def test_the_same_run_again_is_told_and_left_alone(bundle: Path) -> None:
     (directory / "labels.json").write_text('{"sizewise_labels": 1, "tags": ["mine"]}')
     assert import_run(bundle) == (directory, False)
     assert "mine" in (directory / "labels.json").read_text()
+
+
+def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_path: Path, home: Path) -> None:
+    directory, is_new = import_directory(tmp_path / "run")
+    assert (directory, is_new) == (home / ID, True)
+    assert StoredRun(directory).result == StoredRun(tmp_path / "run").result
+    assert import_directory(tmp_path / "run") == (directory, False)
+    assert import_directory(directory) == (directory, False)
+
+
+def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path) -> None:
+    RunWriter(tmp_path / "cut").close()
+    with pytest.raises(UsageError, match="was cut short"):
+        import_directory(tmp_path / "cut")
+    with pytest.raises(UsageError, match="holds no run"):
+        import_directory(tmp_path)
+    assert not home.exists()
 
 
 def test_another_run_of_the_same_id_is_refused(bundle: Path) -> None:

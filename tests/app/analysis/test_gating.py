@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.analysis.gating import GateKind, Gating, causes_of, exit_of, warnings_of, with_comparison
 from app.analysis.objectives import judge, parse_gate, parse_objective
 from app.errors import ExitCode
 from app.records.comparison import Comparison, MetricChange
 from app.records.result import Estimate, Exit, Judged, Result
-from app.session.gating import GateKind, Gating, causes_of, exit_of, warnings_of, with_comparison
 from tests.fakes.results import full_run
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")

@@ -4,11 +4,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.call_stages import summarise_calls
+from app.analysis.judged_variants import Judgeable, as_fast_as, best_of
 from app.analysis.objectives import parse_objective
 from app.records.estimate import Estimate
 from app.records.local import VariantFacts
 from app.records.result import Check
-from app.session.judged_variants import Judgeable, as_fast_as, best_of
 from tests.fakes.calls import call, stage_of, table_of
 
 STRAY = Check("provider", "cpu", "cuda", None, "INVALID", "It fell back.")

@@ -1,4 +1,4 @@
-"""Which variant is best: the one that carries most of those that met every objective."""
+"""Which variant is best: the one that carries most of those that met every objective; and what it says of each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import msgspec
 
 from app.analysis.call_stages import fastest
-from app.analysis.variant_slo import answering_stages, is_beyond, missed_of
+from app.analysis.gates import judge_gate, tagged
+from app.analysis.objectives import judge
+from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
 from app.records.estimate import Estimate, Variant
 from app.records.local import VariantFacts
-from app.records.result import Objective, Stage
+from app.records.result import Judged, Objective, Stage
 
 MISSED = "no variant met every objective"
 
@@ -67,3 +69,18 @@ def nearest_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judge
         return len(missed_of(slo, one.stages)), -(_carried(one).value or 0.0)
 
     return min((one for one in variants if one.stages), key=badness, default=None)
+
+
+def judge_by_answer(objective: Objective, stages: Sequence[Stage]) -> Judged:
+    """In the stage of a variant that answers it."""
+    stage, estimate = answer_of(objective, stages)
+    judged = msgspec.structs.replace(judge(objective, estimate), stage=None if stage is None else stage.name)
+    is_over = stage is not None and is_endless(objective, stage) and objective.comparator in ("<", "<=")
+    return msgspec.structs.replace(judged, judgement="FAIL") if is_over else judged
+
+
+def judge_gate_by_answer(gate: Objective, judged_on: Sequence[Stage], stages: Sequence[Stage]) -> Judged:
+    """Of the answering variant, or of those that the gate's tags choose."""
+    if gate.is_change or (gate.tags and not (chosen := tagged(stages, gate.tags))):
+        return judge_gate(gate, judged_on, stages, {})
+    return judge_by_answer(gate, chosen if gate.tags else judged_on)

@@ -1,0 +1,67 @@
+"""Which stages of a loaded endpoint a run's answer rests on, and which rate it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.analysis.curve import on_the_curve
+from app.analysis.max_rate import highest_held, max_rate
+from app.analysis.search import SearchOutcome
+from app.analysis.sweeps import heaviest_held
+from app.records.result import IN_SWEEP, MaxRate, Objective, Stage, StageKind
+
+_UNSTEADY: tuple[StageKind, ...] = ("closed", "varying", "spike")
+
+
+def rate_of_stages(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
+    """Of rates that nobody searched; None where there is none, or nothing to hold it against."""
+    if not slo or not on_the_curve(stages):
+        return None
+    return max_rate(stages, slo, highest_held(stages))
+
+
+def holds_of_the_answer(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
+    """Where the holds of the max rate stand in `stages`; empty when no rate was found."""
+    if search is None or search.max_rate_per_s is None:
+        return ()
+    return tuple(
+        place
+        for place, stage in enumerate(stages)
+        if stage.kind == "hold"
+        and stage.held
+        and stage.scheduled_per_s == search.max_rate_per_s
+        and stage.verdict.status != "INVALID"  # it was run again: a disturbed hold is no part of the answer
+    )
+
+
+def answering_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
+    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily, else
+    those of a closed loop and of rates that vary; a sweep's where there was nothing else."""
+    holds = holds_of_the_answer(stages, search)
+    if holds:
+        return tuple(stages[place] for place in holds)
+    asked = tuple(stage for stage in stages if IN_SWEEP not in stage.tags)
+    steady = tuple(stage for stage in asked if stage.kind == "steady")
+    return steady or tuple(stage for stage in asked if stage.kind in _UNSTEADY) or _swept(stages)
+
+
+def judged_stages(
+    stages: Sequence[Stage], answering: Sequence[Stage], pooled: Stage | None = None
+) -> tuple[Stage, ...]:
+    """Those that the objectives are judged on: the holds of the answer together; of a sweep, where it was heaviest and
+    held."""
+    if pooled is not None:
+        return (pooled,)
+    is_sweep = all(IN_SWEEP in stage.tags for stage in answering)
+    return (heaviest_held(stages) if is_sweep else ()) or tuple(answering)
+
+
+def is_pooled(stage: Stage) -> bool:
+    """Whether it is several holds judged together, each of them a stage too."""
+    return "pooled" in stage.tags
+
+
+def _swept(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
+    swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
+    return tuple(stage for stage in swept if stage.held is not False) or swept

@@ -1,0 +1,228 @@
+"""A run of an endpoint judged again from its facts: by another SLO, or only in a part of its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from msgspec.structs import replace
+
+from app.analysis.answering import (
+    answering_stages,
+    holds_of_the_answer,
+    is_pooled,
+    judged_stages,
+    rate_of_stages,
+)
+from app.analysis.clipping import clipped
+from app.analysis.gates import judge_gate, judge_worst
+from app.analysis.gating import DEFAULT, Cause, causes_of, exit_of
+from app.analysis.gpu_use import with_gpu_use
+from app.analysis.knee import knees_of
+from app.analysis.max_rate import highest_held, max_rate, reach_check
+from app.analysis.objectives import binding, find_estimate, is_met
+from app.analysis.pooling import pool_rows
+from app.analysis.rows import StageRows
+from app.analysis.run_metrics import run_metrics
+from app.analysis.search import SearchOutcome
+from app.analysis.stages import summarise_rows, with_telemetry
+from app.analysis.validity import run_checks, verdict_of
+from app.errors import ExitCode
+from app.records.result import Check, Exit, Judged, MaxRate, Objective, Rescored, Result, Stage, StageKind, Window
+from app.records.stage import StageFacts
+
+_SEARCHED: tuple[StageKind, ...] = ("probe", "hold")
+_OF_THE_RUN = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
+_OF_ANSWERS = ("hold length", "generator's reach")
+"""Checks that are of the stages the answer rests on, beside those that each stage has."""
+_GPU_ENERGY = "energy_j"
+_NO_RATE = "no rate held the SLO"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """All that a run's numbers are made of. `facts` and `rows` are of its stages, in the order run; `slo` is as its
+    profile has it; `idle` is when its GPUs had nothing to do."""
+
+    result: Result
+    slo: tuple[Objective, ...]
+    facts: tuple[StageFacts, ...]
+    rows: tuple[StageRows, ...]
+    telemetry: pd.DataFrame
+    idle: Window | None = None
+    is_whole: bool = True
+    """Whether the run came to its end, and its result is what it found; else the result only holds what its stages are
+    told of."""
+
+
+def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
+    """`window_s` counts from the start of the run; only arrivals intended inside it count. A stage outside is left out,
+    one that it cuts has what lies inside. With neither, the result is the run's own."""
+    objectives = run.slo if slo is None else slo
+    is_same = window_s is None and [one.text for one in objectives] == [one.text for one in run.slo]
+    is_own = is_same and run.is_whole
+    parts = _parts(run, objectives, _within(run.result, window_s))
+    stages = tuple(stage for _, _, stage in parts)
+    search = _own_search(run.result) if is_own else _search(run.result, stages)
+    found = _max_rate(run.result, stages, objectives, search, is_own=is_own)
+    pooled = _pooled(run, parts, objectives, search)
+    answering = _answering(stages, search)
+    validity = _validity(run.result, answering or stages, None if is_own else search)
+    judged_on = judged_stages(stages, answering, pooled)
+    judged = tuple(judge_worst(one, judged_on) for one in binding(objectives))
+    plan = run.result.plan if is_own else None
+    gates = tuple(judge_gate(one.objective, judged_on, stages, run_metrics(found, plan)) for one in run.result.gates)
+    local = tuple(stage for stage in run.result.stages if stage.variant is not None)
+    result = replace(
+        run.result,
+        verdict=verdict_of(validity),
+        validity=validity,
+        stages=local + stages + (() if pooled is None else (pooled,)),
+        max_rate=found,
+        knees=knees_of(stages),
+        slo=judged,
+        gates=run.result.gates if is_own else gates,
+    )
+    if is_own:
+        return result
+    told = again(result, run.result, slo, window_s, _without_rate(run.result, found))
+    return replace(told, rescored=None) if is_same else told
+
+
+def again(
+    result: Result,
+    own: Result,
+    slo: tuple[Objective, ...] | None,
+    window_s: tuple[float, float] | None,
+    more: Sequence[Cause] = (),
+) -> Result:
+    """Stamped as what is not the run's `own`, with the exit that follows. What was made for the run's own SLO and whole
+    time, its plan and its comparison, is left out."""
+    stamp = Rescored(None if slo is None else tuple(one.text for one in slo), window_s, own.exit.code)
+    exit_of_it = _exit(own, result, (*result.slo, *result.gates), more)
+    return replace(result, plan=None, comparison=None, rescored=stamp, exit=exit_of_it)
+
+
+_Part = tuple[StageFacts, StageRows, Stage]
+
+
+def _within(result: Result, window_s: tuple[float, float] | None) -> Window | None:
+    if window_s is None:
+        return None
+    start_ns = result.clock.monotonic_start_ns
+    return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
+
+
+def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None) -> list[_Part]:
+    stored = [stage for stage in run.result.stages if stage.variant is None and not is_pooled(stage)]
+    found = []
+    for facts, rows, own in zip(run.facts, run.rows, stored, strict=True):
+        part = facts if within is None else clipped(facts, rows, within)
+        if part is facts and run.is_whole:
+            stage = _with_readings(summarise_rows(rows, None, facts, slo), own)
+            found.append((facts, rows, with_telemetry(stage, None, facts, slo)))
+        elif part is not None:
+            stage = summarise_rows(rows, run.telemetry, part, slo)
+            stage = with_gpu_use(stage, run.telemetry, run.idle) if _GPU_ENERGY in own.metrics else stage
+            found.append((part, rows, stage if part is facts else _as_cut(stage, own, slo)))
+    return found
+
+
+def _with_readings(stage: Stage, own: Stage) -> Stage:
+    """What was read of the machine in a whole stage, and what its GPUs took, hangs on no SLO."""
+    metrics = {**stage.metrics, **{name: found for name, found in own.metrics.items() if name not in stage.metrics}}
+    checks = (*stage.checks, *(check for check in own.checks if check.check == "GPU throttled"))
+    return replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
+
+
+def _as_cut(stage: Stage, own: Stage, slo: Sequence[Objective]) -> Stage:
+    """Of a part of a probe, a percentile that is withheld leaves open whether it held."""
+    met = [is_met(one, find_estimate(stage, one)) for one in binding(slo)]
+    is_open = stage.kind in _SEARCHED and None in met and False not in met
+    return replace(stage, kind=own.kind, arrivals=own.arrivals, held=None if is_open else stage.held)
+
+
+def _own_search(result: Result) -> SearchOutcome | None:
+    """What is left of it in the result: the rate that it found."""
+    if result.max_rate is None or not _is_searched(result.stages):
+        return None
+    found = result.max_rate
+    return SearchOutcome(found.per_s.value, found.per_s.reason, (None, None), 0)
+
+
+def _search(own: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
+    """As if the rates tried had been chosen for this SLO; None for a run that did not search."""
+    return highest_held(stages, (*_SEARCHED, "steady")) if _is_searched(own.stages) else None
+
+
+def _max_rate(
+    own: Result, stages: Sequence[Stage], slo: Sequence[Objective], search: SearchOutcome | None, *, is_own: bool
+) -> MaxRate | None:
+    if search is None:
+        return rate_of_stages(stages, slo)
+    if is_own:
+        return own.max_rate
+    return max_rate(stages, slo, search) if binding(slo) and any(one.kind in _SEARCHED for one in stages) else None
+
+
+def _pooled(
+    run: RunFacts, parts: Sequence[_Part], slo: Sequence[Objective], search: SearchOutcome | None
+) -> Stage | None:
+    holds = holds_of_the_answer([stage for _, _, stage in parts], search)
+    if not holds:
+        return None
+    chosen = [parts[place] for place in holds]
+    rows = [_before_end(rows, facts) for facts, rows, _ in chosen]
+    return pool_rows(rows, run.telemetry, [facts for facts, _, _ in chosen], slo)
+
+
+def _before_end(rows: StageRows, facts: StageFacts) -> StageRows:
+    """Without what a clipped stage leaves out, which would lie in the hold after it."""
+    return rows.where(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
+
+
+def _answering(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[Stage, ...]:
+    """Of a search for another SLO the answer may lie at a rate that was never held."""
+    if search is None or search.max_rate_per_s is None or holds_of_the_answer(stages, search):
+        return answering_stages(stages, search)
+    at_it = tuple(one for one in stages if one.scheduled_per_s == search.max_rate_per_s and one.held)
+    return tuple(one for one in at_it if one.verdict.status != "INVALID")
+
+
+def _validity(own: Result, answering: Sequence[Stage], search: SearchOutcome | None) -> tuple[Check, ...]:
+    """Checks of stages made again, in the place of the run's; those of machine and clocks stay."""
+    names = {check.check for stage in own.stages if stage.variant is None for check in stage.checks} | {*_OF_ANSWERS}
+    first = next((place for place, check in enumerate(own.validity) if check.check in names), len(own.validity))
+    reach = (
+        tuple(check for check in own.validity if check.check == "generator's reach")
+        if search is None
+        else reach_check(search)
+    )
+    kept = [check for check in own.validity[first:] if check.check not in names]
+    return (*own.validity[:first], *run_checks(answering), *reach, *kept)
+
+
+def _exit(own: Result, result: Result, judged: Sequence[Judged], more: Sequence[Cause]) -> Exit:
+    """What stopped the run, or failed of its target, stays; what follows from numbers is told again."""
+    said = {sentence for _, sentence in causes_of((*own.slo, *own.gates), DEFAULT)}
+    causes: list[Cause] = [
+        (ExitCode(code), sentence)
+        for code, sentence in zip(own.exit.codes, own.exit.causes, strict=True)
+        if code in _OF_THE_RUN
+        or (code == ExitCode.GATE_FAILED and sentence not in said and not sentence.startswith(_NO_RATE))
+    ]
+    spoilt = verdict_of([check for check in result.validity if check.verdict == "INVALID"])
+    if spoilt.status == "INVALID":
+        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(spoilt.reasons)))
+    return exit_of([*causes, *causes_of(judged, DEFAULT), *more])
+
+
+def _without_rate(own: Result, found: MaxRate | None) -> list[Cause]:
+    if not _is_searched(own.stages) or found is None or found.per_s.value is not None or found.is_generators:
+        return []
+    return [(ExitCode.GATE_FAILED, f"{_NO_RATE}: {found.per_s.reason}")]
+
+
+def _is_searched(stages: Sequence[Stage]) -> bool:
+    return any(stage.kind in _SEARCHED for stage in stages)

@@ -1,0 +1,192 @@
+"""A chart with handles that are dragged by mouse, and moved by keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QMouseEvent
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.pens import solid_pen
+from app.gui.charts.series import Bounds
+from app.gui.formatting import number, with_unit
+from app.gui.theme import Look, Theme
+from app.gui.words import tr
+
+Way = Literal["x", "y", "both"]
+_REACH_PX = 16.0
+_HANDLE_PX = 11
+_STEP, _LONG_STEP = 0.01, 0.1
+_HEADROOM = 1.25
+"""So that there is somewhere to drag to."""
+
+
+class Handle(msgspec.Struct, frozen=True):
+    """In the axes' own values. `name` is told to readers of screens; `way` is where it can go."""
+
+    x: float
+    y: float
+    name: str
+    way: Way = "both"
+
+
+class DraggableChart(Chart):
+    """Page Up and Page Down choose a handle, arrows move it (Shift: ten times as far), Escape lets it go.
+
+    `moved` says where a handle is wanted; whoever listens draws the chart anew. `is_done` is False while a button is
+    held: then the ranges stand still.
+    """
+
+    moved = Signal(int, float, float, bool)
+
+    def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+        self._handles: tuple[Handle, ...] = ()
+        self._chosen: int | None = None
+        self._is_held = False
+        self._dots = pg.ScatterPlotItem(pxMode=True)
+        self._dots.setZValue(40)
+        super().__init__(title, x, y, look)
+        self.plot.box.addItem(self._dots, ignoreBounds=True)
+        self.plot.viewport().setMouseTracking(True)
+        self.plot.viewport().installEventFilter(self)
+
+    def set_handles(self, handles: Sequence[Handle]) -> None:
+        """In the order in which keys go through them."""
+        self._handles = tuple(handles)
+        if self._chosen is not None and self._chosen >= len(self._handles):
+            self._chosen = None
+        self._draw_handles()
+
+    @property
+    def chosen(self) -> int | None:
+        return self._chosen
+
+    def choose(self, index: int | None) -> None:
+        """What arrows move; None leaves them to the crosshair."""
+        self._chosen = index
+        self._draw_handles()
+        self.setAccessibleDescription(self.describe())
+
+    def handle_pixel(self, index: int) -> QPointF:
+        """Where a handle is in the plot's viewport."""
+        return self._pixel_of(self._handles[index].x, self._handles[index].y)
+
+    def describe(self) -> str:
+        if self._chosen is None:
+            return super().describe() + (" " + tr("Page Down takes hold of a point.") if self._handles else "")
+        one = self._handles[self._chosen]
+        return tr("{name}: {x}, {y}. Arrows move it, Escape lets it go.").format(
+            name=one.name, x=with_unit(number(one.x), self.x_axis.unit), y=with_unit(number(one.y), self.y_axis.unit)
+        )
+
+    def data_range(self) -> Bounds:
+        found = super().data_range()
+        if not math.isfinite(found.x1 + found.y1):
+            return found
+        return Bounds(found.x0, found.x0 + (found.x1 - found.x0) * 1.08, found.y0, found.y1 * _HEADROOM)
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        self._draw_handles()
+
+    def _fit(self) -> None:
+        if not self._is_held:
+            super()._fit()
+
+    def _draw_handles(self) -> None:
+        theme, empty = self.look.theme, not self._handles
+        across = self.x_axis.to_view([one.x for one in self._handles])
+        up = self.y_axis.to_view([one.y for one in self._handles])
+        brushes = [pg.mkBrush(theme.accent if at == self._chosen else theme.paper) for at in range(len(self._handles))]
+        sizes = [_HANDLE_PX + (4 if at == self._chosen else 0) for at in range(len(self._handles))]
+        self._dots.setData(
+            x=np.empty(0) if empty else across,
+            y=np.empty(0) if empty else up,
+            size=np.array(sizes, dtype=float),
+            symbol=["s" if one.way == "x" else "o" for one in self._handles],
+            brush=brushes,
+            pen=solid_pen(theme.accent),
+        )
+
+    # The mouse
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self.plot.viewport() or not isinstance(event, QMouseEvent):
+            return super().eventFilter(watched, event)
+        if event.type() == QEvent.Type.MouseButtonPress and event.button() == Qt.MouseButton.LeftButton:
+            return self._press(event.position())
+        if event.type() == QEvent.Type.MouseMove:
+            return self._drag(event.position(), is_done=False)
+        if event.type() == QEvent.Type.MouseButtonRelease and self._is_held:
+            self._drag(event.position(), is_done=True)
+            return True
+        return False
+
+    def _press(self, at: QPointF) -> bool:
+        index = self._near(at)
+        if index is None:
+            return False
+        self._is_held = True
+        self.choose(index)
+        self.setFocus(Qt.FocusReason.MouseFocusReason)
+        return True
+
+    def _drag(self, at: QPointF, *, is_done: bool) -> bool:
+        if not self._is_held or self._chosen is None:
+            is_near = self._near(at) is not None
+            self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
+            return False
+        self._is_held = not is_done
+        place = self.plot.place_of(at)
+        (x0, x1), (y0, y1) = self.plot.ranges()
+        x, y = min(max(place.x(), x0), x1), min(max(place.y(), y0), y1)
+        self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=is_done)
+        return True
+
+    def _near(self, at: QPointF) -> int | None:
+        best = (_REACH_PX, -1)
+        for index in range(len(self._handles)):
+            pixel = self.handle_pixel(index)
+            distance = math.hypot(pixel.x() - at.x(), pixel.y() - at.y())
+            best = min(best, (distance, index))
+        return None if best[1] < 0 else best[1]
+
+    # The keyboard
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        key = event.key()
+        if key in (Qt.Key.Key_PageDown, Qt.Key.Key_PageUp) and self._handles:
+            step = 1 if key == Qt.Key.Key_PageDown else -1
+            before = self._chosen if self._chosen is not None else -1 if step > 0 else 0
+            self.choose((before + step) % len(self._handles))
+        elif key == Qt.Key.Key_Escape and self._chosen is not None:
+            self.choose(None)
+        elif self._chosen is not None and (way := _ARROWS.get(Qt.Key(key))) is not None:
+            self._nudge(way, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        else:
+            super().keyPressEvent(event)
+
+    def _nudge(self, way: tuple[int, int], *, is_long: bool) -> None:
+        assert self._chosen is not None
+        one, step = self._handles[self._chosen], _LONG_STEP if is_long else _STEP
+        (x0, x1), (y0, y1) = self.plot.ranges()
+        x = float(self.x_axis.to_view(one.x)) + way[0] * step * (x1 - x0)
+        y = float(self.y_axis.to_view(one.y)) + way[1] * step * (y1 - y0)
+        self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=True)
+
+    def _move_to(self, x: float, y: float, *, is_done: bool) -> None:
+        assert self._chosen is not None
+        one = self._handles[self._chosen]
+        self.moved.emit(self._chosen, one.x if one.way == "y" else x, one.y if one.way == "x" else y, is_done)
+
+
+_ARROWS = {
+    Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1),
+}  # fmt: skip

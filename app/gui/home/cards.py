@@ -1,0 +1,192 @@
+"""What Home is made of: large actions, rows of runs, lines of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from app.gui.home.presenter import Line, RunLine
+from app.gui.widgets import Badge, label, restyle
+from app.gui.words import tr
+
+_MARKS = {"warn": "▲ ", "bad": "✕ "}
+
+
+class LargeAction(QPushButton):
+    """A button of two texts: what it does, and what for. `title` has its mnemonic."""
+
+    def __init__(self, title: str, text: str, on_click: Callable[[], object]) -> None:
+        super().__init__()
+        self.setProperty("role", "action")
+        self.setAccessibleName(title.replace("&", ""))
+        self.setAccessibleDescription(text)
+        heading, told = label(title, "heading", wrap=True), label(text, "muted", wrap=True)
+        heading.setBuddy(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 14, 16, 14)
+        layout.setSpacing(6)
+        for one in (heading, told):
+            one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            layout.addWidget(one)
+        layout.addStretch(1)
+        as_tall_as_its_texts(self)
+        self.clicked.connect(lambda: on_click())
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        return height_of(self, width)
+
+    def sizeHint(self) -> QSize:
+        return size_of(self)
+
+    def minimumSizeHint(self) -> QSize:
+        return least_size_of(self)
+
+
+class RunButton(QPushButton):
+    """Opens its run. Its name is plain text: it comes from a file."""
+
+    chosen = Signal(object)
+    """The Path of the run."""
+
+    def __init__(self, line: RunLine) -> None:
+        super().__init__()
+        self._directory = Path(line.directory)
+        self.setProperty("role", "row")
+        words = [line.outcome, line.trust, line.state, line.carries, line.when]
+        self.setAccessibleName(tr("Open run {name}").format(name=line.name))
+        self.setAccessibleDescription(", ".join(word for word in words if word))
+        head = QHBoxLayout()
+        head.addWidget(label(line.name, wrap=True), 1)
+        for word in (line.outcome, line.trust or line.state):
+            if word:
+                head.addWidget(Badge(word), 0, Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 7, 10, 7)
+        layout.setSpacing(2)
+        layout.addLayout(head)
+        beneath = " · ".join(part for part in (line.carries, line.when) if part)
+        if beneath:
+            layout.addWidget(label(beneath, "muted", wrap=True))
+        for one in self.findChildren(QLabel):
+            one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        as_tall_as_its_texts(self)
+        self.clicked.connect(self._choose)
+
+    def _choose(self) -> None:
+        self.chosen.emit(self._directory)
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        return height_of(self, width)
+
+    def sizeHint(self) -> QSize:
+        return size_of(self)
+
+    def minimumSizeHint(self) -> QSize:
+        return least_size_of(self)
+
+
+def as_tall_as_its_texts(button: QPushButton) -> None:
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)
+    button.setSizePolicy(policy)
+    button.setCursor(Qt.CursorShape.PointingHandCursor)
+
+
+def height_of(button: QPushButton, width: int) -> int:
+    """A button's own would be of one line, whatever lies in it."""
+    layout = button.layout()
+    return 0 if layout is None else layout.totalHeightForWidth(width)
+
+
+def size_of(button: QPushButton) -> QSize:
+    layout = button.layout()
+    return QSize() if layout is None else layout.totalSizeHint()
+
+
+def least_size_of(button: QPushButton) -> QSize:
+    layout = button.layout()
+    return QSize() if layout is None else layout.totalMinimumSize()
+
+
+class RunRows(QWidget):
+    """The last runs, the newest first."""
+
+    opened = Signal(object)
+    """The Path of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Last runs"))
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(4)
+        self._shown: tuple[RunLine, ...] = ()
+
+    def show_lines(self, lines: Sequence[RunLine]) -> None:
+        if tuple(lines) == self._shown:
+            return
+        self._shown = tuple(lines)
+        clear(self._layout)
+        for line in lines:
+            row = RunButton(line)
+            row.chosen.connect(self.opened)
+            self._layout.addWidget(row)
+
+
+def clear(layout: QVBoxLayout) -> None:
+    while (item := layout.takeAt(0)) is not None:
+        widget = item.widget()
+        if widget is not None:
+            widget.hide()
+            widget.deleteLater()
+
+
+class MachineLines(QWidget):
+    """Titles and texts; what is amiss has a mark before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("This machine"))
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(14)
+        self._grid.setVerticalSpacing(6)
+        self._grid.setColumnStretch(1, 1)
+        self._labels: list[tuple[QLabel, QLabel]] = []
+
+    def show_lines(self, lines: Sequence[Line]) -> None:
+        """Labels stay where they are, so that nothing jumps once a second."""
+        while len(self._labels) < len(lines):
+            self._add()
+        for at, (title, text) in enumerate(self._labels):
+            is_used = at < len(lines)
+            title.setVisible(is_used)
+            text.setVisible(is_used)
+            if is_used:
+                line = lines[at]
+                title.setText(_MARKS.get(line.state, "") + line.title)
+                text.setText(line.text)
+                if title.property("state") != line.state:
+                    restyle(title, line.state)
+        self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
+
+    def text(self) -> str:
+        """All that is shown."""
+        shown = [(title.text(), text.text()) for title, text in self._labels if not title.isHidden()]
+        return "\n".join(f"{title}: {text}" for title, text in shown)
+
+    def _add(self) -> None:
+        title, text = label("", "word"), label("", wrap=True)
+        row, top = len(self._labels), Qt.AlignmentFlag.AlignTop
+        self._grid.addWidget(title, row, 0, top)
+        self._grid.addWidget(text, row, 1, top)
+        self._labels.append((title, text))

@@ -1,0 +1,157 @@
+"""What Home says, of records alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.gui import formatting
+from app.gui.docks.machine_watch import MachineState
+from app.gui.docks.machine_words import gpu_title, short, whole
+from app.gui.formatting import NOT_AVAILABLE, State, cell
+from app.gui.navigation import Launch
+from app.gui.words import tr
+from app.records.machine import GpuNow, MachineFacts, MachineNow
+
+if TYPE_CHECKING:
+    from app.reporting.run_rows import RunRow
+
+QUICK_CHECK = ("quickstart", "--seconds", "1")
+SHOWN_RUNS = 5
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Of the card of this machine. What is not as it should be says so in `state`, and in words."""
+
+    title: str
+    text: str
+    state: State = "plain"
+
+
+class RunLine(msgspec.Struct, frozen=True):
+    """`outcome` and `trust` are words of verdicts, or empty; `state` says what the run is where it has no verdict."""
+
+    directory: str
+    name: str
+    when: str
+    carries: str
+    outcome: str = ""
+    trust: str = ""
+    state: str = ""
+
+
+def quick_check() -> Launch:
+    from app.storage.run_directory import new_run_id, runs_home
+
+    return Launch(QUICK_CHECK, runs_home() / new_run_id("quickstart", datetime.now(UTC)), "quickstart")
+
+
+def run_line(row: RunRow) -> RunLine:
+    is_read = row.verdict is not None and row.state == "done"
+    return RunLine(
+        directory=row.directory,
+        name=short(row.name or row.run_id),
+        when="" if row.started_at is None else formatting.clock_time(row.started_at),
+        carries=short(row.carries or ""),
+        outcome=row.outcome or "",
+        trust=row.verdict or "" if is_read else "",
+        state="" if is_read else tr(row.state),
+    )
+
+
+def machine_lines(state: MachineState) -> tuple[Line, ...]:
+    return (
+        _cpu(state.facts, state.now),
+        _memory(state.now),
+        *_gpus(state.now),
+        _providers(state),
+        _power(state.facts),
+        *_missing(state.facts),
+    )
+
+
+def _cpu(facts: MachineFacts | None, now: MachineNow | None) -> Line:
+    parts = []
+    if facts is not None:
+        parts.append(short(facts.environment.cpu_model or facts.environment.cpu_architecture))
+    if now is not None:
+        busy = tr("{cores} cores, {percent} % busy")
+        parts.append(busy.format(cores=cell(now.cores), percent=whole(now.cpu_percent)))
+    return Line(tr("CPU"), ", ".join(parts) or _reading())
+
+
+def _memory(now: MachineNow | None) -> Line:
+    if now is None:
+        return Line(tr("Memory"), _reading())
+    used, total = cell(now.memory_gib), cell(now.memory_total_gib)
+    return Line(tr("Memory"), tr("{used} of {total} GiB used").format(used=used, total=total))
+
+
+def _gpus(now: MachineNow | None) -> tuple[Line, ...]:
+    title = tr("GPU")
+    if now is None:
+        return (Line(title, _reading()),)
+    lines = [_gpu(gpu, now) for gpu in now.gpus]
+    if now.gpu_note is not None:
+        lines.append(Line(title, tr("The driver says: {note}").format(note=short(now.gpu_note)), "warn"))
+    elif not lines and now.driver is None:
+        lines.append(Line(title, tr("No NVIDIA driver: everything but local GPU runs is available.")))
+    elif not lines:
+        lines.append(Line(title, tr("Driver {driver}, and no GPU.").format(driver=short(now.driver or ""))))
+    return tuple(lines)
+
+
+def _gpu(gpu: GpuNow, now: MachineNow) -> Line:
+    text = tr("{name}, {degrees} °C, {percent} % busy").format(
+        name=short(gpu.name), degrees=whole(gpu.temperature_c), percent=whole(gpu.utilisation_percent)
+    )
+    if now.driver is not None and "amd" not in gpu.source:
+        text = tr("{text}, driver {driver}").format(text=text, driver=short(now.driver))
+    if not gpu.throttled_by:
+        return Line(gpu_title(gpu), text)
+    held_back = tr("{text}, held back: {why}").format(text=text, why=", ".join(gpu.throttled_by))
+    return Line(gpu_title(gpu), held_back, "warn")
+
+
+def _providers(state: MachineState) -> Line:
+    title = tr("Providers")
+    if state.facts is None:
+        return Line(title, tr("Trying them…")) if state.problem is None else Line(title, short(state.problem), "warn")
+    environment = state.facts.environment
+    if not environment.providers:
+        return Line(title, tr("None opens a session here."), "warn")
+    names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
+    return Line(title, tr("{providers} (ONNX Runtime {version})").format(providers=names, version=version))
+
+
+def _power(facts: MachineFacts | None) -> Line:
+    if facts is None:
+        return Line(tr("Power mode"), _reading())
+    return Line(tr("Power mode"), facts.environment.cpu_governor or tr("n/a, this system does not tell"))
+
+
+def _missing(facts: MachineFacts | None) -> tuple[Line, ...]:
+    """What keeps a measurement from being as good as it might be, with what to do about it. That there is no GPU is
+    nothing amiss."""
+    if facts is None:
+        return ()
+    doubts = [
+        Line(tr(check.check)[:1].upper() + tr(check.check)[1:], _doubt(check.value, check.unit, check.hint), "warn")
+        for check in facts.checks
+        if check.verdict != "VALID"
+    ]
+    if not facts.environment.gpus:
+        return tuple(doubts)
+    refused = [Line(tr("Not {provider}").format(provider=one.provider), one.reason, "warn") for one in facts.refused]
+    return (*doubts, *refused)
+
+
+def _doubt(value: float | str | None, unit: str | None, hint: str | None) -> str:
+    told = " ".join(part for part in (cell(value), unit) if part)
+    return told if hint is None else tr("{value}. {hint}").format(value=told, hint=hint)
+
+
+def _reading() -> str:
+    return tr("Reading…")

@@ -1,0 +1,106 @@
+"""Above all else on Home: runs that the last window left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui import formatting
+from app.gui.home.cards import clear
+from app.gui.navigation import Notice
+from app.gui.recovery import Recovery
+from app.gui.strip import Strip
+from app.gui.widgets import button, label, restyle
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.storage.endings import Unfinished
+
+_MOST_SHOWN = 3
+
+
+class UnfinishedRuns(QWidget):
+    """Hidden while there are none."""
+
+    def __init__(self, recovery: Recovery) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Unfinished runs"))
+        self._recovery = recovery
+        self._discarded = ""
+        self._undo = Strip()
+        self._undo.acted.connect(self._undo_discard)
+        self._rows = QVBoxLayout()
+        self._more = label("", "muted", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._undo)
+        layout.addLayout(self._rows)
+        layout.addWidget(self._more)
+        recovery.found.connect(self._show)
+        recovery.discarded.connect(self._offer_undo)
+        self._show(recovery.unfinished)
+
+    def _show(self, found: Sequence[Unfinished]) -> None:
+        clear(self._rows)
+        for one in found[:_MOST_SHOWN]:
+            self._rows.addWidget(UnfinishedRun(one, self._recovery))
+        hidden = len(found) - _MOST_SHOWN
+        self._more.setText(tr("And {count} more in the Library.").format(count=hidden))
+        self._more.setVisible(hidden > 0)
+        self.setVisible(bool(found) or bool(self._undo.text()))
+
+    def _offer_undo(self, name: str) -> None:
+        self._discarded = name
+        self._undo.say(Notice("news", tr("{run} is in the trash, for 30 days.").format(run=name)), tr("&Undo"))
+        self.setVisible(True)
+
+    def _undo_discard(self) -> None:
+        self._undo.hide()
+        self._recovery.undo_discard(self._discarded)
+
+
+class UnfinishedRun(QFrame):
+    def __init__(self, run: Unfinished, recovery: Recovery) -> None:
+        super().__init__()
+        self._run, self._recovery = run, recovery
+        is_running = run.ending == "running"
+        self.setProperty("role", "strip")
+        text = label(_told(run), wrap=True)
+        self.setAccessibleName(tr("Unfinished run {name}").format(name=run.directory.name))
+        self.setAccessibleDescription(text.text())
+        line = QHBoxLayout()
+        if is_running:
+            line.addWidget(button(tr("&Attach"), self._attach))
+        else:
+            line.addWidget(button(tr("&See what was measured"), self._see))
+            line.addWidget(button(tr("Dis&card"), self._discard))
+        line.addWidget(button(tr("&Not now"), self._dismiss))
+        line.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 8, 12, 8)
+        layout.addWidget(text)
+        layout.addLayout(line)
+        restyle(self, "plain" if is_running else "warn")
+
+    def _attach(self) -> None:
+        self._recovery.attach(self._run.directory)
+
+    def _see(self) -> None:
+        self._recovery.see(self._run.directory)
+
+    def _discard(self) -> None:
+        self._recovery.discard(self._run.directory)
+
+    def _dismiss(self) -> None:
+        self._recovery.dismiss(self._run.directory)
+
+
+def _told(run: Unfinished) -> str:
+    name = run.name or run.directory.name
+    if run.ending == "running":
+        return tr("{name} is being measured: it went on without its window.").format(name=name)
+    return tr("{name} was cut short on {when}, and its engine is gone. {size} of facts are there to be read.").format(
+        name=name, when=formatting.clock_time(run.last_written.isoformat()), size=formatting.size(run.size_bytes)
+    )

@@ -1,0 +1,120 @@
+"""Runs that the last window left behind: going on, or cut short with their engine gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QSettings, Signal
+
+from app.gui.background import submit
+from app.gui.navigation import Navigation
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.storage.endings import Unfinished
+
+_KEY = "recovery/dismissed"
+_MOST_REMEMBERED = 200
+
+
+class Recovery(QObject):
+    """`look` once at the start; Home shows what `found` tells, and calls what its buttons say."""
+
+    found = Signal(object)
+    """A tuple of Unfinished: those going on first, then the newest. Told again when one of them is dealt with."""
+
+    def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._navigation, self._settings = navigation, settings
+        self._unfinished: tuple[Unfinished, ...] = ()
+        self._own: set[Path] = set()
+        self._discarded: str | None = None
+
+    @property
+    def unfinished(self) -> tuple[Unfinished, ...]:
+        return self._unfinished
+
+    def look(self) -> None:
+        submit(self, _unfinished_now, self._take, self._navigation.tell_error)
+
+    def leave_out(self, directory: Path) -> None:
+        """A run that this window started is no find."""
+        self._own.add(directory)
+        self._forget(directory)
+
+    def attach(self, directory: Path) -> None:
+        self._forget(directory)
+        self._navigation.run_watched.emit(directory)
+
+    def see(self, directory: Path) -> None:
+        """What it measured is worked out of its facts."""
+        self.dismiss(directory)
+        self._navigation.run_opened.emit(directory)
+
+    def dismiss(self, directory: Path) -> None:
+        """It is not asked about again; it stays where it is."""
+        kept = [*_texts(self._settings.value(_KEY)), directory.name]
+        self._settings.setValue(_KEY, kept[-_MOST_REMEMBERED:])
+        self._forget(directory)
+
+    def discard(self, directory: Path) -> None:
+        """To the trash, from which `undo_discard` brings it back."""
+        self._forget(directory)
+        submit(self, lambda: _discarded(directory), self._tell_discarded, self._navigation.tell_error)
+
+    def undo_discard(self, name: str) -> None:
+        submit(self, lambda: _restored(name), self._tell_restored, self._navigation.tell_error)
+
+    discarded = Signal(str)
+    """The name of a run that is in the trash now."""
+
+    def _take(self, unfinished: Sequence[Unfinished]) -> None:
+        dismissed = set(_texts(self._settings.value(_KEY)))
+        wanted = [one for one in unfinished if one.directory.name not in dismissed and one.directory not in self._own]
+        self._unfinished = tuple(sorted(wanted, key=lambda one: one.ending != "running"))
+        self.found.emit(self._unfinished)
+
+    def _forget(self, directory: Path) -> None:
+        left = tuple(one for one in self._unfinished if one.directory != directory)
+        if left != self._unfinished:
+            self._unfinished = left
+            self.found.emit(left)
+
+    def _tell_discarded(self, name: str) -> None:
+        self.discarded.emit(name)
+        self._navigation.library_changed.emit()
+
+    def _tell_restored(self, directory: Path) -> None:
+        self._navigation.tell("news", tr("{run} is back.").format(run=directory.name))
+        self._navigation.library_changed.emit()
+        self.look()
+
+
+def _unfinished_now() -> tuple[Unfinished, ...]:
+    from app.storage.endings import unfinished_runs
+
+    return unfinished_runs(datetime.now(UTC))
+
+
+def _discarded(directory: Path) -> str:
+    from app.storage.run_directory import StoredRun
+    from app.storage.trash import delete_runs
+
+    delete_runs([StoredRun(directory)], datetime.now(UTC))
+    return directory.name
+
+
+def _restored(name: str) -> Path:
+    from app.storage.trash import restore_run
+
+    return restore_run(name)
+
+
+def _texts(value: object) -> list[str]:
+    """QSettings gives one text where a list had one, and nothing where it had none."""
+    if isinstance(value, str):
+        return [value]
+    return [str(one) for one in value] if isinstance(value, list) else []

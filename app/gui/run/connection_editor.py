@@ -1,0 +1,103 @@
+"""Test connection: one request to the target, sent by a process of its own, and what came of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import msgspec
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
+
+from app.gui.navigation import Notice
+from app.gui.run.command import Command
+from app.gui.run.rows import Rows
+from app.gui.run.seam import Document, Editor, folder_of, tree_of
+from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.gui.strip import Strip
+from app.gui.widgets import Badge, button, card, label
+from app.gui.words import tr
+from app.records.trial import Trial
+
+
+class ConnectionEditor(Editor):
+    """It edits nothing. What it found is forgotten when the target, or what is asked of it, changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._document: Document | None = None
+        self._asked: tuple[object, ...] | None = None
+        self.command = Command(self)
+        self.command.ended.connect(self._heard)
+        self.strip = Strip()
+        self.test = button(tr("&Test connection"), self.try_it)
+        self.test.setToolTip(tr("Sends one request as the run would: sizewise profiles try"))
+        self.stop = button(tr("St&op the test"), self._stop)
+        self.badge = Badge()
+        self.said = label(tr("One request, as the run would send it. Secrets stay where they are."), "muted", wrap=True)
+        self.rows = Rows(tr("What the target answered"))
+        self._card = card(self.rows)
+        line = QHBoxLayout()
+        line.addWidget(self.test)
+        line.addWidget(self.stop)
+        line.addWidget(self.badge, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self.said, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.strip)
+        layout.addLayout(line)
+        layout.addWidget(self._card)
+        self._forget()
+
+    def show_document(self, document: Document) -> None:
+        self._document = document
+        asked = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
+        if asked != self._asked:
+            self._asked = asked
+            self.command.stop()
+            self._forget()
+        self.test.setEnabled(bool(document.value("target")))
+
+    def try_it(self) -> None:
+        if self._document is None:
+            return
+        self._forget()
+        self.said.setText(tr("Sending one request…"))
+        self.stop.show()
+        self.test.setEnabled(False)
+        profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # which is YAML too
+        self.command.start(("profiles", "try", "-", "--json"), profile, folder_of(self._document))
+
+    def _forget(self) -> None:
+        self.strip.hide()
+        self._card.hide()
+        self.stop.hide()
+        self.badge.say("")
+        self.rows.show_rows(())
+        self.said.setText(tr("One request, as the run would send it. Secrets stay where they are."))
+        self.test.setEnabled(True)
+
+    def _stop(self) -> None:
+        self.command.stop()
+        self._forget()
+        self.strip.say(Notice("news", tr("The test was stopped.")))
+
+    def _heard(self, code: int, out: bytes, said: bytes) -> None:
+        self.stop.hide()
+        self.test.setEnabled(True)
+        try:
+            trial = msgspec.json.decode(out, type=Trial)
+        except msgspec.DecodeError:
+            self.said.setText("")
+            self.strip.say(error_notice(code, said))
+            return
+        notice = trial_notice(trial)
+        self.badge.say(_BADGES[notice.severity], notice.what)
+        self.said.setText(notice.what if trial.problem is None else "")
+        if trial.problem is not None:
+            self.strip.say(notice)
+        self.rows.show_rows(trial_rows(trial))
+        self._card.setVisible(trial.status is not None or bool(trial.answer_headers))
+
+
+_BADGES = {"news": "VALID", "warning": "WARN", "error": "INVALID"}

@@ -1,0 +1,165 @@
+"""What buttons and cells make of the stages of a load, as YAML-ready values. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from app.gui.run.stage_line import Stage, form_of
+
+T = TypeVar("T")
+Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
+_RAMP = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
+_OF_RATES = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
+_KEPT = ("name", "duration", "lead_in", "repeats")
+
+
+def preset(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
+    """The stage in another form of traffic, at about the rate it had; its name, times and repeats stay."""
+    kept = {key: stage[key] for key in _KEPT if stage.get(key) is not None}
+    kept.setdefault("duration", "30s")
+    rate = _about(stage)
+    match kind:
+        case "constant" | "poisson":
+            return {**kept, "arrivals": kind, "rate": rate}
+        case "closed":
+            return {**kept, "concurrency": 8}
+        case "ramp":
+            return {**kept, "arrivals": "poisson", "ramp": {"from": rate, "to": _times(rate, 4)}}
+        case "spike":
+            seconds = _seconds(kept["duration"])
+            parts = {"base": rate, "peak": _times(rate, 5), "at": _time(seconds * 0.3), "for": _time(seconds * 0.2)}
+            return {**kept, "arrivals": "poisson", "spike": parts}
+        case "trace":
+            return {**{key: value for key, value in kept.items() if key != "duration"}, "trace": trace, "speed": "1x"}
+
+
+def added(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
+    """A new stage behind the one at `after`; of the same rate, for the same time."""
+    like = stages[after] if 0 <= after < len(stages) else {}
+    name = _free_name(stages, "stage")
+    rate = like["rate"] if isinstance(like.get("rate"), str) and "%" not in like["rate"] else _about(like)
+    made = {"name": name, "arrivals": "poisson", "rate": rate, "duration": like.get("duration") or "30s"}
+    return [*map(dict, stages[: after + 1]), made, *map(dict, stages[after + 1 :])]
+
+
+def duplicated(stages: Sequence[Stage], at: int) -> list[dict[str, Any]]:
+    copy = {**stages[at], "name": _free_name(stages, str(stages[at].get("name") or "steady"))}
+    return [*map(dict, stages[: at + 1]), copy, *map(dict, stages[at + 1 :])]
+
+
+def removed(stages: Sequence[Stage], at: int) -> list[dict[str, Any]]:
+    return [dict(stage) for index, stage in enumerate(stages) if index != at]
+
+
+def swapped(stages: Sequence[Stage], at: int, other: int) -> list[dict[str, Any]]:
+    changed = [dict(stage) for stage in stages]
+    changed[at], changed[other] = changed[other], changed[at]
+    return changed
+
+
+def load_text(stage: Stage) -> str:
+    """What comes, in the words in which it may be typed where that is possible."""
+    form = form_of(stage)
+    value = stage.get(form) if form is not None else None
+    match form:
+        case "rate":
+            return str(value)
+        case "ramp" if isinstance(value, dict):
+            return f"{value.get('from')} → {value.get('to')}"
+        case "spike" if isinstance(value, dict):
+            return f"{value.get('base')}, peak {value.get('peak')} at {value.get('at')} for {value.get('for')}"
+        case "steps" if isinstance(value, list):
+            return ", ".join(map(str, value))[:120]
+        case "sine" if isinstance(value, dict):
+            return f"{value.get('mean')} ± {value.get('amplitude')} every {value.get('period')}"
+        case "diurnal" if isinstance(value, dict):
+            return f"a day to {value.get('peak')}"
+        case "trace":
+            return f"{str(value)[-60:]} {stage.get('speed') or ''}".strip()
+        case _:
+            return ""
+
+
+def is_typed(stage: Stage) -> bool:
+    """Whether what comes can be typed in one cell."""
+    return form_of(stage) in ("rate", "ramp", "steps", None)
+
+
+def with_load(stage: Stage, text: str) -> dict[str, Any]:
+    """A rate, a share like `80% of steady`, a ramp like `10/s → 50/s`, or steps like `10/s, 20/s`."""
+    others = {key: value for key, value in stage.items() if key not in (*_OF_RATES, "concurrency", "think")}
+    if (ramp := _RAMP.fullmatch(text.strip())) is not None:
+        return {**others, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
+    if "," in text:
+        return {**others, "steps": [_rate_text(part) for part in text.split(",") if part.strip()]}
+    return {**others, "rate": _rate_text(text)}
+
+
+def with_clients(stage: Stage, text: str) -> dict[str, Any]:
+    """A number of clients in a closed loop; nothing goes back to a rate."""
+    digits = text.strip()
+    if not digits:
+        return preset("poisson", stage) if form_of(stage) == "concurrency" else dict(stage)
+    others = {key: value for key, value in stage.items() if key not in (*_OF_RATES, "arrivals", "burstiness", "trace")}
+    return {**others, "concurrency": int(digits) if digits.isdecimal() else digits}
+
+
+def with_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
+    changed = {key: value for key, value in stage.items() if key != "burstiness"}
+    changed["arrivals"] = arrivals
+    return {**changed, "burstiness": stage.get("burstiness") or 2.0} if arrivals == "gamma" else changed
+
+
+def _rate_text(text: str) -> str:
+    """A bare number is a second's."""
+    wanted = text.strip()
+    return f"{wanted}/s" if re.fullmatch(r"\d+(?:\.\d+)?", wanted) else wanted
+
+
+def _about(stage: Stage) -> str:
+    value = stage.get("rate")
+    if isinstance(value, str) and "%" not in value:
+        return value
+    for form, key in (("ramp", "from"), ("spike", "base"), ("sine", "mean"), ("diurnal", "peak")):
+        parts = stage.get(form)
+        if isinstance(parts, dict) and isinstance(parts.get(key), str) and not str(parts[key]).startswith("0/"):
+            return str(parts[key])
+    steps = stage.get("steps")
+    return str(steps[0]) if isinstance(steps, list) and steps else "10/s"
+
+
+def _times(rate: str, factor: float) -> str:
+    from app.profiles.units import format_rate, parse_rate_per_s
+
+    return _or(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
+
+
+def _seconds(duration: object) -> float:
+    from app.profiles.units import parse_duration_s
+
+    return _or(lambda: parse_duration_s(duration), 30.0) or 30.0
+
+
+def _time(seconds: float) -> str:
+    from app.profiles.units import format_duration
+
+    return format_duration(round(seconds, 1) or 0.1)
+
+
+def _or(read: Callable[[], T], otherwise: T) -> T:
+    from app.profiles.problems import BadValueError
+
+    try:
+        return read()
+    except BadValueError:
+        return otherwise
+
+
+def _free_name(stages: Sequence[Stage], wanted: str) -> str:
+    taken = {str(stage.get("name") or "steady") for stage in stages}
+    stem = re.sub(r"-\d+$", "", wanted)
+    if wanted not in taken and wanted != "stage":
+        return wanted
+    return next(name for number in range(2, len(stages) + 3) if (name := f"{stem}-{number}") not in taken)

@@ -1,0 +1,86 @@
+"""What can be rented, or is owned, as rows of a list."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import msgspec
+
+from app.planning.ownership import priced
+from app.planning.risk import price_age_days
+from app.profiles.catalogue import check_provider, check_region, find_accelerator, load_catalogue
+from app.profiles.merging import NO_ACCELERATOR
+from app.records.offers import Catalogue, Offer
+
+_MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
+
+
+class OfferRow(msgspec.Struct, frozen=True):
+    """Prices are USD an hour; None where nobody tells one. `yours` names the cells that are the user's own."""
+
+    offer: str
+    accelerator: str
+    vcpus: float | None
+    memory_gib: float | None
+    usd_per_hour: float | None
+    spot_usd_per_hour: float | None
+    reserved_1y_usd_per_hour: float | None
+    as_of: datetime.date
+    days_old: int
+    source: str
+    yours: str
+
+
+def known_offers() -> Catalogue:
+    """The bundled catalogue under the user's imported list, owned hardware priced."""
+    return priced(load_catalogue())
+
+
+def matching_offers(
+    catalogue: Catalogue, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
+) -> list[Offer]:
+    """By accelerator, then price. Raises UsageError, with the nearest, for a name that is nowhere."""
+    if accelerator not in (None, NO_ACCELERATOR):
+        find_accelerator(catalogue, str(accelerator))
+    if region is not None:
+        check_region(catalogue, region)
+    if provider is not None:
+        check_provider(catalogue, provider)
+    wanted = [
+        offer
+        for offer in catalogue.offers
+        if accelerator in (None, offer.accelerator or NO_ACCELERATOR)
+        and region in (None, offer.region)
+        and provider in (None, offer.provider)
+    ]
+    return sorted(wanted, key=_place)
+
+
+def offer_row(offer: Offer, today: datetime.date) -> OfferRow:
+    return OfferRow(
+        offer=offer.key,
+        accelerator="none" if offer.accelerator is None else f"{offer.accelerator_count:g} × {offer.accelerator}",
+        vcpus=offer.vcpus,
+        memory_gib=offer.memory_gib,
+        usd_per_hour=offer.on_demand_usd_per_hour,
+        spot_usd_per_hour=offer.spot_usd_per_hour,
+        reserved_1y_usd_per_hour=offer.reserved_1y_usd_per_hour,
+        as_of=offer.as_of,
+        days_old=price_age_days(offer, today),
+        source=offer.source,
+        yours=_yours(offer),
+    )
+
+
+def _place(offer: Offer) -> tuple[str, float, str]:
+    price = offer.on_demand_usd_per_hour
+    return offer.accelerator or "", math.inf if price is None else price, offer.key
+
+
+def _yours(offer: Offer) -> str:
+    if offer.owned is not None:
+        return "owned"
+    if offer.source == "yours":
+        return "all"
+    return ", ".join(_MONEY_CELLS.get(one.cell, one.cell) for one in offer.overrides)

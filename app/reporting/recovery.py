@@ -1,0 +1,127 @@
+"""What the facts of a run tell whose engine was killed before it wrote a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import pyarrow as pa
+
+from app import __version__
+from app.analysis.validity import verdict_of
+from app.errors import ExitCode, ProfileError, UsageError
+from app.profiles.document import read_document
+from app.records.events import (
+    CallsFinished,
+    Checked,
+    Event,
+    Noted,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    VariantFinished,
+    VariantStarted,
+)
+from app.records.local import LocalResult
+from app.records.result import Clock, Exit, Result, Target, Tool
+from app.storage.run_directory import EVENTS, StoredRun
+
+_CUT_SHORT = "the engine ended before it had judged the run"
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a run there is. `rows_left_out` are of a stage that was not finished: no number is made of them."""
+
+    stages_begun: int
+    stages_finished: int
+    rows: int
+    rows_left_out: int
+    what: str = "stage"
+
+    @property
+    def sentence(self) -> str:
+        found = f"{self.stages_finished} of {_counted(self.stages_begun, self.what)} that had begun came to an end"
+        left = f"; {self.rows_left_out:,} of {self.rows:,} rows are of one that did not, and are in no number"
+        return f"Recovered from the facts of a run that was cut short: {found}{left if self.rows_left_out else ''}."
+
+
+def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, Recovery]:
+    """With the stages as they were told when each ended, to be judged again. Raises UsageError where too little is
+    there: no environment, or no stage that came to its end."""
+    started = next((event for event in events if isinstance(event, RunStarted)), None)
+    environment = run.environment
+    stages = tuple(event.stage for event in events if isinstance(event, StageFinished | CallsFinished))
+    if started is None or environment is None or not stages:
+        raise UsageError(
+            f"{run.directory} was cut short before one stage of it had ended",
+            hint="Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
+        )
+    checks = tuple(event.check for event in events if isinstance(event, Checked))
+    recovery = _recovery(events, table)
+    notes = tuple(f"noted: {event.text}" for event in events if isinstance(event, Noted))
+    result = Result(
+        tool=Tool("sizewise", __version__),
+        run_id=started.run_id,
+        name=started.name,
+        profile_hash="",
+        target=_target(run.spec_text or ""),
+        environment=environment,
+        clock=Clock(started.at_ns, _began(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
+        verdict=verdict_of(checks),
+        validity=checks,
+        stages=stages,
+        max_rate=None,
+        slo=(),
+        gates=(),
+        plan=None,
+        local=_local(events),
+        notes=(recovery.sentence, *notes),
+        artifacts=(),
+        exit=Exit(int(ExitCode.TERMINATED), (_CUT_SHORT,), (int(ExitCode.TERMINATED),)),
+    )
+    return result, recovery
+
+
+def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:
+    finished = [event for event in events if isinstance(event, StageFinished)]
+    variants = [event for event in events if isinstance(event, VariantFinished)]
+    begun = sum(isinstance(event, StageStarted) for event in events)
+    if any(isinstance(event, VariantStarted) for event in events):
+        begun = sum(isinstance(event, VariantStarted) for event in events)
+        return Recovery(stages_begun=begun, stages_finished=len(variants), rows=0, rows_left_out=0, what="variant")
+    known = pa.array([event.index for event in finished], pa.int32())
+    used = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=known)).as_py() or 0
+    return Recovery(
+        stages_begun=begun, stages_finished=len(finished), rows=table.num_rows, rows_left_out=table.num_rows - used
+    )
+
+
+def _local(events: Sequence[Event]) -> LocalResult | None:
+    variants = tuple(event.facts for event in events if isinstance(event, VariantFinished))
+    is_local = any(isinstance(event, VariantStarted) for event in events)
+    return LocalResult(variants=variants, best_reason=_CUT_SHORT) if is_local else None
+
+
+def _began(run: StoredRun) -> str:
+    """The file of events is made first; where its birth is not told, this is when it was last written."""
+    told = (run.directory / EVENTS).stat()
+    at = getattr(told, "st_birthtime", None) or told.st_mtime
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+
+
+def _target(spec_text: str) -> Target:
+    try:
+        value = read_document(spec_text.encode(), "spec.yaml").value
+    except ProfileError:
+        value = None
+    told = value.get("target") if isinstance(value, dict) else None
+    target = told if isinstance(told, dict) else {}
+    urls = target.get("url")
+    shown = ", ".join(map(str, urls)) if isinstance(urls, list) else None if urls is None else str(urls)
+    model = target.get("model")
+    return Target(str(target.get("protocol", "unknown")), shown, None if model is None else str(model), None)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,65 @@
+"""The stored runs of one profile over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.analysis.series import Series, comparable_runs, series_of
+from app.errors import UsageError
+from app.records.result import Result
+from app.reporting.run_rows import run_rows
+from app.storage.run_directory import StoredRun
+
+
+class Trend(msgspec.Struct, frozen=True):
+    """Of the runs that may be compared with the last one, by time; `left_out` are INVALID, or of another machine or
+    workload."""
+
+    name: str
+    runs: tuple[Result, ...]
+    left_out: int
+    series: tuple[Series, ...]
+
+
+def trend_of(name: str | None) -> Trend:
+    """Of the profile of that name, else of the last run's. Raises UsageError where there is no run of it."""
+    named = _runs_of(name)
+    runs = comparable_runs(named)
+    return Trend(named[-1].name, runs, len(named) - len(runs), series_of(runs))
+
+
+def change_words(series: Series, place: int) -> str:
+    """As in "+12 % since 20260102-120000-scores-1f2a (worse)"."""
+    change = series.changes[place]
+    is_better = (change.ratio < 1) == (series.better == "lower")
+    return (
+        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.place]} ({'better' if is_better else 'worse'})"
+    )
+
+
+def metric_name(series: Series) -> str:
+    """As in "latency_ms.p95"."""
+    return series.metric if series.aggregate is None else f"{series.metric}.{series.aggregate.replace('_', '.')}"
+
+
+def _runs_of(name: str | None) -> list[Result]:
+    """By time. Raises UsageError where there are none."""
+    rows = sorted(
+        (row for row in run_rows().rows if row.name is not None and row.started_at is not None),
+        key=lambda row: row.started_at or "",
+    )
+    wanted = name or (rows[-1].name if rows else None)
+    found = [_result(row.directory) for row in rows if row.name == wanted]
+    if not found:
+        names = ", ".join(sorted({row.name or "" for row in rows}))
+        raise UsageError(
+            f"there is no run of {wanted}" if wanted else "there is no run yet",
+            hint=f"There are runs of {names}." if names else "`sizewise quickstart` makes the first.",
+        )
+    return found
+
+
+def _result(directory: str) -> Result:
+    return StoredRun(Path(directory)).measured

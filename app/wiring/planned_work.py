@@ -1,0 +1,176 @@
+"""How much a profile asks for: stages, time, requests, tokens, money. Nothing is sent, and nothing measured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from app.analysis.search import RateSearch
+from app.profiles.catalogue import find_offer
+from app.profiles.local import LocalProfile, is_of_many
+from app.profiles.profile import EmbeddingsProfile, EndpointProfile, GeneratingProfile, Profile, RerankProfile
+from app.profiles.units import format_duration
+from app.records.offers import Catalogue
+from app.records.planned_work import PlannedSearch, PlannedWork
+from app.records.result import Objective
+from app.session.rate_search import PROBE_DRAIN_S, hold_s
+from app.session.spec import SearchSpec, StageSpec
+from app.session.variant_stages import MOST_PROBES
+from app.session.warmup import LONGEST_DRAIN_S, MOST_WINDOWS
+from app.wiring.local_spec import scenarios_of
+from app.wiring.prompt_lengths import lengths_of_prompts
+from app.wiring.stages import search_of, stages_of
+from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
+
+_WINDOWS_EXPECTED = 3
+_SUPPOSED = (1.0, 4.0, 30.0, 250.0)
+"""Times the rate a search starts at: where the answer may lie."""
+
+
+def planned_work(profile: Profile, catalogue: Catalogue) -> PlannedWork:
+    """Of the profile as it stands; drawing its prompts' lengths may take a tenth of a second."""
+    if isinstance(profile, LocalProfile):
+        return _local(profile, catalogue)
+    return _endpoint(profile, catalogue)
+
+
+def _endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWork:
+    load, total_s = profile.load, profile.target.timeouts.total_s
+    stages = stages_of(load)
+    wanted = search_of(load.search)
+    search = None if wanted is None else planned_search(wanted, profile.slo, total_s)
+    window_s = load.warmup_s / _WINDOWS_EXPECTED
+    stages_s = sum(stage.lead_in_s + stage.duration_s for stage in stages)
+    duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
+    at_most_s = MOST_WINDOWS * (window_s + min(LONGEST_DRAIN_S, total_s)) if load.warmup_s else 0.0
+    at_most_s += stages_s + len(stages) * total_s + (0.0 if search is None else search.duration_s[1])
+    known = [_requests(stage) for stage in stages]
+    work = PlannedWork(
+        stages=len(stages),
+        duration_s=duration_s,
+        at_most_s=at_most_s,
+        requests=sum(one for one in known if one is not None),
+        closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) for stage in stages),
+        relative_stages=sum(stage.share_of is not None for stage in stages),
+        search=search,
+    )
+    return _priced(_limited(_with_tokens(work, profile), profile), profile, catalogue)
+
+
+def _requests(stage: StageSpec) -> float | None:
+    """Expected, of arrivals that wait for no answer; None where answers, or an earlier stage, decide."""
+    match stage.arrivals:
+        case TraceArrivals(offsets_ns=offsets):
+            at_s = np.frombuffer(offsets, "<i8") / 1e9
+            return float(np.count_nonzero(at_s < stage.duration_s))
+        case OpenArrivals(rates=rates) if stage.share_of is None:
+            last_s = max(stage.duration_s, rates[-1][0])
+            points = [*rates, (last_s, rates[-1][1])]
+            area = sum((end - start) * (first + last) / 2 for (start, first), (end, last) in itertools.pairwise(points))
+            return area + stage.lead_in_s * rates[0][1]
+        case _:
+            return None
+
+
+def planned_search(wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> PlannedSearch:
+    """By searching servers that carry a known rate and not one request a second more."""
+    plays = [_played(wanted, slo, longest_answer_s, wanted.start_per_s * factor) for factor in _SUPPOSED]
+    probes, durations_s, requests = zip(*plays, strict=True)
+    return PlannedSearch(
+        probes=(min(probes), max(probes)),
+        duration_s=(min(durations_s), max(durations_s)),
+        requests=(min(requests), max(requests)),
+        supposed_per_s=(wanted.start_per_s * _SUPPOSED[0], wanted.start_per_s * _SUPPOSED[-1]),
+    )
+
+
+def _played(
+    wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float, carried_per_s: float
+) -> tuple[int, float, float]:
+    tried = probes_of(wanted, carried_per_s)
+    holds_s = [hold_s(wanted.hold_s, rate, slo) for rate in tried]
+    drains_s = len(tried) * min(PROBE_DRAIN_S, longest_answer_s)
+    sent = math.fsum(rate * held for rate, held in zip(tried, holds_s, strict=True))
+    return len(tried), math.fsum(holds_s) + drains_s, sent
+
+
+def probes_of(wanted: SearchSpec, carried_per_s: float) -> tuple[float, ...]:
+    """The rates a search tries, one after another, of a server that carries so much and no more."""
+    search = RateSearch(wanted.start_per_s, wanted.repeats)
+    tried: list[float] = []
+    while (probe := search.next()) is not None:
+        tried.append(probe.rate_per_s)
+        search.record(probe, probe.rate_per_s <= carried_per_s)
+    return tuple(tried)
+
+
+def _with_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
+    if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
+        return work
+    lengths = lengths_of_prompts(profile)
+    if lengths.reason is not None:
+        return msgspec.structs.replace(work, tokens_reason=lengths.reason)
+    sessions = work.requests or 0.0
+    return msgspec.structs.replace(
+        work,
+        requests=sessions * lengths.requests_a_session,
+        tokens_in=sessions * lengths.requests_a_session * _mean(lengths.inputs),
+        tokens_out=sessions * lengths.requests_a_session * _mean(lengths.outputs) if lengths.outputs else None,
+        tokens_reason=None if lengths.outputs else "workload does not say how long answers are",
+    )
+
+
+def _mean(lengths: Iterable[int]) -> float:
+    return float(np.mean(np.asarray(lengths)))
+
+
+def _limited(work: PlannedWork, profile: Profile) -> PlannedWork:
+    """What ends it before it is done, as far as that is known."""
+    limits = profile.limits
+    if limits.duration_s is not None and limits.duration_s < work.at_most_s:
+        work = msgspec.structs.replace(work, at_most_s=limits.duration_s)
+        if limits.duration_s < work.duration_s:
+            after = f"limits.duration ends it after {format_duration(limits.duration_s)}"
+            return msgspec.structs.replace(work, cut_after=after, duration_s=limits.duration_s)
+    if isinstance(profile, LocalProfile) or profile.limits.requests is None:
+        return work
+    most = profile.limits.requests
+    if work.requests is not None and work.requests > most:
+        return msgspec.structs.replace(work, cut_after=f"limits.requests ends it after {most:,} requests")
+    return work
+
+
+def _priced(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> PlannedWork:
+    hardware = profile.target.hardware
+    if hardware is None or hardware.offer is None:
+        reason = "no price is known: target.hardware names no offer"
+        return msgspec.structs.replace(work, usd_reason=reason)
+    usd_per_hour = find_offer(catalogue, hardware.offer).on_demand_usd_per_hour
+    if usd_per_hour is None:
+        return msgspec.structs.replace(work, usd_reason=f"the catalogue has no on-demand price of {hardware.offer}")
+    return msgspec.structs.replace(
+        work, usd=(usd_per_hour * work.duration_s / 3600, usd_per_hour * work.at_most_s / 3600)
+    )
+
+
+def _local(profile: LocalProfile, catalogue: Catalogue) -> PlannedWork:
+    load, variants = profile.load, profile.target.all_variants
+    stages = searched = 0
+    for variant in variants:
+        for order in scenarios_of(profile):
+            if order.scenario == "multi-stream" and not is_of_many(variant):
+                continue
+            stages += 1
+            searched += order.finds_most
+    most = stages - searched + searched * MOST_PROBES
+    work = PlannedWork(
+        stages=stages,
+        variants=len(variants),
+        duration_s=stages * load.at_least_s + (most - stages) * load.at_least_s / 2,
+        at_most_s=most * (load.warmup_s + load.at_most_s),
+    )
+    return _priced(_limited(work, profile), profile, catalogue)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.records.result import Result
+from app.reporting.opened import OpenedRun, open_facts
+from reports.text import render_text
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.stored_runs import SEARCHED, cut_short, stored_run
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
+    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "stages"))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
+    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "searched", SEARCHED))
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
+    clock = FakeClock()
+    load = ScriptedLoad(clock, service_s=0.004, tokens=8)
+    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "streams", load=load, clock=clock))
+
+
+@pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
+def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    run: OpenedRun = request.getfixturevalue(name)
+    again = run.rescored()
+    for one, own in zip(again.stages, run.result.stages, strict=True):
+        assert one == own, one.name
+    assert again == run.result
+    assert run.rescored([one.text for one in run.facts.slo]) == run.result
+
+
+def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(searched: OpenedRun) -> None:
+    own, strict = searched.result.max_rate, searched.rescored(["latency_ms.p95 < 8"])
+    assert own is not None
+    assert own.per_s.value is not None
+    assert strict.max_rate is not None
+    assert strict.max_rate.per_s.value is not None
+    assert strict.max_rate.per_s.value < own.per_s.value
+    assert strict.max_rate.slo == ("latency_ms.p95 < 8", "error_rate <= 1%")
+    assert strict.rescored is not None
+    report = searched.report(strict)
+    assert report.notes[0] == "Re-scored: SLO latency_ms.p95 < 8."
+    assert report.verdict.sentence.startswith("Re-scored: SLO latency_ms.p95 < 8; not the run's own verdict. Carrie")
+    assert report.tiles[0].quantity.value == strict.max_rate.per_s.value
+    assert all(tile.note is None or f"{strict.max_rate.per_s.value:.4g}" in tile.note for tile in report.tiles[1:])
+    assert msgspec.json.decode(report.result_json, type=Result) == strict
+
+
+def test_an_slo_that_nothing_holds_fails_with_10_and_one_that_all_hold_is_at_least(stages: OpenedRun) -> None:
+    failed = stages.rescored(["latency_ms.p50 < 0.5"])
+    assert (failed.exit.code, {one.held for one in failed.stages}) == (10, {False})
+    lax = stages.rescored(["latency_ms.p95 < 5000"])
+    assert lax.exit.code == 0
+    assert lax.max_rate is not None
+    assert (lax.max_rate.per_s.value, lax.max_rate.at_least) == (230.0, True)
+
+
+def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: OpenedRun) -> None:
+    start_ns = stages.result.clock.monotonic_start_ns
+    low, middle, _ = stages.result.stages
+    middle_s = (middle.window.start_ns - start_ns) / 1e9
+    part = stages.rescored(None, (0.0, middle_s + 5.0))
+    assert [stage.name for stage in part.stages] == ["low", "middle"]
+    assert part.stages[0] == low
+    cut = part.stages[1]
+    assert (cut.window.start_ns, cut.window.end_ns) == (middle.window.start_ns, start_ns + round((middle_s + 5) * 1e9))
+    assert 500 < cut.completed < 700 < middle.completed
+    report = stages.report(part)
+    assert report.load is not None
+    assert report.load.at_s[-1] < middle_s + 6
+    assert "Re-scored: window 0–" in render_text(report)
+
+
+@pytest.mark.parametrize(
+    ("window_s", "what"),
+    [((5.0, 5.0), "holds nothing"), ((9.0, 2.0), "holds nothing"), ((9_000.0, 9_100.0), "nothing was to be sent")],
+)
+def test_a_window_of_nothing_is_refused(stages: OpenedRun, window_s: tuple[float, float], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        stages.rescored(None, window_s)
+
+
+def test_few_samples_withhold_percentiles(stages: OpenedRun) -> None:
+    start_s = (stages.result.stages[0].window.start_ns - stages.result.clock.monotonic_start_ns) / 1e9
+    part = stages.rescored(None, (start_s, start_s + 1.0))
+    assert part.stages[0].metrics["latency_ms"]["p95"].value is None
+    assert part.slo[0].judgement == "INCONCLUSIVE"
+
+
+def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path: Path) -> None:
+    whole = stored_run(tmp_path / "run")
+    stages = whole.measured.stages
+    killed = cut_short(whole, 2)
+    with pytest.raises(UsageError, match="was cut short"):
+        open_facts(killed)
+    run = open_facts(killed, recover=True)
+    assert run.result.stages == stages[:2]
+    assert run.recovery is not None
+    left_out = run.recovery.rows_left_out
+    assert left_out == run.table.num_rows - sum(one.intended_ns.size for one in run.facts.rows) > 1_000
+    report = run.report()
+    assert f"2 of 3 stages that had begun came to an end; {left_out:,} of" in report.notes[0]
+    assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
+    assert report.verdict.sentence.startswith("The run was stopped before it was done")
+    assert run.rescored(["latency_ms.p95 < 5"]).rescored is not None
+
+
+def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="before one stage of it had ended"):
+        open_facts(cut_short(stored_run(tmp_path / "run"), 0), recover=True)

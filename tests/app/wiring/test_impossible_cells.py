@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.inference.bundled import DIGITS_MODEL
+from app.inference.inspection.inspecting import inspect_model
+from app.profiles.loading import load_values
+from app.profiles.local import LocalProfile
+from app.records.model import GivenShapes, ModelFacts
+from app.wiring.impossible_cells import (
+    LocalMachine,
+    facts_of_models,
+    impossible_cells,
+    local_machine,
+    memory_of,
+)
+
+MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4, memory_bytes=2**30)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModelFacts:
+    return inspect_model(DIGITS_MODEL, GivenShapes())
+
+
+def profile(**parts: Any) -> LocalProfile:
+    target = {"model": "digits", **parts.pop("target", {})}
+    made = load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml")
+    assert isinstance(made, LocalProfile)
+    return made
+
+
+def against(facts: ModelFacts, **parts: Any) -> dict[str, tuple[str, str]]:
+    cells = impossible_cells(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
+    return {one.cell: (one.settles, one.reason) for one in cells}
+
+
+def test_what_can_run_is_not_told(digits: ModelFacts) -> None:
+    assert against(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
+
+
+def test_providers_that_are_not_here_say_why(digits: ModelFacts) -> None:
+    told = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
+    assert told == {
+        "digits, cuda, as-is, batch 1": ("target.providers", "cuda opens no session here: no driver"),
+        "digits, openvino, as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
+    }
+
+
+def test_more_threads_than_cores(digits: ModelFacts) -> None:
+    told = against(digits, target={"threads": [4, 5]})
+    assert list(told) == ["digits, cpu, as-is, batch 1, 5 threads"]
+
+
+def test_a_model_of_one_batch_takes_no_other(digits: ModelFacts) -> None:
+    fixed = msgspec.structs.replace(digits, batch_axes=(), costs=digits.costs[:1])
+    assert list(against(fixed, target={"batch": [1, 2]})) == ["digits, cpu, as-is, batch 2"]
+
+
+def test_what_needs_more_memory_than_there_is(digits: ModelFacts) -> None:
+    told = against(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
+    ((cell, (settles, reason)),) = told.items()
+    assert cell.endswith("batch 64")
+    assert settles == "target.batch"
+    assert "limits.memory allows 0.00293 GiB" in reason
+
+
+def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelFacts) -> None:
+    whole = memory_of(digits, 48)
+    assert whole is not None
+    assert digits.memory_growth is not None
+    assert whole == digits.memory_growth.fixed + 48 * digits.memory_growth.per_row
+    assert memory_of(digits, 48, "fp16") == round(whole / 2)
+    assert memory_of(digits, 48, "int8-static") == whole - digits.parameters.bytes + digits.parameters.bytes // 4
+    assert memory_of(msgspec.structs.replace(digits, costs=(), memory_growth=None), 48) is None
+
+
+def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"not a model")
+    mine = profile(target={"model": [str(bad), "digits"]})
+    models = facts_of_models(mine)
+    assert isinstance(models[bad], UsageError)
+    (cell,) = impossible_cells(mine, MACHINE, models)
+    assert (cell.settles, cell.cell) == ("target.model", "bad, cpu, as-is, batch 1")
+
+
+def test_this_machine_has_a_processor() -> None:
+    machine = local_machine()
+    assert "cpu" in machine.working
+    assert machine.cores >= 1
+    assert machine.memory_bytes > 0

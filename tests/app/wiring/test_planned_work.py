@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.profiles.catalogue import bundled_catalogue
+from app.profiles.loading import load_values
+from app.records.planned_work import PlannedWork
+from app.wiring.planned_work import planned_work, probes_of
+from app.wiring.stages import search_of
+from loadgen.records import OpenArrivals
+
+
+def planned(**parts: Any) -> PlannedWork:
+    target = {"protocol": "http", "url": "http://127.0.0.1:1", "timeouts": {"total": "10s"}, **parts.pop("target", {})}
+    values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **parts}
+    return planned_work(load_values(values, "mine.yaml"), bundled_catalogue())
+
+
+def local(**parts: Any) -> PlannedWork:
+    target = {"model": "digits", **parts.pop("target", {})}
+    return planned_work(
+        load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"), bundled_catalogue()
+    )
+
+
+def test_stages_are_counted_with_their_repeats_and_requests_are_the_area_under_the_rates() -> None:
+    work = planned(
+        load={
+            "warmup": "3s",
+            "stages": [
+                {"name": "steady", "rate": "10/s", "duration": "20s", "repeats": 2},
+                {"name": "ramp", "ramp": {"from": "0/s", "to": "30/s"}, "duration": "10s", "lead_in": "1s"},
+            ],
+        }
+    )
+    assert work.stages == 3
+    assert work.requests == pytest.approx(2 * 200 + 150)
+    assert work.duration_s == pytest.approx(3 + 40 + 11)
+    assert work.at_most_s == pytest.approx(6 * (1 + 10) + 51 + 3 * 10)
+    assert work.search is None
+
+
+def test_clients_send_as_many_as_come_and_a_share_of_a_stage_is_not_known() -> None:
+    stages = [{"name": "most", "concurrency": 8, "duration": "5s"}, {"rate": "50% of most", "duration": "5s"}]
+    work = planned(load={"warmup": "0s", "stages": stages})
+    assert (work.requests, work.closed_stages, work.relative_stages) == (0, 1, 1)
+    assert work.at_most_s == 10 + 2 * 10
+
+
+def test_a_trace_is_counted_line_by_line(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("timestamp\n0\n1\n2\n9\n")
+    work = planned(load={"stages": [{"trace": str(trace), "duration": "5s"}]})
+    assert work.requests == 3
+
+
+def test_a_search_is_played_against_servers_of_known_limits() -> None:
+    work = planned(load={"search": {"start": "10/s", "hold": "10s"}}, slo=["latency_ms.p50 < 50"])
+    assert work.search is not None
+    assert work.search.probes[0] < work.search.probes[1] <= 25
+    assert work.search.supposed_per_s[0] == 10
+    assert work.duration_s >= work.search.duration_s[0] >= 10 * work.search.probes[0]
+    assert work.search.requests[0] < work.search.requests[1]
+
+
+def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
+    values = {"sizewise": 1, "name": "mine", "target": {"protocol": "http", "url": "http://127.0.0.1:1"},
+              "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
+    profile = load_values(values, "mine.yaml")
+    wanted = search_of(profile.load.search)  # type: ignore[union-attr,arg-type]
+    assert wanted is not None
+    assert isinstance(wanted.arrivals, OpenArrivals)
+    tried = probes_of(wanted, 100.0)
+    assert tried[:5] == (10, 20, 40, 80, 160)
+    held = max(rate for rate in tried if rate <= 100)
+    assert held > 95
+    assert tried.count(held) == 3
+
+
+def test_limits_cut_what_they_end() -> None:
+    load = {"warmup": "0s", "stages": [{"rate": "100/s", "duration": "60s"}]}
+    by_time = planned(load=load, limits={"duration": "30s"})
+    assert (by_time.at_most_s, by_time.cut_after) == (30, "limits.duration ends it after 30s")
+    by_requests = planned(load=load, limits={"requests": 500})
+    assert by_requests.cut_after == "limits.requests ends it after 500 requests"
+    assert planned(load=load, limits={"duration": "10m", "requests": 1e6}).cut_after is None
+
+
+def test_money_is_the_time_on_the_named_offer() -> None:
+    load = {"warmup": "0s", "stages": [{"rate": "1/s", "duration": "1h"}]}
+    priced = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}})
+    assert priced.usd is not None
+    offer = next(o for o in bundled_catalogue().offers if (o.provider, o.instance_type) == ("aws", "g6.2xlarge"))
+    assert priced.usd[0] == pytest.approx(offer.on_demand_usd_per_hour)
+    assert priced.usd[1] > priced.usd[0]
+    free = planned(load=load)
+    assert (free.usd, free.usd_reason) == (None, "no price is known: target.hardware names no offer")
+
+
+def test_tokens_are_those_of_the_drawn_lengths() -> None:
+    work = planned(
+        target={"protocol": "openai-chat", "model": "m"},
+        workload={"prompts": {"input_tokens": 100, "output_tokens": 20, "prefix": {"tokens": 50}}},
+        load={"stages": [{"rate": "2/s", "duration": "10s"}]},
+    )
+    assert (work.requests, work.tokens_in, work.tokens_out) == (20, 20 * 150, 20 * 20)
+
+
+def test_a_grid_of_a_local_model_is_variants_times_scenarios() -> None:
+    load = {
+        "scenarios": ["single-stream", "multi-stream", "offline"],
+        "at_least": "1s",
+        "at_most": "5s",
+        "warmup": "2s",
+    }
+    work = local(target={"batch": [1, 4], "streams": [1, 2]}, load=load)
+    assert (work.variants, work.stages) == (4, 4 * 2 + 2)
+    assert (work.duration_s, work.at_most_s) == (10, 10 * 7)
+    assert work.requests is None

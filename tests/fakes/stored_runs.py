@@ -1,0 +1,58 @@
+"""Run directories as the engine leaves them, made by a whole session on a clock of its own: no process, no waiting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.records.events import RunFinished, RunStarted
+from app.session.interruption import Interruption
+from app.session.run import run
+from app.session.spec import RunSpec, StageSpec
+from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
+from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.parts import fake_parts
+
+STAGES = msgspec.structs.replace(
+    SPEC,
+    name="three stages",
+    stages=(
+        StageSpec("low", "steady", poisson(50.0), 20.0),
+        StageSpec("middle", "steady", poisson(120.0), 20.0),
+        StageSpec("high", "steady", poisson(230.0), 20.0),
+    ),
+)
+SEARCHED = msgspec.structs.replace(SEARCH, name="searched")
+
+
+def stored_run(directory: Path, spec: RunSpec = STAGES, load: ScriptedLoad | None = None, **parts: Any) -> StoredRun:
+    """By a server of 250/s, or by `load`, which is on `parts["clock"]` then."""
+    clock = parts.pop("clock", None) or FakeClock()
+    with RunWriter(directory) as store:
+        store.append_event(RunStarted(clock.now_ns, spec.run_id, spec.name, str(directory), 1))
+        store.write_spec(_spec_text(spec))
+        load = load or ScriptedLoad(clock, service_s=SERVICE_S)
+        outcome = run(spec, fake_parts(clock, load, store, **parts), store.append_event, Interruption())
+        code = outcome.result.exit.code
+        store.append_event(RunFinished(clock.now_ns, outcome.result.verdict.status, code, ""))
+    return StoredRun(directory)
+
+
+def cut_short(run: StoredRun, stages: int) -> StoredRun:
+    """As if the engine had been killed in the stage after so many."""
+    lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)
+    ends = [place for place, line in enumerate(lines) if b'"stage_finished"' in line]
+    (run.directory / EVENTS).write_bytes(b"".join(lines[: ends[stages] - 1]))
+    (run.directory / RESULT).unlink()
+    return run
+
+
+def _spec_text(spec: RunSpec) -> str:
+    lines = "".join(f"- {one.text}\n" for one in spec.slo)
+    return (
+        f"sizewise: 1\nname: {spec.name}\nload:\n  seed: {spec.seed}\n  stages:\n  - arrivals: poisson\nslo:\n{lines}"
+    )
