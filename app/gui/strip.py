@@ -17,10 +17,11 @@ _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 class Strip(QFrame):
     """What, why and next step in plain text; details fold out and can be copied. Hidden while it has nothing to say.
 
-    `acted` tells that its button was pressed.
+    `acted` tells that its button was pressed, `dismissed` that it was closed by hand.
     """
 
     acted = Signal()
+    dismissed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,6 +55,7 @@ class Strip(QFrame):
         self._more.toggled.connect(self._details.setVisible)
         self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._copied()))
         self._close.clicked.connect(self.hide)
+        self._close.clicked.connect(self.dismissed)
         self.hide()
 
     def say(self, notice: Notice, action: str | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from app.errors import ExitCode
 from app.records.events import Event, RunFinished, RunStarted
 from app.storage.control import is_engine_there
 from app.storage.run_directory import EVENTS, RESULT, runs_home
@@ -18,6 +19,8 @@ _DECODE: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode
 _HEAD, _TAIL = 1 << 16, 1 << 16
 _RECENT = timedelta(days=14)
 _MOST = 50
+_WHOLE = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+"""Of runs that took their whole time."""
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ def unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
 
 def ending_of(directory: Path) -> Ending:
     """A run with a result has ended, whatever befell its engine afterwards. Raises OSError."""
-    if (directory / RESULT).exists() or _is_finished(directory / EVENTS):
+    if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
         return "ended"
     started = _started(directory / EVENTS)
     is_there = started is not None and is_engine_there(directory, started.pid)
@@ -70,12 +73,13 @@ def _started(events: Path) -> RunStarted | None:
     return event if isinstance(event, RunStarted) else None
 
 
-def _is_finished(events: Path) -> bool:
+def _finished(events: Path) -> RunFinished | None:
     with events.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         lines = file.read(_TAIL).split(b"\n")[:-1]
-    return any(isinstance(_event(line), RunFinished) for line in lines if b"run_finished" in line)
+    found = (_event(line) for line in lines if b"run_finished" in line)
+    return next((event for event in found if isinstance(event, RunFinished)), None)
 
 
 def _event(line: bytes) -> Event | None:
@@ -83,3 +87,18 @@ def _event(line: bytes) -> Event | None:
         return _DECODE(line)
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def last_lasted_s(name: str) -> float | None:
+    """Seconds that the last whole run of a profile took; None where there was none among the newest."""
+    home = runs_home()
+    newest = sorted(home.iterdir(), reverse=True)[:_MOST] if home.is_dir() else []
+    for directory in newest:
+        try:
+            started = _started(directory / EVENTS)
+            finished = _finished(directory / EVENTS)
+        except OSError:  # no run is in it
+            continue
+        if started is not None and finished is not None and started.name == name and finished.exit_code in _WHOLE:
+            return (finished.at_ns - started.at_ns) / 1e9
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.gui.formatting import NOT_AVAILABLE
+from app.gui.formatting import NOT_AVAILABLE, cell, with_unit
 from app.gui.words import tr
 from app.records.machine import GpuNow
 
@@ -20,7 +20,34 @@ def whole(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{value:.0f}"
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Such as 41 °C; n/a has no unit."""
+    return NOT_AVAILABLE if value is None else with_unit(whole(value), unit)
+
+
 def short(text: str) -> str:
     """One line of bounded length: what drivers and files say is not ours."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def of_most(value: float | None, most: float | None, unit: str) -> str:
+    """Such as 2.1 of 24 GiB; n/a without a value."""
+    if value is None:
+        return NOT_AVAILABLE
+    if most is None:
+        return with_unit(cell(value), unit)
+    return tr("{value} of {most}").format(value=cell(value), most=with_unit(cell(most), unit))
+
+
+def share(value: float | None, most: float | None) -> float | None:
+    return None if value is None or not most else value / most
+
+
+def throttle_words(gpu: GpuNow) -> str:
+    """A word and a mark, never a colour alone."""
+    if gpu.throttled_by is None:
+        return tr("Throttling: n/a")
+    if not gpu.throttled_by:
+        return tr("Not throttled")
+    return tr("▲ Throttled: {why}").format(why=", ".join(gpu.throttled_by))

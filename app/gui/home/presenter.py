@@ -9,7 +9,7 @@ import msgspec
 
 from app.gui import formatting
 from app.gui.docks.machine_watch import MachineState
-from app.gui.docks.machine_words import gpu_title, short, whole
+from app.gui.docks.machine_words import gpu_title, measured, short
 from app.gui.formatting import NOT_AVAILABLE, State, cell
 from app.gui.navigation import Launch
 from app.gui.words import tr
@@ -77,8 +77,8 @@ def _cpu(facts: MachineFacts | None, now: MachineNow | None) -> Line:
     if facts is not None:
         parts.append(short(facts.environment.cpu_model or facts.environment.cpu_architecture))
     if now is not None:
-        busy = tr("{cores} cores, {percent} % busy")
-        parts.append(busy.format(cores=cell(now.cores), percent=whole(now.cpu_percent)))
+        busy = tr("{cores} cores, {percent} busy")
+        parts.append(busy.format(cores=cell(now.cores), percent=measured(now.cpu_percent, "%")))
     return Line(tr("CPU"), ", ".join(parts) or _reading())
 
 
@@ -104,8 +104,10 @@ def _gpus(now: MachineNow | None) -> tuple[Line, ...]:
 
 
 def _gpu(gpu: GpuNow, now: MachineNow) -> Line:
-    text = tr("{name}, {degrees} °C, {percent} % busy").format(
-        name=short(gpu.name), degrees=whole(gpu.temperature_c), percent=whole(gpu.utilisation_percent)
+    text = tr("{name}, {degrees}, {percent} busy").format(
+        name=short(gpu.name),
+        degrees=measured(gpu.temperature_c, "°C"),
+        percent=measured(gpu.utilisation_percent, "%"),
     )
     if now.driver is not None and "amd" not in gpu.source:
         text = tr("{text}, driver {driver}").format(text=text, driver=short(now.driver))

@@ -1,0 +1,101 @@
+"""The dock of this machine: each GPU once a second, and the host's CPU and memory."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QDockWidget, QFrame, QVBoxLayout, QWidget
+
+from app.gui.docks.gauge import Gauge
+from app.gui.docks.machine_watch import MachineState, MachineWatch
+from app.gui.docks.machine_words import gpu_title, measured, of_most, share, short, throttle_words
+from app.gui.docks.scrolling import scrolled
+from app.gui.widgets import card, label, restyle
+from app.gui.words import tr
+from app.records.machine import GpuNow, MachineNow
+
+
+class GpuDock(QDockWidget):
+    def __init__(self, machine: MachineWatch, parent: QWidget | None = None) -> None:
+        super().__init__(tr("GPU"), parent)
+        self.setObjectName("gpu-dock")
+        self.setAccessibleName(tr("GPU and host"))
+        self.source = label("", "muted", wrap=True)
+        self.no_gpu = label("", "muted", wrap=True)
+        self.gpus: dict[str, GpuCard] = {}
+        self.cpu, self.memory = Gauge(tr("CPU")), Gauge(tr("Memory"))
+        self._cards = QVBoxLayout()
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(10)
+        layout.addWidget(self.source)
+        layout.addLayout(self._cards)
+        layout.addWidget(self.no_gpu)
+        layout.addWidget(card(label(tr("Host"), "heading"), self.cpu, self.memory))
+        layout.addStretch(1)
+        self.setWidget(scrolled(inside))
+        machine.watch_for(inside)
+        machine.changed.connect(self._show)
+        self._show(machine.state)
+
+    def _show(self, state: MachineState) -> None:
+        self.source.setText(tr("Read by the run that goes on: the window asks the machine nothing meanwhile."))
+        self.source.setVisible(state.of_run)
+        now = state.now
+        self._show_host(now)
+        gpus = () if now is None else now.gpus
+        for gpu in gpus:
+            if gpu.source not in self.gpus:
+                self.gpus[gpu.source] = GpuCard()
+                self._cards.addWidget(self.gpus[gpu.source])
+            self.gpus[gpu.source].show_gpu(gpu)
+        for source, shown in self.gpus.items():
+            shown.setVisible(any(gpu.source == source for gpu in gpus))
+        self.no_gpu.setText(_why_none(now))
+        self.no_gpu.setVisible(not gpus or (now is not None and now.gpu_note is not None))
+
+    def _show_host(self, now: MachineNow | None) -> None:
+        percent = None if now is None else now.cpu_percent
+        self.cpu.say(measured(percent, "%"), None if percent is None else percent / 100)
+        used, most = (None, None) if now is None else (now.memory_gib, now.memory_total_gib)
+        self.memory.say(of_most(used, most, "GiB"), share(used, most))
+
+
+class GpuCard(QFrame):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.title, self.name = label("", "heading"), label("", "muted", wrap=True)
+        self.busy, self.memory, self.power = Gauge(tr("Busy")), Gauge(tr("Memory")), Gauge(tr("Power"))
+        self.temperature, self.clock = Gauge(tr("Temperature")), Gauge(tr("Clock"))
+        self.held = label("", "word", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(14, 12, 14, 12)
+        layout.setSpacing(6)
+        rows = (self.title, self.name, self.busy, self.memory, self.power, self.temperature, self.clock, self.held)
+        for widget in rows:
+            layout.addWidget(widget)
+
+    def show_gpu(self, gpu: GpuNow) -> None:
+        self.title.setText(gpu_title(gpu))
+        self.name.setText(short(gpu.name))
+        self.setAccessibleName(tr("{title}, {name}").format(title=gpu_title(gpu), name=short(gpu.name)))
+        busy = gpu.utilisation_percent
+        self.busy.say(measured(busy, "%"), None if busy is None else busy / 100)
+        self.memory.say(
+            of_most(gpu.memory_gib, gpu.memory_total_gib, "GiB"), share(gpu.memory_gib, gpu.memory_total_gib)
+        )
+        self.power.say(of_most(gpu.power_w, gpu.power_limit_w, "W"), share(gpu.power_w, gpu.power_limit_w))
+        self.temperature.say(measured(gpu.temperature_c, "°C"), None)
+        self.clock.say(of_most(gpu.clock_mhz, gpu.clock_most_mhz, "MHz"), share(gpu.clock_mhz, gpu.clock_most_mhz))
+        self.held.setText(throttle_words(gpu))
+        restyle(self.held, "warn" if gpu.throttled_by else "plain")
+
+
+def _why_none(now: MachineNow | None) -> str:
+    if now is None:
+        return tr("Reading this machine…")
+    if now.gpu_note is not None:
+        return tr("The driver says: {note}").format(note=short(now.gpu_note))
+    if now.driver is None:
+        return tr("No NVIDIA driver here: what stands below is the host.")
+    return tr("The driver shows no GPU.")

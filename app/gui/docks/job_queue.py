@@ -1,0 +1,260 @@
+"""One run at a time on this machine, since two would disturb each other: further ones wait their turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec.structs import replace
+from PySide6.QtCore import QObject, QSettings, QTimer, Signal
+
+from app.gui.background import submit
+from app.gui.navigation import Launch
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.analysis.run_progress import RunProgress
+    from app.storage.following import RunFollower
+
+JobState = Literal["waiting", "running", "finished"]
+_KEY = "jobs/waiting"
+_LOOK_MS = 500
+_MOST_EVENTS = 200
+_MOST_FINISHED = 20
+_PATIENCE_NS = 60_000_000_000
+"""An engine that has written nothing by then is not coming."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """`status` and `message` are of its end: VALID, WARN or INVALID, an exit code's name, or "lost". `usual_s` is what
+    the last run of its name took."""
+
+    number: int
+    launch: Launch
+    state: JobState = "waiting"
+    began_ns: int = 0
+    progress: RunProgress | None = None
+    usual_s: float | None = None
+    status: str = ""
+    message: str = ""
+    lasted_s: float = 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """None where nobody can say. A run that takes longer than the last one has none either."""
+        if self.state != "running" or self.progress is None:
+            return None
+        planned = self.progress.eta_s(self.progress.at_ns or 0)
+        if planned is not None:
+            return planned
+        left = None if self.usual_s is None else self.usual_s - self.progress.elapsed_s
+        return left if left is not None and left > 0 else None
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A launch that waits, between two windows."""
+
+    arguments: tuple[str, ...]
+    directory: str
+    name: str
+
+
+class JobQueue(QObject):
+    """Whoever starts engines listens to `launch_next`, and calls `launch_failed` where that did not work; how the run
+    goes, the queue reads from its directory."""
+
+    changed = Signal()
+    launch_next = Signal(object)
+    """A Launch: its turn has come."""
+    job_ended = Signal(object)
+    """The Job."""
+
+    def __init__(
+        self, settings: QSettings, parent: QObject | None = None, now_ns: Callable[[], int] = perf_counter_ns
+    ) -> None:
+        super().__init__(parent)
+        self._settings, self._now_ns = settings, now_ns
+        self._number = 0
+        self._jobs: list[Job] = []
+        self._follower: RunFollower | None = None
+        self._is_gone = False
+        self.is_paused = False
+        self.offered = _kept(settings)
+        """What waited when the last window closed: queued by `take_offered`, forgotten by `drop_offered`."""
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer.timeout.connect(self._look)
+
+    @property
+    def running(self) -> Job | None:
+        return next((job for job in self._jobs if job.state == "running"), None)
+
+    @property
+    def waiting(self) -> tuple[Job, ...]:
+        return tuple(job for job in self._jobs if job.state == "waiting")
+
+    @property
+    def finished(self) -> tuple[Job, ...]:
+        """The last one first."""
+        return tuple(job for job in reversed(self._jobs) if job.state == "finished")
+
+    def add(self, launch: Launch) -> None:
+        """Started at once where nothing runs and the queue is not paused."""
+        self._jobs.append(self._new(launch))
+        self._go_on()
+
+    def watch(self, directory: Path, name: str) -> None:
+        """A run that was started elsewhere goes on: jobs wait for it. Nothing happens where it is known, or another one
+        runs here."""
+        if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
+            self._jobs.append(self._new(Launch((), directory, name)))
+            self._begin(self._jobs[-1])
+            self.changed.emit()
+
+    def launch_failed(self, directory: Path, message: str) -> None:
+        job = self.running
+        if job is not None and job.launch.directory == directory:
+            self._end(job, tr("not started"), message)
+
+    def pause(self, is_paused: bool) -> None:
+        """What runs goes on; what waits waits."""
+        self.is_paused = is_paused
+        self._go_on()
+
+    def move(self, number: int, by: int) -> None:
+        """Up (-1) or down (1) among those that wait."""
+        waiting = list(self.waiting)
+        places = [place for place, job in enumerate(waiting) if job.number == number]
+        target = places[0] + by if places else -1
+        if 0 <= target < len(waiting):
+            waiting.insert(target, waiting.pop(places[0]))
+            self._jobs = [job for job in self._jobs if job.state != "waiting"] + waiting
+            self._tell()
+
+    def remove(self, number: int) -> Callable[[], None] | None:
+        """What brings it back to its place; None where no such job waits."""
+        places = [place for place, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
+        if not places:
+            return None
+        job = self._jobs.pop(places[0])
+        self._tell()
+
+        def bring_back() -> None:
+            self._jobs.insert(places[0], job)
+            self._go_on()
+
+        return bring_back
+
+    def take_offered(self) -> None:
+        offered, self.offered = self.offered, ()
+        for launch in offered:
+            self._jobs.append(self._new(launch))
+        self._go_on()
+
+    def drop_offered(self) -> None:
+        self.offered = ()
+        self._tell()
+
+    def _new(self, launch: Launch) -> Job:
+        self._number += 1
+        return Job(self._number, launch)
+
+    def _go_on(self) -> None:
+        waiting = self.waiting
+        if waiting and self.running is None and not self.is_paused:
+            self._begin(waiting[0])
+            self._tell()
+            self.launch_next.emit(waiting[0].launch)
+        else:
+            self._tell()
+
+    def _begin(self, job: Job) -> None:
+        from app.storage.following import RunFollower
+
+        self._follower, self._is_gone = RunFollower(job.launch.directory), False
+        self._put(replace(job, state="running", began_ns=self._now_ns()))
+        self._timer.start()
+        number, name = job.number, job.launch.name
+        submit(self, lambda: (number, _usual_s(name)), self._take_usual, _no_matter)
+
+    def _take_usual(self, found: tuple[int, float | None]) -> None:
+        job = self.running
+        if job is not None and job.number == found[0]:
+            self._put(replace(job, usual_s=found[1]))
+            self.changed.emit()
+
+    def _look(self) -> None:
+        """A bounded slice of what the engine has told since."""
+        from app.analysis.run_progress import RunProgress, advanced
+
+        job, follower = self.running, self._follower
+        if job is None or follower is None:
+            self._timer.stop()
+            return
+        progress = job.progress or RunProgress()
+        for _ in range(_MOST_EVENTS):
+            event = follower.take()
+            if event is None:
+                break
+            progress = advanced(progress, event)
+        else:
+            self._put(replace(job, progress=progress))
+            return
+        job = replace(job, progress=progress if progress.started_ns is not None else None)
+        self._put(job)
+        self.changed.emit()
+        self._look_for_the_end(job, follower)
+
+    def _look_for_the_end(self, job: Job, follower: RunFollower) -> None:
+        if follower.finished is not None:
+            self._end(job, follower.finished.status, follower.finished.message)
+        elif job.progress is None:
+            if self._now_ns() - job.began_ns > _PATIENCE_NS:
+                self._end(job, tr("not started"), tr("Its engine has told of nothing for a minute."))
+        elif follower.is_written():
+            self._is_gone = False
+        elif self._is_gone:  # what it wrote just before it went has been read by now
+            self._end(job, tr("lost"), tr("Its engine is gone without telling of an end."))
+        else:
+            self._is_gone = True
+
+    def _end(self, job: Job, status: str, message: str) -> None:
+        self._timer.stop()
+        self._follower = None
+        told_s = 0.0 if job.progress is None else job.progress.elapsed_s
+        lasted_s = told_s or (self._now_ns() - job.began_ns) / 1e9
+        ended = replace(job, state="finished", status=status, message=message, lasted_s=lasted_s)
+        self._jobs = [one for one in self._jobs if one.number != job.number] + [ended]
+        dropped = {one.number for one in self.finished[_MOST_FINISHED:]}
+        self._jobs = [one for one in self._jobs if one.number not in dropped]
+        self.job_ended.emit(ended)
+        self._go_on()
+
+    def _put(self, job: Job) -> None:
+        self._jobs = [job if one.number == job.number else one for one in self._jobs]
+
+    def _tell(self) -> None:
+        launches = (*self.offered, *(job.launch for job in self.waiting))
+        kept = [_Kept(one.arguments, str(one.directory), one.name) for one in launches]
+        self._settings.setValue(_KEY, msgspec.json.encode(kept).decode())
+        self.changed.emit()
+
+
+def _kept(settings: QSettings) -> tuple[Launch, ...]:
+    try:
+        kept = msgspec.json.decode(str(settings.value(_KEY, "[]")), type=list[_Kept])
+    except msgspec.DecodeError:  # of another version
+        return ()
+    return tuple(Launch(one.arguments, Path(one.directory), one.name) for one in kept)
+
+
+def _usual_s(name: str) -> float | None:
+    from app.storage.endings import last_lasted_s
+
+    return last_lasted_s(name)
+
+
+def _no_matter(_: Exception) -> None:
+    """Without it there is no estimate."""

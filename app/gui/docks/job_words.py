@@ -1,0 +1,49 @@
+"""How a job is told in one or two lines. Pure."""
+
+from __future__ import annotations
+
+from app.gui.docks.job_queue import Job
+from app.gui.docks.machine_words import short
+from app.gui.formatting import elapsed
+from app.gui.words import tr
+
+
+def job_line(job: Job) -> str:
+    """In a list."""
+    name = short(job.launch.name)
+    if job.state != "finished":
+        return name
+    text = tr("{name}: {status}, {time}").format(name=name, status=job.status, time=elapsed(job.lasted_s))
+    return tr("{text}. {message}").format(text=text, message=short(job.message)) if job.message else text
+
+
+def phase_line(job: Job) -> str:
+    """What the running one is doing."""
+    progress = job.progress
+    if progress is None:
+        return tr("The engine is starting…")
+    doing = progress.stage.name if progress.stage is not None else progress.message or progress.phase
+    if progress.variant is not None:
+        doing = progress.variant.variant.label
+    if progress.total:
+        place = min(progress.done + 1, progress.total)
+        return tr("{doing}, {place} of {total}").format(doing=short(doing), place=place, total=progress.total)
+    return short(doing)
+
+
+def time_line(job: Job) -> str:
+    """How long it has run, and how long it will."""
+    done_s = 0.0 if job.progress is None else job.progress.elapsed_s
+    left_s = job.eta_s
+    if left_s is None:
+        return tr("{time} so far").format(time=elapsed(done_s))
+    return tr("{time} so far, about {left} left").format(time=elapsed(done_s), left=elapsed(left_s))
+
+
+def done_percent(job: Job) -> int | None:
+    """None where nobody can say."""
+    left_s = job.eta_s
+    if left_s is None or job.progress is None:
+        return None
+    done_s = job.progress.elapsed_s
+    return round(100 * done_s / (done_s + left_s)) if done_s + left_s > 0 else None

@@ -1,0 +1,216 @@
+"""The dock of jobs: what runs, what waits, what has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDockWidget,
+    QHBoxLayout,
+    QListView,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.docks.job_model import JobModel
+from app.gui.docks.job_queue import Job, JobQueue
+from app.gui.docks.job_words import done_percent, phase_line, time_line
+from app.gui.docks.scrolling import scrolled
+from app.gui.navigation import Navigation, Notice
+from app.gui.strip import Strip
+from app.gui.widgets import button, card, label
+from app.gui.words import tr
+
+_ROWS_SHOWN = 6
+
+
+class _Jobs(QListView):
+    """As high as its rows, up to some of them."""
+
+    def sizeHint(self) -> QSize:
+        rows = range(min(_ROWS_SHOWN, max(1, self.model().rowCount())))
+        heights = (max(self.sizeHintForRow(row), self.fontMetrics().lineSpacing()) for row in rows)
+        return QSize(super().sizeHint().width(), sum(heights) + 2 * self.frameWidth() + 4)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
+
+
+class JobsDock(QDockWidget):
+    stop_wanted = Signal(object)
+    """The directory of the run that is to stop."""
+
+    def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
+        super().__init__(tr("Jobs"), parent)
+        self.setObjectName("jobs-dock")
+        self.setAccessibleName(tr("Jobs"))
+        self._navigation, self._queue = navigation, queue
+        self._bring_back: Callable[[], None] | None = None
+        self.offer, self.undo = Strip(), Strip()
+        self.offer.acted.connect(queue.take_offered)
+        self.offer.dismissed.connect(queue.drop_offered)
+        self.undo.acted.connect(self._undo_removal)
+        self._nothing = label(
+            tr("Nothing runs. One run at a time is measured here; further ones wait."), "muted", wrap=True
+        )
+        self._running = self._running_card()
+        self.waiting_list, self.waiting_model = self._list(tr("Waiting jobs"))
+        self.finished_list, self.finished_model = self._list(tr("Finished jobs"))
+        self.finished_list.activated.connect(self._open_index)
+        self.waiting = self._waiting_part()
+        self.finished = self._finished_part()
+        self._lay_out()
+        queue.changed.connect(self._show)
+        self._show()
+
+    def _running_card(self) -> QWidget:
+        self.running_name = label("", "heading", wrap=True)
+        self.phase, self.time = label("", wrap=True), label("", "muted", wrap=True)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName(tr("Progress of the running job"))
+        line = QHBoxLayout()
+        line.addWidget(button(tr("&Watch"), self._watch))
+        line.addWidget(button(tr("S&top"), self._stop))
+        line.addStretch(1)
+        frame = card(self.running_name, self.phase, self.bar, self.time)
+        layout = frame.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.addLayout(line)
+        return frame
+
+    def _list(self, name: str) -> tuple[_Jobs, JobModel]:
+        view = _Jobs()
+        view.setAccessibleName(name)
+        view.setWordWrap(True)
+        view.setUniformItemSizes(False)
+        view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        model = JobModel(self)
+        view.setModel(model)
+        view.selectionModel().currentChanged.connect(self._enable)
+        return view, model
+
+    def _waiting_part(self) -> QWidget:
+        self.up, self.down = button(tr("&Up"), self._move_up), button(tr("&Down"), self._move_down)
+        self.remove = button(tr("&Remove"), self._remove)
+        self.pause = QCheckBox(tr("&Pause the queue"))
+        self.pause.setAccessibleName(tr("Pause the queue"))
+        self.pause.toggled.connect(self._queue.pause)
+        return _part(tr("Waiting"), self.waiting_list, (self.up, self.down, self.remove), self.pause)
+
+    def _finished_part(self) -> QWidget:
+        self.open = button(tr("&Open"), self._open)
+        return _part(tr("Finished"), self.finished_list, (self.open,))
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(10)
+        for widget in (self.offer, self.undo, self._nothing, self._running, self.waiting, self.finished):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.setWidget(scrolled(inside))
+
+    def _show(self) -> None:
+        queue, job = self._queue, self._queue.running
+        self._nothing.setVisible(job is None)
+        self._running.setVisible(job is not None)
+        if job is not None:
+            self._show_running(job)
+        self.waiting_model.set_jobs(queue.waiting)
+        self.finished_model.set_jobs(queue.finished)
+        for view in (self.waiting_list, self.finished_list):
+            view.updateGeometry()
+        self.waiting.setVisible(bool(queue.waiting) or queue.is_paused)
+        self.finished.setVisible(bool(queue.finished))
+        self._enable()
+        if queue.offered and self.offer.isHidden():
+            what = tr("Jobs that waited when the last window closed: {count}.").format(count=len(queue.offered))
+            names = ", ".join(launch.name for launch in queue.offered[:5])
+            self.offer.say(Notice("news", what, names), tr("&Queue them"))
+        elif not queue.offered:
+            self.offer.hide()
+
+    def _show_running(self, job: Job) -> None:
+        percent = done_percent(job)
+        self.running_name.setText(job.launch.name)
+        self.phase.setText(phase_line(job))
+        self.time.setText(time_line(job))
+        self.bar.setVisible(percent is not None)
+        self.bar.setValue(percent or 0)
+        self._running.setAccessibleName(tr("Running: {name}").format(name=job.launch.name))
+        self._running.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
+
+    def _enable(self, *_: object) -> None:
+        place, count = self.waiting_list.currentIndex().row(), len(self.waiting_model.jobs)
+        self.up.setEnabled(place > 0)
+        self.down.setEnabled(0 <= place < count - 1)
+        self.remove.setEnabled(0 <= place < count)
+        self.open.setEnabled(self.finished_list.currentIndex().isValid())
+
+    def _watch(self) -> None:
+        if (job := self._queue.running) is not None:
+            self._navigation.run_watched.emit(job.launch.directory)
+
+    def _stop(self) -> None:
+        if (job := self._queue.running) is not None:
+            self.stop_wanted.emit(job.launch.directory)
+
+    def _move_up(self) -> None:
+        self._move(-1)
+
+    def _move_down(self) -> None:
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        place = self.waiting_list.currentIndex().row()
+        if 0 <= place < len(self.waiting_model.jobs):
+            self._queue.move(self.waiting_model.jobs[place].number, by)
+            self._choose(place + by)
+
+    def _choose(self, place: int) -> None:
+        index = self.waiting_model.index(place, 0)
+        self.waiting_list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+
+    def _remove(self) -> None:
+        place = self.waiting_list.currentIndex().row()
+        job = self.waiting_model.jobs[place]
+        self._bring_back = self._queue.remove(job.number)
+        if self._bring_back is not None:
+            self.undo.say(Notice("news", tr("{name} waits no more.").format(name=job.launch.name)), tr("&Undo"))
+
+    def _undo_removal(self) -> None:
+        self.undo.hide()
+        bring_back, self._bring_back = self._bring_back, None
+        if bring_back is not None:
+            bring_back()
+
+    def _open(self) -> None:
+        self._open_index(self.finished_list.currentIndex())
+
+    def _open_index(self, index: QModelIndex | QPersistentModelIndex) -> None:
+        if index.isValid():
+            self._navigation.run_opened.emit(self.finished_model.jobs[index.row()].launch.directory)
+
+
+def _part(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:
+    part = QWidget()
+    layout = QVBoxLayout(part)
+    layout.setContentsMargins(0, 0, 0, 0)
+    heading = label(title, "heading")
+    heading.setBuddy(view)
+    layout.addWidget(heading)
+    layout.addWidget(view)
+    line = QHBoxLayout()
+    for one in buttons:
+        line.addWidget(one)
+    line.addStretch(1)
+    layout.addLayout(line)
+    if below is not None:
+        layout.addWidget(below, 0, Qt.AlignmentFlag.AlignLeft)
+    return part

@@ -1,0 +1,104 @@
+"""What was told in this window, as a table: when, how grave, what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
+
+from app.gui.navigation import Notice, Severity
+from app.gui.words import tr
+
+Index = QModelIndex | QPersistentModelIndex
+Least = Literal["news", "warning", "error"]
+_NOWHERE = QModelIndex()
+_MOST = 1_000
+_GRAVITY: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
+_MARKS: dict[Severity, str] = {"news": "", "warning": "▲ ", "error": "✕ "}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    at: datetime
+    notice: Notice
+
+
+class LogModel(QAbstractTableModel):
+    """The last thousand, the newest last."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.entries: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        if len(self.entries) >= _MOST:
+            self.beginRemoveRows(_NOWHERE, 0, 0)
+            self.entries.pop(0)
+            self.endRemoveRows()
+        self.beginInsertRows(_NOWHERE, len(self.entries), len(self.entries))
+        self.entries.append(entry)
+        self.endInsertRows()
+
+    def clear(self) -> None:
+        self.beginResetModel()
+        self.entries = []
+        self.endResetModel()
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self.entries)
+
+    def columnCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else 3
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
+            return None
+        return (tr("Time"), tr("Severity"), tr("Message"))[section]
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        entry = self.entries[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return (_time(entry), severity_word(entry.notice.severity), one_line(entry.notice))[index.column()]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return whole_text(entry)[:2_000]
+        if role == Qt.ItemDataRole.UserRole:
+            return _GRAVITY[entry.notice.severity]
+        return None
+
+
+class LeastSeverity(QSortFilterProxyModel):
+    """From `least` upwards."""
+
+    def __init__(self, source: LogModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self._log, self._least = source, 0
+        self.setSourceModel(source)
+
+    def show_from(self, least: Severity) -> None:
+        self._least = _GRAVITY[least]
+        self.invalidateFilter()
+
+    def filterAcceptsRow(self, row: int, _: Index) -> bool:
+        return _GRAVITY[self._log.entries[row].notice.severity] >= self._least
+
+
+def severity_word(severity: Severity) -> str:
+    words = {"news": tr("News"), "warning": tr("Warning"), "error": tr("Error")}
+    return _MARKS[severity] + words[severity]
+
+
+def one_line(notice: Notice) -> str:
+    return " ".join(part for part in (notice.what, notice.why, notice.next_step) if part)
+
+
+def whole_text(entry: Entry) -> str:
+    """To be copied."""
+    head = f"{entry.at.isoformat(timespec='seconds')} {entry.notice.severity}: {one_line(entry.notice)}"
+    return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
+
+
+def _time(entry: Entry) -> str:
+    return entry.at.strftime("%H:%M:%S")

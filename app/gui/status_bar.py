@@ -1,0 +1,166 @@
+"""The line at the window's foot: engine, machine, clock, disk, trust; a click goes to where each is explained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
+
+from app.gui.background import Latest
+from app.gui.docks.job_queue import JobQueue
+from app.gui.docks.job_words import phase_line, time_line
+from app.gui.docks.machine_watch import MachineState, MachineWatch
+from app.gui.docks.machine_words import gpu_title, measured, short
+from app.gui.formatting import NOT_AVAILABLE, State, size, state_of
+from app.gui.navigation import Navigation
+from app.gui.widgets import restyle
+from app.gui.words import tr
+
+LOW_DISK_BYTES = 2 * 2**30
+_DISK_MS = 30_000
+_MARKS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
+
+
+class StatusBar(QStatusBar):
+    """`explain` names a dock by its object name, or a page by its key."""
+
+    explain = Signal(str)
+    """"jobs-dock", "gpu-dock", "home", "library", "live" or "results"."""
+
+    def __init__(
+        self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setAccessibleName(tr("Status"))
+        self.setSizeGripEnabled(False)
+        self._navigation, self._queue = navigation, queue
+        self._has_warned = False
+        self._trust_at = "live"
+        self.engine = self._segment(tr("Engine"), self._explain_engine)
+        self.machine = self._segment(tr("Machine"), self._explain_machine)
+        self.clock = self._segment(tr("Clock"), self._explain_clock)
+        self.disk = self._segment(tr("Disk"), self._explain_disk)
+        self.trust = self._segment(tr("Trust"), self._explain_trust)
+        self._disk_asked: Latest[int] = Latest(self, self.show_disk, self._miss_disk)
+        self._disk_timer = QTimer(self, interval=_DISK_MS)
+        self._disk_timer.timeout.connect(self.read_disk)
+        self._disk_timer.start()
+        machine.watch_for(self.machine)
+        machine.changed.connect(self._show_machine)
+        queue.changed.connect(self._show_engine)
+        self._show_engine()
+        self._show_machine(machine.state)
+        self.show_trust(None)
+        self._say(self.disk, tr("Disk {free}").format(free=NOT_AVAILABLE), "")
+        self.read_disk()
+
+    def show_trust(self, verdict: str | None, why: str = "", page: str = "live") -> None:
+        """Of the run that is watched or shown: VALID, WARN or INVALID; None while there is none. `page` is where it is
+        explained."""
+        self._trust_at = page
+        word = verdict or NOT_AVAILABLE
+        self._say(self.trust, tr("Trust: {word}").format(word=word), why or tr("Of no run yet"), state_of(word))
+
+    def read_disk(self) -> None:
+        self._disk_asked.ask(_free_bytes)
+
+    def show_disk(self, free_bytes: int) -> None:
+        is_low = free_bytes < LOW_DISK_BYTES
+        text = tr("Disk {free} free").format(free=size(free_bytes))
+        self._say(self.disk, text, tr("Where runs are kept"), "warn" if is_low else "plain")
+        if is_low and not self._has_warned:
+            self._navigation.tell(
+                "warning",
+                tr("Only {free} are free where runs are kept.").format(free=size(free_bytes)),
+                tr("A run that fills the disk is cut short."),
+                tr("Delete runs in the Library, and empty its trash."),
+            )
+        self._has_warned = is_low
+
+    def _show_engine(self) -> None:
+        job, waiting = self._queue.running, len(self._queue.waiting)
+        text = tr("Engine: idle") if job is None else tr("Engine: {name}").format(name=short(job.launch.name))
+        if waiting:
+            text = tr("{text}, {count} waiting").format(text=text, count=waiting)
+        told = tr("Nothing runs") if job is None else f"{phase_line(job)}, {time_line(job)}"
+        self._say(self.engine, text, told)
+
+    def _show_machine(self, state: MachineState) -> None:
+        now = state.now
+        if now is not None and now.gpus:
+            first = now.gpus[0]
+            degrees, busy = measured(first.temperature_c, "°C"), measured(first.utilisation_percent, "%")
+            text = tr("{gpu} {degrees}, {busy}").format(gpu=gpu_title(first), degrees=degrees, busy=busy)
+            more = len(now.gpus) - 1
+            text = tr("{text} (+{more})").format(text=text, more=more) if more else text
+            is_held = any(gpu.throttled_by for gpu in now.gpus)
+            self._say(self.machine, text, short(first.name), "warn" if is_held else "plain")
+        else:
+            percent = measured(None if now is None else now.cpu_percent, "%")
+            self._say(self.machine, tr("CPU {percent}").format(percent=percent), tr("No GPU is told of"))
+        self._show_clock(state)
+
+    def _show_clock(self, state: MachineState) -> None:
+        checks = () if state.facts is None else state.facts.checks
+        check = next((one for one in checks if one.check == "clock resolution"), None)
+        if check is None:
+            self._say(
+                self.clock, tr("Clock {word}").format(word=NOT_AVAILABLE), tr("This machine is not looked at yet")
+            )
+            return
+        is_fine = check.verdict == "VALID"
+        told = tr("Resolution {value} ns").format(value=check.value)
+        self._say(
+            self.clock,
+            tr("Clock ok") if is_fine else tr("Clock coarse"),
+            check.hint or told,
+            "plain" if is_fine else "warn",
+        )
+
+    def _segment(self, name: str, on_click: Callable[[], None]) -> QToolButton:
+        segment = QToolButton()
+        segment.setAutoRaise(True)
+        segment.setProperty("role", "word")
+        segment.setAccessibleName(name)
+        segment.clicked.connect(on_click)
+        self.addWidget(segment)
+        return segment
+
+    def _say(self, segment: QToolButton, text: str, told: str, state: State = "plain") -> None:
+        segment.setText(_MARKS.get(state, "") + text)
+        segment.setToolTip(told)
+        segment.setAccessibleName(text)
+        segment.setAccessibleDescription(told)
+        if segment.property("state") != state:
+            restyle(segment, state)
+
+    def _miss_disk(self, _: Exception) -> None:
+        self._say(self.disk, tr("Disk {free}").format(free=NOT_AVAILABLE), tr("The runs' home cannot be read"), "warn")
+
+    def _explain_engine(self) -> None:
+        self.explain.emit("jobs-dock")
+
+    def _explain_machine(self) -> None:
+        self.explain.emit("gpu-dock")
+
+    def _explain_clock(self) -> None:
+        self.explain.emit("home")
+
+    def _explain_disk(self) -> None:
+        self.explain.emit("library")
+
+    def _explain_trust(self) -> None:
+        self.explain.emit(self._trust_at)
+
+
+def _free_bytes() -> int:
+    """Of the disk that the runs' home is on, or will be."""
+    from app.storage.run_directory import runs_home
+
+    place: Path = runs_home()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
