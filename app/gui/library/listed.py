@@ -13,7 +13,7 @@ from app.gui.formatting import NOT_AVAILABLE, clock_time, size
 from app.gui.words import tr
 from app.reporting.run_rows import Listing, RunRow, searched_text
 
-COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "tags", "size")
+COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tags")
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -43,8 +43,8 @@ def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
             "outcome": [row.outcome for row in rows],
             "trust": [row.verdict or row.state for row in rows],
             "carries": [row.carries for row in rows],
-            "tags": [", ".join(row.tags) for row in rows],
             "size": [row.size_bytes for row in rows],
+            "tags": [", ".join(row.tags) for row in rows],
         },
         columns=list(COLUMNS),
     )

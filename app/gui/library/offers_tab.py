@@ -10,7 +10,7 @@ import pandas as pd
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from app.gui.background import Latest
-from app.gui.formatting import NOT_AVAILABLE, money
+from app.gui.formatting import NOT_AVAILABLE, money, plain
 from app.gui.library.empty import Empty
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
@@ -43,7 +43,7 @@ class OffersTab(QWidget):
         self.pane = ListPane(
             tr("Offers"),
             tr("Offers that a plan chooses from: prices in USD an hour, each with its date and source."),
-            (_headers(), dict.fromkeys(money_columns, _price)),
+            (_headers(), dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
             [],
             [button(tr("&Plan with a price list…"), self._ask_open)],
             Empty(tr("Reading the catalogue…")),
@@ -125,3 +125,7 @@ def _frame(rows: tuple[OfferRow, ...]) -> pd.DataFrame:
 
 def _price(value: object) -> str:
     return money(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
+
+
+def _plain(value: object) -> str:
+    return plain(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

@@ -11,7 +11,7 @@ from app.gui.library.runs_model import RunsModel
 from app.gui.tables import FrameTable
 from app.gui.words import tr
 
-_WIDEST_EM = 26
+_WIDEST_EM = 36
 _WHEN = COLUMNS.index("when")
 
 
@@ -25,11 +25,11 @@ class RunsTable(FrameTable):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
-        self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
         self.doubleClicked.connect(self._open_if_no_tick)
 
     def lay_out(self) -> None:
-        """Columns as wide as what they hold, within reason."""
+        """The newest first; columns as wide as what they hold, within reason."""
+        self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
         self.resizeColumnsToContents()
         widest = _WIDEST_EM * self.fontMetrics().averageCharWidth()
         for column in range(len(COLUMNS)):
