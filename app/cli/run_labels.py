@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from app.errors import UsageError
-
 if TYPE_CHECKING:
     from app.cli.verbs import Verbs
 
@@ -36,17 +34,8 @@ def _tag(arguments: argparse.Namespace) -> int:
 def _note(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from app.records.control import NOTE_LENGTH, AddNote
-    from app.storage.control import ask_engine
-    from app.storage.labels import add_note
     from app.storage.run_directory import find_run
+    from app.wiring.labelling import note_run
 
-    if not 1 <= len(arguments.text) <= NOTE_LENGTH:
-        raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
-    run = find_run(arguments.run)
-    if run.is_running:
-        print(ask_engine(run.directory, AddNote(arguments.text)))
-    else:
-        add_note(run.directory, arguments.text, datetime.now(UTC))
-        print("noted")
+    print(note_run(find_run(arguments.run).directory, arguments.text, datetime.now(UTC)))
     return 0

@@ -77,14 +77,16 @@ def _short(text: str) -> str:
 def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from msgspec import to_builtins
 
-    from app.reporting.run_rows import matching, row_of, run_rows
-    from app.storage.trash import deleted_runs
+    from app.reporting.run_rows import deleted_rows, matching, run_rows
 
     asked = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
     if not arguments.deleted:
         return [to_builtins(row) for row in matching(run_rows().rows, **asked)]
-    deleted = [(row_of(one.run), one.deleted_at.isoformat(timespec="seconds")) for one in deleted_runs()]
-    return [to_builtins(row) | {"deleted_at": when} for row, when in deleted if matching([row], **asked)]
+    return [
+        to_builtins(one.run) | {"deleted_at": one.deleted_at.isoformat(timespec="seconds")}
+        for one in deleted_rows()
+        if matching([one.run], **asked)
+    ]
 
 
 def _show(arguments: argparse.Namespace) -> int:

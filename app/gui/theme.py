@@ -147,5 +147,12 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
     QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}
+    QTableView::item {{ padding: 0 5px; }}
+    QLineEdit, QPlainTextEdit {{ background: {theme.paper}; border: 1px solid {theme.muted}; border-radius: 3px;
+        padding: 2px 4px; }}
+    QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {theme.accent}; }}
+    QLineEdit:disabled, QPlainTextEdit:disabled {{ border-color: {theme.grid}; }}
+    QAbstractItemView::indicator:unchecked, QCheckBox::indicator:unchecked {{ border: 1px solid {theme.muted};
+        border-radius: 2px; background: {theme.paper}; width: {0.9 * size_pt:.1f}pt; height: {0.9 * size_pt:.1f}pt; }}
     QTableView, QTreeView, QListView {{ border: 1px solid {theme.grid}; gridline-color: {theme.grid}; }}
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import msgspec
 
 from app import __version__
 from app.errors import UsageError
+from app.records.events import RunStarted
 from app.records.labels import Note
 from app.records.result import Result
 from app.reporting.carried import carried_words
@@ -19,6 +21,7 @@ from app.reporting.verdict import verdict_of
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun, stored_runs
 from app.storage.run_index import keep_rows, known_rows, stamp_of
+from app.storage.trash import deleted_runs
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
 _VERSION = f"1 {__version__}"
@@ -50,6 +53,13 @@ class RunRow(msgspec.Struct, frozen=True):
     """On the disk, with its reports."""
 
 
+class DeletedRow(msgspec.Struct, frozen=True):
+    """One run of the trash."""
+
+    run: RunRow
+    deleted_at: datetime
+
+
 class Listing(msgspec.Struct, frozen=True):
     """The oldest first. `unread` are among the rows, and are "not read yet"."""
 
@@ -74,6 +84,11 @@ def run_rows(*, within_s: float | None = None, now_s: Callable[[], float] = time
         rows.append(row)
     keep_rows(fresh, known.keys() - {run.directory.name for run in runs})
     return Listing(tuple(rows), unread)
+
+
+def deleted_rows() -> tuple[DeletedRow, ...]:
+    """Of the trash, the first deleted first."""
+    return tuple(DeletedRow(row_of(one.run), one.deleted_at) for one in deleted_runs())
 
 
 def row_of(run: StoredRun) -> RunRow:
@@ -151,8 +166,20 @@ def _measured(result: Result, row: RunRow) -> RunRow:
 
 
 def _without_result(run: StoredRun, row: RunRow) -> RunRow:
+    started = next((event for event in run.events() if isinstance(event, RunStarted)), None)
+    row = msgspec.structs.replace(
+        row, name=None if started is None else started.name, started_at=_moment_of(run.directory.name)
+    )
     finished = run.finished
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
     state: State = "cut short" if finished is None else "not measured"
     return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
+
+
+def _moment_of(name: str) -> str | None:
+    """That a run's directory is named by."""
+    try:
+        return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
+    except ValueError:
+        return None

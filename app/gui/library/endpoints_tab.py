@@ -1,0 +1,106 @@
+"""The endpoints that runs put load on, with what the last one said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.gui.formatting import NOT_AVAILABLE, cell
+from app.gui.library.empty import Empty
+from app.gui.library.list_pane import ListPane
+from app.gui.library.listed import moment
+from app.gui.library.seen import SeenEndpoint, endpoints_seen
+from app.gui.navigation import Navigation
+from app.gui.widgets import button
+from app.gui.words import tr
+from app.reporting.run_rows import RunRow
+from app.storage.run_directory import SPEC
+
+
+class EndpointsTab(QWidget):
+    def __init__(self, navigation: Navigation) -> None:
+        super().__init__()
+        self._navigation = navigation
+        self._endpoints: tuple[SeenEndpoint, ...] = ()
+        self._again = button(tr("&Load-test again"), self.test_again, primary=True)
+        self._open = button(tr("&Open its last run"), self.open_last)
+        self.pane = ListPane(
+            tr("Endpoints"),
+            tr("Endpoints that your runs put load on. Best is the highest rate that a run to be relied on found."),
+            (_headers(), {"last": moment, "best": _rate}),
+            [self._again, self._open],
+            [],
+            Empty(
+                tr("No endpoint was load-tested yet."),
+                button(tr("Load-&test an endpoint"), self._go_to_run, primary=True),
+            ),
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.pane)
+        self.pane.opened.connect(self.test_again)
+
+    def show_runs(self, rows: Sequence[RunRow]) -> None:
+        endpoints = endpoints_seen(rows)
+        if endpoints != self._endpoints or not endpoints:
+            self._endpoints = endpoints
+            self.pane.set_frame(_frame(endpoints))
+
+    def chosen(self) -> SeenEndpoint | None:
+        place = self.pane.chosen()
+        return None if place is None else self._endpoints[place]
+
+    def test_again(self) -> None:
+        endpoint = self.chosen()
+        if endpoint is not None:
+            self._navigation.profile_opened.emit(Path(endpoint.last.directory) / SPEC)
+
+    def open_last(self) -> None:
+        endpoint = self.chosen()
+        if endpoint is not None:
+            self._navigation.run_opened.emit(Path(endpoint.last.directory))
+
+    def words_of_command(self) -> tuple[str, ...]:
+        endpoint = self.chosen()
+        if endpoint is not None:
+            return ("run", str(Path(endpoint.last.directory) / SPEC))
+        return ("runs", "list")
+
+    def _go_to_run(self) -> None:
+        self._navigation.page_wanted.emit("run")
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "where": tr("Endpoint"),
+        "protocol": tr("Protocol"),
+        "model": tr("Model"),
+        "outcome": tr("Last outcome"),
+        "trust": tr("Trust"),
+        "best": tr("Best rate"),
+        "runs": tr("Runs"),
+        "last": tr("Last tested"),
+    }
+
+
+def _frame(endpoints: Sequence[SeenEndpoint]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "where": [one.where or tr("started by the run") for one in endpoints],
+            "protocol": [one.protocol for one in endpoints],
+            "model": [one.model for one in endpoints],
+            "outcome": [one.last.outcome for one in endpoints],
+            "trust": [one.last.verdict or one.last.state for one in endpoints],
+            "best": [one.best_per_s for one in endpoints],
+            "runs": [one.runs for one in endpoints],
+            "last": [one.last.started_at for one in endpoints],
+        }
+    )
+
+
+def _rate(value: object) -> str:
+    shown = cell(value)
+    return shown if shown == NOT_AVAILABLE else tr("{rate}/s").format(rate=shown)

@@ -1,0 +1,119 @@
+"""What the smaller tabs have in common: a sentence, a filter, a table, its buttons, and what it says while empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from app.gui.frame_model import FrameModel
+from app.gui.library.empty import Empty
+from app.gui.tables import FrameTable, describe
+from app.gui.widgets import label
+from app.gui.words import tr
+
+_WIDEST_EM = 44
+
+
+class _Table(FrameTable):
+    opened = Signal()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.opened.emit()
+        else:
+            super().keyPressEvent(event)
+
+
+class ListPane(QWidget):
+    """`chosen` gives the place in the frame it was given. Buttons in `of_one` are on while a row is chosen."""
+
+    opened = Signal()
+    chosen_changed = Signal()
+
+    def __init__(
+        self,
+        name: str,
+        sentence: str,
+        columns: tuple[Mapping[str, str], Mapping[str, Callable[[object], str]]],
+        of_one: Sequence[QPushButton],
+        others: Sequence[QPushButton],
+        empty: Empty,
+    ) -> None:
+        super().__init__()
+        self._name, self._of_one, self._empty = name, tuple(of_one), empty
+        self.table = _Table(FrameModel(None, *columns), name)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText(tr("Filter"))
+        self.filter.setAccessibleName(tr("Filter {name}").format(name=name))
+        self.filter.setClearButtonEnabled(True)
+        self.below = QVBoxLayout()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 10, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(label(sentence, "muted", wrap=True))
+        layout.addWidget(self.filter)
+        layout.addWidget(empty)
+        layout.addWidget(self.table, 1)
+        row = QHBoxLayout()
+        for press in (*of_one, *others):
+            row.addWidget(press)
+        row.addStretch(1)
+        layout.addLayout(row)
+        layout.addLayout(self.below)
+        self._is_laid_out = False
+        self.filter.textChanged.connect(self._apply_filter)
+        self.table.opened.connect(self.opened)
+        self.table.doubleClicked.connect(self.opened)
+        self.table.selectionModel().selectionChanged.connect(self._tell_chosen)
+        self.table.frame_model.modelReset.connect(self._tell_chosen)
+        self._show_state()
+
+    def set_frame(self, frame: pd.DataFrame) -> None:
+        before = self.chosen()
+        is_first = not self._is_laid_out
+        self.table.frame_model.set_frame(frame)
+        self._is_laid_out = True
+        if is_first:
+            self._lay_out()
+        self._apply_filter()
+        if before is not None and before < len(frame):
+            self.choose(before)
+        self._show_state()
+
+    def chosen(self) -> int | None:
+        rows = self.table.selectionModel().selectedRows()
+        return self.table.frame_model.frame_row(rows[0].row()) if rows else None
+
+    def choose(self, place: int) -> None:
+        model = self.table.frame_model
+        shown = next((row for row in range(model.rowCount()) if model.frame_row(row) == place), None)
+        if shown is not None:
+            self.table.selectRow(shown)
+
+    def _lay_out(self) -> None:
+        self.table.resizeColumnsToContents()
+        widest = _WIDEST_EM * self.table.fontMetrics().averageCharWidth()
+        for column in range(self.table.frame_model.columnCount()):
+            self.table.setColumnWidth(column, min(self.table.columnWidth(column), widest))
+
+    def _apply_filter(self) -> None:
+        self.table.set_filter(self.filter.text())
+        describe(self.table, self._name)
+
+    def _tell_chosen(self) -> None:
+        is_any = self.chosen() is not None
+        for press in self._of_one:
+            press.setEnabled(is_any)
+        self.chosen_changed.emit()
+
+    def _show_state(self) -> None:
+        is_filled = len(self.table.frame_model.frame) > 0
+        self._empty.setVisible(self._is_laid_out and not is_filled)
+        self.table.setVisible(is_filled)
+        self.filter.setVisible(is_filled)
+        for press in self._of_one:
+            press.setEnabled(self.chosen() is not None)

@@ -1,0 +1,86 @@
+"""The runs as the list shows them: one frame, and what words are looked for in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from app.gui.formatting import NOT_AVAILABLE, clock_time, size
+from app.gui.words import tr
+from app.reporting.run_rows import Listing, RunRow, searched_text
+
+COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tags")
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """`texts` and `frame` have one entry a row."""
+
+    rows: tuple[RunRow, ...]
+    unread: int
+    frame: pd.DataFrame
+    texts: tuple[str, ...]
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return sum(row.size_bytes for row in self.rows)
+
+
+def listed_runs(listing: Listing) -> Listed:
+    """In any thread."""
+    return Listed(listing.rows, listing.unread, frame_of(listing.rows), tuple(map(searched_text, listing.rows)))
+
+
+def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": [row.name or row.run_id for row in rows],
+            "when": [row.started_at for row in rows],
+            "target": [row.url or row.model or row.protocol for row in rows],
+            "outcome": [row.outcome for row in rows],
+            "trust": [row.verdict or row.state for row in rows],
+            "carries": [row.carries for row in rows],
+            "size": [row.size_bytes for row in rows],
+            "tags": [", ".join(row.tags) for row in rows],
+        },
+        columns=list(COLUMNS),
+    )
+
+
+def mask_of(listed: Listed, words: str, trust: str | None, tag: str | None) -> npt.NDArray[np.bool_] | None:
+    """As `app.reporting.run_rows.matching` has it; None where nothing is asked."""
+    asked = words.casefold().split()
+    if not asked and trust is None and tag is None:
+        return None
+    return np.fromiter(
+        (
+            (trust in (None, row.verdict)) and (tag is None or tag in row.tags) and all(word in text for word in asked)
+            for row, text in zip(listed.rows, listed.texts, strict=True)
+        ),
+        dtype=bool,
+        count=len(listed.rows),
+    )
+
+
+def headers() -> dict[str, str]:
+    return {
+        "name": tr("Run"),
+        "when": tr("When"),
+        "target": tr("Target"),
+        "outcome": tr("Outcome"),
+        "trust": tr("Trust"),
+        "carries": tr("Carries"),
+        "tags": tr("Tags"),
+        "size": tr("Size"),
+    }
+
+
+def moment(value: object) -> str:
+    return clock_time(value) if isinstance(value, str) else NOT_AVAILABLE
+
+
+def bytes_text(value: object) -> str:
+    return size(int(value)) if isinstance(value, int | float) else NOT_AVAILABLE

@@ -1,0 +1,131 @@
+"""What can be rented or is owned: the catalogue under the user's own price list, as `sizewise offers list` shows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from app.gui.background import Latest
+from app.gui.formatting import NOT_AVAILABLE, money, plain
+from app.gui.library.empty import Empty
+from app.gui.library.list_pane import ListPane
+from app.gui.navigation import Navigation
+from app.gui.widgets import button, label
+from app.gui.words import tr
+from app.profiles.imported import imported_list
+from app.reporting.offer_rows import OfferRow, known_offers, matching_offers, offer_row
+
+STALE_DAYS = 30
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """`imported_from` is the user's own list, over the catalogue."""
+
+    rows: tuple[OfferRow, ...]
+    imported_from: str | None
+    imported_on: date | None
+
+    @property
+    def stale(self) -> int:
+        return sum(row.days_old > STALE_DAYS for row in self.rows)
+
+
+class OffersTab(QWidget):
+    def __init__(self, navigation: Navigation) -> None:
+        super().__init__()
+        self._navigation = navigation
+        self._prices: Prices | None = None
+        money_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
+        self.pane = ListPane(
+            tr("Offers"),
+            tr("Offers that a plan chooses from: prices in USD an hour, each with its date and source."),
+            (_headers(), dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
+            [],
+            [button(tr("&Plan with a price list…"), self._ask_open)],
+            Empty(tr("Reading the catalogue…")),
+        )
+        self._note = label("", "muted", wrap=True)
+        self.pane.below.addWidget(self._note)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.pane)
+        self._latest: Latest[Prices] = Latest(self, self._show, navigation.tell_error)
+
+    @property
+    def note(self) -> str:
+        return self._note.text()
+
+    def enter(self) -> None:
+        self._latest.ask(read_prices)
+
+    def words_of_command(self) -> tuple[str, ...]:
+        return ("offers", "list")
+
+    def open_prices(self, path: Path) -> None:
+        self._navigation.prices_opened.emit(path)
+
+    def _show(self, prices: Prices) -> None:
+        if prices == self._prices:
+            return
+        self._prices = prices
+        self.pane.set_frame(_frame(prices.rows))
+        told = [tr("{count} offers.").format(count=len(prices.rows))]
+        if prices.stale:
+            told.append(tr("WARN: {count} prices are over 30 days old.").format(count=prices.stale))
+        if prices.imported_from is not None:
+            told.append(
+                tr("Your list {path} of {day} lies over the catalogue.").format(
+                    path=prices.imported_from, day=prices.imported_on
+                )
+            )
+        else:
+            told.append(tr("No list of your own is imported: `sizewise offers import FILE` does."))
+        self._note.setText(" ".join(told))
+
+    def _ask_open(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, tr("Open a price list"), "", tr("Price lists") + " (*.csv *.yaml *.yml)"
+        )
+        if name:
+            self.open_prices(Path(name))
+
+
+def read_prices() -> Prices:
+    """In any thread."""
+    today = datetime.now(UTC).date()
+    own = imported_list()
+    rows = tuple(offer_row(offer, today) for offer in matching_offers(known_offers()))
+    return Prices(rows, None if own is None else own.imported_from, None if own is None else own.imported_on)
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "offer": tr("Offer"),
+        "accelerator": tr("Accelerator"),
+        "vcpus": tr("vCPUs"),
+        "memory_gib": tr("GiB"),
+        "usd_per_hour": tr("USD/h"),
+        "spot_usd_per_hour": tr("Spot"),
+        "reserved_1y_usd_per_hour": tr("Reserved 1y"),
+        "as_of": tr("Date"),
+        "days_old": tr("Days old"),
+        "source": tr("Source"),
+        "yours": tr("Yours"),
+    }
+
+
+def _frame(rows: tuple[OfferRow, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows], columns=list(OfferRow.__struct_fields__))
+    return frame.assign(as_of=frame["as_of"].astype(str))
+
+
+def _price(value: object) -> str:
+    return money(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
+
+
+def _plain(value: object) -> str:
+    return plain(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

@@ -1,0 +1,113 @@
+"""The chosen run: its badge, its tags and notes, which are written here."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QSizePolicy
+
+from app.gui.formatting import NOT_AVAILABLE, clock_time, seconds, size
+from app.gui.widgets import Badge, button, label
+from app.gui.words import tr
+from app.records.control import NOTE_LENGTH
+from app.reporting.run_rows import RunRow
+
+_NOTES_SHOWN = 2
+_LONGEST = 160
+
+
+class RunCard(QFrame):
+    tags_given = Signal(object)
+    """The tags that the run is to have, and no others: a tuple of str."""
+    note_given = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.setAccessibleName(tr("The chosen run"))
+        self._name = label("", "heading")
+        self._badge = Badge()
+        self._facts = label("", "muted", wrap=True)
+        self._notes = label("", "muted", wrap=True)
+        self.tags, self.note = QLineEdit(), QLineEdit()
+        self._build()
+        self.tags.returnPressed.connect(self._give_tags)
+        self.note.returnPressed.connect(self._give_note)
+
+    def show_run(self, row: RunRow | None) -> None:
+        self.setVisible(row is not None)
+        if row is None:
+            return
+        self._name.setText((row.name or row.run_id)[:_LONGEST])
+        self._badge.say(row.verdict or row.state, _why(row))
+        self._facts.setText(facts_of(row))
+        if not self.tags.hasFocus():
+            self.tags.setText(" ".join(row.tags))
+        told = [f"{clock_time(note.at)}  {note.text[:_LONGEST]}" for note in row.notes[-_NOTES_SHOWN:]]
+        left = len(row.notes) - len(told)
+        if left > 0:
+            told.insert(0, tr("{count} earlier notes").format(count=left))
+        self._notes.setText("\n".join(told))
+        self._notes.setVisible(bool(told))
+
+    def _build(self) -> None:
+        head = QHBoxLayout()
+        head.addWidget(self._name, 1)
+        head.addWidget(self._badge, 0, Qt.AlignmentFlag.AlignTop)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(14, 10, 14, 10)
+        grid.addLayout(head, 0, 0, 1, 3)
+        grid.addWidget(self._facts, 1, 0, 1, 3)
+        rows = (
+            (self.tags, tr("Ta&gs"), tr("Tags, apart by spaces"), button(tr("Set &tags"), self._give_tags)),
+            (self.note, tr("N&ote"), tr("What should be remembered of this run"), button(tr("&Add"), self._give_note)),
+        )
+        for place, (field, text, hint, press) in enumerate(rows, 2):
+            grid.addWidget(_buddy(text, field), place, 0)
+            field.setPlaceholderText(hint)
+            field.setAccessibleName(text.replace("&", ""))
+            grid.addWidget(field, place, 1)
+            grid.addWidget(press, place, 2)
+        self.note.setMaxLength(NOTE_LENGTH)
+        grid.addWidget(self._notes, 4, 0, 1, 3)
+        grid.setColumnStretch(1, 1)
+        self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.hide()
+
+    def _give_tags(self) -> None:
+        self.tags_given.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
+
+    def _give_note(self) -> None:
+        text = self.note.text().strip()
+        if text:
+            self.note.clear()
+            self.note_given.emit(text)
+
+
+def facts_of(row: RunRow) -> str:
+    """In one line."""
+    told = (
+        row.outcome,
+        None if row.carries is None else tr("carries {carries}").format(carries=row.carries),
+        None if row.duration_s is None else tr("took {time}").format(time=seconds(row.duration_s)),
+        row.url,
+        row.model,
+        size(row.size_bytes),
+        row.run_id,
+    )
+    return " · ".join(one[:_LONGEST] for one in told if one) or NOT_AVAILABLE
+
+
+def _why(row: RunRow) -> str:
+    return {
+        "VALID": tr("Every check of the measurement passed."),
+        "WARN": tr("A check of the measurement warns: open the run to see which."),
+        "INVALID": tr("The measurement is not to be relied on: open the run to see why."),
+        "unreadable": tr("Its files are damaged, or of a newer version of Sizewise."),
+        "cut short": tr("Its engine ended before it wrote a result: its rows are there."),
+    }.get(row.verdict or row.state, "")
+
+
+def _buddy(text: str, field: QLineEdit) -> QLabel:
+    made = label(text)
+    made.setBuddy(field)
+    return made

@@ -1,0 +1,276 @@
+"""The stored runs: searched, filtered, ticked for a comparison, labelled, shared, deleted and brought back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.library.empty import Empty
+from app.gui.library.listed import Listed, mask_of
+from app.gui.library.run_card import RunCard
+from app.gui.library.run_filters import RunFilters
+from app.gui.library.runs_model import MOST_TICKED, RunsModel
+from app.gui.library.runs_presenter import RunsPresenter
+from app.gui.library.runs_table import RunsTable
+from app.gui.navigation import Navigation
+from app.gui.tables import describe
+from app.gui.theme import Look
+from app.gui.widgets import button, label
+from app.gui.words import tr
+from app.reporting.run_rows import RunRow
+
+_LOOK_AGAIN_MS = 3_000
+_BUNDLES = " (*.zip);;"
+
+
+class RunsTab(QWidget):
+    trash_wanted = Signal()
+
+    def __init__(self, navigation: Navigation, look: Look, presenter: RunsPresenter) -> None:
+        super().__init__()
+        self._navigation, self.presenter = navigation, presenter
+        self._listed: Listed | None = None
+        self._wanted: str | None = None
+        self.model = RunsModel(look)
+        self.table = RunsTable(self.model)
+        self.filters = RunFilters()
+        self.card = RunCard()
+        self._status = label("", "muted")
+        self.empty = Empty(
+            tr("No runs yet. A run is one execution of a profile; its facts stay here, whoever started it."),
+            button(tr("&Make the first run"), self._make_first, primary=True),
+            button(tr("&Import a bundle…"), self._ask_import),
+        )
+        self._nothing_found = Empty(
+            tr("No run is so: change the search or the filters."), button(tr("Show a&ll runs"), self.filters.clear)
+        )
+        self._make_buttons()
+        self._build()
+        self._connect(look)
+        self._look_again = QTimer(self)
+        self._look_again.setInterval(_LOOK_AGAIN_MS)
+        self._look_again.timeout.connect(self.presenter.refresh)
+
+    # What is shown
+
+    def enter(self) -> None:
+        self.presenter.refresh()
+
+    def leave(self) -> None:
+        self._look_again.stop()
+
+    def show_listed(self, listed: Listed) -> None:
+        before, self._listed = self._listed, listed
+        if before is None or before.rows != listed.rows:
+            chosen = self.chosen()
+            self.model.set_listed(listed)
+            self.filters.show_tags(sorted({tag for row in listed.rows for tag in row.tags}))
+            self._filter()
+            if before is None:
+                self.table.lay_out()
+            self._choose(self._wanted or (None if chosen is None else chosen.directory))
+            self._wanted = None
+        is_live = any(row.state == "running" for row in listed.rows)
+        (self._look_again.start if is_live and self.isVisible() else self._look_again.stop)()
+        self._tell_state()
+
+    def chosen(self) -> RunRow | None:
+        """The row that actions concern."""
+        index = self.table.currentIndex()
+        return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
+
+    def chosen_rows(self) -> tuple[RunRow, ...]:
+        places = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
+        return tuple(self.model.row(place) for place in places)
+
+    def ticked(self) -> tuple[Path, ...]:
+        return tuple(Path(directory) for directory in self.model.ticked)
+
+    def words_of_command(self) -> tuple[str, ...]:
+        """Of the line that shows the same in a terminal."""
+        if len(self.model.ticked) > 1:
+            return ("compare", *self.model.ticked)
+        rows = self.chosen_rows()
+        if len(rows) == 1:
+            return ("runs", "show", rows[0].directory)
+        asked = self.filters.asked()
+        tag = ("--tag", asked.tag) if asked.tag else ()
+        trust = ("--trust", asked.trust) if asked.trust else ()
+        return ("runs", "list", *tag, *trust, *(("--find", asked.words) if asked.words else ()))
+
+    # What is done
+
+    def open(self) -> None:
+        row = self.chosen()
+        if row is None:
+            return
+        wish = self._navigation.run_watched if row.state == "running" else self._navigation.run_opened
+        wish.emit(Path(row.directory))
+
+    def compare(self) -> None:
+        if len(self.model.ticked) > 1:
+            self._navigation.comparison_wanted.emit(self.ticked())
+
+    def plan(self) -> None:
+        rows = self.chosen_rows()
+        if rows:
+            self._navigation.plan_wanted.emit(tuple(Path(row.directory) for row in rows))
+
+    def delete(self) -> None:
+        rows = self.chosen_rows()
+        if rows:
+            self.presenter.delete([Path(row.directory) for row in rows])
+
+    def export(self) -> bool:
+        row = self.chosen()
+        if row is None:
+            return False
+        name, _ = QFileDialog.getSaveFileName(
+            self, tr("Export the run as one file"), f"{row.run_id}.zip", tr("Bundles") + _BUNDLES
+        )
+        if name:
+            self.presenter.export(Path(row.directory), Path(name))
+        return True
+
+    def promote(self) -> None:
+        row = self.chosen()
+        if row is not None:
+            self.presenter.promote(Path(row.directory))
+
+    def copy_path(self) -> None:
+        row = self.chosen()
+        if row is not None:
+            QApplication.clipboard().setText(row.directory)
+
+    def give_tags(self, tags: tuple[str, ...]) -> None:
+        row = self.chosen()
+        if row is not None:
+            directory = Path(row.directory)
+            self.presenter.add_tags(directory, [tag for tag in tags if tag not in row.tags])
+            self.presenter.remove_tags(directory, [tag for tag in row.tags if tag not in tags])
+
+    def give_note(self, text: str) -> None:
+        row = self.chosen()
+        if row is not None:
+            self.presenter.add_note(Path(row.directory), text)
+
+    def want(self, directory: Path) -> None:
+        """Chosen as soon as it is listed."""
+        self._wanted = str(directory)
+        self._choose(self._wanted)
+
+    # How it is put together
+
+    def _make_buttons(self) -> None:
+        self._open = button(tr("&Open"), self.open, primary=True)
+        self._compare = button("", self.compare)
+        self._plan = button(tr("&Plan from it"), self.plan)
+        self._delete = button(tr("De&lete"), self.delete)
+        self._trash = button(tr("Tras&h"), self.trash_wanted.emit)
+        self._more = QToolButton()
+        self._more.setText(tr("Mor&e"))
+        self._more.setAccessibleName(tr("More"))
+        self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self._more)
+        self._of_one = [
+            self.menu.addAction(tr("&Export as a bundle…"), self.export),
+            self.menu.addAction(tr("&Make it the baseline of its profile"), self.promote),
+            self.menu.addAction(tr("&Copy its path"), self.copy_path),
+        ]
+        self.menu.addSeparator()
+        self.menu.addAction(tr("&Import a bundle…"), self._ask_import)
+        self.menu.addAction(tr("&Untick all"), self.model.untick_all)
+        self._more.setMenu(self.menu)
+        self._pressed = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
+
+    def _build(self) -> None:
+        buttons = QHBoxLayout()
+        for press in self._pressed[:-1]:
+            buttons.addWidget(press)
+        buttons.addStretch(1)
+        buttons.addWidget(self._status)
+        buttons.addWidget(self._trash)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 10, 0, 0)
+        layout.setSpacing(8)
+        for widget in (self.filters, self.empty, self._nothing_found):
+            layout.addWidget(widget)
+        layout.addWidget(self.table, 1)
+        layout.addLayout(buttons)
+        layout.addWidget(self.card)
+        self.empty.hide()
+        self._nothing_found.hide()
+        self._say(tr("Reading the runs…"))
+
+    def _connect(self, look: Look) -> None:
+        self.presenter.listed.connect(self.show_listed)
+        self.filters.changed.connect(self._filter)
+        self.table.opened.connect(self.open)
+        self.table.menu_wanted.connect(self._show_menu)
+        self.table.selectionModel().selectionChanged.connect(self._tell_state)
+        self.model.ticks_changed.connect(self._tell_state)
+        self.card.tags_given.connect(self.give_tags)
+        self.card.note_given.connect(self.give_note)
+        look.changed.connect(self._repaint)
+        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
+        delete.activated.connect(self.delete)
+
+    def _filter(self) -> None:
+        if self._listed is None:
+            return
+        asked, chosen = self.filters.asked(), self.chosen()
+        self.model.set_filter(mask_of(self._listed, asked.words, asked.trust, asked.tag))
+        self._choose(None if chosen is None else chosen.directory)
+        self._tell_state()
+
+    def _choose(self, directory: str | None) -> None:
+        place = None if directory is None else self.model.place_of(directory)
+        if place is not None:
+            self.table.selectRow(place)
+
+    def _tell_state(self) -> None:
+        if self._listed is None:
+            return
+        rows, shown = len(self._listed.rows), self.model.rowCount()
+        self.empty.setVisible(rows == 0)
+        self.filters.setVisible(rows > 0)
+        self._nothing_found.setVisible(rows > 0 and shown == 0)
+        self.table.setVisible(shown > 0)
+        chosen = self.chosen_rows()
+        self.card.show_run(chosen[0] if len(chosen) == 1 else None)
+        self._tell_buttons(chosen)
+        self._say(self.filters.status(self._listed, shown))
+        describe(self.table, tr("Stored runs"))
+
+    def _tell_buttons(self, chosen: tuple[RunRow, ...]) -> None:
+        ticked = len(self.model.ticked)
+        self._compare.setText(tr("&Compare {count} ticked").format(count=ticked) if ticked else tr("&Compare ticked"))
+        self._compare.setEnabled(ticked > 1)
+        self._compare.setAccessibleName(self._compare.text().replace("&", ""))
+        self._compare.setToolTip(tr("Tick 2 to {most} runs; the first is the baseline.").format(most=MOST_TICKED))
+        self._open.setText(tr("&Watch") if chosen and chosen[0].state == "running" else tr("&Open"))
+        self._open.setEnabled(len(chosen) == 1)
+        for press in (self._plan, self._delete):
+            press.setEnabled(bool(chosen))
+        for action in self._of_one:
+            action.setEnabled(len(chosen) == 1)
+
+    def _say(self, text: str) -> None:
+        self._status.setText(text)
+
+    def _show_menu(self) -> None:
+        self.menu.popup(self.table.viewport().mapToGlobal(self.table.visualRect(self.table.currentIndex()).center()))
+
+    def _repaint(self) -> None:
+        self.table.viewport().update()
+
+    def _make_first(self) -> None:
+        self._navigation.page_wanted.emit("home")
+
+    def _ask_import(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, tr("Import a bundle"), "", tr("Bundles") + _BUNDLES)
+        if name:
+            self.presenter.import_path(Path(name))

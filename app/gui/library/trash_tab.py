@@ -1,0 +1,99 @@
+"""The deleted runs, and the way back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui.formatting import count
+from app.gui.frame_model import FrameModel
+from app.gui.library.empty import Empty
+from app.gui.library.listed import bytes_text, moment
+from app.gui.library.runs_presenter import RunsPresenter
+from app.gui.tables import FrameTable, describe
+from app.gui.widgets import button, label
+from app.gui.words import tr
+from app.reporting.run_rows import DeletedRow
+from app.storage.trash import KEPT_FOR
+
+
+class TrashTab(QWidget):
+    left = Signal()
+
+    def __init__(self, presenter: RunsPresenter) -> None:
+        super().__init__()
+        self._presenter = presenter
+        self._rows: tuple[DeletedRow, ...] = ()
+        headers = {
+            "name": tr("Run"),
+            "run_id": tr("Id"),
+            "when": tr("Deleted"),
+            "days": tr("Days kept"),
+            "size": tr("Size"),
+        }
+        formats = {"when": moment, "size": bytes_text, "days": lambda days: count(int(str(days)))}
+        self.table = FrameTable(FrameModel(None, headers, formats), tr("Deleted runs"))
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self._empty = Empty(tr("The trash is empty: deleted runs wait here for 30 days."))
+        self._restore = button(tr("&Restore"), self.restore, primary=True)
+        self._build()
+        presenter.trash_listed.connect(self.show_deleted)
+        self.table.selectionModel().selectionChanged.connect(self._tell_state)
+
+    def enter(self) -> None:
+        self._presenter.refresh_trash()
+
+    def show_deleted(self, rows: tuple[DeletedRow, ...]) -> None:
+        self._rows = rows
+        self.table.set_frame(_frame(rows))
+        if rows:
+            self.table.selectRow(0)
+        self._tell_state()
+        describe(self.table, tr("Deleted runs"))
+
+    def restore(self) -> None:
+        places = {index.row() for index in self.table.selectionModel().selectedRows()}
+        names = [self._directory(place) for place in sorted(places)]
+        if names:
+            self._presenter.restore(names)
+
+    def _directory(self, place: int) -> str:
+        return Path(self._rows[self.table.frame_model.frame_row(place)].run.directory).name
+
+    def _build(self) -> None:
+        head = QHBoxLayout()
+        head.addWidget(button(tr("&Back to the runs"), self.left.emit))
+        head.addWidget(
+            label(tr("What was deleted is kept for 30 days; then `runs delete --purge` ends it."), "muted"), 1
+        )
+        row = QHBoxLayout()
+        row.addWidget(self._restore)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 10, 0, 0)
+        layout.addLayout(head)
+        layout.addWidget(self._empty)
+        layout.addWidget(self.table, 1)
+        layout.addLayout(row)
+
+    def _tell_state(self) -> None:
+        self._empty.setVisible(not self._rows)
+        self.table.setVisible(bool(self._rows))
+        self._restore.setEnabled(self.table.selectionModel().hasSelection())
+
+
+def _frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
+    now = datetime.now(UTC)
+    return pd.DataFrame(
+        {
+            "name": [one.run.name or one.run.run_id for one in rows],
+            "run_id": [one.run.run_id for one in rows],
+            "when": [one.deleted_at.isoformat() for one in rows],
+            "days": [max(0, (one.deleted_at + KEPT_FOR - now).days) for one in rows],
+            "size": [one.run.size_bytes for one in rows],
+        }
+    )
