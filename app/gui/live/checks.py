@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from app.gui.live.state import CheckLine
 from app.records.result import Check, Stage, Verdict
+from reports.formatting import check_limit, check_value
+from reports.model import CheckRow
 
 _ORDER = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
@@ -18,22 +20,28 @@ class LiveChecks:
         self.verdict: Verdict | None = None
         """None where nothing was checked yet."""
 
-    def take(self, check: Check) -> bool:
-        """Whether the run is INVALID by it, and was not before."""
+    @property
+    def is_invalid(self) -> bool:
+        return self.verdict is not None and self.verdict.status == "INVALID"
+
+    def why_invalid(self) -> tuple[str, ...]:
+        from app.analysis.validity import verdict_of
+
+        return verdict_of([check for check in self._all if check.verdict == "INVALID"]).reasons
+
+    def take(self, check: Check) -> None:
         self._of_run[check.check] = check
-        return self._judge()
+        self._judge()
 
-    def take_stage(self, stage: Stage) -> bool:
+    def take_stage(self, stage: Stage) -> None:
         self._stages[(stage.name, stage.repeat)] = stage
-        return self._judge()
+        self._judge()
 
-    def _judge(self) -> bool:
+    def _judge(self) -> None:
         from app.analysis.validity import run_checks, verdict_of
 
-        was_invalid = self.verdict is not None and self.verdict.status == "INVALID"
         self._all = (*self._of_run.values(), *run_checks(list(self._stages.values())))
         self.verdict = verdict_of(self._all) if self._all else None
-        return not was_invalid and self.verdict is not None and self.verdict.status == "INVALID"
 
     def lines(self) -> tuple[CheckLine, ...]:
         """The worst first."""
@@ -41,10 +49,14 @@ class LiveChecks:
 
 
 def _line(check: Check) -> CheckLine:
-    from app.reporting.quantities import check_row
-    from reports.formatting import check_limit, check_value
-
-    row = check_row(check)
+    row = CheckRow(
+        name=check.check,
+        value=check.value,
+        limit=check.limit,
+        unit=check.unit,
+        verdict=check.verdict,
+        hint=check.hint,
+    )
     return CheckLine(
         name=row.name, value=check_value(row), limit=check_limit(row), verdict=check.verdict, hint=check.hint
     )

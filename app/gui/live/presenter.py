@@ -33,7 +33,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Objective
+from app.records.result import Check, Objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +58,6 @@ class LivePresenter:
         self.checks, self.failures = LiveChecks(), Failures()
         self.slo: tuple[Objective, ...] = ()
         self.markers: list[Marker] = []
-        self.became_invalid = False
-        """Since it was last taken back."""
         self.changed: set[Part] = set()
         """Since it was last cleared."""
         self._zero_ns: int | None = None
@@ -80,7 +78,7 @@ class LivePresenter:
             case VariantStarted() | VariantFinished():
                 self._take_of_variant(event)
             case Checked(check=check):
-                self._tell_if_invalid(self.checks.take(check), event.at_ns, check.check)
+                self._take_check(check, event.at_ns)
             case Noted() | ColdStarted() | RateResolved():
                 self._mark(event.at_ns, _words_of(event))
             case RunFinished():
@@ -165,7 +163,7 @@ class LivePresenter:
 
     def _end_stage(self, event: StageFinished | CallsFinished, at_s: float) -> None:
         self.stages.end(event, at_s)
-        self._tell_if_invalid(self.checks.take_stage(event.stage), event.at_ns, event.stage.name)
+        self.checks.take_stage(event.stage)
         self.changed.update(("marks", "checks"))
         if isinstance(event, CallsFinished):
             self.variants.add(event)
@@ -181,11 +179,11 @@ class LivePresenter:
             case VariantFinished():
                 self.variants.end(event)
 
-    def _tell_if_invalid(self, is_news: bool, at_ns: int, what: str) -> None:
+    def _take_check(self, check: Check, at_ns: int) -> None:
+        self.checks.take(check)
         self.changed.add("checks")
-        if is_news:
-            self.became_invalid = True
-            self._mark(at_ns, tr("INVALID: {what}").format(what=what))
+        if check.verdict == "INVALID":
+            self._mark(at_ns, tr("INVALID: {what}").format(what=check.check))
 
     def _mark(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MOST_MARKERS:

@@ -12,6 +12,8 @@ CAPACITY = 32_768
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
 _OVER_NS = 1_000_000_000
+_LEAST_S = 0.2
+"""A rate over less is noise."""
 _Counts = tuple[int, int, int, int, int | None]
 
 
@@ -39,6 +41,6 @@ class LiveSeries:
 
 def _rates(before: _Counts, now: _Counts) -> tuple[float | None, ...]:
     over_s = (now[0] - before[0]) / 1e9
-    if over_s <= 0:
+    if over_s < _LEAST_S:
         return (None,) * len(RATES)
     return tuple(None if a is None or b is None else (b - a) / over_s for a, b in zip(before[1:], now[1:], strict=True))

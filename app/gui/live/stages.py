@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec.structs import replace
 
 from app.analysis.digits import digits
@@ -82,16 +80,12 @@ class LiveStages:
         return tuple(self._cells.values())
 
     def bands(self) -> tuple[Band, ...]:
-        """Those that are over; what is INVALID is told by more than its colour."""
+        """Those that are INVALID."""
         return tuple(
-            Band(cell.start_s, cell.end_s, tr("INVALID") if cell.trust == "INVALID" else "", _state(cell))
+            Band(cell.start_s, cell.end_s, tr("INVALID"), "bad")
             for cell in self._cells.values()
-            if cell.end_s is not None
+            if cell.end_s is not None and cell.trust == "INVALID"
         )
-
-
-def _state(cell: StageCell) -> Literal["bad", "plain"]:
-    return "bad" if cell.trust == "INVALID" else "plain"
 
 
 def _rate(stage: StageStarted) -> str:

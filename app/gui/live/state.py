@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from app.gui.formatting import State
 from app.records.result import Trust
 
 Going = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
@@ -86,4 +87,4 @@ class Band(msgspec.Struct, frozen=True):
     start_s: float
     end_s: float
     text: str
-    state: Literal["good", "warn", "bad", "plain"]
+    state: State
