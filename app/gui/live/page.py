@@ -1,14 +1,178 @@
-"""Live."""
+"""Live: a run while it goes on."""
 
 from __future__ import annotations
 
-from app.gui.navigation import PageKey
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout
+
+from app.gui.background import submit
+from app.gui.live.idle import NothingRunning, last_runs
+from app.gui.live.state import LiveState
+from app.gui.navigation import Launch, Navigation, Notice, PageKey
 from app.gui.page import Page
+from app.gui.strip import Strip
+from app.gui.theme import Look
 from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.gui.live.body import LiveBody
+    from app.gui.live.presenter import Part
+    from app.gui.live.run import LiveRun, News
 
 
 class LivePage(Page):
+    """What charts need is imported with the first run that is shown."""
+
     key: PageKey = "live"
+    state_changed = Signal(object)
+    """A LiveState: of a run that begins, goes on and ends."""
+
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__(navigation, look)
+        self.state = LiveState()
+        self.strip, self.stop_strip = Strip(), Strip()
+        self.idle = NothingRunning()
+        self._body: LiveBody | None = None
+        self._run: LiveRun | None = None
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.idle)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.strip, self.stop_strip):
+            layout.addWidget(widget)
+        layout.addWidget(self._stack, 1)
+        self.strip.acted.connect(self._open_results)
+        self.stop_strip.acted.connect(self.stop_now)
+        self.idle.set_up_wanted.connect(self._set_up)
+        self.idle.watch_wanted.connect(self.watch)
+        self.idle.results_wanted.connect(navigation.run_opened)
+        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(self.stop)
 
     def title(self) -> str:
         return tr("Live")
+
+    def enter(self) -> None:
+        if self._body is None:
+            submit(self, last_runs, self.idle.show_runs, self.navigation.tell_error)
+            self.idle.focus_first()
+        else:
+            self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def command_line(self) -> str | None:
+        directory = self.state.directory
+        if directory is None:
+            return None
+        from app.storage.run_directory import runs_home
+
+        named = directory.name if directory.parent == runs_home() else str(directory)
+        return f"sizewise runs attach {shlex.quote(named)}"
+
+    def runs(self) -> tuple[Path, ...]:
+        return () if self.state.directory is None else (self.state.directory,)
+
+    @property
+    def is_running(self) -> bool:
+        return self._run is not None and self._run.is_running
+
+    @property
+    def body(self) -> LiveBody | None:
+        """None until a run is shown."""
+        return self._body
+
+    def watch(self, directory: Path) -> None:
+        """A run that goes on, or has ended: the engine is not this window's."""
+        self._made_run().watch(directory)
+
+    def launch(self, launch: Launch) -> None:
+        """Start its engine, and watch it. One that is watched already goes on unwatched."""
+        self._made_run().launch(launch)
+
+    def stop(self) -> None:
+        """The first time it asks, in a strip; the second time it stops."""
+        if not self.is_running:
+            return
+        if not self.stop_strip.isHidden():
+            self.stop_now()
+            return
+        if self.state.going == "stopping":
+            what = tr("Cut what is in flight?")
+            why = tr("The run is stopping: it waits for the answers to what was sent.")
+            action = tr("Cu&t it")
+        else:
+            what = tr("Stop this run?")
+            why = tr("What is in flight may finish, and what was measured is kept and reported.")
+            action = tr("S&top it")
+        self.stop_strip.say(Notice("warning", what, why, tr("Esc once more stops it too.")), action)
+
+    def stop_now(self) -> None:
+        """Without asking."""
+        self.stop_strip.hide()
+        if self._run is not None:
+            self._run.stop()
+
+    def _made_run(self) -> LiveRun:
+        if self._run is None:
+            from app.gui.live.run import LiveRun
+
+            run = self._run = LiveRun(self)
+            run.began.connect(self._begin)
+            run.painted.connect(self._mark)
+            run.state_changed.connect(self._show_state)
+            run.news.connect(self._tell)
+            run.news_over.connect(self.strip.hide)
+            run.ended.connect(self._end)
+        return self._run
+
+    def _begin(self) -> None:
+        assert self._run is not None, "it has just begun"
+        if self._body is None:
+            from app.gui.live.body import LiveBody
+
+            self._body = LiveBody(self.look)
+            self._body.header.stop_wanted.connect(self.stop)
+            self._body.controls.noted.connect(self._run.note)
+            self._body.controls.rate_wanted.connect(self._run.change_rate)
+            self._stack.addWidget(self._body)
+        self.strip.hide()
+        self.stop_strip.hide()
+        self._stack.setCurrentWidget(self._body)
+        self._body.begin(self._run.presenter)
+
+    def _mark(self, parts: frozenset[Part]) -> None:
+        if self._body is not None:
+            self._body.mark(parts)
+
+    def _show_state(self, state: LiveState) -> None:
+        self.state = state
+        if not state.is_running:
+            self.stop_strip.hide()
+        if self._body is not None:
+            self._body.show_state(state)
+        self.state_changed.emit(state)
+
+    def _tell(self, news: News) -> None:
+        action = None
+        if news.has_results:
+            action = tr("Show what was &measured") if self.state.going == "lost" else tr("&See results")
+        self.strip.say(news.notice, action)
+
+    def _end(self, directory: Path, is_ours: bool) -> None:
+        from app.storage.run_directory import RESULT
+
+        self.navigation.library_changed.emit()
+        if is_ours and (directory / RESULT).exists():
+            self.navigation.run_opened.emit(directory)
+
+    def _open_results(self) -> None:
+        if self.state.directory is not None:
+            self.navigation.run_opened.emit(self.state.directory)
+
+    def _set_up(self) -> None:
+        self.navigation.page_wanted.emit("run")

@@ -1,0 +1,83 @@
+"""Starts an engine that outlives the window."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+from app.gui.navigation import Launch, Notice
+from app.gui.words import tr
+
+ENGINE_LOG = "engine.log"
+"""In the run directory: what the engine printed."""
+_END_OF_LOG = 8_000
+
+
+class EngineProcess:
+    """A child of this window that does not end with it. It is to be polled now and then: one that has ended stays in
+    the system's tables until its parent has looked."""
+
+    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
+        self.directory, self._process = directory, process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
+
+    def __del__(self) -> None:
+        if self._process.poll() is None:
+            self._process.returncode = 0  # Popen warns of a child that outlives it, which this one is meant to
+
+
+def start_engine(launch: Launch) -> EngineProcess:
+    """Raises OSError where it cannot be started."""
+    launch.directory.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "app", *launch.arguments, "--out", str(launch.directory)]
+    with (launch.directory / ENGINE_LOG).open("ab") as log:
+        process = _detached(command, log.fileno())
+    return EngineProcess(launch.directory, process)
+
+
+def _detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
+    """In a session of its own: no signal to the window's terminal reaches it."""
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def tell_early_end(engine: EngineProcess, code: int) -> Notice:
+    """Of an engine that ended before it told of anything, in its own two lines. What it leaves is no run: a directory
+    that holds nothing but its log is taken away."""
+    log = engine.directory / ENGINE_LOG
+    text = _end_of(log)
+    with contextlib.suppress(OSError):
+        log.unlink()
+        engine.directory.rmdir()
+    what, hint = _last(text, "error: "), _last(text, "hint: ")
+    if what is None:
+        said = text.strip().splitlines()
+        what = said[-1][:300] if said else tr("it said nothing")
+    return Notice(
+        "error", tr("The engine ended at once (exit code {code}).").format(code=code), what, hint, text or None
+    )
+
+
+def _end_of(log: Path) -> str:
+    try:
+        content = log.read_bytes()
+    except OSError:
+        return ""
+    return content[-_END_OF_LOG:].decode(errors="replace")
+
+
+def _last(text: str, beginning: str) -> str | None:
+    """What follows it in the last line that begins so."""
+    found = [line.removeprefix(beginning) for line in text.splitlines() if line.startswith(beginning)]
+    return found[-1][:500] if found else None

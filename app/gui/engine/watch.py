@@ -1,0 +1,129 @@
+"""A run's events as Qt signals, read from its directory: of an engine started here, or of any other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from app.gui.engine.launch import EngineProcess, tell_early_end
+from app.storage.following import RunFollower, StreamFollower
+from app.storage.run_directory import TELEMETRY
+
+MOST_EVENTS = 500
+"""In a slice."""
+MOST_BATCHES = 4
+_SLICE_S = 0.004
+_LOOK_MS = 100
+_MORE_MS = 16
+
+
+class EngineWatch(QObject):
+    """Nothing is told between `stop` and the next `start`. A run that has ended already is told whole, then its end.
+
+    What there is to read is taken in slices: a few milliseconds of it, then the window has its turn.
+    """
+
+    received = Signal(object)
+    """An Event."""
+    readings = Signal(object)
+    """A record batch of telemetry."""
+    drained = Signal(int)
+    """A slice is over; how many events were in it."""
+    damaged = Signal()
+    """Once: there are lines that are no events."""
+    finished = Signal(int, str)
+    """The exit code and the causes, after all events."""
+    lost = Signal()
+    """The engine is gone, and did not tell of its end."""
+    failed = Signal(object)
+    """A Notice: the engine ended before it told of anything."""
+
+    def __init__(
+        self,
+        directory: Path,
+        engine: EngineProcess | None = None,
+        parent: QObject | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(parent)
+        self.directory, self.engine = directory, engine
+        self._clock = clock
+        self._run = RunFollower(directory)
+        self._telemetry = StreamFollower(directory / TELEMETRY)
+        self._has_told_damage = self._has_events = self._is_gone = self._has_ended = False
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._tick)
+
+    @property
+    def is_watching(self) -> bool:
+        return self._timer.isActive()
+
+    def start(self) -> None:
+        self._timer.start(0)
+
+    def stop(self) -> None:
+        """The engine goes on."""
+        self._timer.stop()
+
+    def _tick(self) -> None:
+        events, has_more = self._take_events()
+        has_more = self._take_readings() or has_more
+        self._tell_damage()
+        self.drained.emit(events)
+        if not self.is_watching:
+            return
+        self._timer.setInterval(_MORE_MS if has_more else _LOOK_MS)
+        if not has_more:
+            self._look_after_engine()
+
+    def _take_events(self) -> tuple[int, bool]:
+        """How many, and whether there may be more."""
+        until_s = self._clock() + _SLICE_S
+        for taken in range(MOST_EVENTS):
+            event = self._run.take() if self._clock() < until_s else None
+            if event is None:
+                return taken, self._clock() >= until_s
+            self._has_events = True
+            self.received.emit(event)
+            if not self.is_watching:
+                return taken + 1, False
+        return MOST_EVENTS, True
+
+    def _take_readings(self) -> bool:
+        """Whether there may be more."""
+        batches = self._telemetry.take(MOST_BATCHES)
+        for batch in batches:
+            if self.is_watching:
+                self.readings.emit(batch)
+        return len(batches) == MOST_BATCHES
+
+    def _tell_damage(self) -> None:
+        if self._run.damaged and not self._has_told_damage:
+            self._has_told_damage = True
+            self.damaged.emit()
+
+    def _look_after_engine(self) -> None:
+        """Everything that was there has been told."""
+        code = None if self.engine is None else self.engine.poll()
+        end = self._run.finished
+        if end is not None:
+            if not self._has_ended:
+                self._has_ended = True
+                self.finished.emit(end.exit_code, end.message)
+            if self.engine is None or code is not None:
+                self._timer.stop()
+        elif self._is_gone:
+            self._timer.stop()
+            self._tell_loss(code)
+        else:  # what it wrote just before it went is told first, by the next slice
+            is_there = self._run.is_written() if self.engine is None else code is None
+            self._is_gone = not is_there
+
+    def _tell_loss(self, code: int | None) -> None:
+        if self.engine is not None and code is not None and not self._has_events:
+            self.failed.emit(tell_early_end(self.engine, code))
+        else:
+            self.lost.emit()

@@ -1,0 +1,172 @@
+"""Four charts over the time of the run: rates, latency, in flight, machine."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.linked import LinkedCharts
+from app.gui.formatting import State
+from app.gui.live.machine import views
+from app.gui.live.presenter import LivePresenter
+from app.gui.live.series import LATENCIES, RATES
+from app.gui.live.state import Band, StageCell
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.records.result import Objective
+
+_FOLLOWED = (60.0, 300.0, None)
+_LEAST_LINES = 10
+"""Of text, high: a chart with its key on two lines."""
+
+
+class LiveCharts(QWidget):
+    """`note_wanted` at a moment of the run."""
+
+    note_wanted = Signal(float)
+    view_chosen = Signal()
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        time = Axis(tr("time"), "s")
+        self.rates = Chart(tr("Rates"), time, Axis(tr("requests"), "1/s"), look)
+        self.latency = Chart(tr("Latency and send lag"), time, Axis(tr("of recent requests"), "ms"), look)
+        self.in_flight = Chart(tr("In flight"), time, Axis(tr("requests")), look)
+        self.machine = Chart(tr("Machine"), time, Axis(tr("as the lines say")), look)
+        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine))
+        for chart in self.linked.charts:
+            chart.setMinimumHeight(_LEAST_LINES * self.fontMetrics().height())
+        self.linked.span_button.hide()
+        self.linked.marker_wanted.connect(self.note_wanted)
+        self.view = QComboBox()
+        self.view.setAccessibleName(tr("What the machine's chart shows"))
+        self.followed = QComboBox()
+        self.followed.setAccessibleName(tr("How much of the run is in view"))
+        for text in (tr("Last minute"), tr("Last 5 minutes"), tr("Whole run")):
+            self.followed.addItem(text)
+        self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
+        self.followed.currentIndexChanged.connect(self._follow)
+        self.view.currentIndexChanged.connect(self.view_chosen)
+        self._lines_of_machine: set[str] = set()
+        self._stage: StageCell | None = None
+        self._offer(has_gpus=False)
+        self._build()
+        self.clear()
+
+    def _build(self) -> None:
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        for text, box in ((tr("&In view"), self.followed), (tr("&Machine"), self.view)):
+            buddy = label(text, "muted")
+            buddy.setBuddy(box)
+            row.addWidget(buddy)
+            row.addWidget(box)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.linked, 1)
+
+    def clear(self) -> None:
+        """For another run."""
+        for chart in self.linked.charts:
+            chart.clear()
+        self._lines_of_machine.clear()
+        self._stage = None
+        self.rates.show()
+        self.in_flight.show()
+        for chart in (self.rates, self.latency, self.in_flight):
+            chart.say(tr("Nothing was sent yet."))
+        self.machine.say(tr("Nothing was read of the machine yet."))
+
+    def show_whole(self) -> None:
+        self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
+        self.linked.follow(None)
+
+    def set_limit(self, objective: Objective | None) -> None:
+        limit, text = (None, "") if objective is None else (objective.limit, objective.text)
+        self.latency.set_limit(limit, text)
+
+    def paint_series(self, presenter: LivePresenter) -> None:
+        ring = presenter.series.ring
+        if not len(ring):
+            return
+        for chart in (self.rates, self.latency, self.in_flight):
+            chart.say("")
+        x = ring.x
+        for at, name in enumerate(RATES):
+            self.rates.set_line(name, _name_of(name), x, ring.column(name), series=at)
+        for at, name in enumerate(LATENCIES):
+            self.latency.set_line(name, _name_of(name), x, ring.column(name), series=at)
+        self.in_flight.set_line("in_flight", _name_of("in_flight"), x, ring.column("in_flight"))
+        if presenter.is_local and self.rates.isVisibleTo(self):
+            self.rates.hide()
+            self.in_flight.hide()
+
+    def paint_machine(self, presenter: LivePresenter) -> None:
+        machine = presenter.machine
+        if machine.gpus and self.view.count() < len(views(has_gpus=True)):
+            self._offer(has_gpus=True)
+        lines = machine.lines(str(self.view.currentData()))
+        self.machine.say("" if lines else tr("Nothing was read of this yet."))
+        for text in self._lines_of_machine - {text for text, _, _ in lines}:
+            self.machine.remove(text)
+        self._lines_of_machine = {text for text, _, _ in lines}
+        for at, (text, x, y) in enumerate(lines):
+            self.machine.set_line(text, text, x, y, series=at)
+        self.machine.set_bands(_bands(machine.bands()))
+
+    def paint_marks(self, presenter: LivePresenter) -> None:
+        markers = presenter.markers
+        bands = _bands((*presenter.stages.bands(), *self._band_of_stage()))
+        for chart in (self.rates, self.latency, self.in_flight):
+            chart.set_bands(bands)
+        for chart in self.linked.charts:  # what they say is said once
+            chart.set_markers([(one.at_s, one.text if chart is self._first() else "") for one in markers])
+
+    def _first(self) -> Chart:
+        return self.latency if self.rates.isHidden() else self.rates
+
+    def point_out(self, stage: StageCell, presenter: LivePresenter) -> None:
+        """Where it lies in time."""
+        self._stage = stage
+        self.linked.set_crosshair(stage.start_s)
+        self.paint_marks(presenter)
+
+    def _band_of_stage(self) -> tuple[Band, ...]:
+        stage = self._stage
+        if stage is None or stage.end_s is None:
+            return ()
+        return (Band(stage.start_s, stage.end_s, stage.name, "plain"),)
+
+    def _offer(self, *, has_gpus: bool) -> None:
+        self.view.blockSignals(True)
+        self.view.clear()
+        for key, text in views(has_gpus=has_gpus).items():
+            self.view.addItem(text, key)
+        self.view.blockSignals(False)
+
+    def _follow(self, index: int) -> None:
+        self.linked.follow(_FOLLOWED[index])
+
+
+def _bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
+    return [(band.start_s, band.end_s, band.text, band.state) for band in bands]
+
+
+def _name_of(column: str) -> str:
+    return {
+        "offered": tr("offered"),
+        "sent": tr("sent"),
+        "completed": tr("completed"),
+        "good": tr("good"),
+        "p50": tr("p50"),
+        "p95": tr("p95"),
+        "p99": tr("p99"),
+        "lag": tr("send lag p99"),
+        "in_flight": tr("in flight"),
+    }[column]

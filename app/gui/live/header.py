@@ -1,0 +1,122 @@
+"""What runs, how far it is, and the button that stops it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
+
+from app.gui.formatting import NOT_AVAILABLE, State, elapsed
+from app.gui.live.state import Going, LiveState
+from app.gui.widgets import Badge, button, label, restyle
+from app.gui.words import tr
+
+_THOUSAND = 1000
+
+
+class RunHeader(QFrame):
+    """`stop_wanted`: the button was pressed."""
+
+    stop_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("The run"))
+        self.name = label("", "title")
+        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.badge = Badge()
+        self.going = label("", "word")
+        self.message = label("", "muted", wrap=True)
+        self.progress = label("")
+        self.times = label("", "muted")
+        self.bar = QProgressBar()
+        self.bar.setAccessibleName(tr("Progress"))
+        self.bar.setRange(0, _THOUSAND)
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
+        self.stop = button(tr("S&top"), self.stop_wanted.emit)
+        self.stop.setToolTip(tr("Stop the run and keep what was measured (Esc Esc)"))
+        first, second = QHBoxLayout(), QHBoxLayout()
+        for widget, stretch in ((self.name, 1), (self.badge, 0), (self.going, 0), (self.stop, 0)):
+            first.addWidget(widget, stretch)
+        first.setSpacing(12)
+        for widget, stretch in ((self.message, 1), (self.progress, 0), (self.times, 0)):
+            second.addWidget(widget, stretch)
+        second.setSpacing(16)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(first)
+        layout.addLayout(second)
+        layout.addWidget(self.bar)
+
+    def show_state(self, state: LiveState, share_of_stage: float) -> None:
+        self.name.setText(state.name or tr("A run"))
+        self.name.setToolTip("" if state.directory is None else str(state.directory))
+        word, colour = _going(state.going)
+        self.going.setText(word)
+        restyle_if_new(self.going, colour)
+        _say(self.badge, state.trust or "", "\n".join(state.reasons))
+        self.message.setText(_message(state))
+        self.progress.setText(_progress(state))
+        self.times.setText(_times(state))
+        self.bar.setValue(round(_THOUSAND * _share(state, share_of_stage)))
+        self.bar.setVisible(state.is_running)
+        self.stop.setVisible(state.is_running)
+        self.stop.setText(tr("Cu&t what is in flight") if state.going == "stopping" else tr("S&top"))
+        self.stop.setAccessibleName(self.stop.text().replace("&", ""))
+
+
+def restyle_if_new(widget: QFrame, state: State) -> None:
+    """Asking the style sheet again costs more than a look."""
+    if widget.property("state") != state:
+        restyle(widget, state)
+
+
+def _say(badge: Badge, word: str, why: str) -> None:
+    if (badge.text(), badge.toolTip()) != (word, why):
+        badge.say(word, why)
+
+
+def _going(going: Going) -> tuple[str, State]:
+    words: dict[Going, tuple[str, State]] = {
+        "idle": ("", "plain"),
+        "starting": (tr("Starting…"), "plain"),
+        "running": (tr("▶ Running"), "plain"),
+        "stopping": (tr("■ Stopping…"), "warn"),
+        "finished": (tr("Finished"), "plain"),
+        "lost": (tr("✕ Engine lost"), "bad"),
+        "failed": (tr("✕ Did not start"), "bad"),
+    }
+    return words[going]
+
+
+def _message(state: LiveState) -> str:
+    if state.going == "starting":
+        return tr(
+            "Starting the engine. It looks at this machine first, and may find the load generator's ceiling, which "
+            "can take half a minute."
+        )
+    if state.is_running:
+        return tr("{phase}: {message}").format(phase=state.phase, message=state.message)
+    return ""
+
+
+def _progress(state: LiveState) -> str:
+    if state.total is not None:
+        return f"{state.done}/{state.total}"
+    return tr("{count} stages done").format(count=state.done) if state.done else ""
+
+
+def _times(state: LiveState) -> str:
+    took = elapsed(state.elapsed_s)
+    if not state.is_running:
+        return tr("Took {time}").format(time=took) if state.elapsed_s else ""
+    eta = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
+    return tr("Elapsed {time}   Remaining {eta}").format(time=took, eta=eta)
+
+
+def _share(state: LiveState, share_of_stage: float) -> float:
+    """Of the whole; of the running stage where nobody knows how many there will be."""
+    if not state.total:
+        return share_of_stage
+    return min(1.0, (state.done + share_of_stage) / state.total)

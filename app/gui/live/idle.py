@@ -1,0 +1,84 @@
+"""What Live shows while nothing runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+_LOOKED_AT = 20
+
+
+class LastRuns(msgspec.Struct, frozen=True):
+    running: Path | None = None
+    last: Path | None = None
+
+
+def last_runs() -> LastRuns:
+    """Of those stored at home: one that goes on, and the newest. Reads the disk."""
+    from app.errors import UsageError
+    from app.storage.control import CONTROL
+    from app.storage.run_directory import stored_runs
+
+    newest = stored_runs()[: -_LOOKED_AT - 1 : -1]
+    for run in newest:
+        try:
+            if (run.directory / CONTROL).is_dir() and run.is_running:
+                return LastRuns(run.directory, newest[0].directory)
+        except UsageError:
+            continue  # a damaged run hides no other
+    return LastRuns(None, newest[0].directory if newest else None)
+
+
+class NothingRunning(QWidget):
+    set_up_wanted = Signal()
+    watch_wanted = Signal(object)
+    """The directory of a run that goes on."""
+    results_wanted = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs = LastRuns()
+        self._text = label(tr("Nothing is running."), "title")
+        self._why = label(
+            tr("Here a run is watched while it goes on: its rates, latency, the machine, and whether to trust it."),
+            "muted",
+            wrap=True,
+        )
+        self._why.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.watch = button(tr("&Watch the run that goes on"), self._watch, primary=True)
+        self.set_up = button(tr("Set &up a run"), self.set_up_wanted.emit, primary=True)
+        self.last = button(tr("Open the &last run"), self._open_last)
+        layout = QVBoxLayout(self)
+        layout.addStretch(2)
+        layout.addWidget(self._text, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(self._why)
+        layout.addSpacing(12)
+        for widget in (self.watch, self.set_up, self.last):
+            layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addStretch(3)
+        self.show_runs(LastRuns())
+
+    def show_runs(self, runs: LastRuns) -> None:
+        self._runs = runs
+        self.watch.setVisible(runs.running is not None)
+        self.last.setVisible(runs.last is not None and runs.last != runs.running)
+        for widget, run in ((self.watch, runs.running), (self.last, runs.last)):
+            widget.setToolTip("" if run is None else run.name)
+
+    def focus_first(self) -> None:
+        first = self.set_up if self.watch.isHidden() else self.watch
+        first.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _watch(self) -> None:
+        if self._runs.running is not None:
+            self.watch_wanted.emit(self._runs.running)
+
+    def _open_last(self) -> None:
+        if self._runs.last is not None:
+            self.results_wanted.emit(self._runs.last)

@@ -1,0 +1,135 @@
+"""Beside the charts: the trust panel, the errors, and the variants of a local run."""
+
+from __future__ import annotations
+
+import pandas as pd
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QHeaderView, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from app.gui.formatting import State, elapsed
+from app.gui.frame_model import FrameModel
+from app.gui.live.header import restyle_if_new
+from app.gui.live.state import CheckLine, FailureLine, VariantLine
+from app.gui.tables import FrameTable, describe
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.records.result import Trust
+
+_MOST_CHECKS = 60
+
+
+class TrustPanel(QScrollArea):
+    """Every check with its mark, the worst first; what is in doubt says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName(tr("Trust: the checks of this run"))
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        inside = QWidget()
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 6, 0)
+        self._grid.setVerticalSpacing(3)
+        self._grid.setColumnStretch(1, 1)
+        self._empty = label(tr("Nothing was checked yet."), "muted", wrap=True)
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._empty)
+        layout.addLayout(self._grid)
+        layout.addStretch(1)
+        self.setWidget(inside)
+        self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
+
+    def show_checks(self, lines: tuple[CheckLine, ...]) -> None:
+        lines = lines[:_MOST_CHECKS]
+        self._empty.setVisible(not lines)
+        while len(self._rows) < len(lines):
+            self._add_row()
+        for at, row in enumerate(self._rows):
+            for widget in row:
+                widget.setVisible(at < len(lines))
+            if at < len(lines):
+                _fill(row, lines[at])
+        doubts = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
+        self.setAccessibleDescription("; ".join(doubts) or tr("No check is in doubt."))
+
+    def words(self) -> list[tuple[str, str, str]]:
+        """As it is shown: mark and word, what was seen, what to do."""
+        return [
+            (mark.text(), text.text(), "" if hint.isHidden() else hint.text())
+            for mark, text, hint in self._rows
+            if not mark.isHidden()
+        ]
+
+    def _add_row(self) -> None:
+        row = (label("", "word"), label("", wrap=True), label("", "muted", wrap=True))
+        at = 2 * len(self._rows)
+        self._grid.addWidget(row[0], at, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(row[1], at, 1)
+        self._grid.addWidget(row[2], at + 1, 1)
+        self._rows.append(row)
+
+
+def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
+    mark, text, hint = row
+    words: dict[Trust, tuple[str, State]] = {
+        "VALID": (tr("✓ ok"), "good"),
+        "WARN": (tr("! warn"), "warn"),
+        "INVALID": (tr("✕ INVALID"), "bad"),
+    }
+    word, state = words[line.verdict]
+    mark.setText(word)
+    restyle_if_new(mark, state)
+    limit = "" if line.limit == "–" else tr(" (limit {limit})").format(limit=line.limit)
+    text.setText(f"{line.name}: {line.value}{limit}")
+    told = line.hint or ""
+    hint.setText(told if line.verdict != "VALID" else "")
+    hint.setVisible(bool(hint.text()))
+
+
+class FailureTable(QWidget):
+    def __init__(self) -> None:
+        super().__init__()
+        self._none = label(tr("No errors."), "muted")
+        headers = {"error": tr("Error"), "first_s": tr("First seen"), "count": tr("Count")}
+        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), tr("Errors"))
+        header = self.table.horizontalHeader()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._none)
+        layout.addWidget(self.table, 1)
+        layout.addStretch(0)
+        self.show_failures(())
+
+    def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
+        self._none.setVisible(not lines)
+        self.table.setVisible(bool(lines))
+        rows = [(line.error[:200], line.first_s, line.count) for line in lines]
+        self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count"]))
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        describe(self.table, tr("Errors by class"))
+
+
+class VariantTable(FrameTable):
+    def __init__(self) -> None:
+        headers = {"number": "#", "name": tr("Variant"), "state": tr("State"), "times": tr("Times")}
+        super().__init__(FrameModel(headers=headers), tr("Variants"))
+
+    def show_variants(self, lines: tuple[VariantLine, ...]) -> None:
+        rows = [(line.number, line.name, _state_of(line), line.times) for line in lines]
+        self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
+        describe(self, tr("Variants of the model"))
+        self.scrollToBottom()
+
+
+def _clock(seconds: object) -> str:
+    return elapsed(float(seconds)) if isinstance(seconds, int | float) else ""
+
+
+def _state_of(line: VariantLine) -> str:
+    words = {"running": tr("▶ running"), "measured": tr("✓ measured"), "ended early": tr("✕ ended early")}
+    return f"{words[line.state]}: {line.reason[:200]}" if line.reason else words[line.state]
