@@ -137,7 +137,7 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 1px solid {theme.accent};
         border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
-    [role="primary"]:focus {{ border: 2px solid {theme.ink}; }}
+    [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 5px 13px; }}
     QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
     QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}

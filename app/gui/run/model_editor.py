@@ -125,9 +125,8 @@ class ModelEditor(Editor):
         self.state.setText(tr("Looking into the file, in a limited process of its own…") if looked.is_busy else "")
         self.state.setVisible(looked.is_busy)
         if looked.refusal is not None:
-            what = str(looked.refusal)[:400]
-            hint = getattr(looked.refusal, "hint", None)
-            self.strip.say(Notice("error", f"{what[:1].upper()}{what[1:]}", None, hint), tr("Choose another &file…"))
+            what, hint = str(looked.refusal)[:400], getattr(looked.refusal, "hint", None)
+            self.strip.say(Notice("error", what, None, hint), tr("Choose an&other file…"))
         elif looked.machine_error is not None:
             self.strip.say(
                 Notice("warning", tr("Providers could not be tried: {why}").format(why=looked.machine_error[:300]))
@@ -229,6 +228,7 @@ class ModelEditor(Editor):
         layout.addWidget(self.tree, 1)
         layout.addWidget(self.axes)
         layout.addWidget(card(holder))
+        layout.addStretch(0)
 
 
 def _tree() -> QTreeView:
