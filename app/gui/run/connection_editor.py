@@ -47,6 +47,7 @@ class ConnectionEditor(Editor):
         layout.addWidget(self.strip)
         layout.addLayout(line)
         layout.addWidget(self._card)
+        layout.addStretch(0)
         self._forget()
 
     def show_document(self, document: Document) -> None:

@@ -182,7 +182,7 @@ def _handles(index: int, stage: Stage, settings: StageSettings, one: Drawn) -> l
             return [handle("rate", one.end_s, at_end, tr("rate and end"), "both")]
         case "ramp" if settings.ramp is not None:
             return [
-                handle("from", start_s, settings.ramp.from_per_s, tr("first rate"), "y"),
+                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, tr("first rate"), "y"),
                 handle("to", one.end_s, settings.ramp.to_per_s, tr("last rate and end"), "both"),
             ]
         case "spike" if settings.spike is not None:

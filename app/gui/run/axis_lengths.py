@@ -1,0 +1,58 @@
+"""Lengths for the axes that a model leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QSpinBox, QWidget
+
+from app.gui.run.ticks import FlowLayout
+from app.gui.widgets import label
+from app.gui.words import tr
+
+LONGEST_AXIS = 1_000_000
+
+
+class AxisLengths(QWidget):
+    """A field an axis; nothing, where all are known. `changed` has the lengths that are given, by axis."""
+
+    changed = Signal(dict)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Lengths of open axes"))
+        self._layout = FlowLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self.fields: dict[str, QSpinBox] = {}
+        self.hide()
+
+    def show_lengths(self, names: tuple[str, ...], lengths: Mapping[str, int]) -> None:
+        if names != tuple(self.fields):
+            self._build(names)
+        for name, field in self.fields.items():
+            field.blockSignals(True)
+            field.setValue(lengths.get(name, 0))
+            field.blockSignals(False)
+        self.setVisible(bool(names))
+
+    def _build(self, names: tuple[str, ...]) -> None:
+        while (item := self._layout.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        self.fields = {}
+        for name in names:
+            field = QSpinBox()
+            field.setRange(0, LONGEST_AXIS)
+            field.setSpecialValueText(tr("open"))
+            field.setAccessibleName(tr("Length of axis {name}").format(name=name))
+            field.setKeyboardTracking(False)
+            field.valueChanged.connect(self._tell)
+            self.fields[name] = field
+            said = label(tr("Length of {name}").format(name=name[:60]))
+            said.setBuddy(field)
+            self._layout.addWidget(said)
+            self._layout.addWidget(field)
+
+    def _tell(self) -> None:
+        self.changed.emit({name: field.value() for name, field in self.fields.items() if field.value()})

@@ -1,0 +1,94 @@
+"""Where the file of a model is dropped or chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QVBoxLayout
+
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+
+class DropZone(QFrame):
+    """Where a model is dropped; it says before the release what will happen."""
+
+    dropped = Signal(object)
+    """A Path."""
+    bundled_taken = Signal(str)
+    file_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.setAcceptDrops(True)
+        self.setAccessibleName(tr("Model file"))
+        self.said = label("", "heading", wrap=True)
+        self.below = label("", "muted", wrap=True)
+        self.file_button = button(tr("Choose a &file…"), self.file_wanted.emit, primary=True)
+        self.bundled = QComboBox()
+        self.bundled.setAccessibleName(tr("A model that comes with Sizewise"))
+        self.bundled.activated.connect(self._take_bundled)
+        line = QHBoxLayout(self)
+        texts = QVBoxLayout()
+        texts.addWidget(self.said)
+        texts.addWidget(self.below)
+        line.addLayout(texts, 1)
+        line.addWidget(self.file_button)
+        line.addWidget(self.bundled)
+        self._names: tuple[str, ...] = ()
+        self._text = ("", "")
+
+    def show_model(self, path: Path | None, models: int) -> None:
+        from app.profiles.bundled import bundled_models
+
+        if not self._names:
+            self._names = tuple(bundled_models())
+            self.bundled.addItem(tr("Bundled models"))
+            self.bundled.addItems(list(self._names))
+        is_bundled = path is not None and bundled_models().get(path.stem) == path
+        self.bundled.setCurrentIndex(1 + self._names.index(path.stem) if is_bundled and path is not None else 0)
+        if path is None:
+            self._text = (
+                tr("Drop a model here"),
+                tr("An .onnx file, or pick a sample. It is looked into before anything runs."),
+            )
+        else:
+            more = tr(" and {more} more").format(more=models - 1) if models > 1 else ""
+            self._text = path.name[:120] + more, tr("comes with Sizewise") if is_bundled else str(path.parent)[:200]
+        self._say(*self._text)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        path = _model_in(event)
+        if path is None:
+            event.ignore()
+            return
+        event.acceptProposedAction()
+        self._say(
+            tr("Release to look into {name}").format(name=path.name[:120]), tr("It becomes the model of this profile.")
+        )
+
+    def dragLeaveEvent(self, _: QDragLeaveEvent) -> None:
+        self._say(*self._text)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        path = _model_in(event)
+        self._say(*self._text)
+        if path is not None:
+            event.acceptProposedAction()
+            self.dropped.emit(path)
+
+    def _say(self, what: str, below: str) -> None:
+        self.said.setText(what)
+        self.below.setText(below)
+
+    def _take_bundled(self, at: int) -> None:
+        if at > 0:
+            self.bundled_taken.emit(self._names[at - 1])
+
+
+def _model_in(event: QDropEvent) -> Path | None:
+    paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+    return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".onnx" else None

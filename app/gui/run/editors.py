@@ -1,0 +1,26 @@
+"""The editors of the Run page that are more than a field."""
+
+from __future__ import annotations
+
+from app.gui.navigation import Navigation
+from app.gui.run.seam import Editor
+from app.gui.theme import Look
+
+
+def special_editors(navigation: Navigation, look: Look) -> dict[str, Editor]:  # noqa: ARG001 - the page's seam
+    """By the group of fields that each stands for, or beside."""
+    from app.gui.run.connection_editor import ConnectionEditor
+    from app.gui.run.lengths_editor import LengthsEditor
+    from app.gui.run.model_editor import ModelEditor
+    from app.gui.run.preview import Preview
+    from app.gui.run.search_editor import SearchEditor
+    from app.gui.run.stages_editor import StagesEditor
+
+    return {
+        "target.model": ModelEditor(),
+        "target.url": ConnectionEditor(),
+        "load.stages": StagesEditor(look),
+        "workload.lengths": LengthsEditor(look),
+        "preview": Preview(),
+        "load.search": SearchEditor(look),
+    }

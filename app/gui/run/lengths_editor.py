@@ -1,0 +1,90 @@
+"""How long prompts and answers will be: histograms of what the profile's seed draws."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
+
+from app.gui.background import Latest
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.formatting import count, number
+from app.gui.navigation import Notice
+from app.gui.run.lengths_view import Histogram, LengthsView, lengths_view
+from app.gui.run.rows import Rows
+from app.gui.run.seam import Document, Editor, place_of, tree_of
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+
+
+class LengthsEditor(Editor):
+    """It edits nothing; the form beside it does."""
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._asked: tuple[object, ...] | None = None
+        self._latest = Latest(self, self._show, self._failed)
+        self.view = LengthsView()
+        self.strip = Strip()
+        self.said = label("", "muted", wrap=True)
+        self.inputs = Chart(tr("Prompt"), Axis(tr("Tokens")), Axis(tr("Share of requests"), "%"), look)
+        self.outputs = Chart(tr("Answer"), Axis(tr("Tokens")), Axis(tr("Share of requests"), "%"), look)
+        self.rows = Rows(tr("Lengths in tokens"))
+        charts = QHBoxLayout()
+        charts.addWidget(self.inputs, 1)
+        charts.addWidget(self.outputs, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.strip)
+        layout.addWidget(self.said)
+        layout.addLayout(charts, 1)
+        layout.addWidget(self.rows)
+        for chart in (self.inputs, self.outputs):
+            chart.say(tr("Drawing…"))
+
+    def show_document(self, document: Document) -> None:
+        target, load = document.value("target.protocol"), document.value("load")
+        asked = copy.deepcopy((target, document.value("workload"), load, document.path))
+        if asked == self._asked:
+            return
+        self._asked = asked
+        tree, place = tree_of(document), place_of(document)
+        self._latest.ask(lambda: lengths_view(tree, place))
+
+    def _show(self, view: LengthsView) -> None:
+        self.view = view
+        self.strip.hide()
+        self.said.setText(view.said)
+        self.said.setVisible(bool(view.said))
+        nothing = view.reason or tr("The workload leaves the length of answers to the model.")
+        self._draw(self.inputs, view.inputs, nothing, 0)
+        self._draw(self.outputs, view.outputs, nothing, 1)
+        rows = [(tr("Prompt"), _text(view.inputs))] if view.inputs is not None else []
+        rows += [(tr("Answer"), _text(view.outputs))] if view.outputs is not None else []
+        self.rows.show_rows(rows)
+
+    @staticmethod
+    def _draw(chart: Chart, found: Histogram | None, nothing: str, series: int) -> None:
+        chart.clear()
+        chart.say("" if found is not None else nothing)
+        if found is None:
+            return
+        edges = np.array([found.edges[0], *found.edges])
+        chart.set_line("share", tr("drawn"), edges, np.array([0.0, *found.shares, 0.0]), series=series, steps=True)
+        chart.set_markers(((found.median, tr("median")), (found.p95, tr("p95"))) if found.most > found.least else ())
+
+    def _failed(self, error: Exception) -> None:
+        self.strip.say(Notice("error", tr("Lengths could not be drawn: {why}").format(why=str(error)[:300])))
+
+
+def _text(found: Histogram) -> str:
+    if found.least == found.most:
+        return tr("{tokens} tokens each").format(tokens=count(found.least))
+    return tr("{least} to {most} tokens, median {median}, mean {mean}, p95 {p95}").format(
+        least=count(found.least), most=count(found.most), median=number(found.median), mean=number(found.mean),
+        p95=number(found.p95),
+    )  # fmt: skip

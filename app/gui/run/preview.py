@@ -1,0 +1,87 @@
+"""Preview and safety line: what Start would do, for how long, and what it would cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.gui.background import Latest
+from app.gui.navigation import Notice
+from app.gui.run.rows import Rows
+from app.gui.run.seam import Document, Editor, place_of, tree_of
+from app.gui.run.ticks import FlowLayout
+from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
+from app.gui.strip import Strip
+from app.gui.widgets import card, label
+from app.gui.words import tr
+
+
+class Preview(Editor):
+    """It edits nothing. Told anew whenever the document changes; what is not right yet is said instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: tuple[dict[str, Any], str] | None = None
+        self._machine: Any = None
+        self._latest = Latest(self, self._show, self._failed)
+        self.view = WorkView()
+        self.strip = Strip()
+        self.safety = label("", wrap=True)
+        self.safety.setAccessibleName(tr("What Start does"))
+        self._tiles = QWidget()
+        self._tiles_layout = FlowLayout(self._tiles)
+        self._tiles_layout.setContentsMargins(0, 0, 0, 0)
+        self.impossible = label(tr("These variants cannot run here"), "heading")
+        self.cells = Rows(tr("Variants that cannot run here"))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.strip, self._tiles, self.safety, self.impossible, self.cells):
+            layout.addWidget(widget)
+        layout.addStretch(0)
+        self.impossible.hide()
+
+    def show_document(self, document: Document) -> None:
+        asked = tree_of(document), place_of(document)
+        if asked == self._asked:
+            return
+        self._asked = asked
+        tree, place, machine = *asked, self._machine
+        if not self.view.work:
+            self.safety.setText(tr("Counting…"))
+        self._latest.ask(lambda: work_view(tree, place, machine))
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """As they are shown."""
+        return () if self.view.work is None else tiles_of(self.view.work, datetime.now(UTC).astimezone())
+
+    def _show(self, view: WorkView) -> None:
+        self.view = view
+        self._machine = view.machine or self._machine
+        if view.reason is not None:
+            self.strip.say(Notice("warning", tr("Not ready to start: {why}").format(why=view.reason)))
+        else:
+            self.strip.hide()
+        self._fill_tiles(self.tiles())
+        self.safety.setText(safety_line(view))
+        self.safety.setVisible(bool(self.safety.text()))
+        cells = view.cells or ()
+        self.impossible.setVisible(bool(cells))
+        self.cells.show_rows(cell_rows(cells))
+
+    def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
+        while (item := self._tiles_layout.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for one in tiles:
+            value = label(one.value, "heading")
+            tile = card(label(one.name, "muted"), value, label(one.below, "muted"))
+            tile.setAccessibleName(f"{one.name}: {one.value}. {one.below}")
+            self._tiles_layout.addWidget(tile)
+        self._tiles.setVisible(bool(tiles))
+        self._tiles.updateGeometry()
+
+    def _failed(self, error: Exception) -> None:
+        self.strip.say(Notice("error", tr("The work could not be counted: {why}").format(why=str(error)[:300])))
+        self.safety.hide()

@@ -1,0 +1,170 @@
+"""Find the highest rate that holds the SLO: whether, from where, and what it would try."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+
+from app.gui.background import Latest
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.formatting import number
+from app.gui.navigation import Notice
+from app.gui.run.seam import Document, Editor
+from app.gui.run.search_view import DEFAULTS, SearchView, can_judge, search_view, search_words, slo_of
+from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+
+FIRST_OBJECTIVE = "latency_ms.p95 < 50"
+
+
+class SearchEditor(Editor):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._document: Document | None = None
+        self._asked: tuple[object, ...] | None = None
+        self._latest = Latest(self, self._show, self._failed)
+        self.view = SearchView()
+        self.strip = Strip()
+        self.strip.acted.connect(self._add_objective)
+        self.wanted = QCheckBox(tr("Find the &highest rate that holds the SLO"))
+        self.wanted.setAccessibleName(tr("Find the highest rate that holds the SLO"))
+        self.wanted.clicked.connect(self._switch)
+        self.start, self.hold = QLineEdit(), QLineEdit()
+        self.repeats, self.arrivals = QSpinBox(), QComboBox()
+        self.repeats.setRange(1, 1000)
+        self.repeats.setKeyboardTracking(False)
+        self.arrivals.addItems(list(ARRIVALS_BY_PROCESS))
+        self.start.editingFinished.connect(self._edit_start)
+        self.hold.editingFinished.connect(self._edit_hold)
+        self.repeats.valueChanged.connect(self._edit_repeats)
+        self.arrivals.activated.connect(self._edit_arrivals)
+        self.fields = self._make_fields()
+        self.said = label("", "muted", wrap=True)
+        self.chart = Chart(tr("What it would try"), Axis(tr("Probe")), Axis(tr("Rate"), "/s", is_log=True), look)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.strip, self.wanted, self.fields, self.said):
+            layout.addWidget(widget)
+        layout.addWidget(self.chart, 1)
+        layout.addStretch(0)
+
+    def show_document(self, document: Document) -> None:
+        self._document = document
+        search = self._search()
+        self.wanted.setChecked(search is not None)
+        for widget in (self.fields, self.said, self.chart):
+            widget.setVisible(search is not None)
+        if search is None:
+            self._asked = None
+            self._latest.forget()
+            self.strip.hide()
+            return
+        self._fill({**DEFAULTS, **{key: of for key, of in search.items() if of is not None}})
+        slo = slo_of(document.value("slo"))
+        asked = copy.deepcopy((search, slo))
+        if asked != self._asked:
+            self._asked = asked
+            self._latest.ask(lambda: search_view(search, slo))
+
+    def _search(self) -> dict[str, Any] | None:
+        found = None if self._document is None else self._document.value("load.search")
+        return dict(found) if isinstance(found, dict) else None
+
+    def _fill(self, search: dict[str, Any]) -> None:
+        for field, key in ((self.start, "start"), (self.hold, "hold")):
+            if not field.hasFocus() or not field.isModified():
+                field.setText(str(search[key]))
+        repeats = search["repeats"]
+        for widget in (self.repeats, self.arrivals):
+            widget.blockSignals(True)
+        self.repeats.setValue(repeats if isinstance(repeats, int) else 3)
+        self.arrivals.setCurrentText(str(search["arrivals"]))
+        for widget in (self.repeats, self.arrivals):
+            widget.blockSignals(False)
+
+    def _show(self, view: SearchView) -> None:
+        self.view = view
+        slo = slo_of(None if self._document is None else self._document.value("slo"))
+        if not can_judge(slo):
+            what = tr("A search needs an SLO: without one, every rate holds.")
+            self.strip.say(Notice("warning", what), tr("Add “{objective}”").format(objective=FIRST_OBJECTIVE))
+        elif view.problem is not None:
+            self.strip.say(Notice("error", tr("The search is not right yet: {why}").format(why=view.problem)))
+        else:
+            self.strip.hide()
+        self.said.setText("" if view.planned is None else search_words(view.planned))
+        self._draw(view)
+
+    def _draw(self, view: SearchView) -> None:
+        self.chart.clear()
+        self.chart.say("" if view.rates_per_s else tr("Nothing to draw yet."))
+        if not view.rates_per_s:
+            return
+        rates = np.array(view.rates_per_s)
+        places = np.arange(1, len(rates) + 1, dtype=float)
+        fails = rates > view.supposed_per_s
+        names = [tr("fails") if one else tr("holds") for one in fails]
+        self.chart.set_points("probes", tr("probes, hollow where they fail"), places, rates, hollow=fails, names=names)
+        limit = tr("supposed: {rate}/s").format(rate=number(view.supposed_per_s))
+        self.chart.set_limit(view.supposed_per_s, limit)
+
+    def _failed(self, error: Exception) -> None:
+        self.strip.say(Notice("error", tr("The search could not be played: {why}").format(why=str(error)[:300])))
+
+    # What is edited
+
+    def _switch(self, is_wanted: bool) -> None:
+        self.edited.emit("load.search", dict(DEFAULTS) if is_wanted else None)
+
+    def _add_objective(self) -> None:
+        slo = slo_of(None if self._document is None else self._document.value("slo"))
+        self.edited.emit("slo", [*slo, FIRST_OBJECTIVE])
+
+    def _edit_start(self) -> None:
+        self._edit("start", self.start)
+
+    def _edit_hold(self) -> None:
+        self._edit("hold", self.hold)
+
+    def _edit(self, key: str, field: QLineEdit) -> None:
+        text = field.text().strip()
+        field.setModified(False)
+        if text and text != str((self._search() or {}).get(key, DEFAULTS[key])):
+            self.edited.emit(f"load.search.{key}", text)
+
+    def _edit_repeats(self, repeats: int) -> None:
+        self.edited.emit("load.search.repeats", repeats)
+
+    def _edit_arrivals(self) -> None:
+        arrivals = self.arrivals.currentText()
+        self.edited.emit("load.search.arrivals", arrivals)
+        self.edited.emit("load.search.burstiness", 2.0 if arrivals == "gamma" else None)
+
+    def _make_fields(self) -> QWidget:
+        holder = QWidget()
+        grid = QGridLayout(holder)
+        grid.setContentsMargins(0, 0, 0, 0)
+        fields: tuple[tuple[str, QWidget, str], ...] = (
+            (tr("Start &at"), self.start, tr("Where it begins; it doubles from there, or halves")),
+            (tr("Hold &each for"), self.hold, tr("How long a rate is tried, at least")),
+            (tr("&Repeats"), self.repeats, tr("How often the answer has to hold")),
+            (tr("Arri&vals"), self.arrivals, tr("How requests come at a rate")),
+        )
+        for at, (text, field, help_text) in enumerate(fields):
+            said = label(text)
+            said.setBuddy(field)
+            field.setAccessibleName(text.replace("&", ""))
+            field.setToolTip(help_text)
+            grid.addWidget(said, at // 2, 2 * (at % 2), Qt.AlignmentFlag.AlignLeft)
+            grid.addWidget(field, at // 2, 2 * (at % 2) + 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        return holder

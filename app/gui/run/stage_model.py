@@ -1,0 +1,171 @@
+"""The stages of a load as a table whose cells can be edited; each edit is told, and comes back with the document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+
+from app.gui.run.stage_edits import is_typed, load_text, with_arrivals, with_clients, with_load
+from app.gui.run.stage_line import Stage, form_of
+from app.gui.words import tr
+
+Index = QModelIndex | QPersistentModelIndex
+_NOWHERE = QModelIndex()
+NAME, ARRIVALS, LOAD, CLIENTS, DURATION, REPEATS = range(6)
+ARRIVALS_BY_PROCESS = ("poisson", "constant", "gamma")
+
+
+class StageModel(QAbstractTableModel):
+    """`changed` carries all stages as they would be, ready for YAML."""
+
+    changed = Signal(list)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stages: list[dict[str, Any]] = []
+        self._problems: list[str | None] = []
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        return self._stages
+
+    def show(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
+        """`problems` has what is wrong with each, in words. Rows stay where only their contents changed."""
+        if len(stages) != len(self._stages):
+            self.beginResetModel()
+            self._stages, self._problems = [dict(stage) for stage in stages], list(problems)
+            self.endResetModel()
+            return
+        self._stages, self._problems = [dict(stage) for stage in stages], list(problems)
+        if stages:
+            self.dataChanged.emit(self.index(0, 0), self.index(len(stages) - 1, REPEATS))
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self._stages)
+
+    def columnCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else REPEATS + 1
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if orientation != Qt.Orientation.Horizontal or not 0 <= section <= REPEATS:
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.DisplayRole:
+            titles = (
+                tr("Stage"), tr("Arrivals"), tr("Rate, or from → to"), tr("Clients"), tr("Duration"), tr("Repeats"),
+            )  # fmt: skip
+            return titles[section]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            words = (
+                tr("Its name in results and gates"),
+                tr("How requests come at a rate; clients and traces decide it themselves"),
+                tr("Like 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady"),
+                tr("So many clients, each sending its next request when it has its answer"),
+                tr("Like 30s or 5m"),
+                tr("How often the stage is played"),
+            )
+            return words[section]
+        return None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        row, column = index.row(), index.column()
+        problem = self._problems[row] if row < len(self._problems) else None
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole, Qt.ItemDataRole.AccessibleTextRole):
+            text = self._text(self._stages[row], column)
+            if role == Qt.ItemDataRole.DisplayRole and column == NAME and problem is not None:
+                return f"⚠ {text}"
+            return text
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return problem
+        if role == Qt.ItemDataRole.AccessibleDescriptionRole:
+            return problem or ""
+        return None
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        flags = super().flags(index)
+        if not index.isValid():
+            return flags
+        return (
+            flags | Qt.ItemFlag.ItemIsEditable if self._can_edit(self._stages[index.row()], index.column()) else flags
+        )
+
+    def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        if role != Qt.ItemDataRole.EditRole or not index.isValid():
+            return False
+        before = self._stages[index.row()]
+        after = self._edited(before, index.column(), str(value).strip())
+        if after == before:
+            return False
+        self.changed.emit([after if at == index.row() else dict(stage) for at, stage in enumerate(self._stages)])
+        return True
+
+    @staticmethod
+    def _text(stage: Stage, column: int) -> str:
+        form = form_of(stage)
+        match column:
+            case 0:
+                return str(stage.get("name") or "steady")
+            case 1:
+                if form in ("concurrency", "trace"):
+                    return tr("closed loop") if form == "concurrency" else tr("trace")
+                return str(stage.get("arrivals") or "poisson")
+            case 2:
+                return load_text(stage)
+            case 3:
+                return str(stage.get("concurrency") or "")
+            case 4:
+                return str(stage.get("duration") or "")
+            case _:
+                return str(stage.get("repeats") or 1)
+
+    @staticmethod
+    def _can_edit(stage: Stage, column: int) -> bool:
+        form = form_of(stage)
+        if column == ARRIVALS:
+            return form not in ("concurrency", "trace")
+        if column == LOAD:
+            return is_typed(stage) or form == "concurrency"
+        return column != CLIENTS or form != "trace"
+
+    @staticmethod
+    def _edited(stage: Stage, column: int, text: str) -> dict[str, Any]:
+        match column:
+            case 0:
+                return {**stage, "name": text} if text else {key: of for key, of in stage.items() if key != "name"}
+            case 1:
+                return with_arrivals(stage, text)
+            case 2:
+                return with_load(stage, text) if text and text != load_text(stage) else dict(stage)
+            case 3:
+                return with_clients(stage, text)
+            case 4:
+                return (
+                    {**stage, "duration": text} if text else {key: of for key, of in stage.items() if key != "duration"}
+                )
+            case _:
+                kept = {key: of for key, of in stage.items() if key != "repeats"}
+                return kept if text in ("", "1") else {**kept, "repeats": int(text) if text.isdecimal() else text}
+
+
+class ArrivalsDelegate(QStyledItemDelegate):
+    """A list of the processes in place of typing them."""
+
+    def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:  # noqa: ARG002
+        box = QComboBox(parent)
+        box.setAccessibleName(tr("Arrivals of this stage"))
+        box.addItems(list(ARRIVALS_BY_PROCESS))
+        return box
+
+    def setEditorData(self, editor: QWidget, index: Index) -> None:
+        assert isinstance(editor, QComboBox)
+        editor.setCurrentText(str(index.data(Qt.ItemDataRole.EditRole)))
+
+    def setModelData(self, editor: QWidget, model: QAbstractItemModel, index: Index) -> None:
+        assert isinstance(editor, QComboBox)
+        model.setData(index, editor.currentText())

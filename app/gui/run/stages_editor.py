@@ -1,0 +1,254 @@
+"""The stages of a load: a line of planned rates that can be dragged, and a table that can be typed into."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QItemSelection
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QMenu,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+)
+
+from app.gui.background import Latest
+from app.gui.charts.axes import Axis
+from app.gui.charts.draggable import DraggableChart, Handle
+from app.gui.formatting import State, seconds
+from app.gui.navigation import Notice
+from app.gui.run import stage_edits
+from app.gui.run.seam import Document, Editor, folder_of
+from app.gui.run.stage_edits import Preset
+from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_trace, stage_line
+from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+_SHOWN_ROWS = 5
+
+
+class StagesEditor(Editor):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._document: Document | None = None
+        self._line = StageLine((), ())
+        self._traces: dict[TraceKey, Points] = {}
+        self._reading = Latest(self, self._have_traces, self._no_traces)
+        self._wanted_row = 0
+        self.strip = Strip()
+        self.chart = DraggableChart(tr("Planned rate"), Axis(tr("Time"), "s"), Axis(tr("Rate"), "/s"), look)
+        self.chart.moved.connect(self._drag)
+        self.model = StageModel()
+        self.model.setParent(self)
+        self.model.changed.connect(self._edit)
+        self.table = self._make_table()
+        self._buttons = self._make_buttons()
+        self.total = label("", "muted", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.strip)
+        layout.addWidget(self.chart, 1)
+        layout.addWidget(self.total)
+        layout.addWidget(self.table)
+        layout.addLayout(self._buttons_line())
+        self._enable()
+
+    def show_document(self, document: Document) -> None:
+        self._document = document
+        stages = stages_of(document)
+        self._show(stages)
+        rows = len(stages)
+        if rows and not self.table.selectionModel().hasSelection():
+            self.table.selectRow(min(self._wanted_row, rows - 1))
+        self._enable()
+
+    @property
+    def row(self) -> int:
+        """The chosen stage; -1 where none is."""
+        rows = self.table.selectionModel().selectedRows()
+        return rows[0].row() if rows else -1
+
+    def make(self, kind: Preset) -> None:
+        """The chosen stage in another form; the first one, where there is none yet."""
+        trace = self._ask_trace() if kind == "trace" else ""
+        if kind == "trace" and not trace:
+            return
+        stages = self.model.stages or [{"name": "steady"}]
+        at = max(self.row, 0)
+        made = stage_edits.preset(kind, stages[at], trace)
+        self._edit([made if index == at else dict(stage) for index, stage in enumerate(stages)])
+
+    def add(self) -> None:
+        at = self.row if self.row >= 0 else len(self.model.stages) - 1
+        self._go_to(at + 1, stage_edits.added(self.model.stages, at))
+
+    def duplicate(self) -> None:
+        if self.row >= 0:
+            self._go_to(self.row + 1, stage_edits.duplicated(self.model.stages, self.row))
+
+    def remove(self) -> None:
+        if self.row >= 0:
+            self._go_to(max(0, self.row - 1), stage_edits.removed(self.model.stages, self.row))
+
+    def shift(self, by: int) -> None:
+        if self.row >= 0 and 0 <= self.row + by < len(self.model.stages):
+            self._go_to(self.row + by, stage_edits.swapped(self.model.stages, self.row, self.row + by))
+
+    # What is shown
+
+    def _show(self, stages: list[dict[str, Any]]) -> None:
+        assert self._document is not None
+        self._line = stage_line(stages, folder_of(self._document), self._traces)
+        self.model.show(stages, [one.problem for one in self._line.stages])
+        self._tell_problem()
+        self._draw()
+        missing = self._line.missing
+        if missing:
+            self._reading.ask(lambda: {key: rates_of_trace(key) for key in missing})
+
+    def _have_traces(self, traces: dict[TraceKey, Points]) -> None:
+        self._traces.update(traces)
+        if self._document is not None:
+            self._show(stages_of(self._document))
+
+    def _no_traces(self, error: Exception) -> None:
+        self.strip.say(Notice("error", tr("The trace cannot be read: {why}").format(why=str(error)[:300])))
+
+    def _tell_problem(self) -> None:
+        wrong = next((one for one in self._line.stages if one.problem is not None), None)
+        if wrong is None:
+            self.strip.hide()
+            return
+        what = tr("Stage {name} is not right yet: {problem}").format(name=wrong.name, problem=str(wrong.problem)[:300])
+        self.strip.say(Notice("error", what))
+
+    def _draw(self) -> None:
+        line, xs, ys = self._line, [0.0], [0.0 if not self._has_rates else np.nan]
+        for one in line.stages:
+            xs += [at for at, _ in one.points] or [one.start_s, one.end_s]
+            ys += [rate for _, rate in one.points] or [np.nan, np.nan]
+        nothing = tr("No stages yet: add one below, or let a search find the highest rate.")
+        self.chart.say("" if line.stages else nothing)
+        self.chart.set_line("planned", tr("planned rate"), np.array(xs), np.array(ys))
+        states: dict[bool, State] = {True: "bad", False: "plain"}
+        self.chart.set_bands(
+            [(one.start_s, one.end_s, one.label, states[one.problem is not None]) for one in line.stages]
+        )
+        self.chart.set_handles([Handle(one.x, one.y, one.name, one.way) for one in line.handles])
+        repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
+        once = tr("One round takes {time}.") if repeated else tr("All stages take {time}.")
+        how = tr("Drag a point, or take it with Page Down and move it with the arrow keys.")
+        self.total.setText(f"{once.format(time=seconds(line.total_s))} {how}" if line.handles else "")
+
+    @property
+    def _has_rates(self) -> bool:
+        return any(one.points for one in self._line.stages)
+
+    def _drag(self, index: int, x: float, y: float, is_done: bool) -> None:
+        if index >= len(self._line.handles):
+            return
+        stages = moved(self.model.stages, self._line.handles[index], x, y)
+        if is_done:
+            self._edit(stages)
+        else:
+            self._show(stages)
+
+    # What is edited
+
+    def _edit(self, stages: list[dict[str, Any]]) -> None:
+        self.edited.emit("load.stages", stages or None)
+
+    def _go_to(self, row: int, stages: list[dict[str, Any]]) -> None:
+        self._wanted_row = row
+        self._edit(stages)
+        if self.model.rowCount():
+            self.table.selectRow(min(row, self.model.rowCount() - 1))
+
+    def _ask_trace(self) -> str:
+        folder = str(folder_of(self._document)) if self._document is not None else ""
+        kinds = tr("Traces") + " (*.csv *.jsonl *.json *.parquet *.gz);;" + tr("All files") + " (*)"
+        return QFileDialog.getOpenFileName(self, tr("A trace to replay"), folder, kinds)[0]
+
+    def _make_table(self) -> QTableView:
+        table = QTableView()
+        table.setModel(self.model)
+        table.setAccessibleName(tr("Stages"))
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setEditTriggers(
+            QAbstractItemView.EditTrigger.DoubleClicked
+            | QAbstractItemView.EditTrigger.EditKeyPressed
+            | QAbstractItemView.EditTrigger.AnyKeyPressed
+            | QAbstractItemView.EditTrigger.SelectedClicked
+        )
+        table.setTabKeyNavigation(False)
+        table.setShowGrid(False)
+        table.setAlternatingRowColors(True)
+        table.verticalHeader().setVisible(False)
+        table.setItemDelegateForColumn(ARRIVALS, ArrivalsDelegate(table))
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(LOAD, QHeaderView.ResizeMode.Stretch)
+        table.selectionModel().selectionChanged.connect(self._selected)
+        row = table.verticalHeader().defaultSectionSize()
+        table.setMinimumHeight(row * _SHOWN_ROWS)
+        return table
+
+    def _selected(self, _now: QItemSelection, _before: QItemSelection) -> None:
+        self._enable()
+
+    def _make_buttons(self) -> dict[str, QPushButton]:
+        shape = QPushButton(tr("S&hape"))
+        shape.setAccessibleName(tr("Shape of the chosen stage"))
+        menu = QMenu(shape)
+        presets: tuple[tuple[Preset, str], ...] = (
+            ("constant", tr("&Constant gaps")), ("poisson", tr("&Poisson arrivals")),
+            ("closed", tr("C&losed loop of clients")),
+            ("ramp", tr("&Ramp from one rate to another")), ("spike", tr("&Spike in the middle")),
+            ("trace", tr("Replay a &trace…")),
+        )  # fmt: skip
+        for kind, text in presets:
+            menu.addAction(text).triggered.connect(partial(self._preset, kind))
+        shape.setMenu(menu)
+        return {
+            "add": button(tr("&Add stage"), self.add),
+            "duplicate": button(tr("Du&plicate"), self.duplicate),
+            "remove": button(tr("Re&move"), self.remove),
+            "up": button(tr("Move &up"), partial(self.shift, -1)),
+            "down": button(tr("Move do&wn"), partial(self.shift, 1)),
+            "shape": shape,
+        }
+
+    def _preset(self, kind: Preset, _checked: bool = False) -> None:
+        self.make(kind)
+
+    def _buttons_line(self) -> QHBoxLayout:
+        line = QHBoxLayout()
+        for one in self._buttons.values():
+            line.addWidget(one)
+        line.addStretch(1)
+        return line
+
+    def _enable(self) -> None:
+        rows, row = self.model.rowCount(), self.row
+        for name in ("duplicate", "remove"):
+            self._buttons[name].setEnabled(row >= 0)
+        self._buttons["up"].setEnabled(row > 0)
+        self._buttons["down"].setEnabled(0 <= row < rows - 1)
+        self._buttons["shape"].setEnabled(row >= 0 or not rows)
+
+
+def stages_of(document: Document) -> list[dict[str, Any]]:
+    """Those that are mappings; whatever else stands there is told by the form."""
+    given = document.value("load.stages")
+    return [dict(one) for one in given if isinstance(one, dict)] if isinstance(given, list | tuple) else []
