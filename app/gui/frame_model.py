@@ -28,9 +28,11 @@ class FrameModel(QAbstractTableModel):
         frame: pd.DataFrame | None = None,
         headers: Mapping[str, str] | None = None,
         formats: Mapping[str, Callable[[object], str]] | None = None,
+        keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
+        """`keys` are what columns of other values than numbers and texts are sorted by."""
         super().__init__()
-        self._headers, self._formats = dict(headers or {}), dict(formats or {})
+        self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._frame = pd.DataFrame() if frame is None else frame
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sorted_by: tuple[int, Qt.SortOrder] | None = None
@@ -53,6 +55,10 @@ class FrameModel(QAbstractTableModel):
             self._sorted_by = None
         self._order = self._ordered()
         self.endResetModel()
+
+    def set_headers(self, headers: Mapping[str, str]) -> None:
+        """Seen with the next frame."""
+        self._headers = dict(headers)
 
     def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
         """Only rows where `mask`, one a row of the frame, is true."""
@@ -111,7 +117,10 @@ class FrameModel(QAbstractTableModel):
             return rows
         column, order = self._sorted_by
         values = self._frame.iloc[rows, column]
-        if values.dtype == object:
+        key = self._keys.get(str(self._frame.columns[column]))
+        if key is not None:
+            values = values.map(key)
+        elif values.dtype == object:
             values = values.map(lambda one: None if one is None else str(one))
         ascending = order == Qt.SortOrder.AscendingOrder
         ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")

@@ -62,6 +62,11 @@ def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
     return _written(run_directory, replace(labels, notes=(*labels.notes, note)))
 
 
+def put_labels(run_directory: Path, labels: Labels) -> Labels:
+    """As they were before: undoing what was said. Raises UsageError where they cannot be written."""
+    return _written(run_directory, labels)
+
+
 def _written(run_directory: Path, labels: Labels) -> Labels:
     try:
         write_whole(run_directory / LABELS, msgspec.json.format(msgspec.json.encode(labels), indent=2))

@@ -1,14 +1,243 @@
-"""Results."""
+"""Results: a stored run, its verdict, its numbers over time, and each of its requests."""
 
 from __future__ import annotations
 
-from app.gui.navigation import PageKey
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QUndoStack
+from PySide6.QtWidgets import QFrame, QLineEdit, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+
+from app.gui.navigation import Navigation, PageKey, notice_of
 from app.gui.page import Page
+from app.gui.results.command import report_command
+from app.gui.results.presenter import ResultsPresenter
+from app.gui.results.recent_runs import RecentRuns
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import label
 from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.gui.results.content import Content
+    from app.gui.results.state import Shown
+    from app.records.labels import Labels
 
 
 class ResultsPage(Page):
     key: PageKey = "results"
 
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__(navigation, look)
+        self.presenter = ResultsPresenter(self)
+        self._undo = QUndoStack(self)
+        self._content: Content | None = None
+        self._path: Path | None = None
+        self._moment_s: float | None = None
+        self.strip = Strip()
+        self.recent = RecentRuns()
+        self.loading = label("", "heading", wrap=True)
+        self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setAccessibleName(tr("The run"))
+        self._stack = QStackedWidget()
+        for one in (self.recent, self.loading, self._scroll):
+            self._stack.addWidget(one)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.strip)
+        layout.addWidget(self._stack, 1)
+        self._connect()
+
     def title(self) -> str:
         return tr("Results")
+
+    def enter(self) -> None:
+        if self._path is None:
+            self.recent.refresh()
+        elif self._content is not None and self.presenter.shown is not None:
+            self._content.enter()
+
+    def leave(self) -> None:
+        if self._content is not None:
+            self._content.leave()
+
+    def open_run(self, path: Path) -> None:
+        """Whatever there is of it: one that was cut short is told from its facts."""
+        self._moment_s = None
+        self.presenter.open_run(path)
+
+    def show_moment(self, seconds: float) -> None:
+        """From the start of the run; as soon as it is there, where it is being opened."""
+        self._moment_s = seconds
+        if self.presenter.shown is not None and self._content is not None:
+            self._content.show_moment(seconds)
+            self._moment_s = None
+
+    def command_line(self) -> str | None:
+        shown = self.presenter.shown
+        if shown is None:
+            return None
+        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None)
+
+    def runs(self) -> tuple[Path, ...]:
+        return () if self.presenter.shown is None else (self.presenter.shown.directory,)
+
+    def export(self) -> bool:
+        shown = self.presenter.shown
+        if shown is None or self._content is None:
+            return False
+        self._content.drawer.open_for(shown)
+        self._scroll.ensureWidgetVisible(self._content.drawer)
+        return True
+
+    def undo_stack(self) -> QUndoStack | None:
+        return self._undo
+
+    def filter_field(self) -> QLineEdit | None:
+        if self._content is None or self.presenter.shown is None:
+            return None
+        return self._content.filter_field()
+
+    def start(self) -> bool:
+        """F5: the same again, from its profile."""
+        if self.presenter.shown is None or not self.presenter.shown.opened.spec_text:
+            return False
+        self._repeat()
+        return True
+
+    def content(self) -> Content:
+        """Made with the first run: its charts and tables import much."""
+        if self._content is None:
+            from app.gui.results.content import Content
+
+            content = self._content = Content(self.look)
+            self._scroll.setWidget(content)
+            header, slo, axis = content.header, content.slo, content.axis
+            header.export_wished.connect(self.export)
+            header.compare_wished.connect(self._compare)
+            header.plan_wished.connect(self._plan)
+            header.repeat_wished.connect(self._repeat)
+            header.tags_written.connect(self._write_tags)
+            header.note_written.connect(self._write_note)
+            slo.asked.connect(self.presenter.ask_slo)
+            axis.window_chosen.connect(self._choose_window)
+            axis.window_cleared.connect(self._clear_window)
+            content.verdict.reset_wished.connect(self.presenter.as_measured)
+            content.profile.repeat_wished.connect(self._repeat)
+            content.plan.plan_wished.connect(self._plan)
+            content.drawer.failed.connect(self._tell)
+            content.moment_shown.connect(self._scroll_to)
+        return self._content
+
+    def _connect(self) -> None:
+        presenter = self.presenter
+        presenter.opening.connect(self._opening)
+        presenter.opened.connect(self._opened)
+        presenter.rescored.connect(self._rescored)
+        presenter.failed.connect(self._failed)
+        presenter.refused.connect(self._refused)
+        self.recent.run_chosen.connect(self.open_run)
+        self.recent.library_wished.connect(self._to_library)
+        self.navigation.library_changed.connect(self._library_changed)
+
+    def _opening(self, path: Path) -> None:
+        self._path = path
+        self.strip.hide()
+        self._undo.clear()
+        self.loading.setText(tr("Reading {name}…").format(name=path.name))
+        self._stack.setCurrentWidget(self.loading)
+
+    def _opened(self, shown: Shown) -> None:
+        content = self.content()
+        content.show_run(shown)
+        self._stack.setCurrentWidget(self._scroll)
+        self._scroll.verticalScrollBar().setValue(0)
+        self.setAccessibleDescription(f"{shown.own.header.title}: {shown.own.verdict.outcome}")
+        if self._moment_s is not None:
+            self.show_moment(self._moment_s)
+
+    def _rescored(self, shown: Shown) -> None:
+        self.strip.hide()
+        self.content().show_asked(shown)
+
+    def _failed(self, _: Path, error: Exception) -> None:
+        self._path = None
+        self._stack.setCurrentWidget(self.recent)
+        self.recent.refresh()
+        self._tell(error)
+
+    def _refused(self, error: Exception) -> None:
+        """What is shown stays what it was."""
+        self._tell(error)
+        if self.presenter.shown is not None:
+            self.content().show_asked(self.presenter.shown)
+
+    def _tell(self, error: Exception) -> None:
+        self.strip.say(notice_of(error))
+
+    def _choose_window(self, from_s: float, to_s: float) -> None:
+        self.presenter.ask_window((from_s, to_s))
+
+    def _clear_window(self) -> None:
+        self.presenter.ask_window(None)
+
+    def _compare(self) -> None:
+        self.navigation.comparison_wanted.emit(self.runs())
+
+    def _plan(self) -> None:
+        self.navigation.plan_wanted.emit(self.runs())
+
+    def _repeat(self) -> None:
+        if self.presenter.shown is not None:
+            self.navigation.profile_opened.emit(self.presenter.shown.directory / "spec.yaml")
+
+    def _write_tags(self, text: str) -> None:
+        from app.gui.results.label_edits import tag_step
+
+        shown = self.presenter.shown
+        if shown is not None:
+            tags = frozenset(text.replace(",", " ").split())
+            self._step(lambda: tag_step(shown.directory, tags, self._labelled))
+
+    def _write_note(self, text: str) -> None:
+        from app.gui.results.label_edits import note_step
+
+        shown = self.presenter.shown
+        if shown is not None:
+            self._step(lambda: note_step(shown.directory, text, self._labelled))
+
+    def _step(self, made: object) -> None:
+        from app.errors import UsageError
+
+        try:
+            step = made()  # type: ignore[operator]
+        except UsageError as error:
+            self._tell(error)
+            if self.presenter.shown is not None:
+                self.content().header.show_labels(self.presenter.shown.labels)
+            return
+        if step is not None:
+            self._undo.push(step)
+
+    def _labelled(self, directory: Path, labels: Labels) -> None:
+        import msgspec
+
+        shown = self.presenter.shown
+        if shown is not None and shown.directory == directory:
+            self.presenter.put_labels(msgspec.structs.replace(shown, labels=labels))
+            self.content().header.show_labels(labels)
+        self.navigation.library_changed.emit()
+
+    def _library_changed(self) -> None:
+        if self._path is None:
+            self.recent.refresh()
+
+    def _to_library(self) -> None:
+        self.navigation.page_wanted.emit("library")
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        self._scroll.ensureWidgetVisible(widget)

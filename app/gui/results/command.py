@@ -1,0 +1,21 @@
+"""The line that shows the same in a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from app.gui.formatting import plain
+from app.gui.results.state import Asked
+
+
+def report_command(directory: Path, asked: Asked, is_recovered: bool = False) -> str:
+    words = ["sizewise", "report", str(directory)]
+    for text in asked.slo or ():
+        words += ["--slo", text]
+    if asked.window_s is not None:
+        from_s, to_s = (f"{plain(at).replace(',', '')}s" for at in asked.window_s)
+        words += ["--from", from_s, "--to", to_s]
+    if is_recovered:
+        words.append("--recover")
+    return shlex.join(words)

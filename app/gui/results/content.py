@@ -1,0 +1,139 @@
+"""What stands on the result page once a run is open, from the verdict down to its tabs."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+
+from app.gui.results.export_drawer import ExportDrawer
+from app.gui.results.header import Header
+from app.gui.results.slo_editor import SloEditor
+from app.gui.results.state import Shown
+from app.gui.results.tabs.errors import ErrorsTab
+from app.gui.results.tabs.facts import EnvironmentTab, ProfileTab
+from app.gui.results.tabs.latency import LatencyTab
+from app.gui.results.tabs.machine import MachineTab
+from app.gui.results.tabs.plan import BaselineTab, PlanTab
+from app.gui.results.tabs.requests import RequestsTab
+from app.gui.results.tabs.tab import Tab
+from app.gui.results.tabs.throughput import ThroughputTab
+from app.gui.results.tabs.tokens import TokensTab
+from app.gui.results.tabs.validity import ValidityTab
+from app.gui.results.tabs.variants import ModelTab, VariantsTab
+from app.gui.results.tiles import Tiles
+from app.gui.results.time_axis import TimeAxis
+from app.gui.results.verdict_card import VerdictCard
+from app.gui.theme import Look
+from app.gui.words import tr
+
+
+class Content(QWidget):
+    """A tab is filled when it is looked at. `moment_shown` has the widget to scroll to."""
+
+    moment_shown = Signal(object)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._shown: Shown | None = None
+        self._filled: dict[Tab, Shown] = {}
+        self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
+        self.tiles, self.slo, self.axis = Tiles(), SloEditor(), TimeAxis(look)
+        self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
+        self.all_tabs: tuple[Tab, ...] = (
+            VariantsTab(look),
+            LatencyTab(look),
+            ThroughputTab(look),
+            TokensTab(look),
+            MachineTab(look),
+            ErrorsTab(),
+            self.requests,
+            EnvironmentTab(),
+            self.profile,
+            self.validity,
+            ModelTab(),
+            self.plan,
+            BaselineTab(),
+        )
+        self.tabs = QTabWidget()
+        self.tabs.setAccessibleName(tr("Parts of the result"))
+        self.tabs.tabBar().setAccessibleName(tr("Parts of the result"))
+        self.tabs.setUsesScrollButtons(True)
+        self.tabs.setDocumentMode(True)
+        for tab in self.all_tabs:
+            self.tabs.addTab(tab, tab.title())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 8, 0)
+        layout.setSpacing(10)
+        for part in (self.header, self.drawer, self.verdict, self.tiles, self.slo, self.axis):
+            layout.addWidget(part)
+        layout.addWidget(self.tabs, 1)
+        self.tabs.currentChanged.connect(self._fill)
+        self.requests.moment_chosen.connect(self.show_moment)
+        self.verdict.validity_wished.connect(self._show_validity)
+
+    def show_run(self, shown: Shown) -> None:
+        """Another run."""
+        self._filled.clear()
+        self.drawer.hide()
+        self.header.show_run(shown)
+        self.header.set_plannable(_why_no_plan(shown))
+        self.slo.forget()
+        self.axis.show_run(shown)
+        kept = self.tabs.currentWidget()
+        for place, tab in enumerate(self.all_tabs):
+            is_there = tab.is_for(shown)
+            self.tabs.setTabVisible(place, is_there)
+            self.tabs.setTabEnabled(place, is_there)
+        first = next((tab for tab in self.all_tabs if tab.is_for(shown)), None)
+        self._shown = shown
+        if first is not None:
+            self.tabs.setCurrentWidget(kept if isinstance(kept, Tab) and kept.is_for(shown) else first)
+        self.show_asked(shown)
+
+    def show_asked(self, shown: Shown) -> None:
+        """The same run, by another SLO or window."""
+        self._shown = shown
+        self.verdict.show_run(shown)
+        self.tiles.show_tiles(shown.report.tiles)
+        self.slo.show_run(shown)
+        self.axis.show_asked(shown)
+        self.drawer.show_run(shown)
+        self._fill()
+
+    def show_moment(self, at_s: float, words: str = "") -> None:
+        self.axis.show_moment(at_s, words)
+        self.moment_shown.emit(self.axis)
+
+    def filter_field(self) -> QLineEdit:
+        self.tabs.setCurrentWidget(self.requests)
+        return self.requests.least
+
+    def enter(self) -> None:
+        self._fill()
+
+    def leave(self) -> None:
+        self.drawer.hide()
+
+    def _fill(self, _: int = 0) -> None:
+        """The tabs are as high as the one that is looked at, not as the highest of them."""
+        tab = self.tabs.currentWidget()
+        for one in self.all_tabs:
+            policy = QSizePolicy.Policy.Preferred if one is tab else QSizePolicy.Policy.Ignored
+            one.setSizePolicy(policy, policy)
+        if isinstance(tab, Tab) and self._shown is not None and self._filled.get(tab) is not self._shown:
+            self._filled[tab] = self._shown
+            tab.show_run(self._shown)
+
+    def _show_validity(self) -> None:
+        self.tabs.setCurrentWidget(self.validity)
+        self.tabs.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.moment_shown.emit(self.tabs)
+
+
+def _why_no_plan(shown: Shown) -> str | None:
+    """Why nothing can be planned from it."""
+    if shown.own.verdict.trust == "INVALID":
+        return tr("The measurement is INVALID, and no plan stands on it.")
+    if shown.opened.recovery is not None:
+        return tr("The run was cut short, and has no result to plan from.")
+    return None

@@ -1,0 +1,221 @@
+"""The report's rows as frames for tables; a number stays a Quantity, and is written as the report writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from app.gui.formatting import clock_time, seconds
+from app.gui.words import tr
+from reports import formatting
+from reports.local_model import LocalSection
+from reports.model import (
+    BatchRow,
+    CheckRow,
+    ErrorRow,
+    Fact,
+    GroupTable,
+    KneeSection,
+    PlanSection,
+    Report,
+    SpikeRow,
+    StageRow,
+    TokenRow,
+    WorkerRow,
+)
+
+STAGE_QUANTITIES = ("offered", "achieved", "answered", "good", "p50", "p95", "p99", "judged")
+TOKEN_QUANTITIES = (
+    "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50", "itl_p99", "icl_p99", "coalesced",
+    "output_tokens", "tokens_per_s",
+)  # fmt: skip
+VARIANT_QUANTITIES = ("p50", "p95", "p99", "throughput", "cost")
+OFFER_QUANTITIES = ("usd_per_month", "usd_per_1k", "latency", "utilisation")
+BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
+
+
+def stage_headers(report: Report) -> dict[str, str]:
+    judged = f"{report.curve.percentile.replace('_', '.')} {tr('judged')}"
+    return {
+        "stage": tr("Stage"), "result": tr("Result"), "load": tr("Load"), "offered": tr("Offered"),
+        "achieved": tr("Sent"), "answered": tr("Answered"), "good": tr("Good"), "completed": tr("Answers"),
+        "failed": tr("Failed"), "p50": f"{report.times} p50", "p95": "p95", "p99": "p99", "judged": judged,
+        "from": tr("From"), "measurement": tr("Measurement"),
+    }  # fmt: skip
+
+
+def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {
+                "stage": stage_name(row), "result": formatting.stage_state(row), "load": load_of(row),
+                "offered": row.offered, "achieved": row.achieved, "answered": row.answered, "good": row.good,
+                "completed": row.completed, "failed": row.failed, "p50": row.p50, "p95": row.p95, "p99": row.p99,
+                "from": seconds(max(0.0, row.start_s)), "measurement": row.trust,
+            }
+            for row in stages
+        ],
+        ("stage", "result", "load", "offered", "achieved", "answered", "good", "completed", "failed", "p50", "p95",
+         "p99", "from", "measurement"),
+    )  # fmt: skip
+
+
+def stage_name(row: StageRow) -> str:
+    return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
+
+
+def load_of(row: StageRow) -> str:
+    if row.clients is not None:
+        return tr("{count} clients").format(count=formatting.count(row.clients))
+    if row.scheduled_per_s is not None:
+        return f"{formatting.number(row.scheduled_per_s)}/s"
+    return row.arrivals or formatting.NOT_AVAILABLE
+
+
+def invalid_rows(stages: Sequence[StageRow]) -> tuple[int, ...]:
+    return tuple(place for place, row in enumerate(stages) if row.trust == "INVALID")
+
+
+def reasons_of(stages: Sequence[StageRow]) -> dict[int, str]:
+    return {place: f"{row.trust}: {'; '.join(row.reasons)}" for place, row in enumerate(stages) if row.reasons}
+
+
+def token_headers() -> dict[str, str]:
+    names = {one: one.replace("_", " ").upper().replace(" P", " p") for one in TOKEN_QUANTITIES}
+    return {
+        "stage": tr("Stage"), **names, "coalesced": tr("Read together"), "output_tokens": tr("Tokens an answer"),
+        "tokens_per_s": tr("Tokens/s"),
+    }  # fmt: skip
+
+
+def token_frame(rows: Sequence[TokenRow]) -> pd.DataFrame:
+    columns = ("stage", *TOKEN_QUANTITIES)
+    return _frame([{name: getattr(row, name) for name in columns} for row in rows], columns)
+
+
+def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {"error": row.error, "count": row.count, "share": row.share, "first": _moment(row.first_s),
+             "last": _moment(row.last_s)}
+            for row in rows
+        ],
+        ("error", "count", "share", "first", "last"),
+    )  # fmt: skip
+
+
+def check_frame(rows: Sequence[CheckRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {"verdict": row.verdict, "check": row.name, "observed": formatting.check_value(row),
+             "limit": formatting.check_limit(row), "hint": row.hint or ""}
+            for row in rows
+        ],
+        ("verdict", "check", "observed", "limit", "hint"),
+    )  # fmt: skip
+
+
+def fact_frame(rows: Sequence[Fact]) -> pd.DataFrame:
+    return _frame([{"label": row.label, "value": row.value} for row in rows], ("label", "value"))
+
+
+def knee_frame(section: KneeSection) -> pd.DataFrame:
+    return _frame(
+        [{"name": row.name, "method": row.method, "at": row.at, "latency": row.latency} for row in section.rows],
+        ("name", "method", "at", "latency"),
+    )
+
+
+def spike_frame(rows: Sequence[SpikeRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {"stage": row.stage, "jump": f"{formatting.number(row.baseline_per_s)} → "
+             f"{formatting.number(row.peak_per_s)}/s", "spike": seconds(row.spike_s), "slo_broken": row.slo_broken,
+             "backlog_peak": row.backlog_peak, "drained": row.drained}
+            for row in rows
+        ],
+        ("stage", "jump", "spike", "slo_broken", "backlog_peak", "drained"),
+    )  # fmt: skip
+
+
+def group_frame(table: GroupTable) -> pd.DataFrame:
+    return _frame(
+        [
+            {"label": row.label, "requests": row.requests, "share": formatting.percent(row.share),
+             "failed": row.failed, "p50": row.p50, "p95": row.p95}
+            for row in table.rows
+        ],
+        ("label", "requests", "share", "failed", "p50", "p95"),
+    )  # fmt: skip
+
+
+def worker_frame(rows: Sequence[WorkerRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {"worker": f"{row.worker}", "host": row.host, "sent": row.sent, "cpu": row.cpu, "max_lag": row.max_lag,
+             "clock": row.clock, "lost": _moment(row.lost_s)}
+            for row in rows
+        ],
+        ("worker", "host", "sent", "cpu", "max_lag", "clock", "lost"),
+    )  # fmt: skip
+
+
+def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
+    return _frame(
+        [
+            {"provider": row.provider, "precision": row.precision, "batch": row.batch, "p50": row.p50,
+             "p95": row.p95, "p99": row.p99, "throughput": row.throughput}
+            for row in rows
+        ],
+        ("provider", "precision", "batch", "p50", "p95", "p99", "throughput"),
+    )  # fmt: skip
+
+
+def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
+    """With the rows that are INVALID, and why, by row."""
+    found: list[dict[str, Any]] = []
+    struck: list[int] = []
+    hints: dict[int, str] = {}
+    for one in local.variants:
+        for row in one.scenarios:
+            if row.trust == "INVALID":
+                struck.append(len(found))
+            said = [*row.reasons, *one.misses, *([one.bound.sentence] if one.bound else [])]
+            if said:
+                hints[len(found)] = "\n".join(said)
+            tried = "" if row.tried is None else f" ({tr('tried')}, {row.tried})"
+            found.append(
+                {"variant": one.name, "state": one.state, "slo": one.slo or formatting.NOT_AVAILABLE,
+                 "scenario": f"{row.scenario}{tried}", "p50": row.p50, "p95": row.p95, "p99": row.p99,
+                 "throughput": row.throughput, "cost": one.cost, "calls": row.calls, "measurement": row.trust}
+            )  # fmt: skip
+        if not one.scenarios:
+            hints[len(found)] = one.why or ""
+            found.append({"variant": one.name, "state": one.state, "scenario": one.why or ""})
+    columns = ("variant", "state", "slo", "scenario", "p50", "p95", "p99", "throughput", "cost", "calls", "measurement")
+    return _frame(found, columns), tuple(struck), hints
+
+
+def offer_frame(plan: PlanSection) -> pd.DataFrame:
+    return _frame(
+        [
+            {"offer": row.offer, "instances": row.instances, "usd_per_month": row.usd_per_month,
+             "usd_per_1k": row.usd_per_1k, "latency": row.latency, "utilisation": row.utilisation,
+             "basis": row.basis, "risk": row.risk, "price": clock_time(row.price_date)}
+            for row in plan.offers
+        ],
+        ("offer", "instances", "usd_per_month", "usd_per_1k", "latency", "utilisation", "basis", "risk", "price"),
+    )  # fmt: skip
+
+
+def _moment(at_s: float | None) -> str:
+    return formatting.NOT_AVAILABLE if at_s is None else seconds(max(0.0, at_s))
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Of objects, so that a Quantity stays one; whole numbers are numbers."""
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    whole = [name for name in columns if rows and all(isinstance(row.get(name), int) for row in rows)]
+    return frame.astype(dict.fromkeys(whole, "int64"))

@@ -1,0 +1,104 @@
+"""What run this is, what people said of it, and what can be done with it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+
+from app.gui.formatting import clock_time, seconds
+from app.gui.results.state import Shown
+from app.gui.widgets import Badge, button, label
+from app.gui.words import tr
+from app.records.control import NOTE_LENGTH
+from app.records.labels import Labels
+
+_WIDEST = 300
+
+
+class Header(QWidget):
+    """Tells what was wished by signals; tags are written as words with spaces or commas between them."""
+
+    export_wished = Signal()
+    compare_wished = Signal()
+    plan_wished = Signal()
+    repeat_wished = Signal()
+    tags_written = Signal(str)
+    note_written = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = label("", "title", wrap=True)
+        self.badge = Badge()
+        self.facts = label("", "muted", wrap=True)
+        self.tags, self.note = QLineEdit(), QLineEdit()
+        self.notes = label("", wrap=True)
+        self.buttons = (
+            button(tr("&Export"), self.export_wished.emit, primary=True),
+            button(tr("Co&mpare"), self.compare_wished.emit),
+            button(tr("&Plan from this run"), self.plan_wished.emit),
+            button(tr("Run &again"), self.repeat_wished.emit),
+        )
+        self._build()
+        self.tags.editingFinished.connect(self._write_tags)
+        self.note.returnPressed.connect(self._write_note)
+        self._labels = Labels()
+
+    def show_run(self, shown: Shown) -> None:
+        header = shown.own.header
+        self.title.setText(header.title[:_WIDEST])
+        self.badge.say(shown.own.verdict.trust, "; ".join(shown.result.verdict.reasons))
+        where = f"{header.target}, {tr('on')} {header.hardware}" if header.hardware else header.target
+        parts = [clock_time(header.started), seconds(header.duration_s), where[:_WIDEST], header.run_id]
+        self.facts.setText(" · ".join(parts))
+        self.show_labels(shown.labels)
+
+    def show_labels(self, labels: Labels) -> None:
+        self._labels = labels
+        self.tags.setText(", ".join(labels.tags))
+        self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
+        self.notes.setVisible(bool(labels.notes))
+
+    def set_plannable(self, why_not: str | None) -> None:
+        plan = self.buttons[2]
+        plan.setEnabled(why_not is None)
+        plan.setToolTip(why_not or tr("Takes what was measured to the Plan page"))
+
+    def _write_tags(self) -> None:
+        if self.tags.text() != ", ".join(self._labels.tags):
+            self.tags_written.emit(self.tags.text())
+
+    def _write_note(self) -> None:
+        text = self.note.text().strip()
+        if text:
+            self.note.clear()
+            self.note_written.emit(text)
+
+    def _build(self) -> None:
+        first = QHBoxLayout()
+        first.addWidget(self.title, 1)
+        first.addWidget(self.badge, 0, Qt.AlignmentFlag.AlignVCenter)
+        height = max(one.sizeHint().height() for one in self.buttons)
+        for one in self.buttons:
+            one.setMinimumHeight(height)
+            first.addWidget(one, 0, Qt.AlignmentFlag.AlignVCenter)
+        said = QHBoxLayout()
+        for name, field, placeholder in (
+            (tr("&Tags"), self.tags, tr("none yet: words such as baseline, nightly")),
+            (tr("&Note"), self.note, tr("write one and press Enter")),
+        ):
+            words = label("", "muted")
+            words.setTextFormat(Qt.TextFormat.AutoText)  # a mnemonic, of our own text
+            words.setText(name)
+            words.setBuddy(field)
+            field.setAccessibleName(name.replace("&", ""))
+            field.setPlaceholderText(placeholder)
+            said.addWidget(words)
+            said.addWidget(field, 1)
+        self.note.setMaxLength(NOTE_LENGTH)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(first)
+        layout.addWidget(self.facts)
+        layout.addLayout(said)
+        layout.addWidget(self.notes)

@@ -1,0 +1,118 @@
+"""Nothing is open: the last runs to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from app.gui.background import submit
+from app.gui.formatting import clock_time
+from app.gui.widgets import Badge, button, label
+from app.gui.words import tr
+
+_MOST = 5
+_WIDEST = 80
+
+
+class RecentRun(msgspec.Struct, frozen=True):
+    path: Path
+    name: str
+    started: str
+    outcome: str
+    carries: str | None
+
+
+def recent_runs() -> list[RecentRun]:
+    """The newest first. One that is damaged hides no other."""
+    from app.errors import UsageError
+    from app.storage.run_directory import stored_runs
+
+    found: list[RecentRun] = []
+    for run in reversed(stored_runs()):
+        if len(found) == _MOST:
+            break
+        try:
+            found.append(_recent(run.directory))
+        except UsageError:
+            continue
+    return found
+
+
+def _recent(path: Path) -> RecentRun:
+    from app.reporting.carried import carried_words
+    from app.reporting.verdict import verdict_of
+    from app.storage.run_directory import StoredRun
+
+    run = StoredRun(path)
+    result = run.result
+    if result is None:
+        state = tr("running") if run.is_running else tr("cut short") if run.finished is None else tr("not measured")
+        return RecentRun(path, path.name, "", state, None)
+    return RecentRun(path, result.name, result.clock.wall_start, verdict_of(result).outcome, carried_words(result))
+
+
+class RecentRuns(QWidget):
+    """`library_wished`: choose another one."""
+
+    run_chosen = Signal(object)
+    library_wished = Signal()
+    quick_wished = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heading = label(tr("Select a run"), "title", wrap=True)
+        self.about = label(
+            tr("A run's verdict, its numbers over time, and each of its requests are shown here."), "muted", wrap=True
+        )
+        self.library = button(tr("Choose one in the &Library"), self.library_wished.emit, primary=True)
+        self._list = QWidget()
+        self._rows = QVBoxLayout(self._list)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(10)
+        for one in (self.heading, self.about, self._list):
+            layout.addWidget(one)
+        layout.addWidget(self.library, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addStretch(1)
+
+    def refresh(self) -> None:
+        submit(self, recent_runs, self.show_runs, self._failed)
+
+    def show_runs(self, runs: list[RecentRun]) -> None:
+        while (item := self._rows.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for run in runs:
+            row = _Row(run)
+            row.chosen.connect(self.run_chosen)
+            self._rows.addWidget(row)
+        self.about.setText(
+            tr("The last ones are below; the Library has all of them.")
+            if runs
+            else tr("There is none yet: the quick check on Home makes one in a minute.")
+        )
+
+    def _failed(self, error: Exception) -> None:
+        self.about.setText(str(error))
+
+
+class _Row(QFrame):
+    chosen = Signal(object)
+
+    def __init__(self, run: RecentRun) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self._path = run.path
+        open_it = QPushButton(run.name[:_WIDEST].replace("&", "&&"))
+        open_it.setAccessibleName(tr("Open {name}").format(name=run.name[:_WIDEST]))
+        open_it.clicked.connect(self._choose)
+        row = QHBoxLayout(self)
+        row.addWidget(open_it)
+        row.addWidget(Badge(run.outcome))
+        row.addWidget(label(" · ".join(part for part in (run.carries, clock_time(run.started)) if part), "muted"), 1)
+
+    def _choose(self) -> None:
+        self.chosen.emit(self._path)

@@ -1,0 +1,203 @@
+"""The SLO as lines to write in: each is judged beside it, and what is written is judged at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QStringListModel, Qt, Signal
+from PySide6.QtWidgets import QCompleter, QGridLayout, QHBoxLayout, QLineEdit, QToolButton, QVBoxLayout, QWidget
+
+from app.analysis.objectives import parse_objective
+from app.errors import UsageError
+from app.gui.results.state import Shown
+from app.gui.widgets import Badge, button, label
+from app.gui.words import tr
+from app.records.metrics import METRICS
+from reports import formatting
+from reports.model import ObjectiveRow
+
+_WIDEST = 200
+_EXAMPLE = "latency_ms.p95 < 50"
+
+
+class ObjectiveLine(QLineEdit):
+    """One objective; what is wrong with it is told by `problem`."""
+
+    def __init__(self, text: str, completions: QStringListModel) -> None:
+        super().__init__(text)
+        self.setMaxLength(_WIDEST)
+        self.setPlaceholderText(_EXAMPLE)
+        self.setAccessibleName(tr("Objective"))
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
+        completer = QCompleter(completions, self)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.setCompleter(completer)
+        self.badge, self.told = Badge(), label("", "muted", wrap=True)
+        self.remove = QToolButton()
+        self.remove.setText("✕")
+        self.remove.setAutoRaise(True)
+        self.remove.setAccessibleName(tr("Remove this objective"))
+        self.remove.setToolTip(tr("Remove this objective"))
+
+    @property
+    def problem(self) -> str | None:
+        try:
+            parse_objective(self.text())
+        except UsageError as error:
+            return f"{error}. {error.hint or ''}".strip()
+        return None
+
+    def show_row(self, row: ObjectiveRow | None) -> None:
+        problem = self.problem
+        if problem is not None:
+            self.badge.say("", "")
+            self.told.setText(problem)
+        elif row is None:
+            self.badge.say("", "")
+            self.told.setText("")
+        else:
+            self.badge.say(row.judgement, row.why or "")
+            self.told.setText(observed(row))
+        self.setAccessibleDescription(f"{self.badge.text()} {self.told.text()}".strip())
+
+
+class SloEditor(QWidget):
+    """`asked` has the objectives as texts, or None for the run's own."""
+
+    asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[ObjectiveLine] = []
+        self._own: tuple[str, ...] = ()
+        self._is_filling = False
+        self._completions = QStringListModel(_completions(), self)
+        self._rows = QWidget()
+        self._grid = QGridLayout(self._rows)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setColumnStretch(3, 1)
+        self.others = label("", "muted", wrap=True)
+        self.add = button(tr("Add an &objective"), self.add_line)
+        self.reset = button(tr("As measure&d"), self._reset)
+        self._why = label("", "muted", wrap=True)
+        buttons = QHBoxLayout()
+        for one in (self.add, self.reset):
+            buttons.addWidget(one)
+        buttons.addWidget(self._why, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(label(tr("SLO: write another, and the stored rows are judged again"), "heading", wrap=True))
+        layout.addWidget(self._rows)
+        layout.addWidget(self.others)
+        layout.addLayout(buttons)
+
+    def show_run(self, shown: Shown) -> None:
+        """Lines are made anew only where they do not say what is shown: nobody loses the place they write at."""
+        self._own = shown.own_slo
+        wanted = self._own if shown.asked.slo is None else shown.asked.slo
+        if tuple(self._texts()) != wanted and not self._is_writing():
+            self._fill(wanted)
+        rows = {row.text: row for row in shown.report.objectives if row.kind == "SLO"}
+        for line in self.lines:
+            line.show_row(rows.get(" ".join(line.text().split())))
+        written = {" ".join(text.split()) for text in self._texts()}
+        rest = [row for row in shown.report.objectives if row.kind == "gate" or row.text not in written]
+        self.others.setText("\n".join(_other(row) for row in rest))
+        self.others.setVisible(bool(rest))
+        self._show_reset()
+
+    def forget(self) -> None:
+        """Another run: what is written is not meant for it."""
+        self._fill(())
+
+    def add_line(self, text: str = "") -> ObjectiveLine:
+        line = ObjectiveLine(text, self._completions)
+        self.lines.append(line)
+        place = self._grid.rowCount()
+        self._grid.addWidget(line, place, 0)
+        for column, widget in enumerate((line.remove, line.badge), 1):
+            self._grid.addWidget(widget, place, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self._grid.addWidget(line.told, place, 3)
+        line.textChanged.connect(self._written)
+        line.remove.clicked.connect(self._remove)
+        line.show_row(None) if text else line.badge.say("")
+        if not self._is_filling:
+            line.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._show_reset()
+        return line
+
+    def _fill(self, texts: Sequence[str]) -> None:
+        self._is_filling = True
+        for line in self.lines:
+            self._take_away(line)
+        self.lines = []
+        for text in texts:
+            self.add_line(text)
+        self._is_filling = False
+
+    def _remove(self) -> None:
+        line = next((one for one in self.lines if one.remove is self.sender()), None)
+        if line is not None:
+            self.lines.remove(line)
+            self._take_away(line)
+            self._written()
+
+    def _take_away(self, line: ObjectiveLine) -> None:
+        for widget in (line, line.remove, line.badge, line.told):
+            self._grid.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+
+    def _written(self) -> None:
+        """Once all lines can be read; an empty one asks for nothing yet."""
+        if self._is_filling:
+            return
+        wrong = [line for line in self.lines if line.text().strip() and line.problem is not None]
+        for line in self.lines:
+            if line in wrong:
+                line.show_row(None)
+        self._show_reset()
+        if not wrong:
+            self.asked.emit(tuple(self._texts()))
+
+    def _texts(self) -> list[str]:
+        return [" ".join(line.text().split()) for line in self.lines if line.text().strip()]
+
+    def _is_writing(self) -> bool:
+        """A line is half written, so what is shown is older than it."""
+        return any(line.hasFocus() and line.problem is not None for line in self.lines)
+
+    def _reset(self) -> None:
+        self._fill(self._own)
+        self.asked.emit(None)
+        self._show_reset()
+
+    def _show_reset(self) -> None:
+        self.reset.setEnabled(tuple(self._texts()) != self._own)
+
+    def set_enabled(self, why_not: str | None) -> None:
+        self._rows.setEnabled(why_not is None)
+        self.add.setEnabled(why_not is None)
+        self._why.setText(why_not or "")
+
+
+def observed(row: ObjectiveRow) -> str:
+    where = f" {tr('in')} {row.stage}" if row.stage else ""
+    why = f"; {row.why}" if row.why else ""
+    return f"{formatting.quantity(row.observed)}{where}{why}"
+
+
+def _other(row: ObjectiveRow) -> str:
+    implied = f" ({tr('implied: the SLO sets no limit on errors')})" if row.implied else ""
+    kind = f"{tr('gate')} " if row.kind == "gate" else ""
+    return f"{kind}{row.text}{implied}: {row.judgement}, {observed(row)}"
+
+
+def _completions() -> list[str]:
+    return [
+        f"{name}.{aggregate.replace('_', '.')} " if aggregate else f"{name} "
+        for name, metric in METRICS.items()
+        for aggregate in (metric.aggregates or ("",))
+        if metric.better != "neither" and not name.startswith("gpu_")
+    ]

@@ -1,0 +1,86 @@
+"""The whole distribution: its slow end, the share answered by each time, and how both moved over the run."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtWidgets import QGridLayout
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.heat_map import HeatMap
+from app.gui.formatting import count
+from app.gui.results.state import Shown
+from app.gui.results.tabs.tab import Tab
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from reports import formatting
+from reports.model import Report
+
+_DRAWN = ("latency_ms", "service_ms", "ttft_ms")
+
+
+class LatencyTab(Tab):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        slowest = Axis(tr("The slowest one in"), "", True)
+        self.spectrum = Chart(tr("The slow end"), slowest, Axis(tr("Time"), "ms"), look)
+        self.ecdf = Chart(tr("Share answered by then"), Axis(tr("Time"), "ms", True), Axis(tr("Share"), "%"), look)
+        self.heat = HeatMap(tr("Answers over time"), Axis(tr("Time"), "s"), Axis(tr("Latency"), "ms", True), look)
+        self.about = label("", "muted", wrap=True)
+        self.column.addWidget(self.about)
+        grid = QGridLayout()
+        grid.addWidget(self.spectrum, 0, 0)
+        grid.addWidget(self.ecdf, 0, 1)
+        grid.addWidget(self.heat, 1, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+        grid.setColumnStretch(1, 1)
+        for chart in (self.spectrum, self.ecdf, self.heat):
+            chart.setMinimumHeight(240)
+        self.column.addLayout(grid, 1)
+
+    def title(self) -> str:
+        return tr("Latency")
+
+    def is_for(self, shown: Shown) -> bool:
+        return bool(shown.report.stages) or shown.report.load is not None
+
+    def show_run(self, shown: Shown) -> None:
+        report = shown.report
+        self._draw_spectrum(report)
+        self._draw_ecdf(report)
+        self._draw_heat(report)
+        n = report.spectra[0].n if report.spectra else 0
+        words = tr(
+            "{count} answers of the stages that the answer rests on, pooled. The slow end goes by the slowest one in "
+            "so many, as far as that many allow: 10 is p90, 100 is p99, 1,000 is p99.9."
+        )
+        self.about.setText(words.format(count=count(n)))
+
+    def _draw_spectrum(self, report: Report) -> None:
+        self.spectrum.clear()
+        for series, one in enumerate(report.spectra):
+            share = np.array(one.share)
+            self.spectrum.set_line(one.label, short(one.label), 1 / (1 - share), np.array(one.ms), series=series)
+        limit = report.curve.limit
+        if limit is not None and report.curve.metric in _DRAWN:
+            self.spectrum.set_limit(limit.value, f"SLO {report.curve.percentile} {formatting.limit(limit)}")
+        self.spectrum.say("" if report.spectra else tr("Nothing was answered in the stages that the answer rests on."))
+
+    def _draw_ecdf(self, report: Report) -> None:
+        self.ecdf.clear()
+        for series, one in enumerate(report.distributions):
+            self.ecdf.set_line(one.label, short(one.label), np.array(one.ms), 100 * np.array(one.share), series=series)
+        self.ecdf.say("" if report.distributions else tr("Nothing was answered."))
+
+    def _draw_heat(self, report: Report) -> None:
+        heat = report.heat_map
+        self.heat.say("" if heat is not None else tr("Too little was answered to see it change over time."))
+        if heat is not None:
+            counts = np.array(heat.counts, dtype=np.float64).T
+            self.heat.set_counts(heat.from_s[0], heat.bin_s, np.array(heat.edges_ms), counts)
+
+
+def short(label: str) -> str:
+    """Of a spectrum: "latency, from the intended start" is latency."""
+    return label.partition(",")[0]

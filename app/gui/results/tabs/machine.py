@@ -1,0 +1,83 @@
+"""GPUs and host over the run: what was read, by unit, on one time axis. What was not read is n/a, and not 0."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from PySide6.QtWidgets import QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.linked import LinkedCharts
+from app.gui.results.state import Shown
+from app.gui.results.tabs.tab import Tab
+from app.gui.results.time_axis import bands_of
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from reports.model import TelemetrySeries
+
+_MOST_CHARTS, _MOST_LINES = 8, 6
+_FIRST = ("gpu_utilisation_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_clock_mhz", "host_cpu_percent",
+          "endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "host_memory_gib")  # fmt: skip
+
+
+class MachineTab(Tab):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self.about = label("", "muted", wrap=True)
+        self.charts: list[Chart] = []
+        self._linked: QWidget | None = None
+        self.column.addWidget(self.about)
+        self.column.addStretch(1)
+
+    def title(self) -> str:
+        return tr("GPU and host")
+
+    def is_for(self, shown: Shown) -> bool:
+        return bool(shown.own.telemetry)
+
+    def show_run(self, shown: Shown) -> None:
+        if self._linked is not None:
+            self._linked.hide()
+            self._linked.deleteLater()
+        groups = grouped(shown.report.telemetry)
+        left_out = len({one.metric for one in shown.report.telemetry}) - len(groups)
+        has_gpu = any(one.metric.startswith("gpu_") for one in shown.report.telemetry)
+        words = "" if has_gpu else tr("No GPU was read on this machine. ")
+        more = tr("{count} more readings are in the HTML report.").format(count=left_out) if left_out > 0 else ""
+        self.about.setText(f"{words}{more}")
+        self.charts = [self._chart(series) for series in groups]
+        if not self.charts:
+            self.about.setText(tr("Nothing was read of the machine here."))
+            return
+        bands = bands_of(shown.report)
+        for chart in self.charts:
+            chart.set_bands(bands)
+        self._linked = LinkedCharts(self.charts)
+        self._linked.span_button.hide()
+        self.column.insertWidget(1, self._linked)
+
+    def _chart(self, series: Sequence[TelemetrySeries]) -> Chart:
+        first = series[0]
+        name = first.metric.replace("_", " ")
+        chart = Chart(name, Axis(tr("Time"), "s"), Axis(name, first.unit), self._look)
+        chart.setToolTip(first.description)
+        chart.setMinimumHeight(150)
+        for place, one in enumerate(series[:_MOST_LINES]):
+            values = np.array([np.nan if value is None else value for value in one.values], dtype=np.float64)
+            chart.set_line(one.source, one.source, np.array(one.at_s), values, series=place)
+        return chart
+
+
+def grouped(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
+    """A chart a metric, what people look for first; the rest is in the report."""
+    by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
+    for one in telemetry:
+        by_metric[one.metric].append(one)
+    order = [name for name in _FIRST if name in by_metric]
+    order += [name for name in by_metric if name not in order]
+    return [by_metric[name] for name in order[:_MOST_CHARTS]]

@@ -1,0 +1,176 @@
+"""Every request, the slowest first: filtered by numpy masks, and each leads to its moment on the time axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
+
+from app.gui.background import Latest
+from app.gui.formatting import count, number, seconds
+from app.gui.frame_model import RAW, FrameModel
+from app.gui.results.state import Shown
+from app.gui.results.tabs.tab import Tab
+from app.gui.tables import FrameTable
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.reporting.opened import OpenedRun
+
+_HEIGHT = 420
+
+
+class RequestsTab(Tab):
+    """`moment_chosen` has seconds from the start of the run, and what the request was, in words."""
+
+    moment_chosen = Signal(float, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        headers = {"at_s": tr("At"), "stage": tr("Stage"), "latency_ms": tr("Latency (ms)"),
+                   "service_ms": tr("Service (ms)"), "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
+                   "send_lag_ms": tr("Send lag (ms)"), "result": tr("Result"), "error": tr("Error"),
+                   "status": tr("Status")}  # fmt: skip
+        self.model = FrameModel(None, headers, {"at_s": _moment, "status": _status, "error": _error})
+        self.table = FrameTable(self.model, tr("Requests"))
+        self.table.setMinimumHeight(_HEIGHT)
+        self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
+        self.least = QLineEdit()
+        self.told = label("", "muted", wrap=True)
+        self.jump = button(tr("Show on the &time axis"), self._jump_to_chosen)
+        self._run: OpenedRun | None = None
+        self._window_s: tuple[float, float] | None = None
+        self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._loaded, self._failed)
+        self._build()
+
+    def title(self) -> str:
+        return tr("Requests")
+
+    def is_for(self, shown: Shown) -> bool:
+        return int(shown.opened.table.num_rows) > 0
+
+    def show_run(self, shown: Shown) -> None:
+        """The frame of a run is made once; a window filters it."""
+        self._window_s = shown.asked.window_s
+        if self._run is shown.opened:
+            self._filter()
+            return
+        run = shown.opened
+        self._run = run
+        self.told.setText(tr("reading every request…"))
+
+        def made() -> tuple[OpenedRun, pd.DataFrame]:
+            from app.gui.results.requests_frame import requests_frame
+
+            return run, requests_frame(run)
+
+        self._loading.ask(made)
+
+    def _loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
+        run, frame = outcome
+        if run is not self._run:
+            return
+        for box, column, every in self._boxes():
+            box.blockSignals(True)
+            box.clear()
+            box.addItem(every, None)
+            if column in frame:
+                for word in frame[column].cat.categories:
+                    box.addItem(str(word), str(word))
+            box.blockSignals(False)
+        self.table.set_frame(frame)
+        self._filter()
+
+    def _failed(self, error: Exception) -> None:
+        self.told.setText(str(error))
+
+    def _filter(self) -> None:
+        from app.gui.results.requests_frame import mask_of
+
+        frame = self.model.frame
+        if self._run is None or not len(frame.columns):
+            return
+        least_ms = self._least_ms()
+        is_wrong = bool(self.least.text().strip()) and least_ms is None
+        chosen = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
+        mask = mask_of(frame, *chosen, least_ms)
+        if self._window_s is not None:
+            at_s = frame["at_s"].to_numpy()
+            inside = (at_s >= self._window_s[0]) & (at_s < self._window_s[1])
+            mask = inside if mask is None else mask & inside
+        self.model.set_filter(mask)
+        shown, every = self.model.rowCount(), len(frame)
+        words = tr("{shown} of {all} requests").format(shown=count(shown), all=count(every))
+        window = tr(", of the chosen window") if self._window_s is not None else ""
+        wrong = tr("; {text} is no number of milliseconds").format(text=self.least.text()) if is_wrong else ""
+        self.told.setText(f"{words}{window}{wrong}")
+        self.table.setAccessibleDescription(self.told.text())
+
+    def _least_ms(self) -> float | None:
+        try:
+            return float(self.least.text().replace(",", "")) if self.least.text().strip() else None
+        except ValueError:
+            return None
+
+    def _jump_to_chosen(self) -> None:
+        index = self.table.currentIndex()
+        if index.isValid():
+            self._jump(index)
+
+    def _jump(self, index: QModelIndex) -> None:
+        at_s = self.model.index(index.row(), 0).data(RAW)
+        columns = [str(name) for name in self.model.frame.columns]
+        times = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
+        took = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
+        words = tr("request, {time} ms").format(time=number(took)) if isinstance(took, float) and took == took else ""
+        if isinstance(at_s, float):
+            self.moment_chosen.emit(at_s, words)
+
+    def _boxes(self) -> tuple[tuple[QComboBox, str, str], ...]:
+        return (
+            (self.stage, "stage", tr("all stages")),
+            (self.result, "result", tr("all results")),
+            (self.error, "error", tr("all errors")),
+        )
+
+    def _build(self) -> None:
+        row = QHBoxLayout()
+        for box, _, every in self._boxes():
+            box.setAccessibleName(every)
+            box.addItem(every, None)
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+            box.currentIndexChanged.connect(self._filter)
+            row.addWidget(box)
+        self.least.setPlaceholderText(tr("slower than … ms"))
+        self.least.setAccessibleName(tr("Slower than, in milliseconds"))
+        self.least.setMinimumWidth(self.least.fontMetrics().horizontalAdvance("slower than … ms  0000"))
+        self.least.textChanged.connect(self._filter)
+        row.addWidget(self.least)
+        row.addStretch(1)
+        row.addWidget(self.jump)
+        self.column.addLayout(row)
+        self.column.addWidget(self.told)
+        self.column.addWidget(self.table, 1)
+        self.table.doubleClicked.connect(self._jump)
+        for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            enter = QShortcut(QKeySequence(key), self.table)
+            enter.setContext(Qt.ShortcutContext.WidgetShortcut)
+            enter.activated.connect(self._jump_to_chosen)
+
+
+def _moment(value: object) -> str:
+    return f"{value:,.3f} s" if isinstance(value, float) else seconds(0)
+
+
+def _status(value: object) -> str:
+    return f"{value:.0f}" if isinstance(value, float) and value == value else "n/a"
+
+
+def _error(value: object) -> str:
+    """What did not fail has none."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,159 @@
+"""What each load did: the curve with its knee, failed and INVALID points kept hollow, and every stage in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtWidgets import QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.results import frames
+from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.state import Shown
+from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from reports import formatting
+from reports.model import Report, StageRow
+
+_ON_THE_CURVE = ("probe", "hold", "steady")
+
+
+class ThroughputTab(Tab):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self.curve = Chart(tr("Latency by offered rate"), Axis(tr("Offered"), "/s"), Axis(tr("Latency"), "ms"), look)
+        self.curve.setMinimumHeight(260)
+        self.about = label("", wrap=True)
+        self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
+        self.table = table_of(self.stages, tr("Stages"))
+        self._more = _Tables(self)
+        self.column.addWidget(self.about)
+        self.column.addWidget(self.curve, 1)
+        self.add_heading(tr("Every stage, with 95 % intervals"))
+        self.column.addWidget(self.table)
+        self.column.addWidget(self._more)
+
+    def title(self) -> str:
+        return tr("Throughput")
+
+    def is_for(self, shown: Shown) -> bool:
+        return bool(shown.own.stages)
+
+    def show_run(self, shown: Shown) -> None:
+        report = shown.report
+        self.about.setText(report.max_rate.limited_by[:400] if report.max_rate is not None else "")
+        self.about.setVisible(report.max_rate is not None)
+        self._draw(report)
+        self.stages.set_headers(frames.stage_headers(report))
+        self.stages.set_rows(
+            frames.stage_frame(report.stages), frames.invalid_rows(report.stages), frames.reasons_of(report.stages)
+        )
+        wide_enough(self.table)
+        fit_height(self.table)
+        self._more.show_run(report)
+
+    def _draw(self, report: Report) -> None:
+        self.curve.clear()
+        points = [row for row in report.stages if row.kind in _ON_THE_CURVE and not row.pooled]
+        points = [row for row in points if _rate(row) is not None and row.judged.value is not None]
+        self.curve.setVisible(bool(points))
+        if not points:
+            return
+        name = f"{report.curve.percentile.replace('_', '.')} {formatting.metric(report.curve.metric)}"
+        held = [row for row in points if formatting.stage_state(row) == "held"]
+        x, y = _mean_by_rate(sorted(held, key=lambda row: _rate(row) or 0.0))
+        if len(x) > 1:
+            self.curve.set_line("curve", tr("held, mean of repeats"), x, y, series=0)
+        for series, state in enumerate(("held", "not judged", "failed", "INVALID")):
+            self._points(state, [row for row in points if formatting.stage_state(row) == state], series)
+        if report.curve.limit is not None:
+            self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.limit(report.curve.limit)}")
+        self._mark(report)
+
+    def _points(self, state: str, rows: list[StageRow], series: int) -> None:
+        """What did not hold, or is not to be relied on, stays as a hollow point."""
+        if rows:
+            is_hollow = state in ("failed", "INVALID")
+            self.curve.set_points(
+                state,
+                tr(state),
+                np.array([_rate(row) for row in rows], dtype=np.float64),
+                np.array([row.judged.value for row in rows], dtype=np.float64),
+                series=series,
+                hollow=np.full(len(rows), is_hollow),
+                names=tuple(f"{frames.stage_name(row)}: {state}, {formatting.quantity(row.judged)}" for row in rows),
+            )
+
+    def _mark(self, report: Report) -> None:
+        found = report.max_rate
+        marks = []
+        if found is not None and found.per_s.value is not None:
+            marks.append((found.per_s.value, tr("carried") if found.at_least else tr("max rate")))
+            if found.per_s.ci95 is not None:
+                self.curve.set_region(*found.per_s.ci95, None, None, tr("95 %"))
+        if report.knees is not None:
+            marks += [
+                (row.at.value, f"{tr('knee')}, {row.name}")
+                for row in report.knees.rows
+                if row.at.value is not None and row.at.unit == "1/s"
+            ]
+        self.curve.set_markers(tuple(marks))
+
+
+class _Tables(QWidget):
+    """What only some runs have: the knee, spikes, requests by target or name, the load workers."""
+
+    def __init__(self, tab: Tab) -> None:
+        super().__init__(tab)
+        from PySide6.QtWidgets import QVBoxLayout
+
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+
+    def show_run(self, report: Report) -> None:
+        while (item := self._layout.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        if report.knees is not None:
+            headers = {"name": tr("Method"), "method": tr("How"), "at": tr("At"), "latency": tr("Mean latency")}
+            self._add(tr("The knee"), QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees))
+            if report.knees.note:
+                self._layout.addWidget(label(report.knees.note, "muted", wrap=True))
+        if report.spikes:
+            headers = {"stage": tr("Stage"), "jump": tr("Jump"), "spike": tr("For"), "slo_broken": tr("SLO broken"),
+                       "backlog_peak": tr("Deepest backlog"), "drained": tr("Drained after")}  # fmt: skip
+            model = QuantityModel(headers, ("slo_broken", "backlog_peak", "drained"))
+            self._add(tr("Spikes"), model, frames.spike_frame(report.spikes))
+        for group in report.groups:
+            headers = {"label": group.column, "requests": tr("Requests"), "share": tr("Share"), "failed": tr("Failed")}
+            self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
+        if report.workers:
+            headers = {"worker": tr("Worker"), "host": tr("Host"), "sent": tr("Sent"), "cpu": "CPU",
+                       "max_lag": tr("Latest send"), "clock": tr("Clock within"), "lost": tr("Lost at")}  # fmt: skip
+            model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
+            self._add(tr("Load workers"), model, frames.worker_frame(report.workers))
+
+    def _add(self, title: str, model: QuantityModel, frame: object) -> None:
+        import pandas as pd
+
+        assert isinstance(frame, pd.DataFrame)
+        self._layout.addWidget(label(title, "heading", wrap=True))
+        table = table_of(model, title)
+        model.setParent(table)
+        model.set_rows(frame)
+        wide_enough(table)
+        fit_height(table)
+        self._layout.addWidget(table)
+
+
+def _rate(row: StageRow) -> float | None:
+    return row.offered.value if row.scheduled_per_s is None else row.scheduled_per_s
+
+
+def _mean_by_rate(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
+    by_rate: dict[float, list[float]] = {}
+    for row in rows:
+        by_rate.setdefault(_rate(row) or 0.0, []).append(row.judged.value or 0.0)
+    return np.array(list(by_rate)), np.array([np.mean(values) for values in by_rate.values()])

@@ -1,0 +1,151 @@
+"""The headline numbers, each with its interval, its limit and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QRect, QSize, Qt
+from PySide6.QtWidgets import QFrame, QLabel, QLayout, QLayoutItem, QVBoxLayout, QWidget
+
+from app.gui.results.quantity_model import about
+from app.gui.widgets import Badge, label
+from app.gui.words import tr
+from reports import formatting
+from reports.model import Tile
+
+_GAP = 8
+
+
+class Tiles(QWidget):
+    """In rows as wide as there is room for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Headline numbers"))
+        self._layout = Flow(self)
+        self.cards: list[TileCard] = []
+
+    def show_tiles(self, tiles: Sequence[Tile]) -> None:
+        for card in self.cards:
+            self._layout.removeWidget(card)
+            card.deleteLater()
+        self.cards = [TileCard(tile) for tile in tiles]
+        for card in self.cards:
+            self._layout.addWidget(card)
+        self.setVisible(bool(self.cards))
+        self.updateGeometry()
+
+
+class TileCard(QFrame):
+    def __init__(self, tile: Tile) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        one = tile.quantity
+        is_invalid = one.trust == "INVALID" and one.value is not None
+        self.value = label(formatting.value_unit(one), "big")
+        if is_invalid:
+            font = self.value.font()
+            font.setStrikeOut(True)
+            self.value.setFont(font)
+            self.value.setStyleSheet("text-decoration: line-through;")
+        lines = tile_lines(tile)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 8, 12, 8)
+        layout.setSpacing(1)
+        layout.addWidget(label(tile.label, "muted"))
+        layout.addWidget(self.value)
+        if is_invalid:
+            layout.addWidget(
+                Badge("INVALID", tr("Not to be relied on: see the checks.")), 0, Qt.AlignmentFlag.AlignLeft
+            )
+        for line in lines:
+            layout.addWidget(label(line, "muted"))
+        layout.addStretch(1)
+        self.setToolTip(about(one))
+        self.setAccessibleName(tile.label)
+        self.setAccessibleDescription(", ".join([formatting.quantity(one), *lines, about(one)]))
+
+    def texts(self) -> list[str]:
+        return [one.text() for one in self.findChildren(QLabel)]
+
+
+def tile_lines(tile: Tile) -> list[str]:
+    """Below the number."""
+    one = tile.quantity
+    if one.value is None:
+        return [one.reason] if one.reason else []
+    between = formatting.interval(one)
+    unit = formatting.shown_unit(one)
+    lines = [tr("95 %: {interval}").format(interval=formatting.with_unit(between, unit))] if between else []
+    if tile.limit is not None:
+        lines.append(f"SLO {formatting.limit(tile.limit)}")
+    of = f", n {formatting.count(one.n)}" if one.n is not None else ""
+    lines.append(f"{one.basis}{of}")
+    return [*lines, *([tile.note] if tile.note else [])]
+
+
+class Flow(QLayout):
+    """From left to right, and on in the next line; all of a line are as high as its highest."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._items: list[QLayoutItem] = []
+        self.setContentsMargins(0, 0, 0, 0)
+
+    def addItem(self, item: QLayoutItem) -> None:
+        self._items.append(item)
+
+    def count(self) -> int:
+        return len(self._items)
+
+    def itemAt(self, place: int) -> QLayoutItem | None:
+        return self._items[place] if 0 <= place < len(self._items) else None
+
+    def takeAt(self, place: int) -> QLayoutItem | None:
+        return self._items.pop(place) if 0 <= place < len(self._items) else None
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        return self._arranged(QRect(0, 0, width, 0), moves=False)
+
+    def setGeometry(self, room: QRect) -> None:
+        super().setGeometry(room)
+        self._arranged(room, moves=True)
+
+    def sizeHint(self) -> QSize:
+        return self.minimumSize()
+
+    def minimumSize(self) -> QSize:
+        width = max((item.minimumSize().width() for item in self._items), default=0)
+        return QSize(width, max((item.minimumSize().height() for item in self._items), default=0))
+
+    def _arranged(self, room: QRect, *, moves: bool) -> int:
+        """The height that it takes."""
+        top, lines = room.y(), self._lines(room.width())
+        for line in lines:
+            height = max(item.sizeHint().height() for item in line)
+            spare = (room.width() - _GAP * (len(line) - 1) - sum(item.sizeHint().width() for item in line)) // len(line)
+            grows = spare if len(lines) == 1 or len(line) > 1 else 0
+            left = room.x()
+            for item in line:
+                width = item.sizeHint().width() + max(0, min(grows, item.sizeHint().width() // 2))
+                if moves:
+                    item.setGeometry(QRect(left, top, width, height))
+                left += width + _GAP
+            top += height + _GAP
+        return max(0, top - _GAP - room.y())
+
+    def _lines(self, width: int) -> list[list[QLayoutItem]]:
+        lines: list[list[QLayoutItem]] = []
+        used = 0
+        for item in self._items:
+            wanted = item.sizeHint().width()
+            if lines and used + _GAP + wanted <= width:
+                lines[-1].append(item)
+                used += _GAP + wanted
+            else:
+                lines.append([item])
+                used = wanted
+        return lines

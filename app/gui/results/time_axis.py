@@ -1,0 +1,137 @@
+"""The run over time: what was asked and answered, what it took, what was in flight; a window of it can be chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtCore import QEvent, Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.linked import LinkedCharts
+from app.gui.formatting import State, seconds
+from app.gui.results.state import Shown
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from reports import formatting
+from reports.model import LoadSeries, Report, StageRow
+
+
+class TimeAxis(QWidget):
+    """Always of the whole run, whatever window is chosen."""
+
+    window_chosen = Signal(float, float)
+    window_cleared = Signal()
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        time = Axis(tr("Time"), "s")
+        self.rates = Chart(tr("Requests a second"), time, Axis(tr("Rate"), "/s"), look)
+        self.latency = Chart(tr("What answers took"), time, Axis(tr("Latency"), "ms"), look)
+        self.in_flight = Chart(tr("In flight"), time, Axis(tr("Requests"), ""), look)
+        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
+        self.about = label("", "muted", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.about)
+        layout.addWidget(self.linked)
+        self.linked.span_chosen.connect(self.window_chosen)
+        self.linked.span_cleared.connect(self.window_cleared)
+        self._font_changed()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._font_changed()
+
+    def _font_changed(self) -> None:
+        """So high that all three are seen together."""
+        for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
+            chart.setFixedHeight(max(lines * self.fontMetrics().height(), chart.minimumSizeHint().height()))
+
+    def show_run(self, shown: Shown) -> None:
+        """Another run."""
+        for chart in self.linked.charts:
+            chart.clear()
+        load = shown.own.load
+        self.setVisible(load is not None)
+        if load is None:
+            return
+        self._draw(load, shown.own)
+        bands = bands_of(shown.own)
+        for chart in self.linked.charts:
+            chart.set_bands(bands)
+        self._tell(shown)
+
+    def show_asked(self, shown: Shown) -> None:
+        """The window that the numbers are of, without telling of it again."""
+        window_s = shown.asked.window_s
+        self.linked.blockSignals(True)
+        if window_s is None:
+            self.linked.clear_span()
+        elif not _is_alike(self.linked.span(), window_s):
+            self.linked.choose_span(*window_s)
+        self.linked.blockSignals(False)
+        limit = shown.report.curve.limit
+        is_here = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
+        self.latency.set_limit(
+            limit.value if limit is not None and is_here else None,
+            f"SLO {shown.report.curve.percentile} {formatting.limit(limit)}" if limit is not None else "",
+        )
+        self._tell(shown)
+
+    def show_moment(self, at_s: float, words: str = "") -> None:
+        self.linked.set_crosshair(at_s)
+        for chart in self.linked.charts:
+            chart.set_markers(((at_s, words or seconds(at_s)),))
+
+    def _draw(self, load: LoadSeries, report: Report) -> None:
+        at_s = np.array(load.at_s)
+        for series, (key, name, values) in enumerate(
+            (
+                ("offered", tr("offered"), load.offered_per_s),
+                ("sent", tr("sent"), load.sent_per_s),
+                ("completed", tr("completed"), load.completed_per_s),
+                ("good", tr("good"), load.good_per_s),
+            )
+        ):
+            self.rates.set_line(key, name, at_s, np.array(values), series=series)
+        self.latency.set_line("p50", f"{report.times} p50", at_s, _numbers(load.p50_ms), series=0)
+        self.latency.set_line("p95", f"{report.times} p95", at_s, _numbers(load.p95_ms), series=1)
+        if load.ttft_p95_ms:
+            self.latency.set_line("ttft", "TTFT p95", at_s, _numbers(load.ttft_p95_ms), series=2)
+        self.in_flight.set_line("in_flight", tr("in flight"), at_s, np.array(load.in_flight), series=0)
+        if load.lag_p99_ms:
+            self.latency.set_line("lag", tr("send lag p99"), at_s, _numbers(load.lag_p99_ms), series=4)
+
+    def _tell(self, shown: Shown) -> None:
+        why = shown.opened.why_no_window()
+        words = tr("Drag over a chart with Shift to choose a window: every number on this page is made again of it.")
+        self.about.setText(why or words)
+        self.linked.span_button.setEnabled(why is None)
+
+
+def bands_of(report: Report) -> tuple[tuple[float, float, str, State], ...]:
+    """A band a stage; where many follow each other only those that are no warm-up are named."""
+    alone = [row for row in report.stages if not row.pooled]
+    return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in alone)
+
+
+def _name(row: StageRow) -> str:
+    state = formatting.stage_state(row)
+    return row.name if state == "not judged" else f"{row.name}: {state}"
+
+
+def _state(row: StageRow) -> State:
+    if row.trust == "INVALID":
+        return "bad"
+    return "plain" if row.held is None else "good" if row.held else "warn"
+
+
+def _numbers(values: tuple[float | None, ...]) -> np.ndarray:
+    return np.array([np.nan if one is None else one for one in values], dtype=np.float64)
+
+
+def _is_alike(span: tuple[float, float] | None, wanted: tuple[float, float]) -> bool:
+    return span is not None and max(abs(one - other) for one, other in zip(span, wanted, strict=True)) < 0.02
