@@ -92,7 +92,8 @@ def _label_is_clipped(label: QLabel) -> bool:
     flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag.TextSingleLine
     if "\n" in label.text() and not label.wordWrap():
         flags = Qt.TextFlag.TextExpandTabs
-    wanted = label.fontMetrics().boundingRect(QRect(0, 0, room.width(), 100_000), flags, label.text())
+    text = label.text() if label.buddy() is None else label.text().replace("&", "")
+    wanted = label.fontMetrics().boundingRect(QRect(0, 0, room.width(), 100_000), flags, text)
     is_wide = wanted.width() > room.width() + _SLACK and label.textFormat() != Qt.TextFormat.RichText
     return is_wide or wanted.height() > room.height() + 2 * _SLACK
 

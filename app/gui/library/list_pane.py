@@ -15,7 +15,7 @@ from app.gui.tables import FrameTable, describe
 from app.gui.widgets import label
 from app.gui.words import tr
 
-_WIDEST_EM = 44
+_WIDEST = 44
 
 
 class _Table(FrameTable):
@@ -45,7 +45,7 @@ class ListPane(QWidget):
     ) -> None:
         super().__init__()
         self._name, self._of_one, self._empty = name, tuple(of_one), empty
-        self.table = _Table(FrameModel(None, *columns), name)
+        self.table = _Table(FrameModel(None, *columns), name, widest=_WIDEST)
         self.filter = QLineEdit()
         self.filter.setPlaceholderText(tr("Filter"))
         self.filter.setAccessibleName(tr("Filter {name}").format(name=name))
@@ -78,7 +78,7 @@ class ListPane(QWidget):
         self.table.frame_model.set_frame(frame)
         self._is_laid_out = True
         if is_first:
-            self._lay_out()
+            self.table.fit_columns()
         self._apply_filter()
         if before is not None and before < len(frame):
             self.choose(before)
@@ -93,12 +93,6 @@ class ListPane(QWidget):
         shown = next((row for row in range(model.rowCount()) if model.frame_row(row) == place), None)
         if shown is not None:
             self.table.selectRow(shown)
-
-    def _lay_out(self) -> None:
-        self.table.resizeColumnsToContents()
-        widest = _WIDEST_EM * self.table.fontMetrics().averageCharWidth()
-        for column in range(self.table.frame_model.columnCount()):
-            self.table.setColumnWidth(column, min(self.table.columnWidth(column), widest))
 
     def _apply_filter(self) -> None:
         self.table.set_filter(self.filter.text())
@@ -116,4 +110,5 @@ class ListPane(QWidget):
         self.table.setVisible(is_filled)
         self.filter.setVisible(is_filled)
         for press in self._of_one:
+            press.setVisible(is_filled)
             press.setEnabled(self.chosen() is not None)

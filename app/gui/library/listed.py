@@ -83,4 +83,4 @@ def moment(value: object) -> str:
 
 
 def bytes_text(value: object) -> str:
-    return size(int(value)) if isinstance(value, int | float) else NOT_AVAILABLE
+    return size(int(value)) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

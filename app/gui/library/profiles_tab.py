@@ -28,12 +28,12 @@ class ProfilesTab(QWidget):
         self._rows: Sequence[RunRow] = ()
         self._profiles: tuple[SeenProfile, ...] = ()
         self.kept = FilesKept("profiles", tr("Profiles") + " (*.yaml *.yml)", self)
-        self._open = button(tr("&Open"), self.open, primary=True)
+        self.open_button = button(tr("&Open"), self.open, primary=True)
         self.pane = ListPane(
             tr("Profiles"),
             tr("A profile asks one question: target, workload, load, SLO. Bundled ones, those of runs, and your own."),
             (_headers(), {}),
-            [self._open],
+            [self.open_button],
             [self.kept.relocate_button, self.kept.forget_button, button(tr("&Add a profile…"), self.kept.ask_add)],
             Empty(tr("Checking the profiles…")),
         )
@@ -76,7 +76,7 @@ class ProfilesTab(QWidget):
     def _tell_chosen(self) -> None:
         profile = self.chosen()
         own = profile.path if profile is not None and profile.origin == "added" else None
-        self._open.setEnabled(profile is not None and not profile.is_missing)
+        self.open_button.setEnabled(profile is not None and not profile.is_missing)
         self.kept.show_file(own, is_missing=profile is not None and profile.is_missing)
 
 

@@ -239,6 +239,8 @@ class RunsTab(QWidget):
         self.filters.setVisible(rows > 0)
         self._nothing_found.setVisible(rows > 0 and shown == 0)
         self.table.setVisible(shown > 0)
+        for press in self._pressed[:-1]:
+            press.setVisible(rows > 0)
         chosen = self.chosen_rows()
         self.card.show_run(chosen[0] if len(chosen) == 1 else None)
         self._tell_buttons(chosen)

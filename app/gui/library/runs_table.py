@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView
+from PySide6.QtWidgets import QAbstractItemView
 
 from app.gui.library.listed import COLUMNS
 from app.gui.library.runs_model import RunsModel
 from app.gui.tables import FrameTable
 from app.gui.words import tr
 
-_WIDEST_EM = 36
+_WIDEST = 36
 _WHEN = COLUMNS.index("when")
 
 
@@ -20,7 +20,7 @@ class RunsTable(FrameTable):
     menu_wanted = Signal(QPoint)
 
     def __init__(self, model: RunsModel) -> None:
-        super().__init__(model, tr("Stored runs"))
+        super().__init__(model, tr("Stored runs"), widest=_WIDEST)
         self._runs = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
@@ -30,11 +30,7 @@ class RunsTable(FrameTable):
     def lay_out(self) -> None:
         """The newest first; columns as wide as what they hold, within reason."""
         self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
-        self.resizeColumnsToContents()
-        widest = _WIDEST_EM * self.fontMetrics().averageCharWidth()
-        for column in range(len(COLUMNS)):
-            self.setColumnWidth(column, min(self.columnWidth(column), widest))
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        self.fit_columns()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):

@@ -65,6 +65,11 @@ class Shelves(QWidget):
     def currentWidget(self) -> QWidget:
         return self.tabs.currentWidget()
 
+    @property
+    def has_listed(self) -> bool:
+        """Whether the runs were read, all of them."""
+        return self._listed is not None and not self._listed.unread
+
     def show_trash(self) -> None:
         self.first_tab.setCurrentWidget(self.trash)
         self.trash.enter()

@@ -83,6 +83,7 @@ class TrashTab(QWidget):
     def _tell_state(self) -> None:
         self._empty.setVisible(not self._rows)
         self.table.setVisible(bool(self._rows))
+        self._restore.setVisible(bool(self._rows))
         self._restore.setEnabled(self.table.selectionModel().hasSelection())
 
 

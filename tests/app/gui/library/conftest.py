@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from pytestqt.qtbot import QtBot
+
+from app.gui.library.page import LibraryPage
+from app.gui.navigation import Navigation
+from app.gui.theme import Look
+from app.records.result import Exit, Result, Verdict
+from app.storage.labels import add_tags
+from app.storage.run_directory import RESULT, RunWriter, runs_home
+from tests.fakes.results import SPEC, full_run
+
+WHOLE = full_run().result
+Told = list[tuple[str, str]]
+
+
+def store(run_id: str, result: Result, day: int = 1) -> Path:
+    clock = replace(result.clock, wall_start=f"2026-08-{day:02d}T12:00:00+00:00")
+    with RunWriter(runs_home() / run_id) as writer:
+        writer.write_spec(SPEC)
+        writer.write_result(replace(result, run_id=run_id, clock=clock, artifacts=writer.seal()))
+    return runs_home() / run_id
+
+
+@pytest.fixture
+def stored(nothing_is_left: None) -> list[Path]:
+    """Four runs: of WARN, VALID with tags, INVALID, and one that is damaged."""
+    made = [
+        store("run-a", WHOLE, 1),
+        store("run-b", replace(WHOLE, name="scoring", verdict=Verdict("VALID"), exit=Exit(0, ())), 2),
+        store("run-c", replace(WHOLE, verdict=Verdict("INVALID", ("late sends",))), 3),
+        store("run-d", WHOLE, 4),
+    ]
+    add_tags(made[1], ["nightly", "l4"])
+    (made[3] / RESULT).write_text("{")
+    return made
+
+
+@pytest.fixture
+def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[Callable[[], LibraryPage]]:
+    """The page as the window enters it, once its runs are listed."""
+    made: list[LibraryPage] = []
+
+    def open_it() -> LibraryPage:
+        page = LibraryPage(navigation, look)
+        qtbot.addWidget(page)
+        page.resize(1120, 720)
+        page.show()
+        page.enter()
+        made.append(page)
+        settle(qtbot, page)
+        return page
+
+    yield open_it
+    for page in made:
+        page.leave()
+
+
+def settle(qtbot: QtBot, page: LibraryPage) -> None:
+    """Nothing is being read or changed any more."""
+    presenter = page.shelves.presenter
+    qtbot.waitUntil(lambda: not presenter.is_busy and page.shelves.has_listed, timeout=10_000)
+
+
+def names(page: LibraryPage) -> list[str]:
+    model = page.shelves.runs.model
+    return [Path(model.row(place).directory).name for place in range(model.rowCount())]
+
+
+def choose(page: LibraryPage, name: str) -> None:
+    place = page.shelves.runs.model.place_of(str(runs_home() / name))
+    assert place is not None
+    page.shelves.runs.table.selectRow(place)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.cli.main import main
+from app.gui.library.page import LibraryPage
+from app.gui.navigation import Navigation
+from app.storage.bundle import export_run
+from app.storage.labels import read_labels
+from app.storage.run_directory import StoredRun, runs_home
+from app.storage.trash import deleted_runs
+from tests.app.gui.library.conftest import WHOLE, choose, names, settle, store
+from tests.fakes.widget_walk import clipped, unnamed, unreachable
+
+OpenPage = Callable[[], LibraryPage]
+
+
+def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: list[Path], open_page: OpenPage) -> None:
+    page = open_page()
+    assert names(page)[:3] == ["run-c", "run-b", "run-a"]
+    model = page.shelves.runs.model
+    shown = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
+    assert shown[3][0] == "run-d"
+    assert shown[3][4] == "unreadable"
+    assert shown[0][3:6] == ["INVALID", "INVALID", "218/s"]
+    assert shown[1][0] == "scoring"
+    assert shown[1][-1] == "l4, nightly"
+    assert model.index(0, 5).data(Qt.ItemDataRole.FontRole).strikeOut()
+    assert model.index(1, 5).data(Qt.ItemDataRole.FontRole) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "trust", "tag", "found"),
+    [
+        ("", None, None, ["run-c", "run-b", "run-a", "run-d"]),
+        ("SCOR night", None, None, ["run-b"]),
+        ("", "INVALID", None, ["run-c"]),
+        ("", None, "l4", ["run-b"]),
+        ("none such", None, None, []),
+    ],
+)
+def test_words_trust_and_tag_find_what_the_command_finds(
+    words: str,
+    trust: str | None,
+    tag: str | None,
+    found: list[str],
+    stored: list[Path],
+    open_page: OpenPage,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = open_page()
+    filters = page.shelves.runs.filters
+    filters.words.setText(words)
+    filters.trust.setCurrentIndex(filters.trust.findData(trust))
+    filters.tag.setCurrentIndex(filters.tag.findData(tag))
+    assert names(page) == found
+    line = page.command_line()
+    assert line is not None
+    assert main(shlex.split(line)[1:]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in ("run-a", "run-b", "run-c", "run-d") if name in out] == sorted(found)
+
+
+def test_ticks_keep_their_order_and_go_to_a_comparison(
+    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    table, model = page.shelves.runs.table, page.shelves.runs.model
+    for name in ("run-b", "run-a"):
+        choose(page, name)
+        qtbot.keyClick(table, Qt.Key.Key_Space)
+    assert page.runs() == (stored[1], stored[0])
+    assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
+    with qtbot.waitSignal(navigation.comparison_wanted) as wanted:
+        page.shelves.runs.compare()
+    assert wanted.args == [(stored[1], stored[0])]
+    choose(page, "run-b")
+    qtbot.keyClick(table, Qt.Key.Key_Space)
+    assert model.ticked == [str(stored[0])]
+
+
+def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPage) -> None:
+    for number in range(9):
+        store(f"run-{number}", WHOLE, number + 1)
+    page = open_page()
+    model = page.shelves.runs.model
+    done = [
+        model.setData(model.index(row, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole) for row in range(9)
+    ]
+    assert done == [True] * 8 + [False]
+
+
+def test_enter_opens_a_run_and_plans_from_it(
+    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    choose(page, "run-a")
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        qtbot.keyClick(page.shelves.runs.table, Qt.Key.Key_Return)
+    assert opened.args == [stored[0]]
+    with qtbot.waitSignal(navigation.plan_wanted) as planned:
+        page.shelves.runs.plan()
+    assert planned.args == [(stored[0],)]
+
+
+def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    choose(page, "run-b")
+    before = read_labels(stored[1])
+    qtbot.keyClick(page.shelves.runs.table, Qt.Key.Key_Delete)
+    settle(qtbot, page)
+    assert names(page) == ["run-c", "run-a", "run-d"]
+    assert [one.run.directory.name for one in deleted_runs()] == ["run-b"]
+    assert "run-b is deleted." in page.shelves.strip.text()
+    undo = next(one for one in page.shelves.strip.findChildren(QPushButton) if one.text() == "&Undo")
+    qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
+    settle(qtbot, page)
+    assert names(page) == ["run-c", "run-b", "run-a", "run-d"]
+    assert read_labels(stored[1]) == before
+    stack = page.undo_stack()
+    assert stack is not None
+    stack.redo()
+    settle(qtbot, page)
+    assert "run-b" not in names(page)
+
+
+def test_the_trash_shows_what_was_deleted_and_restores_it(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    choose(page, "run-a")
+    page.shelves.runs.delete()
+    settle(qtbot, page)
+    page.shelves.show_trash()
+    settle(qtbot, page)
+    assert page.command_line() == "sizewise runs list --deleted"
+    trash = page.shelves.trash
+    assert trash.table.frame_model.frame["run_id"].tolist() == ["run-a"]
+    trash.restore()
+    settle(qtbot, page)
+    assert trash.table.frame_model.rowCount() == 0
+    assert (runs_home() / "run-a").is_dir()
+    assert "run-a" in names(page)
+
+
+def test_tags_and_notes_are_written_as_the_command_writes_them(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    choose(page, "run-b")
+    card = page.shelves.runs.card
+    assert card.tags.text() == "l4 nightly"
+    card.tags.setText("nightly, driver=580")
+    qtbot.keyClick(card.tags, Qt.Key.Key_Return)
+    settle(qtbot, page)
+    assert read_labels(stored[1]).tags == ("driver=580", "nightly")
+    card.note.setText("after the new driver")
+    qtbot.keyClick(card.note, Qt.Key.Key_Return)
+    settle(qtbot, page)
+    assert [note.text for note in read_labels(stored[1]).notes] == ["after the new driver"]
+    card.tags.setText("-wrong")
+    qtbot.keyClick(card.tags, Qt.Key.Key_Return)
+    settle(qtbot, page)
+    assert "is no tag" in page.shelves.strip.text()
+
+
+def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    page = open_page()
+    page.shelves.presenter.export(stored[1], tmp_path / "out.zip")
+    settle(qtbot, page)
+    assert "run-b is in" in page.shelves.strip.text()
+    before = StoredRun(stored[1]).result_text
+    page.shelves.presenter.delete([stored[1]])
+    settle(qtbot, page)
+    drop(page, tmp_path / "out.zip")
+    settle(qtbot, page)
+    assert StoredRun(stored[1]).result_text == before
+    row = page.shelves.runs.chosen()
+    assert row is not None
+    assert row.run_id == "run-b"
+
+
+def test_a_runs_folder_is_imported_and_what_is_damaged_is_told(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    stored[0].rename(elsewhere)
+    page = open_page()
+    assert "run-a" not in names(page)
+    assert page.import_path(elsewhere)
+    settle(qtbot, page)
+    assert "run-a" in names(page)
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    assert page.import_path(tmp_path / "bad.zip")
+    settle(qtbot, page)
+    assert "whole zip" in page.shelves.strip.text()
+    assert not page.import_path(tmp_path / "none.onnx")
+
+
+def test_a_baseline_is_promoted_and_what_failed_is_refused(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.shelves.presenter.promote(stored[1])
+    settle(qtbot, page)
+    assert page.shelves.strip.text() == "run-b is the baseline of scoring now."
+    page.shelves.presenter.promote(stored[2])
+    settle(qtbot, page)
+    assert "cannot be a baseline" in page.shelves.strip.text()
+
+
+def test_a_run_made_elsewhere_is_listed_when_the_library_is_told(
+    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    store("run-e", WHOLE, 9)
+    navigation.library_changed.emit()
+    qtbot.waitUntil(lambda: "run-e" in names(page))
+
+
+def test_a_bundle_from_another_machine_is_whole(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    export_run(StoredRun(stored[0]), tmp_path / "a.zip")
+    page = open_page()
+    assert page.import_path(tmp_path / "a.zip")
+    settle(qtbot, page)
+    assert "is there already, and is the same run" in page.shelves.strip.text()
+
+
+def test_an_empty_library_says_how_to_begin(
+    nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    assert page.shelves.runs.empty.isVisible()
+    assert page.runs() == ()
+    first = next(one for one in page.shelves.runs.empty.findChildren(QPushButton) if "first run" in one.text())
+    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+        qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
+    assert wanted.args == ["home"]
+
+
+def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot, navigation: Navigation
+) -> None:
+    page = open_page()
+    page.resize(1500, 900)
+    page.look.scale_text(2)
+    try:
+        for place in range(page.shelves.tabs.count()):
+            page.shelves.tabs.setCurrentIndex(place)
+            if place == 0:
+                choose(page, "run-b")
+            else:
+                wait_for_rows(qtbot, page)
+            assert unnamed(page) == []
+            assert unreachable(page) == []
+            assert clipped(page) == []
+    finally:
+        page.look.scale_text(1)
+
+
+def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
+    pane = page.shelves.currentWidget().pane  # type: ignore[attr-defined]
+    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
+
+
+def drop(page: LibraryPage, path: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    event = QDropEvent(
+        QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    )
+    page.dropEvent(event)
+    assert event.isAccepted()

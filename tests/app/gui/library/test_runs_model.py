@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QAbstractItemModelTester
+
+from app.gui.library.listed import Listed, listed_runs, mask_of
+from app.gui.library.runs_model import RunsModel
+from app.gui.theme import Look
+from app.reporting.run_rows import Listing, RunRow
+
+
+def listed(count: int) -> Listed:
+    rows = tuple(
+        RunRow(f"run-{place}", f"/runs/run-{place}", name=f"name {place % 3}", verdict="VALID", size_bytes=place)
+        for place in range(count)
+    )
+    return listed_runs(Listing(rows))
+
+
+@pytest.fixture
+def model(look: Look) -> RunsModel:
+    return RunsModel(look)
+
+
+def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
+    tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
+    model.set_listed(listed(20))
+    model.sort(0, Qt.SortOrder.DescendingOrder)
+    model.set_filter(mask_of(listed(20), "run-1", None, None))
+    model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
+    model.set_listed(listed(5))
+    tester.deleteLater()
+
+
+def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
+    model.set_listed(listed(20))
+    model.setData(model.index(7, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
+    model.sort(6, Qt.SortOrder.DescendingOrder)
+    checked = [
+        row for row in range(20) if model.index(row, 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
+    ]
+    assert [model.row(row).run_id for row in checked] == ["run-7"]
+    model.set_listed(listed(5))
+    assert model.ticked == []
+
+
+def test_rows_are_dragged_out_as_folders_and_only_copied(model: RunsModel) -> None:
+    model.set_listed(listed(3))
+    data = model.mimeData([model.index(1, 0), model.index(1, 1), model.index(2, 0)])
+    assert [Path(url.toLocalFile()).name for url in data.urls()] == ["run-1", "run-2"]
+    assert model.supportedDragActions() == Qt.DropAction.CopyAction
+
+
+def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
+    model.set_listed(listed(2))
+    assert not model.setData(model.index(0, 1), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
+    assert not model.index(0, 1).flags() & Qt.ItemFlag.ItemIsUserCheckable
+    assert model.index(0, 1).data(Qt.ItemDataRole.CheckStateRole) is None

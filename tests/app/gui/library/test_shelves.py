@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.cli.main import main
+from app.gui.library.page import LibraryPage
+from app.gui.library.remembered import remember, remembered
+from app.gui.library.shelves import UNDO_SHOWN_MS
+from app.gui.navigation import Navigation
+from app.profiles.bundled import bundled_models, bundled_profiles
+from tests.app.gui.library.conftest import WHOLE, store
+
+OpenPage = Callable[[], LibraryPage]
+
+
+def show(qtbot: QtBot, page: LibraryPage, place: int, rows: int = 1) -> None:
+    page.shelves.tabs.setCurrentIndex(place)
+    pane = page.shelves.currentWidget().pane  # type: ignore[attr-defined]
+    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows, timeout=15_000)
+
+
+def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
+    open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    show(qtbot, page, 1)
+    tab = page.shelves.models
+    tab.pane.choose(0)
+    qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text, timeout=15_000)
+    assert page.command_line() == f"sizewise models inspect {bundled_models()['digits']}"
+    with qtbot.waitSignal(navigation.model_opened) as opened:
+        tab.benchmark()
+    assert opened.args == [bundled_models()["digits"]]
+
+
+def test_a_model_of_ones_own_is_added_relocated_and_forgotten(
+    open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.onnx"
+    shutil.copy(bundled_models()["fraud"], mine)
+    remember("models", mine)
+    page = open_page()
+    bundled = len(bundled_models())
+    show(qtbot, page, 1, bundled + 1)
+    tab = page.shelves.models
+    mine.rename(tmp_path / "moved.onnx")
+    tab.kept.changed.emit()
+    qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "missing file")
+    tab.pane.choose(bundled)
+    assert tab.kept.relocate_button.isVisible()
+    tab.kept.relocate(tmp_path / "moved.onnx")
+    qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "added")
+    assert not tab.kept.relocate_button.isVisible()
+    tab.kept.forget()
+    qtbot.waitUntil(lambda: tab.pane.table.frame_model.rowCount() == bundled)
+    assert remembered("models") == ()
+
+
+def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    remember("models", tmp_path / "bad.onnx")
+    page = open_page()
+    show(qtbot, page, 1, len(bundled_models()) + 1)
+    page.shelves.models.pane.choose(len(bundled_models()))
+    qtbot.waitUntil(lambda: "is not" in page.shelves.models.card.text, timeout=15_000)
+
+
+def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
+    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    other = replace(WHOLE, target=replace(WHOLE.target, url="http://10.0.0.7/v1", model="llama"))
+    newest = store("run-e", other, 9)
+    page = open_page()
+    show(qtbot, page, 2, 2)
+    tab = page.shelves.endpoints
+    frame = tab.pane.table.frame_model.frame
+    assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.url]
+    assert frame["runs"].tolist() == [1, 3]
+    assert frame["trust"].tolist() == ["WARN", "INVALID"]
+    assert frame["best"].tolist() == [218.0, 218.0]
+    tab.pane.choose(0)
+    with qtbot.waitSignal(navigation.profile_opened) as opened:
+        tab.test_again()
+    assert opened.args == [newest / "spec.yaml"]
+
+
+def test_offers_are_those_that_the_command_lists_with_their_age(
+    open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str], navigation: Navigation, tmp_path: Path
+) -> None:
+    page = open_page()
+    show(qtbot, page, 3)
+    tab = page.shelves.offers
+    frame = tab.pane.table.frame_model.frame
+    assert main(["offers", "list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert frame["offer"].tolist() == listed
+    assert f"{len(listed)} offers." in tab.note
+    tab.pane.filter.setText("aws L4 us-east-1")
+    shown = tab.pane.table.frame_model.shown()
+    assert 0 < len(shown) < len(frame)
+    assert all("aws/" in one for one in shown["offer"])
+    with qtbot.waitSignal(navigation.prices_opened) as opened:
+        tab.open_prices(tmp_path / "mine.csv")
+    assert opened.args == [tmp_path / "mine.csv"]
+
+
+def test_an_imported_price_list_is_told(
+    open_page: OpenPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = tmp_path / "mine.csv"
+    prices.write_text("provider,instance_type,region,on_demand_usd_per_hour\naws,g6.xlarge,us-east-1,0.5\n")
+    assert main(["offers", "import", str(prices)]) == 0
+    page = open_page()
+    show(qtbot, page, 3)
+    assert f"Your list {prices}" in page.shelves.offers.note
+    frame = page.shelves.offers.pane.table.frame_model.frame
+    assert frame[frame["yours"] == "USD/h"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
+
+
+def test_profiles_are_checked_and_opened(
+    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("sizewise: 1\nnam: typo\n")
+    remember("profiles", tmp_path / "gone.yaml")
+    remember("profiles", wrong)
+    page = open_page()
+    show(qtbot, page, 4)
+    tab, bundled = page.shelves.profiles, len(bundled_profiles())
+    states = tab.pane.table.frame_model.frame["state"].tolist()
+    assert states[:bundled] == ["right"] * bundled
+    assert "wrong.yaml: target must be a mapping" in states[bundled]
+    assert states[bundled + 1] == "missing file"
+    tab.pane.choose(bundled + 1)
+    assert not tab.open_button.isEnabled()
+    tab.pane.choose(0)
+    first = next(iter(bundled_profiles()))
+    assert page.command_line() == f"sizewise profiles check {first}"
+    with qtbot.waitSignal(navigation.profile_opened) as opened:
+        qtbot.keyClick(tab.pane.table, Qt.Key.Key_Return)
+    assert opened.args == [bundled_profiles()[first]]
+
+
+def test_undo_is_offered_for_thirty_seconds() -> None:
+    assert UNDO_SHOWN_MS == 30_000
+
+
+def test_ctrl_f_goes_to_the_filter_of_the_tab_that_is_shown(open_page: OpenPage, qtbot: QtBot) -> None:
+    page = open_page()
+    assert page.filter_field() is page.shelves.runs.filters.words
+    page.shelves.tabs.setCurrentIndex(3)
+    assert page.filter_field() is page.shelves.offers.pane.filter
