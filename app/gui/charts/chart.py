@@ -14,9 +14,10 @@ from PySide6.QtWidgets import QMenu
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.crosshair import Crosshair
-from app.gui.charts.drawing import Drawn
+from app.gui.charts.curves import Curves, Points
 from app.gui.charts.key import Entry
 from app.gui.charts.keys import Keys
+from app.gui.charts.layer import Layer
 from app.gui.charts.marks import Band, Mark, Marks, Overlay, Region, Underlay
 from app.gui.charts.panel import Panel
 from app.gui.charts.reading import Reading
@@ -56,15 +57,16 @@ class Chart(Panel):
         self._series: dict[str, Series] = {}
         self._hidden: set[str] = set()
         self._bounds: dict[str, Bounds] = {}
-        self._drawn: dict[str, Drawn] = {}
         self._changed: set[str] = set()
         self._is_settled = False
         self.marks = Marks()
         self._underlay = Underlay(self.marks, self.plot.x_axis, self.plot.y_axis, look.theme)
         self._overlay = Overlay(self.marks, self.plot.x_axis, self.plot.y_axis, look.theme)
-        for layer, height in ((self._underlay, -20), (self._overlay, 20)):
-            layer.setZValue(height)
-            self.plot.box.addItem(layer, ignoreBounds=True)
+        self._curves = Curves(self.plot.x_axis, self.plot.y_axis, look.theme)
+        self._points = Points(self.plot.box, x, y)
+        self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self._overlay)
+        for layer, height in zip(self._layers, (-20, 0, 20), strict=True):
+            self.plot.add_layer(layer, height)
         self.viewing = Viewing(self, self.plot, x, y, self.marks)
         self.crosshair = Crosshair(self, self.plot, x, y, self.marks)
         self.keys = Keys(self, self.plot, x, self.crosshair, self.viewing)
@@ -163,10 +165,6 @@ class Chart(Panel):
         if self._series.pop(key, None) is None:
             return
         self._bounds.pop(key)
-        self._changed.discard(key)
-        drawn = self._drawn.pop(key, None)
-        if drawn is not None:
-            drawn.remove()
         self._touch()
 
     def clear(self) -> None:
@@ -237,10 +235,14 @@ class Chart(Panel):
             return
         self._is_settled = True
         self._settle_soon.stop()
-        for key in self._changed & self._series.keys():
-            if key not in self._drawn:
-                self._drawn[key] = Drawn(self.plot.box, self.x_axis, self.y_axis)
-            self._drawn[key].draw(self._series[key], self.look.theme, is_hidden=key in self._hidden)
+        shown = self._series.keys() - self._hidden
+        for drawn in (self._curves, self._points):
+            drawn.keep(shown)
+        for key in (key for key in self._series if key in self._changed & shown):
+            if self._series[key].kind == "points":
+                self._points.put(self._series[key], self.look.theme)
+            else:
+                self._curves.put(self._series[key])
         self._changed.clear()
         self.viewing.moves_y = any(one.kind == "points" for one in self._series.values())
         self.viewing.set_bounds(self.data_range())
@@ -250,18 +252,14 @@ class Chart(Panel):
         self.data_changed.emit()
 
     def restyle(self, theme: Theme) -> None:
-        for layer in (self._underlay, self._overlay):
+        for layer in self._layers:
             layer.theme, layer.font = theme, self.small_font()
         self.crosshair.put_on(theme)
         self._changed.update(self._series)
         self._touch()
 
     def _range_shown(self) -> None:
-        (low, high), _ = self.plot.ranges()
-        for key, drawn in self._drawn.items():
-            drawn.mark_line(self._series[key], self.look.theme, low, high, self.plot.box.width())
-        self._underlay.update()
-        self._overlay.update()
+        self.plot.repaint_layers()
         self._show_key()
 
     def _tell_range(self) -> None:
@@ -283,7 +281,7 @@ class Chart(Panel):
 
     def _entry(self, one: Series, value: str) -> Entry:
         is_hollow = one.hollow is not None and len(one.x) > 0 and bool(one.hollow.all())
-        is_dashed = one.key not in self._drawn or self._drawn[one.key].is_dashed
+        is_dashed = self._curves.is_dashed(one.key, float(self.plot.box.width()))
         return Entry(one.label, one.kind, one.series, is_hollow=is_hollow, is_dashed=is_dashed, value=value)
 
     def _place_text(self, x: float) -> str:

@@ -127,7 +127,7 @@ class Crosshair(QObject):
             self._line.setPos(place)
         before, self._marks.spot = self._marks.spot, self._spot()
         if before != self._marks.spot:
-            self._plot.viewport().update()
+            self._plot.scene().update()
         self.changed.emit()
 
     def _spot(self) -> Spot | None:

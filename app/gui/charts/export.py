@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -90,24 +91,37 @@ def _title_height(chart: Drawable) -> float:
 
 
 def _draw(chart: Drawable, device: QPaintDevice) -> None:
+    with _on_its_own(chart):
+        size, width = _size(chart), float(chart.plot.width())
+        painter = QPainter(device)
+        painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.look.theme.paper))
+        bold = QFont(chart.font())
+        bold.setWeight(QFont.Weight.DemiBold)
+        painter.setFont(bold)
+        painter.setPen(QColor(chart.look.theme.ink))
+        inside = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
+        painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
+        top = inside.top() + _title_height(chart)
+        painter.save()
+        painter.translate(inside.left(), top)
+        chart.key.paint_on(painter, width)
+        painter.restore()
+        top += chart.key.heightForWidth(chart.plot.width())
+        where = QRectF(inside.left(), top, width, chart.plot.height())
+        chart.plot.scene().render(painter, where, QRectF(chart.plot.viewRect()))
+        painter.end()
+
+
+@contextmanager
+def _on_its_own(chart: Drawable) -> Iterator[None]:
+    """With what a chart above others leaves to the lowest, and lines smoothed as there is time for it."""
     chart.settle()
-    size, width = _size(chart), float(chart.plot.width())
-    painter = QPainter(device)
-    painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.look.theme.paper))
-    bold = QFont(chart.font())
-    bold.setWeight(QFont.Weight.DemiBold)
-    painter.setFont(bold)
-    painter.setPen(QColor(chart.look.theme.ink))
-    inside = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
-    painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
-    top = inside.top() + _title_height(chart)
-    painter.save()
-    painter.translate(inside.left(), top)
-    chart.key.paint_on(painter, width)
-    painter.restore()
-    top += chart.key.heightForWidth(chart.plot.width())
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-    chart.plot.scene().prepareForPaint()
-    where = QRectF(inside.left(), top, width, chart.plot.height())
-    chart.plot.scene().render(painter, where, QRectF(chart.plot.viewRect()))
-    painter.end()
+    had_texts = chart.plot.x_axis.has_texts
+    chart.plot.show_x_texts(True)
+    chart.plot.smooth(True)
+    try:
+        chart.plot.scene().prepareForPaint()
+        yield
+    finally:
+        chart.plot.smooth(False)
+        chart.plot.show_x_texts(had_texts)

@@ -10,6 +10,7 @@ from app.gui.charts.series import Bounds
 
 _ROOM = 0.06
 _ROOM_ACROSS = 0.01
+_ROOM_BELOW = 0.02  # so that a line at zero does not hide in the axis
 _NOTHING = (0.0, 1.0)
 
 
@@ -32,7 +33,7 @@ def fitted_y(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, fl
         return _NOTHING
     low, high = min(known), max(known)
     if not axis.is_log and axis.from_zero and low >= 0:
-        return (0.0, high * (1 + _ROOM)) if high > 0 else _NOTHING
+        return (-_ROOM_BELOW * high, high * (1 + _ROOM)) if high > 0 else (-_ROOM_BELOW, 1.0)
     if low == high:
         return _around(low, axis)
     room = (high - low) * _ROOM

@@ -7,7 +7,7 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import MARKER_PX, clear_colour, colour_of, draw_marker, line_pen, solid_pen
+from app.gui.charts.pens import clear_colour, colour_of, draw_markers, line_pen, marker_path, solid_pen
 from app.gui.charts.series import Kind
 from app.gui.theme import Theme
 
@@ -99,11 +99,8 @@ class Key(QWidget):
             solid = solid_pen(colour_of(self.theme, entry.series))
             painter.setPen(line_pen(self.theme, entry.series) if entry.is_dashed else solid)
             painter.drawLine(round(where.left()), round(middle), round(where.right()), round(middle))
-        size = MARKER_PX
-        centre = QRectF(where.center().x() - size / 2, middle - size / 2, size, size)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-        draw_marker(painter, self.theme, entry.series, centre, is_hollow=entry.is_hollow)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        marker = marker_path(entry.series).translated(where.center())
+        draw_markers(painter, self.theme, entry.series, marker, is_hollow=entry.is_hollow)
 
     def _cells(self, width: float) -> list[tuple[int, float]]:
         """Row and left edge of each entry."""

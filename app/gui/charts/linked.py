@@ -32,7 +32,7 @@ class LinkedCharts(QWidget):
         for chart in self.charts:
             chart.viewing.is_linked = True
             chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
-            chart.plot.x_axis.show_texts(chart is self.charts[-1])
+            chart.plot.show_x_texts(chart is self.charts[-1])
             chart.crosshair_moved.connect(self._crosshair_moved)
             chart.range_changed.connect(self._range_changed)
             chart.fit_wanted.connect(self.fit)

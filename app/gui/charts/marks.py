@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 import msgspec
-import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen
+from PySide6.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPen
 
+from app.gui.charts.layer import Layer
 from app.gui.charts.pens import clear_colour, grid_pen, solid_pen, state_colour
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import State
 from app.gui.theme import Theme
 
 _PAD_PX = 3.0
-_LEAST_WORD_PX = 18.0
 _SPOT_PX = 8.0
+_LEAST_LETTERS = 5
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -61,43 +61,13 @@ class Marks(msgspec.Struct):
     spot: Spot | None = None
 
 
-class _Layer(pg.UIGraphicsItem):
-    """Painted in pixels, over the whole plot."""
-
+class _MarkLayer(Layer):
     def __init__(self, marks: Marks, x: TickAxis, y: TickAxis, theme: Theme) -> None:
-        super().__init__()
-        self.marks, self.x, self.y, self.theme = marks, x, y, theme
-        self.font = QFont()
-
-    def paint(self, painter: QPainter, *_: object) -> None:
-        to_pixels = painter.worldTransform()
-        area = to_pixels.mapRect(self.boundingRect())
-        if area.isEmpty():
-            return
-        painter.save()
-        painter.resetTransform()
-        painter.setClipRect(area)
-        painter.setFont(self.font)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        self.draw(painter, area)
-        painter.restore()
-
-    def draw(self, painter: QPainter, area: QRectF) -> None:
-        raise NotImplementedError
-
-    def across(self, area: QRectF, value: float | None, edge: float) -> float:
-        """The pixel of a value of x; `edge` where there is none."""
-        low, high = self.x.range
-        place = math.nan if value is None else float(self.x.axis.to_view(value))
-        return edge if math.isnan(place) else area.left() + (place - low) / (high - low) * area.width()
-
-    def up(self, area: QRectF, value: float | None, edge: float) -> float:
-        low, high = self.y.range
-        place = math.nan if value is None else float(self.y.axis.to_view(value))
-        return edge if math.isnan(place) else area.bottom() - (place - low) / (high - low) * area.height()
+        super().__init__(x, y, theme)
+        self.marks = marks
 
 
-class Underlay(_Layer):
+class Underlay(_MarkLayer):
     """Grid, bands and region."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
@@ -144,14 +114,8 @@ class Underlay(_Layer):
             painter.drawLine(where.topLeft(), where.bottomLeft())
             row = next((place for place, end in enumerate(ends) if end <= left), len(ends))
             ends[row : row + 1] = [right]
-            if right - left >= _LEAST_WORD_PX:
-                _draw_word(
-                    painter,
-                    metrics,
-                    band.label,
-                    QRectF(left, area.top() + row * metrics.height(), right - left, 0),
-                    colour,
-                )
+            word = QRectF(left, area.top() + row * metrics.height(), right - left, 0)
+            _draw_word(painter, metrics, band.label, word, colour, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:
         region = self.marks.region
@@ -171,7 +135,7 @@ class Underlay(_Layer):
         _draw_word(painter, metrics, region.label, low, colour)
 
 
-class Overlay(_Layer):
+class Overlay(_MarkLayer):
     """The limit and the marks."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
@@ -241,7 +205,7 @@ def _draw_word(
 ) -> None:
     """At the upper left of `where`, cut to its width, on `paper` where it must be read over lines."""
     shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, where.width() - 2 * _PAD_PX)
-    if not shown or shown == "…":
+    if len(shown) < min(len(text), _LEAST_LETTERS):
         return
     box = QRectF(where.left(), where.top(), metrics.horizontalAdvance(shown) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
     if paper is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen
+from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen, QTransform
 
 from app.gui.formatting import State
 from app.gui.theme import Theme
@@ -52,12 +51,18 @@ def state_colour(theme: Theme, state: State) -> str:
     return {"good": theme.good, "warn": theme.warn, "bad": theme.bad, "plain": theme.muted}[state]
 
 
-def draw_marker(painter: QPainter, theme: Theme, series: int, where: QRectF, *, is_hollow: bool) -> None:
-    """The marker of a series in the middle of `where`, as the plot has it."""
-    painter.save()
-    painter.translate(where.center())
-    painter.scale(MARKER_PX, MARKER_PX)
-    painter.setPen(solid_pen(colour_of(theme, series)))
-    painter.setBrush(Qt.BrushStyle.NoBrush if is_hollow else colour_of(theme, series))
-    painter.drawPath(pg.graphicsItems.ScatterPlotItem.Symbols[marker_of(series)])
-    painter.restore()
+def marker_path(series: int) -> QPainterPath:
+    """Around the origin, of the size of a marker."""
+    shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[marker_of(series)]
+    return QTransform.fromScale(MARKER_PX, MARKER_PX).map(shape)
+
+
+def draw_markers(painter: QPainter, theme: Theme, series: int, path: QPainterPath, *, is_hollow: bool) -> None:
+    """One path of all markers of a series."""
+    was_smooth = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
+    colour = colour_of(theme, series)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    painter.setPen(solid_pen(colour))
+    painter.setBrush(QColor(theme.paper) if is_hollow else colour)
+    painter.drawPath(path)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, was_smooth)

@@ -8,6 +8,7 @@ from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.axes import Axis
+from app.gui.charts.layer import Layer
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
 
@@ -44,6 +45,7 @@ class PlotView(pg.GraphicsView):
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
         self.box.sigRangeChanged.connect(self._tell_axes)
+        self._layers: list[Layer] = []
         self.draws_spans = False
         self.span: tuple[float, float] | None = None
         self._pressed: QPointF | None = None
@@ -57,6 +59,25 @@ class PlotView(pg.GraphicsView):
         for axis in (self.x_axis, self.y_axis):
             axis.put_on(theme.muted, font)
 
+    def add_layer(self, layer: Layer, height: float) -> None:
+        layer.setZValue(height)
+        self.box.addItem(layer, ignoreBounds=True)
+        self._layers.append(layer)
+
+    def smooth(self, wanted: bool) -> None:
+        for layer in self._layers:
+            layer.is_smooth = wanted
+
+    def show_x_texts(self, wanted: bool) -> None:
+        """Done at once, not on the next turn."""
+        if wanted != self.x_axis.has_texts:
+            self.x_axis.show_texts(wanted)
+            self.centralLayout.activate()
+
+    def repaint_layers(self) -> None:
+        for layer in self._layers:
+            layer.update()
+
     def sizeHint(self) -> QSize:
         return QSize(240, self.minimumHeight())
 
@@ -69,6 +90,7 @@ class PlotView(pg.GraphicsView):
         new_x, new_y = (None if x == now_x else x), (None if y == now_y else y)
         if new_x is not None or new_y is not None:
             self.box.setRange(xRange=new_x, yRange=new_y, padding=0, disableAutoRange=True)
+            self.box.updateMatrix()  # pyqtgraph would while painting, and have all painted again
 
     def pixel_width(self) -> float:
         """In places of x."""

@@ -144,7 +144,7 @@ class TickAxis(QGraphicsWidget):
                 self.setMinimumWidth(width)
                 self.setMaximumWidth(width)
         else:
-            height = _TICK_PX + (self._metrics().height() + 2 if self.has_texts else 2)
+            height = _TICK_PX + self._metrics().height() * (1.0 if self.has_texts else 0.4)
             if height != self.minimumHeight():
                 self.setMinimumHeight(height)
                 self.setMaximumHeight(height)

@@ -1,0 +1,138 @@
+"""Lines, intervals and points as the plot paints them, in colours, dashes and markers of the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QPainter, QPainterPath
+
+from app.gui.charts.axes import Axis, Floats
+from app.gui.charts.layer import Layer
+from app.gui.charts.pens import (
+    MARKER_PX,
+    clear_colour,
+    colour_of,
+    draw_markers,
+    line_pen,
+    marker_of,
+    marker_path,
+    solid_pen,
+)
+from app.gui.charts.placed import Placed
+from app.gui.charts.series import Series
+from app.gui.charts.tick_axis import TickAxis
+from app.gui.theme import Theme
+
+_FARTHEST_PX = 1e5
+_POINT_PX = MARKER_PX + 3
+
+
+class Curves(Layer):
+    """Lines and intervals. All work is done when it is painted, so that what is not seen costs nothing."""
+
+    def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
+        super().__init__(x, y, theme)
+        self._placed: dict[str, Placed] = {}
+        self._made: WeakKeyDictionary[Placed, tuple[Sequence[float], QPainterPath, QPainterPath]] = WeakKeyDictionary()
+
+    def put(self, series: Series) -> None:
+        self._placed[series.key] = Placed(series, self.x.axis, self.y.axis)
+
+    def keep(self, keys: set[str]) -> None:
+        """Only these, in the order in which they came."""
+        self._placed = {key: placed for key, placed in self._placed.items() if key in keys}
+
+    def is_dashed(self, key: str, width_px: float) -> bool:
+        return key not in self._placed or not self._placed[key].is_dense(*self.x.range, width_px)
+
+    def draw(self, painter: QPainter, area: QRectF) -> None:
+        ordered = sorted(self._placed.values(), key=lambda placed: placed.series.kind != "range")
+        for placed in ordered:
+            if placed.series.kind == "range":
+                self._draw_range(painter, area, placed)
+            else:
+                self._draw_line(painter, area, placed)
+        for placed in ordered:
+            if placed.series.kind == "line":
+                self._draw_markers(painter, area, placed)
+
+    def _draw_line(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
+        series = placed.series
+        is_dense = placed.is_dense(*self.x.range, area.width())
+        solid = solid_pen(colour_of(self.theme, series.series))
+        painter.setPen(solid if is_dense else line_pen(self.theme, series.series))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPath(self._paths(area, placed)[0])
+
+    def _paths(self, area: QRectF, placed: Placed) -> tuple[QPainterPath, QPainterPath]:
+        """Of the line and of its markers: made once, as a moving crosshair has them painted again and again."""
+        now = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
+        made = self._made.get(placed)
+        if made is None or made[0] != now:
+            x, y = placed.thinned(*self.x.range, area.width())
+            line = pg.functions.arrayToQPath(self._across(area, x), self._up(area, y), connect="finite")
+            markers, marker = QPainterPath(), marker_path(placed.series.series)
+            indices = placed.marker_indices(*self.x.range)
+            across, up = self._across(area, placed.x[indices]), self._up(area, placed.y[indices])
+            for column, row in zip(across.tolist(), up.tolist(), strict=True):
+                markers.addPath(marker.translated(column, row))
+            made = self._made[placed] = (now, line, markers)
+        return made[1], made[2]
+
+    def _draw_range(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
+        x, low, high = placed.band(*self.x.range, area.width())
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(clear_colour(colour_of(self.theme, placed.series.series), 50))
+        is_there = np.isfinite(low) & np.isfinite(high)
+        turns = np.flatnonzero(np.diff(is_there.astype(np.int8), prepend=0, append=0))
+        for start, end in zip(turns[::2], turns[1::2], strict=True):
+            across = np.concatenate([x[start:end], x[start:end][::-1]])
+            up = np.concatenate([low[start:end], high[start:end][::-1]])
+            painter.drawPath(pg.functions.arrayToQPath(self._across(area, across), self._up(area, up)))
+
+    def _draw_markers(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
+        series = placed.series
+        is_hollow = series.hollow is not None and bool(series.hollow.all())
+        draw_markers(painter, self.theme, series.series, self._paths(area, placed)[1], is_hollow=is_hollow)
+
+    def _across(self, area: QRectF, places: Floats) -> Floats:
+        low, high = self.x.range
+        return np.clip(area.left() + (places - low) * (area.width() / (high - low)), -_FARTHEST_PX, _FARTHEST_PX)
+
+    def _up(self, area: QRectF, places: Floats) -> Floats:
+        low, high = self.y.range
+        return np.clip(area.bottom() - (places - low) * (area.height() / (high - low)), -_FARTHEST_PX, _FARTHEST_PX)
+
+
+class Points:
+    """The items of series of points."""
+
+    def __init__(self, box: pg.ViewBox, x: Axis, y: Axis) -> None:
+        self._box, self._x, self._y = box, x, y
+        self._items: dict[str, pg.ScatterPlotItem] = {}
+
+    def put(self, series: Series, theme: Theme) -> None:
+        if series.key not in self._items:
+            self._items[series.key] = pg.ScatterPlotItem(pxMode=True)
+            self._items[series.key].setZValue(5)
+            self._box.addItem(self._items[series.key], ignoreBounds=True)
+        across, up = self._x.to_view(series.x), self._y.to_view(series.y)
+        shown = np.flatnonzero(np.isfinite(across) & np.isfinite(up))
+        colour = colour_of(theme, series.series)
+        full, empty = pg.mkBrush(colour), pg.mkBrush(theme.paper)
+        self._items[series.key].setData(
+            x=across[shown],
+            y=up[shown],
+            symbol=marker_of(series.series),
+            size=_POINT_PX,
+            pen=solid_pen(colour),
+            brush=[empty if series.is_hollow(int(index)) else full for index in shown],
+        )
+
+    def keep(self, keys: set[str]) -> None:
+        for key in self._items.keys() - keys:
+            self._box.removeItem(self._items.pop(key))

@@ -1,0 +1,95 @@
+"""Samples where they stand on the view, thinned to what a screen can show of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from app.gui.charts.axes import Axis, Floats
+from app.gui.charts.series import Series
+
+_MOST_MARKERS = 8
+_FEW_SAMPLES = 40
+_PX_A_DASHED_SAMPLE = 4.0
+
+
+class Placed:
+    """One line or interval, in places of the view; samples that have no place across are left out."""
+
+    def __init__(self, series: Series, x: Axis, y: Axis) -> None:
+        self.series = series
+        across = x.to_view(series.x)
+        kept = np.isfinite(across)
+        has_all = bool(kept.all())
+        self.x = across if has_all else across[kept]
+        self.y = y.to_view(series.y) if has_all else y.to_view(series.y)[kept]
+        lows = None if series.low is None else y.to_view(series.low)
+        self.low = lows if lows is None or has_all else lows[kept]
+
+    def inside(self, low: float, high: float) -> slice:
+        """The samples between two places, and one more on each side."""
+        if not self.series.is_sorted:
+            return slice(0, len(self.x))
+        start = int(np.searchsorted(self.x, low)) - 1
+        end = int(np.searchsorted(self.x, high, side="right")) + 1
+        return slice(max(start, 0), min(end, len(self.x)))
+
+    def is_dense(self, low: float, high: float, width_px: float) -> bool:
+        """So much so that dashes would read as noise: it is drawn solid, and its markers tell it from others."""
+        shown = self.inside(low, high)
+        return bool((shown.stop - shown.start) * _PX_A_DASHED_SAMPLE > width_px)
+
+    def thinned(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
+        """Two samples a pixel at most: the least and the most of each stretch."""
+        shown = self.inside(low, high)
+        if self.series.is_sorted:
+            size = stretch_size(shown.stop - shown.start, width_px)
+            if size > 1:
+                return peaks(self.x, self.y, shown, size)
+        x, y = self.x[shown], self.y[shown]
+        return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
+
+    def band(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats, Floats]:
+        """Across, lower and upper end of an interval."""
+        bottom = self.y if self.low is None else self.low
+        shown = self.inside(low, high)
+        size = stretch_size(shown.stop - shown.start, width_px) if self.series.is_sorted else 1
+        if size == 1:
+            return self.x[shown], bottom[shown], self.y[shown]
+        starts = _starts(shown, size)
+        return self.x[starts], np.fmin.reduceat(bottom, starts), np.fmax.reduceat(self.y, starts)
+
+    def marker_indices(self, low: float, high: float) -> np.ndarray:
+        """Of every sample in view where they are few, else of some, apart from other lines' own."""
+        shown = self.inside(low, high)
+        indices = np.arange(shown.start, shown.stop)
+        if len(indices) > _FEW_SAMPLES and self.series.is_sorted:
+            spacing = (high - low) / _MOST_MARKERS
+            shift = spacing * (self.series.series % 4) / 4
+            wanted = (math.ceil((low - shift) / spacing) + np.arange(_MOST_MARKERS)) * spacing + shift
+            wanted = wanted[(wanted >= self.x[0]) & (wanted <= self.x[-1])]
+            indices = np.unique(np.minimum(np.searchsorted(self.x, wanted), len(self.x) - 1))
+        elif len(indices) > _FEW_SAMPLES:
+            indices = indices[:: len(indices) // _MOST_MARKERS]
+        x = self.x[indices]
+        return indices[(x >= low) & (x <= high) & np.isfinite(self.y[indices])]
+
+
+def stretch_size(samples: int, width_px: float) -> int:
+    """Samples that share two of a line's points; a power of two, so that a line does not shimmer as it is zoomed."""
+    most = max(width_px, 16.0)
+    return 1 if samples <= 2 * most else 2 ** math.ceil(math.log2(samples / most))
+
+
+def peaks(x: Floats, y: Floats, shown: slice, size: int) -> tuple[Floats, Floats]:
+    starts = _starts(shown, size)
+    ups = np.empty(2 * len(starts))
+    end = min(len(y), int(starts[-1]) + size)
+    ups[0::2], ups[1::2] = np.fmin.reduceat(y[:end], starts), np.fmax.reduceat(y[:end], starts)
+    return np.repeat(x[starts], 2), ups
+
+
+def _starts(shown: slice, size: int) -> np.ndarray:
+    """Stretches begin at the same samples wherever the view begins."""
+    return np.arange(shown.start // size * size, shown.stop, size)
