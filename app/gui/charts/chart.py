@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import SIGNAL, QTimer, Signal
+from PySide6.QtCore import SIGNAL, QPointF, QTimer, Signal
 from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QMenu
 
@@ -195,6 +195,10 @@ class Chart(Panel):
     def data_range(self) -> Bounds:
         """Of all that is shown, in the view's places."""
         return around([bounds for key, bounds in self._bounds.items() if key not in self._hidden])
+
+    def pixel_of(self, x: float, y: float) -> QPointF:
+        """Of values of the axes, in the plot's viewport."""
+        return self.plot.pixel_of(float(self.x_axis.to_view(x)), float(self.y_axis.to_view(y)))
 
     def set_x_range(self, low: float, high: float) -> None:
         self.viewing.set_x_range(low, high)

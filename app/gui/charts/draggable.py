@@ -49,7 +49,6 @@ class DraggableChart(Chart):
     def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
         self._handles: tuple[Handle, ...] = ()
         self._chosen: int | None = None
-        self._is_held = False
         self._dots = pg.ScatterPlotItem(pxMode=True)
         self._dots.setZValue(40)
         super().__init__(title, x, y, look)
@@ -76,7 +75,7 @@ class DraggableChart(Chart):
 
     def handle_pixel(self, index: int) -> QPointF:
         """Where a handle is in the plot's viewport."""
-        return self._pixel_of(self._handles[index].x, self._handles[index].y)
+        return self.pixel_of(self._handles[index].x, self._handles[index].y)
 
     def describe(self) -> str:
         if self._chosen is None:
@@ -95,10 +94,6 @@ class DraggableChart(Chart):
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
         self._draw_handles()
-
-    def _fit(self) -> None:
-        if not self._is_held:
-            super()._fit()
 
     def _draw_handles(self) -> None:
         theme, empty = self.look.theme, not self._handles
@@ -124,7 +119,7 @@ class DraggableChart(Chart):
             return self._press(event.position())
         if event.type() == QEvent.Type.MouseMove:
             return self._drag(event.position(), is_done=False)
-        if event.type() == QEvent.Type.MouseButtonRelease and self._is_held:
+        if event.type() == QEvent.Type.MouseButtonRelease and self.viewing.stands_still:
             self._drag(event.position(), is_done=True)
             return True
         return False
@@ -133,17 +128,17 @@ class DraggableChart(Chart):
         index = self._near(at)
         if index is None:
             return False
-        self._is_held = True
+        self.viewing.stands_still = True
         self.choose(index)
         self.setFocus(Qt.FocusReason.MouseFocusReason)
         return True
 
     def _drag(self, at: QPointF, *, is_done: bool) -> bool:
-        if not self._is_held or self._chosen is None:
+        if not self.viewing.stands_still or self._chosen is None:
             is_near = self._near(at) is not None
             self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
             return False
-        self._is_held = not is_done
+        self.viewing.stands_still = not is_done
         place = self.plot.place_of(at)
         (x0, x1), (y0, y1) = self.plot.ranges()
         x, y = min(max(place.x(), x0), x1), min(max(place.y(), y0), y1)

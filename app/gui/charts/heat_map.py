@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QKeyEvent
 
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.panel import Panel
+from app.gui.charts.pens import solid_pen
+from app.gui.formatting import count, number, with_unit
 from app.gui.theme import Look, Theme
 from app.gui.words import tr
 
@@ -29,8 +32,14 @@ class HeatMap(Panel):
         self._edges: Floats = np.empty(0)
         self._counts: Floats = np.zeros((0, 0))
         super().__init__(title, x, y, look)
+        self._column: int | None = None
         self._image = pg.ImageItem()
-        self.plot.box.addItem(self._image, ignoreBounds=True)
+        self._line = pg.InfiniteLine(angle=90)
+        self._line.hide()
+        for item in (self._image, self._line):
+            self.plot.box.addItem(item, ignoreBounds=True)
+        self.plot.hovered.connect(self._hover)
+        self.plot.left.connect(self._leave)
         self.restyle(look.theme)
 
     def set_counts(self, from_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
@@ -42,17 +51,16 @@ class HeatMap(Panel):
         self.settle()
 
     def settle(self) -> None:
-        self.key.show_entries(self.y_axis.text, ())
-        self.refresh_description()
-        if not self._counts.size:
+        self._look_at(None if self._column is None or self._column >= len(self._counts) else self._column)
+        top = self._counts.max() if self._counts.size else 0.0
+        if top == 0:
             self._image.clear()
             return
-        top = self._counts.max()
         places = self.y_axis.to_view(self._edges)
         rows = np.linspace(places[0], places[-1], max(2 * len(places), 2))
         middles = (rows[:-1] + rows[1:]) / 2
         of_row = np.clip(np.searchsorted(places, middles, side="right") - 1, 0, self._counts.shape[1] - 1)
-        shares = np.sqrt(self._counts[:, of_row] / top) if top > 0 else self._counts[:, of_row]
+        shares = np.sqrt(self._counts[:, of_row] / top)
         self._image.setImage(shares, levels=(0.0, 1.0), autoLevels=False)
         end_s = self._from_s + self._bin_s * len(self._counts)
         self._image.setRect(QRectF(self._from_s, places[0], end_s - self._from_s, places[-1] - places[0]))
@@ -66,6 +74,7 @@ class HeatMap(Panel):
         table = np.round(start + (end - start) * (0.15 + 0.85 * share))
         table[0] = start
         self._image.setLookupTable(table.astype(np.uint8))
+        self._line.setPen(solid_pen(theme.ink))
 
     def frame(self) -> pd.DataFrame:
         """One row a cell that has any."""
@@ -85,6 +94,54 @@ class HeatMap(Panel):
     def describe(self) -> str:
         if not self._counts.size:
             return tr("{y} over {x}: nothing yet").format(y=self.y_axis.text, x=self.x_axis.text)
-        return tr("{y} over {x}: {count} in all. T shows a table.").format(
-            y=self.y_axis.text, x=self.x_axis.text, count=f"{int(self._counts.sum()):,}"
+        if self._column is not None:
+            return tr("At {place}").format(place=self._reading(self._column))
+        total = count(int(self._counts.sum()))
+        return tr("{y} over {x}: {total} in all. Arrow keys read a moment, T shows a table.").format(
+            y=self.y_axis.text, x=self.x_axis.text, total=total
         )
+
+    def _reading(self, column: int) -> str:
+        counts = self._counts[column]
+        start_s = self._from_s + self._bin_s * column
+        times = with_unit(f"{number(start_s)} {tr('to')} {number(start_s + self._bin_s)}", self.x_axis.unit)
+        total = tr("{total} in all").format(total=count(int(counts.sum())))
+        if not counts.any():
+            return f"{times}: {total}"
+        most = int(counts.argmax())
+        low, high = (number(float(self._edges[most + side])) for side in (0, 1))
+        return tr("{times}: {total}, most ({most}) from {low} to {high}").format(
+            times=times, total=total, most=count(int(counts[most])), low=low, high=with_unit(high, self.y_axis.unit)
+        )
+
+    def _look_at(self, column: int | None) -> None:
+        self._column = column
+        self._line.setVisible(column is not None)
+        text = self.y_axis.text
+        if column is not None:
+            self._line.setPos(self._from_s + self._bin_s * (column + 0.5))
+            text = self._reading(column)
+        elif self._counts.size:
+            text = tr("{y}, strongest colour: {most}").format(y=text, most=count(int(self._counts.max())))
+        self.key.show_entries(text, ())
+        self.refresh_description()
+
+    def _hover(self, x: float, _: float) -> None:
+        column = math.floor((x - self._from_s) / self._bin_s)
+        self._look_at(column if 0 <= column < len(self._counts) else None)
+
+    def _leave(self) -> None:
+        if not self.hasFocus():
+            self._look_at(None)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        last = len(self._counts) - 1
+        column = {
+            Qt.Key.Key_Right: 0 if self._column is None else min(self._column + 1, last),
+            Qt.Key.Key_Left: last if self._column is None else max(self._column - 1, 0),
+            Qt.Key.Key_End: last,
+        }.get(Qt.Key(event.key()))
+        if column is None or last < 0 or not self.is_plot:
+            super().keyPressEvent(event)
+        else:
+            self._look_at(column)

@@ -23,6 +23,8 @@ from app.gui.charts import export
 from app.gui.charts.axes import Axis
 from app.gui.charts.key import Key
 from app.gui.charts.plot import PlotView
+from app.gui.navigation import Notice
+from app.gui.strip import Strip
 from app.gui.theme import Look, Theme
 from app.gui.widgets import label
 from app.gui.words import tr
@@ -56,6 +58,7 @@ class Panel(QWidget):
             self._stack.addWidget(page)
         self._is_table = False
         self._said = ""
+        self._strip: Strip | None = None
         self._build()
         self._font_changed()
         look.changed.connect(self._put_on)
@@ -131,17 +134,17 @@ class Panel(QWidget):
         self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.export_button.setAccessibleName(tr("Export: {title}").format(title=self.title))
         self.export_button.setMenu(self._export_menu())
-        grid = QGridLayout(self)
+        self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(2)
-        grid.addWidget(self._heading, 0, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.key, 0, 1, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.table_button, 0, 2, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.export_button, 0, 3, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self._stack, 1, 0, 1, 4)
+        grid.addWidget(self._heading, 1, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.key, 1, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.table_button, 1, 2, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.export_button, 1, 3, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self._stack, 2, 0, 1, 4)
         grid.setColumnStretch(1, 1)
-        grid.setRowStretch(1, 1)
+        grid.setRowStretch(2, 1)
         self._table_layout = QVBoxLayout(self._table_box)
         self._table_layout.setContentsMargins(0, 0, 0, 0)
         toggle = QShortcut(QKeySequence(Qt.Key.Key_T), self)
@@ -171,8 +174,23 @@ class Panel(QWidget):
 
     def _save(self, suffix: export.Suffix, kinds: str) -> None:
         path = export.ask_path(self, self.title, suffix, kinds)
-        if path is not None:
+        if path is None:
+            return
+        try:
             export.SAVE[suffix](self, path)
+        except OSError as error:
+            what = tr("The chart could not be saved as {path}.").format(path=path)
+            self._tell(Notice("error", what, str(error), tr("Choose another folder.")))
+
+    def news(self) -> str:
+        """What stands above the chart, as when it could not be saved."""
+        return "" if self._strip is None else self._strip.text()
+
+    def _tell(self, notice: Notice) -> None:
+        if self._strip is None:
+            self._strip = Strip()
+            self._grid.addWidget(self._strip, 0, 0, 1, 4)
+        self._strip.say(notice)
 
     def copy_image(self) -> None:
         QGuiApplication.clipboard().setImage(export.picture(self))

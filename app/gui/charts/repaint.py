@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QTimer
 from PySide6.QtWidgets import QWidget
+from shiboken6 import isValid
 
 INTERVAL_MS = 100
 
@@ -29,7 +30,6 @@ class Repaint(QObject):
     def add(self, widget: QWidget, paint: Callable[[], object]) -> None:
         self._paint_of[widget] = paint
         widget.installEventFilter(self)
-        widget.destroyed.connect(self._forget_destroyed)
 
     def mark(self, widget: QWidget) -> None:
         """It has something new to show."""
@@ -42,11 +42,11 @@ class Repaint(QObject):
         return False
 
     def _start_if_seen(self) -> None:
-        if not self._timer.isActive() and any(widget.isVisible() for widget in self._marked):
+        if not self._timer.isActive() and any(widget.isVisible() for widget in self._alive()):
             self._timer.start()
 
     def _paint_marked(self) -> None:
-        seen = [widget for widget in self._marked if widget.isVisible()]
+        seen = [widget for widget in self._alive() if widget.isVisible()]
         if not seen:
             self._timer.stop()
             return
@@ -54,6 +54,9 @@ class Repaint(QObject):
         for widget in seen:
             self._paint_of[widget]()
 
-    def _forget_destroyed(self, gone: QObject) -> None:
-        self._paint_of = {widget: paint for widget, paint in self._paint_of.items() if widget is not gone}
-        self._marked = {widget for widget in self._marked if widget is not gone}
+    def _alive(self) -> set[QWidget]:
+        """Marked ones; those that Qt has deleted are forgotten."""
+        for gone in [widget for widget in self._paint_of if not isValid(widget)]:
+            del self._paint_of[gone]
+            self._marked.discard(gone)
+        return self._marked

@@ -27,6 +27,8 @@ class Viewing(QObject):
         self.is_linked = False
         """Somebody else says which x."""
         self.moves_y = False
+        self.stands_still = False
+        """While something in the plot is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
 
@@ -81,6 +83,8 @@ class Viewing(QObject):
             self.pan(place - high + 0.1 * (high - low), 0.0)
 
     def _apply(self) -> None:
+        if self.stands_still:
+            return
         if self._fits_x and not self.is_linked:
             ends = [end for band in self._marks.bands for end in (band.start, band.end)]
             self._plot.set_ranges(x=fitted_x(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.theme import Look
+from app.gui.theme import DARK, LIGHT, Look
 
-TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
+THIN = "\u202f"
 
 
-@pytest.fixture
-def chart(qtbot: QtBot, look: Look) -> Chart:
-    made = Chart("Latency", TIME, LATENCY, look)
-    qtbot.addWidget(made)
-    made.resize(640, 320)
-    made.set_line("p50", "p50", np.arange(10.0), np.arange(10.0) * 2)
-    with qtbot.waitExposed(made):
-        made.show()
-    return made
+def colours(chart: Chart) -> set[str]:
+    image = chart.plot.grab().toImage()
+    columns, rows = range(0, image.width(), 3), range(image.height())
+    return {QColor(image.pixel(column, row)).name() for column in columns for row in rows}
 
 
 def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) -> None:
@@ -27,13 +26,162 @@ def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) ->
     chart.settle()
     chart.set_crosshair(4.2)
     assert [(one.label, one.text) for one in chart.readout()] == [
-        ("p50", "8.00\u202fms"),
-        ("95 % interval", "4.00–12.0\u202fms"),
+        ("p50", f"8.00{THIN}ms"),
+        ("95 % interval", f"4.00–12.0{THIN}ms"),
     ]
-    assert chart.accessibleDescription() == "At 4.20\u202fs: p50 8.00\u202fms, 95 % interval 4.00–12.0\u202fms"
+    said = f"At 4.20{THIN}s: p50 8.00{THIN}ms, 95 % interval 4.00–12.0{THIN}ms"
+    assert chart.accessibleDescription() == said
+    assert chart.key.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, 95 % interval 4.00–12.0{THIN}ms"
+
+
+def test_a_gap_reads_as_not_available_and_beyond_its_end_a_line_says_nothing(chart: Chart) -> None:
+    chart.set_line("p50", "p50", np.arange(10.0), [math.nan, *range(9)])
+    chart.settle()
+    chart.set_crosshair(0.1)
+    assert [one.text for one in chart.readout()] == ["n/a"]
+    chart.set_crosshair(40.0)
+    assert chart.readout() == ()
+
+
+def test_a_stepped_line_reads_the_value_in_force(chart: Chart) -> None:
+    chart.set_line("p50", "offered", [0.0, 10.0], [100.0, 200.0], steps=True)
+    chart.settle()
+    chart.set_crosshair(9.9)
+    assert chart.readout()[0].text == f"100{THIN}ms"
 
 
 def test_the_table_is_what_is_drawn(chart: Chart) -> None:
     frame = chart.frame()
     assert list(frame.columns) == ["Time (s)", "p50 (ms)"]
     assert frame["p50 (ms)"].tolist() == [2.0 * place for place in range(10)]
+    chart.set_line("p99", "p99", [0.5, 1.0], [7.0, 8.0])
+    assert chart.frame()["p99 (ms)"].dropna().tolist() == [7.0, 8.0]
+    chart.hide_series("p50", True)
+    assert list(chart.frame().columns) == ["Time (s)", "p99 (ms)"]
+    chart.remove("p99")
+    assert chart.frame().empty
+
+
+def test_points_are_rows_with_their_names_and_whether_they_are_hollow(offers: Chart) -> None:
+    frame = offers.frame()
+    assert frame["Name"].tolist() == ["L4 ×1", "L4 ×2", "A10 ×1"]
+    assert frame["Cost (USD)"].tolist() == [100.0, 1000.0, 300.0]
+    assert frame["Hollow"].tolist()[:2] == [False, True]
+
+
+def test_a_hollow_point_has_the_papers_colour_inside(offers: Chart) -> None:
+    image = offers.plot.grab().toImage()
+    inside = [offers.plot.pixel_of(math.log10(x), math.log10(y)).toPoint() for x, y in ((100, 50), (1000, 5))]
+    assert [QColor(image.pixel(at)).name() for at in inside] == [LIGHT.series[0], LIGHT.paper]
+
+
+def test_new_colours_are_put_on_at_once(chart: Chart, look: Look) -> None:
+    before = colours(chart)
+    assert {LIGHT.paper, LIGHT.series[0]} <= before
+    look.choose("dark")
+    try:
+        chart.settle()
+        after = colours(chart)
+    finally:
+        look.choose("light")
+    assert {DARK.paper, DARK.series[0]} <= after
+    assert LIGHT.paper not in after
+
+
+def test_series_differ_in_colour_and_marker_and_where_they_are_short_in_dash(chart: Chart) -> None:
+    for series in range(6):
+        chart.set_line(f"{series}", f"line {series}", [0.0, 9.0], [series, series + 1], series=series)
+    chart.settle()
+    entries = chart.key.entries[1:]
+    assert all(entry.is_dashed for entry in entries)
+    chart.set_line("5", "line 5", np.linspace(0, 9, 5000), np.ones(5000), series=5)
+    chart.settle()
+    assert not chart.key.entries[-1].is_dashed
+
+
+def test_the_limit_is_in_view_and_in_words(chart: Chart) -> None:
+    chart.set_limit(100.0, "p99 < 100 ms")
+    chart.settle()
+    assert chart.plot.ranges()[1][1] > 100
+    assert "Limit: p99 < 100 ms" in chart.accessibleDescription()
+    assert LIGHT.bad in colours(chart)
+    chart.set_limit(None)
+    chart.settle()
+    assert chart.plot.ranges()[1][1] < 100
+    assert LIGHT.bad not in colours(chart)
+
+
+def test_bands_and_markers_are_read_where_they_are(chart: Chart) -> None:
+    chart.set_bands(((0.0, 5.0, "ramp", "plain"), (5.0, 9.0, "throttled", "bad")))
+    chart.set_markers(((7.0, "deploy"),))
+    chart.settle()
+    assert "throttled from 5.00 to 9.00; deploy at 7.00" in chart.accessibleDescription()
+    chart.set_crosshair(7.0)
+    assert chart.accessibleDescription().startswith(f"At 7.00{THIN}s, throttled, deploy: ")
+
+
+def test_words_stand_instead_of_a_plot_until_they_are_taken_back(chart: Chart) -> None:
+    chart.say("Nothing was measured yet.")
+    assert not chart.plot.isVisible()
+    assert chart.accessibleDescription() == "Nothing was measured yet."
+    chart.say("")
+    assert chart.plot.isVisible()
+    assert chart.accessibleName() == "Latency"
+    assert chart.accessibleDescription().startswith("Latency (ms) over Time (s): p50.")
+
+
+def test_the_table_twin_is_toggled_by_key_and_by_button(chart: Chart, qtbot: QtBot) -> None:
+    chart.setFocus()
+    qtbot.keyClick(chart, Qt.Key.Key_T)
+    table = chart.table()
+    assert table is not None
+    assert table.isVisible()
+    assert table.hasFocus()
+    assert table.accessibleName() == "Latency as a table"
+    assert table.frame_model.rowCount() == 10
+    chart.set_line("p50", "p50", [1.0], [2.0])
+    qtbot.waitUntil(lambda: table.frame_model.rowCount() == 1)
+    qtbot.keyClick(table, Qt.Key.Key_T)
+    assert chart.plot.isVisible()
+    qtbot.mouseClick(chart.table_button, Qt.MouseButton.LeftButton)
+    assert table.isVisible()
+    assert chart.table_button.accessibleName() == "Show as a table: Latency"
+
+
+def test_nothing_is_drawn_before_it_is_seen_and_all_then(qtbot: QtBot, look: Look) -> None:
+    hidden = Chart("Rate", Axis("Time", "s"), Axis("Rate", "1/s"), look)
+    qtbot.addWidget(hidden)
+    hidden.set_line("sent", "sent", [0.0, 1.0], [5.0, 6.0])
+    qtbot.wait(1)
+    assert hidden.plot.ranges()[1] == (0.0, 1.0)
+    with qtbot.waitExposed(hidden):
+        hidden.show()
+    assert hidden.plot.ranges()[1][1] > 6.0
+
+
+def test_a_click_chooses_what_is_nearest_and_hovering_rings_it(offers: Chart, qtbot: QtBot) -> None:
+    at = offers.plot.pixel_of(3.0, math.log10(5.0)).toPoint() + QPoint(3, -2)
+    with qtbot.waitSignal(offers.point_chosen) as chosen:
+        qtbot.mouseClick(offers.plot.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert chosen.args == ["l4", 1]
+    with qtbot.waitSignal(offers.crosshair_moved):
+        qtbot.mouseMove(offers.plot.viewport(), at)
+    assert [(one.label, one.text) for one in offers.readout()] == [("L4", f"L4 ×2: 5.00{THIN}ms")]
+    assert offers.marks.spot is not None
+    assert offers.marks.spot.text == "L4 ×2"
+
+
+def test_what_is_as_long_as_nothing_else_is_refused(chart: Chart) -> None:
+    with pytest.raises(ValueError, match="as long as each other"):
+        chart.set_line("p99", "p99", [0.0, 1.0], [1.0])
+
+
+def test_odd_numbers_draw_nothing_and_break_nothing(chart: Chart) -> None:
+    chart.clear()
+    chart.set_line("gap", "only gaps", [0.0, 1.0], [math.nan, math.nan])
+    chart.set_line("none", "none", [], [])
+    chart.set_line("far", "infinite", [0.0, 1.0], [math.inf, 3.0])
+    chart.set_points("one", "one", [0.5], [3.0])
+    chart.settle()
+    assert LIGHT.paper in colours(chart)
+    assert math.isfinite(chart.plot.ranges()[1][1])

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from app.gui.charts.axes import Axis, clock_text, linear_ticks, log_ticks, tick_text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "expected"),
+    [
+        (0.0, 1250.0, 5, [0.0, 250.0, 500.0, 750.0, 1000.0, 1250.0]),
+        (-1.0, 1.0, 4, [-1.0, -0.5, 0.0, 0.5, 1.0]),
+        (0.0, 0.0, 5, []),
+    ],
+)
+def test_linear_ticks_are_round(low: float, high: float, most: int, expected: list[float]) -> None:
+    assert linear_ticks(low, high, most) == pytest.approx(expected)
+
+
+def test_clock_ticks_are_those_of_a_clock() -> None:
+    assert linear_ticks(0, 300, 10, is_clock=True) == [30.0 * place for place in range(11)]
+
+
+def test_log_ticks_are_round_values_of_decades_and_none_too_many() -> None:
+    assert [round(10**place) for place in log_ticks(1, 4, 4)] == [10, 100, 1000, 10000]
+    assert [round(10**place) for place in log_ticks(1, 3, 8)] == [10, 20, 50, 100, 200, 500, 1000]
+    assert [round(10**place) for place in log_ticks(0, 12, 5)] == [1, 10**3, 10**6, 10**9, 10**12]
+    assert [round(10**place, 6) for place in log_ticks(math.log10(40), math.log10(60), 4)] == [40, 45, 50, 55, 60]
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "text"),
+    [(0.0, 1.0, "0"), (1500.0, 500.0, "1,500"), (2.5, 2.5, "2.5"), (0.25, 0.05, "0.25"), (-3.0, 1.0, "−3")],
+)
+def test_a_tick_has_the_digits_that_tell_it_from_its_neighbours(value: float, step: float, text: str) -> None:
+    assert tick_text(value, step) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step", "text"),
+    [(90, 30, "1:30"), (3725, 1, "1:02:05"), (12.5, 0.5, "0:12.5"), (59.96, 0.1, "1:00.0"), (-5, 1, "−0:05")],
+)
+def test_a_clock_carries_what_is_rounded_up(seconds: float, step: float, text: str) -> None:
+    assert clock_text(seconds, step) == text
+
+
+def test_what_has_no_place_on_a_log_axis_is_a_gap() -> None:
+    places = Axis("Latency", "ms", is_log=True).to_view([100.0, 0.0, -1.0, math.nan])
+    assert places[0] == 2.0
+    assert np.isnan(places[1:]).all()

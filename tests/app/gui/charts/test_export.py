@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PySide6.QtGui import QColor, QGuiApplication, QImage
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts import export
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.linked import LinkedCharts
+from app.gui.theme import LIGHT, Look
+
+TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
+
+
+def drawn(image: QImage) -> set[str]:
+    columns, rows = range(0, image.width(), 3), range(0, image.height(), 3)
+    return {QColor(image.pixel(column, row)).name() for column in columns for row in rows}
+
+
+def test_a_picture_is_twice_as_fine_and_holds_the_line(chart: Chart, tmp_path: Path) -> None:
+    export.save_png(chart, tmp_path / "latency.png")
+    image = QImage(str(tmp_path / "latency.png"))
+    assert image.width() > 2 * chart.plot.width()
+    assert {LIGHT.paper, LIGHT.series[0], LIGHT.ink} <= drawn(image)
+
+
+def test_a_drawing_is_lines_and_texts(chart: Chart, tmp_path: Path) -> None:
+    chart.set_limit(9.0, "<b>p99</b> & more")
+    export.save_svg(chart, tmp_path / "latency.svg")
+    root = ElementTree.parse(tmp_path / "latency.svg").getroot()
+    texts = {"".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"Latency", "p50", "Time (s)", "<b>p99</b> & more"} <= texts
+    assert not list(root.iter("{http://www.w3.org/2000/svg}image"))
+
+
+def test_a_table_is_the_frame(chart: Chart, tmp_path: Path) -> None:
+    export.save_csv(chart, tmp_path / "latency.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "latency.csv"), chart.frame())
+
+
+def test_a_chart_above_another_has_its_times_when_it_stands_alone(look: Look, qtbot: QtBot) -> None:
+    chart, below = (Chart(title, TIME, LATENCY, look) for title in ("p50", "p99"))
+    linked = LinkedCharts([chart, below])
+    qtbot.addWidget(linked)
+    with qtbot.waitExposed(linked):
+        linked.show()
+    assert not chart.plot.x_axis.has_texts
+    height = chart.plot.box.height()
+    export.picture(chart)
+    assert not chart.plot.x_axis.has_texts
+    assert chart.plot.box.height() == height
+
+
+def test_the_menu_saves_where_the_user_says(chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(_: object, __: str, name: str, ___: str) -> tuple[str, str]:
+        asked.append(name)
+        return str(tmp_path / "mine"), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+    for action in chart.export_button.menu().actions():
+        action.trigger()
+    assert asked == ["Latency.png", "Latency.svg", "Latency.csv"]
+    assert {path.name for path in tmp_path.glob("mine*")} == {"mine.png", "mine.svg", "mine.csv"}
+    assert not QGuiApplication.clipboard().image().isNull()
+
+
+def test_a_place_that_cannot_be_written_is_told(chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = str(tmp_path / "no" / "such" / "folder.png")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (nowhere, ""))
+    chart.export_button.menu().actions()[0].trigger()
+    assert "could not be saved" in chart.news()

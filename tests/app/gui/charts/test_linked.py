@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QFont
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.linked import LinkedCharts
+from app.gui.theme import Look
+
+TIME = Axis("Time", "s")
+LEFT, SHIFT = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier
+
+
+@pytest.fixture
+def linked(qtbot: QtBot, look: Look) -> LinkedCharts:
+    charts = [Chart("Rate", TIME, Axis("Rate", "1/s"), look), Chart("Latency", TIME, Axis("Latency", "ms"), look)]
+    charts[0].set_line("sent", "sent", np.arange(100.0), np.arange(100.0) * 1000)
+    charts[1].set_line("p99", "p99", np.arange(100.0), np.ones(100))
+    made = LinkedCharts(charts)
+    qtbot.addWidget(made)
+    made.resize(800, 600)
+    with qtbot.waitExposed(made):
+        made.show()
+    return made
+
+
+def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.KeyboardModifier) -> None:
+    at, to = (chart.plot.pixel_of(x, 0.5).toPoint() - QPoint(0, 20) for x in (start, end))
+    view = chart.plot.viewport()
+    qtbot.mousePress(view, LEFT, modifier, at)
+    for share in (0.5, 1.0):
+        qtbot.mouseMove(view, at + (to - at) * share)
+    qtbot.mouseRelease(view, LEFT, modifier, to)
+
+
+def test_one_range_and_one_width_of_axes(linked: LinkedCharts, qtbot: QtBot) -> None:
+    first, second = linked.charts
+    assert first.viewing.x_range() == second.viewing.x_range()
+    first.viewing.zoom(0.5, 20.0, 0.0)
+    assert first.viewing.x_range() == second.viewing.x_range()
+    qtbot.waitUntil(lambda: first.plot.y_axis.size().width() == second.plot.y_axis.size().width())
+    qtbot.waitUntil(lambda: first.plot.pixel_of(20, 0).x() == pytest.approx(second.plot.pixel_of(20, 0).x(), abs=0.01))
+
+
+def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
+    first, second = linked.charts
+    with qtbot.waitSignal(linked.crosshair_moved):
+        qtbot.keyClick(second, Qt.Key.Key_End)
+    assert first.crosshair.x == 99.0
+    assert first.readout()[0].text == "99,000/s"
+    linked.set_crosshair(None)
+    assert first.readout() == second.readout() == ()
+
+
+def test_shift_and_drag_choose_a_window_whose_edges_can_be_dragged(linked: LinkedCharts, qtbot: QtBot) -> None:
+    first, second = linked.charts
+    with qtbot.waitSignal(linked.span_chosen) as chosen:
+        drag(qtbot, first, 20, 60, SHIFT)
+    assert chosen.args == pytest.approx([20, 60], abs=0.3)
+    assert second.marks.span == linked.span()
+    assert first.viewing.x_range() == second.viewing.x_range() == pytest.approx((0, 99), abs=2)
+    span = linked.span()
+    assert span is not None
+    with qtbot.waitSignal(linked.span_chosen) as chosen:
+        drag(qtbot, second, span[1], 80, Qt.KeyboardModifier.NoModifier)
+    assert chosen.args == pytest.approx([20, 80], abs=0.4)
+
+
+def test_the_button_makes_a_plain_drag_choose_once(linked: LinkedCharts, qtbot: QtBot) -> None:
+    qtbot.mouseClick(linked.span_button, LEFT)
+    with qtbot.waitSignal(linked.span_chosen):
+        drag(qtbot, linked.charts[0], 70, 30, Qt.KeyboardModifier.NoModifier)
+    assert linked.span() == pytest.approx((30, 70), abs=0.4)
+    assert not linked.span_button.isChecked()
+    whole = linked.charts[0].viewing.x_range()
+    with qtbot.assertNotEmitted(linked.span_chosen):
+        drag(qtbot, linked.charts[0], 50, 45, Qt.KeyboardModifier.NoModifier)
+    assert linked.charts[0].viewing.x_range()[0] > whole[0]
+
+
+def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtBot) -> None:
+    linked.choose_span(10, 80)
+    assert linked.span_label.text() == "Window: 0:10.0 to 1:20.0"
+    with qtbot.waitSignal(linked.span_cleared):
+        qtbot.keyClick(linked.charts[1], Qt.Key.Key_Escape)
+    assert linked.span() is None
+    assert linked.charts[0].marks.span is None
+    linked.choose_span(10, 20)
+    with qtbot.waitSignal(linked.span_cleared):
+        qtbot.mouseClick(linked.clear_button, LEFT)
+
+
+def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: LinkedCharts, qtbot: QtBot) -> None:
+    first, second = linked.charts
+    linked.follow(30)
+    assert second.viewing.x_range() == (69.0, 99.0)
+    first.set_line("sent", "sent", np.arange(200.0), np.ones(200))
+    qtbot.waitUntil(lambda: second.viewing.x_range() == (169.0, 199.0))
+    first.viewing.pan(-50.0, 0.0)
+    seen = first.viewing.x_range()
+    first.set_line("sent", "sent", np.arange(300.0), np.ones(300))
+    first.settle()
+    assert first.viewing.x_range() == seen
+    qtbot.keyClick(first, Qt.Key.Key_Home)
+    assert second.viewing.x_range() == (269.0, 299.0)
+    linked.follow(None)
+    assert second.viewing.x_range() == (0.0, 299.0)
+
+
+def test_a_marker_is_wanted_of_whichever_chart(linked: LinkedCharts, qtbot: QtBot) -> None:
+    linked.set_crosshair(12.0)
+    with qtbot.waitSignal(linked.marker_wanted) as wanted:
+        qtbot.keyClick(linked.charts[0], Qt.Key.Key_M)
+    assert wanted.args == [12.0]
+
+
+def test_at_twice_the_text_no_plot_shrinks_away(linked: LinkedCharts, qtbot: QtBot) -> None:
+    font = QFont(linked.font())
+    font.setPointSizeF(font.pointSizeF() * 2)
+    linked.setFont(font)
+    linked.resize(500, 300)
+    for chart in linked.charts:
+        qtbot.waitUntil(lambda chart=chart: chart.key.height() >= chart.key.heightForWidth(chart.key.width()))
+        assert chart.plot.height() >= 5 * chart.fontMetrics().height()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts.repaint import Repaint
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.painted = 0
+
+    def paint(self) -> None:
+        self.painted += 1
+
+
+def test_only_what_is_marked_and_seen_is_painted_and_then_the_timer_rests(qtbot: QtBot) -> None:
+    window, counter, other = QWidget(), Counter(), Counter()
+    qtbot.addWidget(window)
+    shown, idle = QWidget(window), QWidget(window)
+    QVBoxLayout(window).addWidget(shown)
+    repaint = Repaint(window)
+    repaint.add(shown, counter.paint)
+    repaint.add(idle, other.paint)
+    repaint.mark(shown)
+    assert not repaint.is_running
+    with qtbot.waitExposed(window):
+        window.show()
+    qtbot.waitUntil(lambda: counter.painted == 1)
+    qtbot.waitUntil(lambda: not repaint.is_running)
+    assert other.painted == 0
+
+
+def test_many_marks_are_one_painting(qtbot: QtBot) -> None:
+    window, counter = QWidget(), Counter()
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    repaint = Repaint(window)
+    repaint.add(window, counter.paint)
+    for _ in range(1000):
+        repaint.mark(window)
+    qtbot.waitUntil(lambda: not repaint.is_running)
+    assert counter.painted == 1
+
+
+def test_what_was_marked_while_hidden_is_painted_when_shown(qtbot: QtBot) -> None:
+    window, counter = QWidget(), Counter()
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    repaint = Repaint(window)
+    repaint.add(window, counter.paint)
+    repaint.mark(window)
+    window.hide()
+    qtbot.waitUntil(lambda: not repaint.is_running)
+    assert counter.painted == 0
+    window.show()
+    qtbot.waitUntil(lambda: counter.painted == 1)
+    qtbot.waitUntil(lambda: not repaint.is_running)
+
+
+def test_a_widget_that_is_gone_is_forgotten(qtbot: QtBot) -> None:
+    window, counter = QWidget(), Counter()
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    child = QWidget(window)
+    child.show()
+    repaint = Repaint(window)
+    repaint.add(child, counter.paint)
+    repaint.mark(child)
+    with qtbot.waitSignal(child.destroyed):
+        child.deleteLater()
+    qtbot.waitUntil(lambda: not repaint.is_running)
+    assert counter.painted == 0
