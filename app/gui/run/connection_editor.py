@@ -101,4 +101,4 @@ class ConnectionEditor(Editor):
         self._card.setVisible(trial.status is not None or bool(trial.answer_headers))
 
 
-_BADGES = {"news": "VALID", "warning": "WARN", "error": "INVALID"}
+_BADGES = {"news": "PASS", "warning": "WARN", "error": "FAIL"}

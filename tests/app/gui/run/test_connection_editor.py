@@ -44,7 +44,7 @@ def test_one_request_is_told_with_its_times_and_without_its_secret(qtbot: QtBot)
     assert rows["First byte"].endswith("ms")
     assert rows["Sent: Authorization"] == rows["Received: Set-Cookie"] == "<redacted>"
     assert not {"s3cret", "tasty"} & set(" ".join(rows.values()).split())
-    assert (editor.badge.text(), editor.strip.text()) == ("VALID", "")
+    assert (editor.badge.text(), editor.strip.text()) == ("PASS", "")
     assert editor.test.isEnabled()
     assert not editor.stop.isVisible()
 
@@ -71,7 +71,7 @@ def test_nobody_there_and_a_wrong_profile_are_told_too(qtbot: QtBot) -> None:
         url = server.url
     with connection_to(qtbot, asking(url)) as editor:
         assert editor.strip.text().startswith("No connection")
-        assert editor.badge.text() == "INVALID"
+        assert editor.badge.text() == "FAIL"
     document = asking(url)
     document.take("target.port", 80)
     with connection_to(qtbot, document) as editor:
