@@ -10,7 +10,8 @@ from app.records.trial import Problem, TlsFacts, Trial
 
 ANSWERED = Trial(
     url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,
-    what="as promised", remedy=None, status=200, wants_stream=True, first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
+    what="as promised", remedy=None, status=200, wants_stream=True,
+    first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
     tokens_out=64, bytes_received=4321, tls=TlsFacts(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
                                                      valid_until="Jan 1 2030"),
     asked_headers=(("Authorization", "Bearer env:KEY"),), answer_headers=(("Server", "s"),), notes=("approximate",),
