@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from app.analysis.estimates import percentile
 from app.analysis.sample_size import ALPHA
@@ -97,6 +97,8 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
 
 def p_of_shift(repeats: Repeats) -> float:
     """One-sided Mann-Whitney towards where the candidate's median lies: how rare it would be if they were alike."""
+    from scipy import stats  # half of a second, which every report would wait for
+
     base, candidate = _values(repeats.base), _values(repeats.candidate)
     side: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
     return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)

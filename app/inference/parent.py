@@ -47,6 +47,7 @@ def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> byte
             code = process.wait()
         finally:
             timer.cancel()
+            timer.join()
             process.kill()
             process.wait()
             process.stdin.close()

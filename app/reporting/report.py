@@ -39,6 +39,7 @@ from app.reporting.tokens import token_rows
 from app.reporting.verdict import verdict_of
 from app.reporting.workers import worker_rows
 from reports import formatting, model
+from reports.comparison_section import ComparisonSection
 
 _NOTHING_SAID = Labels()
 _OVERSIZED = (
@@ -95,11 +96,15 @@ def build_report(
         local=local_section(result),
         groups=group_tables(rows, answering, result.target.url),
         workers=worker_rows(result),
-        comparison=None if result.comparison is None else comparison_section(result.comparison),
+        comparison=_compared(result),
         selftest=_selftest(result),
         distributions=distributions(requests, alike),
         heat_map=heat_map(requests, times),
     )
+
+
+def _compared(result: Result) -> ComparisonSection | None:
+    return None if result.comparison is None else comparison_section(result.comparison)
 
 
 def _plan(result: Result) -> model.PlanSection | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from app.records.events import RunFinished, RunStarted
+from app.records.events import Event, RunFinished, RunStarted
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import RunSpec, StageSpec
+from app.storage.control import CONTROL
 from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
 from tests.fakes.clock import FakeClock
@@ -49,6 +51,16 @@ def cut_short(run: StoredRun, stages: int) -> StoredRun:
     (run.directory / EVENTS).write_bytes(b"".join(lines[: ends[stages] - 1]))
     (run.directory / RESULT).unlink()
     return run
+
+
+def going_on(directory: Path, pid: int, name: str = "going on", events: Sequence[Event] = ()) -> Path:
+    """As an engine leaves it that has not ended, or was killed where there is no process of that id."""
+    with RunWriter(directory) as store:
+        store.append_event(RunStarted(1_000_000_000, directory.name, name, str(directory), pid))
+        for event in events:
+            store.append_event(event)
+    (directory / CONTROL).mkdir()
+    return directory
 
 
 def _spec_text(spec: RunSpec) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
@@ -12,7 +11,6 @@ from app.gui.navigation import Notice, Severity
 from app.gui.words import tr
 
 Index = QModelIndex | QPersistentModelIndex
-Least = Literal["news", "warning", "error"]
 _NOWHERE = QModelIndex()
 _MOST = 1_000
 _GRAVITY: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
@@ -25,14 +23,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class LogModel(QAbstractTableModel):
-    """The last thousand, the newest last."""
+    """The last ones, the newest last."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, most: int = _MOST) -> None:
         super().__init__(parent)
+        self._most = most
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
-        if len(self.entries) >= _MOST:
+        if len(self.entries) >= self._most:
             self.beginRemoveRows(_NOWHERE, 0, 0)
             self.entries.pop(0)
             self.endRemoveRows()
@@ -65,24 +64,20 @@ class LogModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return whole_text(entry)[:2_000]
         if role == Qt.ItemDataRole.UserRole:
-            return _GRAVITY[entry.notice.severity]
+            return str(_GRAVITY[entry.notice.severity])
         return None
 
 
 class LeastSeverity(QSortFilterProxyModel):
-    """From `least` upwards."""
+    """From one severity upwards."""
 
     def __init__(self, source: LogModel, parent: QObject) -> None:
         super().__init__(parent)
-        self._log, self._least = source, 0
+        self.setFilterRole(Qt.ItemDataRole.UserRole)
         self.setSourceModel(source)
 
     def show_from(self, least: Severity) -> None:
-        self._least = _GRAVITY[least]
-        self.invalidateFilter()
-
-    def filterAcceptsRow(self, row: int, _: Index) -> bool:
-        return _GRAVITY[self._log.entries[row].notice.severity] >= self._least
+        self.setFilterRegularExpression(f"[{_GRAVITY[least]}-9]")
 
 
 def severity_word(severity: Severity) -> str:

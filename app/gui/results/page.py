@@ -142,6 +142,7 @@ class ResultsPage(Page):
         presenter.refused.connect(self._refused)
         self.recent.run_chosen.connect(self.open_run)
         self.recent.library_wished.connect(self._to_library)
+        self.recent.home_wished.connect(self._to_home)
         self.navigation.library_changed.connect(self._library_changed)
 
     def _opening(self, path: Path) -> None:
@@ -238,6 +239,9 @@ class ResultsPage(Page):
 
     def _to_library(self) -> None:
         self.navigation.page_wanted.emit("library")
+
+    def _to_home(self) -> None:
+        self.navigation.page_wanted.emit("home")
 
     def _scroll_to(self, widget: QWidget) -> None:
         self._scroll.ensureWidgetVisible(widget)

@@ -55,11 +55,11 @@ def _recent(path: Path) -> RecentRun:
 
 
 class RecentRuns(QWidget):
-    """`library_wished`: choose another one."""
+    """`library_wished`: choose another one; `home_wished`: there is none yet."""
 
     run_chosen = Signal(object)
     library_wished = Signal()
-    quick_wished = Signal()
+    home_wished = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +68,8 @@ class RecentRuns(QWidget):
             tr("A run's verdict, its numbers over time, and each of its requests are shown here."), "muted", wrap=True
         )
         self.library = button(tr("Choose one in the &Library"), self.library_wished.emit, primary=True)
+        self.home = button(tr("Go to the &quick check on Home"), self.home_wished.emit, primary=True)
+        self.home.hide()
         self._list = QWidget()
         self._rows = QVBoxLayout(self._list)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -75,7 +77,8 @@ class RecentRuns(QWidget):
         layout.setSpacing(10)
         for one in (self.heading, self.about, self._list):
             layout.addWidget(one)
-        layout.addWidget(self.library, 0, Qt.AlignmentFlag.AlignLeft)
+        for primary in (self.library, self.home):
+            layout.addWidget(primary, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
 
     def refresh(self) -> None:
@@ -89,6 +92,8 @@ class RecentRuns(QWidget):
             row = _Row(run)
             row.chosen.connect(self.run_chosen)
             self._rows.addWidget(row)
+        self.library.setVisible(bool(runs))
+        self.home.setVisible(not runs)
         self.about.setText(
             tr("The last ones are below; the Library has all of them.")
             if runs

@@ -46,9 +46,12 @@ class TimeAxis(QWidget):
             self._font_changed()
 
     def _font_changed(self) -> None:
-        """So high that all three are seen together."""
+        """So high that all three are seen together; the page scrolls, not the charts on it."""
+        line = self.fontMetrics().height()
         for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
-            chart.setFixedHeight(max(lines * self.fontMetrics().height(), chart.minimumSizeHint().height()))
+            chart.setMinimumHeight(max(lines * line, chart.minimumSizeHint().height()))
+        heights = sum(chart.minimumHeight() for chart in self.linked.charts)
+        self.linked.setFixedHeight(heights + 3 * line + 12)
 
     def show_run(self, shown: Shown) -> None:
         """Another run."""

@@ -50,7 +50,10 @@ class ConnectionEditor(Editor):
         layout.addStretch(0)
         self._forget()
 
-    def show_document(self, document: Document) -> None:
+    def is_for(self, protocol: str | None) -> bool:
+        return protocol != "local"
+
+    def show_contents(self, document: Document) -> None:
         self._document = document
         asked = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
         if asked != self._asked:
@@ -101,4 +104,4 @@ class ConnectionEditor(Editor):
         self._card.setVisible(trial.status is not None or bool(trial.answer_headers))
 
 
-_BADGES = {"news": "VALID", "warning": "WARN", "error": "INVALID"}
+_BADGES = {"news": "PASS", "warning": "WARN", "error": "FAIL"}

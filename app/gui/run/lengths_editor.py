@@ -46,7 +46,10 @@ class LengthsEditor(Editor):
         for chart in (self.inputs, self.outputs):
             chart.say(tr("Drawing…"))
 
-    def show_document(self, document: Document) -> None:
+    def is_for(self, protocol: str | None) -> bool:
+        return protocol is not None and protocol.startswith("openai-")
+
+    def show_contents(self, document: Document) -> None:
         target, load = document.value("target.protocol"), document.value("load")
         asked = copy.deepcopy((target, document.value("workload"), load, document.path))
         if asked == self._asked:

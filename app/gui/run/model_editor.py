@@ -58,7 +58,10 @@ class ModelEditor(Editor):
         self.memory = Rows(tr("Memory by batch and precision"))
         self._lay_out()
 
-    def show_document(self, document: Document) -> None:
+    def is_for(self, protocol: str | None) -> bool:
+        return protocol in ("local", None)
+
+    def show_contents(self, document: Document) -> None:
         self._document = document
         self.inspecting.ask(self.model_path(), self._axes_given())
         self._show()

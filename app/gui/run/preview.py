@@ -42,7 +42,7 @@ class Preview(Editor):
         layout.addStretch(0)
         self.impossible.hide()
 
-    def show_document(self, document: Document) -> None:
+    def show_contents(self, document: Document) -> None:
         asked = tree_of(document), place_of(document)
         if asked == self._asked:
             return

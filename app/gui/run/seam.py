@@ -32,10 +32,35 @@ class Editor(QWidget):
     """`edited` carries a dotted path and the value to stand there; None takes away what is there."""
 
     edited = Signal(str, object)
+    _is_of_use = True
 
     def show_document(self, document: Document) -> None:
-        """Called whenever the document has changed, by this editor or elsewhere."""
+        """Called whenever the document has changed, by this editor or elsewhere. Hidden where it is of no use."""
+        is_of_use = self.is_for(protocol_of(document))
+        self._is_of_use = is_of_use
+        if is_of_use:
+            self.show_contents(document)
+        if self.parentWidget() is not None:  # without one it would be a window of its own
+            self.setVisible(is_of_use)
+
+    def setVisible(self, visible: bool) -> None:
+        """Whoever places it may ask for it to be shown: it is, where it is of use."""
+        super().setVisible(visible and self._is_of_use)
+
+    def is_for(self, protocol: str | None) -> bool:  # noqa: ARG002 - for those that are not for all
+        """Whether it is of use for targets of a protocol; None is one that is not known yet."""
+        return True
+
+    def show_contents(self, document: Document) -> None:
         raise NotImplementedError
+
+
+def protocol_of(document: Document) -> str | None:
+    """A target with a model and without a protocol is local."""
+    protocol = document.value("target.protocol")
+    if isinstance(protocol, str):
+        return protocol
+    return "local" if document.value("target.model") is not None else None
 
 
 def tree_of(document: Document) -> dict[str, Any]:
@@ -46,7 +71,10 @@ def tree_of(document: Document) -> dict[str, Any]:
 
 def folder_of(document: Document) -> Path:
     """What paths in it are relative to."""
-    return Path.cwd() if document.path is None else document.path.absolute().parent
+    if document.path is not None:
+        return document.path.absolute().parent
+    directory = getattr(document, "directory", None)  # of one in no file yet
+    return directory if isinstance(directory, Path) else Path.cwd()
 
 
 def place_of(document: Document) -> str:

@@ -56,7 +56,10 @@ class SearchEditor(Editor):
         layout.addWidget(self.chart, 1)
         layout.addStretch(0)
 
-    def show_document(self, document: Document) -> None:
+    def is_for(self, protocol: str | None) -> bool:
+        return protocol not in ("local", "locust")
+
+    def show_contents(self, document: Document) -> None:
         self._document = document
         search = self._search()
         self.wanted.setChecked(search is not None)

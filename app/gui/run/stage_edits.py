@@ -39,8 +39,7 @@ def added(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
     """A new stage behind the one at `after`; of the same rate, for the same time."""
     like = stages[after] if 0 <= after < len(stages) else {}
     name = _free_name(stages, "stage")
-    rate = like["rate"] if isinstance(like.get("rate"), str) and "%" not in like["rate"] else _about(like)
-    made = {"name": name, "arrivals": "poisson", "rate": rate, "duration": like.get("duration") or "30s"}
+    made = {"name": name, "arrivals": "poisson", "rate": _about(like), "duration": like.get("duration") or "30s"}
     return [*map(dict, stages[: after + 1]), made, *map(dict, stages[after + 1 :])]
 
 
@@ -119,15 +118,22 @@ def _rate_text(text: str) -> str:
 
 
 def _about(stage: Stage) -> str:
+    """A rate that can be read; 10/s where there is none."""
     value = stage.get("rate")
-    if isinstance(value, str) and "%" not in value:
+    if isinstance(value, str) and _is_rate(value):
         return value
     for form, key in (("ramp", "from"), ("spike", "base"), ("sine", "mean"), ("diurnal", "peak")):
         parts = stage.get(form)
-        if isinstance(parts, dict) and isinstance(parts.get(key), str) and not str(parts[key]).startswith("0/"):
+        if isinstance(parts, dict) and _is_rate(str(parts.get(key))):
             return str(parts[key])
     steps = stage.get("steps")
-    return str(steps[0]) if isinstance(steps, list) and steps else "10/s"
+    return next((str(one) for one in steps if _is_rate(str(one))), "10/s") if isinstance(steps, list) else "10/s"
+
+
+def _is_rate(text: str) -> bool:
+    from app.profiles.units import parse_rate_per_s
+
+    return _or(lambda: parse_rate_per_s(text), 0.0) > 0
 
 
 def _times(rate: str, factor: float) -> str:

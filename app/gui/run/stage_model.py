@@ -160,7 +160,14 @@ class ArrivalsDelegate(QStyledItemDelegate):
         box = QComboBox(parent)
         box.setAccessibleName(tr("Arrivals of this stage"))
         box.addItems(list(ARRIVALS_BY_PROCESS))
+        box.activated.connect(self._choose)
         return box
+
+    def _choose(self) -> None:
+        box = self.sender()
+        if isinstance(box, QComboBox):
+            self.commitData.emit(box)
+            self.closeEditor.emit(box)
 
     def setEditorData(self, editor: QWidget, index: Index) -> None:
         assert isinstance(editor, QComboBox)

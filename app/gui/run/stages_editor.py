@@ -62,7 +62,10 @@ class StagesEditor(Editor):
         layout.addLayout(self._buttons_line())
         self._enable()
 
-    def show_document(self, document: Document) -> None:
+    def is_for(self, protocol: str | None) -> bool:
+        return protocol != "local"
+
+    def show_contents(self, document: Document) -> None:
         self._document = document
         stages = stages_of(document)
         self._show(stages)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.draggable import DraggableChart, Handle
+from app.gui.theme import Look
+
+Moved = list[tuple[int, float, float, bool]]
+
+
+@pytest.fixture
+def chart(qtbot: QtBot, look: Look) -> DraggableChart:
+    chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
+    qtbot.addWidget(chart)
+    chart.resize(700, 400)
+    chart.set_line("planned", "planned", np.array([0.0, 30.0, 60.0]), np.array([10.0, 40.0, 20.0]))
+    chart.set_handles([Handle(30, 40, "peak"), Handle(60, 20, "end", "x"), Handle(0, 10, "start", "y")])
+    with qtbot.waitExposed(chart):
+        chart.show()
+    return chart
+
+
+def heard(chart: DraggableChart) -> Moved:
+    told: Moved = []
+    chart.moved.connect(lambda *said: told.append(said))
+    return told
+
+
+def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
+    view, start = chart.plot.viewport(), chart.handle_pixel(index).toPoint()
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(view, (start + to.toPoint()) / 2)
+    qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=to.toPoint())
+
+
+def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtBot, chart: DraggableChart) -> None:
+    told, ranges = heard(chart), chart.plot.ranges()
+    drag(qtbot, chart, 0, chart._pixel_of(45.0, 25.0))
+    assert [one[3] for one in told] == [False, True]
+    index, x, y, _ = told[-1]
+    assert index == chart.chosen == 0
+    assert (x, y) == (pytest.approx(45, abs=0.5), pytest.approx(25, abs=0.5))
+    assert chart.plot.ranges() == ranges
+
+
+def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) -> None:
+    told = heard(chart)
+    drag(qtbot, chart, 1, chart._pixel_of(50.0, 35.0))
+    assert told[-1][1] == pytest.approx(50, abs=0.5)
+    assert told[-1][2] == 20
+    drag(qtbot, chart, 2, chart._pixel_of(10.0, 30.0))
+    assert told[-1][1] == 0
+    assert told[-1][2] == pytest.approx(30, abs=0.5)
+
+
+def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
+    told, before = heard(chart), chart.x_range()
+    start = chart._pixel_of(15.0, 5.0).toPoint()
+    view = chart.plot.viewport()
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(view, start + QPoint(60, 0))
+    qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
+    assert not told
+    assert chart.x_range() != before
+
+
+def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: DraggableChart) -> None:
+    told = heard(chart)
+    qtbot.keyClick(chart, Qt.Key.Key_Right)
+    assert not told  # the crosshair's, as long as nothing is chosen
+    qtbot.keyClick(chart, Qt.Key.Key_PageDown)
+    assert chart.chosen == 0
+    assert "peak" in chart.accessibleDescription()
+    qtbot.keyClick(chart, Qt.Key.Key_Up)
+    qtbot.keyClick(chart, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
+    (_, x0, y0, _), (_, x1, y1, is_done) = told
+    assert (x0, y1) == (30, 40)
+    assert y0 > 40
+    (left, right), (bottom, top) = chart.plot.ranges()
+    assert y0 - 40 == pytest.approx((top - bottom) / 100)
+    assert 30 - x1 == pytest.approx((right - left) / 10)
+    assert is_done
+    qtbot.keyClick(chart, Qt.Key.Key_PageUp)
+    assert chart.chosen == 2
+    qtbot.keyClick(chart, Qt.Key.Key_Escape)
+    assert chart.chosen is None
+
+
+def test_a_chosen_handle_that_is_gone_is_let_go(chart: DraggableChart) -> None:
+    chart.choose(2)
+    chart.set_handles([Handle(1, 1, "only")])
+    assert chart.chosen is None

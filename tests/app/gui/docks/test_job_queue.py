@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from PySide6.QtCore import QSettings
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.job_queue import Job, JobQueue
+from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
+from app.gui.navigation import Launch
+from app.gui.settings import open_settings
+from app.records.events import Event, PhaseChanged, RunFinished, StageStarted
+from app.storage.run_directory import EVENTS
+from tests.fakes.stored_runs import going_on
+
+SECOND = 1_000_000_000
+GONE = 2**22 + 1
+
+
+class Queues:
+    """`now_ns` is the queue's clock; `started` are the launches whose turn it was."""
+
+    def __init__(self, settings: QSettings) -> None:
+        self.now_ns = SECOND
+        self.queue = JobQueue(settings, now_ns=lambda: self.now_ns)
+        self.started: list[str] = []
+        self.ended: list[Job] = []
+        self.queue.launch_next.connect(self._start)
+        self.queue.job_ended.connect(self.ended.append)
+
+    def _start(self, launch: Launch) -> None:
+        self.started.append(launch.name)
+
+    def waiting(self) -> list[str]:
+        return [job.launch.name for job in self.queue.waiting]
+
+
+@pytest.fixture
+def queues(qtbot: QtBot) -> Queues:
+    return Queues(open_settings())
+
+
+def launch(tmp_path: Path, name: str) -> Launch:
+    return Launch(("run", f"{name}.yaml"), tmp_path / name, name)
+
+
+def tell(directory: Path, *events: Event) -> None:
+    with (directory / EVENTS).open("ab") as file:
+        for event in events:
+            file.write(msgspec.json.encode(event) + b"\n")
+
+
+def test_only_one_measures_at_a_time(queues: Queues, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        queues.queue.add(launch(tmp_path, name))
+    assert queues.started == ["a"]
+    assert queues.waiting() == ["b", "c"]
+
+
+def test_the_next_begins_when_the_last_has_ended(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+    queues.queue.add(launch(tmp_path, "a"))
+    queues.queue.add(launch(tmp_path, "b"))
+    going_on(tmp_path / "a", os.getpid(), "a")
+    tell(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, "noisy"))
+    qtbot.waitUntil(lambda: queues.started == ["a", "b"])
+    (job,) = queues.ended
+    assert (job.status, job.message, job.lasted_s) == ("WARN", "noisy", 5.0)
+    assert job_line(job) == "a: WARN, 0:05. noisy"
+
+
+def test_one_whose_engine_is_gone_is_lost_and_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+    queues.queue.add(launch(tmp_path, "a"))
+    queues.queue.add(launch(tmp_path, "b"))
+    going_on(tmp_path / "a", GONE, "a")
+    qtbot.waitUntil(lambda: queues.started == ["a", "b"])
+    assert queues.ended[0].status == "lost"
+
+
+def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        queues.queue.add(launch(tmp_path, name))
+    queues.queue.launch_failed(tmp_path / "a", "no such program")
+    assert queues.started == ["a", "b"]
+    queues.now_ns += 61 * SECOND
+    qtbot.waitUntil(lambda: queues.started == ["a", "b", "c"])
+    assert [job.status for job in queues.ended] == ["not started", "not started"]
+
+
+def test_a_paused_queue_starts_nothing_until_it_goes_on(queues: Queues, tmp_path: Path) -> None:
+    queues.queue.pause(True)
+    queues.queue.add(launch(tmp_path, "a"))
+    assert queues.started == []
+    queues.queue.pause(False)
+    assert queues.started == ["a"]
+
+
+def test_what_waits_is_reordered_removed_and_brought_back(queues: Queues, tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        queues.queue.add(launch(tmp_path, name))
+    last = queues.queue.waiting[-1].number
+    queues.queue.move(last, -1)
+    assert queues.waiting() == ["b", "d", "c"]
+    queues.queue.move(queues.queue.waiting[0].number, -1)
+    assert queues.waiting() == ["b", "d", "c"]
+    bring_back = queues.queue.remove(last)
+    assert queues.waiting() == ["b", "c"]
+    assert bring_back is not None
+    bring_back()
+    assert queues.waiting() == ["b", "d", "c"]
+    running = queues.queue.running
+    assert running is not None
+    assert queues.queue.remove(running.number) is None
+
+
+def test_what_waits_is_offered_to_the_next_window_and_not_started(queues: Queues, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        queues.queue.add(launch(tmp_path, name))
+    again = Queues(open_settings())
+    assert [one.name for one in again.queue.offered] == ["b", "c"]
+    assert again.started == []
+    again.queue.take_offered()
+    assert (again.started, again.waiting()) == (["b"], ["c"])
+    assert again.queue.running is not None
+    assert again.queue.running.launch == launch(tmp_path, "b")
+    third = Queues(open_settings())
+    third.queue.drop_offered()
+    assert Queues(open_settings()).queue.offered == ()
+
+
+def test_settings_of_another_version_offer_nothing(qtbot: QtBot) -> None:
+    settings = open_settings()
+    settings.setValue("jobs/waiting", "{nonsense")
+    assert Queues(settings).queue.offered == ()
+
+
+def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+    going_on(tmp_path / "elsewhere", os.getpid(), "elsewhere")
+    queues.queue.watch(tmp_path / "elsewhere", "elsewhere")
+    queues.queue.add(launch(tmp_path, "a"))
+    assert queues.started == []
+    tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0, ""))
+    qtbot.waitUntil(lambda: queues.started == ["a"])
+
+
+def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
+    qtbot: QtBot, queues: Queues, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    last = going_on(tmp_path / "runs" / "last", GONE, "a")
+    tell(last, RunFinished(41 * SECOND, "VALID", 0, ""))
+    queues.queue.add(launch(tmp_path, "a"))
+    job = queues.queue.running
+    assert job is not None
+    assert phase_line(job) == "The engine is starting…"
+    going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
+    stage = StageStarted(11 * SECOND, 0, "probe 80/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
+    tell(tmp_path / "a", stage)
+
+    def is_known() -> bool:
+        job = queues.queue.running
+        return job is not None and job.progress is not None and job.usual_s is not None
+
+    qtbot.waitUntil(is_known)
+    job = queues.queue.running
+    assert job is not None
+    assert (phase_line(job), time_line(job)) == ("probe 80/s", "0:10 so far, about 0:30 left")
+    assert done_percent(job) == 25
+
+
+def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
+    from app.analysis.run_progress import RunProgress
+
+    progress = RunProgress(started_ns=SECOND, at_ns=60 * SECOND, phase="search", message="searching")
+    job = Job(1, Launch((), Path("a"), "a"), "running", progress=progress, usual_s=30.0)
+    assert (job.eta_s, done_percent(job), time_line(job)) == (None, None, "0:59 so far")

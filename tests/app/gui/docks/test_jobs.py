@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QAbstractItemModelTester
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.job_queue import JobQueue
+from app.gui.docks.jobs import JobsDock
+from app.gui.navigation import Launch, Navigation
+from app.gui.settings import open_settings
+
+
+@pytest.fixture
+def queue(qtbot: QtBot) -> JobQueue:
+    return JobQueue(open_settings())
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, navigation: Navigation, queue: JobQueue) -> JobsDock:
+    made = JobsDock(navigation, queue)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def add(queue: JobQueue, tmp_path: Path, *names: str) -> None:
+    for name in names:
+        queue.add(Launch(("run", name), tmp_path / name, name))
+
+
+def press(qtbot: QtBot, dock: JobsDock, name: str) -> None:
+    (found,) = (one for one in dock.findChildren(QPushButton) if one.accessibleName() == name and one.isVisible())
+    qtbot.mouseClick(found, Qt.MouseButton.LeftButton)
+
+
+def test_with_nothing_to_do_it_says_so(dock: JobsDock) -> None:
+    assert not dock.waiting.isVisible()
+    assert not dock.finished.isVisible()
+    assert dock.objectName() == "jobs-dock"
+
+
+def test_the_running_one_is_watched_and_stopped(
+    qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
+) -> None:
+    add(queue, tmp_path, "a")
+    assert dock.running_name.text() == "a"
+    with qtbot.waitSignal(navigation.run_watched) as watched:
+        press(qtbot, dock, "Watch")
+    with qtbot.waitSignal(dock.stop_wanted) as stopped:
+        press(qtbot, dock, "Stop")
+    assert watched.args == stopped.args == [tmp_path / "a"]
+
+
+def test_what_waits_moves_and_goes_and_comes_back(
+    qtbot: QtBot, dock: JobsDock, queue: JobQueue, tmp_path: Path
+) -> None:
+    add(queue, tmp_path, "a", "b", "c")
+    QAbstractItemModelTester(dock.waiting_model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
+    assert not dock.remove.isEnabled()
+    dock.waiting_list.setCurrentIndex(dock.waiting_model.index(1, 0))
+    press(qtbot, dock, "Up")
+    assert [job.launch.name for job in queue.waiting] == ["c", "b"]
+    assert dock.waiting_list.currentIndex().row() == 0
+    press(qtbot, dock, "Remove")
+    assert [job.launch.name for job in queue.waiting] == ["b"]
+    dock.undo.acted.emit()
+    assert [job.launch.name for job in queue.waiting] == ["c", "b"]
+
+
+def test_a_finished_one_is_opened(
+    qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
+) -> None:
+    add(queue, tmp_path, "a")
+    queue.launch_failed(tmp_path / "a", "no such program")
+    dock.finished_list.setCurrentIndex(dock.finished_model.index(0, 0))
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        press(qtbot, dock, "Open")
+    assert opened.args == [tmp_path / "a"]
+
+
+def test_what_waited_in_the_last_window_is_offered(
+    qtbot: QtBot, navigation: Navigation, queue: JobQueue, tmp_path: Path
+) -> None:
+    add(queue, tmp_path, "a", "b")
+    for accept in (False, True):
+        next_queue = JobQueue(open_settings())
+        dock = JobsDock(navigation, next_queue)
+        qtbot.addWidget(dock)
+        assert "Jobs that waited when the last window closed: 1." in dock.offer.text()
+        if accept:
+            dock.offer.acted.emit()
+            assert next_queue.running is not None
+            assert next_queue.running.launch.name == "b"
+        assert dock.offer.isHidden() is accept
+
+
+def test_names_are_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:
+    queue.add(Launch((), tmp_path / "x", "<b>bold</b>"))
+    assert dock.running_name.textFormat() == Qt.TextFormat.PlainText

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QAbstractItemModelTester
+from PySide6.QtWidgets import QMainWindow
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.log import LogDock
+from app.gui.docks.log_model import Entry, LogModel
+from app.gui.navigation import Navigation, Notice
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> QMainWindow:
+    made = QMainWindow()
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def dock(navigation: Navigation, window: QMainWindow) -> LogDock:
+    return LogDock(navigation, window)
+
+
+def shown(dock: LogDock) -> list[str]:
+    model = dock.table.model()
+    return [str(model.index(row, 2).data()) for row in range(model.rowCount())]
+
+
+def test_it_is_hidden_until_a_warning_and_comes_by_itself_but_once(dock: LogDock, navigation: Navigation) -> None:
+    navigation.tell("news", "copied")
+    assert dock.isHidden()
+    navigation.tell("warning", "the disk is low")
+    assert dock.isVisible()
+    dock.close()
+    navigation.tell("error", "the disk is full")
+    assert dock.isHidden()
+    assert shown(dock) == ["copied", "the disk is low", "the disk is full"]
+
+
+def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation: Navigation) -> None:
+    QAbstractItemModelTester(dock.model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
+    navigation.tell("news", "copied")
+    navigation.told.emit(Notice("error", "It broke.", "A bug.", "Report it.", "Traceback: here"))
+    dock.severity.setCurrentIndex(1)
+    assert shown(dock) == ["It broke. A bug. Report it."]
+    dock.copy()
+    text = QGuiApplication.clipboard().text()
+    assert "error: It broke. A bug. Report it.\nTraceback: here" in text
+    assert "copied" not in text
+    dock.severity.setCurrentIndex(0)
+    dock.table.setCurrentIndex(dock.table.model().index(0, 0))
+    dock.copy()
+    assert QGuiApplication.clipboard().text().endswith("news: copied")
+
+
+def test_only_the_last_ones_are_kept() -> None:
+    model = LogModel(most=3)
+    QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal, model)
+    for number in range(5):
+        model.add(Entry(datetime.now(UTC), Notice("news", str(number))))
+    assert [entry.notice.what for entry in model.entries] == ["2", "3", "4"]

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.machine_watch import MachineWatch
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.storage.run_directory import RunWriter
+from tests.fakes.parts import ENVIRONMENT
+
+SHOWN = """
+import json, sys
+from PySide6.QtCore import QThreadPool
+from PySide6.QtWidgets import QApplication
+application = QApplication([])
+from app.gui.docks.gpu import GpuDock
+from app.gui.docks.machine_watch import MachineWatch
+from app.gui.docks.job_queue import JobQueue
+from app.gui.navigation import Navigation
+from app.gui.settings import open_settings
+from app.gui.status_bar import StatusBar
+watch = MachineWatch()
+dock = GpuDock(watch)
+bar = StatusBar(Navigation(), JobQueue(open_settings()), watch)
+dock.show()
+watch.changed.connect(lambda state: state.now is not None and application.quit())
+application.exec()
+watch.close()
+QThreadPool.globalInstance().waitForDone()
+cards = {source: {name: getattr(card, name).text() for name in sys.argv[1:]} for source, card in dock.gpus.items()}
+print(json.dumps({"cards": cards, "bar": bar.machine.text(), "no_gpu": dock.no_gpu.text(), "cpu": dock.cpu.text()}))
+"""
+
+
+@pytest.fixture
+def widget(qtbot: QtBot) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def watch(qtbot: QtBot, widget: QWidget) -> MachineWatch:
+    made = MachineWatch(widget)
+    made.watch_for(widget)
+    return made
+
+
+def test_nothing_is_read_until_somebody_looks(qtbot: QtBot, watch: MachineWatch, widget: QWidget) -> None:
+    with qtbot.assertNotEmitted(watch.changed, wait=1_300):
+        pass
+    with qtbot.waitSignal(watch.changed):
+        widget.show()
+    assert watch.state.now is not None
+    assert watch.state.now.memory_gib is not None
+    watch.close()
+
+
+def test_while_a_run_measures_its_own_telemetry_is_shown(
+    qtbot: QtBot, watch: MachineWatch, widget: QWidget, tmp_path: Path
+) -> None:
+    with RunWriter(tmp_path / "run") as store:
+        store.write_environment(ENVIRONMENT)
+        for percent in (11.0, 77.0):
+            columns = [[1, 1], ["host", "host"], ["host_cpu_percent", "host_memory_gib"], [percent, 3.0]]
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, TELEMETRY_SCHEMA, strict=True)]
+            store.append_telemetry(pa.RecordBatch.from_arrays(arrays, schema=TELEMETRY_SCHEMA))
+        watch.follow_run(tmp_path / "run")
+        widget.show()
+        qtbot.waitUntil(lambda: watch.state.now is not None)
+    now = watch.state.now
+    assert now is not None
+    assert (now.cpu_percent, now.memory_gib, now.memory_total_gib) == (77.0, 3.0, ENVIRONMENT.memory_gib)
+    assert watch.state.of_run
+    assert watch._reader is None, "the machine itself is asked nothing meanwhile"
+    watch.look()
+    assert not watch._is_looking, "nor is anything tried on it"
+    watch.follow_run(None)
+    assert not watch.state.of_run
+    watch.close()
+
+
+def test_what_the_machine_can_do_is_asked_for_once(qtbot: QtBot, watch: MachineWatch) -> None:
+    with qtbot.waitSignal(watch.changed, timeout=60_000):
+        watch.look()
+    facts = watch.state.facts
+    assert facts is not None
+    assert "cpu" in facts.environment.providers
+    with qtbot.assertNotEmitted(watch.changed):
+        watch.look()
+    watch.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
+    settings = {
+        "NVML_STAND_IN_GPUS": "2",
+        "NVML_STAND_IN_VALUES": "throttle_reasons=4",
+        "NVML_STAND_IN_FAULTS": "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED",
+        "LD_LIBRARY_PATH": str(nvml_stand_in),
+    }
+    names = ("title", "busy", "memory", "power", "temperature", "clock", "held")
+    command = [sys.executable, "-c", SHOWN, *names]
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["cards"].keys() == {"gpu0", "gpu1"}
+    assert told["cards"]["gpu1"] == {
+        "title": "GPU 1",
+        "busy": "42\u202f%",
+        "memory": "2.00 of 80.0\u202fGiB",
+        "power": "250 of 700\u202fW",
+        "temperature": "n/a",
+        "clock": "1,980 of 1,980\u202fMHz",
+        "held": "▲ Throttled: power cap",
+    }
+    assert told["bar"] == "▲ GPU 0 n/a, 42\u202f% (+1)"

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QBoxLayout, QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.machine_watch import MachineWatch
+from app.gui.home.page import HomePage
+from app.gui.navigation import Launch, Navigation
+from app.gui.recovery import Recovery
+from app.gui.settings import open_settings
+from app.gui.theme import Look
+from app.storage.run_directory import StoredRun, runs_home
+from tests.fakes.stored_runs import cut_short, stored_run
+
+
+@pytest.fixture
+def page(qtbot: QtBot, navigation: Navigation, look: Look) -> HomePage:
+    made = HomePage(navigation, look)
+    qtbot.addWidget(made)
+    made.resize(1000, 700)
+    with qtbot.waitExposed(made):
+        made.show()
+    return made
+
+
+def named(page: HomePage, name: str) -> QPushButton:
+    (found,) = (one for one in page.findChildren(QPushButton) if name in (one.accessibleName(), one.text().replace("&", "")))
+    return found
+
+
+def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    page.enter()
+    for press in (lambda: qtbot.keyClick(page, Qt.Key.Key_Return), page.start, page.quick.click):
+        with qtbot.waitSignal(navigation.launch_wanted) as wanted:
+            press()
+        (launch,) = wanted.args
+        assert isinstance(launch, Launch)
+        assert launch.arguments == ("quickstart", "--seconds", "1")
+    assert page.command_line() == "sizewise quickstart --seconds 1"
+
+
+def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    size = named(page, "Size my hardware")
+    size.setFocus()
+    with qtbot.assertNotEmitted(navigation.launch_wanted), qtbot.waitSignal(navigation.page_wanted) as wanted:
+        qtbot.keyClick(size, Qt.Key.Key_Return)
+    assert wanted.args == ["plan"]
+
+
+def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    for name, kind in (("Benchmark a model", "local"), ("Load-test an endpoint", "endpoint")):
+        told: list[str] = []
+        for signal in (navigation.page_wanted, navigation.kind_wanted):
+            signal.connect(told.append)
+        qtbot.mouseClick(named(page, name), Qt.MouseButton.LeftButton)
+        assert told == ["run", kind]
+
+
+def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
+    page.enter()
+    qtbot.waitUntil(lambda: "No runs yet" in page._instead.text())
+    assert "already selected" in page._instead.text()
+
+
+def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    runs_home().mkdir(parents=True)
+    first = stored_run(runs_home() / "20261120").directory
+    for number in range(1, 7):
+        shutil.copytree(first, runs_home() / f"2026112{number}")
+    cut_short(StoredRun(runs_home() / "20261126"), 1)
+    navigation.library_changed.emit()
+    qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
+    rows = page.run_rows.findChildren(QPushButton)
+    assert [row.accessibleName() for row in rows] == ["Open run 20261126", *["Open run three stages"] * 4]
+    assert "cut short" in rows[0].accessibleDescription()
+    assert any(word in rows[1].accessibleDescription() for word in ("VALID", "WARN", "INVALID"))
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        qtbot.mouseClick(rows[1], Qt.MouseButton.LeftButton)
+    assert opened.args == [runs_home() / "20261125"]
+
+
+def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot: QtBot, page: HomePage) -> None:
+    machine = MachineWatch(page)
+    page.set_machine(machine)
+    page.enter()
+    qtbot.waitUntil(lambda: machine.state.facts is not None and machine.state.now is not None, timeout=60_000)
+    told = page.machine_lines.text()
+    assert "cpu (ONNX Runtime" in told
+    assert "GiB used" in told
+    machine.close()
+
+
+def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    runs_home().mkdir(parents=True)
+    cut: Path = cut_short(stored_run(runs_home() / "cut"), 1).directory
+    recovery = Recovery(navigation, open_settings(), page)
+    page.set_recovery(recovery)
+    recovery.look()
+    qtbot.waitUntil(lambda: bool(recovery.unfinished))
+    qtbot.mouseClick(named(page, "Discard"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not cut.exists())
+    qtbot.waitUntil(lambda: named(page, "Undo").isVisible())
+    qtbot.mouseClick(named(page, "Undo"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(recovery.unfinished))
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        qtbot.mouseClick(named(page, "See what was measured"), Qt.MouseButton.LeftButton)
+    assert opened.args == [cut]
+
+
+def test_a_narrow_page_stands_one_above_the_other(qtbot: QtBot, page: HomePage) -> None:
+    assert page._actions.direction() == QBoxLayout.Direction.LeftToRight
+    page.resize(400, 700)
+    assert page._actions.direction() == QBoxLayout.Direction.TopToBottom

@@ -1,0 +1,61 @@
+"""Runs as the engine leaves them, and a result page that shows them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
+from pytestqt.qtbot import QtBot
+
+from app.gui.navigation import Navigation
+from app.gui.results.page import ResultsPage
+from app.gui.results.state import Shown
+from app.gui.theme import Look
+from tests.fakes.stored_runs import SEARCHED, stored_run
+
+OpenRun = Callable[[Path], Shown]
+
+
+@pytest.fixture(scope="session")
+def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("made")
+    stored_run(folder / "stages")
+    stored_run(folder / "searched", SEARCHED)
+    return {name: folder / name for name in ("stages", "searched")}
+
+
+@pytest.fixture
+def stages(made_runs: dict[str, Path], tmp_path: Path) -> Path:
+    """Of the test's own."""
+    return Path(shutil.copytree(made_runs["stages"], tmp_path / "home" / "runs" / "stages"))
+
+
+@pytest.fixture
+def searched(made_runs: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_runs["searched"], tmp_path / "home" / "runs" / "searched"))
+
+
+@pytest.fixture
+def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[ResultsPage]:
+    made = ResultsPage(navigation, look)
+    made.resize(1100, 760)
+    made.show()
+    qtbot.waitExposed(made)
+    yield made
+    made.close()
+    made.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+@pytest.fixture
+def opened(page: ResultsPage, qtbot: QtBot) -> OpenRun:
+    def open_run(path: Path) -> Shown:
+        with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+            page.open_run(path)
+        assert page.presenter.shown is not None
+        return page.presenter.shown
+
+    return open_run

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QLabel, QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.cli.main import main
+from app.gui.navigation import Navigation
+from app.gui.results.page import ResultsPage
+from app.gui.results.state import Shown
+from app.gui.results.tiles import tile_lines
+from app.storage.labels import read_labels
+from app.storage.run_directory import RESULT, StoredRun
+from reports import formatting
+from reports.rendering import render
+from tests.app.gui.results.conftest import OpenRun
+from tests.fakes.stored_runs import cut_short
+
+
+def texts(page: ResultsPage) -> list[str]:
+    return [one.text() for one in page.findChildren(QLabel) if one.isVisibleTo(page)]
+
+
+def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> Shown:
+    with qtbot.waitSignal(page.presenter.rescored, timeout=20_000):
+        ask()  # type: ignore[operator]
+    assert page.presenter.shown is not None
+    return page.presenter.shown
+
+
+def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
+    page: ResultsPage, opened: OpenRun, searched: Path
+) -> None:
+    report = opened(searched).report
+    shown = texts(page)
+    assert report.header.title in shown
+    assert report.tiles
+    for tile in report.tiles:
+        assert tile.label in shown
+        assert formatting.value_unit(tile.quantity) in shown
+        assert set(tile_lines(tile)) <= set(shown)
+    assert any(report.verdict.sentence.startswith(text.rstrip(".")) for text in shown if len(text) > 20)
+    for row in report.objectives:
+        assert any(formatting.quantity(row.observed) in text for text in shown), row.text
+    content = page.content()
+    content.tabs.setCurrentWidget(content.all_tabs[2])
+    table = content.all_tabs[2].table  # type: ignore[attr-defined]
+    model = table.frame_model
+    assert model.rowCount() == len(report.stages)
+    headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
+    for place, row in enumerate(report.stages):
+        assert model.index(place, headers.index("p95")).data() == formatting.quantity(row.p95)
+
+
+def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    own = opened(stages)
+    editor, verdict = page.content().slo, page.content().verdict
+    assert [line.text() for line in editor.lines] == ["latency_ms.p95 < 50", "error_rate < 0.1%"]
+    strict = rescored(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
+    assert strict.report.verdict.outcome == "FAIL"
+    assert verdict.outcome.text() == "FAIL"
+    assert verdict.stamp.isVisibleTo(page)
+    assert verdict.stamp.text().startswith("Re-scored: SLO latency_ms.p95 < 2 and error_rate < 0.1%")
+    assert editor.lines[0].badge.text() == "FAIL"
+    back = rescored(page, qtbot, editor.reset.click)
+    assert back.report is own.own
+    assert not verdict.stamp.isVisibleTo(page)
+    assert editor.lines[0].text() == "latency_ms.p95 < 50"
+
+
+def test_what_cannot_be_read_as_an_objective_is_told_beside_it_and_changes_nothing(
+    page: ResultsPage, opened: OpenRun, stages: Path
+) -> None:
+    shown = opened(stages)
+    line = page.content().slo.lines[0]
+    line.setText("latency_ms.p59 < 5")
+    assert 'latency_ms has no aggregate "p59"' in line.told.text()
+    assert page.presenter.shown is shown
+    assert not page.presenter.is_busy
+
+
+def test_a_window_makes_every_number_again_and_the_command_line_says_so(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = opened(stages)
+    content = page.content()
+    middle = own.own.stages[1]
+    window = rescored(
+        page, qtbot, lambda: content.axis.linked.choose_span(middle.start_s + 0.001, middle.start_s + 9.999)
+    )
+    assert [row.name for row in window.report.stages] == ["middle"]
+    assert window.report.stages[0].completed < middle.completed
+    assert formatting.value_unit(window.report.tiles[0].quantity) in texts(page)
+    content.tabs.setCurrentWidget(content.requests)
+    qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
+    assert "of the chosen window" in content.requests.told.text()
+    command = page.command_line()
+    assert command is not None
+    assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
+    told = capsys.readouterr().out
+    for tile in window.report.tiles:
+        assert formatting.quantity(tile.quantity).replace(formatting.THIN, " ") in told
+    back = rescored(page, qtbot, content.axis.linked.clear_span)
+    assert back.report is own.own
+
+
+def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    own = opened(stages)
+    with qtbot.waitSignal(page.presenter.refused, timeout=20_000):
+        page.content().axis.linked.choose_span(9_000, 9_010)
+    assert page.strip.text().startswith("Nothing was to be sent from 9000 s to 9010 s")
+    assert page.presenter.shown is own
+    assert page.content().axis.linked.span() is None
+
+
+def test_the_slowest_request_leads_to_its_moment(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    opened(stages)
+    content = page.content()
+    content.tabs.setCurrentWidget(content.requests)
+    table = content.requests.table
+    qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
+    frame = content.requests.model.shown()
+    assert frame["latency_ms"].iloc[0] == frame["latency_ms"].max()
+    table.setFocus()
+    table.selectRow(0)
+    table.setCurrentIndex(content.requests.model.index(0, 0))
+    qtbot.keyClick(table, Qt.Key.Key_Return)
+    assert content.axis.rates.crosshair.x == pytest.approx(frame["at_s"].iloc[0])
+
+
+def test_requests_are_filtered_by_stage_result_and_least_latency(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    opened(stages)
+    requests = page.content().requests
+    page.content().tabs.setCurrentWidget(requests)
+    qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
+    every = requests.model.rowCount()
+    requests.stage.setCurrentText("low")
+    low = requests.model.shown()
+    assert set(low["stage"]) == {"low"}
+    least_ms = round(float(low["latency_ms"].quantile(0.9)), 3)
+    requests.least.setText(f"{least_ms}")
+    assert requests.model.rowCount() == (low["latency_ms"] >= least_ms).sum() < len(low) / 2
+    requests.least.setText("slow")
+    assert "slow is no number of milliseconds" in requests.told.text()
+    requests.least.setText("")
+    requests.stage.setCurrentIndex(0)
+    assert requests.model.rowCount() == every
+    requests.result.setCurrentText("failed")
+    assert requests.model.rowCount() == 0
+
+
+def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
+    opened(stages)
+    header, undo = page.content().header, page.undo_stack()
+    assert undo is not None
+    header.tags.setText("nightly, baseline")
+    header.tags.editingFinished.emit()
+    assert read_labels(stages).tags == ("baseline", "nightly")
+    header.note.setText("the fan was on")
+    qtbot.keyClick(header.note, Qt.Key.Key_Return)
+    assert [note.text for note in read_labels(stages).notes] == ["the fan was on"]
+    assert "the fan was on" in header.notes.text()
+    undo.undo()
+    undo.undo()
+    assert read_labels(stages).tags == ()
+    assert header.tags.text() == ""
+    undo.redo()
+    assert read_labels(stages).tags == ("baseline", "nightly")
+    header.tags.setText("no!tag")
+    header.tags.editingFinished.emit()
+    assert "is no tag" in page.strip.text()
+    assert header.tags.text() == "baseline, nightly"
+
+
+def test_the_report_is_exported_where_one_chooses_and_the_summary_copied(
+    page: ResultsPage, opened: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    shown = opened(stages)
+    drawer = page.content().drawer
+    drawer.form.setCurrentIndex(drawer.form.findData("markdown"))
+    assert page.export()
+    assert drawer.place.text() == str(stages / "summary.md")
+    qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
+    drawer.place.setText(str(tmp_path / "out" / "summary.md"))
+    with qtbot.waitSignal(drawer.saved, timeout=20_000):
+        drawer.save.click()
+    assert (tmp_path / "out" / "summary.md").read_text() == render(shown.report, "markdown")
+    assert drawer.open.isEnabled()
+    drawer.copy.click()
+    qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == render(shown.report, "markdown"), timeout=20_000)
+    drawer.place.setText(str(stages / RESULT / "impossible.md"))
+    with qtbot.waitSignal(drawer.failed, timeout=20_000):
+        drawer.save.click()
+    assert page.strip.text().startswith("Cannot write")
+
+
+def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    opened(stages)
+    rescored(page, qtbot, lambda: page.content().slo.lines[0].setText("latency_ms.p95 < 3"))
+    drawer = page.content().drawer
+    drawer.form.setCurrentIndex(drawer.form.findData("json"))
+    assert page.export()
+    assert drawer.place.text() == str(stages / "report-rescored.json")
+    qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
+    with qtbot.waitSignal(drawer.saved, timeout=20_000):
+        drawer.save.click()
+    assert json.loads((stages / "report-rescored.json").read_text())["verdict"]["sentence"].startswith("Re-scored: SLO")
+
+
+def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
+    cut_short(StoredRun(stages), 2)
+    shown = opened(stages)
+    assert [row.name for row in shown.report.stages] == ["low", "middle"]
+    assert any("2 of 3 stages that had begun came to an end" in text for text in texts(page))
+    command = page.command_line()
+    assert command is not None
+    assert command.endswith("--recover")
+
+
+def test_a_damaged_run_is_told_of_and_the_others_offered(
+    page: ResultsPage, stages: Path, tmp_path: Path, qtbot: QtBot, navigation: Navigation
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / RESULT).write_text("{")
+    with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
+        page.open_run(tmp_path / "broken")
+    assert "result.json cannot be read" in page.strip.text()
+    qtbot.waitUntil(lambda: len(page.recent.findChildren(QPushButton)) > 2)
+    names = [one.text() for one in page.recent.findChildren(QPushButton)]
+    assert "three stages" in names
+    with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+        next(one for one in page.recent.findChildren(QPushButton) if one.text() == "three stages").click()
+
+
+def test_with_nothing_open_there_is_nothing_to_do_but_to_choose(page: ResultsPage, qtbot: QtBot) -> None:
+    page.enter()
+    qtbot.waitUntil(page.recent.home.isVisible)
+    assert (page.command_line(), page.runs(), page.export(), page.filter_field(), page.start()) == (
+        None, (), False, None, False,
+    )  # fmt: skip
+
+
+def test_the_run_is_compared_planned_and_repeated_by_the_window(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, navigation: Navigation
+) -> None:
+    opened(stages)
+    header = page.content().header
+    for button, signal, told in (
+        (header.buttons[1], navigation.comparison_wanted, (stages,)),
+        (header.buttons[2], navigation.plan_wanted, (stages,)),
+        (header.buttons[3], navigation.profile_opened, stages / "spec.yaml"),
+    ):
+        with qtbot.waitSignal(signal) as heard:
+            button.click()
+        assert heard.args == [told]
+    assert page.runs() == (stages,)
+
+
+def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
+    page: ResultsPage, stages: Path, qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+        page.open_run(stages)
+        page.show_moment(21.5)
+    assert page.content().axis.rates.crosshair.x == pytest.approx(21.5)

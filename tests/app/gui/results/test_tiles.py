@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import msgspec
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.gui.results import frames
+from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.tiles import TileCard, Tiles
+from app.records.result import Result
+from app.reporting import build_report
+from reports import formatting
+from reports.model import Tile
+from reports.quantity import Quantity
+from reports.rendering import render
+from tests.fakes.random_results import results
+from tests.fakes.results import COMMAND, SPEC
+
+_NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(results())
+def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplication, result: Result) -> None:
+    """As tests/reports/test_rendering.py has it of the formats: the window is one more face of the report."""
+    report = build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, msgspec.json.encode(result).decode())
+    told = render(report, "text")
+    tiles = Tiles()
+    tiles.show_tiles(report.tiles)
+    for tile, card in zip(report.tiles, tiles.cards, strict=True):
+        number = formatting.value_unit(tile.quantity)
+        assert card.value.text() == number
+        interval = formatting.interval(tile.quantity)
+        assert interval is None or any(interval in text for text in card.texts())
+        assert f"{tile.label} {formatting.quantity(tile.quantity)}".replace(formatting.THIN, " ") in " ".join(
+            told.split()
+        )
+    model = QuantityModel(None, frames.STAGE_QUANTITIES)
+    model.set_rows(frames.stage_frame(report.stages), frames.invalid_rows(report.stages))
+    names = [str(name) for name in model.frame.columns]
+    for place, row in enumerate(report.stages):
+        for column in ("offered", "achieved", "good", "p50", "p95", "p99"):
+            assert model.index(place, names.index(column)).data() == formatting.quantity(getattr(row, column))
+    tiles.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "is_struck", "lines"),
+    [
+        (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 %: 11.0–14.0\u202fms", "measured, n 378", "in low"]),
+        (Quantity(12.3, "ms", trust="INVALID"), True, ["INVALID", "measured", "in low"]),
+        (Quantity(None, "ms", n=7, reason="needs 368, has 7", trust="INVALID"), False, ["needs 368, has 7"]),
+    ],
+)
+def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
+    qtbot: QtBot, quantity: Quantity, is_struck: bool, lines: list[str]
+) -> None:
+    card = TileCard(Tile(label="Latency p99", quantity=quantity, note="in low"))
+    qtbot.addWidget(card)
+    assert card.value.font().strikeOut() is is_struck
+    assert card.texts() == ["Latency p99", formatting.value_unit(quantity), *lines]
+
+
+def test_an_invalid_stage_is_struck_through_in_tables_and_sorts_by_its_number(qapp: QApplication) -> None:
+    model = QuantityModel(None, ("p95",))
+    frame = pd.DataFrame(
+        {"stage": ["a", "b", "c"], "p95": [Quantity(9.0, "ms"), Quantity(80.0, "ms"), Quantity(None, "ms")]}
+    )
+    model.set_rows(frame, (1,), {1: "INVALID: late sends: 4 %"})
+    struck = model.index(1, 1).data(Qt.ItemDataRole.FontRole)
+    assert struck.strikeOut()
+    assert model.index(0, 1).data(Qt.ItemDataRole.FontRole) is None
+    assert "late sends: 4 %" in model.index(1, 1).data(Qt.ItemDataRole.ToolTipRole)
+    model.sort(1, Qt.SortOrder.DescendingOrder)
+    assert [model.index(row, 0).data() for row in range(3)] == ["b", "a", "c"]
+    assert model.index(2, 1).data() == "n/a"

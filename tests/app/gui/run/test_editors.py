@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.navigation import Navigation
+from app.gui.run.editors import special_editors
+from app.gui.run.lengths_editor import LengthsEditor
+from app.gui.run.preview import Preview
+from app.gui.run.search_editor import SearchEditor
+from app.gui.theme import Look
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from tests.fakes.edited import EditedDocument
+
+
+def bundled(name: str, **changes: Any) -> EditedDocument:
+    path = bundled_profiles()[name]
+    document = EditedDocument(read_document(path.read_bytes(), str(path)).value, path)
+    for key, value in changes.items():
+        document.take(key.replace("__", "."), value)
+    return document
+
+
+def name_of(widget: QWidget) -> str:
+    """As readers of screens are told; a button without another name is called by its text."""
+    return widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
+
+
+def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(
+    qtbot: QtBot, navigation: Navigation, look: Look
+) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    layout = QVBoxLayout(holder)
+    editors = special_editors(navigation, look)
+    for one in editors.values():
+        layout.addWidget(one)
+    holder.show()
+    document = bundled("http", target__url="http://127.0.0.1:1/")
+    for one in editors.values():
+        one.show_document(document)
+    assert [key for key, one in editors.items() if one.isVisible()] == [
+        "target.url", "load.stages", "preview", "load.search"
+    ]  # fmt: skip
+    nameless = [
+        widget
+        for kind in (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
+        for widget in holder.findChildren(kind)
+        if widget.isVisible() and not widget.objectName().startswith("qt_") and not name_of(widget)
+    ]
+    assert nameless == []
+    preview = editors["preview"]
+    assert isinstance(preview, Preview)
+    qtbot.waitUntil(lambda: preview.view.work is not None, timeout=30_000)
+    search = editors["load.search"]
+    assert isinstance(search, SearchEditor)
+    qtbot.waitUntil(lambda: bool(search.view.rates_per_s), timeout=30_000)
+
+
+def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: Look) -> None:
+    editor = LengthsEditor(look)
+    qtbot.addWidget(editor)
+    editor.show_document(bundled("chat"))
+    qtbot.waitUntil(lambda: editor.view.inputs is not None, timeout=30_000)
+    first = editor.view.inputs
+    assert first is not None
+    assert sum(first.shares) == pytest.approx(100)
+    assert "tokens, median" in dict(editor.rows.rows)["Prompt"]
+    assert "share" in {one.key for one in editor.outputs.series()}
+    editor.show_document(bundled("chat", load__seed=8))
+    qtbot.waitUntil(lambda: editor.view.inputs != first, timeout=30_000)
+    editor.show_document(bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
+    qtbot.waitUntil(lambda: editor.view.reason is not None, timeout=30_000)
+    assert "'many' is not a length" in str(editor.view.reason)
+
+
+def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: Look) -> None:
+    editor = LengthsEditor(look)
+    qtbot.addWidget(editor)
+    workload = {"prompts": {"input_tokens": 40}}
+    editor.show_document(EditedDocument({"target": {"protocol": "openai-chat"}, "workload": workload}))
+    qtbot.waitUntil(lambda: editor.view.inputs is not None, timeout=30_000)
+    assert dict(editor.rows.rows) == {"Prompt": "40 tokens each"}
+
+
+def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
+    preview = Preview()
+    qtbot.addWidget(preview)
+    document = bundled("chat")
+    preview.show_document(document)
+    qtbot.waitUntil(lambda: preview.view.work is not None, timeout=30_000)
+    said = {one.name: (one.value, one.below) for one in preview.tiles()}
+    assert said["Work"] == ("1 stages", "")
+    assert said["Requests"] == ("about 400", "expected")
+    assert said["Tokens"][0].endswith(" in")
+    assert said["Money"][0] == "n/a"
+    assert preview.safety.text().startswith("Start sends about 400 requests to a server that the run starts itself")
+    document.take("load.stages", [{"rate": "x"}])
+    preview.show_document(document)
+    qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
+    assert preview.strip.text().startswith("Not ready to start: ")
+    assert preview.tiles() == ()
+
+
+def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> None:
+    preview = Preview()
+    qtbot.addWidget(preview)
+    target = {"model": "digits", "threads": [1, 1000]}
+    preview.show_document(EditedDocument({"sizewise": 1, "name": "mine", "target": target}, Path("/x/p.yaml")))
+    qtbot.waitUntil(lambda: preview.view.cells is not None, timeout=30_000)
+    ((cell, reason),) = preview.cells.rows
+    assert cell == "digits, cpu, as-is, batch 1, 1000 threads"
+    assert "(target.threads)" in reason
+    assert "2 stages of 2 variants" in preview.safety.text()
+
+
+def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Look) -> None:
+    editor = SearchEditor(look)
+    qtbot.addWidget(editor)
+    document = EditedDocument({"target": {"protocol": "http"}})
+
+    def take(path: str, value: object) -> None:
+        document.take(path, value)
+        editor.show_document(document)
+
+    editor.edited.connect(take)
+    editor.show_document(document)
+    editor.show()
+    assert not editor.chart.isVisible()
+    editor.wanted.click()
+    assert document.value("load.search.start") == "10/s"
+    qtbot.waitUntil(lambda: "needs an SLO" in editor.strip.text(), timeout=30_000)
+    editor.strip.acted.emit()
+    assert document.value("slo") == ["latency_ms.p95 < 50"]
+    qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
+    assert editor.view.rates_per_s[:2] == (10, 20)
+    assert editor.said.text().startswith("13 to ")
+    editor.start.setText("40/s")
+    editor.start.editingFinished.emit()
+    assert document.value("load.search.start") == "40/s"
+    qtbot.waitUntil(lambda: editor.view.rates_per_s[0] == 40, timeout=30_000)
+    editor.hold.setText("long")
+    editor.hold.editingFinished.emit()
+    qtbot.waitUntil(lambda: "not right yet" in editor.strip.text(), timeout=30_000)
+    editor.wanted.click()
+    assert document.value("load.search") is None

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.model_editor import ModelEditor
+from app.inference.bundled import DIGITS_MODEL
+from tests.fakes.edited import EditedDocument
+from tests.fakes.graphs import attention
+
+_BUTTON = Qt.MouseButton.LeftButton
+
+
+class Edited:
+    def __init__(self, qtbot: QtBot, path: Path | None = None, **target: Any) -> None:
+        self.document = EditedDocument({"target": target} if target else {}, path)
+        self.editor = ModelEditor()
+        qtbot.addWidget(self.editor)
+        self.editor.edited.connect(self._take)
+        self.editor.show_document(self.document)
+        self.editor.show()
+        looked = self.editor.inspecting
+        qtbot.waitUntil(lambda: not looked.looked.is_busy and looked.looked.working is not None, timeout=30_000)
+
+    def _take(self, path: str, value: object) -> None:
+        self.document.take(path, value)
+        self.editor.show_document(self.document)
+
+
+def tree_texts(editor: ModelEditor) -> list[str]:
+    model = editor.tree.model()
+    return [str(model.index(row, 0).data()) for row in range(model.rowCount())]
+
+
+def test_a_bundled_model_is_looked_into_and_its_variants_are_ticked(qtbot: QtBot) -> None:
+    edited = Edited(qtbot, model="digits", providers=["cpu", "cuda"])
+    editor, target = edited.editor, edited.document.tree["target"]
+    assert "Parameters" in tree_texts(editor)
+    assert editor.drop.said.text() == "digits.onnx"
+    assert editor.providers.boxes["cuda"].isChecked()
+    assert "NVIDIA" in editor.providers.reasons()["cuda"] or "build" in editor.providers.reasons()["cuda"]
+    assert "cpu" not in editor.providers.reasons()
+    qtbot.mouseClick(editor.precision.boxes["fp16"], _BUTTON, pos=QPoint(8, 8))
+    qtbot.mouseClick(editor.batch.boxes["16"], _BUTTON, pos=QPoint(8, 8))
+    assert (target["precision"], target["batch"]) == (["as-is", "fp16"], [1, 16])
+    assert [name for name, _ in editor.memory.rows] == [
+        "as-is, batch 1", "as-is, batch 16", "fp16, batch 1", "fp16, batch 16"
+    ]  # fmt: skip
+    assert all(text.endswith("fits") for _, text in editor.memory.rows)
+
+
+def test_the_last_tick_stays(qtbot: QtBot) -> None:
+    edited = Edited(qtbot, model="digits")
+    box = edited.editor.threads.boxes["1"]
+    qtbot.mouseClick(box, _BUTTON, pos=QPoint(8, 8))
+    assert box.isChecked()
+    assert "threads" not in edited.document.tree["target"]
+
+
+def test_a_refused_model_is_a_strip_with_its_reason(qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    editor = Edited(qtbot, tmp_path / "p.yaml", model="bad.onnx").editor
+    assert editor.strip.text().startswith("bad.onnx is not a model")
+    assert not editor.tree.isVisible()
+    assert editor.memory.rows == ()
+
+
+def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
+    attention(tmp_path / "m.onnx")
+    edited = Edited(qtbot, tmp_path / "p.yaml", model="m.onnx")
+    assert "leaves the length of seq open" in edited.editor.strip.text()
+    edited.editor.axes.fields["seq"].setValue(16)
+    assert edited.document.value("target.runtime.axes") == {"seq": 16}
+    qtbot.waitUntil(lambda: not edited.editor.inspecting.looked.is_busy, timeout=30_000)
+    assert edited.editor.strip.text() == ""
+    assert edited.editor.memory.rows
+
+
+def drop_of(path: Path) -> QMimeData:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    return data
+
+
+def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, tmp_path: Path) -> None:
+    edited = Edited(qtbot, tmp_path / "p.yaml")
+    zone = edited.editor.drop
+    assert zone.said.text() == "Drop a model here"
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(DIGITS_MODEL.read_bytes())
+    action, keys = Qt.DropAction.CopyAction, Qt.KeyboardModifier.NoModifier
+    data, other = drop_of(model), drop_of(tmp_path / "p.yaml")
+    refused = QDragEnterEvent(QPoint(5, 5), action, other, _BUTTON, keys)
+    zone.dragEnterEvent(refused)
+    assert not refused.isAccepted()
+    zone.dragEnterEvent(QDragEnterEvent(QPoint(5, 5), action, data, _BUTTON, keys))
+    assert zone.said.text() == "Release to look into mine.onnx"
+    zone.dropEvent(QDropEvent(QPointF(5, 5), action, data, _BUTTON, keys))
+    assert edited.document.value("target.model") == "mine.onnx"
+    qtbot.waitUntil(lambda: edited.editor.inspecting.looked.inspection is not None, timeout=30_000)
+    zone.bundled.setCurrentIndex(1)
+    zone.bundled.activated.emit(1)
+    assert edited.document.value("target.model") == "digits"
+    qtbot.waitUntil(lambda: not edited.editor.inspecting.looked.is_busy, timeout=30_000)
+
+
+@pytest.mark.parametrize("target", [{"protocol": "http", "url": "http://x"}])
+def test_it_is_of_no_use_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -> None:
+    editor = ModelEditor()
+    qtbot.addWidget(editor)
+    editor.show_document(EditedDocument({"target": target}))
+    editor.show()
+    assert not editor.isVisible()
+    assert not editor.inspecting.looked.is_busy

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox
+from pytestqt.modeltest import ModelTester
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.stage_model import ARRIVALS, CLIENTS, DURATION, LOAD, NAME, REPEATS
+from app.gui.run.stages_editor import StagesEditor
+from app.gui.theme import Look
+from tests.fakes.edited import EditedDocument
+
+
+class Edited:
+    """A stages editor with a document that takes what it edits."""
+
+    def __init__(self, qtbot: QtBot, look: Look, *stages: dict[str, Any], path: Path | None = None) -> None:
+        self.document = EditedDocument({"load": {"stages": list(stages)}} if stages else {}, path)
+        self.editor = StagesEditor(look)
+        qtbot.addWidget(self.editor)
+        self.editor.edited.connect(self._take)
+        self.editor.show_document(self.document)
+        self.editor.resize(900, 600)
+        with qtbot.waitExposed(self.editor):
+            self.editor.show()
+
+    def _take(self, path: str, value: object) -> None:
+        self.document.take(path, value)
+        self.editor.show_document(self.document)
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        return self.document.value("load.stages") or []  # type: ignore[return-value]
+
+
+@pytest.fixture
+def two(qtbot: QtBot, look: Look) -> Edited:
+    ramp = {"name": "up", "ramp": {"from": "10/s", "to": "50/s"}, "duration": "20s"}
+    return Edited(qtbot, look, {"rate": "10/s", "duration": "30s"}, ramp)
+
+
+def test_the_table_is_a_right_model(two: Edited, qtmodeltester: ModelTester) -> None:
+    qtmodeltester.check(two.editor.model, force_py=True)
+
+
+def test_cells_are_edited(two: Edited) -> None:
+    model = two.editor.model
+    assert model.setData(model.index(0, NAME), "steady")
+    assert model.setData(model.index(0, LOAD), "20/s → 40/s")
+    assert model.setData(model.index(0, DURATION), "1m")
+    assert model.setData(model.index(0, REPEATS), "3")
+    assert model.setData(model.index(1, CLIENTS), "8")
+    assert two.stages == [
+        {"name": "steady", "ramp": {"from": "20/s", "to": "40/s"}, "duration": "1m", "repeats": 3},
+        {"name": "up", "concurrency": 8, "duration": "20s"},
+    ]
+    assert not model.setData(model.index(0, NAME), "steady")
+    assert not model.flags(model.index(1, ARRIVALS)) & Qt.ItemFlag.ItemIsEditable
+
+
+def test_arrivals_are_chosen_from_a_list(qtbot: QtBot, two: Edited) -> None:
+    table = two.editor.table
+    table.setCurrentIndex(two.editor.model.index(0, ARRIVALS))
+    table.edit(two.editor.model.index(0, ARRIVALS))
+    box = table.findChild(QComboBox)
+    assert box is not None
+    qtbot.keyClick(box, Qt.Key.Key_Down)
+    assert two.stages[0]["arrivals"] == "constant"
+
+
+def test_stages_are_added_duplicated_moved_and_removed(two: Edited) -> None:
+    editor = two.editor
+    assert editor.row == 0
+    editor.add()
+    assert (len(two.stages), editor.row) == (3, 1)
+    editor.duplicate()
+    editor.shift(1)
+    assert [one.get("name", "steady") for one in two.stages] == ["steady", "stage-2", "up", "stage-3"]
+    assert editor.row == 3
+    editor.remove()
+    editor.remove()
+    assert (len(two.stages), editor.row) == (2, 1)
+    editor.remove()
+    editor.remove()
+    assert two.document.value("load.stages") is None
+    assert not editor._buttons["remove"].isEnabled()
+    editor.make("closed")
+    assert two.stages == [{"name": "steady", "duration": "30s", "concurrency": 8}]
+
+
+def test_the_line_is_dragged_by_mouse_and_by_keys(qtbot: QtBot, two: Edited) -> None:
+    chart = two.editor.chart
+    qtbot.waitUntil(lambda: chart.handle_pixel(0).x() > 100)
+    start, to = chart.handle_pixel(0).toPoint(), chart._pixel_of(20.0, 30.0).toPoint()
+    view = chart.plot.viewport()
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(view, to)
+    assert two.stages[0]["duration"] == "30s"  # not before it is let go
+    assert two.editor.model.stages[0]["duration"] != "30s"
+    qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=to)
+    assert float(two.stages[0]["rate"].removesuffix("/s")) == pytest.approx(30, abs=1)
+    assert two.stages[0]["duration"] == "20s"
+    before = two.stages[0]["rate"]
+    qtbot.keyClick(chart, Qt.Key.Key_Up, Qt.KeyboardModifier.ShiftModifier)
+    assert two.stages[0]["rate"] != before
+
+
+def test_a_wrong_stage_is_told_above_and_in_its_row(two: Edited) -> None:
+    model = two.editor.model
+    model.setData(model.index(0, LOAD), "fast")
+    assert "'fast' is not a rate" in two.editor.strip.text()
+    assert str(model.index(0, NAME).data()).startswith("⚠")
+    model.setData(model.index(0, LOAD), "5/s")
+    assert two.editor.strip.text() == ""
+
+
+def test_a_trace_is_read_in_the_background(qtbot: QtBot, look: Look, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
+    edited = Edited(qtbot, look, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
+    qtbot.waitUntil(lambda: edited.editor._line.total_s == pytest.approx(10))
+    gone = Edited(qtbot, look, {"trace": "none.csv"}, path=tmp_path / "p.yaml")
+    qtbot.waitUntil(lambda: gone.editor.strip.text().startswith("The trace cannot be read"))

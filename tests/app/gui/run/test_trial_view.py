@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.records.trial import Problem, TlsFacts, Trial
+
+ANSWERED = Trial(
+    url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,
+    what="as promised", remedy=None, status=200, wants_stream=True,
+    first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
+    tokens_out=64, bytes_received=4321, tls=TlsFacts(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
+                                                     valid_until="Jan 1 2030"),
+    asked_headers=(("Authorization", "Bearer env:KEY"),), answer_headers=(("Server", "s"),), notes=("approximate",),
+)  # fmt: skip
+
+
+def test_times_come_first_and_nothing_is_left_out() -> None:
+    rows = dict(trial_rows(ANSWERED))
+    assert list(rows)[:4] == ["Status", "First byte", "First token (TTFT)", "Whole answer"]
+    assert rows["First token (TTFT)"].startswith("180")
+    assert rows["Certificate"] == "of llm, by CA, until Jan 1 2030"
+    assert rows["Sent: Authorization"] == "Bearer env:KEY"
+    assert rows["Note"] == "approximate"
+
+
+def test_what_is_not_known_is_not_available() -> None:
+    bare = msgspec.structs.replace(ANSWERED, status=None, first_token_ms=None, tls=TlsFacts(version="T", cipher="C"))
+    rows = dict(trial_rows(bare))
+    assert rows["Status"] == rows["First token (TTFT)"] == "n/a"
+    assert rows["Certificate"] == "not verified, so not read"
+    assert "First byte" not in dict(trial_rows(msgspec.structs.replace(bare, first_byte_ms=None, total_ms=None)))
+
+
+@pytest.mark.parametrize("problem", get_args(Problem))
+def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
+    trial = msgspec.structs.replace(ANSWERED, problem=problem, what="it went wrong", remedy="Mend it.")
+    notice = trial_notice(trial)
+    assert notice.what.endswith(": it went wrong.")
+    assert (notice.severity, notice.why, notice.next_step) == ("warning", None, "Mend it.")
+    ended = trial_notice(msgspec.structs.replace(trial, is_measurable=False))
+    assert ended.severity == "error"
+    assert "exit code 3" in str(ended.why)
+
+
+def test_a_command_that_told_no_trial_is_quoted() -> None:
+    notice = error_notice(2, b"warning: x\nerror: the key is wrong\nhint: Write it so.\n")
+    assert (notice.what, notice.next_step) == ("the key is wrong", "Write it so.")
+    assert error_notice(-9, b"").what == "The test ended with code -9 and told nothing."

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from app.gui.run.work_view import WorkView, cell_rows, safety_line, tiles_of
+from app.records.planned_work import ImpossibleCell, PlannedSearch, PlannedWork
+
+NOON = datetime(2026, 11, 27, 12, 0)  # noqa: DTZ001 - the window's clock is local
+WORK = PlannedWork(stages=2, duration_s=60, at_most_s=600, requests=1200, usd_reason="no price is known")
+
+
+def tiles(work: PlannedWork) -> dict[str, tuple[str, str]]:
+    return {one.name: (one.value, one.below) for one in tiles_of(work, NOON)}
+
+
+def test_time_says_until_when_and_what_cuts_it() -> None:
+    assert tiles(WORK)["Time"][1].endswith("until 12:10")
+    cut = msgspec.structs.replace(WORK, cut_after="limits.duration ends it after 30s")
+    assert tiles(cut)["Time"][1] == "limits.duration ends it after 30s"
+
+
+def test_money_is_told_where_a_price_is_known() -> None:
+    assert tiles(WORK)["Money"] == ("n/a", "no price is known")
+    assert tiles(msgspec.structs.replace(WORK, usd=(1.5, 20.0)))["Money"] == ("$1.50", "at most $20.00")
+
+
+def test_a_search_is_a_range_that_depends_on_the_answer() -> None:
+    search = PlannedSearch(probes=(13, 23), duration_s=(60, 90), requests=(100, 9000), supposed_per_s=(10, 2500))
+    work = msgspec.structs.replace(WORK, stages=0, requests=0.0, search=search, tokens_in=0.0, tokens_out=0.0)
+    told = tiles(work)
+    assert told["Work"] == ("13 to 23 probes", "the search's")
+    assert told["Requests"][0] == "100 to 9,000"
+    assert told["Tokens"] == ("n/a", "they go with the rate that is found")
+    assert safety_line(WorkView(work, target="http://x")).startswith("Start sends 100 to 9,000 requests to http://x, ")
+
+
+def test_clients_send_as_much_as_is_answered() -> None:
+    work = msgspec.structs.replace(WORK, requests=0.0, closed_stages=1)
+    assert tiles(work)["Requests"][0] == "n/a"
+    assert "as many requests as are answered" in safety_line(WorkView(work))
+
+
+def test_many_impossible_cells_are_bounded() -> None:
+    cells = tuple(ImpossibleCell(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
+    rows = cell_rows(cells)
+    assert rows[0] == ("c0", "r (target.batch)")
+    assert rows[-1][0] == f"and {40 - (len(rows) - 1)} more"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.gui.crash_log import LOG, CrashLog, Found, notice_of_found
+
+CRASH = """
+import sys
+from pathlib import Path
+from app.gui.crash_log import CrashLog
+CrashLog(Path(sys.argv[1])).begin()
+import ctypes
+ctypes.string_at(0)
+"""
+KILLED = CRASH.replace("import ctypes\nctypes.string_at(0)", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+
+
+def run(script: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=60, check=False)
+    assert done.returncode < 0
+
+
+def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        log = CrashLog(tmp_path / "home")
+        assert log.begin() == Found(None, None)
+        log.end()
+    assert not (tmp_path / "home" / LOG).exists()
+    assert notice_of_found(Found(None, None)) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a null pointer is read")
+def test_a_crash_is_told_with_where_it_was(tmp_path: Path) -> None:
+    run(CRASH, tmp_path)
+    log = CrashLog(tmp_path)
+    found = log.begin()
+    log.end()
+    notice = notice_of_found(found)
+    assert notice is not None
+    assert notice.severity == "warning"
+    assert notice.details is not None
+    assert "Segmentation fault" in notice.details
+    assert "string_at" in notice.details
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it is killed by a signal")
+def test_a_window_that_was_killed_is_told_without_alarm(tmp_path: Path) -> None:
+    run(KILLED, tmp_path)
+    log = CrashLog(tmp_path)
+    notice = notice_of_found(log.begin())
+    log.end()
+    assert notice is not None
+    assert (notice.severity, notice.details) == ("news", None)
+
+
+def test_two_windows_know_of_each_other(tmp_path: Path) -> None:
+    first, second = CrashLog(tmp_path), CrashLog(tmp_path)
+    assert first.begin() == Found(None, None)
+    found = second.begin()
+    assert found.other_pid is not None
+    second.end()
+    assert (tmp_path / LOG).exists(), "the log is the first window's"
+    first.end()
+    notice = notice_of_found(found)
+    assert notice is not None
+    assert str(found.other_pid) in notice.what
+
+
+def test_where_nothing_can_be_written_there_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = CrashLog(tmp_path / "file" / "home")
+    assert log.begin() == Found(None, None)
+    log.end()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QToolButton
+from pytestqt.qtbot import QtBot
+
+from app.gui.docks.job_queue import JobQueue
+from app.gui.docks.machine_watch import MachineState, MachineWatch
+from app.gui.navigation import Launch, Navigation, Notice
+from app.gui.settings import open_settings
+from app.gui.status_bar import LOW_DISK_BYTES, StatusBar
+from app.records.machine import MachineFacts
+from app.records.result import Check
+from tests.fakes.parts import ENVIRONMENT
+
+
+@pytest.fixture
+def queue(qtbot: QtBot) -> JobQueue:
+    return JobQueue(open_settings())
+
+
+@pytest.fixture
+def machine(qtbot: QtBot) -> MachineWatch:
+    return MachineWatch()
+
+
+@pytest.fixture
+def bar(qtbot: QtBot, navigation: Navigation, queue: JobQueue, machine: MachineWatch) -> StatusBar:
+    made = StatusBar(navigation, queue, machine)
+    qtbot.addWidget(made)
+    made.show()
+    qtbot.waitUntil(lambda: "free" in made.disk.text())
+    return made
+
+
+def test_what_is_not_known_yet_is_not_available(bar: StatusBar) -> None:
+    texts = [one.text() for one in (bar.engine, bar.machine, bar.clock, bar.trust)]
+    assert texts == ["Engine: idle", "CPU n/a", "Clock n/a", "Trust: n/a"]
+
+
+def test_each_part_tells_a_reader_of_screens_what_it_shows(bar: StatusBar) -> None:
+    parts = bar.findChildren(QToolButton)
+    assert len(parts) == 5
+    assert all(one.accessibleName() and one.accessibleDescription() for one in parts)
+
+
+def test_the_engine_and_what_waits(bar: StatusBar, queue: JobQueue, tmp_path: Path) -> None:
+    for name in ("fraud", "chat"):
+        queue.add(Launch((), tmp_path / name, name))
+    assert bar.engine.text() == "Engine: fraud, 1 waiting"
+
+
+def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
+    told: list[Notice] = []
+    navigation.told.connect(told.append)
+    for free in (LOW_DISK_BYTES - 1, LOW_DISK_BYTES - 2, LOW_DISK_BYTES, LOW_DISK_BYTES - 1):
+        bar.show_disk(free)
+    assert [notice.severity for notice in told] == ["warning", "warning"]
+    assert bar.disk.text().startswith("▲ Disk ")
+
+
+def test_the_clock_is_judged_as_the_doctor_judges_it(bar: StatusBar, machine: MachineWatch) -> None:
+    for verdict, hint, text in (("VALID", None, "Clock ok"), ("WARN", "Choose a finer one.", "▲ Clock coarse")):
+        check = Check("clock resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
+        machine.changed.emit(MachineState(facts=MachineFacts(ENVIRONMENT, (check,), ())))
+        assert bar.clock.text() == text
+
+
+def test_a_click_goes_to_where_it_is_explained(qtbot: QtBot, bar: StatusBar) -> None:
+    bar.show_trust("INVALID", "the generator was saturated", "results")
+    assert bar.trust.text() == "✕ Trust: INVALID"
+    for part, where in ((bar.engine, "jobs-dock"), (bar.machine, "gpu-dock"), (bar.trust, "results")):
+        with qtbot.waitSignal(bar.explain) as explained:
+            qtbot.mouseClick(part, Qt.MouseButton.LeftButton)
+        assert explained.args == [where]
