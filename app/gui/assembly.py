@@ -2,48 +2,102 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication
 
 from app.gui.deeds import Doing, deeds_of
+from app.gui.docks.gpu import GpuDock
+from app.gui.docks.job_queue import JobQueue
+from app.gui.docks.jobs import JobsDock
+from app.gui.docks.log import LogDock
+from app.gui.docks.machine_watch import MachineWatch
+from app.gui.home.page import HomePage
+from app.gui.launching import Launching
 from app.gui.navigation import Navigation
 from app.gui.opening import Opening
+from app.gui.pages import KEYS
+from app.gui.recovery import Recovery
 from app.gui.settings import apply_settings, open_settings
+from app.gui.status_bar import StatusBar
 from app.gui.switchboard import Switchboard
 from app.gui.theme import Look
 from app.gui.window import Window
+from app.gui.wishes import Wishes
 
 
-def assemble(application: QApplication) -> tuple[Window, Opening]:
-    """A window that stands where it stood, not shown yet; and what opens files in it."""
+class Parts(QObject):
+    """What belongs to one window, and goes with it."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        navigation = window.navigation
+        self.queue, self.machine = JobQueue(window.settings, self), MachineWatch(self)
+        self.recovery = Recovery(navigation, window.settings, self)
+        self.opening, self.board, self.wishes = Opening(window), Switchboard(window), Wishes(window)
+        self.launching = Launching(window, self.queue, self.machine, self.recovery)
+        self.jobs = JobsDock(navigation, self.queue, window)
+        self.gpu, self.log = GpuDock(self.machine, window), LogDock(navigation, window)
+        self.status = StatusBar(navigation, self.queue, self.machine, window)
+
+
+def assemble(application: QApplication) -> tuple[Window, Parts]:
+    """A window that stands where it stood, not shown yet, and its parts."""
     settings = open_settings()
     look = application.findChild(Look) or Look(application)
     apply_settings(settings, look)
-    window = Window(Navigation(application), look, settings)
-    opening, board = Opening(window), Switchboard(window)
-    window.set_deeds(
-        deeds_of(
-            Doing(
-                open_files=opening.ask,
-                export=board.export,
-                settings=board.show_settings,
-                close=window.close,
-                undo=board.undo,
-                redo=board.redo,
-                filter=board.filter,
-                copy_command=window.copy_command,
-                new_profile=board.start,
-                start=board.start,
-                repeat=board.start,
-                stop=board.start,
-                compare=board.compare,
-                show_page=window.show_page,
-                palette=window.open_palette,
-                next_pane=board.next_pane,
-                reset_layout=window.state.reset,
-                help=board.show_help,
-            )
-        )
-    )
+    window = Window(Navigation(), look, settings)
+    window.navigation.setParent(window)
+    parts = Parts(window)
+    window.set_deeds(deeds_of(_doing(window, parts)))
+    right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+    window.add_docks(((right, parts.jobs), (right, parts.gpu), (bottom, parts.log)))
+    window.setStatusBar(parts.status)
+    _connect(window, parts)
     window.show_page("home")
     window.state.restore()
-    return window, opening
+    return window, parts
+
+
+def _connect(window: Window, parts: Parts) -> None:
+    parts.launching.set_status(parts.status)
+    parts.jobs.stop_wanted.connect(parts.launching.stop)
+    window.closed.connect(parts.machine.close)
+
+    def explain(what: str) -> None:
+        docks = {dock.objectName(): dock for dock in (parts.jobs, parts.gpu, parts.log)}
+        if what in docks:
+            docks[what].show()
+            docks[what].raise_()
+        elif what in KEYS:
+            window.show_page(next(key for key in KEYS if key == what))
+
+    parts.status.explain.connect(explain)
+    home = window.pages.page("home")
+    assert isinstance(home, HomePage)
+    home.set_machine(parts.machine)
+    home.set_recovery(parts.recovery)
+    parts.recovery.look()
+
+
+def _doing(window: Window, parts: Parts) -> Doing:
+    board, launching = parts.board, parts.launching
+    return Doing(
+        open_files=parts.opening.ask,
+        export=board.export,
+        settings=board.show_settings,
+        close=window.close,
+        undo=board.undo,
+        redo=board.redo,
+        filter=board.filter,
+        copy_command=window.copy_command,
+        new_profile=parts.wishes.new_profile,
+        start=launching.start,
+        repeat=launching.repeat,
+        stop=launching.stop,
+        compare=board.compare,
+        show_page=window.show_page,
+        palette=window.open_palette,
+        next_pane=board.next_pane,
+        reset_layout=window.state.reset,
+        help=board.show_help,
+    )

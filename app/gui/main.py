@@ -13,7 +13,7 @@ from app.gui.display import require_display, require_qt
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from app.gui.opening import Opening
+    from app.gui.assembly import Parts
     from app.gui.window import Window
 
 
@@ -24,21 +24,26 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_display(os.environ)
     from PySide6.QtCore import QTimer
 
+    from app.gui.crash_log import CrashLog, notice_of_found
     from app.gui.interrupts import Interrupts
 
-    application, window, opening = prepare()
-    interrupts = Interrupts(window, application.quit)
+    application, window, parts = prepare()
+    interrupts, crash_log = Interrupts(window, application.quit), CrashLog(_data_folder())
+    found = notice_of_found(crash_log.begin())
     _tell_bugs(window)
     window.show()
-    QTimer.singleShot(0, lambda: opening.open_paths(paths))
+    if found is not None:
+        window.navigation.told.emit(found)
+    QTimer.singleShot(0, lambda: parts.opening.open_paths(paths))
     try:
         return application.exec()
     finally:
         window.state.keep()
         interrupts.end()
+        crash_log.end()
 
 
-def prepare() -> tuple[QApplication, Window, Opening]:
+def prepare() -> tuple[QApplication, Window, Parts]:
     """The application and its window, ready to be shown."""
     from PySide6.QtWidgets import QApplication
 
@@ -48,6 +53,12 @@ def prepare() -> tuple[QApplication, Window, Opening]:
     application.setApplicationName("sizewise")
     application.setApplicationDisplayName("Sizewise")
     return application, *assemble(application)
+
+
+def _data_folder() -> Path:
+    from app.storage.run_directory import runs_home
+
+    return runs_home().parent
 
 
 def _tell_bugs(window: Window) -> None:

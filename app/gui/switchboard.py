@@ -14,11 +14,6 @@ class Switchboard(QObject):
         super().__init__(window)
         self._window, self._pages, self._navigation = window, window.pages, window.navigation
 
-    def start(self) -> None:
-        if not self._pages.shown.start():
-            self._window.show_page("run")
-            self._pages.shown.start()
-
     def export(self) -> None:
         if not self._pages.shown.export():
             self._navigation.tell("news", tr("There is nothing to export here yet."))

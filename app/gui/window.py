@@ -27,6 +27,7 @@ _MOST_DROPPED = 20
 class Window(QMainWindow):
     """`may_close` is asked before it closes, where somebody set it."""
 
+    closed = Signal()
     files_dropped = Signal(object)
     """A Dropped, one for each file."""
 
@@ -100,6 +101,7 @@ class Window(QMainWindow):
         for page in self.pages.made():
             page.leave()
         event.accept()
+        self.closed.emit()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         found = _dropped(event)

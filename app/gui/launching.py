@@ -1,0 +1,112 @@
+"""Runs asked for, started in their turn, and told of in toolbar, status bar and docks while they go on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import QObject
+
+from app.gui.closing import Closing
+from app.gui.docks.job_queue import Job, JobQueue
+from app.gui.docks.machine_watch import MachineWatch
+from app.gui.live.state import LiveState
+from app.gui.navigation import Launch
+from app.gui.notifications import Notifications
+from app.gui.recovery import Recovery
+from app.gui.run_bar import RunBar
+from app.gui.settings import notifications_are_on
+from app.gui.status_bar import StatusBar
+from app.gui.window import Window
+
+
+class Launching(QObject):
+    """Between whoever wants a run and the Live page, which starts its engine and watches it."""
+
+    def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
+        super().__init__(window)
+        self._window, self._queue, self._machine, self._recovery = window, queue, machine, recovery
+        self._closing, self._notifications = Closing(window), Notifications(window)
+        self._last: Launch | None = None
+        self._is_listening = False
+        self._seen = LiveState()
+        self._status: StatusBar | None = None
+        self.bar = RunBar(window.toolbar, window.look)
+        self.bar.start_wanted.connect(self.start)
+        self.bar.stop_wanted.connect(self.stop)
+        navigation = window.navigation
+        navigation.launch_wanted.connect(self._queue_up)
+        navigation.run_watched.connect(self._watch)
+        queue.launch_next.connect(self._launch)
+        queue.job_ended.connect(self._tell_end)
+        window.may_close = self._may_close
+
+    def set_status(self, status: StatusBar) -> None:
+        self._status = status
+
+    def start(self) -> None:
+        """What the page holds; where it has nothing to start, what Run does."""
+        if not self._window.pages.shown.start():
+            self._window.show_page("run")
+            self._window.pages.shown.start()
+
+    def repeat(self) -> None:
+        """The last run of this session again, else what Run holds."""
+        if self._last is None:
+            self.start()
+            return
+        from app.storage.run_directory import new_run_id, runs_home
+
+        directory = runs_home() / new_run_id(self._last.name, datetime.now(UTC))
+        self._queue_up(msgspec.structs.replace(self._last, directory=directory))
+
+    def stop(self) -> None:
+        """Asks once, in a strip of the Live page; the second time it stops."""
+        if self._queue.running is not None:
+            self._window.show_page("live")
+            self._window.pages.live.stop()
+
+    def stop_now(self) -> None:
+        self._window.pages.live.stop_now()
+
+    def _queue_up(self, launch: Launch) -> None:
+        self._last = launch
+        self._queue.add(launch)
+
+    def _launch(self, launch: Launch) -> None:
+        self._listen()
+        self._recovery.leave_out(launch.directory)
+        self._window.show_page("live")
+        self._window.pages.live.launch(launch)
+
+    def _watch(self, directory: Path) -> None:
+        self._listen()
+        self._window.show_page("live")
+        self._window.pages.live.watch(directory)
+        self._queue.watch(directory, directory.name)
+
+    def _listen(self) -> None:
+        """To the Live page, once it is there."""
+        if not self._is_listening:
+            self._is_listening = True
+            self._window.pages.live.state_changed.connect(self._show)
+
+    def _show(self, state: LiveState) -> None:
+        self._seen = state
+        self.bar.show_state(state)
+        self._machine.follow_run(state.directory if state.is_running else None)
+        if self._status is not None:
+            self._status.show_trust(state.trust, "\n".join(state.reasons))
+        if state.going == "failed" and state.directory is not None:
+            self._queue.launch_failed(state.directory, state.message)
+
+    def _tell_end(self, job: Job) -> None:
+        if notifications_are_on(self._window.settings):
+            self._notifications.tell_ended(job.launch.name, job.status, job.lasted_s)
+
+    def _may_close(self) -> bool:
+        running, seen = self._queue.running, self._seen
+        is_over = running is not None and seen.directory == running.launch.directory and not seen.is_running
+        name = None if running is None or is_over else running.launch.name
+        return self._closing.may_close(name, len(self._queue.waiting), self.stop_now)

@@ -1,0 +1,69 @@
+"""The toolbar's part of a run: start it, stop it, how far it is."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, QSize, Qt, Signal
+from PySide6.QtWidgets import QSizePolicy, QToolBar, QToolButton, QWidget
+
+from app.gui.formatting import elapsed
+from app.gui.icons import icon
+from app.gui.live.state import LiveState
+from app.gui.theme import Look, Theme
+from app.gui.widgets import Badge, label
+from app.gui.words import tr
+
+_ICON_SIDE = 16
+
+
+class RunBar(QObject):
+    start_wanted = Signal()
+    stop_wanted = Signal()
+
+    def __init__(self, toolbar: QToolBar, look: Look) -> None:
+        super().__init__(toolbar)
+        toolbar.setIconSize(QSize(_ICON_SIDE, _ICON_SIDE))
+        self.start = _button(tr("Start"), tr("Start what this page holds (F5)"))
+        self.stop = _button(tr("Stop"), tr("Stop the run that goes on (Esc Esc on Live)"))
+        self.stop.setEnabled(False)
+        self.progress, self.trust = label("", "muted"), Badge()
+        self.start.clicked.connect(self.start_wanted)
+        self.stop.clicked.connect(self.stop_wanted)
+        space = QWidget()
+        space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        for widget in (self.start, self.stop, space, self.progress, self.trust):
+            toolbar.addWidget(widget)
+        look.changed.connect(self._recolour)
+        self._recolour(look.theme)
+
+    def show_state(self, state: LiveState) -> None:
+        self.stop.setEnabled(state.is_running)
+        self.progress.setText(progress_line(state) if state.is_running else "")
+        self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
+
+    def _recolour(self, theme: Theme) -> None:
+        self.start.setIcon(icon("start", theme.good, _ICON_SIDE))
+        self.stop.setIcon(icon("stop", theme.bad, _ICON_SIDE))
+
+
+def progress_line(state: LiveState) -> str:
+    """As in "chat: stages, 12/40, 1:05, 2:10 left"."""
+    parts = [state.phase] if state.phase else []
+    if state.total is not None:
+        parts.append(f"{state.done}/{state.total}")
+    elif state.done:
+        parts.append(tr("{done} done").format(done=state.done))
+    parts.append(elapsed(state.elapsed_s))
+    if state.eta_s is not None:
+        parts.append(tr("{left} left").format(left=elapsed(state.eta_s)))
+    return f"{state.name}: {', '.join(parts)}"
+
+
+def _button(text: str, tip: str) -> QToolButton:
+    made = QToolButton()
+    made.setText(text)
+    made.setToolTip(tip)
+    made.setAccessibleName(text)
+    made.setAccessibleDescription(tip)
+    made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return made

@@ -1,0 +1,136 @@
+"""A run survives its window, and a window its engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QDialog
+from pytestqt.qtbot import QtBot
+
+from app.gui.navigation import Launch
+from app.gui.window import Window
+from app.records.events import RunStarted
+from app.storage.run_directory import StoredRun
+from loadgen.reference.script import Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.driving import press, shows
+from tests.fakes.processes import is_running
+from tests.fakes.program import write_profile
+
+OpenWindow = Callable[[], Window]
+_PATIENCE_MS = 40_000
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        yield server.url
+
+
+def launch_for(home: Path, profile: str) -> Launch:
+    return Launch(("run", profile), home / "runs" / "20261127-120000-test-0001", "test")
+
+
+def engine_pid(directory: Path) -> int:
+    return next(event.pid for event in StoredRun(directory).events() if isinstance(event, RunStarted))
+
+
+def is_sending(directory: Path) -> bool:
+    events = directory / "events.jsonl"
+    return events.exists() and '"snapshot"' in events.read_text()
+
+
+def choose_on_close(text: str) -> None:
+    """In the question that closing asks."""
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, QDialog)
+        from tests.fakes.driving import find_button
+
+        button = find_button(dialog, text)
+        assert button is not None
+        button.click()
+
+    QTimer.singleShot(0, answer)
+
+
+def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
+    open_window: OpenWindow, home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
+) -> None:
+    launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
+    first = open_window()
+    first.navigation.launch_wanted.emit(launch)
+    qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
+    pid = engine_pid(launch.directory)
+    choose_on_close("Cancel")
+    assert not first.close()
+    choose_on_close("Leave it running")
+    assert first.close()
+    assert is_running(pid)
+    second = open_window()
+    press(qtbot, second.pages.page("home"), "Attach")
+    qtbot.waitUntil(shows(second, "live"))
+    qtbot.waitUntil(lambda: second.pages.live.state.going == "running", timeout=_PATIENCE_MS)
+    second.pages.live.stop()
+    second.pages.live.stop()
+    qtbot.waitUntil(lambda: second.pages.live.state.going == "finished", timeout=_PATIENCE_MS)
+    assert (launch.directory / "report.html").exists()
+    assert "stopped by the user" in (launch.directory / "result.json").read_text()
+
+
+_CRASHING = """
+import os, sys
+from pathlib import Path
+from PySide6.QtCore import QTimer
+from app.gui.main import prepare
+from app.gui.navigation import Launch
+application, window, parts = prepare()
+window.show()
+window.navigation.launch_wanted.emit(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "test"))
+def look():
+    if window.pages.live.state.done or window.pages.live.state.going == "running":
+        os.kill(os.getpid(), 9)
+timer = QTimer(interval=50)
+timer.timeout.connect(look)
+timer.start()
+QTimer.singleShot(60_000, application.quit)
+application.exec()
+"""
+
+
+def test_a_window_that_is_killed_leaves_the_run_to_its_end(
+    home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
+) -> None:
+    launch = launch_for(home, write_profile(tmp_path, endpoint, duration="2s"))
+    done = subprocess.run(
+        [sys.executable, "-c", _CRASHING, launch.arguments[1], str(launch.directory)],
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"}, capture_output=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    qtbot.waitUntil(lambda: (launch.directory / "result.json").exists(), timeout=_PATIENCE_MS)
+    qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
+    assert StoredRun(launch.directory).measured.stages
+
+
+def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
+    open_window: OpenWindow, home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
+) -> None:
+    launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
+    window = open_window()
+    window.navigation.launch_wanted.emit(launch)
+    qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
+    os.kill(engine_pid(launch.directory), signal.SIGKILL)
+    qtbot.waitUntil(lambda: window.pages.live.state.going == "lost", timeout=_PATIENCE_MS)
+    window.close()
+    second = open_window()
+    press(qtbot, second.pages.page("home"), "See what was measured")
+    qtbot.waitUntil(shows(second, "results"))
+    assert second.pages.results.runs() == (launch.directory,)
