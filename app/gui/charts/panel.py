@@ -196,7 +196,8 @@ class Panel(QWidget):
         QGuiApplication.clipboard().setImage(export.picture(self))
 
     def _toggle_table(self) -> None:
-        self.show_table(not self._is_table)
+        if not self._said:
+            self.show_table(not self._is_table)
 
     def _fill_table(self) -> None:
         if self._table is None:
@@ -204,6 +205,7 @@ class Panel(QWidget):
             from app.gui.tables import FrameTable
 
             self._table = FrameTable(FrameModel(), tr("{title} as a table").format(title=self.title))
+            self._table.horizontalHeader().setStretchLastSection(False)
             self._table_layout.addWidget(self._table)
             self._table_layout.addWidget(self._table_notes)
         self._table.set_frame(self.frame())
@@ -218,7 +220,8 @@ class Panel(QWidget):
         is_empty = bool(self._said)
         page: QWidget = self._words if is_empty else self._table_box if self._is_table else self.plot
         self._stack.setCurrentWidget(page)
-        self.key.setVisible(not is_empty)
+        for widget in (self.key, self.table_button, self.export_button):
+            widget.setVisible(not is_empty)
 
     def _put_on(self, theme: Theme) -> None:
         self.key.theme = theme

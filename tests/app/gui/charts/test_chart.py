@@ -123,9 +123,11 @@ def test_bands_and_markers_are_read_where_they_are(chart: Chart) -> None:
 def test_words_stand_instead_of_a_plot_until_they_are_taken_back(chart: Chart) -> None:
     chart.say("Nothing was measured yet.")
     assert not chart.plot.isVisible()
+    assert not chart.export_button.isVisible()
     assert chart.accessibleDescription() == "Nothing was measured yet."
     chart.say("")
     assert chart.plot.isVisible()
+    assert chart.export_button.isVisible()
     assert chart.accessibleName() == "Latency"
     assert chart.accessibleDescription().startswith("Latency (ms) over Time (s): p50.")
 
