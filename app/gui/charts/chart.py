@@ -200,6 +200,10 @@ class Chart(Panel):
         """Of values of the axes, in the plot's viewport."""
         return self.plot.pixel_of(float(self.x_axis.to_view(x)), float(self.y_axis.to_view(y)))
 
+    def x_range(self) -> tuple[float, float]:
+        """In view, in the axis's own values."""
+        return self.viewing.x_range()
+
     def set_x_range(self, low: float, high: float) -> None:
         self.viewing.set_x_range(low, high)
 

@@ -205,7 +205,7 @@ def _draw_word(
 ) -> None:
     """At the upper left of `where`, cut to its width, on `paper` where it must be read over lines."""
     shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, where.width() - 2 * _PAD_PX)
-    if len(shown) < min(len(text), _LEAST_LETTERS):
+    if not shown or len(shown) < min(len(text), _LEAST_LETTERS):
         return
     box = QRectF(where.left(), where.top(), metrics.horizontalAdvance(shown) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
     if paper is not None:

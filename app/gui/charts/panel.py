@@ -81,13 +81,17 @@ class Panel(QWidget):
 
     def say(self, text: str) -> None:
         """Words instead of a plot: nothing there yet, loading, what went wrong. None of them brings the plot back."""
+        if text == self._said:
+            return
         self._said = text
         self._words.setText(text)
         self._show_page()
         self.refresh_description()
 
     def refresh_description(self) -> None:
-        self.setAccessibleDescription(self._said or self.describe())
+        text = self._said or self.describe()
+        if text != self.accessibleDescription():  # a reader of screens is told of every setting
+            self.setAccessibleDescription(text)
 
     @property
     def is_plot(self) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.series import Series
 
 _MOST_MARKERS = 8
 _FEW_SAMPLES = 40
+_MOST_ALONE = 200
 _PX_A_DASHED_SAMPLE = 4.0
 
 
@@ -60,8 +62,9 @@ class Placed:
         starts = _starts(shown, size)
         return self.x[starts], np.fmin.reduceat(bottom, starts), np.fmax.reduceat(self.y, starts)
 
-    def marker_indices(self, low: float, high: float) -> np.ndarray:
-        """Of every sample in view where they are few, else of some, apart from other lines' own."""
+    def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
+        """Of every sample in view where they are few, else of some, apart from other lines' own, and of those that
+        stand alone between gaps, where a line has nothing to draw."""
         shown = self.inside(low, high)
         indices = np.arange(shown.start, shown.stop)
         if len(indices) > _FEW_SAMPLES and self.series.is_sorted:
@@ -69,11 +72,20 @@ class Placed:
             shift = spacing * (self.series.series % 4) / 4
             wanted = (math.ceil((low - shift) / spacing) + np.arange(_MOST_MARKERS)) * spacing + shift
             wanted = wanted[(wanted >= self.x[0]) & (wanted <= self.x[-1])]
-            indices = np.unique(np.minimum(np.searchsorted(self.x, wanted), len(self.x) - 1))
+            some = np.minimum(np.searchsorted(self.x, wanted), len(self.x) - 1)
+            indices = np.unique(np.concatenate([some, self._alone(shown)]))
         elif len(indices) > _FEW_SAMPLES:
             indices = indices[:: len(indices) // _MOST_MARKERS]
         x = self.x[indices]
         return indices[(x >= low) & (x <= high) & np.isfinite(self.y[indices])]
+
+    def _alone(self, shown: slice) -> npt.NDArray[np.int64]:
+        is_there = np.isfinite(self.y[shown])
+        if is_there.all():
+            return np.empty(0, dtype=np.int64)
+        padded = np.concatenate([[False], is_there, [False]])
+        found: npt.NDArray[np.int64] = shown.start + np.flatnonzero(is_there & ~padded[:-2] & ~padded[2:])
+        return found[:: 1 + len(found) // _MOST_ALONE]
 
 
 def stretch_size(samples: int, width_px: float) -> int:
@@ -90,6 +102,6 @@ def peaks(x: Floats, y: Floats, shown: slice, size: int) -> tuple[Floats, Floats
     return np.repeat(x[starts], 2), ups
 
 
-def _starts(shown: slice, size: int) -> np.ndarray:
+def _starts(shown: slice, size: int) -> npt.NDArray[np.int64]:
     """Stretches begin at the same samples wherever the view begins."""
     return np.arange(shown.start // size * size, shown.stop, size)

@@ -17,9 +17,10 @@ from app.gui.words import tr
 def place_text(x: float, marks: Marks, axis: TickAxis, near: float) -> str:
     """Of a value of x, with what else is there: stages, throttling, and marks not further than `near` on the axis."""
     place = float(axis.axis.to_view(x))
-    said = [band.label for band in marks.bands if band.start <= x < band.end]
+    said = [with_unit(axis.text_of(x), "" if axis.is_clock else axis.axis.unit)]
+    said += [band.label for band in marks.bands if band.start <= x < band.end]
     said += [mark.label for mark in marks.marks if abs(float(axis.axis.to_view(mark.x)) - place) <= near]
-    return ", ".join([with_unit(axis.text_of(x), "" if axis.is_clock else axis.axis.unit), *said])
+    return ", ".join(filter(None, said))
 
 
 def reading_text(place: str, readings: Sequence[Reading]) -> str:
@@ -47,7 +48,8 @@ def notes_text(marks: Marks, axis: TickAxis) -> str:
     for band in marks.bands:
         start, end = axis.text_of(band.start), axis.text_of(band.end)
         said.append(tr("{label} from {start} to {end}").format(label=band.label, start=start, end=end))
-    said += [tr("{label} at {x}").format(label=mark.label, x=axis.text_of(mark.x)) for mark in marks.marks]
+    named = [mark for mark in marks.marks if mark.label]
+    said += [tr("{label} at {x}").format(label=mark.label, x=axis.text_of(mark.x)) for mark in named]
     if marks.region is not None and marks.region.label:
         said.append(tr("Shaded: {label}").format(label=marks.region.label))
     return "; ".join(said) + "." if said else ""

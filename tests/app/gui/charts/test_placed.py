@@ -40,3 +40,18 @@ def test_a_long_gap_stays_a_gap_and_a_lost_sample_does_not_tear_a_thinned_line()
 def test_an_unsorted_line_is_drawn_as_it_is() -> None:
     x, y = placed([3.0, 1.0, 2.0], [1.0, 2.0, 3.0]).thinned(1.5, 1.6, 800)
     assert (x.tolist(), y.tolist()) == ([3.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_a_sample_alone_between_gaps_has_a_marker() -> None:
+    samples = np.full(100, np.nan)
+    samples[[33, 71]] = 5.0
+    samples[50:60] = 1.0
+    marked = placed(np.arange(100.0), samples).marker_indices(0, 100).tolist()
+    assert {33, 71} <= set(marked)
+    assert len(marked) < 8
+
+
+def test_a_stepped_line_holds_each_value_until_the_next() -> None:
+    stepped = Placed(make_series("offered", "offered", "line", 0, [0.0, 1.0], [5.0, 9.0], is_stepped=True), X, Y)
+    x, y = stepped.thinned(0, 1, 800)
+    assert (x.tolist(), y.tolist()) == ([0.0, 1.0, 1.0], [5.0, 5.0, 9.0])
