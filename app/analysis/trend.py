@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 from app.analysis.columns import Floats
 
@@ -53,6 +52,8 @@ def _found(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, 
 
 def _pettitt(series: Floats) -> tuple[int, float]:
     n = series.size
+    from scipy import stats  # half a second to import
+
     ranks = stats.rankdata(series)[:-1]
     scores = np.abs(2 * np.cumsum(ranks) - np.arange(1, n) * (n + 1))
     at = int(np.argmax(scores))

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from app.analysis.columns import Floats
 
@@ -25,6 +24,8 @@ def burst_factor(loads: Sequence[float], late_shares: Sequence[float], allowed: 
     `late_shares` were played at `loads`, rising shares of the steady rate; beyond the last all are late. `shape` is the
     gamma factor's, whose mean is 1.
     """
+    from scipy import stats  # half a second to import, which the start of a run would wait for
+
     factors = stats.gamma.ppf((np.arange(_STRATA) + 0.5) / _STRATA, shape, scale=1 / shape)
     factors /= factors.mean()
     low, high = 0.0, 1.0

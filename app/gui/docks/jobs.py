@@ -96,7 +96,7 @@ class JobsDock(QDockWidget):
 
     def _waiting_part(self) -> QWidget:
         self.up, self.down = button(tr("&Up"), self._move_up), button(tr("&Down"), self._move_down)
-        self.remove = button(tr("&Remove"), self._remove)
+        self.remove = button(tr("Re&move"), self._remove)
         self.pause = QCheckBox(tr("&Pause the queue"))
         self.pause.setAccessibleName(tr("Pause the queue"))
         self.pause.toggled.connect(self._queue.pause)

@@ -80,14 +80,14 @@ class LogDock(QDockWidget):
 
     def _contents(self) -> QWidget:
         inside = QWidget()
-        shown = label(tr("&Show"), "muted")
+        shown = label(tr("From sever&ity"), "muted")
         shown.setBuddy(self.severity)
         line = QHBoxLayout()
         line.addWidget(shown)
         line.addWidget(self.severity)
         line.addStretch(1)
-        line.addWidget(button(tr("&Copy"), self.copy))
-        line.addWidget(button(tr("C&lear"), self.model.clear))
+        line.addWidget(button(tr("Cop&y"), self.copy))
+        line.addWidget(button(tr("Cle&ar"), self.model.clear))
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.addLayout(line)

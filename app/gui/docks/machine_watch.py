@@ -13,6 +13,7 @@ from app.gui.background import Latest, submit
 from app.records.machine import MachineFacts, MachineNow
 
 if TYPE_CHECKING:
+    from app.gui.docks.job_queue import JobQueue
     from app.records.result import Environment
     from app.storage.following import StreamFollower
     from app.telemetry.machine_now import MachineReader
@@ -44,6 +45,7 @@ class MachineWatch(QObject):
         self._watching: list[QWidget] = []
         self._reader: MachineReader | None = None
         self._run: _RunReadings | None = None
+        self._queue: JobQueue | None = None
         self._is_looking = False
         self._reading = Latest(self, self._take_now, self._stay_silent)
         self._timer = QTimer(self, interval=EVERY_MS)
@@ -62,6 +64,12 @@ class MachineWatch(QObject):
         if directory is not None:
             self._let_go()
 
+    def follow_jobs(self, queue: JobQueue) -> None:
+        """As `follow_run`, of whatever the queue has running."""
+        self._queue = queue
+        queue.changed.connect(self._follow_queue)
+        self._follow_queue()
+
     def look(self) -> None:
         """What the machine can do: asked for once a session, and not while a run measures."""
         if self._is_looking or self.state.facts is not None or self._run is not None:
@@ -78,6 +86,12 @@ class MachineWatch(QObject):
         self._timer.stop()
         self._reading.forget()
         self._let_go()
+
+    def _follow_queue(self) -> None:
+        job = None if self._queue is None else self._queue.running
+        directory = None if job is None else job.launch.directory
+        if directory != (None if self._run is None else self._run.directory):
+            self.follow_run(directory)
 
     def _beat(self) -> None:
         if self._reading.is_busy or not any(_is_seen(widget) for widget in self._watching):
@@ -125,7 +139,7 @@ class _RunReadings:
     """The last readings in a run's telemetry. One thread reads at a time."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._follower: StreamFollower | None = None
         self._environment: Environment | None = None
         self._last: dict[str, dict[str, float | None]] = {}
@@ -137,10 +151,10 @@ class _RunReadings:
         from app.telemetry.machine_now import machine_in_run
 
         if self._follower is None:
-            self._follower = StreamFollower(self._directory / TELEMETRY)
+            self._follower = StreamFollower(self.directory / TELEMETRY)
         if self._environment is None:
             try:
-                self._environment = StoredRun(self._directory).environment
+                self._environment = StoredRun(self.directory).environment
             except UsageError:  # it is not written yet
                 self._environment = None
         for batch in self._follower.take(_MOST_BATCHES):

@@ -143,7 +143,7 @@ class HomePage(Page):
         hardware = tr("From what was measured to a fleet: cards, replicas, cost, risk.")
         layout.addWidget(LargeAction(tr("&Benchmark a model"), model, self._benchmark), 1)
         layout.addWidget(LargeAction(tr("&Load-test an endpoint"), endpoint, self._load_test), 1)
-        layout.addWidget(LargeAction(tr("Size my &hardware"), hardware, self._size), 1)
+        layout.addWidget(LargeAction(tr("Si&ze my hardware"), hardware, self._size), 1)
         return layout
 
     def _benchmark(self) -> None:

@@ -29,7 +29,8 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> HomePage:
 
 
 def named(page: HomePage, name: str) -> QPushButton:
-    (found,) = (one for one in page.findChildren(QPushButton) if name in (one.accessibleName(), one.text().replace("&", "")))
+    buttons = page.findChildren(QPushButton)
+    (found,) = (one for one in buttons if name in (one.accessibleName(), one.text().replace("&", "")))
     return found
 
 
