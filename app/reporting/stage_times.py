@@ -33,7 +33,10 @@ def stage_times(run: StoredRun, result: Result, stage: str) -> Spectrum | None:
 
 
 def _told(result: Result) -> Iterator[Stage]:
+    """Nothing INVALID, and no model that was run beside its endpoint: no row of that is kept."""
     for stage in result.stages:
+        if stage.variant is not None and result.local is None:
+            continue
         if stage.kind != "warmup" and "pooled" not in stage.tags and stage.verdict.status != "INVALID":
             yield stage
 

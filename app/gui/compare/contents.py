@@ -108,12 +108,14 @@ class Contents(QWidget):
         self.tabs.currentChanged.connect(self.enter)
 
     def _show_asked(self, asked: Asked) -> None:
-        has_runs = bool(asked.entries)
+        has_runs, had_runs = bool(asked.entries), self.tabs.isTabVisible(0)
         self.empty.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
         self.picker.show_asked(asked)
         for place in range(3):
             self.tabs.setTabVisible(place, has_runs)
+        if has_runs and not had_runs:
+            self.tabs.setCurrentWidget(self.verdict)
         if has_runs:
             for tab in (self.verdict, self.answers, self.stages):
                 tab.wait(tr("Comparing…"))

@@ -101,4 +101,5 @@ def notes_text(notes: Sequence[str]) -> str:
 
 
 def _cell(row: ChangeRow) -> str:
-    return f"{row.verdict} {effect(row.ratio).partition(' (')[0]}"
+    change = effect(row.ratio).partition(" (")[0]
+    return row.verdict if change == NOT_AVAILABLE else f"{row.verdict} {change}"

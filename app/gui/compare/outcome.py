@@ -111,25 +111,27 @@ def label_of(place: int, entry: Entry) -> str:
     return f"{place + 1} {entry.name[:40]}"
 
 
-def more_pairs(comparison: Comparison) -> int:
-    """How many more pairs would likely decide what counts."""
-    wanted = [one.more_repeats for one in comparison.changes if one.is_headline and one.more_repeats is not None]
+def more_pairs(comparison: Comparison) -> int | None:
+    """How many more pairs would likely decide what counts; None where nothing that counts is open."""
+    from app.analysis.comparison import undecided
+
+    still_open = undecided(comparison)
+    if not still_open:
+        return None
+    wanted = [one.more_repeats for one in still_open if one.more_repeats is not None]
     return min(max(wanted, default=USUAL_PAIRS), MOST_PAIRS)
 
 
-def is_undecided(comparison: Comparison) -> bool:
-    return any(one.is_headline and one.verdict == "inconclusive" for one in comparison.changes)
-
-
 def measure_command(asked: Asked, comparison: Comparison) -> str | None:
-    """That measures the two profiles in turns; None where one of the runs kept no profile."""
+    """That measures the two profiles in turns; None where nothing is open, or one of the runs kept no profile."""
     from app.reporting.comparison import comparison_command
     from app.storage.run_directory import SPEC
 
+    pairs = more_pairs(comparison)
     specs = [side[0].path / SPEC for side in (asked.side("base"), asked.side("candidate")) if side]
-    if len(specs) != 2 or not all(spec.is_file() for spec in specs):
+    if pairs is None or len(specs) != 2 or not all(spec.is_file() for spec in specs):
         return None
-    options = ("--measure", "--pairs", str(more_pairs(comparison)))
+    options = ("--measure", "--pairs", str(pairs))
     return comparison_command(
         str(specs[0]), (str(specs[1]),), asked.tolerance, is_forced=asked.is_forced, options=options
     )

@@ -127,14 +127,15 @@ class Picker(QFrame):
         remove.setFlat(True)
         for column, widget in enumerate((name, badge, side, remove)):
             self._grid.addWidget(widget, place, column)
+            widget.setVisible(column != 1 or bool(badge.text()))  # what is not shown yet has no size
         self.sides.append(side)
 
     def _fit(self) -> None:
         """As high as its rows, or three and a half of them."""
-        rows = self._grid_box.sizeHint().height()
-        count = max(self._grid.rowCount() if self._grid.count() else 0, 1)
-        most = round(rows / max(self._grid.count() / 4, 1) * _ROWS_SHOWN) if count else rows
-        self._scroll.setFixedHeight(min(rows, max(most, self.fontMetrics().height())))
+        if self.sides:
+            self._grid.invalidate()
+            rows_px = self._grid.sizeHint().height()
+            self._scroll.setFixedHeight(round(rows_px * min(1.0, _ROWS_SHOWN / len(self.sides))) + 2)
 
     def _give_side(self) -> None:
         sender = self.sender()

@@ -120,10 +120,12 @@ class TrendTab(QWidget):
         self.series.clear()
         for one in trend.series:
             self.series.addItem(series_name(one)[:_LONGEST])
-        self.series.setCurrentIndex(max(self.series.findText(chosen), 0) if trend.series else -1)
+        changed = next((place for place, one in enumerate(trend.series) if one.changes), 0)
+        known = self.series.findText(chosen)
+        self.series.setCurrentIndex(-1 if not trend.series else known if known >= 0 else changed)
         self.series.blockSignals(False)
-        self.table.set_frame(trend_frame(trend.series))
         self.table.setVisible(bool(trend.series))
+        self.table.set_frame(trend_frame(trend.series))
         describe(self.table, tr("Trends"))
         self._draw()
 

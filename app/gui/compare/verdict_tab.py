@@ -17,7 +17,7 @@ from app.gui.compare.frames import (
     verdict_state,
     verdict_words,
 )
-from app.gui.compare.outcome import Outcome, is_undecided, measure_command, more_pairs
+from app.gui.compare.outcome import Outcome, measure_command, more_pairs
 from app.gui.compare.words_model import ShortTable, WordsModel
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
@@ -85,7 +85,7 @@ class VerdictTab(QScrollArea):
         word, state = verdict_words(outcome)
         self._badge.say(word)
         restyle(self._badge, state)
-        self._sentence.setText(section.sentence if section.rows else _nothing(outcome))
+        self._sentence.setText(_after(word, section.sentence) if section.rows else _nothing(outcome))
         self._banner.setText(section.banner or "")
         self._banner.setVisible(bool(section.banner))
         restyle(self._banner, "bad" if outcome.forbidding else "warn")
@@ -133,8 +133,7 @@ class VerdictTab(QScrollArea):
 
     def _show_pairs(self, outcome: Outcome) -> None:
         comparison = outcome.comparison
-        is_open = comparison is not None and is_undecided(comparison)
-        line = measure_command(outcome.asked, comparison) if is_open and comparison is not None else None
+        line = None if comparison is None else measure_command(outcome.asked, comparison)
         self.pairs.setVisible(line is not None)
         if line is not None and comparison is not None:
             self._pairs_said.setText(
@@ -175,6 +174,12 @@ class VerdictTab(QScrollArea):
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(self._command.text())
+
+
+def _after(word: str, sentence: str) -> str:
+    """The sentence without its first word, which the badge says."""
+    rest = sentence.removeprefix(f"{word}: ")
+    return f"{rest[:1].upper()}{rest[1:]}"
 
 
 def _nothing(outcome: Outcome) -> str:
