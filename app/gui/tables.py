@@ -47,12 +47,15 @@ class FrameTable(QTableView):
         self.fit_columns()
 
     def fit_columns(self) -> None:
-        """As wide as what they hold, within reason."""
+        """As wide as what they hold, within reason; the last one takes what is left."""
+        header = self.horizontalHeader()
+        header.setStretchLastSection(False)
         self.resizeColumnsToContents()
         if self._widest is not None:
             widest_px = self._widest * self.fontMetrics().averageCharWidth()
             for column in range(self.frame_model.columnCount()):
                 self.setColumnWidth(column, min(self.columnWidth(column), widest_px))
+        header.setStretchLastSection(True)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -28,7 +28,7 @@ def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
     if requests is None:
         return ()
     inside = inside_stages(requests, stages)
-    drawn = (_steps(label, span_ms(requests.rows, name), inside) for name, label in _LABELS.items())
+    drawn = (share_steps(label, span_ms(requests.rows, name), inside) for name, label in _LABELS.items())
     return tuple(one for one in drawn if one is not None)
 
 
@@ -52,7 +52,8 @@ def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.
     )
 
 
-def _steps(label: str, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+def share_steps(label: str, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+    """Of the values inside that are known; None where there is none. At most MOST_STEPS, least and most among them."""
     if values_ms is None:
         return None
     ordered = np.sort(values_ms[inside & ~np.isnan(values_ms)])

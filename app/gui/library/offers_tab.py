@@ -10,8 +10,8 @@ import pandas as pd
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from app.gui.background import Latest
+from app.gui.empty import Empty
 from app.gui.formatting import NOT_AVAILABLE, money, plain
-from app.gui.library.empty import Empty
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import button, label

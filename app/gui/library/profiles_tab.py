@@ -8,7 +8,7 @@ import pandas as pd
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.background import Latest
-from app.gui.library.empty import Empty
+from app.gui.empty import Empty
 from app.gui.library.files_kept import FilesKept
 from app.gui.library.list_pane import ListPane
 from app.gui.library.remembered import remembered

@@ -8,7 +8,7 @@ from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
 
-from app.gui.library.empty import Empty
+from app.gui.empty import Empty
 from app.gui.library.listed import Listed, mask_of
 from app.gui.library.run_card import RunCard
 from app.gui.library.run_filters import RunFilters

@@ -1,0 +1,89 @@
+"""How long the answers of each run took in one stage: their shares over each other."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.compare.outcome import Curve, Outcome
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+
+_LONGEST = 60
+
+
+class AnswersTab(QWidget):
+    stage_wanted = Signal(str)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self.stage = QComboBox()
+        self.stage.setAccessibleName(tr("Stage whose answers are drawn"))
+        self.chart = Chart(
+            tr("Share of answers at or below a time"), Axis(tr("time"), "ms", is_log=True), Axis(tr("share"), "%"), look
+        )
+        self._note = label("", "muted", wrap=True)
+        buddy = label(tr("St&age"))
+        buddy.setBuddy(self.stage)
+        row = QHBoxLayout()
+        row.addWidget(buddy)
+        row.addWidget(self.stage)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 10, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self.chart, 1)
+        layout.addWidget(self._note)
+        self.stage.currentIndexChanged.connect(self._want)
+        self.wait(tr("Choose two runs above."))
+
+    @property
+    def note(self) -> str:
+        return self._note.text()
+
+    def wait(self, text: str) -> None:
+        self.chart.clear()
+        self.chart.say(text)
+        self._note.setText("")
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        chosen = self.stage.currentData()
+        self.stage.blockSignals(True)
+        self.stage.clear()
+        for stage in outcome.stages:
+            self.stage.addItem(stage[:_LONGEST], stage)
+        found = self.stage.findData(chosen)
+        self.stage.setCurrentIndex(found if found >= 0 else self.stage.count() - 1)
+        self.stage.blockSignals(False)
+        self.stage.setEnabled(self.stage.count() > 0)
+        if not outcome.stages:
+            self.wait(tr("These runs have no stage of one name: there is nothing to lay over each other."))
+        else:
+            self._want()
+
+    def show_curves(self, stage: str, curves: tuple[Curve, ...]) -> None:
+        if stage != self.stage.currentData():
+            return
+        self.chart.clear()
+        self.chart.say("")
+        told = []
+        for place, curve in enumerate(curves):
+            if curve.spectrum is None:
+                told.append(tr("{run}: no answers there.").format(run=curve.label))
+                continue
+            shares = [100 * share for share in curve.spectrum.share]
+            self.chart.set_line(f"run-{place}", curve.label, curve.spectrum.ms, shares, series=place, steps=True)
+            told.append(tr("{run}: {count:,} answers.").format(run=curve.label, count=curve.spectrum.n))
+        kinds = sorted({curve.spectrum.label for curve in curves if curve.spectrum is not None})
+        self._note.setText(" ".join([tr("Time: {kinds}.").format(kinds="; ".join(kinds)), *told] if kinds else told))
+        if not kinds:
+            self.chart.say(tr("No answers of this stage are kept."))
+
+    def _want(self) -> None:
+        stage = self.stage.currentData()
+        if stage is not None:
+            self.chart.say(tr("Reading the rows…"))
+            self.stage_wanted.emit(stage)

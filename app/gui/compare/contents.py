@@ -1,0 +1,168 @@
+"""The comparison's contents: the runs above, four views of them below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
+
+from app.gui.background import submit
+from app.gui.compare.answers_tab import AnswersTab
+from app.gui.compare.exporting import export_comparison
+from app.gui.compare.outcome import Asked, Outcome
+from app.gui.compare.picker import Picker
+from app.gui.compare.presenter import ComparePresenter
+from app.gui.compare.stages_tab import StagesTab
+from app.gui.compare.trend_tab import TrendTab
+from app.gui.compare.verdict_tab import VerdictTab
+from app.gui.empty import Empty
+from app.gui.navigation import Navigation, Notice, notice_of
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import button
+from app.gui.words import tr
+from app.reporting.run_rows import RunRow, run_rows
+
+_MOST_OFFERED, _LONGEST, _READ_S = 12, 100, 0.3
+
+
+class Contents(QWidget):
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__()
+        self._navigation = navigation
+        self.presenter = ComparePresenter(self, navigation)
+        self.strip = Strip()
+        self.picker = Picker(button(tr("S&wap the sides"), self.presenter.swap))
+        self.empty = Empty(
+            tr("Tick two runs in the Library, or add them here: the first is the baseline."),
+            button(tr("&Go to the Library"), self._go_to_library, primary=True),
+            button(tr("&Add the last two runs"), self.add_last_two),
+        )
+        self.verdict, self.answers = VerdictTab(look), AnswersTab(look)
+        self.stages, self.trend = StagesTab(look), TrendTab(navigation, look)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setAccessibleName(tr("Comparison"))
+        self.tabs.tabBar().setAccessibleName(tr("Views of the comparison"))
+        for tab, title in self._titled():
+            self.tabs.addTab(tab, title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.strip)
+        layout.addWidget(self.empty)
+        layout.addWidget(self.picker)
+        layout.addWidget(self.tabs, 1)
+        self._connect()
+        self._show_asked(self.presenter.asked)
+
+    def enter(self) -> None:
+        if self.tabs.currentWidget() is self.trend:
+            self._enter_trend()
+
+    def words_of_trend(self) -> tuple[str, ...] | None:
+        return self.trend.words_of_command() if self.tabs.currentWidget() is self.trend else None
+
+    def add_last_two(self) -> None:
+        submit(self, _usable_rows, self._add_last_two, self._navigation.tell_error)
+
+    def ask_export(self) -> bool:
+        if self.presenter.outcome is None or self.presenter.outcome.section is None:
+            return False
+        name, _ = QFileDialog.getSaveFileName(
+            self,
+            tr("Export the comparison"),
+            "comparison.html",
+            tr("Web page (*.html);;Markdown (*.md);;JSON (*.json);;Text (*.txt)"),
+        )
+        if name:
+            self.export_to(Path(name))
+        return True
+
+    def export_to(self, path: Path) -> None:
+        """In the format of its ending."""
+        outcome = self.presenter.outcome
+        if outcome is not None:
+            submit(self, lambda: export_comparison(outcome, path), self._told_export, self._fail)
+
+    def _titled(self) -> tuple[tuple[QWidget, str], ...]:
+        return (
+            (self.verdict, tr("&Verdict")),
+            (self.answers, tr("Ans&wers")),
+            (self.stages, tr("&By stage")),
+            (self.trend, tr("Tr&end")),
+        )
+
+    def _connect(self) -> None:
+        presenter, picker = self.presenter, self.picker
+        presenter.chosen.connect(self._show_asked)
+        presenter.compared.connect(self._show_outcome)
+        presenter.drawn.connect(self.answers.show_curves)
+        picker.side_given.connect(presenter.set_side)
+        picker.removed.connect(presenter.remove)
+        picker.tolerance_given.connect(presenter.set_tolerance)
+        picker.add_wanted.connect(self._fill_menu)
+        picker.add_menu.triggered.connect(self._add_chosen)
+        self.verdict.forced.connect(presenter.set_forced)
+        self.answers.stage_wanted.connect(presenter.draw)
+        self.tabs.currentChanged.connect(self.enter)
+
+    def _show_asked(self, asked: Asked) -> None:
+        has_runs, had_runs = bool(asked.entries), self.tabs.isTabVisible(0)
+        self.empty.setVisible(not has_runs)
+        self.picker.setVisible(has_runs)
+        self.picker.show_asked(asked)
+        for place in range(3):
+            self.tabs.setTabVisible(place, has_runs)
+        if has_runs and not had_runs:
+            self.tabs.setCurrentWidget(self.verdict)
+        if has_runs:
+            for tab in (self.verdict, self.answers, self.stages):
+                tab.wait(tr("Comparing…"))
+
+    def _show_outcome(self, outcome: Outcome) -> None:
+        self.picker.show_asked(outcome.asked)
+        for tab in (self.verdict, self.stages, self.answers):
+            tab.show_outcome(outcome)
+
+    def _enter_trend(self) -> None:
+        named = [one.result.name for one in self.presenter.asked.entries if one.result is not None]
+        self.trend.enter(named[-1] if named else None)
+
+    def _fill_menu(self) -> None:
+        menu = self.picker.add_menu
+        menu.clear()
+        taken = {str(one.path) for one in self.presenter.asked.entries}
+        for row in [row for row in _usable_rows() if row.directory not in taken][:_MOST_OFFERED]:
+            text = tr("{name}, {id}").format(name=row.name, id=row.run_id).replace("&", "&&")
+            menu.addAction(text[:_LONGEST]).setData(row.directory)
+        menu.addSeparator()
+        menu.addAction(tr("A &folder of a run…"))
+
+    def _add_chosen(self, action: QAction) -> None:
+        directory = action.data() or QFileDialog.getExistingDirectory(self, tr("The folder of a run"))
+        if directory:
+            self.presenter.add(Path(directory))
+
+    def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
+        if len(rows) < 2:
+            self.strip.say(
+                Notice("news", tr("There are no two measured runs yet."), None, tr("Home's quick check makes one."))
+            )
+            return
+        self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])
+
+    def _go_to_library(self) -> None:
+        self._navigation.page_wanted.emit("library")
+
+    def _told_export(self, path: Path) -> None:
+        self.strip.say(Notice("news", tr("The comparison is in {path}.").format(path=path)))
+
+    def _fail(self, error: Exception) -> None:
+        self.strip.say(notice_of(error))
+
+
+def _usable_rows() -> tuple[RunRow, ...]:
+    """What may be compared, the newest first."""
+    rows = [row for row in run_rows(within_s=_READ_S).rows if row.verdict in ("VALID", "WARN")]
+    return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

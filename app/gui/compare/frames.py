@@ -1,0 +1,105 @@
+"""A comparison's tables: what differs around the runs, what changed, and how that is spread over the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from app.gui.compare.outcome import Outcome
+from app.gui.formatting import NOT_AVAILABLE, State, value_unit
+from app.gui.words import tr
+from reports import formatting
+from reports.comparison_section import ChangeRow, ComparisonSection
+from reports.comparison_text import effect, remark
+
+_STATES: dict[str, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
+FORBIDS = "NOT COMPARABLE"
+
+
+def verdict_state(word: str) -> State:
+    """Of a change's word, or of a cell that begins with one."""
+    return _STATES.get(word.partition(" ")[0], "plain")
+
+
+def forbidding_state(word: str) -> State:
+    return "bad" if word == FORBIDS else "plain"
+
+
+def difference_headers() -> dict[str, str]:
+    return {"name": tr("Around the runs"), "so": tr("So"), "base": tr("Baseline"), "candidate": tr("Candidate")}
+
+
+def differences_frame(section: ComparisonSection) -> pd.DataFrame:
+    rows = section.differences
+    return pd.DataFrame(
+        {
+            "name": [row.name for row in rows],
+            "so": [FORBIDS if row.forbids else tr("told") for row in rows],
+            "base": [row.base for row in rows],
+            "candidate": [row.candidate for row in rows],
+        }
+    )
+
+
+def change_headers() -> dict[str, str]:
+    return {
+        "verdict": tr("Verdict"),
+        "metric": tr("Metric"),
+        "stage": tr("Stage"),
+        "base": tr("Baseline"),
+        "candidate": tr("Candidate"),
+        "change": tr("Change (95 %)"),
+        "p": tr("p"),
+        "remark": tr("What would tell"),
+    }
+
+
+def changes_frame(section: ComparisonSection, *, only_headlines: bool, stage: str | None) -> pd.DataFrame:
+    rows = [row for row in section.rows if (row.is_headline or not only_headlines) and stage in (None, row.stage)]
+    return pd.DataFrame(
+        {
+            "verdict": [row.verdict for row in rows],
+            "metric": [row.metric for row in rows],
+            "stage": [row.stage for row in rows],
+            "base": [value_unit(row.base) for row in rows],
+            "candidate": [value_unit(row.candidate) for row in rows],
+            "change": [effect(row.ratio) for row in rows],
+            "p": [NOT_AVAILABLE if row.p_value is None else formatting.p_value(row.p_value) for row in rows],
+            "remark": [remark(row) for row in rows],
+        }
+    )
+
+
+def stages_of(section: ComparisonSection) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.stage for row in section.rows))
+
+
+def by_stage_frame(section: ComparisonSection) -> pd.DataFrame:
+    """A row a stage, a column a metric that counts somewhere: the verdict and the change."""
+    metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
+    cells: dict[tuple[str, str], str] = {}
+    for row in section.rows:
+        cells.setdefault((row.stage, row.metric), _cell(row))
+    stages = [stage for stage in stages_of(section) if any((stage, metric) in cells for metric in metrics)]
+    columns = {metric: [cells.get((stage, metric), NOT_AVAILABLE) for stage in stages] for metric in metrics}
+    return pd.DataFrame({"stage": stages, **columns})
+
+
+def verdict_words(outcome: Outcome) -> tuple[str, State]:
+    """The first word of the sentence, and its state."""
+    section = outcome.section
+    if section is None or not section.rows:
+        return (FORBIDS, "bad") if outcome.forbidding else ("", "plain")
+    word = section.sentence.partition(":")[0]
+    states: dict[str, State] = {"REGRESSION": "bad", "INCONCLUSIVE": "warn", "NO REGRESSION": "good"}
+    return word, states.get(word, "plain")
+
+
+def notes_text(notes: Sequence[str]) -> str:
+    return "\n".join(notes[:12])
+
+
+def _cell(row: ChangeRow) -> str:
+    change = effect(row.ratio).partition(" (")[0]
+    return row.verdict if change == NOT_AVAILABLE else f"{row.verdict} {change}"

@@ -1,0 +1,166 @@
+"""The runs that are compared, each with its side."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.compare.outcome import MOST_RUNS, Asked, Entry, Side, label_of
+from app.gui.formatting import clock_time
+from app.gui.widgets import Badge, button, label
+from app.gui.words import tr
+
+_SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
+_LONGEST = 120
+_ROWS_SHOWN = 3.5
+
+
+class Picker(QFrame):
+    side_given = Signal(int, str)
+    removed = Signal(int)
+    tolerance_given = Signal(float)
+    add_wanted = Signal()
+
+    def __init__(self, swap: QPushButton) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.setAccessibleName(tr("The compared runs"))
+        self.add_menu = QMenu(self)
+        self.add_button = QToolButton()
+        self.add_button.setText(tr("&Add a run"))
+        self.add_button.setAccessibleName(tr("Add a run"))
+        self.add_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.add_button.setMenu(self.add_menu)
+        self.add_menu.aboutToShow.connect(self.add_wanted)
+        self.tolerance = QDoubleSpinBox()
+        self.tolerance.setRange(0.1, 99.0)
+        self.tolerance.setDecimals(1)
+        self.tolerance.setSuffix(" %")
+        self.tolerance.setAccessibleName(tr("Tolerance: a smaller change is the same"))
+        self.tolerance.setKeyboardTracking(False)
+        self.tolerance.valueChanged.connect(self._give_tolerance)
+        self._swap = swap
+        self._grid_box = QWidget()
+        self._grid = QGridLayout(self._grid_box)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._scroll = QScrollArea()
+        self._build()
+        self.sides: list[QComboBox] = []
+        self._shown: tuple[Entry, ...] | None = None
+
+    def show_asked(self, asked: Asked) -> None:
+        self.tolerance.blockSignals(True)
+        self.tolerance.setValue(100 * asked.tolerance)
+        self.tolerance.blockSignals(False)
+        self._swap.setEnabled(bool(asked.side("base") and asked.side("candidate")))
+        self.add_button.setEnabled(len(asked.entries) < MOST_RUNS)
+        if asked.entries != self._shown:
+            self._shown = asked.entries
+            self._fill(asked.entries)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit()
+
+    def _build(self) -> None:
+        tolerance = label(tr("&Tolerance"))
+        tolerance.setBuddy(self.tolerance)
+        tolerance.setToolTip(tr("What a metric may change by and still be the same."))
+        row = QHBoxLayout()
+        for widget in (self.add_button, self._swap):
+            row.addWidget(widget)
+        row.addStretch(1)
+        row.addWidget(tolerance)
+        row.addWidget(self.tolerance)
+        self._scroll.setWidget(self._grid_box)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.viewport().setAutoFillBackground(False)
+        self._grid_box.setAutoFillBackground(False)
+        self._grid.setColumnStretch(0, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(14, 10, 14, 10)
+        layout.addWidget(self._scroll)
+        layout.addLayout(row)
+
+    def _fill(self, entries: tuple[Entry, ...]) -> None:
+        while self._grid.count():
+            item = self._grid.takeAt(0)
+            widget = item.widget() if item is not None else None
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        self.sides = []
+        for place, entry in enumerate(entries):
+            self._add_row(place, entry)
+        self._fit()
+
+    def _add_row(self, place: int, entry: Entry) -> None:
+        name = label(_told(place, entry))
+        name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        name.setToolTip(str(entry.path))
+        badge = Badge(_trust(entry), entry.problem or "")
+        side = QComboBox()
+        for one, text in _side_words().items():
+            side.addItem(text, one)
+        side.setCurrentIndex(_SIDES.index(entry.side))
+        side.setAccessibleName(tr("Side of {run}").format(run=label_of(place, entry)))
+        side.currentIndexChanged.connect(self._give_side)
+        remove = button("✕", lambda: self.removed.emit(place))
+        remove.setAccessibleName(tr("Take {run} out of the comparison").format(run=label_of(place, entry)))
+        remove.setFlat(True)
+        for column, widget in enumerate((name, badge, side, remove)):
+            self._grid.addWidget(widget, place, column)
+            widget.setVisible(column != 1 or bool(badge.text()))  # what is not shown yet has no size
+        self.sides.append(side)
+
+    def _fit(self) -> None:
+        """As high as its rows, or three and a half of them."""
+        if self.sides:
+            self._grid.invalidate()
+            rows_px = self._grid.sizeHint().height()
+            self._scroll.setFixedHeight(round(rows_px * min(1.0, _ROWS_SHOWN / len(self.sides))) + 2)
+
+    def _give_side(self) -> None:
+        sender = self.sender()
+        place = next((at for at, box in enumerate(self.sides) if box is sender), None)
+        if place is not None:
+            self.side_given.emit(place, self.sides[place].currentData())
+
+    def _give_tolerance(self, percent: float) -> None:
+        self.tolerance_given.emit(percent / 100)
+
+
+def _side_words() -> dict[Side, str]:
+    return {"base": tr("Baseline"), "candidate": tr("Candidate"), "drawn": tr("Only drawn")}
+
+
+def _told(place: int, entry: Entry) -> str:
+    named = label_of(place, entry)
+    if entry.problem is not None:
+        return f"{named} · {entry.problem[:_LONGEST]}"
+    if entry.result is None:
+        return tr("{run}, being read…").format(run=named)
+    return f"{named} · {clock_time(entry.result.clock.wall_start)} · {entry.run_id[:_LONGEST]}"
+
+
+def _trust(entry: Entry) -> str:
+    if entry.problem is not None:
+        return "INVALID" if "INVALID" in entry.problem else "unusable"
+    return "" if entry.result is None else entry.result.verdict.status

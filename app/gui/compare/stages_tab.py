@@ -1,0 +1,46 @@
+"""Each stage in a row, each metric that counts in a column: where something changed, and where not."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.gui.compare.frames import by_stage_frame, verdict_state
+from app.gui.compare.outcome import Outcome
+from app.gui.compare.words_model import WordsModel
+from app.gui.tables import FrameTable, describe
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+
+
+class StagesTab(QWidget):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self._said = label("", "muted", wrap=True)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 10, 0, 0)
+        self._layout.addWidget(self._said)
+        self.table: FrameTable | None = None
+        self._layout.addStretch(1)
+
+    def wait(self, text: str) -> None:
+        self._said.setText(text)
+        if self.table is not None:
+            self.table.hide()
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        section = outcome.section
+        if section is None or not section.rows:
+            self.wait(tr("Nothing is compared yet: the first tab says why."))
+            return
+        frame = by_stage_frame(section)
+        if self.table is not None:
+            self._layout.removeWidget(self.table)
+            self.table.deleteLater()
+        states = dict.fromkeys((name for name in frame.columns if name != "stage"), verdict_state)
+        self.table = FrameTable(WordsModel(self._look, {"stage": tr("Stage")}, states), tr("Changes by stage"))
+        self._layout.insertWidget(1, self.table, 100)
+        self.table.set_frame(frame)
+        self._said.setText(tr("Candidate over baseline in each stage, with its verdict; n/a where one has no value."))
+        describe(self.table, tr("Changes by stage"))

@@ -1,0 +1,75 @@
+"""The runs of a profile over time, as a chart and a table take them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from app.analysis.series import Series
+from app.analysis.trend import FEWEST
+from app.gui.words import tr
+from app.reporting.run_rows import run_rows
+from app.reporting.trends import Trend, change_words, metric_name
+
+
+def profile_names() -> tuple[str, ...]:
+    """Of stored runs, that of the last run first. In any thread."""
+    rows = [row for row in run_rows().rows if row.name is not None and row.verdict is not None]
+    rows.sort(key=lambda row: row.started_at or "", reverse=True)
+    return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
+
+
+def levels_of(series: Series) -> npt.NDArray[np.float64]:
+    """The median of each level, one value a run."""
+    values = np.asarray(series.values, dtype=np.float64)
+    ends = [0, *(change.place for change in series.changes), len(values)]
+    levels = np.empty(len(values))
+    for start, end in itertools.pairwise(ends):
+        levels[start:end] = np.median(values[start:end])
+    return levels
+
+
+def series_name(series: Series) -> str:
+    return f"{metric_name(series)} · {series.stage}"
+
+
+def summary_of(trend: Trend) -> str:
+    told = [tr("{name}: {count} runs.").format(name=trend.name, count=len(trend.runs))]
+    if trend.left_out:
+        told.append(tr("{count} left out: INVALID, or of another machine or workload.").format(count=trend.left_out))
+    if len(trend.runs) < FEWEST:
+        told.append(tr("A change of level is told from {fewest} runs on.").format(fewest=FEWEST))
+    return " ".join(told)
+
+
+def trend_headers() -> dict[str, str]:
+    return {
+        "metric": tr("Metric"),
+        "stage": tr("Stage"),
+        "runs": tr("Runs"),
+        "first": tr("First"),
+        "last": tr("Last"),
+        "unit": tr("Unit"),
+        "changed": tr("Changed"),
+    }
+
+
+def trend_frame(series: Sequence[Series]) -> pd.DataFrame:
+    """The rows of `sizewise runs trend`."""
+    return pd.DataFrame(
+        {
+            "metric": [metric_name(one) for one in series],
+            "stage": [one.stage for one in series],
+            "runs": [len(one.values) for one in series],
+            "first": [one.values[0] for one in series],
+            "last": [one.values[-1] for one in series],
+            "unit": [one.unit for one in series],
+            "changed": [
+                "; ".join(change_words(one, place) for place in range(len(one.changes))) or tr("no") for one in series
+            ],
+        }
+    )

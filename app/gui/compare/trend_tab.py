@@ -1,0 +1,162 @@
+"""A profile's runs over time, and where the level of a metric changed: as `sizewise runs trend` tells it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.analysis.series import Series
+from app.gui.background import Latest
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.compare.trend_lines import (
+    levels_of,
+    profile_names,
+    series_name,
+    summary_of,
+    trend_frame,
+    trend_headers,
+)
+from app.gui.compare.words_model import ShortTable
+from app.gui.frame_model import FrameModel
+from app.gui.navigation import Navigation, notice_of
+from app.gui.tables import describe
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.reporting.trends import Trend, change_words, metric_name, trend_of
+
+_LONGEST = 60
+_ROWS_SHOWN = 5
+
+
+class TrendTab(QWidget):
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self._trend: Trend | None = None
+        self.profile, self.series = QComboBox(), QComboBox()
+        self._wanted: str | None = None
+        self._summary = label("", "muted", wrap=True)
+        self.chart: Chart | None = None
+        self._empty = label(tr("No run is stored yet: a trend needs several of one profile."), "muted", wrap=True)
+        self.table = ShortTable(FrameModel(None, trend_headers()), tr("Trends"), _ROWS_SHOWN, widest=_LONGEST)
+        self._layout = QVBoxLayout(self)
+        self._build()
+        self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.tell_error)
+        self._reading: Latest[Trend] = Latest(self, self._show_trend, self._fail)
+        self.profile.currentIndexChanged.connect(self._read)
+        self.series.currentIndexChanged.connect(self._draw)
+        self.table.selectionModel().currentRowChanged.connect(self._follow_table)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._names.is_busy or self._reading.is_busy
+
+    @property
+    def trend(self) -> Trend | None:
+        return self._trend
+
+    @property
+    def summary(self) -> str:
+        return self._summary.text()
+
+    def enter(self, name: str | None) -> None:
+        """Of the profile of that name, where it is known; else of what was shown before."""
+        if name is not None:
+            self._wanted = name
+        self._names.ask(profile_names)
+
+    def words_of_command(self) -> tuple[str, ...]:
+        name, series = self.profile.currentData(), self._chosen()
+        metric = () if series is None else ("--metric", metric_name(series))
+        return ("runs", "trend", *((name,) if name else ()), *metric)
+
+    def _build(self) -> None:
+        row = QHBoxLayout()
+        for text, box in ((tr("P&rofile"), self.profile), (tr("&Metric"), self.series)):
+            named = label(text)
+            named.setBuddy(box)
+            box.setAccessibleName(text.replace("&", ""))
+            row.addWidget(named)
+            row.addWidget(box)
+        row.addStretch(1)
+        self._layout.setContentsMargins(0, 10, 0, 0)
+        self._layout.addLayout(row)
+        self._layout.addWidget(self._summary)
+        self._layout.addWidget(self._empty)
+        self._layout.addStretch(0)
+        self._layout.addWidget(self.table)
+        self._empty.hide()
+        self.table.hide()
+
+    def _show_names(self, names: tuple[str, ...]) -> None:
+        chosen = self._wanted or self.profile.currentData()
+        self._wanted = None
+        self._empty.setVisible(not names)
+        self.profile.blockSignals(True)
+        self.profile.clear()
+        for name in names:
+            self.profile.addItem(name[:_LONGEST], name)
+        self.profile.setCurrentIndex(max(self.profile.findData(chosen), 0) if names else -1)
+        self.profile.blockSignals(False)
+        self._read()
+
+    def _read(self) -> None:
+        name = self.profile.currentData()
+        if name is not None:
+            self._summary.setText(tr("Reading the runs…"))
+            self._reading.ask(lambda: trend_of(name))
+
+    def _fail(self, error: Exception) -> None:
+        notice = notice_of(error)
+        self._summary.setText(" ".join(one for one in (notice.what, notice.next_step) if one))
+
+    def _show_trend(self, trend: Trend) -> None:
+        self._trend = trend
+        self._summary.setText(summary_of(trend))
+        chosen = self.series.currentText()
+        self.series.blockSignals(True)
+        self.series.clear()
+        for one in trend.series:
+            self.series.addItem(series_name(one)[:_LONGEST])
+        changed = next((place for place, one in enumerate(trend.series) if one.changes), 0)
+        known = self.series.findText(chosen)
+        self.series.setCurrentIndex(-1 if not trend.series else known if known >= 0 else changed)
+        self.series.blockSignals(False)
+        self.table.setVisible(bool(trend.series))
+        self.table.set_frame(trend_frame(trend.series))
+        describe(self.table, tr("Trends"))
+        self._draw()
+
+    def _chosen(self) -> Series | None:
+        place = self.series.currentIndex()
+        return None if self._trend is None or not 0 <= place < len(self._trend.series) else self._trend.series[place]
+
+    def _draw(self) -> None:
+        series = self._chosen()
+        if self.chart is not None:
+            self._layout.removeWidget(self.chart)
+            self.chart.deleteLater()
+            self.chart = None
+        if series is None:
+            return
+        chart = Chart(
+            series_name(series),
+            Axis(tr("run, by time")),
+            Axis(metric_name(series), series.unit, from_zero=False),
+            self._look,
+        )
+        at = np.arange(1, len(series.values) + 1)
+        chart.set_points("values", metric_name(series), at, np.asarray(series.values), names=series.run_ids)
+        chart.set_line("levels", tr("level (median)"), at, levels_of(series), series=1)
+        chart.set_markers(
+            [(change.place + 1.0, change_words(series, place)) for place, change in enumerate(series.changes)]
+        )
+        self.chart = chart
+        self._layout.insertWidget(3, chart, 1)
+
+    def _follow_table(self) -> None:
+        index = self.table.currentIndex()
+        if index.isValid():
+            self.series.setCurrentIndex(self.table.frame_model.frame_row(index.row()))

@@ -1,0 +1,197 @@
+"""What differs around the runs first, then what changed and how sure that is."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from app.gui.compare.frames import (
+    change_headers,
+    changes_frame,
+    difference_headers,
+    differences_frame,
+    forbidding_state,
+    notes_text,
+    stages_of,
+    verdict_state,
+    verdict_words,
+)
+from app.gui.compare.outcome import Outcome, measure_command, more_pairs
+from app.gui.compare.words_model import ShortTable, WordsModel
+from app.gui.tables import FrameTable, describe
+from app.gui.theme import Look
+from app.gui.widgets import Badge, button, card, label, restyle
+from app.gui.words import tr
+
+_MOST_DIFFERENCES = 6
+_LEAST_ROWS = 8
+_WIDEST = 40
+
+
+class VerdictTab(QScrollArea):
+    forced = Signal(bool)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._outcome: Outcome | None = None
+        self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
+        self._banner = label("", "word", wrap=True)
+        self.force = QCheckBox(tr("&Compare all the same: every export is stamped FORCED"))
+        self._alike = label(tr("No difference around the runs was found."), "muted", wrap=True)
+        self.differences = ShortTable(
+            WordsModel(look, difference_headers(), {"so": forbidding_state}),
+            tr("What differs around the runs"),
+            _MOST_DIFFERENCES,
+            widest=_WIDEST,
+        )
+        self.changes = FrameTable(
+            WordsModel(look, change_headers(), {"verdict": verdict_state}), tr("What changed"), widest=_WIDEST
+        )
+        self.stage, self.all_metrics = QComboBox(), QCheckBox(tr("A&ll metrics"))
+        self._notes = label("", "muted", wrap=True)
+        self._command = label("", wrap=True)
+        self._pairs_said = label("", wrap=True)
+        self._copy = button(tr("Cop&y the command"), self._copy_command)
+        self.pairs = card(self._pairs_said, self._command, _row(self._copy))
+        self._build()
+        self.force.toggled.connect(self.forced)
+        self.stage.currentIndexChanged.connect(self._show_changes)
+        self.all_metrics.toggled.connect(self._show_changes)
+
+    @property
+    def sentence(self) -> str:
+        return self._sentence.text()
+
+    @property
+    def measure_line(self) -> str:
+        """That measures more pairs; empty where the verdict is not open."""
+        return "" if self.pairs.isHidden() else self._command.text()
+
+    def wait(self, text: str) -> None:
+        """There is nothing to show yet, and `text` says why."""
+        self._outcome = None
+        self._badge.say("")
+        self._sentence.setText(text)
+        for widget in self._filled:
+            widget.hide()
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        section = outcome.section
+        if section is None:
+            self.wait(outcome.missing or "")
+            return
+        self._outcome = outcome
+        word, state = verdict_words(outcome)
+        self._badge.say(word)
+        restyle(self._badge, state)
+        self._sentence.setText(_after(word, section.sentence) if section.rows else _nothing(outcome))
+        self._banner.setText(section.banner or "")
+        self._banner.setVisible(bool(section.banner))
+        restyle(self._banner, "bad" if outcome.forbidding else "warn")
+        self._show_differences(outcome)
+        self._notes.setText(notes_text(section.notes))
+        self._notes.setVisible(bool(section.notes))
+        self._fill_stages(stages_of(section))
+        self._show_changes()
+        self._show_pairs(outcome)
+
+    def _show_differences(self, outcome: Outcome) -> None:
+        assert outcome.section is not None
+        frame = differences_frame(outcome.section)
+        self.differences.set_frame(frame)
+        self.differences.setVisible(not frame.empty)
+        self._alike.setVisible(frame.empty)
+        self.force.setVisible(bool(outcome.forbidding))
+        self.force.blockSignals(True)
+        self.force.setChecked(outcome.asked.is_forced)
+        self.force.blockSignals(False)
+        describe(self.differences, tr("What differs around the runs"))
+
+    def _fill_stages(self, stages: tuple[str, ...]) -> None:
+        chosen = self.stage.currentData()
+        self.stage.blockSignals(True)
+        self.stage.clear()
+        self.stage.addItem(tr("All stages"), None)
+        for stage in stages:
+            self.stage.addItem(stage[:_WIDEST], stage)
+        self.stage.setCurrentIndex(max(self.stage.findData(chosen), 0))
+        self.stage.blockSignals(False)
+
+    def _show_changes(self) -> None:
+        if self._outcome is None or self._outcome.section is None:
+            return
+        section = self._outcome.section
+        frame = changes_frame(section, only_headlines=not self.all_metrics.isChecked(), stage=self.stage.currentData())
+        self.changes.set_frame(frame)
+        has_rows = bool(section.rows)
+        for widget in (self.changes, self.stage, self.all_metrics):
+            widget.setVisible(has_rows)
+        row_px = self.changes.verticalHeader().defaultSectionSize()
+        self.changes.setMinimumHeight(row_px * (min(len(frame), _LEAST_ROWS) + 2))
+        describe(self.changes, tr("What changed"))
+
+    def _show_pairs(self, outcome: Outcome) -> None:
+        comparison = outcome.comparison
+        line = None if comparison is None else measure_command(outcome.asked, comparison)
+        self.pairs.setVisible(line is not None)
+        if line is not None and comparison is not None:
+            self._pairs_said.setText(
+                tr("{pairs} more pairs in turns would likely tell. In a terminal, with nothing else running:").format(
+                    pairs=more_pairs(comparison)
+                )
+            )
+            self._command.setText(line)
+
+    def _build(self) -> None:
+        head = QHBoxLayout()
+        head.addWidget(self._badge)
+        head.addWidget(self._sentence, 1)
+        asked = QHBoxLayout()
+        self.stage.setAccessibleName(tr("Only changes of this stage"))
+        asked.addWidget(self.stage)
+        asked.addWidget(self.all_metrics)
+        asked.addStretch(1)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(0, 10, 0, 0)
+        layout.addLayout(head)
+        for widget in (self._banner, self.force, self._alike, self.differences):
+            layout.addWidget(widget)
+        layout.addLayout(asked)
+        layout.addWidget(self.changes, 1)
+        layout.addWidget(self.pairs)
+        layout.addWidget(self._notes)
+        layout.addStretch(0)
+        self._filled: tuple[QWidget, ...] = (
+            self._banner, self.force, self._alike, self.differences, self.stage, self.all_metrics, self.changes,
+            self.pairs, self._notes,
+        )  # fmt: skip
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(self.focusPolicy().NoFocus)
+
+    def _copy_command(self) -> None:
+        QGuiApplication.clipboard().setText(self._command.text())
+
+
+def _after(word: str, sentence: str) -> str:
+    """The sentence without its first word, which the badge says."""
+    rest = sentence.removeprefix(f"{word}: ")
+    return f"{rest[:1].upper()}{rest[1:]}"
+
+
+def _nothing(outcome: Outcome) -> str:
+    if outcome.forbidding:
+        return tr("Not compared: {names} must be alike.").format(names=", ".join(outcome.forbidding))
+    return tr("These have no metric in common: compare runs that have a stage or a variant in common.")
+
+
+def _row(widget: QWidget) -> QWidget:
+    box = QWidget()
+    row = QHBoxLayout(box)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(widget)
+    row.addStretch(1)
+    return box

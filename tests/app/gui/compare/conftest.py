@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from msgspec.structs import replace
+from pytestqt.qtbot import QtBot
+
+from app.gui.compare.page import ComparePage
+from app.gui.navigation import Navigation
+from app.gui.theme import Look
+from app.records.result import Result
+from app.storage.run_directory import RunWriter, runs_home
+from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.repeated import result, steady
+from tests.fakes.results import SPEC, full_run
+
+
+def store(one: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
+    clock = replace(one.clock, wall_start=f"2026-08-{day:02d}T12:00:00+00:00")
+    with RunWriter(runs_home() / one.run_id) as writer:
+        writer.write_spec(SPEC)
+        if rows is not None:
+            whole = rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
+            for batch in pa.Table.from_pandas(whole, REQUEST_SCHEMA, preserve_index=False).to_batches():
+                writer.append_requests(batch)
+        writer.write_result(replace(one, clock=clock, artifacts=writer.seal()))
+    return runs_home() / one.run_id
+
+
+@pytest.fixture
+def base(nothing_is_left: None) -> Path:
+    return store(result(steady(10.0, 0.1), run_id="base"), 1)
+
+
+@pytest.fixture
+def slower(nothing_is_left: None) -> Path:
+    return store(result(steady(20.0, 0.5), run_id="slower"), 2)
+
+
+@pytest.fixture
+def other_load(nothing_is_left: None) -> Path:
+    return store(replace(result(steady(30.0, 0.1), run_id="other-load"), workload_hash="another"), 3)
+
+
+@pytest.fixture
+def searched(nothing_is_left: None) -> tuple[Path, ...]:
+    """Two whole runs with their rows, the second of half the latency."""
+    whole = full_run()
+    quick = whole.rows.assign(
+        end_ns=whole.rows["intended_ns"] + (whole.rows["end_ns"] - whole.rows["intended_ns"]) // 2
+    )
+    return (
+        store(replace(whole.result, run_id="searched", workload_hash="one"), 1, whole.rows),
+        store(replace(whole.result, run_id="quicker", workload_hash="one"), 2, quick),
+    )
+
+
+@pytest.fixture
+def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Callable[[], ComparePage]:
+    def open_it() -> ComparePage:
+        page = ComparePage(navigation, look)
+        qtbot.addWidget(page)
+        page.resize(1120, 720)
+        page.show()
+        page.enter()
+        return page
+
+    return open_it
+
+
+def settle(qtbot: QtBot, page: ComparePage) -> None:
+    """What was asked is compared and drawn."""
+    presenter, trend = page.contents.presenter, page.contents.trend
+    qtbot.waitUntil(
+        lambda: not presenter.is_busy and not trend.is_busy and (presenter.outcome is not None or not page.runs()),
+        timeout=15_000,
+    )

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.cli.main import main
+from app.gui.compare.page import ComparePage
+from app.gui.navigation import Navigation
+from app.records.comparison import Comparison
+from tests.app.cli.test_run_trend import RUNS, SLOWER_FROM, scaled
+from tests.app.gui.compare.conftest import settle, store
+from tests.fakes.repeated import result, steady
+from tests.fakes.results import full_run
+from tests.fakes.widget_walk import clipped, unnamed, unreachable
+
+OpenPage = Callable[[], ComparePage]
+
+
+def comparison_of(page: ComparePage) -> Comparison:
+    outcome = page.contents.presenter.outcome
+    assert outcome is not None
+    assert outcome.comparison is not None
+    return outcome.comparison
+
+
+def printed_by(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Comparison:
+    """What the page's own command line prints."""
+    line = page.command_line()
+    assert line is not None
+    main([*shlex.split(line)[1:], "--json"])
+    return msgspec.json.decode(capsys.readouterr().out, type=Comparison)
+
+
+def test_it_says_what_the_command_says(
+    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = open_page()
+    page.compare((base, slower))
+    settle(qtbot, page)
+    assert page.command_line() == f"sizewise compare {base} {slower}"
+    assert comparison_of(page) == printed_by(page, capsys)
+    verdict = page.contents.verdict
+    frame = verdict.changes.frame_model.frame
+    assert frame["verdict"].tolist()[0] == "worse"
+    assert frame["metric"].tolist()[0] == "latency_ms.p95"
+    assert frame["change"].tolist()[0].startswith("+100")
+    assert "1 worse" in verdict.sentence
+
+
+def test_sides_tolerance_and_repeats_are_those_of_the_command(
+    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = store(result(steady(10.2, 0.1), run_id="third"), 5)
+    page = open_page()
+    page.compare((base, slower, third))
+    settle(qtbot, page)
+    picker = page.contents.picker
+    picker.sides[2].setCurrentIndex(0)
+    picker.tolerance.setValue(12.5)
+    settle(qtbot, page)
+    assert page.command_line() == f"sizewise compare {base},{third} {slower} --tolerance 12.5%"
+    assert comparison_of(page).base == ("base", "third")
+    assert comparison_of(page) == printed_by(page, capsys)
+    page.contents.presenter.swap()
+    settle(qtbot, page)
+    assert comparison_of(page).candidate == ("base", "third")
+    assert page.contents.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
+    picker.sides[2].setCurrentIndex(2)
+    settle(qtbot, page)
+    assert comparison_of(page).candidate == ("base",)
+
+
+def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
+    base: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = open_page()
+    page.compare((base, other_load))
+    settle(qtbot, page)
+    verdict = page.contents.verdict
+    assert verdict.sentence == "Not compared: workload must be alike."
+    assert verdict.differences.frame_model.frame["so"].tolist()[0] == "NOT COMPARABLE"
+    assert verdict.changes.isHidden()
+    qtbot.mouseClick(verdict.force, Qt.MouseButton.LeftButton, pos=verdict.force.rect().center())
+    if not verdict.force.isChecked():
+        verdict.force.click()
+    settle(qtbot, page)
+    assert not verdict.changes.isHidden()
+    line = page.command_line()
+    assert line is not None
+    assert line.endswith(" --force")
+    assert comparison_of(page) == printed_by(page, capsys)
+    for name in ("said.html", "said.md", "said.txt"):
+        page.contents.export_to(tmp_path / name)
+        qtbot.waitUntil(lambda name=name: (tmp_path / name).exists())  # type: ignore[misc]
+        assert "FORCED" in (tmp_path / name).read_text()
+    page.contents.export_to(tmp_path / "said.json")
+    qtbot.waitUntil((tmp_path / "said.json").exists)
+    assert json.loads((tmp_path / "said.json").read_text())["is_forced"] is True
+
+
+def test_another_choice_of_runs_is_not_forced_by_the_last_one(
+    base: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.compare((base, other_load))
+    page.contents.presenter.set_forced(True)
+    settle(qtbot, page)
+    page.compare((slower, other_load))
+    settle(qtbot, page)
+    assert not page.contents.presenter.asked.is_forced
+
+
+def test_an_export_that_cannot_be_written_says_so(
+    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    page = open_page()
+    page.compare((base, slower))
+    settle(qtbot, page)
+    page.contents.export_to(tmp_path / "none" / "said.html")
+    qtbot.waitUntil(lambda: "annot write" in page.contents.strip.text())
+
+
+def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
+    base: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    near = store(result(steady(10.8, 0.5), run_id="near"), 4)
+    page = open_page()
+    page.compare((base, near))
+    settle(qtbot, page)
+    verdict = page.contents.verdict
+    (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
+    assert f"--pairs {change.more_repeats}" in verdict.measure_line
+    assert verdict.measure_line.startswith(f"sizewise compare {base}/spec.yaml {near}/spec.yaml --measure")
+    copy = next(one for one in verdict.pairs.findChildren(QPushButton) if "command" in one.text())
+    qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
+    assert QGuiApplication.clipboard().text() == verdict.measure_line
+
+
+def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
+    base: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    void = result(steady(10.0, 0.1), run_id="void")
+    path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
+    page = open_page()
+    page.compare((base, path))
+    settle(qtbot, page)
+    assert "can be relied on" in page.contents.verdict.sentence
+    entry = page.contents.presenter.asked.entries[1]
+    assert entry.problem == "void is INVALID: no number of it is to be relied on"
+
+
+def test_answers_lie_over_each_other_stage_by_stage(
+    searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.compare(searched)
+    page.contents.tabs.setCurrentWidget(page.contents.answers)
+    settle(qtbot, page)
+    answers = page.contents.answers
+    qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
+    first, second = answers.chart.series()
+    assert first.label == "1 quickstart"
+    assert np.median(first.x) == pytest.approx(2 * np.median(second.x), rel=0.1)
+    assert answers.stage.currentText() == "hold 218/s"
+    answers.stage.setCurrentIndex(0)
+    settle(qtbot, page)
+    assert answers.stage.currentText() == "probe 25/s"
+    assert "1 quickstart: 75 answers." in answers.note
+
+
+def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot) -> None:
+    page = open_page()
+    page.compare(searched)
+    settle(qtbot, page)
+    table = page.contents.stages.table
+    assert table is not None
+    frame = table.frame_model.frame
+    assert "latency_ms.p95" in frame.columns
+    assert "hold 218/s" in frame["stage"].tolist()
+    (cell,) = frame.loc[frame["stage"] == "hold 218/s", "latency_ms.p95"]
+    assert cell.split()[0] in ("better", "worse", "same", "inconclusive")
+
+
+def test_a_change_of_level_is_drawn_where_the_command_tells_it(
+    open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, noise = full_run().result, np.random.default_rng(1).lognormal(0, 0.01, RUNS)
+    for number in range(RUNS):
+        store(scaled(whole, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
+    page = open_page()
+    page.contents.tabs.setCurrentWidget(page.contents.trend)
+    qtbot.waitUntil(lambda: page.contents.trend.trend is not None, timeout=15_000)
+    trend = page.contents.trend
+    assert trend.chart is not None
+    assert [mark.x for mark in trend.chart.marks.marks] == [SLOWER_FROM + 1.0]
+    line = page.command_line()
+    assert line is not None
+    assert main(shlex.split(line)[1:]) == 0
+    out = capsys.readouterr().out
+    changed = trend.table.frame_model.frame.set_index("metric")["changed"]
+    assert changed["latency_ms.p50"] in out
+    assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["latency_ms.p50"]
+
+
+def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
+    base: Path, slower: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    assert page.command_line() == "sizewise runs trend"
+    assert not page.export()
+    contents = page.contents
+    go, last_two = contents.empty.findChildren(QPushButton)
+    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+        qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
+    assert wanted.args == ["library"]
+    qtbot.mouseClick(last_two, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.runs() == (base, slower))
+    settle(qtbot, page)
+    assert contents.empty.isHidden()
+
+
+def test_one_run_is_added_and_taken_out_again(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+    page = open_page()
+    page.compare((base,))
+    assert page.add(slower)
+    assert not page.add(slower)
+    settle(qtbot, page)
+    assert page.runs() == (base, slower)
+    page.contents.picker.removed.emit(0)
+    settle(qtbot, page)
+    assert page.runs() == (slower,)
+    assert "Add a second run" in page.contents.verdict.sentence
+
+
+def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
+    searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.resize(1500, 950)
+    page.look.scale_text(2)
+    try:
+        page.compare(searched)
+        settle(qtbot, page)
+        for place in range(page.contents.tabs.count()):
+            page.contents.tabs.setCurrentIndex(place)
+            settle(qtbot, page)
+            assert unnamed(page) == []
+            assert unreachable(page) == []
+            assert clipped(page) == []
+    finally:
+        page.look.scale_text(1)
