@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from itertools import count
+from typing import Any, Generic, TypeVar
 
-from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal, SignalInstance
+import shiboken6
+from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal
 
 T = TypeVar("T")
+_Asked = tuple[QObject, Callable[[Any], object], Callable[[Exception], object]]
 
 
-class _Teller(QObject):
-    done = Signal(object)
-    failed = Signal(object)
+class _Desk(QObject):
+    """One, for as long as the program runs: what is deleted while a thread emits its signals takes the process along.
+
+    Threads know a number and nothing of the window, so that none of its objects can end in a thread.
+    """
+
+    told = Signal(int, object, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: dict[int, _Asked] = {}
+        self._numbers = count()
+        self.told.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    def note(self, asked: _Asked) -> int:
+        number = next(self._numbers)
+        self._asked[number] = asked
+        return number
+
+    def _deliver(self, number: int, outcome: Any, has_failed: bool) -> None:
+        owner, on_done, on_error = self._asked.pop(number)
+        if shiboken6.isValid(owner):
+            (on_error if has_failed else on_done)(outcome)
 
 
 class _Work(QRunnable):
-    def __init__(self, function: Callable[[], object], teller: _Teller) -> None:
+    def __init__(self, function: Callable[[], object], number: int, desk: _Desk) -> None:
         super().__init__()
-        self._function, self._teller = function, teller
+        self._function: Callable[[], object] | None = function
+        self._number, self._desk = number, desk
 
     def run(self) -> None:
+        function, self._function = self._function, None
+        assert function is not None, "work is done once"
         try:
-            outcome = self._function()
+            outcome, has_failed = function(), False
         except Exception as error:  # told to whoever asked, in the window's thread
-            _tell(self._teller.failed, error)
-        else:
-            _tell(self._teller.done, outcome)
+            outcome, has_failed = error, True
+        del function  # what it holds on to of the window is let go while the desk still holds it
+        try:
+            self._desk.told.emit(self._number, outcome, has_failed)
+        except RuntimeError:  # the program ends, and Qt's objects with it
+            return
 
 
-def _tell(signal: SignalInstance, outcome: object) -> None:
-    try:
-        signal.emit(outcome)
-    except RuntimeError:  # the window is closed, and its objects with it
-        return
+_desks: list[_Desk] = []
 
 
 def submit(
@@ -43,13 +68,11 @@ def submit(
     on_error: Callable[[Exception], object],
 ) -> None:
     """Run `function` in a thread that may touch no widget; `on_done` or `on_error` is called in the window's thread,
-    and neither once `owner` is gone."""
-    teller = _Teller(owner)
-    teller.done.connect(on_done, Qt.ConnectionType.QueuedConnection)
-    teller.failed.connect(on_error, Qt.ConnectionType.QueuedConnection)
-    for signal in (teller.done, teller.failed):
-        signal.connect(teller.deleteLater, Qt.ConnectionType.QueuedConnection)
-    QThreadPool.globalInstance().start(_Work(function, teller))
+    and neither once `owner` is gone. Only the window's thread may call this."""
+    if not _desks:
+        _desks.append(_Desk())
+    desk = _desks[0]
+    QThreadPool.globalInstance().start(_Work(function, desk.note((owner, on_done, on_error)), desk))
 
 
 class Latest(Generic[T]):

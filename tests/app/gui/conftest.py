@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from pytestqt.qtbot import QtBot
 
@@ -13,6 +15,11 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
+from app.records.calibration import Calibration
+from app.storage.calibrations import store_calibration
+from app.storage.run_directory import runs_home
+from app.wiring.machine import inspect_machine
+from tests.fakes.parts import CALIBRATION
 from tests.fakes.window import leaving_nothing, look_of
 
 
@@ -32,3 +39,18 @@ def look(qapp: QApplication) -> Look:
 @pytest.fixture
 def navigation(qapp: QApplication) -> Navigation:
     return Navigation()
+
+
+@pytest.fixture(scope="session")
+def assumed_calibration() -> Calibration:
+    """Of this machine, as if it had been quiet: these tests look at what is told, and not at its verdict."""
+    environment, _ = inspect_machine()
+    now = datetime.now(UTC).isoformat()
+    return msgspec.structs.replace(CALIBRATION, fingerprint=environment.fingerprint, measured_at=now)
+
+
+@pytest.fixture
+def home(nothing_is_left: None, assumed_calibration: Calibration) -> Path:
+    """The home of this test's engines, which need not find the generator's ceiling first."""
+    store_calibration(assumed_calibration)
+    return runs_home().parent

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from app.gui.engine.launch import ENGINE_LOG, start_engine, tell_early_end
+from app.gui.navigation import Launch
+from app.records.events import Snapshot
+from app.storage.following import RunFollower
+from tests.fakes.program import wait_until
+
+WINDOW = """
+import sys, threading
+from pathlib import Path
+from app.gui.engine.launch import start_engine
+from app.gui.navigation import Launch
+engine = start_engine(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "x"))
+print(engine.pid, flush=True)
+threading.Event().wait()
+"""
+LOCAL = """sizewise: 1
+name: outlives
+target: {protocol: http, scripted: {delay: 5ms}}
+workload: {body: {a: 1}}
+load: {warmup: 0s, stages: [{name: steady, arrivals: constant, rate: 50/s, duration: 30s}]}
+"""
+
+
+def test_what_ends_at_once_says_why_and_leaves_no_directory(tmp_path: Path) -> None:
+    engine = start_engine(Launch(("run", "no-such-profile.yaml"), tmp_path / "runs" / "one", "x"))
+    wait_until(lambda: engine.poll() is not None)
+    notice = tell_early_end(engine, engine.poll() or 0)
+    assert "exit code 2" in notice.what
+    assert notice.why is not None
+    assert "no-such-profile.yaml" in notice.why
+    assert not notice.why.startswith("error:")
+    assert notice.details is not None
+    assert not engine.directory.exists()
+
+
+def test_an_engine_outlives_its_window(home: Path, tmp_path: Path) -> None:
+    profile, run = tmp_path / "p.yaml", tmp_path / "run"
+    profile.write_text(LOCAL)
+    command = [sys.executable, "-c", WINDOW, str(profile), str(run)]
+    window = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert window.stdout is not None
+    with window.stdout:
+        pid = int(window.stdout.readline())
+    assert os.getsid(pid) == pid, "no signal to the window's terminal reaches it"
+    window.send_signal(signal.SIGKILL)
+    window.wait()
+    follower = RunFollower(run)
+    wait_until(lambda: isinstance(follower.take(), Snapshot))
+    assert follower.is_written()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not follower.is_written())
+    assert "doctor: looking at this machine" in (run / ENGINE_LOG).read_text()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.gui.engine.watch import MOST_EVENTS, EngineWatch
+from app.records.events import Event, Noted
+from app.storage.control import CONTROL
+from app.storage.run_directory import EVENTS
+from tests.fakes.live_runs import GONE, finished, second_of_host, started, whole_run, write_events, write_telemetry
+
+
+class Heard:
+    def __init__(self, watch: EngineWatch) -> None:
+        self.events: list[Event] = []
+        self.slices: list[int] = []
+        self.batches = 0
+        self.told: list[object] = []
+        watch.received.connect(self.events.append)
+        watch.drained.connect(self.slices.append)
+        watch.readings.connect(self._count)
+        watch.damaged.connect(lambda: self.told.append("damaged"))
+        watch.finished.connect(lambda code, message: self.told.append((code, message, len(self.events))))
+        watch.lost.connect(lambda: self.told.append("lost"))
+        watch.failed.connect(self.told.append)
+
+    def _count(self, _: object) -> None:
+        self.batches += 1
+
+
+def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
+    notes = [Noted(number, "x") for number in range(50_000)]
+    write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
+    watch = EngineWatch(tmp_path, clock=lambda: 0.0)
+    heard = Heard(watch)
+    with qtbot.waitSignal(watch.finished, timeout=20_000):
+        watch.start()
+    assert len(heard.events) == 50_002
+    assert [event.at_ns for event in heard.events[1:-1]] == list(range(50_000)), "in their order"
+    assert max(heard.slices) == MOST_EVENTS
+    assert len(heard.slices) >= 50_002 / MOST_EVENTS
+    assert heard.told == [(4, "because", 50_002)], "the end is told after everything else"
+    assert not watch.is_watching
+
+
+def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> None:
+    """Each look at the clock of this test takes a millisecond."""
+    write_events(tmp_path, [started(pid=os.getpid()), *[Noted(number, "x") for number in range(60)], finished(1)])
+    ticks = iter(range(10**9))
+    watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
+    heard = Heard(watch)
+    with qtbot.waitSignal(watch.finished, timeout=20_000):
+        watch.start()
+    assert len(heard.events) == 62
+    assert max(heard.slices) <= 4
+
+
+def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
+    (tmp_path / CONTROL).mkdir()
+    write_events(tmp_path, [started(pid=os.getpid())])
+    watch = EngineWatch(tmp_path)
+    heard = Heard(watch)
+    watch.start()
+    qtbot.waitUntil(lambda: len(heard.events) == 1)
+    line = msgspec.json.encode(Noted(7, "whole")) + b"\n"
+    with (tmp_path / EVENTS).open("ab", buffering=0) as file:
+        file.write(line[:9])
+        with qtbot.waitSignal(watch.drained):
+            pass
+        assert len(heard.events) == 1
+        file.write(line[9:])
+    qtbot.waitUntil(lambda: len(heard.events) == 2)
+    watch.stop()
+    assert heard.told == []
+
+
+def test_damage_is_told_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: QtBot) -> None:
+    write_events(tmp_path, [started()])
+    with (tmp_path / EVENTS).open("ab") as file:
+        file.write(b"{}\nnothing\n")
+    write_events(tmp_path, [finished(1)])
+    watch = EngineWatch(tmp_path)
+    heard = Heard(watch)
+    with qtbot.waitSignal(watch.finished):
+        watch.start()
+    assert heard.told == ["damaged", (0, "", 2)]
+
+
+@pytest.mark.parametrize("has_control", [True, False])
+def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
+    if has_control:
+        (tmp_path / CONTROL).mkdir()
+    write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), Noted(1, "x")])
+    watch = EngineWatch(tmp_path)
+    heard = Heard(watch)
+    with qtbot.waitSignal(watch.lost):
+        watch.start()
+    assert (len(heard.events), heard.told, watch.is_watching) == (2, ["lost"], False)
+
+
+def test_telemetry_is_told_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
+    write_events(tmp_path, whole_run())
+    write_telemetry(tmp_path, map(second_of_host, range(30)))
+    watch = EngineWatch(tmp_path)
+    heard = Heard(watch)
+    with qtbot.waitSignal(watch.finished):
+        watch.start()
+    assert heard.batches == 30
+
+
+def test_nothing_is_told_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
+    write_events(tmp_path, [started(), *[Noted(number, "x") for number in range(100)], finished(1)])
+    watch = EngineWatch(tmp_path)
+    heard = Heard(watch)
+    watch.received.connect(watch.stop)
+    with qtbot.waitSignal(watch.drained):
+        watch.start()
+    assert len(heard.events) == 1
+    assert not watch.is_watching

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from app.gui.live.machine import MachineSeries, views
+from tests.fakes.live_runs import ZERO_NS, readings
+
+
+def filled(*batches: tuple[float, list[tuple[str, str, float | None]]]) -> MachineSeries:
+    machine = MachineSeries()
+    for at_s, rows in batches:
+        machine.take(readings(at_s, rows), ZERO_NS)
+    return machine
+
+
+def test_half_a_second_is_one_point_and_what_is_not_known_is_left_out() -> None:
+    def moment(n: int) -> list[tuple[str, str, float | None]]:
+        cpu = None if n == 2 else 10.0 * n
+        return [("host", "host_cpu_percent", cpu), ("endpoint", "endpoint_cpu_cores", 1.5)]
+
+    rows = [(n / 10, moment(n)) for n in range(7)]
+    lines = {text: (x, y) for text, x, y in filled(*rows).lines("cpu")}
+    x, y = lines["whole machine (%)"]
+    assert x.tolist() == [0.25]
+    assert y.tolist() == [pytest.approx((0 + 10 + 30 + 40) / 4)]
+    assert lines["endpoint (% of a core)"][1].tolist() == [150]
+    assert "load generator (% of a core)" not in lines, "nobody told of it"
+
+
+def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
+    def gpu(at_s: float, reasons: int) -> tuple[float, list[tuple[str, str, float | None]]]:
+        rows: list[tuple[str, str, float | None]] = []
+        for source in ("gpu0", "gpu1"):
+            rows += [(source, "gpu_power_w", 200.0), (source, "gpu_temperature_c", 60.0)]
+        return at_s, [*rows, ("gpu0", "gpu_throttle_reasons", float(reasons)), ("gpu0/mig1", "gpu_memory_gib", 1.0)]
+
+    machine = filled(*[gpu(n / 4, 0x4 if 4 <= n < 8 else 0x1) for n in range(20)], gpu(9.0, 0x4))
+    assert machine.gpus == ("gpu0", "gpu1")
+    assert [text for text, _, _ in machine.lines("gpu_power_w")] == ["GPU 0", "GPU 1"]
+    assert [(band.start_s, band.end_s, band.text) for band in machine.bands()] == [
+        (1.0, 1.75, "GPU0: power cap"),
+        (9.0, 9.0, "GPU0: power cap"),
+    ]
+    assert machine.lines("cpu") == []
+
+
+def test_pages_of_other_servers_are_not_this_machine() -> None:
+    machine = filled(*[(n / 2, [("scrape1/gpu0", "gpu_power_w", 5.0), ("scrape1", "queue", 5.0)]) for n in range(4)])
+    assert machine.gpus == ()
+
+
+def test_what_can_be_shown_begins_with_the_gpus() -> None:
+    assert next(iter(views(has_gpus=True))) == "gpu_utilisation_percent"
+    assert next(iter(views(has_gpus=False))) == "cpu"

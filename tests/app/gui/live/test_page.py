@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.gui.live.body import LiveBody
+from app.gui.live.page import LivePage
+from app.gui.live.state import LiveState
+from app.gui.navigation import Launch, Navigation
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.records.events import Event, PhaseChanged, RunStarted
+from app.storage.control import CONTROL
+from app.storage.run_directory import RESULT, StoredRun, runs_home
+from loadgen.reference.script import Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.live_runs import (
+    INVALID,
+    at,
+    begun,
+    ended,
+    finished,
+    second_of_host,
+    snapshot,
+    started,
+    whole_run,
+    write_events,
+    write_telemetry,
+)
+from tests.fakes.program import write_profile
+
+
+@pytest.fixture
+def page(qtbot: QtBot, navigation: Navigation, look: Look) -> LivePage:
+    page = LivePage(navigation, look)
+    qtbot.addWidget(page)
+    page.resize(1100, 800)
+    page.show()
+    return page
+
+
+def body_of(page: LivePage) -> LiveBody:
+    assert page.body is not None
+    return page.body
+
+
+def action_of(strip: Strip) -> str | None:
+    """What its button says, besides those that every strip has."""
+    fixed = ("&Details", "&Copy details")
+    texts = [one.text() for one in strip.findChildren(QPushButton) if not one.isHidden() and one.text() not in fixed]
+    return texts[0] if texts else None
+
+
+def press_action(qtbot: QtBot, strip: Strip) -> None:
+    text = action_of(strip)
+    button = next(one for one in strip.findChildren(QPushButton) if one.text() == text)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def watch_whole(page: LivePage, qtbot: QtBot, directory: Path, until: Callable[[LiveState], bool]) -> LiveBody:
+    page.watch(directory)
+    qtbot.waitUntil(lambda: until(page.state), timeout=20_000)
+    return body_of(page)
+
+
+def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
+    write_events(runs_home() / "20260101-last", whole_run())
+    assert (page.command_line(), page.runs(), page.is_running) == (None, (), False)
+    page.enter()
+    qtbot.waitUntil(page.idle.last.isVisible)
+    assert not page.idle.watch.isVisible()
+    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+        qtbot.mouseClick(page.idle.set_up, Qt.MouseButton.LeftButton)
+    assert wanted.args == ["run"]
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        qtbot.mouseClick(page.idle.last, Qt.MouseButton.LeftButton)
+    assert opened.args == [runs_home() / "20260101-last"]
+
+
+def test_a_run_that_goes_on_is_found_again(page: LivePage, qtbot: QtBot) -> None:
+    run = runs_home() / "20260101-going"
+    (run / CONTROL).mkdir(parents=True)
+    write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
+    page.enter()
+    qtbot.waitUntil(page.idle.watch.isVisible)
+    qtbot.mouseClick(page.idle.watch, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state.going == "running")
+    assert page.is_running
+    assert page.command_line() == "sizewise runs attach 20260101-going"
+    (run / CONTROL).rmdir()
+    qtbot.waitUntil(lambda: page.state.going == "lost")
+
+
+def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_events(run, whole_run(4))
+    write_telemetry(run, map(second_of_host, range(1, 40)))
+    (run / RESULT).touch()
+    body = watch_whole(page, qtbot, run, lambda state: state.going == "finished")
+    qtbot.waitUntil(lambda: bool(body.charts.machine.series()) and bool(body.charts.rates.series()))
+    assert body.header.progress.text() == "4/4"
+    assert body.header.badge.text() == "VALID"
+    assert "Took 0:42" in body.header.times.text()
+    assert body.ribbon.accessibleDescription().count("✓ held") == 4
+    assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "good"]
+    assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "send lag p99"]
+    assert body.charts.latency.marks.limit == 50
+    assert [one.label for one in body.charts.machine.series()][:2] == ["whole machine (%)", "endpoint (% of a core)"]
+    assert body.trust.words() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
+    assert not body.header.stop.isVisible()
+    assert not body.controls.isVisible()
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        press_action(qtbot, page.strip)
+    assert opened.args == [run]
+    assert page.command_line() == f"sizewise runs attach {run}"
+
+
+def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    write_events(tmp_path, whole_run(1))
+    write_telemetry(tmp_path, map(second_of_host, range(1, 12)))
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    qtbot.waitUntil(lambda: bool(body.charts.machine.series()))
+    body.charts.view.setCurrentIndex(body.charts.view.findData("memory"))
+    assert body.charts.machine.series()[0].label == "whole machine (GiB)"
+    assert len(body.charts.machine.series()) == 4
+
+
+def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / CONTROL).mkdir()
+    events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="hold")]
+    write_events(tmp_path, events)
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.trust == "INVALID")
+    assert "INVALID" in page.strip.text()
+    assert "send lag p99: 80 ms" in page.strip.text()
+    qtbot.waitUntil(lambda: body.trust.words()[0][0] == "✕ INVALID")
+    assert "stop other work" in body.trust.words()[0][2]
+    write_events(tmp_path, [begun(1, 12), ended(1, 22, name="hold")])
+    qtbot.waitUntil(lambda: page.strip.text() == "")
+    write_events(tmp_path, [finished(30)])
+    qtbot.waitUntil(lambda: page.state.going == "finished")
+
+
+def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    write_events(tmp_path, [started(), begun(0, 1), snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
+    model = body.failures.table.frame_model
+    assert [model.data(model.index(0, column)) for column in range(3)] == ["timeout", "0:04", "2"]
+
+
+def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    write_events(tmp_path, whole_run(3))
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    qtbot.waitUntil(lambda: "stage 2" in body.ribbon.accessibleDescription())
+    body.ribbon.setFocus()
+    for _ in range(2):
+        qtbot.keyClick(body.ribbon, Qt.Key.Key_Left)
+    assert body.ribbon.accessibleDescription() == "stage 1: 100/s  ✓ held"
+    assert body.charts.latency.crosshair.x == 11
+    assert [(band.start, band.end) for band in body.charts.latency.marks.bands] == [(11, 21)]
+
+
+def test_an_engine_that_dies_offers_what_was_measured(
+    page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / CONTROL).mkdir(parents=True)
+    engine = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
+    write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
+    watch_whole(page, qtbot, run, lambda state: state.going == "running")
+    engine.kill()
+    engine.communicate()
+    qtbot.waitUntil(lambda: page.state.going == "lost")
+    assert "is gone" in page.strip.text()
+    assert action_of(page.strip) == "Show what was &measured"
+    with qtbot.waitSignal(navigation.run_opened) as opened:
+        press_action(qtbot, page.strip)
+    assert opened.args == [run]
+
+
+def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    page.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
+    assert (page.state.going, page.state.name) == ("starting", "of nothing")
+    qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
+    assert "no-such-profile.yaml" in page.strip.text()
+    assert action_of(page.strip) is None
+
+
+def test_a_run_from_start_to_stop(
+    page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path, home: Path
+) -> None:
+    """The real engine: started, watched, noted, changed, asked to stop, and its results opened."""
+    run = home / "runs" / "20260101-real"
+    states: list[LiveState] = []
+    page.state_changed.connect(states.append)
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        profile = write_profile(tmp_path, server.url, rate="50/s", duration="60s")
+        page.launch(Launch(("run", profile), run, "test"))
+        assert page.is_running
+        body = body_of(page)
+        assert body.header.going.text() or body.header.stop.isVisible()
+        qtbot.waitUntil(lambda: len(body.charts.rates.series()) == 4, timeout=60_000)
+        qtbot.waitUntil(lambda: body.controls.rate.isEnabled() and body.controls.rate.value() == 50)
+        qtbot.keyClicks(body.controls.note, "driver updated")
+        qtbot.keyClick(body.controls.note, Qt.Key.Key_Return)
+        body.controls.rate.setValue(90)
+        qtbot.mouseClick(body.controls.change, Qt.MouseButton.LeftButton)
+        texts = body.charts.rates.marks
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.marks} == {"driver updated", "rate 90/s"}, timeout=20_000)
+        qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
+        assert "Stop this run?" in page.stop_strip.text()
+        assert page.state.going == "running", "one Escape only asks"
+        with qtbot.waitSignal(navigation.run_opened, timeout=60_000) as opened:
+            qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
+            assert page.state.going == "stopping"
+    assert opened.args == [run]
+    assert page.state.going == "finished"
+    assert page.stop_strip.text() == ""
+    assert "exit code 130" in page.strip.text()
+    result = StoredRun(run).result
+    assert result is not None
+    assert "Noted during the run: driver updated" in result.notes
+    assert states[0].going == "starting"
+    assert not page.is_running
+    pid = next(event.pid for event in StoredRun(run).events() if isinstance(event, RunStarted))
+    qtbot.waitUntil(lambda: not psutil.pid_exists(pid), timeout=20_000)

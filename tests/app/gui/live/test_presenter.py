@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from app.gui.live.presenter import LivePresenter
+from app.records.events import (
+    CallsFinished,
+    Checked,
+    Event,
+    Noted,
+    PhaseChanged,
+    RateChanged,
+    VariantFinished,
+    VariantStarted,
+)
+from app.records.result import Check
+from tests.fakes import local_runs
+from tests.fakes.calls import stage_of
+from tests.fakes.live_runs import (
+    INVALID,
+    SLO,
+    at,
+    begun,
+    ended,
+    finished,
+    readings,
+    second_of_host,
+    snapshot,
+    started,
+    whole_run,
+)
+
+
+def after(*events: Event, now_s: float = 0.0) -> LivePresenter:
+    presenter = LivePresenter(Path("/run"), "named", now_ns=lambda: at(now_s))
+    for event in events:
+        presenter.take(event)
+    return presenter
+
+
+def test_before_the_first_event_it_starts() -> None:
+    state = after().state()
+    assert (state.going, state.name, state.is_running, state.trust) == ("starting", "named", True, None)
+    assert LivePresenter().state().going == "idle"
+
+
+def test_a_run_goes_on_and_ends() -> None:
+    phase = PhaseChanged(at(1), "stages", "4 stage(s)", 4, 40.0)
+    presenter = after(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
+    state = presenter.state()
+    assert (state.going, state.run_id, state.name) == ("running", "id", "watched")
+    assert (state.done, state.total, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
+    assert state.trust == "VALID"
+    presenter.take(finished(20))
+    state = presenter.state()
+    assert (state.going, state.elapsed_s, state.eta_s, state.is_running) == ("finished", 20, None, False)
+    assert presenter.stages.running is None
+    assert presenter.latency_limit() == SLO[0]
+
+
+def test_a_clock_that_is_not_the_runs_moves_no_time() -> None:
+    """The run is of another machine, or of long ago."""
+    assert after(started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
+    assert after(started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
+
+
+def test_the_ribbon_says_what_became_of_each_stage() -> None:
+    presenter = after(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
+                      ended(1, 13, INVALID, held=False), begun(2, 14), snapshot(2, 19, 14))  # fmt: skip
+    warm, bad, running = presenter.stages.cells()
+    assert (warm.held, warm.trust, warm.end_s) == (None, "VALID", 2)
+    assert (bad.held, bad.trust) == (False, "INVALID")
+    assert (running.share_done, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100/s")
+    assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
+
+
+def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
+    for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
+        running = after(started(), stage).stages.running
+        assert running is not None
+        assert not running.can_change
+    running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running
+    assert running is not None
+    assert (running.rate, running.rate_per_s) == ("250/s", 250.0)
+
+
+def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
+    doubtful = Check("other load", 1.2, 0.3, "cores", "WARN", "End other processes.")
+    presenter = after(started(), Checked(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
+    assert presenter.state().trust == "INVALID"
+    assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
+    assert presenter.checks.why_invalid() == ("send lag p99: 80 ms (limit 5 ms)",)
+    line = presenter.checks.lines()[0]
+    assert line.hint is not None
+    assert line.hint.startswith("hold: ")
+    for event in (begun(1, 13), ended(1, 23, name="hold")):
+        presenter.take(event)
+    assert presenter.state().trust == "WARN"
+    assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
+
+
+def test_errors_are_counted_over_stages_and_since_when() -> None:
+    presenter = after(started(), begun(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
+    (line,) = presenter.failures.lines()
+    assert (line.error, line.first_s, line.count) == ("timeout", 4, 2)
+    for event in (
+        ended(0, 11, errors={"timeout": 5, "503": 1}),
+        begun(1, 12),
+        snapshot(1, 14, 12, errors={"timeout": 1}),
+    ):
+        presenter.take(event)
+    assert [(line.error, line.first_s, line.count) for line in presenter.failures.lines()] == [
+        ("timeout", 4, 6),
+        ("503", 11, 1),
+    ]
+
+
+def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
+    check = Check("load worker", "it died", None, None, "INVALID", None)
+    presenter = after(started(), Noted(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), Checked(at(4), check))
+    assert [(marker.at_s, marker.text[:24]) for marker in presenter.markers] == [
+        (2, "n" * 24),
+        (3, "rate 250/s"),
+        (4, "INVALID: load worker"),
+    ]
+    assert len(presenter.markers[0].text) == 60
+
+
+def test_variants_tell_their_times_and_why_they_ended() -> None:
+    one = local_runs.variant()
+    call_stage = stage_of()
+    stage = local_runs.stage(one, "single-stream", 4.0)
+    failed = local_runs.facts(one, failure="killed: out of memory")
+    presenter = after(started(), VariantStarted(at(1), 1, 2, one), CallsFinished(at(5), call_stage, stage),
+                      VariantFinished(at(6), 1, local_runs.facts(one)), VariantStarted(at(7), 2, 2, one),
+                      VariantFinished(at(8), 2, failed))  # fmt: skip
+    first, second = presenter.variants.lines()
+    assert presenter.is_local
+    assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
+    assert first.times == "single-stream: p50 3.99 ms, p95 4.21 ms, 250/s"
+    assert (presenter.state().done, presenter.state().total) == (2, 2)
+
+
+def test_readings_from_before_the_first_event_find_their_place() -> None:
+    presenter = after()
+    presenter.take_readings(second_of_host(1))
+    presenter.take(started())
+    for second in (2, 3):
+        presenter.take_readings(second_of_host(second))
+    x = presenter.machine.lines("cpu")[0][1]
+    assert 1 <= x[0] < 2
+    assert "machine" in presenter.changed
+
+
+def test_what_changed_is_told() -> None:
+    presenter = after(started())
+    presenter.changed.clear()
+    presenter.take(begun(0, 1))
+    presenter.take(snapshot(0, 2, 1))
+    assert presenter.changed == {"stages", "charts"}
+    presenter.changed.clear()
+    presenter.take_readings(readings(3, [("host", "host_cpu_percent", 1.0)]))
+    assert presenter.changed == {"machine"}
+
+
+def test_a_lost_engine_leaves_nothing_running() -> None:
+    presenter = after(*list(whole_run())[:10])
+    presenter.lose("lost")
+    assert presenter.state().going == "lost"
+    assert presenter.stages.running is None
+    assert all(cell.end_s is not None for cell in presenter.stages.cells())

@@ -1,0 +1,139 @@
+"""Events and telemetry as a run would tell them, for whoever watches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from msgspec.structs import replace
+
+from app.analysis.objectives import parse_objective
+from app.records.events import Event, PhaseChanged, RunFinished, RunStarted, Snapshot, StageFinished, StageStarted
+from app.records.result import Check, StageKind, Verdict
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.storage.run_directory import EVENTS, TELEMETRY
+from app.storage.streams import StreamWriter
+from tests.fakes.queues import stage_facts
+from tests.fakes.results import full_run
+
+S = 1_000_000_000
+ZERO_NS = 1_000 * S
+GONE = 2**22 + 1
+"""No process of any Linux has this number, nor of a Mac."""
+SLO = (parse_objective("latency_ms.p95 < 50"),)
+VALID = Check("send lag p99", 0.2, 5.0, "ms", "VALID")
+INVALID = Check("send lag p99", 80.0, 5.0, "ms", "INVALID", "The generator was late: stop other work.")
+
+
+def at(seconds: float) -> int:
+    return ZERO_NS + round(seconds * S)
+
+
+def started(directory: Path | str = "/run", pid: int = GONE) -> RunStarted:
+    return RunStarted(ZERO_NS, "id", "watched", str(directory), pid, SLO)
+
+
+def begun(
+    index: int, at_s: float, *, kind: StageKind = "steady", lasts_s: float = 10.0, name: str = ""
+) -> StageStarted:
+    return StageStarted(at(at_s), index, name or f"stage {index}", kind, 1, 100.0, lasts_s, at(at_s))
+
+
+def snapshot(
+    index: int, at_s: float, since_s: float, per_s: float = 100.0, errors: dict[str, int] | None = None
+) -> Snapshot:
+    done = round((at_s - since_s) * per_s)
+    wave = 1 + 0.3 * math.sin(at_s / 7)
+    failed = sum((errors or {}).values())
+    return Snapshot(
+        at(at_s),
+        index,
+        done,
+        done,
+        done - failed,
+        failed,
+        3,
+        5 * wave,
+        9 * wave,
+        12 * wave,
+        0.3,
+        done - failed,
+        errors or {},
+    )
+
+
+def ended(
+    index: int, at_s: float, check: Check = VALID, *, kind: StageKind = "steady", held: bool | None = True,
+    errors: dict[str, int] | None = None, name: str = "",
+) -> StageFinished:  # fmt: skip
+    stage = replace(
+        full_run().result.stages[0],
+        name=name or f"stage {index}",
+        kind=kind,
+        repeat=1,
+        checks=(check,),
+        verdict=Verdict(check.verdict),
+        held=held,
+        errors=errors or {},
+    )
+    return StageFinished(at(at_s), index, stage_facts(), stage)
+
+
+def finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
+    return RunFinished(at(at_s), "VALID", code, message)
+
+
+def whole_run(stages: int = 3, lasts_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:
+    yield started()
+    yield PhaseChanged(at(0.5), "stages", f"{stages} stage(s)", stages, stages * lasts_s)
+    for index in range(stages):
+        since_s = 1 + index * lasts_s
+        yield begun(index, since_s, lasts_s=lasts_s)
+        for number in range(1, int(lasts_s / every_s)):
+            yield snapshot(index, since_s + number * every_s, since_s)
+        yield ended(index, since_s + lasts_s)
+    yield finished(2 + stages * lasts_s)
+
+
+def write_events(directory: Path, events: Iterable[Event]) -> int:
+    """How many."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [msgspec.json.encode(event) + b"\n" for event in events]
+    with (directory / EVENTS).open("ab") as file:
+        file.writelines(lines)
+    return len(lines)
+
+
+def readings(at_s: float, rows: Iterable[tuple[str, str, float | None]]) -> pa.RecordBatch:
+    """All at one moment."""
+    sources, metrics, values = zip(*rows, strict=True)
+    columns = [[at(at_s)] * len(sources), list(sources), list(metrics), list(values)]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, TELEMETRY_SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=TELEMETRY_SCHEMA)
+
+
+def second_of_host(second: int) -> pa.RecordBatch:
+    """Ten readings of the machine and its processes."""
+    metrics = [("host", "host_cpu_percent"), ("host", "host_memory_gib")]
+    metrics += [
+        (one, f"{one}_{what}") for one in ("endpoint", "generator", "engine") for what in ("cpu_cores", "memory_gib")
+    ]
+    times = np.repeat(at(second) + np.arange(10) * (S // 10), len(metrics))
+    columns = [
+        pa.array(times),
+        pa.array([source for source, _ in metrics] * 10),
+        pa.array([metric for _, metric in metrics] * 10),
+        pa.array(50 + 20 * np.sin(times / S / 11)),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=TELEMETRY_SCHEMA)
+
+
+def write_telemetry(directory: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA) as writer:
+        for batch in batches:
+            writer.append(batch)
