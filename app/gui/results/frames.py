@@ -26,7 +26,7 @@ from reports.model import (
     WorkerRow,
 )
 
-STAGE_QUANTITIES = ("offered", "achieved", "answered", "good", "p50", "p95", "p99", "judged")
+STAGE_QUANTITIES = ("offered", "achieved", "answered", "good", "p50", "p95", "p99")
 TOKEN_QUANTITIES = (
     "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50", "itl_p99", "icl_p99", "coalesced",
     "output_tokens", "tokens_per_s",
@@ -37,11 +37,10 @@ BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
 
 
 def stage_headers(report: Report) -> dict[str, str]:
-    judged = f"{report.curve.percentile.replace('_', '.')} {tr('judged')}"
     return {
         "stage": tr("Stage"), "result": tr("Result"), "load": tr("Load"), "offered": tr("Offered"),
         "achieved": tr("Sent"), "answered": tr("Answered"), "good": tr("Good"), "completed": tr("Answers"),
-        "failed": tr("Failed"), "p50": f"{report.times} p50", "p95": "p95", "p99": "p99", "judged": judged,
+        "failed": tr("Failed"), "p50": f"{report.times} p50", "p95": "p95", "p99": "p99",
         "from": tr("From"), "measurement": tr("Measurement"),
     }  # fmt: skip
 
@@ -51,14 +50,14 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
         [
             {
                 "stage": stage_name(row), "result": formatting.stage_state(row), "load": load_of(row),
-                "offered": row.offered, "achieved": row.achieved, "answered": row.answered, "good": row.good,
-                "completed": row.completed, "failed": row.failed, "p50": row.p50, "p95": row.p95, "p99": row.p99,
+                "good": row.good, "p50": row.p50, "p95": row.p95, "p99": row.p99, "completed": row.completed,
+                "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "answered": row.answered,
                 "from": seconds(max(0.0, row.start_s)), "measurement": row.trust,
             }
             for row in stages
         ],
-        ("stage", "result", "load", "offered", "achieved", "answered", "good", "completed", "failed", "p50", "p95",
-         "p99", "from", "measurement"),
+        ("stage", "result", "load", "good", "p50", "p95", "p99", "completed", "failed", "offered", "achieved",
+         "answered", "from", "measurement"),
     )  # fmt: skip
 
 

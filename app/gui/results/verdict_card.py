@@ -97,10 +97,10 @@ class VerdictCard(QFrame):
 
 def headline(sentence: str) -> tuple[str, str]:
     """The first part of it, and the rest, which is to be read and not to be seen from afar."""
-    ends = [place for mark in ("; ", ". ", ": ") if (place := sentence.find(mark)) >= 0]
+    ends = [place for mark in ("; ", ". ", ": at ") if (place := sentence.find(mark)) >= 0]
     if not ends or len(sentence) < _SHORT:
         return sentence, ""
-    first, rest = sentence[: min(ends)], sentence[min(ends) + 2 :]
+    first, rest = sentence[: min(ends)], sentence[min(ends) + 1 :].lstrip()
     return f"{first}.", f"{rest[:1].upper()}{rest[1:]}"
 
 

@@ -59,6 +59,8 @@ class MachineTab(Tab):
             chart.set_bands(bands)
         self._linked = LinkedCharts(self.charts)
         self._linked.span_button.hide()
+        line = self.fontMetrics().height()
+        self._linked.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line)
         self.column.insertWidget(1, self._linked)
 
     def _chart(self, series: Sequence[TelemetrySeries]) -> Chart:
@@ -66,7 +68,7 @@ class MachineTab(Tab):
         name = first.metric.replace("_", " ")
         chart = Chart(name, Axis(tr("Time"), "s"), Axis(name, first.unit), self._look)
         chart.setToolTip(first.description)
-        chart.setMinimumHeight(150)
+        chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for place, one in enumerate(series[:_MOST_LINES]):
             values = np.array([np.nan if value is None else value for value in one.values], dtype=np.float64)
             chart.set_line(one.source, one.source, np.array(one.at_s), values, series=place)

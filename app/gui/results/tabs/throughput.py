@@ -17,6 +17,7 @@ from app.gui.words import tr
 from reports import formatting
 from reports.model import Report, StageRow
 
+_WIDEST = 400
 _ON_THE_CURVE = ("probe", "hold", "steady")
 
 
@@ -43,7 +44,8 @@ class ThroughputTab(Tab):
 
     def show_run(self, shown: Shown) -> None:
         report = shown.report
-        self.about.setText(report.max_rate.limited_by[:400] if report.max_rate is not None else "")
+        limit = "" if report.max_rate is None else report.max_rate.limited_by[:_WIDEST]
+        self.about.setText(tr("What limits it: {what}").format(what=limit))
         self.about.setVisible(report.max_rate is not None)
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))

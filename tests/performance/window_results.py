@@ -1,0 +1,126 @@
+"""The result page with a run of a million requests: opened, judged again in a window, sorted, filtered, scrolled.
+
+`python -m tests.performance.window_results [--rows N]`. The run is written as a load worker ships it, by the real
+session on a clock of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import msgspec
+import numpy as np
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, Qt
+from PySide6.QtWidgets import QApplication
+
+from app.gui.navigation import Navigation
+from app.gui.results.page import ResultsPage
+from app.gui.theme import Look
+from app.session.spec import LimitSpec, StageSpec
+from tests.fakes.bench import SPEC, poisson
+from tests.fakes.clock import FakeClock
+from tests.fakes.stored_runs import stored_run
+from tests.performance.rows import PipedLoad, child
+
+ROWS, RATE_PER_S = 1_000_000, 10_000.0
+STEPS = 200
+PATIENCE_S = 120.0
+
+
+def wait(until: Callable[[], bool]) -> float:
+    """Seconds until it is so, the window painting meanwhile."""
+    start = time.perf_counter()
+    while not until():
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
+        if time.perf_counter() - start > PATIENCE_S:
+            raise RuntimeError("nothing came of it")
+    QCoreApplication.processEvents()
+    return time.perf_counter() - start
+
+
+def write_run(directory: Path, rows: int) -> None:
+    clock = FakeClock(time.perf_counter_ns())
+    stage = StageSpec("plain", "steady", poisson(RATE_PER_S), rows / RATE_PER_S)
+    spec = msgspec.structs.replace(SPEC, stages=(stage,), limits=LimitSpec(requests=rows))
+    with child() as pipes:
+        stored_run(directory, spec, PipedLoad(clock, pipes), clock=clock)
+
+
+def measure(application: QApplication, directory: Path) -> None:
+    page = ResultsPage(Navigation(), Look(application, "light"))
+    page.resize(1280, 800)
+    page.show()
+    opened: list[object] = []
+    page.presenter.opened.connect(opened.append)
+    start = time.perf_counter()
+    page.open_run(directory)
+    wait(lambda: bool(opened))
+    print(f"open: {time.perf_counter() - start:.2f} s from the click to the numbers, imports with it")
+    content = page.content()
+    asked: list[object] = []
+    page.presenter.rescored.connect(asked.append)
+    middle = page.presenter.shown.own.stages[0]  # type: ignore[union-attr]
+    for name, ask in (
+        ("window of half", lambda: page.presenter.ask_window((middle.start_s, (middle.start_s + middle.end_s) / 2))),
+        ("another SLO, whole run", lambda: page.presenter.ask_slo(("latency_ms.p95 < 5",))),
+        ("as measured", page.presenter.as_measured),
+    ):
+        if name.startswith("another"):
+            page.presenter.as_measured()
+            wait(lambda: not page.presenter.is_busy)
+        asked.clear()
+        start, busy = time.perf_counter(), time.process_time()
+        ask()
+        wait(lambda: bool(asked))
+        took = f"{time.perf_counter() - start:.2f} s, {time.process_time() - busy:.2f} s of CPU"
+        print(f"judged again, {name}: {took}, painted")
+    requests = content.requests
+    content.tabs.setCurrentWidget(requests)
+    print(f"requests: {wait(lambda: requests.model.rowCount() > 0):.2f} s until they stand, slowest first")
+    for name, act in (
+        ("sort by latency", lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)),
+        ("sort by time", lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)),
+        ("filter by least latency", lambda: requests.least.setText("0.5")),
+    ):
+        start = time.perf_counter()
+        act()
+        QCoreApplication.processEvents()
+        print(f"{name}: {1e3 * (time.perf_counter() - start):.0f} ms")
+    requests.least.setText("")
+    scroll(requests.table.verticalScrollBar())
+    page.close()
+    page.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def scroll(bar: object) -> None:
+    steps = []
+    for place in np.linspace(0, bar.maximum(), STEPS).astype(int):  # type: ignore[attr-defined]
+        start = time.perf_counter()
+        bar.setValue(int(place))  # type: ignore[attr-defined]
+        QCoreApplication.processEvents()
+        steps.append(1e3 * (time.perf_counter() - start))
+    print(f"scroll: median {np.median(steps):.1f} ms, worst {max(steps):.1f} ms of {STEPS} steps    must: ≤ 50 ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    rows = parser.parse_args().rows
+    application = QApplication([])
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(Path(folder) / "run", rows)
+        measure(application, Path(folder) / "run")
+
+
+if __name__ == "__main__":
+    main()
