@@ -153,6 +153,6 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {theme.accent}; }}
     QLineEdit:disabled, QPlainTextEdit:disabled {{ border-color: {theme.grid}; }}
     QAbstractItemView::indicator:unchecked, QCheckBox::indicator:unchecked {{ border: 1px solid {theme.muted};
-        border-radius: 2px; background: {theme.paper}; width: {0.9 * size_pt:.1f}pt; height: {0.9 * size_pt:.1f}pt; }}
+        border-radius: 2px; background: {theme.paper}; width: 0.8em; height: 0.8em; }}
     QTableView, QTreeView, QListView {{ border: 1px solid {theme.grid}; gridline-color: {theme.grid}; }}
     """

@@ -24,7 +24,7 @@ from app.gui.charts.draggable import DraggableChart, Handle
 from app.gui.formatting import State, seconds
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
-from app.gui.run.seam import Document, Editor, folder_of
+from app.gui.run.seam import Document, Editor, folder_of, keep_tall
 from app.gui.run.stage_edits import Preset
 from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_trace, stage_line
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
@@ -33,7 +33,8 @@ from app.gui.theme import Look
 from app.gui.widgets import button, label
 from app.gui.words import tr
 
-_SHOWN_ROWS = 5
+_LINES = 18
+_LEAST_ROWS, _MOST_ROWS = 2, 8
 
 
 class StagesEditor(Editor):
@@ -60,7 +61,15 @@ class StagesEditor(Editor):
         layout.addWidget(self.total)
         layout.addWidget(self.table)
         layout.addLayout(self._buttons_line())
+        self.fit_to_font()
         self._enable()
+
+    def fit_to_font(self) -> None:
+        keep_tall(self.chart, _LINES)
+        rows = min(max(self.model.rowCount(), _LEAST_ROWS), _MOST_ROWS)
+        row = self.table.fontMetrics().height() + 12
+        self.table.verticalHeader().setDefaultSectionSize(row)
+        self.table.setFixedHeight(row * rows + self.table.horizontalHeader().sizeHint().height() + 4)
 
     def is_for(self, protocol: str | None) -> bool:
         return protocol != "local"
@@ -113,6 +122,7 @@ class StagesEditor(Editor):
         self._line = stage_line(stages, folder_of(self._document), self._traces)
         self.model.show(stages, [one.problem for one in self._line.stages])
         self._tell_problem()
+        self.fit_to_font()
         self._draw()
         missing = self._line.missing
         if missing:
@@ -203,8 +213,6 @@ class StagesEditor(Editor):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(LOAD, QHeaderView.ResizeMode.Stretch)
         table.selectionModel().selectionChanged.connect(self._selected)
-        row = table.verticalHeader().defaultSectionSize()
-        table.setMinimumHeight(row * _SHOWN_ROWS)
         return table
 
     def _selected(self, _now: QItemSelection, _before: QItemSelection) -> None:

@@ -39,7 +39,7 @@ def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
 
 def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtBot, chart: DraggableChart) -> None:
     told, ranges = heard(chart), chart.plot.ranges()
-    drag(qtbot, chart, 0, chart._pixel_of(45.0, 25.0))
+    drag(qtbot, chart, 0, chart.pixel_of(45.0, 25.0))
     assert [one[3] for one in told] == [False, True]
     index, x, y, _ = told[-1]
     assert index == chart.chosen == 0
@@ -49,17 +49,17 @@ def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtB
 
 def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) -> None:
     told = heard(chart)
-    drag(qtbot, chart, 1, chart._pixel_of(50.0, 35.0))
+    drag(qtbot, chart, 1, chart.pixel_of(50.0, 35.0))
     assert told[-1][1] == pytest.approx(50, abs=0.5)
     assert told[-1][2] == 20
-    drag(qtbot, chart, 2, chart._pixel_of(10.0, 30.0))
+    drag(qtbot, chart, 2, chart.pixel_of(10.0, 30.0))
     assert told[-1][1] == 0
     assert told[-1][2] == pytest.approx(30, abs=0.5)
 
 
 def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
     told, before = heard(chart), chart.x_range()
-    start = chart._pixel_of(15.0, 5.0).toPoint()
+    start = chart.pixel_of(15.0, 5.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, start + QPoint(60, 0))

@@ -95,7 +95,7 @@ def test_stages_are_added_duplicated_moved_and_removed(two: Edited) -> None:
 def test_the_line_is_dragged_by_mouse_and_by_keys(qtbot: QtBot, two: Edited) -> None:
     chart = two.editor.chart
     qtbot.waitUntil(lambda: chart.handle_pixel(0).x() > 100)
-    start, to = chart.handle_pixel(0).toPoint(), chart._pixel_of(20.0, 30.0).toPoint()
+    start, to = chart.handle_pixel(0).toPoint(), chart.pixel_of(20.0, 30.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, to)
