@@ -15,7 +15,7 @@ from app.records.planned_work import ImpossibleCell, PlannedWork
 if TYPE_CHECKING:
     from app.wiring.impossible_cells import LocalMachine
 
-_MOST_CELLS = 12
+_MOST_REASONS = 6
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -87,9 +87,17 @@ def safety_line(view: WorkView) -> str:
 
 
 def cell_rows(cells: tuple[ImpossibleCell, ...]) -> tuple[tuple[str, str], ...]:
-    rows = [(one.cell[:120], f"{one.reason[:240]} ({one.settles})") for one in cells[:_MOST_CELLS]]
-    left = len(cells) - len(rows)
-    return (*rows, *([(tr("and {left} more").format(left=left), "")] if left else []))
+    """How many have the same against them, and what; the first of them is named."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in cells:
+        by_reason.setdefault((one.settles, one.reason), []).append(one.cell)
+    rows = []
+    for (settles, reason), names in list(by_reason.items())[:_MOST_REASONS]:
+        many = tr("1 variant") if len(names) == 1 else tr("{variants} variants").format(variants=count(len(names)))
+        such = names[0] if len(names) == 1 else tr("such as {cell}").format(cell=names[0])
+        rows.append((many, f"{reason[:240]} ({settles}): {such[:160]}"))
+    left = len(by_reason) - len(rows)
+    return (*rows, *([(tr("and"), tr("{left} more reasons").format(left=left))] if left > 0 else []))
 
 
 def _all_requests(work: PlannedWork) -> str:
