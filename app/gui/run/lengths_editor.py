@@ -14,11 +14,13 @@ from app.gui.formatting import count, number
 from app.gui.navigation import Notice
 from app.gui.run.lengths_view import Histogram, LengthsView, lengths_view
 from app.gui.run.rows import Rows
-from app.gui.run.seam import Document, Editor, place_of, tree_of
+from app.gui.run.seam import Document, Editor, keep_tall, place_of, tree_of
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
 from app.gui.words import tr
+
+_LINES = 14
 
 
 class LengthsEditor(Editor):
@@ -45,6 +47,11 @@ class LengthsEditor(Editor):
         layout.addWidget(self.rows)
         for chart in (self.inputs, self.outputs):
             chart.say(tr("Drawing…"))
+        self.fit_to_font()
+
+    def fit_to_font(self) -> None:
+        for chart in (self.inputs, self.outputs):
+            keep_tall(chart, _LINES)
 
     def is_for(self, protocol: str | None) -> bool:
         return protocol is not None and protocol.startswith("openai-")

@@ -22,7 +22,7 @@ from app.gui.run.drop_zone import DropZone
 from app.gui.run.inspection import Inspecting, Looked
 from app.gui.run.model_facts import Branch, branches_of, fit_text, fits_of, open_axes
 from app.gui.run.rows import Rows
-from app.gui.run.seam import Document, Editor, folder_of, listed
+from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
 from app.gui.run.ticks import Tick, Ticks
 from app.gui.strip import Strip
 from app.gui.widgets import card, label
@@ -30,6 +30,7 @@ from app.gui.words import tr
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
+_TREE_LINES = 18
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -232,6 +233,10 @@ class ModelEditor(Editor):
         layout.addWidget(self.axes)
         layout.addWidget(card(holder))
         layout.addStretch(0)
+        self.fit_to_font()
+
+    def fit_to_font(self) -> None:
+        keep_tall(self.tree, _TREE_LINES)
 
 
 def _tree() -> QTreeView:

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, Protocol
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QWidget
 
 _TOP = (
@@ -47,12 +47,25 @@ class Editor(QWidget):
         """Whoever places it may ask for it to be shown: it is, where it is of use."""
         super().setVisible(visible and self._is_of_use)
 
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.fit_to_font()
+
+    def fit_to_font(self) -> None:
+        """Heights that go with the text's."""
+
     def is_for(self, protocol: str | None) -> bool:  # noqa: ARG002 - for those that are not for all
         """Whether it is of use for targets of a protocol; None is one that is not known yet."""
         return True
 
     def show_contents(self, document: Document) -> None:
         raise NotImplementedError
+
+
+def keep_tall(widget: QWidget, lines: int) -> None:
+    """At least so many lines of its text high, in a column that scrolls."""
+    widget.setMinimumHeight(lines * widget.fontMetrics().height())
 
 
 def protocol_of(document: Document) -> str | None:

@@ -14,7 +14,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import number
 from app.gui.navigation import Notice
-from app.gui.run.seam import Document, Editor
+from app.gui.run.seam import Document, Editor, keep_tall
 from app.gui.run.search_view import DEFAULTS, SearchView, can_judge, search_view, search_words, slo_of
 from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
 from app.gui.strip import Strip
@@ -22,6 +22,7 @@ from app.gui.theme import Look
 from app.gui.widgets import label
 from app.gui.words import tr
 
+_LINES = 16
 FIRST_OBJECTIVE = "latency_ms.p95 < 50"
 
 
@@ -55,6 +56,10 @@ class SearchEditor(Editor):
             layout.addWidget(widget)
         layout.addWidget(self.chart, 1)
         layout.addStretch(0)
+        self.fit_to_font()
+
+    def fit_to_font(self) -> None:
+        keep_tall(self.chart, _LINES)
 
     def is_for(self, protocol: str | None) -> bool:
         return protocol not in ("local", "locust")

@@ -10,12 +10,12 @@ from PySide6.QtCore import QItemSelection
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
-    QHBoxLayout,
     QHeaderView,
     QMenu,
     QPushButton,
     QTableView,
     QVBoxLayout,
+    QWidget,
 )
 
 from app.gui.background import Latest
@@ -24,16 +24,18 @@ from app.gui.charts.draggable import DraggableChart, Handle
 from app.gui.formatting import State, seconds
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
-from app.gui.run.seam import Document, Editor, folder_of
+from app.gui.run.seam import Document, Editor, folder_of, keep_tall
 from app.gui.run.stage_edits import Preset
 from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_trace, stage_line
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
+from app.gui.run.ticks import FlowLayout
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import button, label
 from app.gui.words import tr
 
-_SHOWN_ROWS = 5
+_LINES = 18
+_LEAST_ROWS, _MOST_ROWS = 2, 8
 
 
 class StagesEditor(Editor):
@@ -59,8 +61,16 @@ class StagesEditor(Editor):
         layout.addWidget(self.chart, 1)
         layout.addWidget(self.total)
         layout.addWidget(self.table)
-        layout.addLayout(self._buttons_line())
+        layout.addWidget(self._buttons_line())
+        self.fit_to_font()
         self._enable()
+
+    def fit_to_font(self) -> None:
+        keep_tall(self.chart, _LINES)
+        rows = min(max(self.model.rowCount(), _LEAST_ROWS), _MOST_ROWS)
+        row = self.table.fontMetrics().height() + 12
+        self.table.verticalHeader().setDefaultSectionSize(row)
+        self.table.setFixedHeight(row * rows + self.table.horizontalHeader().sizeHint().height() + 4)
 
     def is_for(self, protocol: str | None) -> bool:
         return protocol != "local"
@@ -113,6 +123,7 @@ class StagesEditor(Editor):
         self._line = stage_line(stages, folder_of(self._document), self._traces)
         self.model.show(stages, [one.problem for one in self._line.stages])
         self._tell_problem()
+        self.fit_to_font()
         self._draw()
         missing = self._line.missing
         if missing:
@@ -139,8 +150,6 @@ class StagesEditor(Editor):
         for one in line.stages:
             xs += [at for at, _ in one.points] or [one.start_s, one.end_s]
             ys += [rate for _, rate in one.points] or [np.nan, np.nan]
-        nothing = tr("No stages yet: add one below, or let a search find the highest rate.")
-        self.chart.say("" if line.stages else nothing)
         self.chart.set_line("planned", tr("planned rate"), np.array(xs), np.array(ys))
         states: dict[bool, State] = {True: "bad", False: "plain"}
         self.chart.set_bands(
@@ -150,7 +159,11 @@ class StagesEditor(Editor):
         repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
         once = tr("One round takes {time}.") if repeated else tr("All stages take {time}.")
         how = tr("Drag a point, or take it with Page Down and move it with the arrow keys.")
-        self.total.setText(f"{once.format(time=seconds(line.total_s))} {how}" if line.handles else "")
+        nothing = tr("No stages yet: add one, or let a search find the highest rate.")
+        said = once.format(time=seconds(line.total_s)) + (f" {how}" if line.handles else "")
+        self.total.setText(said if line.stages else nothing)
+        for widget in (self.chart, self.table):
+            widget.setVisible(bool(line.stages))
 
     @property
     def _has_rates(self) -> bool:
@@ -203,8 +216,6 @@ class StagesEditor(Editor):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(LOAD, QHeaderView.ResizeMode.Stretch)
         table.selectionModel().selectionChanged.connect(self._selected)
-        row = table.verticalHeader().defaultSectionSize()
-        table.setMinimumHeight(row * _SHOWN_ROWS)
         return table
 
     def _selected(self, _now: QItemSelection, _before: QItemSelection) -> None:
@@ -235,12 +246,13 @@ class StagesEditor(Editor):
     def _preset(self, kind: Preset, _checked: bool = False) -> None:
         self.make(kind)
 
-    def _buttons_line(self) -> QHBoxLayout:
-        line = QHBoxLayout()
+    def _buttons_line(self) -> QWidget:
+        holder = QWidget()
+        line = FlowLayout(holder, spacing=6)
+        line.setContentsMargins(0, 0, 0, 0)
         for one in self._buttons.values():
             line.addWidget(one)
-        line.addStretch(1)
-        return line
+        return holder
 
     def _enable(self) -> None:
         rows, row = self.model.rowCount(), self.row

@@ -89,14 +89,14 @@ class Ticks(QWidget):
 class FlowLayout(QLayout):
     """One after another, and on to the next line where there is no more room."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, spacing: int = 14) -> None:
         super().__init__(parent)
         self._items: list[QLayoutItem] = []
         policy = parent.sizePolicy()
         policy.setHeightForWidth(True)
         policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
         parent.setSizePolicy(policy)
-        self.setSpacing(14)
+        self.setSpacing(spacing)
 
     def addItem(self, item: QLayoutItem) -> None:
         self._items.append(item)

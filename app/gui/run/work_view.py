@@ -15,7 +15,7 @@ from app.records.planned_work import ImpossibleCell, PlannedWork
 if TYPE_CHECKING:
     from app.wiring.impossible_cells import LocalMachine
 
-_MOST_CELLS = 12
+_MOST_REASONS = 6
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -78,8 +78,8 @@ def safety_line(view: WorkView) -> str:
         return ""
     where = view.target[:200] or tr("a server that the run starts itself")
     if work.variants is not None:
-        return tr("Start measures {stages} stages of {variants} variants on {where}, for at most {time}.").format(
-            stages=count(work.stages), variants=count(work.variants), where=where, time=seconds(work.at_most_s)
+        return tr("Start measures {stages} on {where}, for at most {time}.").format(
+            stages=_stages(work.stages), where=where, time=seconds(work.at_most_s)
         )
     return tr("Start sends {requests} to {where}, for at most {time}.").format(
         requests=_all_requests(work), where=where, time=seconds(work.at_most_s)
@@ -87,9 +87,17 @@ def safety_line(view: WorkView) -> str:
 
 
 def cell_rows(cells: tuple[ImpossibleCell, ...]) -> tuple[tuple[str, str], ...]:
-    rows = [(one.cell[:120], f"{one.reason[:240]} ({one.settles})") for one in cells[:_MOST_CELLS]]
-    left = len(cells) - len(rows)
-    return (*rows, *([(tr("and {left} more").format(left=left), "")] if left else []))
+    """How many have the same against them, and what; the first of them is named."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in cells:
+        by_reason.setdefault((one.settles, one.reason), []).append(one.cell)
+    rows = []
+    for (settles, reason), names in list(by_reason.items())[:_MOST_REASONS]:
+        many = tr("1 variant") if len(names) == 1 else tr("{variants} variants").format(variants=count(len(names)))
+        such = names[0] if len(names) == 1 else tr("such as {cell}").format(cell=names[0])
+        rows.append((many, f"{reason[:240]} ({settles}): {such[:160]}"))
+    left = len(by_reason) - len(rows)
+    return (*rows, *([(tr("and"), tr("{left} more reasons").format(left=left))] if left > 0 else []))
 
 
 def _all_requests(work: PlannedWork) -> str:
@@ -105,15 +113,20 @@ def _all_requests(work: PlannedWork) -> str:
 
 def _work_tile(work: PlannedWork) -> Tile:
     if work.variants is not None:
-        variants = tr("{variants} variants").format(variants=count(work.variants))
-        return Tile(tr("Work"), variants, tr("{stages} stages").format(stages=count(work.stages)))
+        many = tr("{variants} variants").format(variants=count(work.variants))
+        variants = tr("1 variant") if work.variants == 1 else many
+        return Tile(tr("Work"), variants, _stages(work.stages))
     if work.search is None:
         relative = tr("{of} at a share of another").format(of=work.relative_stages) if work.relative_stages else ""
-        return Tile(tr("Work"), tr("{stages} stages").format(stages=count(work.stages)), relative)
+        return Tile(tr("Work"), _stages(work.stages), relative)
     least, most = work.search.probes
     probes = tr("{least} to {most} probes").format(least=least, most=most)
-    below = tr("and {stages} stages before").format(stages=work.stages) if work.stages else tr("the search's")
+    below = tr("after {stages}").format(stages=_stages(work.stages)) if work.stages else tr("the search's")
     return Tile(tr("Work"), probes, below)
+
+
+def _stages(number_of: int) -> str:
+    return tr("1 stage") if number_of == 1 else tr("{stages} stages").format(stages=count(number_of))
 
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
@@ -131,7 +144,7 @@ def _requests_tile(work: PlannedWork) -> Tile:
         return Tile(name, tr("{least} to {most}").format(least=least, most=most), below)
     if work.closed_stages:
         known = count(round(work.requests)) if work.requests else NOT_AVAILABLE
-        below = tr("and as many as {stages} stages of clients get answered").format(stages=work.closed_stages)
+        below = tr("and as many as clients get answered")
         return Tile(name, known, below)
     return Tile(name, tr("about {requests}").format(requests=count(round(work.requests or 0))), tr("expected"))
 

@@ -95,7 +95,7 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.work is not None, timeout=30_000)
     said = {one.name: (one.value, one.below) for one in preview.tiles()}
-    assert said["Work"] == ("1 stages", "")
+    assert said["Work"] == ("1 stage", "")
     assert said["Requests"] == ("about 400", "expected")
     assert said["Tokens"][0].endswith(" in")
     assert said["Money"][0] == "n/a"
@@ -114,9 +114,9 @@ def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> 
     preview.show_document(EditedDocument({"sizewise": 1, "name": "mine", "target": target}, Path("/x/p.yaml")))
     qtbot.waitUntil(lambda: preview.view.cells is not None, timeout=30_000)
     ((cell, reason),) = preview.cells.rows
-    assert cell == "digits, cpu, as-is, batch 1, 1000 threads"
-    assert "(target.threads)" in reason
-    assert "2 stages of 2 variants" in preview.safety.text()
+    assert cell == "1 variant"
+    assert reason.endswith("(target.threads): digits, cpu, as-is, batch 1, 1000 threads")
+    assert "measures 2 stages on this machine" in preview.safety.text()
 
 
 def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Look) -> None:

@@ -42,8 +42,12 @@ def test_clients_send_as_much_as_is_answered() -> None:
     assert "as many requests as are answered" in safety_line(WorkView(work))
 
 
-def test_many_impossible_cells_are_bounded() -> None:
-    cells = tuple(ImpossibleCell(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
-    rows = cell_rows(cells)
-    assert rows[0] == ("c0", "r (target.batch)")
-    assert rows[-1][0] == f"and {40 - (len(rows) - 1)} more"
+def test_impossible_cells_are_told_by_their_reasons() -> None:
+    same = tuple(ImpossibleCell(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
+    other = ImpossibleCell(cell="d", reason="q", settles="target.model")
+    assert cell_rows((*same, other)) == (
+        ("40 variants", "r (target.batch): such as c0"),
+        ("1 variant", "q (target.model): d"),
+    )
+    many = tuple(msgspec.structs.replace(other, reason=f"q{at}") for at in range(9))
+    assert cell_rows(many)[-1] == ("and", "3 more reasons")
