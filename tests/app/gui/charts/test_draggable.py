@@ -58,7 +58,7 @@ def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) ->
 
 
 def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
-    told, before = heard(chart), chart.x_range()
+    told, before = heard(chart), chart.plot.ranges()
     start = chart.pixel_of(15.0, 5.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
