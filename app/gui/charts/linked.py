@@ -15,15 +15,17 @@ from app.gui.words import tr
 
 
 class LinkedCharts(QWidget):
-    """`span_chosen` once a window is drawn or an edge of it let go, `span_cleared` once it is taken away."""
+    """`has_spans`: a window of time can be chosen. `span_chosen` tells of one that was drawn, or had an edge let go,
+    `span_cleared` of one that was taken away."""
 
     span_chosen = Signal(float, float)
     span_cleared = Signal()
     crosshair_moved = Signal(float)
     marker_wanted = Signal(float)
 
-    def __init__(self, charts: Sequence[Chart]) -> None:
+    def __init__(self, charts: Sequence[Chart], *, has_spans: bool = True) -> None:
         super().__init__()
+        self._has_spans = has_spans
         self.charts = tuple(charts)
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
@@ -54,11 +56,16 @@ class LinkedCharts(QWidget):
         self.clear_button.clicked.connect(self.clear_span)
         self.clear_button.hide()
         self.span_label = label("", "muted")
+        self.fit_button = QToolButton()
+        self.fit_button.clicked.connect(self.fit)
+        self._say_fit()
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         for widget in (self.span_button, self.span_label, self.clear_button):
             row.addWidget(widget)
         row.addStretch(1)
+        row.addWidget(self.fit_button)
+        self.span_button.setVisible(self._has_spans)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -102,11 +109,13 @@ class LinkedCharts(QWidget):
         """Keep the last seconds in view as data come; None shows everything. A user who pans or zooms stops it until
         Home is pressed."""
         self._follow_s, self._is_paused = last_s, False
+        self._say_fit()
         self._data_changed()
 
     def fit(self) -> None:
         """Everything, or what is followed."""
         self._is_paused = False
+        self._say_fit()
         for chart in self.charts:
             chart.viewing.fit()
         self._data_changed()
@@ -122,6 +131,14 @@ class LinkedCharts(QWidget):
             event.accept()
             return True
         return super().event(event)
+
+    def _say_fit(self) -> None:
+        """How to come back, once the user looks at a part."""
+        text = tr("Show &everything") if self._follow_s is None else tr("Follow th&e run")
+        self.fit_button.setText(text)
+        self.fit_button.setAccessibleName(text.replace("&", ""))
+        self.fit_button.setToolTip(tr("{what} (Home)").format(what=text.replace("&", "")))
+        self.fit_button.setVisible(self._is_paused)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape and self._span is not None:
@@ -153,6 +170,7 @@ class LinkedCharts(QWidget):
 
     def _range_changed(self, low: float, high: float) -> None:
         self._is_paused = True
+        self._say_fit()
         for chart in self.charts:
             if chart is not self.sender():
                 chart.set_x_range(low, high)
@@ -168,6 +186,8 @@ class LinkedCharts(QWidget):
             chart.plot.draws_spans = is_on
 
     def _span_drawn(self, start: float, end: float, is_done: bool) -> None:
+        if not self._has_spans:
+            return
         if is_done:
             self.span_button.setChecked(False)
             self.choose_span(start, end)

@@ -166,7 +166,7 @@ class PlotView(pg.GraphicsView):
         """Zooms where the chart has the focus or Ctrl is held; else the page scrolls."""
         owner = self._owner()
         is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
-        if not is_meant or not self._area().contains(event.position()):
+        if not is_meant or not event.angleDelta().y() or not self._area().contains(event.position()):
             event.ignore()
             return
         place = self.place_of(event.position())

@@ -12,6 +12,9 @@ from app.gui.charts.marks import Marks
 from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
+_FINEST, _WIDEST = 1e-7, 20.0
+"""Of the data's extent: further in, numbers have no more digits, and further out there is nothing to see."""
+
 
 class Viewing(QObject):
     """Everything, as data come, until the user pans or zooms; everything again on `fit`."""
@@ -67,6 +70,9 @@ class Viewing(QObject):
     def zoom(self, factor: float, x: float, y: float) -> None:
         """Around a place that stays where it is."""
         (x0, x1), (y0, y1) = self._plot.ranges()
+        whole = self._bounds.x1 - self._bounds.x0
+        if whole > 0 and not _FINEST * whole < (x1 - x0) * factor < _WIDEST * whole:
+            return
         self._fits_x = False
         self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
         if self.moves_y:

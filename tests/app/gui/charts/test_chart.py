@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QColor, QContextMenuEvent, QWheelEvent
+from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
@@ -187,3 +188,53 @@ def test_odd_numbers_draw_nothing_and_break_nothing(chart: Chart) -> None:
     chart.settle()
     assert LIGHT.paper in colours(chart)
     assert math.isfinite(chart.plot.ranges()[1][1])
+
+
+def test_our_own_menu_opens_over_the_plot_and_hides_lines(chart: Chart, qtbot: QtBot) -> None:
+    chart.set_line("p99", "p99 & more", np.arange(10.0), np.arange(10.0) * 3, series=1)
+    chart.settle()
+    view = chart.plot.viewport()
+    at = view.rect().center()
+    QApplication.sendEvent(view, QContextMenuEvent(QContextMenuEvent.Reason.Mouse, at, view.mapToGlobal(at)))
+    menu = QApplication.activePopupWidget()
+    assert isinstance(menu, QMenu)
+    texts = [action.text().partition("\t")[0].replace("&", "") for action in menu.actions() if action.text()]
+    assert texts[:4] == ["Zoom in", "Zoom out", "Show everything", "Lines shown"]
+    assert texts[-4:] == ["Save as PNG…", "Save as SVG…", "Save as CSV…", "Copy image"]
+    (lines,) = (action.menu() for action in menu.actions() if action.menu() is not None)
+    assert isinstance(lines, QMenu)
+    lines.actions()[1].trigger()
+    menu.close()
+    qtbot.waitUntil(lambda: [entry.label for entry in chart.key.entries] == ["p50"])
+    assert LIGHT.series[1] not in colours(chart)
+
+
+def test_a_marker_is_offered_only_where_somebody_wants_it(chart: Chart) -> None:
+    def offered() -> bool:
+        menu = QMenu()
+        chart.fill_menu(menu)
+        return any("marker" in action.text() for action in menu.actions())
+
+    chart.set_crosshair(3.0)
+    assert not offered()
+    told: list[float] = []
+    chart.marker_wanted.connect(told.append)
+    assert offered()
+
+
+def test_the_wheel_zooms_only_where_it_is_meant(chart: Chart, qtbot: QtBot) -> None:
+    whole, at = chart.x_range(), QPointF(chart.plot.viewport().rect().center())
+
+    def wheel(modifier: Qt.KeyboardModifier) -> None:
+        nothing, notch = QPoint(), QPoint(0, 120)
+        phase, button = Qt.ScrollPhase.NoScrollPhase, Qt.MouseButton.NoButton
+        QApplication.sendEvent(
+            chart.plot.viewport(), QWheelEvent(at, at, nothing, notch, button, modifier, phase, False)
+        )
+
+    chart.clearFocus()
+    wheel(Qt.KeyboardModifier.NoModifier)
+    assert chart.x_range() == whole
+    wheel(Qt.KeyboardModifier.ControlModifier)
+    low, high = chart.x_range()
+    assert high - low < whole[1] - whole[0]

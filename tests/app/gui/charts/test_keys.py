@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QKeyEvent
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.chart import Chart
@@ -56,6 +57,16 @@ def test_zoom_keeps_the_crosshair_where_it_is_and_home_shows_everything(chart: C
     assert chart.viewing.x_range() == whole
 
 
+def test_zoom_ends_where_there_is_nothing_more_to_see(chart: Chart, qtbot: QtBot) -> None:
+    for _ in range(200):
+        qtbot.keyClick(chart, KEY.Key_Plus)
+    low, high = chart.viewing.x_range()
+    assert 0 < high - low < 1e-5
+    for _ in range(200):
+        qtbot.keyClick(chart, KEY.Key_Minus)
+    assert chart.viewing.x_range()[1] < 200
+
+
 def test_the_view_follows_the_crosshair_out_of_it(chart: Chart, qtbot: QtBot) -> None:
     chart.set_x_range(0.0, 2.0)
     chart.set_crosshair(2.0)
@@ -85,9 +96,6 @@ def test_shift_and_arrows_choose_a_stretch(chart: Chart, qtbot: QtBot) -> None:
 
 
 def test_other_keys_are_left_to_the_page(chart: Chart, qtbot: QtBot) -> None:
-    from PySide6.QtCore import QEvent
-    from PySide6.QtGui import QKeyEvent
-
     event = QKeyEvent(QEvent.Type.KeyPress, KEY.Key_Q, Qt.KeyboardModifier.NoModifier, "q")
     chart.keyPressEvent(event)
     assert not event.isAccepted()

@@ -94,6 +94,18 @@ def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtB
         qtbot.mouseClick(linked.clear_button, LEFT)
 
 
+def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: Look) -> None:
+    chart = Chart("Rate", TIME, Axis("Rate", "1/s"), look)
+    chart.set_line("sent", "sent", [0.0, 10.0], [1.0, 2.0])
+    linked = LinkedCharts([chart], has_spans=False)
+    qtbot.addWidget(linked)
+    with qtbot.waitExposed(linked):
+        linked.show()
+    drag(qtbot, chart, 2, 6, SHIFT)
+    assert linked.span() is None
+    assert not linked.span_button.isVisible()
+
+
 def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
     linked.follow(30)
@@ -105,9 +117,16 @@ def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: Link
     first.set_line("sent", "sent", np.arange(300.0), np.ones(300))
     first.settle()
     assert first.viewing.x_range() == seen
-    qtbot.keyClick(first, Qt.Key.Key_Home)
+    assert linked.fit_button.isVisible()
+    assert linked.fit_button.accessibleName() == "Follow the run"
+    qtbot.mouseClick(linked.fit_button, LEFT)
+    assert not linked.fit_button.isVisible()
     assert second.viewing.x_range() == (269.0, 299.0)
     linked.follow(None)
+    assert second.viewing.x_range() == (0.0, 299.0)
+    qtbot.keyClick(first, Qt.Key.Key_Plus)
+    assert linked.fit_button.accessibleName() == "Show everything"
+    qtbot.keyClick(first, Qt.Key.Key_Home)
     assert second.viewing.x_range() == (0.0, 299.0)
 
 

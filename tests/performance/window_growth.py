@@ -1,0 +1,51 @@
+"""How much two hours of live charts grow: `python -m tests.performance.window_growth`.
+
+Eight curves at 10 Hz through a ring of five minutes into four linked charts, replayed under a clock of their own;
+what is grown is the process. Takes half a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import psutil
+from PySide6.QtWidgets import QApplication
+
+from app.gui.charts.ring import Ring
+from app.gui.theme import Look
+from tests.performance.window_charts import CHARTS, CURVES_A_CHART, RATE_HZ, charts, paint
+
+LIVE_S, SHOWN_S = 7200, 300
+PAINTED_EVERY_S = 10
+"""Ten paintings a second would take two hours."""
+
+
+def measure_growth(application: QApplication) -> None:
+    linked = charts(Look(application, "light"))
+    names = [f"curve {curve}" for curve in range(CHARTS * CURVES_A_CHART)]
+    ring = Ring(SHOWN_S * RATE_HZ, names)
+    linked.follow(SHOWN_S)
+    process, numbers = psutil.Process(), np.random.default_rng(1)
+    before = 0
+    for sample in range(LIVE_S * RATE_HZ):
+        ring.append(sample / RATE_HZ, *numbers.random(len(names)))
+        if sample % (PAINTED_EVERY_S * RATE_HZ):
+            continue
+        for place, name in enumerate(names):
+            chart = linked.charts[place // CURVES_A_CHART]
+            chart.set_line(name, name, ring.x, ring.column(name), series=place % CURVES_A_CHART)
+        paint(application)
+        if sample == SHOWN_S * RATE_HZ:  # the rings are full, every cache is warm
+            before = process.memory_info().rss
+    grown_mib = (process.memory_info().rss - before) / 2**20
+    print(f"two hours of live view grew {grown_mib:.1f} MiB    must: ≤ 20 MiB")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    measure_growth(QApplication([]))
+
+
+if __name__ == "__main__":
+    main()
