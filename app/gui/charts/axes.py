@@ -12,6 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _CLOCK_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
+_TRIES = 4
 _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
 
@@ -42,13 +43,18 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def linear_ticks(low: float, high: float, most: int, *, is_clock: bool = False) -> list[float]:
-    """Round values between the ends, `most` at most."""
+    """Round values between the ends: `most` at most, but two where there are any, as one alone tells no scale."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return []
-    step = _step(span / max(most, 1), is_clock=is_clock)
-    first = math.ceil(low / step - 1e-9)
-    return [place * step for place in range(first, math.floor(high / step + 1e-9) + 1)]
+    ticks: list[float] = []
+    for tried in range(max(most, 1), max(most, 1) + _TRIES):
+        step = _step(span / tried, is_clock=is_clock)
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        ticks = [place * step for place in range(first, last + 1)]
+        if len(ticks) > 1:
+            break
+    return ticks
 
 
 def _step(least: float, *, is_clock: bool) -> float:

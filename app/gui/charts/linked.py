@@ -13,6 +13,9 @@ from app.gui.charts.chart import Chart
 from app.gui.widgets import label
 from app.gui.words import tr
 
+_ROOM = 0.008
+"""At both ends, so that the first and the last marker are whole."""
+
 
 class LinkedCharts(QWidget):
     """`has_spans`: a window of time can be chosen. `span_chosen` tells of one that was drawn, or had an edge let go,
@@ -155,9 +158,11 @@ class LinkedCharts(QWidget):
         if not highs:
             return
         high = max(highs)
-        low = min(lows) if self._follow_s is None else high - self._follow_s
-        if low == high:
-            low, high = low - 0.5, high + 0.5
+        if self._follow_s is None:
+            room = _ROOM * (high - min(lows)) or 0.5
+            low, high = min(lows) - room, high + room
+        else:
+            low = high - self._follow_s
         for chart in self.charts:
             chart.set_x_range(low, high)
         self._align()

@@ -14,6 +14,7 @@ from app.gui.charts.axes import Axis, clock_text, linear_ticks, log_ticks, tick_
         (0.0, 1250.0, 5, [0.0, 250.0, 500.0, 750.0, 1000.0, 1250.0]),
         (-1.0, 1.0, 4, [-1.0, -0.5, 0.0, 0.5, 1.0]),
         (0.0, 0.0, 5, []),
+        (-1.0, 49.2, 2, [0.0, 20.0, 40.0]),
     ],
 )
 def test_linear_ticks_are_round(low: float, high: float, most: int, expected: list[float]) -> None:
