@@ -82,10 +82,11 @@ class _Source(msgspec.Struct, frozen=True):
         for length in range(len(where), -1, -1):
             place = where[:length]
             if place in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint)
+                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint, where=where)
             if place in self.document.lines:
-                return ProfileError(message, path=str(self.path), line=self.document.lines[place], hint=hint)
-        return ProfileError(message, path=str(self.path), hint=hint)
+                line = self.document.lines[place]
+                return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where)
+        return ProfileError(message, path=str(self.path), hint=hint, where=where)
 
 
 def load_profile(
@@ -196,10 +197,7 @@ def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str) -> 
     if not isinstance(document.value, dict):
         first = "sizewise: 1" if what == "a profile" else "peak: 900/s"
         raise ProfileError(f"{what} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
-    source = _Source(path, document, {})
-    for text in overrides:
-        _override(source, text)
-    return source
+    return _Source(path, document, {})
 
 
 def _override(source: _Source, text: str) -> None:
@@ -266,8 +264,10 @@ def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
 
 
 def _first_of(source: _Source, error: ValidationError) -> ProfileError:
-    """The one that stands first in the file."""
-    return min((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
+    """The one that stands first in the file, with the others."""
+    first, *others = sorted((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
+    first.others = tuple(others)
+    return first
 
 
 def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:
