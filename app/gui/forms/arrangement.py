@@ -34,6 +34,16 @@ _RARE: dict[tuple[str, ...], tuple[str, ...]] = {
         "api_price",
     ),
 }  # fmt: skip
+_FIRST: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("target",): (
+        "protocol", "url", "urls", "serve", "scripted", "file", "model", "permitted", "api_key", "headers",
+    ),
+    ("load",): ("stages", "sweep", "search"),
+    ("load", "stages", "*"): (
+        "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",
+        "burstiness", "speed", "think", "duration",
+    ),
+}  # fmt: skip
 _GOES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("StageSettings", "speed"): ("trace",),
     ("StageSettings", "superpose"): ("trace",),
@@ -79,6 +89,12 @@ def label_of(key: str) -> str:
 def place_of(path: KeyPath) -> tuple[str, ...]:
     """The path with `*` for any place in a list."""
     return tuple("*" if isinstance(key, int) else key for key in path)
+
+
+def in_order(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
+    """Those that a person fills in first come first."""
+    first = _FIRST.get(place_of(path), ())
+    return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
 
 
 def is_rare(path: KeyPath) -> bool:

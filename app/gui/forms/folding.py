@@ -18,9 +18,10 @@ class Folding(QWidget):
 
     def __init__(self, heading: str, make: Callable[[], QWidget], *, indent: int = 0, role: str | None = None) -> None:
         super().__init__()
-        self._make, self._content, self._summary = make, None, ""
+        self._make, self._summary = make, ""
+        self._content: QWidget | None = None
         self.head = QToolButton()
-        self.head.setAutoRaise(True)
+        self.head.setProperty("fold", "true")
         self.head.setCheckable(True)
         self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.head.setArrowType(Qt.ArrowType.RightArrow)

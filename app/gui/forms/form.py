@@ -75,7 +75,7 @@ class ProfileForm(QWidget):
         self._found: dict[str, KeyPath] = {}
         self._matches = QStringListModel(self)
         self._completer = _completer(self._matches, self.search)
-        self._completer.activated[str].connect(self._go)
+        self._completer.activated.connect(self._go)
         self.search.textEdited.connect(self._look_for)
         self.search.returnPressed.connect(self._go_first)
         self._inside = QWidget()
@@ -269,8 +269,7 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
         msgspec.structs.replace(field, choices=tuple(PROFILES), is_required=True) if field.key == "protocol" else field
         for field in target.fields
     )
-    first = sorted(fields, key=lambda field: field.key != "protocol")
-    target = msgspec.structs.replace(target, fields=tuple(first))
+    target = msgspec.structs.replace(target, fields=fields)
     return msgspec.structs.replace(
         root, fields=tuple(target if field.key == "target" else field for field in root.fields)
     )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from app.gui.forms.arrangement import form_starter, is_of_use, is_rare, label_of, starter
+from app.gui.forms.arrangement import form_starter, in_order, is_of_use, is_rare, label_of, starter
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.forms.folding import Folding
 from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEditor
@@ -61,7 +61,7 @@ class GroupEditor(QWidget):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(_SPACING)
-        fields = [field for field in spec.fields if field.key not in leave_out]
+        fields = [field for field in in_order(spec.fields, path) if field.key not in leave_out]
         front = [field for field in fields if not is_rare((*path, field.key))]
         self._rare = [field for field in fields if field not in front]
         for field in front:
@@ -150,7 +150,7 @@ class GroupEditor(QWidget):
         """What was said does not hide: it opens once, and may be folded by hand."""
         if self.more is None:
             return
-        said = [label_of(field.key) for field in self._rare if field.key in self.value]
+        said = [label_of(one.key) for one in self._rare if one.key in self.value and not one.is_required]
         self.more.setVisible(any(self._is_shown(field.key) for field in self._rare))
         if said and not self.more.is_made:
             self.more.open()

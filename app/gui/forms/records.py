@@ -112,12 +112,12 @@ class RecordsEditor(QWidget):
         taken = {one["name"] for one in self._values if isinstance(one, dict) and isinstance(one.get("name"), str)}
         return {**value, "name": fresh_name(str(value["name"]), taken)}
 
-    def move(self, at: int, to: int) -> None:
+    def move_record(self, at: int, to: int) -> None:
         values = self.values()
         values.insert(to, values.pop(at))
         self.change(values)
 
-    def remove(self, at: int) -> None:
+    def remove_record(self, at: int) -> None:
         values = self.values()
         del values[at]
         self.change(values)
@@ -131,7 +131,7 @@ class _Record(Folding):
         self._value: Any = {}
         self.up = self._tool("↑", tr("Move up"), self._up)
         self.down = self._tool("↓", tr("Move down"), self._down)
-        self.copy = self._tool("⧉", tr("Copy"), self._copy)
+        self.copy = self._tool("+", tr("Add a copy"), self._copy)
         self.drop = self._tool("✕", tr("Remove"), self._drop)
 
     def show_value(self, value: Any, count: int) -> None:
@@ -171,13 +171,13 @@ class _Record(Folding):
         return tool
 
     def _up(self) -> None:
-        self._records.move(self._at, self._at - 1)
+        self._records.move_record(self._at, self._at - 1)
 
     def _down(self) -> None:
-        self._records.move(self._at, self._at + 1)
+        self._records.move_record(self._at, self._at + 1)
 
     def _copy(self) -> None:
         self._records.copy_of(self._at)
 
     def _drop(self) -> None:
-        self._records.remove(self._at)
+        self._records.remove_record(self._at)

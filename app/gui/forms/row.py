@@ -15,7 +15,8 @@ from app.gui.words import tr
 from app.profiles.fields import FieldSpec
 
 _LABEL_LETTERS = "Calibration rows m"
-_UNIT_LETTERS = "/s, /min, /h"
+_UNIT_LETTERS = "/s, /min, /h m"
+_AROUND = 8
 INDENT = 18
 
 
@@ -100,11 +101,10 @@ class FieldRow(QWidget):
 
     def _fit(self) -> None:
         wide = self.fontMetrics().horizontalAdvance(_LABEL_LETTERS)
-        height = self.editor.sizeHint().height() if self.editor.layout().count() == 1 else 0
         self.called.setFixedWidth(max(wide - INDENT * self._depth, wide // 2))
         self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_LETTERS))
         for one in (self.called, self.unit):
-            one.setContentsMargins(0, max(0, (min(height, 40) - self.fontMetrics().height()) // 2), 0, 0)
+            one.setMinimumHeight(self.fontMetrics().height() + _AROUND)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -71,6 +71,7 @@ class LineEditor(Editor):
             value = shlex.join(str(word) for word in value)
         if self._says() != value:
             self.line.setText(text_of(value))
+            self.line.setCursorPosition(0)
 
     def name(self, text: str, description: str) -> None:
         super().name(text, description)
@@ -144,7 +145,7 @@ class ChoiceEditor(Editor):
         return [(choice, choice) for choice in self.spec.choices]
 
     def show_value(self, value: Any) -> None:
-        at = self._place(value)
+        at = self._place(self.spec.default if value is REMOVED and self.spec.is_required else value)
         if at < 0 and value is not REMOVED:
             self.box.addItem(text_of(value), value)
             at = self.box.count() - 1
@@ -229,6 +230,8 @@ class FreeEditor(Editor):
 
     def _fit(self) -> None:
         lines = min(max(1, round(self.text.document().size().height())), _MOST_LINES)
+        off, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self.text.setVerticalScrollBarPolicy(needed if lines == _MOST_LINES else off)
         margins = 2 * (self.text.frameWidth() + round(self.text.document().documentMargin()))
         self.text.setFixedHeight(lines * self.text.fontMetrics().lineSpacing() + margins)
 
