@@ -197,7 +197,10 @@ def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str) -> 
     if not isinstance(document.value, dict):
         first = "sizewise: 1" if what == "a profile" else "peak: 900/s"
         raise ProfileError(f"{what} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
-    return _Source(path, document, {})
+    source = _Source(path, document, {})
+    for text in overrides:
+        _override(source, text)
+    return source
 
 
 def _override(source: _Source, text: str) -> None:

@@ -105,6 +105,8 @@ def is_of_use(settings: str, key: str, beside: dict[str, Any]) -> bool:
     """Whether the field means anything with what stands `beside` it."""
     if key == "burstiness":
         return beside.get("arrivals") == "gamma"
+    if key == "permitted":
+        return not {"scripted", "serve"} & beside.keys()
     needs = _GOES_WITH.get((settings, key))
     return needs is None or any(beside.get(other) is not None for other in needs)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLineEdit, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from app.errors import ProfileError
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.forms.scalars import meant_by, text_of
+from app.gui.forms.scalars import Line, meant_by, text_of
 from app.gui.widgets import button
 from app.gui.words import tr
 from app.profiles.document import KeyPath
@@ -30,7 +30,7 @@ class NumbersEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.line = QLineEdit()
+        self.line = Line()
         default = ", ".join(text_of(one) for one in spec.default or ())
         self.line.setPlaceholderText(default or (spec.example and tr("like {it}").format(it=spec.example)))
         self.line.textEdited.connect(self._tell)
@@ -162,7 +162,7 @@ def _read(item: FieldSpec, text: str) -> Any:
 class _Row(QWidget):
     def __init__(self, remove: str, *before: QWidget) -> None:
         super().__init__()
-        self.line = QLineEdit()
+        self.line = Line()
         self.remove = QToolButton()
         self.remove.setText("✕")
         self.remove.setAutoRaise(True)
@@ -177,7 +177,7 @@ class _Row(QWidget):
 
 class _Pair(_Row):
     def __init__(self, remove: str) -> None:
-        self.key = QLineEdit()
+        self.key = Line()
         self.key.setPlaceholderText(tr("name"))
         self.key.setAccessibleName(tr("Name"))
         super().__init__(remove, self.key)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QWheelEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence, QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -48,12 +48,32 @@ def meant_by(spec: FieldSpec, text: str) -> Any:
     return plain_scalar(text.strip())
 
 
+class Line(QLineEdit):
+    """One whose Ctrl+Z is the window's: what it undoes is the profile's change, not the letters'."""
+
+    def event(self, event: QEvent) -> bool:
+        return False if _is_undo(event) else super().event(event)
+
+
+class FreeText(QPlainTextEdit):
+    """As Line, of many lines."""
+
+    def event(self, event: QEvent) -> bool:
+        return False if _is_undo(event) else super().event(event)
+
+
+def _is_undo(event: QEvent) -> bool:
+    if event.type() != QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
+        return False
+    return event.matches(QKeySequence.StandardKey.Undo) or event.matches(QKeySequence.StandardKey.Redo)
+
+
 class LineEditor(Editor):
     """A number, a text, or a text with its unit."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.line = QLineEdit()
+        self.line = Line()
         self.line.setPlaceholderText(
             text_of(spec.default) or (spec.example and tr("like {it}").format(it=spec.example))
         )
@@ -190,7 +210,7 @@ class FreeEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.text = QPlainTextEdit()
+        self.text = FreeText()
         self.text.setTabChangesFocus(True)
         self.text.setPlaceholderText(text_of(spec.default))
         self.text.textChanged.connect(self._tell)
