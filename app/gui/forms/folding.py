@@ -28,7 +28,7 @@ class Folding(QWidget):
         self.head.toggled.connect(self._fold)
         if role:
             self.head.setProperty("role", role)
-        self.summary = label("", "muted")
+        self.summary = label("", "muted", wrap=True)
         self.problem = problem_label()
         self.line = QHBoxLayout()
         self.line.setSpacing(6)

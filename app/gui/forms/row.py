@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from app.gui.forms.arrangement import label_of
@@ -17,6 +18,7 @@ from app.profiles.fields import FieldSpec
 _LABEL_LETTERS = "Calibration rows m"
 _UNIT_LETTERS = "/s, /min, /h m"
 _AROUND = 8
+_WITH_UNIT = 70
 INDENT = 18
 
 
@@ -105,6 +107,11 @@ class FieldRow(QWidget):
         self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_LETTERS))
         for one in (self.called, self.unit):
             one.setMinimumHeight(self.fontMetrics().height() + _AROUND)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where there is little room the editor has it; the unit is in the help too."""
+        super().resizeEvent(event)
+        self.unit.setVisible(self.width() > _WITH_UNIT * self.fontMetrics().averageCharWidth())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.errors import SizewiseError
@@ -31,6 +31,7 @@ from app.profiles.ci_job import PIPELINES, write_ci_job
 _SAMPLE = "quickstart"
 _SOURCE_SHOWN = "run/yaml"
 _WIDTHS = (560, 400)
+_SIDE_BY_SIDE = 105
 
 
 class Workbench(QWidget):
@@ -104,6 +105,20 @@ class Workbench(QWidget):
         self.news_strip.acted.connect(self._turn)
         head.source.setChecked(str(open_settings().value(_SOURCE_SHOWN, "true")) != "false")
         self._aside.setVisible(head.source.isChecked())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._turn_split()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._turn_split()
+
+    def _turn_split(self) -> None:
+        """Form above YAML where there is no room for both side by side."""
+        is_wide = self.width() > _SIDE_BY_SIDE * self.fontMetrics().averageCharWidth()
+        self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
     # opening
 
