@@ -144,12 +144,6 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
         border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
     [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 5px 13px; }}
-    QLineEdit, QPlainTextEdit {{ border: 1px solid {theme.muted}; border-radius: 3px; background: {theme.paper}; }}
-    QLineEdit {{ padding: 2px 4px; }}
-    QLineEdit:focus, QPlainTextEdit:focus {{ border: 1px solid {theme.accent}; }}
-    QLineEdit:disabled, QPlainTextEdit:disabled {{ border-color: {theme.grid}; color: {theme.muted}; }}
-    QCheckBox::indicator:unchecked {{ width: 12px; height: 12px; border: 1px solid {theme.muted}; border-radius: 2px;
-        background: {theme.paper}; }}
     [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.raised}; }}
     [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}
     [role="segment"]:focus {{ border: 1px solid {theme.ink}; text-decoration: underline; }}

@@ -16,7 +16,8 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 
 
 class Edits(QObject):
-    """Where all editors of a form tell what was edited; `directory` is what paths are relative to."""
+    """Where all editors of a form tell what was edited; `directory` is what paths are relative to; `special` are dotted
+    paths that have an editor of their own beside the form's."""
 
     edited = Signal(object, object)
     """KeyPath, and a value as YAML has it, or REMOVED."""
@@ -26,6 +27,7 @@ class Edits(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.directory = Path()
+        self.special: set[str] = set()
 
 
 class Editor(QWidget):

@@ -20,6 +20,7 @@ class Folding(QWidget):
         super().__init__()
         self._make, self._summary = make, ""
         self._content: QWidget | None = None
+        self._leading: list[QWidget] = []
         self.head = QToolButton()
         self.head.setProperty("fold", "true")
         self.head.setCheckable(True)
@@ -50,6 +51,16 @@ class Folding(QWidget):
         self._summary = summary
         self.summary.setText("" if self.is_open else summary)
 
+    def lead_with(self, widget: QWidget) -> None:
+        """Above what it holds, folded with it; whether it has anything to show is its own matter."""
+        holder = QWidget()
+        layout = QVBoxLayout(holder)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(widget)
+        self._leading.append(holder)
+        self._below.insertWidget(len(self._leading) - 1, holder)
+        holder.setVisible(self.is_open)
+
     @property
     def is_open(self) -> bool:
         return self.head.isChecked()
@@ -78,6 +89,7 @@ class Folding(QWidget):
 
     def _fold(self, is_open: bool) -> None:
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        self.content().setVisible(is_open)
+        for one in (*self._leading, self.content()):
+            one.setVisible(is_open)
         self.summary.setText("" if is_open else self._summary)
         self.toggled.emit(is_open)

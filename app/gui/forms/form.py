@@ -114,8 +114,10 @@ class ProfileForm(QWidget):
         self.view = view
         self._arrange()
 
-    def place(self, section: str, widget: QWidget) -> None:
-        """An editor of its own above the fields of a section."""
+    def place(self, key: str, widget: QWidget) -> None:
+        """An editor of its own in a section, above the fields; those that it stands for are folded at first."""
+        section = key.split(".")[0]
+        self.edits.special.add(key)
         self._special.setdefault(section, []).append(widget)
         if section in self._cards:
             self._put_special(section)
@@ -194,11 +196,9 @@ class ProfileForm(QWidget):
         return made
 
     def _put_special(self, section: str) -> None:
-        layout = self._cards[section].layout()
-        assert isinstance(layout, QVBoxLayout)
         for widget in self._special.get(section, ()):
-            layout.insertWidget(layout.count() - 1, widget)
-            widget.show()
+            if widget.parent() is None:
+                self.sections[section].lead_with(widget)
 
     def _arrange(self) -> None:
         for at, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):

@@ -187,7 +187,7 @@ class NestedGroup(Folding):
         self.add.setVisible(can_be_left_out and not is_said)
         self.drop.setVisible(can_be_left_out and is_said)
         self.head.setEnabled(is_said or not can_be_left_out)
-        if is_said and not self._was_said:
+        if is_said and not self._was_said and ".".join(map(str, self._path)) not in self._edits.special:
             self.open()
         elif can_be_left_out and not is_said:
             self.open(False)

@@ -87,7 +87,7 @@ class RecordsEditor(QWidget):
         self.records.append(record)
         self._layout.addWidget(record)
         record.show_value(self._values[at], len(self._values))
-        if len(self._values) <= _MOST_OPEN:
+        if len(self._values) <= _MOST_OPEN and ".".join(map(str, self.path)) not in self.edits.special:
             record.open()
 
     def _take(self, record: _Record) -> None:

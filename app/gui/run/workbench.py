@@ -73,11 +73,10 @@ class Workbench(QWidget):
         layout.addWidget(self.recovery_strip)
         layout.addWidget(self._stack, 1)
         for key, special in self._specials.items():
-            section = key.split(".")[0]
-            if section == "preview":
+            if key == "preview":
                 self._aside_layout().insertWidget(0, special)
             else:
-                self.form.place(section, special)
+                self.form.place(key, special)
 
     def _aside_layout(self) -> QVBoxLayout:
         layout = self._aside.layout()
