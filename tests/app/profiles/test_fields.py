@@ -53,7 +53,8 @@ def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
             assert told is not None
             if told.default in (None, []) or told.kind == "group":
                 continue
-            adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])
+            kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            adapter: TypeAdapter[Any] = TypeAdapter(kind)
             context = {"directory": Path.cwd(), "files_must_exist": False}
             adapter.validate_python(told.default, context=context)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QPlainTextEdit, QWidget
@@ -22,13 +24,14 @@ RIGHT = ENDPOINT.format(name="mine")
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> RunPage:
+def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[RunPage]:
     made = RunPage(navigation, look)
-    qtbot.addWidget(made)
     made.resize(1180, 760)
     made.show()
     made.enter()
-    return made
+    yield made
+    made.close()
+    shiboken6.delete(made)  # at once: a thousand widgets that wait to be deleted are styled again with every theme
 
 
 @pytest.fixture
