@@ -63,12 +63,24 @@ class UsageError(SizewiseError):
 
 
 class ProfileError(UsageError):
-    """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file."""
+    """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file.
 
-    def __init__(self, message: str, *, path: str, line: int | None = None, hint: str | None = None) -> None:
+    `problem` is the message without the place, `where` the keys that lead there. `others` are wrong beside it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        line: int | None = None,
+        hint: str | None = None,
+        where: tuple[str | int, ...] = (),
+    ) -> None:
         place = path if line is None else f"{path}:{line}"
         super().__init__(f"{place}: {message}", hint=hint)
-        self.line = line
+        self.problem, self.line, self.where = message, line, where
+        self.others: tuple[ProfileError, ...] = ()
 
 
 class UnavailableError(SizewiseError):

@@ -144,6 +144,11 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
         border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
     [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 5px 13px; }}
+    [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.raised}; }}
+    [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}
+    [role="segment"]:focus {{ border: 1px solid {theme.ink}; text-decoration: underline; }}
+    QToolButton[fold="true"] {{ border: 0; background: transparent; padding: 2px; }}
+    QToolButton[fold="true"]:focus {{ text-decoration: underline; }}
     QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
     QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}

@@ -65,6 +65,21 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
     return text
 
 
+class PlainDumper(yaml.SafeDumper):
+    """Quotes text that our reader, which follows YAML 1.2, would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        return True
+
+
+def _represent_text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
+    is_plain = plain_scalar(text) == text and "\n" not in text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+PlainDumper.add_representer(str, _represent_text)
+
+
 class _Reader:
     def __init__(self, source: str, events: Iterator[yaml.Event]) -> None:
         self._source = source

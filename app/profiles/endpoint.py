@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -21,12 +21,22 @@ Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 class HardwareSettings(Settings):
     """What the target runs on: `replicas` of the model share one instance of `offer`, or what the other keys say."""
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {
+        "what it is": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
+    }
+
     offer: str | None = None
+    """A cloud instance from the price list, like aws/g6.2xlarge."""
     accelerator: str | None = None
+    """The card, where it is not a listed offer, like l4."""
     count: Annotated[float, Field(gt=0), at_most(10_000)] = 1.0
+    """How many accelerators there are, or a part of one, like 1 or 0.5."""
     vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = None
+    """How many virtual processors there are, like 8."""
     architecture: Literal["x86_64", "arm64"] | None = None
+    """The processors' architecture."""
     replicas: Annotated[Count, at_most(10_000)] = 1
+    """How many copies of the model share that hardware, like 1."""
 
     @model_validator(mode="after")
     def _is_said_once(self) -> Self:
@@ -38,9 +48,13 @@ class HardwareSettings(Settings):
 
 class TlsSettings(Settings):
     verify: bool = True
+    """Whether the server's certificate is looked at. Without it anybody could answer."""
     ca_file: ExistingFile | None = None
+    """The file of the authority that signed the server's certificate, as PEM."""
     cert_file: ExistingFile | None = None
+    """Our own certificate, where the server asks for one, as PEM."""
     key_file: ExistingFile | None = None
+    """The key of our own certificate, as PEM."""
 
     @model_validator(mode="after")
     def _has_the_keys_certificate(self) -> Self:
@@ -51,19 +65,30 @@ class TlsSettings(Settings):
 
 class TimeoutSettings(Settings):
     connect_s: SomeSeconds = Field(default=5.0, alias="connect")
+    """The longest that a connection may take, like 5s."""
     idle_s: SomeSeconds = Field(default=30.0, alias="idle")
+    """The longest silence in the middle of an answer, like 30s."""
     total_s: SomeSeconds = Field(default=60.0, alias="total")
+    """The longest a request may take from when it was due, like 60s."""
 
 
 class TargetSettings(Settings):
     """Of `url` and `urls` one is given, unless a target is served by the run itself."""
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": ("url", "urls", "serve", "scripted")}
+
     url: HttpUrl | None = None
+    """Where it is, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
+    """Replicas of one service; requests are spread over them."""
     hardware: HardwareSettings | None = None
+    """What the target runs on. Without it nothing is planned; a target on this machine has this machine's."""
     permitted: bool = False
+    """I may load this host. Needed for hosts that are neither on this machine nor in a private network."""
     start: StartSettings | None = None
+    """A server that the run starts before it measures, and stops afterwards."""
     timeouts: TimeoutSettings = TimeoutSettings()
+    """How long is waited before a request counts as failed."""
 
     @property
     def all_urls(self) -> tuple[str, ...]:
@@ -81,12 +106,19 @@ class EndpointSettings(TargetSettings):
     """Several `urls` are replicas; `api_key` is sent as a bearer token."""
 
     balance: Balance = "round-robin"
+    """How requests are spread over several urls."""
     socket: SomePath | None = None
+    """A Unix socket to connect to in place of the URL's host, like /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
+    """Sent with each request. Secrets are references: env:NAME or file:PATH."""
     api_key: ApiKey | None = None
+    """Where the bearer token is: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
+    """Certificates, and how the server's is looked at."""
     max_connections: Annotated[Count, at_most(100_000)] = 2048
+    """The most connections that are open at once, like 2048."""
     wake: bool = False
+    """Whether a server that scales to zero is woken, and waited for, before the run."""
 
     @model_validator(mode="before")
     @classmethod

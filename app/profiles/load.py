@@ -15,10 +15,15 @@ from app.profiles.workers import Workers
 
 class SearchSettings(Settings):
     arrivals: Arrivals = "poisson"
+    """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
     burstiness: Burstiness | None = None
+    """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
     start_per_s: Rate = Field(default=10.0, alias="start")
+    """The rate the search begins with, like 10/s."""
     hold_s: SomeSeconds = Field(default=10.0, alias="hold")
+    """How long each rate is held, like 10s. Longer is surer."""
     repeats: Repeats = 3
+    """How often the answer is measured again, like 3."""
 
     @model_validator(mode="after")
     def _bursts_with_gamma(self) -> Self:
@@ -33,11 +38,17 @@ class LoadSettings(Settings):
     """
 
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    """Of the random arrivals and requests: the same seed sends the same, like 7."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup")
+    """What three warm-up windows take; up to six are run, like 2s. 0s is none."""
     workers: Workers = "auto"
+    """Processes of this machine that send: auto, or a number."""
     stages: Listed[StageSettings] = ()
+    """One after another, each with its own form of traffic."""
     sweep: SweepSettings | None = None
+    """The same stage at one load after another, from light to heavy."""
     search: SearchSettings | None = None
+    """Finds the highest rate that holds the SLO."""
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:

@@ -82,10 +82,11 @@ class _Source(msgspec.Struct, frozen=True):
         for length in range(len(where), -1, -1):
             place = where[:length]
             if place in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint)
+                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint, where=where)
             if place in self.document.lines:
-                return ProfileError(message, path=str(self.path), line=self.document.lines[place], hint=hint)
-        return ProfileError(message, path=str(self.path), hint=hint)
+                line = self.document.lines[place]
+                return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where)
+        return ProfileError(message, path=str(self.path), hint=hint, where=where)
 
 
 def load_profile(
@@ -266,8 +267,10 @@ def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
 
 
 def _first_of(source: _Source, error: ValidationError) -> ProfileError:
-    """The one that stands first in the file."""
-    return min((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
+    """The one that stands first in the file, with the others."""
+    first, *others = sorted((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
+    first.others = tuple(others)
+    return first
 
 
 def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:

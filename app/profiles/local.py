@@ -23,6 +23,7 @@ from app.profiles.settings import (
     Settings,
     Share,
     SomeSeconds,
+    Unit,
     at_most,
     files_must_exist,
     profile_directory,
@@ -88,19 +89,26 @@ PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False), BeforeV
 Counts = Annotated[tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False), BeforeValidator(_some)]
 Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_listed)]
 DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
-Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory)]
+Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory), Unit("MiB, GiB, MB, GB")]
 
 
 class VariantSettings(Settings):
     """One of a list, in place of the grid. `devices` work together; none is the first one."""
 
     model: ModelFile | None = None
+    """The model of this variant; empty is the target's."""
     provider: Provider = "cpu"
+    """What it runs on."""
     precision: OnePrecision = "as-is"
+    """The arithmetic: as the file has it, or converted."""
     batch: Annotated[Count, at_most(65_536)] = 1
+    """Rows in one call, like 1."""
     streams: Annotated[Count, at_most(1024)] = 1
+    """Calls at once, like 1."""
     threads: Annotated[Count, at_most(1024)] = 1
+    """Processor threads of each call, like 1."""
     devices: Devices = ()
+    """GPUs by number, like 0, 1; empty is the first."""
 
 
 def is_of_many(variant: VariantSettings) -> bool:
@@ -112,10 +120,15 @@ class RuntimeSettings(Settings):
     """How ONNX Runtime is set up. `io_binding` of None is yes on GPUs and no on CPUs."""
 
     spinning: bool = False
+    """Whether idle threads spin, which is faster and burns the processor."""
     arena: bool = True
+    """Whether ONNX Runtime keeps memory for later calls."""
     io_binding: bool | None = None
+    """Whether tensors stay on the device; empty is yes on GPUs."""
     cuda_graph: bool = False
+    """Whether calls are captured as a CUDA graph."""
     axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(default_factory=dict)
+    """Sizes of dynamic axes, like sequence: 128."""
 
 
 class LocalTarget(Settings):
@@ -125,16 +138,27 @@ class LocalTarget(Settings):
         ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _OF_ENDPOINTS
     )
     protocol: Literal["local"] = "local"
+    """The language the target speaks: here none, the model runs on this machine."""
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = ()
+    """An .onnx file, or a bundled model's name, like digits; several are compared."""
     providers: ProviderList = ("cpu",)
+    """What it runs on; each is measured."""
     precision: PrecisionList = ("as-is",)
+    """The arithmetic: as the file has it, or converted; each is measured."""
     batch: Counts = (1,)
+    """Rows in one call, like 1, 4, 16; each is measured."""
     streams: Counts = (1,)
+    """Calls at once, like 1, 8; each is measured."""
     threads: Counts = (1,)
+    """Processor threads of each call, like 1, 2; each is measured."""
     devices: Devices = ()
+    """GPUs by number, like 0, 1; alone and together."""
     variants: Listed[VariantSettings] = ()
+    """A list of combinations in place of the grid above."""
     runtime: RuntimeSettings = RuntimeSettings()
+    """How ONNX Runtime is set up."""
     hardware: HardwareSettings | None = None
+    """What this machine is in the price list; without it, as found."""
 
     @property
     def all_variants(self) -> tuple[VariantSettings, ...]:
@@ -211,9 +235,13 @@ class LocalData(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
     tensors: DataPath | None = None
+    """An .npz or .csv file, or a folder with a sub-folder a class; without it inputs are made up."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = "label"
+    """The array or column with the right answers, like label."""
     calibration: DataPath | None = None
+    """Rows that int8-static is calibrated with, as for tensors."""
     calibration_rows: Annotated[Count, at_most(100_000)] = 128
+    """How many rows it is calibrated with, like 128."""
 
 
 def _read_server_rate(value: object) -> float | str:
@@ -237,18 +265,27 @@ class LocalLoad(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    """Of the made-up rows and random arrivals: the same seed makes the same, like 7."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
+    """How calls come: one after another, several at once, as many as go, or at random."""
     server_rates: Annotated[
         tuple[Annotated[float | str, BeforeValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),
         BeforeValidator(_listed),
     ] = ()
+    """Of the server scenario: 100/s, 80% of the most, or max inside the SLO."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup")
+    """The longest that is waited until three windows agree, like 10s."""
     at_least_s: SomeSeconds = Field(default=1.0, alias="at_least")
+    """Each scenario is measured at least so long, like 1s."""
     at_most_s: SomeSeconds = Field(default=10.0, alias="at_most")
+    """Each scenario is measured at most so long, like 10s."""
     half_width: Share = 0.02
+    """Ends once the interval's half-width is so small a share of the mean, like 2%."""
     cold_starts: Annotated[int, Field(ge=0), at_most(100)] = 3
+    """How often a start from nothing is timed, like 3."""
     search: Literal["best"] | None = None
+    """best measures only what can be the best inside the SLO."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -271,7 +308,9 @@ class LocalLimits(Settings):
     """`memory` is what one variant may take; None is what the machine has to spare."""
 
     duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    """The longest the whole run may take, like 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory")
+    """The most memory one variant may take, like 8 GiB; empty is what can be spared."""
 
     @model_validator(mode="before")
     @classmethod
@@ -286,15 +325,25 @@ class LocalProfile(Settings):
         ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
     ) | {"options": _OF_ENDPOINTS}
     sizewise: Literal[1]
+    """The version of the profile's form: 1."""
     name: Name
+    """What runs of this profile are called: letters, digits, dots, dashes and underscores, like my-model."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
+    """One line of what is asked, for lists and reports."""
     target: LocalTarget
+    """The model and the ways of running it that are measured."""
     workload: LocalData = LocalData()
+    """What the model is fed."""
     load: LocalLoad = LocalLoad()
+    """How it is measured."""
     slo: Listed[ObjectiveText] = ()
+    """What is promised, one objective a line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
+    """When the run ends, and how much memory a variant gets."""
     gates: Listed[GateText] = ()
+    """What a pipeline fails on, one a line, like accuracy_kept >= 95% | warn."""
     telemetry: Scrapes = ()
+    """Pages for Prometheus on other machines, read while the run goes on."""
 
     @model_validator(mode="after")
     def _can_choose_and_calibrate(self) -> Self:

@@ -39,3 +39,4 @@ class RunOptions(Settings):
     """`abort_when` is looked at while each stage runs, from its `after` on; the run ends with what it has by then."""
 
     abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = None
+    """Gives up early, like error_rate > 20% after 15s; the time counts from each stage's start."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
-from app.profiles.settings import Count, Days, Listed, Redundancy, Settings, Share, UsdPerMonth, at_most
+from app.profiles.settings import Count, Days, Listed, Redundancy, Settings, Share, Unit, UsdPerMonth, at_most
 from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
 from app.records.offers import ApiPrice, OtherCards, PlanLimits, PriceKind, Router
 
@@ -56,10 +56,13 @@ class OtherCardsSettings(Settings):
     replica takes of each card: without it, cards with less than the measured one has are refused."""
 
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"]
+    """What the model's arithmetic is done in, on the measured card and the others alike."""
     work: Literal["saturated", "decode", "batched-decode", "unknown"] = "unknown"
-    memory_gib: Annotated[float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib)] = Field(
-        default=None, alias="memory"
-    )
+    """What bounds the work: saturated arithmetic, decoding, or unknown."""
+    memory_gib: Annotated[
+        float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib), Unit("MiB, GiB, MB, GB")
+    ] = Field(default=None, alias="memory")
+    """What a replica takes of a card's memory, like 8GiB; without it smaller cards are refused."""
 
 
 class PlanSettings(Settings):
@@ -72,26 +75,44 @@ class PlanSettings(Settings):
     """
 
     assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = 0.90
+    """How surely the fleet carries its peak, like 90%."""
     redundancy: Redundancy = 1
+    """Spare instances: n, n+1, n+2."""
     zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = 1
+    """Zones it is spread over, any of which may be lost, like 1."""
     surge: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Instances that are out at once while a version rolls out, like 0."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
     )
+    """How requests are spread over replicas."""
     regions: Listed[str] = ()
+    """Only these regions, like us-east-1; empty is all."""
     providers: Listed[str] = ()
+    """Only these clouds, like aws; empty is all."""
     budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget")
+    """The most it may cost, like 4000 USD/month."""
     vendors: Listed[str] = ()
-    max_power_w: Annotated[float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none)] = (
-        Field(default=None, alias="max_power")
-    )
+    """Only accelerators of these vendors, like nvidia; empty is all."""
+    max_power_w: Annotated[
+        float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none), Unit("W, kW, MW")
+    ] = Field(default=None, alias="max_power")
+    """The most that all accelerators may draw, like 20 kW."""
     api_price: Annotated[
-        ApiPrice | None, PlainValidator(_or_none(_read_api_price)), PlainSerializer(_write_api_price)
+        ApiPrice | None,
+        PlainValidator(_or_none(_read_api_price)),
+        PlainSerializer(_write_api_price),
+        Unit("USD/1k, USD/1M"),
     ] = None
+    """What the same would cost from an API, like 0.60 USD/1M or 2 USD/1k."""
     max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = None
+    """The most accelerators there may be, like 16."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
+    """Which price is paid."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age")
+    """Leaves out prices older than this, like 180d."""
     other_cards: OtherCardsSettings | None = None
+    """Plans cards that were not measured too, by ratios, with wide intervals."""
 
 
 def plan_limits_of(settings: PlanSettings) -> PlanLimits:

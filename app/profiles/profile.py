@@ -40,22 +40,36 @@ class RunLimits(Settings):
     """None is no limit."""
 
     duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    """The longest the whole run may take, like 10m; it ends with what it has by then."""
     requests: Annotated[Count, at_most(10**12)] | None = None
+    """The most requests the run may send, like 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = None
+    """The most the run may cost in US dollars, by the prices of its hardware, like 5."""
 
 
 class _Questions(Settings):
     sizewise: Literal[1]
+    """The version of the profile's form: 1."""
     name: Name
+    """What runs of this profile are called: letters, digits, dots, dashes and underscores, like fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
+    """One line of what is asked, for lists and reports."""
     load: LoadSettings
+    """How the target is loaded: stages one after another, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = ()
+    """What the service promises, one objective a line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
+    """When the run ends, whatever it has by then."""
     gates: Listed[GateText] = ()
+    """What a pipeline fails on, one a line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
+    """How the run is carried out."""
     traffic: TrafficSettings | None = None
+    """The traffic that a fleet is planned for; without it nothing is planned."""
     plan: PlanSettings = PlanSettings()
+    """What the planned fleet must satisfy beside the SLO."""
     telemetry: Scrapes = ()
+    """Pages for Prometheus on other machines, read while the run goes on."""
 
     @model_validator(mode="after")
     def _can_search(self) -> Self:
@@ -70,12 +84,16 @@ class _Questions(Settings):
 
 class HttpProfile(_Questions):
     target: HttpTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: HttpRequests
+    """What each request asks of it."""
 
 
 class GeneratingProfile(_Questions):
     target: GeneratingTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: PromptRequests
+    """What each request asks of it."""
 
     @model_validator(mode="after")
     def _replays_one_trace(self) -> Self:
@@ -90,37 +108,51 @@ class GeneratingProfile(_Questions):
 
 class EmbeddingsProfile(_Questions):
     target: EmbeddingsTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: EmbeddingRequests
+    """What each request asks of it."""
 
 
 class RerankProfile(_Questions):
     target: RerankTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: RerankRequests
+    """What each request asks of it."""
 
 
 class OipProfile(_Questions):
     target: OipTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: OipRequests = OipRequests()
+    """What each request asks of it."""
 
 
 class OipGrpcProfile(_Questions):
     target: OipGrpcTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: OipGrpcRequests = OipGrpcRequests()
+    """What each request asks of it."""
 
 
 class TfServingProfile(_Questions):
     target: TfServingTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: TfServingRequests = TfServingRequests()
+    """What each request asks of it."""
 
 
 class TorchServeProfile(_Questions):
     target: TorchServeTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: TorchServeRequests
+    """What each request asks of it."""
 
 
 class LocustProfile(_Questions):
     target: LocustTarget
+    """What is measured: where it is and how it is spoken to."""
     workload: LocustRequests = LocustRequests()
+    """What each request asks of it."""
 
     @model_validator(mode="after")
     def _is_a_closed_loop(self) -> Self:

@@ -26,7 +26,9 @@ class PrefixSettings(Settings):
     """Every prompt begins with one of `groups` prefixes of `tokens`, on top of its own."""
 
     groups: Annotated[Count, at_most(100_000)] = 1
+    """How many different prefixes there are, like 1."""
     tokens: Annotated[Count, at_most(MOST_TOKENS)]
+    """Length of each in tokens, like 100."""
 
 
 class TextSettings(Settings):
@@ -34,8 +36,11 @@ class TextSettings(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     input_tokens: TokenLength
+    """Length in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
     prefix: PrefixSettings | None = None
+    """What prompts begin with in common, as a system prompt."""
     unique: Annotated[Count, at_most(1_000_000)] = 1000
+    """How many different texts are prepared, like 1000."""
 
 
 class PromptSettings(TextSettings):
@@ -43,8 +48,11 @@ class PromptSettings(TextSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
+    """Length of the answers in tokens: 128, or a distribution as for input; empty is as the model likes."""
     turns: TokenLength | None = None
+    """How many requests a session has, like 4, or a distribution; empty is single requests."""
     think_s: Seconds = Field(default=0.0, alias="think")
+    """The pause between a session's turns, on average, like 5s."""
 
     @model_validator(mode="after")
     def _is_a_session(self) -> Self:
@@ -62,7 +70,9 @@ class TextDatasetSettings(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     path: DatasetPath
+    """A .jsonl, .csv or .parquet file, or a folder."""
     prompt: Column = "prompt"
+    """The column with the text."""
 
     @model_validator(mode="before")
     @classmethod
@@ -75,14 +85,18 @@ class PromptDatasetSettings(TextDatasetSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: Column | None = None
+    """The column with the number of tokens to be answered."""
 
 
 class _OpenAiRequests(Settings):
     """`extra_body` is merged over the request; what the profile says elsewhere is not said there again."""
 
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Merged over each request's body, like temperature: 0."""
     tokenizer: ExistingFile | None = None
+    """A tokenizer.json to count tokens by; without it lengths are estimates."""
     popularity: PopularityText = Popularity()
+    """Which of the prompts are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
     def _says_it_once(self) -> Self:
@@ -95,11 +109,17 @@ class _OpenAiRequests(Settings):
 class PromptRequests(_OpenAiRequests):
     """Of `prompts`, `dataset` and `trace` one is given; a trace has columns of input and output tokens."""
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset", "trace")}
+
     keys_of_others: ClassVar[dict[str, str]] = _DOCUMENTS
     prompts: PromptSettings | None = None
+    """Made-up prompts of given lengths."""
     dataset: PromptDatasetSettings | None = None
+    """Prompts from a file of yours."""
     trace: ExistingFile | None = None
+    """A trace with columns of input and output tokens, replayed with its lengths."""
     stream: bool = True
+    """Whether answers are streamed, token by token."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -111,9 +131,12 @@ class PromptRequests(_OpenAiRequests):
 
 
 class EmbeddingRequests(_OpenAiRequests):
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset")}
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING | _DOCUMENTS
     prompts: TextSettings | None = None
+    """Made-up texts of given lengths."""
     dataset: TextDatasetSettings | None = None
+    """Texts from a file of yours."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -127,3 +150,4 @@ class RerankRequests(EmbeddingRequests):
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     documents: Annotated[Count, at_most(10_000)] = 8
+    """How many texts each query has, like 8."""

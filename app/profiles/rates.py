@@ -12,7 +12,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles import units
 from app.profiles.problems import BadValueError
-from app.profiles.settings import MOST_PER_S, Rate, Settings, SomeRate, SomeSeconds
+from app.profiles.settings import MOST_PER_S, Rate, Settings, SomeRate, SomeSeconds, Unit
 from app.profiles.traffic import SHAPES, Shape
 
 Curve = tuple[tuple[float, float], ...]
@@ -48,14 +48,18 @@ def _format_rate(rate: float | ShareOfStage) -> str:
     return units.format_rate(rate)
 
 
-RateOrShare = Annotated[float | ShareOfStage, PlainValidator(_parse_rate), PlainSerializer(_format_rate)]
+RateOrShare = Annotated[
+    float | ShareOfStage, PlainValidator(_parse_rate), PlainSerializer(_format_rate), Unit("/s, /min, /h")
+]
 
 
 class RampSettings(Settings):
     """From one rate to another, in a straight line over the stage."""
 
     from_per_s: SomeRate = Field(alias="from")
+    """The rate at the beginning, like 10/s."""
     to_per_s: SomeRate = Field(alias="to")
+    """The rate at the end, like 100/s."""
 
     @model_validator(mode="after")
     def _sends_something(self) -> Self:
@@ -71,9 +75,13 @@ class SpikeSettings(Settings):
     """`base`, but for a jump to `peak` that begins `at` and lasts `for`."""
 
     base_per_s: Rate = Field(alias="base")
+    """The rate before and after, like 50/s."""
     peak_per_s: Rate = Field(alias="peak")
+    """The rate in the spike, like 200/s."""
     at_s: SomeSeconds = Field(alias="at")
+    """When it begins, from the stage's start, like 10s."""
     for_s: SomeSeconds = Field(alias="for")
+    """How long it lasts, like 5s."""
 
     @model_validator(mode="after")
     def _is_a_spike(self) -> Self:
@@ -97,8 +105,11 @@ class SineSettings(Settings):
     """`mean` ± `amplitude`, rising at first."""
 
     mean_per_s: Rate = Field(alias="mean")
+    """The rate in the middle, like 50/s."""
     amplitude_per_s: Rate = Field(alias="amplitude")
+    """How far it swings to both sides, like 20/s."""
     period_s: SomeSeconds = Field(alias="period")
+    """How long one swing takes, like 20s."""
 
     @model_validator(mode="after")
     def _is_never_negative(self) -> Self:
@@ -120,7 +131,9 @@ class DiurnalSettings(Settings):
     """A day from midnight to midnight, played in the time of the stage: the hours of `traffic.shape`."""
 
     peak_per_s: Rate = Field(alias="peak")
+    """The rate in the busiest hour, like 100/s."""
     shape: Shape = "workday"
+    """Which typical day."""
 
     def curve(self, duration_s: float) -> Curve:
         shares = SHAPES[self.shape]

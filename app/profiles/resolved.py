@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from app.profiles.document import plain_scalar
+from app.profiles.document import PlainDumper
 from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
@@ -39,7 +39,7 @@ def spec_yaml(profile: Profile) -> str:
     plain = _plain(profile)
     return yaml.dump(
         {key: plain[key] for key in _ORDER if key in plain},
-        Dumper=_Dumper,
+        Dumper=PlainDumper,
         sort_keys=False,
         allow_unicode=True,
         width=120,
@@ -113,17 +113,3 @@ def _digest(path: Path) -> str:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that our reader, which follows YAML 1.2, would take for something else."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
-        return True
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain_scalar(text) == text else '"')
-
-
-_Dumper.add_representer(str, _represent_text)

@@ -56,9 +56,13 @@ class ScriptedSettings(Settings):
     `spread` is the standard deviation of the logarithm. `parallel` requests are worked on at a time, the rest wait."""
 
     delay_s: Seconds = Field(default=0.0, alias="delay")
+    """How long an answer, or its first token, takes: always, or the median with spread, like 20ms."""
     spread: Spread = 0.0
+    """The standard deviation of the delay's logarithm, like 0.3; 0 is always the same."""
     parallel: Annotated[Count, at_most(100_000)] | None = None
+    """How many requests are worked on at once, the rest wait; empty is all, like 4."""
     seed: Annotated[int, Field(ge=0), at_most(2**31)] = 0
+    """Of the random delays, like 0."""
 
 
 class ScriptedAnswers(ScriptedSettings):
@@ -66,6 +70,7 @@ class ScriptedAnswers(ScriptedSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _TOKENS
     answer: JsonValue = Field(default_factory=dict)
+    """What every request is answered with, as JSON."""
 
 
 class ScriptedTokens(ScriptedSettings):
@@ -73,7 +78,9 @@ class ScriptedTokens(ScriptedSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _ANSWER
     tokens_per_s: Rate = Field(default=100.0, alias="tokens")
+    """How fast each answer's tokens come, like 100/s."""
     output_tokens: Annotated[Count, at_most(100_000)] = 64
+    """Tokens of an answer for which no number was asked, like 64."""
 
 
 class ScriptedTexts(ScriptedSettings):
@@ -81,6 +88,7 @@ class ScriptedTexts(ScriptedSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSORS | _TOKENS | _ANSWER
     row_s: Seconds = Field(default=0.0, alias="row")
+    """How much longer it takes for each text of a request, like 1ms."""
 
 
 class ScriptedTensors(ScriptedSettings):
@@ -88,5 +96,8 @@ class ScriptedTensors(ScriptedSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _TOKENS | _ANSWER
     row_s: Seconds = Field(default=0.0, alias="row")
+    """How much longer it takes for each row of a request, like 1ms."""
     inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"})
+    """The model's inputs: names with types and shapes, like FP32[-1, 4]."""
     outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"})
+    """The model's outputs: names with types and shapes, like FP32[-1, 2]."""

@@ -35,11 +35,17 @@ def model_path(model: str) -> Path:
 
 class ServeSettings(Settings):
     model: ModelFile
+    """A bundled model's name, like digits, or the path of an .onnx file."""
     provider: Literal["cpu", "cuda"] = "cpu"
+    """What the model runs on."""
     threads: Annotated[Count, at_most(1024)] = 1
+    """Processor threads of the model, like 1."""
     max_batch: Annotated[Count, at_most(4096)] = 8
+    """The most rows that are joined to one call of the model, like 8."""
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay")
+    """How long a request waits for others to join it, like 2ms."""
     queue_limit: Annotated[Count, at_most(100_000)] = 128
+    """How many requests may wait; more are refused, like 128."""
 
     @property
     def model_path(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -25,11 +26,35 @@ from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.result import Objective
 
 
+class Unit(msgspec.Struct, frozen=True):
+    """How a value's unit is written, for whoever describes fields; validation passes it by."""
+
+    text: str
+
+
+class AtMost(msgspec.Struct, frozen=True):
+    """A bound that an error words as a person would."""
+
+    limit: float
+    shown: Callable[[float], str]
+
+    def __call__(self, value: float) -> float:
+        if value > self.limit:
+            most = self.shown(self.limit)
+            raise BadValueError(f"{self.shown(value)} is more than {most}, the most that can be asked for")
+        return value
+
+
 class Settings(BaseModel):
-    """`keys_of_others` maps keys that belong to a sibling to the sentence that says so."""
+    """`keys_of_others` maps keys that belong to a sibling to the sentence that says so. Of each of `one_of`, which are
+    by what they decide, one is given: a key, or several joined by +.
+
+    A text below a field says what the field is, with an example.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
     keys_of_others: ClassVar[dict[str, str]] = {}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -84,12 +109,7 @@ def profile_directory(info: ValidationInfo) -> Path:
 
 
 def at_most(limit: float, shown: Callable[[float], str] = "{:,}".format) -> AfterValidator:
-    def check(value: float) -> float:
-        if value > limit:
-            raise BadValueError(f"{shown(value)} is more than {shown(limit)}, the most that can be asked for")
-        return value
-
-    return AfterValidator(check)
+    return AfterValidator(AtMost(limit, shown))
 
 
 T = TypeVar("T")
@@ -104,15 +124,19 @@ Seconds = Annotated[
     BeforeValidator(units.parse_duration_s),
     at_most(30 * 86_400.0, units.format_duration),
     PlainSerializer(units.format_duration),
+    Unit("ms, s, m, h"),
 ]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
-Days = Annotated[int, BeforeValidator(units.parse_days), at_most(36_500), PlainSerializer(lambda days: f"{days}d")]
+Days = Annotated[
+    int, BeforeValidator(units.parse_days), at_most(36_500), PlainSerializer(lambda days: f"{days}d"), Unit("d")
+]
 MOST_PER_S = 1e6
 SomeRate = Annotated[
     float,
     BeforeValidator(units.parse_rate_or_none_per_s),
     at_most(MOST_PER_S, units.format_rate),
     PlainSerializer(units.format_rate),
+    Unit("/s, /min, /h"),
 ]
 """A rate that may be 0/s."""
 Rate = Annotated[
@@ -120,15 +144,24 @@ Rate = Annotated[
     BeforeValidator(units.parse_rate_per_s),
     at_most(MOST_PER_S, units.format_rate),
     PlainSerializer(units.format_rate),
+    Unit("/s, /min, /h"),
 ]
-Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(units.format_share)]
+Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(units.format_share), Unit("%")]
 Growth = Annotated[
     float,
     BeforeValidator(units.parse_growth_per_year),
     at_most(100.0, units.format_growth),
     PlainSerializer(units.format_growth),
+    Unit("%/year"),
 ]
-UsdPerMonth = Annotated[float, BeforeValidator(units.parse_usd_per_month), PlainSerializer(units.format_usd_per_month)]
-Redundancy = Annotated[int, BeforeValidator(units.parse_redundancy), PlainSerializer(units.format_redundancy)]
+UsdPerMonth = Annotated[
+    float,
+    BeforeValidator(units.parse_usd_per_month),
+    PlainSerializer(units.format_usd_per_month),
+    Unit("USD/month"),
+]
+Redundancy = Annotated[
+    int, BeforeValidator(units.parse_redundancy), PlainSerializer(units.format_redundancy), Unit("n, n+1")
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Count = Annotated[int, BeforeValidator(units.parse_count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -37,6 +37,7 @@ from app.profiles.settings import (
     Settings,
     SomeRate,
     SomeSeconds,
+    Unit,
     at_most,
     files_must_exist,
 )
@@ -46,7 +47,7 @@ from app.records.result import StageKind
 Arrivals = Literal["poisson", "constant", "gamma"]
 Repeats = Annotated[Count, at_most(1000)]
 Burstiness = Annotated[float, Field(ge=0.01, le=100)]
-Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed)]
+Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MOST_ARRIVALS = 50_000_000
 """A schedule is laid out before its stage: 400 MB of times."""
@@ -62,23 +63,42 @@ class StageSettings(Settings):
     coefficient of variation of gamma's gaps. A trace goes `speed` times as fast, `superpose` shifted copies at once.
     """
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what comes": _FORMS}
+
     name: Name = "steady"
+    """What the stage is called in results, like steady."""
     arrivals: Arrivals | None = None
+    """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
     burstiness: Burstiness | None = None
+    """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
     rate_per_s: RateOrShare | None = Field(default=None, alias="rate")
+    """Requests a second, like 50/s; or of an earlier stage's, like 80% of steady."""
     ramp: RampSettings | None = None
+    """From one rate to another in a straight line."""
     steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps")
+    """Rates for equal parts of the stage, like 10/s, 20/s, 40/s."""
     spike: SpikeSettings | None = None
+    """A rate with a jump in it."""
     sine: SineSettings | None = None
+    """A rate that swings."""
     diurnal: DiurnalSettings | None = None
+    """A day played in the time of the stage."""
     trace: ExistingFile | None = None
+    """A trace file whose requests are replayed at their times."""
     speed: Speed | None = None
+    """How much faster the trace goes, like 2x."""
     superpose: Annotated[Count, at_most(1000)] | None = None
+    """How many shifted copies of the trace go at once, like 1."""
     concurrency: Annotated[Count, at_most(100_000)] | None = None
+    """How many clients ask one request after another, like 8."""
     think_s: Seconds | None = Field(default=None, alias="think")
+    """How long a client waits between requests, like 500ms."""
     duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    """How long the whole stage lasts, after its lead-in, like 30s; a trace without one goes to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in")
+    """Load before the stage that is not counted, like 2s."""
     repeats: Repeats = 1
+    """How often the stage is run, like 1."""
 
     @model_validator(mode="before")
     @classmethod

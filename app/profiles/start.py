@@ -45,9 +45,14 @@ class StartSettings(Settings):
     """Ready when `ready`, a URL or a path on the target's host, answers with 2xx. `env` is added to our own."""
 
     command: Annotated[Listed[str], BeforeValidator(_read_command)]
+    """The command that starts the server, as text; no shell sees it, like python server.py --port 8000."""
     ready: ReadyUrl
+    """A URL or path that answers with 2xx once the server is ready, like /health."""
     timeout_s: SomeSeconds = Field(default=120.0, alias="timeout")
+    """How long is waited for it, like 120s."""
     directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True
     )
+    """The folder it is started in."""
     env: Variables = Field(default_factory=dict)
+    """Environment variables for it; secrets as env:NAME."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -26,16 +26,28 @@ class SweepSettings(Settings):
     """One of `rates`, `from` and `to` (so many `points`, evenly on a log scale), `concurrency` and `up_to` (1, 2, 4 …
     clients up to it) says which loads; each lasts `hold`, `repeats` times."""
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"which loads": ("rates", "from+to", "concurrency", "up_to")}
+
     rates_per_s: Listed[Rate] = Field(default=(), alias="rates")
+    """The rates, rising, like 10/s, 50/s, 200/s."""
     from_per_s: Rate | None = Field(default=None, alias="from")
+    """The lowest rate, like 10/s."""
     to_per_s: Rate | None = Field(default=None, alias="to")
+    """The highest rate, like 500/s."""
     points: Annotated[Count, Field(ge=2), at_most(_MOST_LOADS)] | None = None
+    """How many rates between the lowest and the highest, evenly on a log scale, like 8."""
     concurrency: Listed[Clients] = ()
+    """Numbers of clients, rising, like 1, 4, 16."""
     up_to: Clients | None = None
+    """1, 2, 4 … clients up to this many, like 64."""
     arrivals: Arrivals | None = None
+    """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
     burstiness: Burstiness | None = None
+    """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
     hold_s: SomeSeconds = Field(default=10.0, alias="hold")
+    """How long each load lasts, like 10s."""
     repeats: Repeats = 1
+    """How often each load is run, like 1."""
 
     @model_validator(mode="before")
     @classmethod

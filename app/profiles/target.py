@@ -25,7 +25,9 @@ class HttpTarget(EndpointSettings):
         "model": "Plain HTTP knows no model: its path and body say what is asked for.",
     }
     protocol: Literal["http"]
+    """The language the target speaks."""
     scripted: ScriptedAnswers | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
 
 
 class _OpenAiTarget(EndpointSettings):
@@ -33,31 +35,43 @@ class _OpenAiTarget(EndpointSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     model: ModelName
+    """The model's name as the server knows it, like my-model."""
 
 
 class GeneratingTarget(_OpenAiTarget):
     protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
+    """The language the target speaks."""
     scripted: ScriptedTokens | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
 
 
 class EmbeddingsTarget(_OpenAiTarget):
     protocol: Literal["openai-embeddings"]
+    """The language the target speaks."""
     scripted: ScriptedTexts | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
 
 
 class RerankTarget(_OpenAiTarget):
     protocol: Literal["openai-rerank"]
+    """The language the target speaks."""
     scripted: ScriptedTexts | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
 
 
 class OipTarget(EndpointSettings):
     """`model` is the model's name on the server; a served one is known by its file's stem unless told otherwise."""
 
     protocol: Literal["oip"]
+    """The language the target speaks."""
     serve: ServeSettings | None = None
+    """An ONNX model that the run itself serves on this machine."""
     scripted: ScriptedTensors | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
+    """The model's name on the server; a served one is called as its file."""
     version: Version | None = None
+    """The model's version on the server, like 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,10 +94,15 @@ class OipGrpcTarget(EndpointSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server speaks oip over HTTP."}
     protocol: Literal["oip-grpc"]
+    """The language the target speaks."""
     url: GrpcUrl | None = None
+    """Where it is, like grpc://127.0.0.1:8001, or grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = ()
+    """Replicas of one service, each like grpc://host:8001."""
     model: ModelName
+    """The model's name on the server."""
     version: Version | None = None
+    """The model's version on the server, like 1."""
 
     @model_validator(mode="after")
     def _verifies_certificates(self) -> Self:
@@ -98,10 +117,15 @@ class TfServingTarget(EndpointSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["tf-serving"]
+    """The language the target speaks."""
     scripted: ScriptedTensors | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
+    """The model's name on the server."""
     version: Version | None = None
+    """The model's version on the server, like 1."""
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
+    """Which of the model's signatures is called."""
 
 
 class TorchServeTarget(EndpointSettings):
@@ -109,9 +133,13 @@ class TorchServeTarget(EndpointSettings):
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["torchserve"]
+    """The language the target speaks."""
     scripted: ScriptedAnswers | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
+    """The model's name on the server."""
     version: Version | None = None
+    """The model's version on the server, like 1.0."""
 
 
 class LocustTarget(TargetSettings):
@@ -122,7 +150,9 @@ class LocustTarget(TargetSettings):
         for key in ("headers", "api_key", "tls", "socket", "balance", "max_connections", "wake", "serve", "scripted")
     }
     protocol: Literal["locust"]
+    """The language the target speaks."""
     file: ExistingFile
+    """The Locust test, like locustfile.py; it is run unchanged."""
 
     @model_validator(mode="after")
     def _has_one_host(self) -> Self:

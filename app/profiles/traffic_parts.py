@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import Count, Listed, Name, ObjectiveText, Rate, Settings, Share, SomeSeconds, at_most
+from app.profiles.settings import Count, Listed, Name, ObjectiveText, Rate, Settings, Share, SomeSeconds, Unit, at_most
 from app.profiles.units import format_duration
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths
 
@@ -46,9 +46,11 @@ def _read_date(value: object) -> datetime.date:
         raise BadValueError(f"{value!r} is not a date", hint="Write it like 2026-11-27.") from error
 
 
-ClockTime = Annotated[float, BeforeValidator(_read_clock_s), PlainSerializer(_clock)]
+ClockTime = Annotated[float, BeforeValidator(_read_clock_s), PlainSerializer(_clock), Unit("hh:mm")]
 Day = Annotated[str, BeforeValidator(_read_day)]
-Date = Annotated[datetime.date, BeforeValidator(_read_date), PlainSerializer(datetime.date.isoformat)]
+Date = Annotated[
+    datetime.date, BeforeValidator(_read_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
+]
 Times = Annotated[float, Field(gt=0, le=_MOST_CHANGES)]
 Tokens = Annotated[float, Field(ge=0, le=1e8)]
 
@@ -57,17 +59,24 @@ class SpikeSettings(Settings):
     """Recurring: `times` the usual rate for so long from `at`, on each of `days`."""
 
     at_s: ClockTime = Field(alias="at")
+    """When it begins, like 12:00."""
     duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for")
+    """How long it lasts, like 30m."""
     times: Times
+    """How many times the usual rate, like 2."""
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
+    """On which days."""
 
 
 class CampaignSettings(Settings):
     """`times` the usual rate on the days `from` to `to`, both among them."""
 
     first: Date = Field(alias="from")
+    """The first day, like 2026-11-27."""
     last: Date = Field(alias="to")
+    """The last day, like 2026-11-30."""
     times: Times
+    """How many times the usual rate, like 3."""
 
     @model_validator(mode="after")
     def _goes_forward(self) -> Self:
@@ -80,8 +89,11 @@ class UsersSettings(Settings):
     """At the peak, `active` of the users make `requests` each."""
 
     count: Annotated[Count, at_most(10**12)]
+    """How many users there are, like 50000."""
     requests_per_s: Rate = Field(alias="requests")
+    """What each makes, like 10/h."""
     active: Annotated[Share, Field(gt=0)] = 1.0
+    """The share that is active at the peak, like 20%."""
 
     @property
     def peak_per_s(self) -> float:
@@ -92,26 +104,35 @@ class DispersionSettings(Settings):
     """Variance over mean of the counts in windows so long, at the peak; 1 is Poisson."""
 
     index: Annotated[float, Field(ge=1, le=1e6)] = 1.0
+    """Variance over mean of the counts in windows; 1 is Poisson, like 3."""
     window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
         default=60.0, alias="window"
     )
+    """How long those windows are, like 60s."""
 
 
 class TokensSettings(Settings):
     """Mean lengths of this share of the requests."""
 
     share: Annotated[Share, Field(gt=0)] = 1.0
+    """The share of the requests that are so, like 100%."""
     input: Annotated[Tokens, Field(gt=0)]
+    """Mean length of a request in tokens, like 500."""
     output: Tokens
+    """Mean length of an answer in tokens, like 200."""
 
 
 class ClassSettings(Settings):
     """Requests with work and an SLO of their own; `work` is beside the mean request of 1, no slo is the profile's."""
 
     name: Name
+    """What the class is called, like premium."""
     share: Annotated[Share, Field(gt=0)]
+    """Its share of the requests, like 20%."""
     work: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Its work beside the mean request of 1, like 2.5."""
     slo: Listed[ObjectiveText] = ()
+    """Objectives of its own; none is the profile's."""
 
 
 def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:

@@ -46,9 +46,13 @@ class ExpectSettings(Settings):
     """What an answer must be: its `status`, and what `pointer` (RFC 6901; the whole body without it) leads to."""
 
     status: Listed[Annotated[int, Field(ge=100, le=599)]] = ()
+    """Which statuses are right, like 200."""
     pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = None
+    """Where in the answer to look, like /result/score; empty is the whole of it."""
     equals: JsonValue = None
+    """What must stand there, as JSON."""
     matches: Annotated[str, BeforeValidator(_read_pattern)] | None = None
+    """A regular expression that what stands there must match."""
 
     @model_validator(mode="before")
     @classmethod
@@ -72,16 +76,27 @@ class HttpRequests(Settings):
     that of what is sent: JSON, text, or by a file's name.
     """
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
+
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+    """How it is asked; POST where there is a body."""
     path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = None
+    """Where on the host, in place of the URL's path, like /v1/score."""
     body: JsonValue = None
+    """What is sent with each request, as JSON or text."""
     bodies: Listed[JsonValue] = ()
+    """Several bodies that take turns."""
     dataset: DatasetPath | None = None
+    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     template: JsonValue = None
+    """A body in which {{column}} is filled in from each row of the dataset."""
     expect: ExpectSettings | None = None
+    """What an answer must be to count as right."""
     content_type: MediaType | None = None
+    """The media type of what is sent; empty is by what it is."""
     popularity: PopularityText = Popularity()
+    """Which of the requests are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,14 +121,18 @@ class _Tensors(Settings):
     """Rows come from an .npz of arrays named like the model's inputs; without one they are made up, seeded."""
 
     tensors: ExistingFile | None = None
+    """An .npz file of arrays named as the model's inputs; without it inputs are made up."""
     rows_per_request: Rows = 1
+    """How many rows go in one request, like 1."""
     popularity: PopularityText = Popularity()
+    """Which of the rows are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
 
 
 class _LabelledTensors(_Tensors):
     """`labels` is the name of the array in `tensors` that holds the right class of each row."""
 
     labels: str | None = None
+    """The array in tensors that holds the right class of each row, like label."""
 
     @model_validator(mode="after")
     def _has_rows_to_label(self) -> Self:
@@ -127,6 +146,7 @@ class OipRequests(_LabelledTensors):
 
     keys_of_others: ClassVar[dict[str, str]] = _HTTP_KEYS | _PROMPT_KEYS
     binary: bool = True
+    """Whether tensors are sent in binary, which is faster; a server that refuses gets JSON."""
 
 
 class OipGrpcRequests(_LabelledTensors):
@@ -136,6 +156,7 @@ class OipGrpcRequests(_LabelledTensors):
         _HTTP_KEYS | _PROMPT_KEYS | {"binary": "binary works with protocol oip: gRPC is always binary."}
     )
     stream: bool = False
+    """Whether requests go by ModelStreamInfer."""
 
 
 class TfServingRequests(_Tensors):
@@ -145,12 +166,19 @@ class TfServingRequests(_Tensors):
 class TorchServeRequests(Settings):
     """`bodies` and the rows of `dataset` take turns, a folder's files as they are."""
 
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
+
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     body: JsonValue = None
+    """What is sent with each request, as JSON or text."""
     bodies: Listed[JsonValue] = ()
+    """Several bodies that take turns."""
     dataset: DatasetPath | None = None
+    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     content_type: MediaType = "application/json"
+    """The media type of what is sent."""
     popularity: PopularityText = Popularity()
+    """Which of the requests are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -167,7 +195,9 @@ class LocustRequests(Settings):
         for key in (*_HTTP_KEYS, *_TENSOR_KEYS, *_PROMPT_KEYS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
+    """Which of the test's user classes are run; empty is all."""
     spawn_per_s: Rate = Field(default=10.0, alias="spawn")
+    """How fast users are started, like 10/s."""
 
 
 def encoded(value: JsonValue) -> bytes:

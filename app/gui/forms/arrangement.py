@@ -1,0 +1,146 @@
+"""Which fields stand in front, what a part begins with, and what fields are called. Data and pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.profiles.document import KeyPath, plain_scalar
+from app.profiles.fields import FieldSpec
+
+_NAMES = {
+    "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
+    "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
+    "cuda_graph": "CUDA graph", "sizewise": "Form of the file", "max_price_age": "Max price age",
+}  # fmt: skip
+_RARE: dict[tuple[str, ...], tuple[str, ...]] = {
+    (): ("sizewise",),
+    ("target",): (
+        "socket", "balance", "max_connections", "wake", "timeouts", "tls", "start", "version", "signature", "runtime",
+        "variants", "streams", "threads", "devices",
+    ),
+    ("target", "serve"): ("queue_limit", "queue_delay"),
+    ("target", "scripted"): ("seed", "parallel"),
+    ("workload",): (
+        "popularity", "content_type", "template", "expect", "tokenizer", "extra_body", "calibration",
+        "calibration_rows", "binary", "rows_per_request", "user_classes",
+    ),
+    ("workload", "prompts"): ("unique", "turns", "think"),
+    ("load",): ("workers", "seed", "half_width", "at_least", "cold_starts"),
+    ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
+    ("load", "sweep"): ("repeats", "points"),
+    ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
+    ("plan",): (
+        "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age", "other_cards",
+        "api_price",
+    ),
+}  # fmt: skip
+_FIRST: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("target",): (
+        "protocol", "url", "urls", "serve", "scripted", "file", "model", "permitted", "api_key", "headers",
+    ),
+    ("load",): ("stages", "sweep", "search"),
+    ("load", "stages", "*"): (
+        "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",
+        "burstiness", "speed", "think", "duration",
+    ),
+}  # fmt: skip
+_GOES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
+    ("StageSettings", "speed"): ("trace",),
+    ("StageSettings", "superpose"): ("trace",),
+    ("StageSettings", "think"): ("concurrency",),
+    ("StageSettings", "arrivals"): ("rate", "ramp", "steps", "spike", "sine", "diurnal"),
+    ("SweepSettings", "points"): ("from", "to"),
+    ("SweepSettings", "arrivals"): ("from", "to", "rates"),
+    ("HttpRequests", "template"): ("dataset",),
+}
+"""A field is shown where one of these stands beside it."""
+_STARTERS: dict[str, Any] = {
+    "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
+    "SweepSettings": {"from": "10/s", "to": "200/s"},
+    "HardwareSettings": {"offer": "aws/g6.2xlarge"},
+    "ExpectSettings": {"status": [200]},
+    "TrafficSettings": {"peak": "900/s"},
+    "TextSettings": {"input_tokens": 512},
+    "PromptSettings": {"input_tokens": 512, "output_tokens": 128},
+    "TextDatasetSettings": {"path": "prompts.jsonl"},
+    "PromptDatasetSettings": {"path": "prompts.jsonl"},
+    "OtherCardsSettings": {"dtype": "fp16"},
+    "ClassSettings": {"name": "premium", "share": "100%"},
+    "VariantSettings": {"batch": 1},
+    "ScriptedAnswers": {"delay": "20ms"},
+    "ScriptedTokens": {"delay": "180ms", "tokens": "60/s"},
+    "ScriptedTexts": {"delay": "20ms"},
+    "ScriptedTensors": {"delay": "20ms"},
+}
+_FORM_STARTERS: dict[str, Any] = {
+    "urls": ["http://127.0.0.1:8000", "http://127.0.0.1:8001"],
+    "body": {"inputs": [0.1, 0.2]},
+    "bodies": [{"inputs": [0.1, 0.2]}, {"inputs": [0.3, 0.4]}],
+    "dataset": "data.jsonl",
+    "trace": "trace.csv",
+}
+
+
+def label_of(key: str) -> str:
+    """As the file names it, in a person's letters."""
+    return _NAMES.get(key) or key.replace("_", " ").capitalize()
+
+
+def place_of(path: KeyPath) -> tuple[str, ...]:
+    """The path with `*` for any place in a list."""
+    return tuple("*" if isinstance(key, int) else key for key in path)
+
+
+def in_order(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
+    """Those that a person fills in first come first."""
+    first = _FIRST.get(place_of(path), ())
+    return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
+
+
+def is_rare(path: KeyPath) -> bool:
+    return bool(path) and path[-1] in _RARE.get(place_of(path[:-1]), ())
+
+
+def is_of_use(settings: str, key: str, beside: dict[str, Any]) -> bool:
+    """Whether the field means anything with what stands `beside` it."""
+    if key == "burstiness":
+        return beside.get("arrivals") == "gamma"
+    if key == "permitted":
+        return not {"scripted", "serve"} & beside.keys()
+    needs = _GOES_WITH.get((settings, key))
+    return needs is None or any(beside.get(other) is not None for other in needs)
+
+
+def starter(spec: FieldSpec) -> Any:
+    """What a part begins with when it is added: right, and easily seen to be an example."""
+    if spec.kind in ("group", "records"):
+        settings = spec.settings or (spec.item.settings if spec.item else "")
+        return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)
+    if spec.key in _FORM_STARTERS and not spec.example:
+        return _FORM_STARTERS[spec.key]
+    if spec.kind in ("list", "mapping") and spec.item is not None:
+        return [_plain(spec.item, text) for text in spec.example.split(", ")]
+    return _plain(spec, spec.example) if spec.example else _FORM_STARTERS.get(spec.key, spec.default)
+
+
+def form_starter(spec: FieldSpec, form: str) -> dict[str, Any]:
+    """What the keys of one of a group's forms begin with."""
+    keys = form.split("+")
+    fields = (spec.at(key) for key in keys)
+    return {field.key: starter(field) for field in fields if field is not None}
+
+
+def _required(spec: FieldSpec) -> dict[str, Any]:
+    return {field.key: starter(field) for field in spec.fields if field.is_required}
+
+
+def _plain(spec: FieldSpec, text: str) -> Any:
+    return text if spec.kind in ("text", "path") else plain_scalar(text)
+
+
+def fresh_name(name: str, taken: set[str]) -> str:
+    """`steady`, or `steady-2` and so on where others are called so."""
+    stem, number = name, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return name

@@ -1,0 +1,95 @@
+"""A part of a form under a heading that folds; what it holds is made when it is first opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.forms.row import problem_label
+from app.gui.widgets import label
+
+
+class Folding(QWidget):
+    """`make` gives what it holds. `summary` is said beside the heading while it is folded."""
+
+    toggled = Signal(bool)
+
+    def __init__(self, heading: str, make: Callable[[], QWidget], *, indent: int = 0, role: str | None = None) -> None:
+        super().__init__()
+        self._make, self._summary = make, ""
+        self._content: QWidget | None = None
+        self._leading: list[QWidget] = []
+        self.head = QToolButton()
+        self.head.setProperty("fold", "true")
+        self.head.setCheckable(True)
+        self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.head.setArrowType(Qt.ArrowType.RightArrow)
+        self.head.toggled.connect(self._fold)
+        if role:
+            self.head.setProperty("role", role)
+        self.summary = label("", "muted", wrap=True)
+        self.problem = problem_label()
+        self.line = QHBoxLayout()
+        self.line.setSpacing(6)
+        self.line.addWidget(self.head)
+        self.line.addWidget(self.summary, 1)
+        self._below = QVBoxLayout()
+        self._below.setContentsMargins(indent, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addLayout(self.line)
+        layout.addWidget(self.problem)
+        layout.addLayout(self._below)
+        self.say(heading)
+
+    def say(self, heading: str, summary: str = "") -> None:
+        self.head.setText(heading)
+        self.head.setAccessibleName(heading.replace("&", ""))
+        self._summary = summary
+        self.summary.setText("" if self.is_open else summary)
+
+    def lead_with(self, widget: QWidget) -> None:
+        """Above what it holds, folded with it; whether it has anything to show is its own matter."""
+        holder = QWidget()
+        layout = QVBoxLayout(holder)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(widget)
+        self._leading.append(holder)
+        self._below.insertWidget(len(self._leading) - 1, holder)
+        holder.setVisible(self.is_open)
+
+    @property
+    def is_open(self) -> bool:
+        return self.head.isChecked()
+
+    def open(self, is_open: bool = True) -> None:
+        self.head.setChecked(is_open)
+
+    def content(self) -> QWidget:
+        """What it holds, made now if it was not."""
+        if self._content is None:
+            self._content = self._make()
+            self._below.addWidget(self._content)
+            self._content.setVisible(self.is_open)
+        return self._content
+
+    @property
+    def is_made(self) -> bool:
+        return self._content is not None
+
+    def say_problem(self, text: str) -> None:
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
+
+    def focus(self) -> None:
+        self.head.setFocus()
+
+    def _fold(self, is_open: bool) -> None:
+        self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        for one in (*self._leading, self.content()):
+            one.setVisible(is_open)
+        self.summary.setText("" if is_open else self._summary)
+        self.toggled.emit(is_open)

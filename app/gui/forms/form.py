@@ -1,0 +1,287 @@
+"""The form of a whole profile, made from what the profile's settings say of their fields."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from PySide6.QtCore import QStringListModel, Qt, Signal
+from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QScrollArea, QVBoxLayout, QWidget
+
+from app.gui.forms.arrangement import label_of
+from app.gui.forms.editor import REMOVED, Edits
+from app.gui.forms.folding import Folding
+from app.gui.forms.group import GroupEditor, NestedGroup
+from app.gui.forms.row import help_of
+from app.gui.widgets import card, label
+from app.gui.words import tr
+from app.profiles.document import KeyPath
+from app.profiles.fields import FieldSpec, every_field, profile_fields
+from app.profiles.profile import PROFILES
+
+View = Literal["local", "endpoint", "sweep"]
+_GENERAL, _PROMISES = "general", "promises"
+_BEHIND = ("traffic", "plan", "options", "telemetry")
+_ORDER: dict[View, tuple[str, ...]] = {
+    "local": (_GENERAL, "target", "workload", "load", _PROMISES, "limits", "options", "telemetry", "traffic", "plan"),
+    "endpoint": (
+        _GENERAL,
+        "target",
+        "workload",
+        "load",
+        _PROMISES,
+        "limits",
+        "traffic",
+        "plan",
+        "options",
+        "telemetry",
+    ),
+    "sweep": (_PROMISES, "load", "limits", "target", "workload", _GENERAL, *_BEHIND),
+}
+_OPEN: dict[View, tuple[str, ...]] = {
+    "local": (_GENERAL, "target", "workload", "load", _PROMISES),
+    "endpoint": (_GENERAL, "target", "workload", "load", _PROMISES),
+    "sweep": (_PROMISES, "load", "limits"),
+}
+_KEYS = {_GENERAL: ("name", "description", "sizewise"), _PROMISES: ("slo", "gates"), "telemetry": ("telemetry",)}
+_MOST_FOUND = 30
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong at `path`, with what to write instead."""
+
+    path: KeyPath
+    text: str
+
+
+class ProfileForm(QWidget):
+    """`edits` tells what a person edits; the one who owns the document answers with `show_tree`."""
+
+    searched = Signal(object)
+    """The KeyPath that was looked for and found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edits = Edits(self)
+        self.edits.focused.connect(self._tell_field)
+        self.protocol: str | None = None
+        self.view: View = "endpoint"
+        self.sections: dict[str, Folding] = {}
+        self._cards: dict[str, QFrame] = {}
+        self._special: dict[str, list[QWidget]] = {}
+        self._tree: Any = {}
+        self._groups: dict[str, GroupEditor] = {}
+        self.search = _search_field()
+        self._found: dict[str, KeyPath] = {}
+        self._matches = QStringListModel(self)
+        self._completer = _completer(self._matches, self.search)
+        self._completer.activated.connect(self._go)
+        self.search.textEdited.connect(self._look_for)
+        self.search.returnPressed.connect(self._go_first)
+        self._inside = QWidget()
+        self._column = QVBoxLayout(self._inside)
+        self._column.setContentsMargins(0, 0, 8, 0)
+        self._column.setSpacing(10)
+        self._column.addStretch(1)
+        self.area = QScrollArea()
+        self.area.setWidgetResizable(True)
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self.area.setWidget(self._inside)
+        self.help = label("", "muted", wrap=True)
+        self.help.setMinimumHeight(self.fontMetrics().lineSpacing())
+        self.help.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.search, self.area, self.help):
+            layout.addWidget(widget, 1 if widget is self.area else 0)
+
+    def show_tree(self, tree: dict[str, Any], protocol: str) -> None:
+        """What the profile holds; another protocol has other fields."""
+        self._tree = tree
+        if protocol != self.protocol:
+            self._build(protocol)
+        for name, section in self.sections.items():
+            if isinstance(section, NestedGroup):
+                section.show_value(tree.get(name, REMOVED))
+            else:
+                section.say(_heading(name), _summary(name, tree))
+                if name in self._groups:
+                    self._groups[name].show_value(tree)
+
+    def set_view(self, view: View) -> None:
+        """Which sections come first, and are open."""
+        self.view = view
+        self._arrange()
+
+    def place(self, key: str, widget: QWidget) -> None:
+        """An editor of its own in a section, above the fields; those that it stands for are folded at first."""
+        section = key.split(".")[0]
+        self.edits.special.add(key)
+        self._special.setdefault(section, []).append(widget)
+        if section in self._cards:
+            self._put_special(section)
+
+    def show_problems(self, problems: tuple[Problem, ...]) -> None:
+        for name, section in self.sections.items():
+            section.say_problem("")
+            if isinstance(section, NestedGroup):
+                section.forget_problems()
+            elif name in self._groups:
+                self._groups[name].forget_problems()
+        for problem in reversed(problems):
+            part = self._part_at(problem.path, is_opening=False)
+            if part is not None:
+                part.say_problem(problem.text)
+
+    def reveal(self, path: KeyPath) -> bool:
+        """Bring the field into view, with the keyboard in it; False where the form has none of it."""
+        part = self._part_at(path, is_opening=True)
+        if part is None:
+            return False
+        self._column.activate()
+        self.area.ensureWidgetVisible(part)
+        part.focus()
+        return True
+
+    def part_at(self, path: KeyPath) -> Any:
+        """The row of a field, opened."""
+        return self._part_at(path, is_opening=True)
+
+    def _part_at(self, path: KeyPath, *, is_opening: bool) -> Any:
+        if not path:
+            return None
+        name = next((name for name, keys in _KEYS.items() if path[0] in keys), str(path[0]))
+        section = self.sections.get(name)
+        if section is None:
+            return None
+        if isinstance(section, NestedGroup):
+            return section.part_at(path[1:], is_opening) or section
+        if is_opening:
+            section.open()
+        return (self._groups[name].part_at(path, is_opening) if section.is_open else None) or section
+
+    def _build(self, protocol: str) -> None:
+        self.protocol = protocol
+        for widgets in self._special.values():
+            for widget in widgets:
+                widget.setParent(None)
+        for frame in self._cards.values():
+            self._column.removeWidget(frame)
+            frame.hide()
+            frame.deleteLater()
+        self.sections, self._cards, self._groups = {}, {}, {}
+        root = _with_protocols(profile_fields(protocol))
+        for name in _ORDER["endpoint"]:
+            section = self._section(name, root)
+            if section is not None:
+                self.sections[name] = section
+                self._cards[name] = card(section)
+                self._put_special(name)
+        self._arrange()
+
+    def _section(self, name: str, root: FieldSpec) -> Folding | None:
+        keys = _KEYS.get(name)
+        if keys is None:
+            spec = root.at(name)
+            return None if spec is None else NestedGroup(spec, (name,), self.edits, -1, indent=0, role="heading")
+        fields = tuple(field for key in keys if (field := root.at(key)) is not None)
+        spec = msgspec.structs.replace(root, fields=fields, key=name, one_of={})
+        return Folding(_heading(name), lambda: self._group(name, spec), role="heading")
+
+    def _group(self, name: str, spec: FieldSpec) -> QWidget:
+        made = GroupEditor(spec, (), self.edits)
+        self._groups[name] = made
+        made.show_value(self._tree)
+        return made
+
+    def _put_special(self, section: str) -> None:
+        for widget in self._special.get(section, ()):
+            if widget.parent() is None:
+                self.sections[section].lead_with(widget)
+
+    def _arrange(self) -> None:
+        for at, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):
+            self._column.removeWidget(self._cards[name])
+            self._column.insertWidget(at, self._cards[name])
+            section = self.sections[name]
+            is_left_out = isinstance(section, NestedGroup) and section.is_left_out
+            section.open(name in _OPEN[self.view] and not is_left_out)
+
+    def _tell_field(self, spec: FieldSpec) -> None:
+        self.help.setText(f"{label_of(spec.key)}: {help_of(spec)}" if spec.help else "")
+
+    def _look_for(self, text: str) -> None:
+        words = text.casefold().split()
+        if not words or self.protocol is None:
+            self._found = {}
+        else:
+            fields = every_field(profile_fields(self.protocol))
+            named = {path: " › ".join(label_of(key) for key in path if key != "*") for path, _ in fields}
+            self._found = _matching(named, words, self.protocol)
+        self._matches.setStringList(list(self._found))
+
+    def _go(self, name: str) -> None:
+        path = self._found.get(name)
+        if path is not None:
+            self.search.clear()
+            self.reveal(path)
+            self.searched.emit(path)
+
+    def _go_first(self) -> None:
+        if self._found:
+            self._go(next(iter(self._found)))
+
+
+def _matching(named: dict[tuple[str, ...], str], words: list[str], protocol: str) -> dict[str, KeyPath]:
+    """Those called so first, then those whose help says so."""
+    helps = {path: field.help.casefold() for path, field in every_field(profile_fields(protocol))}
+    called = [path for path, name in named.items() if all(word in name.casefold() for word in words)]
+    told = [path for path in named if path not in called and all(word in helps[path] for word in words)]
+    found = sorted(called, key=lambda path: (words[0] not in path[-1], len(path))) + told
+    here: dict[str, KeyPath] = {}
+    for path in found[:_MOST_FOUND]:
+        if path[-1] != "*":
+            here.setdefault(named[path], tuple(0 if key == "*" else key for key in path))
+    return here
+
+
+def _search_field() -> QLineEdit:
+    made = QLineEdit()
+    made.setPlaceholderText(tr("Find a field (Ctrl+F)"))
+    made.setAccessibleName(tr("Find a field"))
+    made.setClearButtonEnabled(True)
+    return made
+
+
+def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
+    made = QCompleter(model, field)
+    made.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
+    field.setCompleter(made)
+    return made
+
+
+def _with_protocols(root: FieldSpec) -> FieldSpec:
+    """Every protocol can be chosen, not only those that have these fields."""
+    target = root.at("target")
+    assert target is not None
+    fields = tuple(
+        msgspec.structs.replace(field, choices=tuple(PROFILES), is_required=True) if field.key == "protocol" else field
+        for field in target.fields
+    )
+    target = msgspec.structs.replace(target, fields=fields)
+    return msgspec.structs.replace(
+        root, fields=tuple(target if field.key == "target" else field for field in root.fields)
+    )
+
+
+def _heading(name: str) -> str:
+    headings = {_GENERAL: tr("General"), _PROMISES: tr("SLO and gates"), "telemetry": tr("Telemetry")}
+    return headings.get(name) or label_of(name)
+
+
+def _summary(name: str, tree: dict[str, Any]) -> str:
+    if name == _GENERAL:
+        return str(tree.get("name", ""))[:80]
+    held = [one for key in _KEYS[name] if isinstance(tree.get(key), list) for one in tree[key]]
+    return ", ".join(str(one) for one in held if isinstance(one, str))[:80] or (tr("none") if not held else "")

@@ -1,0 +1,301 @@
+"""The fields of one part of a profile: those in front, those of the chosen form, and the rare ones behind More."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui.forms.arrangement import form_starter, in_order, is_of_use, is_rare, label_of, starter
+from app.gui.forms.editor import REMOVED, Editor, Edits
+from app.gui.forms.folding import Folding
+from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEditor
+from app.gui.forms.records import RecordsEditor
+from app.gui.forms.row import INDENT, FieldRow, help_of
+from app.gui.forms.scalars import Choice, ChoiceEditor, FreeEditor, LineEditor, TickEditor
+from app.gui.widgets import button
+from app.gui.words import tr
+from app.profiles.document import KeyPath
+from app.profiles.fields import FieldSpec
+
+_SPACING = 8
+
+
+class Part(Protocol):
+    """What stands in a group for one of its keys."""
+
+    def show_value(self, value: Any) -> None: ...
+    def say_problem(self, text: str) -> None: ...
+    def focus(self) -> None: ...
+    def setVisible(self, visible: bool, /) -> None: ...
+
+
+def editor_of(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
+    """For what is no group."""
+    if spec.kind == "list":
+        return _list_editor(spec)(spec, path, edits)
+    if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
+        return ChoiceEditor(spec, path, edits)
+    kinds: dict[str, type[Editor]] = {"yes_no": TickEditor, "any": FreeEditor, "mapping": PairsEditor}
+    return kinds.get(spec.kind, LineEditor)(spec, path, edits)
+
+
+def _list_editor(spec: FieldSpec) -> type[Editor]:
+    assert spec.item is not None
+    if spec.item.kind == "choice":
+        return TicksEditor
+    return NumbersEditor if spec.item.kind in ("whole", "number", "scalar") else RowsEditor
+
+
+class GroupEditor(QWidget):
+    """`leave_out` are keys that stand elsewhere."""
+
+    def __init__(
+        self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, leave_out: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.spec, self.path, self.edits, self._depth = spec, path, edits, depth
+        self.value: dict[str, Any] = {}
+        self.parts: dict[str, Part] = {}
+        self.forms: dict[str, _FormChoice] = {}
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(_SPACING)
+        fields = [field for field in in_order(spec.fields, path) if field.key not in leave_out]
+        front = [field for field in fields if not is_rare((*path, field.key))]
+        self._rare = [field for field in fields if field not in front]
+        for field in front:
+            self._add_form_choice(field.key)
+            self._layout.addWidget(self._part(field))
+        self.more: Folding | None = None
+        if self._rare:
+            self.more = Folding(tr("More"), self._make_more)
+            self.more.head.setAccessibleName(tr("More of {what}").format(what=label_of(spec.key or "profile")))
+            self._layout.addWidget(self.more)
+
+    def show_value(self, value: Any) -> None:
+        self.value = value if isinstance(value, dict) else {}
+        for key, part in self.parts.items():
+            part.show_value(self.value.get(key, REMOVED))
+            part.setVisible(self._is_shown(key))
+        for choice in self.forms.values():
+            choice.show_value(self.value)
+        self._show_more()
+
+    def part_at(self, path: KeyPath, is_opening: bool) -> Any:
+        """The innermost row or heading of `path`: what is folded is opened, or its heading is given."""
+        if not path or not isinstance(path[0], str) or self.spec.at(path[0]) is None:
+            return None
+        if self.more is not None and path[0] in {field.key for field in self._rare}:
+            if not is_opening and not self.more.is_open:
+                return self.more
+            self.more.show()
+            self.more.open()
+        part: Any = self.parts.get(path[0])
+        if part is None:
+            return None
+        part.setVisible(True)
+        inner = part.part_at(path[1:], is_opening) if isinstance(part, NestedGroup | RecordsEditor) else None
+        return inner or part
+
+    def forget_problems(self) -> None:
+        if self.more is not None:
+            self.more.say_problem("")
+        for part in self.parts.values():
+            part.say_problem("")
+            if isinstance(part, NestedGroup | RecordsEditor):
+                part.forget_problems()
+
+    def _part(self, field: FieldSpec) -> QWidget:
+        path = (*self.path, field.key)
+        part: Any
+        if field.kind == "group":
+            part = NestedGroup(field, path, self.edits, self._depth)
+        elif field.kind == "records":
+            part = RecordsEditor(field, path, self.edits, self._depth, _group)
+        else:
+            part = FieldRow(editor_of(field, path, self.edits), self._depth)
+        self.parts[field.key] = part
+        assert isinstance(part, QWidget)
+        return part
+
+    def _add_form_choice(self, key: str) -> None:
+        """Above the first of the keys that it chooses between."""
+        for what, forms in self.spec.one_of.items():
+            if what not in self.forms and any(key in form.split("+") for form in forms):
+                self.forms[what] = _FormChoice(self, what, forms, self._depth)
+                self._layout.addWidget(self.forms[what])
+
+    def _is_shown(self, key: str) -> bool:
+        if self.value.get(key) is not None:
+            return True
+        chosen = [choice for choice in self.forms.values() if choice.is_between(key)]
+        if chosen:
+            return any(choice.is_chosen(key, self.value) for choice in chosen)
+        return is_of_use(self.spec.settings, key, self.value)
+
+    def _make_more(self) -> QWidget:
+        holder = QWidget()
+        layout = QVBoxLayout(holder)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(_SPACING)
+        for field in self._rare:
+            part = self._part(field)
+            layout.addWidget(part)
+            self.parts[field.key].show_value(self.value.get(field.key, REMOVED))
+            part.setVisible(self._is_shown(field.key))
+        return holder
+
+    def _show_more(self) -> None:
+        """What was said does not hide: it opens once, and may be folded by hand."""
+        if self.more is None:
+            return
+        said = [label_of(one.key) for one in self._rare if one.key in self.value and not one.is_required]
+        self.more.setVisible(any(self._is_shown(field.key) for field in self._rare))
+        if said and not self.more.is_made:
+            self.more.open()
+        self.more.say(tr("More"), ", ".join(said) or ", ".join(label_of(field.key) for field in self._rare))
+
+
+def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
+    return GroupEditor(spec, path, edits, depth)
+
+
+class NestedGroup(Folding):
+    """A part of its own keys. What may be left out is added and removed whole."""
+
+    def __init__(
+        self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
+    ) -> None:
+        super().__init__(label_of(spec.key), self._make_group, indent=indent, role=role)
+        self.spec, self._path, self._edits, self._depth = spec, path, edits, depth
+        self._value: Any = REMOVED
+        self._was_said = False
+        self.setToolTip(help_of(spec))
+        self.head.setAccessibleDescription(help_of(spec))
+        self.add = button(tr("Add"), self._add)
+        self.add.setAccessibleName(tr("Add {what}").format(what=label_of(spec.key)))
+        self.drop = button(tr("Remove"), self._drop)
+        self.drop.setAccessibleName(tr("Remove {what}").format(what=label_of(spec.key)))
+        self.line.addWidget(self.add)
+        self.line.addWidget(self.drop)
+
+    def show_value(self, value: Any) -> None:
+        is_said = isinstance(value, dict)
+        self._value = value
+        can_be_left_out = self.spec.is_nullable
+        self.add.setVisible(can_be_left_out and not is_said)
+        self.drop.setVisible(can_be_left_out and is_said)
+        self.head.setEnabled(is_said or not can_be_left_out)
+        if is_said and not self._was_said and ".".join(map(str, self._path)) not in self._edits.special:
+            self.open()
+        elif can_be_left_out and not is_said:
+            self.open(False)
+        self._was_said = is_said
+        self.say(label_of(self.spec.key), summary_of(value, self.spec))
+        if self.is_made:
+            self.group().show_value(value)
+
+    @property
+    def is_left_out(self) -> bool:
+        return self.spec.is_nullable and not isinstance(self._value, dict)
+
+    def group(self) -> GroupEditor:
+        made = self.content()
+        assert isinstance(made, GroupEditor)
+        return made
+
+    def part_at(self, path: KeyPath, is_opening: bool) -> Any:
+        if self.is_left_out:
+            return None
+        if is_opening:
+            self.open()
+        return self.group().part_at(path, is_opening) if self.is_open else None
+
+    def forget_problems(self) -> None:
+        self.say_problem("")
+        if self.is_made:
+            self.group().forget_problems()
+
+    def _make_group(self) -> QWidget:
+        made = GroupEditor(self.spec, self._path, self._edits, self._depth + 1)
+        made.show_value(self._value)
+        return made
+
+    def _add(self) -> None:
+        self._edits.edited.emit(self._path, starter(self.spec))
+
+    def _drop(self) -> None:
+        self._edits.edited.emit(self._path, REMOVED)
+
+
+class _FormChoice(QWidget):
+    """Which of several forms a part has; another one chosen begins with an example."""
+
+    def __init__(self, group: GroupEditor, what: str, forms: tuple[str, ...], depth: int) -> None:
+        super().__init__()
+        self._group, self._forms = group, forms
+        self.box = Choice()
+        self.box.setPlaceholderText(tr("choose…"))
+        called = tr(what[0].upper() + what[1:])
+        for form in forms:
+            self.box.addItem(tr(" and ").join(label_of(key) for key in form.split("+")), form)
+        self.box.setAccessibleName(called)
+        self.box.activated.connect(self._choose)
+        row = FieldRow(_Holder(self.box, group), depth, called)
+        row.reset.hide()
+        row.setToolTip(tr("One of these is given."))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row)
+
+    def show_value(self, value: dict[str, Any]) -> None:
+        given = self._given(value)
+        self.box.setCurrentIndex(self._forms.index(given) if given else -1)
+
+    def is_between(self, key: str) -> bool:
+        return any(key in form.split("+") for form in self._forms)
+
+    def is_chosen(self, key: str, value: dict[str, Any]) -> bool:
+        given = self._given(value)
+        return given is not None and key in given.split("+")
+
+    def _given(self, value: dict[str, Any]) -> str | None:
+        """The longest form that has a key here."""
+        here = {key for key in value if value[key] not in (None, [])}
+        found = [form for form in self._forms if here & set(form.split("+"))]
+        whole = [form for form in found if set(form.split("+")) <= here]
+        return max(whole or found, key=len, default=None)
+
+    def _choose(self) -> None:
+        group = self._group
+        form = str(self.box.currentData())
+        old = {key for one in self._forms for key in one.split("+")}
+        value = group.value
+        kept = {key: one for key, one in value.items() if key not in old or key in form.split("+")}
+        fresh = {key: one for key, one in form_starter(group.spec, form).items() if key not in kept}
+        whole = {**kept, **fresh}
+        settings = group.spec.settings
+        group.edits.edited.emit(group.path, {key: one for key, one in whole.items() if is_of_use(settings, key, whole)})
+
+
+class _Holder(Editor):
+    """A choice that is no field, on a row as fields are."""
+
+    def __init__(self, box: Choice, group: GroupEditor) -> None:
+        super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(box)
+        self.setFocusProxy(box)
+
+    def show_value(self, value: Any) -> None:
+        del value
+
+
+def summary_of(value: Any, spec: FieldSpec) -> str:
+    """What a folded part holds, in a few words."""
+    if not isinstance(value, dict):
+        return tr("none") if spec.is_nullable else tr("as by default")
+    told = [str(one) for one in value.values() if isinstance(one, str | int | float) and not isinstance(one, bool)]
+    return ", ".join(told)[:80] or ", ".join(label_of(key) for key in value)[:80] or tr("as by default")

@@ -1,0 +1,95 @@
+"""Whether a profile's text is right, and what could be written where it is not. Pure functions, run in a thread."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.errors import ProfileError
+from app.profiles.document import KeyPath
+from app.profiles.editing import value_at, with_value
+from app.profiles.fields import protocol_of
+from app.profiles.loading import load_profile_text
+from app.profiles.permission import needs_permission
+
+_SUGGESTED = re.compile(r"^Did you mean '(.+)'\?$")
+_UNKNOWN = "unknown key "
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """At `where`, an empty path where it is nowhere in particular. `instead` is the nearest right name."""
+
+    where: KeyPath
+    text: str
+    hint: str | None
+    line: int | None = None
+    instead: str | None = None
+
+    @property
+    def is_key(self) -> bool:
+        """The key itself is wrong, not what stands there."""
+        return self.text.startswith(_UNKNOWN)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """`name` is the profile's; `wrong` is empty where it can be run."""
+
+    text: str
+    name: str | None
+    wrong: tuple[Wrong, ...]
+
+
+def check(text: str, place: Path) -> Checked:
+    """As the run would read it; nothing is looked up on a network."""
+    try:
+        profile = load_profile_text(text.encode(), place)
+    except ProfileError as error:
+        return Checked(text, None, tuple(_wrong(one) for one in (error, *error.others)))
+    denied = _denied(getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True)))
+    return Checked(text, profile.name, denied)
+
+
+def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:
+    """The tree with the nearest right name in place of the wrong one; None where there is none."""
+    if wrong.instead is None:
+        return None
+    if not wrong.is_key:
+        return dict(with_value(tree, wrong.where, wrong.instead))
+    holder = value_at(tree, wrong.where[:-1])
+    if not isinstance(holder, dict):
+        return None
+    renamed = {wrong.instead if key == wrong.where[-1] else key: value for key, value in holder.items()}
+    return dict(with_value(tree, wrong.where[:-1], renamed)) if wrong.where[:-1] else renamed
+
+
+def protocol_to_show(tree: dict[str, Any]) -> str:
+    """Of an unfinished profile too: http where it does not say."""
+    return protocol_of(tree) or "http"
+
+
+def _wrong(error: ProfileError) -> Wrong:
+    found = _SUGGESTED.match(error.hint or "")
+    return Wrong(error.where, error.problem, error.hint, error.line, found[1] if found else None)
+
+
+def _denied(urls: tuple[str, ...], is_permitted: bool) -> tuple[Wrong, ...]:
+    """Addresses in numbers are told at once; names only when the run looks them up."""
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    public = next((host for host in hosts if _is_public(host)), None)
+    if is_permitted or public is None:
+        return ()
+    text = f"{public} is neither this machine nor in a private network"
+    return (Wrong(("target", "permitted"), text, "If you may load this host, tick it here."),)
+
+
+def _is_public(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return needs_permission([host])

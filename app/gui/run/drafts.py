@@ -1,0 +1,41 @@
+"""What is being edited, kept beside the runs every few seconds, so that a crash loses none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.storage.run_directory import runs_home, write_whole
+
+_NAME = "draft.json"
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """`path` is the file it was opened from or saved to, `directory` what its paths are relative to."""
+
+    text: str
+    path: str | None
+    directory: str
+
+
+def draft_file() -> Path:
+    return runs_home().parent / "drafts" / _NAME
+
+
+def keep(draft: Draft) -> None:
+    file = draft_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, msgspec.json.encode(draft))
+
+
+def kept() -> Draft | None:
+    """What a window left unsaved; None where there is nothing, or nothing that can be read."""
+    try:
+        return msgspec.json.decode(draft_file().read_bytes(), type=Draft)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def forget() -> None:
+    draft_file().unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""The Run page's head: what is edited, how it is looked at, and what can be done with it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.flow import FlowLayout
+from app.gui.run.chooser import Chooser
+from app.gui.widgets import Badge, button
+from app.gui.words import tr
+
+VIEWS = ("local", "endpoint", "sweep")
+
+
+class Head(QWidget):
+    view_chosen = Signal(str)
+    source_wanted = Signal(bool)
+    copy_wanted = Signal()
+    save_wanted = Signal()
+    save_as_wanted = Signal()
+    ci_wanted = Signal(str)
+    start_wanted = Signal()
+
+    def __init__(self, chooser: Chooser) -> None:
+        super().__init__()
+        self.chooser = chooser
+        self.state = Badge()
+        self.start = button(tr("&Start (F5)"), self.start_wanted.emit, primary=True)
+        first = QHBoxLayout()
+        first.addWidget(chooser)
+        first.addWidget(self.state)
+        first.addStretch(1)
+        first.addWidget(self.start)
+        self.views = _views()
+        self.views.idClicked.connect(self._choose)
+        segments = QWidget()
+        together = QHBoxLayout(segments)
+        together.setContentsMargins(0, 0, 0, 0)
+        together.setSpacing(0)
+        for one in self.views.buttons():
+            together.addWidget(one)
+        self.source = QPushButton(tr("&YAML"))
+        self.source.setCheckable(True)
+        self.source.setAccessibleName(tr("Show the YAML"))
+        self.source.toggled.connect(self.source_wanted)
+        self.copy = button(tr("&Copy as command"), self.copy_wanted.emit)
+        self.save = button(tr("Sa&ve"), self.save_wanted.emit)
+        self.save_as = button(tr("Save &as…"), self.save_as_wanted.emit)
+        self.ci = QToolButton()
+        self.ci.setText(tr("Export CI &job"))
+        self.ci.setAccessibleName(tr("Export CI job"))
+        self.ci.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.ci.setMenu(self._ci_menu())
+        second = QWidget()
+        flow = FlowLayout(second)
+        for widget in (segments, self.source, self.copy, self.save, self.save_as, self.ci):
+            flow.addWidget(widget)
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        second.setSizePolicy(policy)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(first)
+        layout.addWidget(second)
+
+    def show_view(self, view: str) -> None:
+        self.views.button(VIEWS.index(view)).setChecked(True)
+
+    def say_start(self, why_not: str) -> None:
+        """Disabled with the reason, which is told on hover and to a reader of screens."""
+        self.start.setEnabled(not why_not)
+        self.start.setToolTip(why_not or tr("Starts the run in a process of its own"))
+        self.start.setAccessibleDescription(why_not)
+
+    def _choose(self, place: int) -> None:
+        self.view_chosen.emit(VIEWS[place])
+
+    def _ci_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.addAction(tr("for &GitHub Actions…"), self._github)
+        menu.addAction(tr("for Git&Lab…"), self._gitlab)
+        return menu
+
+    def _github(self) -> None:
+        self.ci_wanted.emit("github")
+
+    def _gitlab(self) -> None:
+        self.ci_wanted.emit("gitlab")
+
+
+def _views() -> QButtonGroup:
+    group = QButtonGroup()
+    names = (tr("&Local model"), tr("&Endpoint"), tr("S&weep"))
+    told = (
+        tr("A model that this machine runs itself"),
+        tr("A service that is loaded over the network"),
+        tr("How much load holds the SLO: search, sweep and objectives in front"),
+    )
+    for place, (name, description) in enumerate(zip(names, told, strict=True)):
+        one = QPushButton(name)
+        one.setCheckable(True)
+        one.setProperty("role", "segment")
+        one.setAccessibleName(name.replace("&", ""))
+        one.setAccessibleDescription(description)
+        one.setToolTip(description)
+        group.addButton(one, place)
+    return group

@@ -1,0 +1,199 @@
+"""The profile as its YAML: typed in as well as read, with the lines numbered and the wrong one marked."""
+
+from __future__ import annotations
+
+import re
+
+from PySide6.QtCore import QEvent, QRect, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QFontDatabase,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QSyntaxHighlighter,
+    QTextCharFormat,
+    QTextCursor,
+    QTextDocument,
+    QTextFormat,
+)  # fmt: skip
+from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
+
+from app.gui.forms.scalars import FreeText
+from app.gui.theme import Look, Theme
+from app.gui.widgets import label, restyle
+from app.gui.words import tr
+
+_KEY = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
+
+
+class SourceView(QWidget):
+    edited = Signal(str)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self.text = _Source(look)
+        self.text.setAccessibleName(tr("The profile as YAML"))
+        self.text.textChanged.connect(self._tell)
+        self.problem = label("", "word", wrap=True)
+        self.problem.hide()
+        restyle(self.problem, "bad")
+        self._is_showing = False
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text, 1)
+        layout.addWidget(self.problem)
+
+    def show_text(self, text: str) -> None:
+        """What is the same stays where it is, and so does the cursor."""
+        old = self.text.toPlainText()
+        if old == text:
+            return
+        start = _same_length(old, text)
+        end = _same_length(old[start:][::-1], text[start:][::-1])
+        cursor = QTextCursor(self.text.document())
+        cursor.setPosition(_utf16(old[:start]))
+        cursor.setPosition(_utf16(old[: len(old) - end]), QTextCursor.MoveMode.KeepAnchor)
+        self._is_showing = True
+        cursor.insertText(text[start : len(text) - end])
+        self._is_showing = False
+
+    def say_wrong(self, lines: tuple[int, ...], text: str) -> None:
+        """Marks the lines, counted from 1, and says `text` below; nothing of both where it is empty."""
+        self.text.mark(lines)
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
+
+    def go_to(self, line: int) -> None:
+        block = self.text.document().findBlockByNumber(line - 1)
+        self.text.setTextCursor(QTextCursor(block))
+        self.text.centerCursor()
+        self.text.setFocus()
+
+    def _tell(self) -> None:
+        if not self._is_showing:
+            self.edited.emit(self.text.toPlainText())
+
+
+class _Source(FreeText):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setUndoRedoEnabled(False)
+        self.setTabChangesFocus(True)
+        self._lines: tuple[int, ...] = ()
+        self._colours = _Colours(self.document(), look.theme)
+        self._numbers = _Numbers(self)
+        self.blockCountChanged.connect(self._make_room)
+        self.updateRequest.connect(self._scroll_numbers)
+        look.changed.connect(self._take_theme)
+        self._take_theme(look.theme)
+
+    def mark(self, lines: tuple[int, ...]) -> None:
+        self._lines = lines
+        marked = []
+        for line in lines:
+            selection = QTextEdit.ExtraSelection()
+            colour = QColor(self._look.theme.bad)
+            colour.setAlpha(48)
+            selection.format.setBackground(colour)
+            selection.format.setProperty(QTextFormat.Property.FullWidthSelection, True)
+            selection.cursor = QTextCursor(self.document().findBlockByNumber(line - 1))
+            marked.append(selection)
+        self.setExtraSelections(marked)
+        self._numbers.update()
+
+    def number_width(self) -> int:
+        digits = max(2, len(str(self.blockCount())))
+        return self.fontMetrics().horizontalAdvance("9" * digits + "● ")
+
+    def paint_numbers(self, event: QPaintEvent) -> None:
+        painter, theme = QPainter(self._numbers), self._look.theme
+        painter.fillRect(event.rect(), QColor(theme.raised))
+        painter.setFont(self.font())
+        block = self.firstVisibleBlock()
+        top = self.blockBoundingGeometry(block).translated(self.contentOffset()).top()
+        height, width = self.fontMetrics().height(), self._numbers.width() - 6
+        while block.isValid() and top <= event.rect().bottom():
+            number = block.blockNumber() + 1
+            is_wrong = number in self._lines
+            painter.setPen(QColor(theme.bad if is_wrong else theme.muted))
+            painter.drawText(0, round(top), width, height, Qt.AlignmentFlag.AlignRight, f"{'●' * is_wrong} {number}")
+            top += self.blockBoundingRect(block).height()
+            block = block.next()
+        painter.end()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        inside = self.contentsRect()
+        self._numbers.setGeometry(QRect(inside.left(), inside.top(), self.number_width(), inside.height()))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and hasattr(self, "_numbers"):
+            self._make_room()
+
+    def _make_room(self) -> None:
+        self.setViewportMargins(self.number_width(), 0, 0, 0)
+
+    def _scroll_numbers(self, rect: QRect, by: int) -> None:
+        if by:
+            self._numbers.scroll(0, by)
+        else:
+            self._numbers.update(0, rect.y(), self._numbers.width(), rect.height())
+
+    def _take_theme(self, theme: Theme) -> None:
+        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        font.setPointSizeF(QApplication.font().pointSizeF())
+        self.setFont(font)
+        self._make_room()
+        self._colours.take(theme)
+        self.mark(self._lines)
+
+
+class _Numbers(QWidget):
+    def __init__(self, source: _Source) -> None:
+        super().__init__(source)
+        self._source = source
+
+    def sizeHint(self) -> QSize:
+        return QSize(self._source.number_width(), 0)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        self._source.paint_numbers(event)
+
+
+class _Colours(QSyntaxHighlighter):
+    """Keys and comments."""
+
+    def __init__(self, document: QTextDocument, theme: Theme) -> None:
+        super().__init__(document)
+        self._key, self._comment = QTextCharFormat(), QTextCharFormat()
+        self.take(theme)
+
+    def take(self, theme: Theme) -> None:
+        self._key.setForeground(QColor(theme.accent))
+        self._comment.setForeground(QColor(theme.muted))
+        self._comment.setFontItalic(True)
+        self.rehighlight()
+
+    def highlightBlock(self, text: str) -> None:
+        for found in _KEY.finditer(text):
+            group = 1 if found[1] is not None else 3
+            self.setFormat(found.start(group), len(found[group]), self._key)
+        comment = _COMMENT.search(text)
+        if comment is not None:
+            self.setFormat(comment.start(), len(text) - comment.start(), self._comment)
+
+
+def _same_length(one: str, other: str) -> int:
+    """How many letters both begin with."""
+    shorter = min(len(one), len(other))
+    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
+
+
+def _utf16(text: str) -> int:
+    """Qt counts letters beyond the basic plane twice."""
+    return len(text.encode("utf-16-le")) // 2

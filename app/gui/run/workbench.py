@@ -1,0 +1,374 @@
+"""The Run page's contents: head, strips, form beside YAML, and the way in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+
+from app.errors import SizewiseError
+from app.gui.forms.form import Problem, ProfileForm, View
+from app.gui.navigation import Navigation, Notice
+from app.gui.run import drafts
+from app.gui.run.checking import Wrong
+from app.gui.run.chooser import Chooser, Sources, bundled_with_words, remember
+from app.gui.run.editors import special_editors
+from app.gui.run.empty import EmptyRun
+from app.gui.run.head import Head
+from app.gui.run.presenter import RunPresenter, State
+from app.gui.run.source_view import SourceView
+from app.gui.settings import open_settings
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.words import tr
+from app.profiles import beginnings
+from app.profiles.bundled import bundled_profiles
+from app.profiles.ci_job import PIPELINES, write_ci_job
+
+_SAMPLE = "quickstart"
+_SOURCE_SHOWN = "run/yaml"
+_WIDTHS = (560, 400)
+_SIDE_BY_SIDE = 105
+
+
+class Workbench(QWidget):
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__()
+        self.navigation = navigation
+        self.presenter = RunPresenter(navigation, self)
+        sources = Sources(self.open_profile, self.ask_profile, self.new_endpoint, self.new_local, self.new_scripted)
+        sources.setParent(self)
+        sources.hide()
+        self.head = Head(Chooser(sources, bundled_with_words))
+        self.wrong_strip, self.recovery_strip, self.news_strip = Strip(), Strip(), Strip()
+        self.form, self.source = ProfileForm(), SourceView(look)
+        self.empty = EmptyRun(sources, self.take_sample)
+        self._aside = _column(self.source)
+        self._specials: dict[str, Any] = dict(special_editors(navigation, look))
+        self._state: State | None = None
+        self._draft: drafts.Draft | None = None
+        self._looked_for_drafts = False
+        self._turn_into = ""
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
+        self.split = QSplitter(Qt.Orientation.Horizontal)
+        self.split.addWidget(self.form)
+        self.split.addWidget(self._aside)
+        self.split.setSizes(list(_WIDTHS))
+        self.split.setStretchFactor(0, 3)
+        self.split.setStretchFactor(1, 2)
+        self.split.setChildrenCollapsible(False)
+        self.split.setHandleWidth(12)
+        editing = _column(self.head, self.wrong_strip, self.news_strip, self.split)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.empty)
+        self._stack.addWidget(editing)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.recovery_strip)
+        layout.addWidget(self._stack, 1)
+        for key, special in self._specials.items():
+            if key == "preview":
+                self._aside_layout().insertWidget(0, special)
+            else:
+                self.form.place(key, special)
+
+    def _aside_layout(self) -> QVBoxLayout:
+        layout = self._aside.layout()
+        assert isinstance(layout, QVBoxLayout)
+        return layout
+
+    def _connect(self) -> None:
+        document, head = self.presenter.document, self.head
+        self.form.edits.edited.connect(self.presenter.take)
+        self.source.edited.connect(document.set_text)
+        self.presenter.changed.connect(self._show)
+        document.comments_lost.connect(self._say_comments_lost)
+        document.opened.connect(self._show_opened)
+        for special in self._specials.values():
+            special.edited.connect(document.set_dotted)
+        head.view_chosen.connect(self._choose_view)
+        head.source_wanted.connect(self._show_source)
+        head.copy_wanted.connect(self.copy_command)
+        head.save_wanted.connect(self.save)
+        head.save_as_wanted.connect(self.ask_save)
+        head.ci_wanted.connect(self._ask_ci_folder)
+        head.start_wanted.connect(self.start)
+        self.wrong_strip.acted.connect(self._mend_or_show)
+        self.recovery_strip.acted.connect(self._recover)
+        self.news_strip.acted.connect(self._turn)
+        head.source.setChecked(str(open_settings().value(_SOURCE_SHOWN, "true")) != "false")
+        self._aside.setVisible(head.source.isChecked())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._turn_split()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._turn_split()
+
+    def _turn_split(self) -> None:
+        """Form above YAML where there is no room for both side by side."""
+        is_wide = self.width() > _SIDE_BY_SIDE * self.fontMetrics().averageCharWidth()
+        self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
+
+    # opening
+
+    def enter(self) -> None:
+        if not self._looked_for_drafts:
+            self._looked_for_drafts = True
+            self._offer_draft()
+        if self._stack.currentIndex() == 0:
+            self.empty.sample.setFocus()
+
+    @property
+    def has_unsaved_changes(self) -> bool:
+        return self._stack.currentIndex() == 1 and not self.presenter.document.is_saved
+
+    def open_profile(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.navigation.tell("error", tr("{path} cannot be read.").format(path=path), str(error))
+            return
+        self._open(text, path.absolute())
+        if path not in bundled_profiles().values():
+            remember(open_settings(), path.absolute())
+
+    def open_model(self, path: Path) -> None:
+        self._open(beginnings.for_model(path.absolute()), None)
+
+    def ask_profile(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, tr("Open a profile"), "", "YAML (*.yaml *.yml)")
+        if chosen:
+            self.open_profile(Path(chosen))
+
+    def take_sample(self) -> None:
+        self.open_profile(bundled_profiles()[_SAMPLE])
+
+    def new_endpoint(self) -> None:
+        self._open(beginnings.ENDPOINT.format(name="endpoint"), None)
+
+    def new_local(self) -> None:
+        self._open(beginnings.LOCAL.format(name="local-model", model="digits"), None)
+
+    def new_scripted(self) -> None:
+        self._open(beginnings.SCRIPTED.format(name="scripted"), None)
+
+    def _open(self, text: str, path: Path | None) -> None:
+        """What is unsaved is kept as a draft, and offered back."""
+        if self.has_unsaved_changes:
+            self.presenter.keep()
+            self._draft = drafts.kept()
+            self._say_draft(tr("The profile before had unsaved changes."))
+        self.presenter.document.open(text, path)
+
+    def _show_opened(self) -> None:
+        self._stack.setCurrentIndex(1)
+        self.news_strip.hide()
+        local = self.presenter.state().protocol == "local"
+        view: View = "local" if local else "sweep" if self._searches() else "endpoint"
+        self.form.set_view(view)
+        self.head.show_view(view)
+
+    def _searches(self) -> bool:
+        load = self.presenter.document.tree.get("load")
+        return isinstance(load, dict) and not load.get("stages") and ("search" in load or "sweep" in load)
+
+    # showing
+
+    def _show(self, state: State) -> None:
+        document = self.presenter.document
+        self._state = state
+        self.form.edits.directory = document.directory
+        self.form.setEnabled(document.error is None)
+        self.form.show_tree(document.tree, state.protocol)
+        self.source.show_text(document.text)
+        for special in self._specials.values():
+            special.show_document(document)
+        self.head.chooser.say(state.title, state.is_saved)
+        self.head.say_start(state.why_not)
+        self.head.save.setEnabled(not state.is_saved or document.path is None)
+        self._show_wrong(state)
+
+    def _show_wrong(self, state: State) -> None:
+        self.form.show_problems(tuple(Problem(one.where, _told(one)) for one in state.wrong))
+        lines = tuple(one.line for one in state.wrong if one.line is not None)
+        syntax = self.presenter.document.error
+        self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
+        word = tr("wrong") if state.wrong else tr("checking") if not state.is_checked else tr("right")
+        self.head.state.say(word, state.why_not)
+        self.head.state.setProperty("state", "bad" if state.wrong else "good" if state.is_checked else "plain")
+        self.head.state.style().polish(self.head.state)
+        if not state.wrong:
+            self.wrong_strip.hide()
+            return
+        first = state.wrong[0]
+        more = len(state.wrong) - 1
+        next_step = tr("{count} more below.").format(count=more) if more else None
+        action = tr("&Write {name}").format(name=first.instead) if first.instead else tr("Sho&w it")
+        what = _at_line(first) if syntax is not None else _sentence(first.text)
+        self.wrong_strip.say(Notice("error", what, first.hint, next_step), action)
+
+    def _mend_or_show(self) -> None:
+        wrong = self._state.wrong if self._state is not None else ()
+        if not wrong:
+            return
+        if wrong[0].instead is not None:
+            self.presenter.mend(wrong[0])
+        elif self.presenter.document.error is not None or not self.form.reveal(wrong[0].where):
+            self.head.source.setChecked(True)
+            self.source.go_to(wrong[0].line or 1)
+
+    def _say_comments_lost(self) -> None:
+        what = tr("The file was written anew, without its comments: this change could not be made in place.")
+        self.news_strip.say(Notice("news", what, None, tr("Undo brings them back.")))
+
+    # views
+
+    def _choose_view(self, view: str) -> None:
+        self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
+        self.news_strip.hide()
+        is_local = self.form.protocol == "local"
+        if view == "local" and not is_local:
+            self._turn_into = "local"
+            said = tr("This profile is of an endpoint: it is loaded over the network.")
+            self.news_strip.say(Notice("news", said), tr("&Turn it into a local run"))
+        elif view == "endpoint" and is_local:
+            self._turn_into = "oip"
+            said = tr("This profile is of a model that this machine runs itself.")
+            self.news_strip.say(Notice("news", said), tr("&Turn it into an endpoint's"))
+        elif view == "sweep" and not is_local and not self._has_search():
+            self._turn_into = "search"
+            said = tr("This profile plays its stages. A search finds the highest rate that holds the SLO.")
+            self.news_strip.say(Notice("news", said), tr("&Find the max rate"))
+
+    def _has_search(self) -> bool:
+        load = self.presenter.document.tree.get("load")
+        return isinstance(load, dict) and ("search" in load or "sweep" in load)
+
+    def _turn(self) -> None:
+        self.news_strip.hide()
+        if self._turn_into == "search":
+            self.presenter.document.set_value(("load", "search"), {"start": "10/s", "hold": "10s"})
+        elif self._turn_into:
+            self.presenter.turn_into(self._turn_into)
+        self._turn_into = ""
+
+    def _show_source(self, is_shown: bool) -> None:
+        self._aside.setVisible(is_shown)
+        open_settings().setValue(_SOURCE_SHOWN, "true" if is_shown else "false")
+
+    # doing
+
+    def start(self) -> bool:
+        if self._stack.currentIndex() == 0:
+            return False
+        if not self.presenter.start() and self._state is not None and self._state.wrong:
+            self._mend_or_show_only()
+        return True
+
+    def _mend_or_show_only(self) -> None:
+        """F5 on a wrong profile leads to what is wrong; it mends nothing by itself."""
+        assert self._state is not None
+        self.form.reveal(self._state.wrong[0].where)
+
+    def command_line(self) -> str | None:
+        return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
+
+    def copy_command(self) -> None:
+        """What it names is there when it is pasted."""
+        self.presenter.write_source()
+        QGuiApplication.clipboard().setText(self.presenter.command_line())
+        self.navigation.tell("news", tr("Copied: {line}").format(line=self.presenter.command_line()))
+
+    def save(self) -> None:
+        path = self.presenter.document.path
+        if path is None or path in bundled_profiles().values():
+            self.ask_save()
+        else:
+            self.save_to(path)
+
+    def ask_save(self) -> None:
+        begun = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
+        chosen, _ = QFileDialog.getSaveFileName(self, tr("Save the profile"), begun, "YAML (*.yaml *.yml)")
+        if chosen:
+            self.save_to(Path(chosen))
+
+    def save_to(self, path: Path) -> None:
+        try:
+            self.presenter.save(path)
+        except OSError as error:
+            self.navigation.tell("error", tr("{path} cannot be written.").format(path=path), error.strerror)
+            return
+        remember(open_settings(), path.absolute())
+
+    def offer_ci_job(self) -> bool:
+        if self._stack.currentIndex() == 0:
+            return False
+        QTimer.singleShot(0, self.head.ci, self.head.ci.showMenu)
+        return True
+
+    def _ask_ci_folder(self, pipeline: str) -> None:
+        folder = QFileDialog.getExistingDirectory(self, tr("The repository that the job goes to"))
+        if folder:
+            self.export_ci_job(pipeline, Path(folder))
+
+    def export_ci_job(self, pipeline: str, folder: Path) -> None:
+        """What is there is not written over."""
+        chosen = next(one for one in PIPELINES if one == pipeline)
+        document = self.presenter.document
+        try:
+            written = write_ci_job(chosen, document.text, document.tree, document.directory, folder)
+        except SizewiseError as error:
+            self.navigation.tell_error(error)
+            return
+        names = ", ".join(str(path.relative_to(folder)) for path in written)
+        self.navigation.tell("news", tr("Written: {names}").format(names=names), None, tr("Commit them both."))
+
+    # what a crash left
+
+    def _offer_draft(self) -> None:
+        self._draft = drafts.kept()
+        if self._draft is not None:
+            self._say_draft(tr("A profile was left unsaved when the window last closed."))
+
+    def _say_draft(self, what: str) -> None:
+        if self._draft is not None:
+            why = self._draft.path or tr("It was in no file yet.")
+            self.recovery_strip.say(Notice("news", what, why), tr("&Open it again"))
+
+    def _recover(self) -> None:
+        self.recovery_strip.hide()
+        if self._draft is not None:
+            self.presenter.recover(self._draft)
+
+
+def _column(*widgets: QWidget) -> QWidget:
+    made = QWidget()
+    layout = QVBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(8)
+    for widget in widgets:
+        layout.addWidget(widget, 1 if widget is widgets[-1] else 0)
+    return made
+
+
+def _told(wrong: Wrong) -> str:
+    return f"✕ {_sentence(wrong.text)} {wrong.hint or ''}".strip()
+
+
+def _at_line(wrong: Wrong) -> str:
+    text = _sentence(wrong.text)
+    return text if wrong.line is None else tr("Line {line}: {text}").format(line=wrong.line, text=text)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"

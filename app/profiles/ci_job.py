@@ -1,0 +1,94 @@
+"""A pipeline's job that runs a profile, as docs/ci.md shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from app.errors import UsageError
+from app.profiles.editing import rewritten
+from app.profiles.relocating import relocated
+
+Pipeline = Literal["github", "gitlab"]
+PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
+_FILES: dict[Pipeline, str] = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.benchmark.yml"}
+_GITHUB = """\
+name: benchmark
+on: [pull_request, workflow_dispatch]
+permissions:
+  contents: read
+jobs:
+  sizewise:
+    runs-on: ubuntu-latest
+    timeout-minutes: 30
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: pip install --requirement requirements.txt
+      - run: {command}
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: benchmark
+          path: results
+          if-no-files-found: ignore
+"""
+_GITLAB = """\
+# Take it into .gitlab-ci.yml: include: {{local: .gitlab-ci.benchmark.yml}}
+benchmark:
+  image: python:3.12-slim
+  timeout: 30 minutes
+  before_script:
+    - pip install --requirement requirements.txt
+  script:
+    - {command}
+  retry:
+    max: 1
+    exit_codes: [4] # the runner was too busy to measure: once more
+  artifacts:
+    when: always
+    paths:
+      - results
+    reports:
+      junit: results/junit.xml
+      metrics: results/metrics.prom
+"""
+_TEXTS: dict[Pipeline, str] = {"github": _GITHUB, "gitlab": _GITLAB}
+
+
+def write_ci_job(
+    pipeline: Pipeline, text: str, tree: dict[str, Any], directory: Path, repository: Path
+) -> tuple[Path, ...]:
+    """The profile that `text` is, whose paths are relative to `directory`, and the job that runs it.
+
+    Paths into the repository stay relative, others become absolute. Raises UsageError where a file is there already
+    that says something else, or cannot be written.
+    """
+    name = str(tree.get("name") or "profile")
+    if directory.resolve() != repository.resolve():
+        text = rewritten(text, _from_repository(relocated(tree, directory), repository.resolve())).text
+    files = {
+        repository / f"{name}.yaml": text,
+        repository / _FILES[pipeline]: _TEXTS[pipeline].format(command=f"sizewise run {name}.yaml --out results"),
+    }
+    for path, content in files.items():
+        if path.exists() and path.read_bytes() != content.encode():
+            raise UsageError(f"{path} is there already", hint="Move it away, or choose another folder.")
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
+    return tuple(files)
+
+
+def _from_repository(value: Any, repository: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _from_repository(one, repository) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_from_repository(one, repository) for one in value]
+    is_inside = isinstance(value, str) and value.startswith(f"{repository}/")
+    return value.removeprefix(f"{repository}/") if is_inside else value

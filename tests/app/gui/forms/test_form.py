@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import shiboken6
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.forms.form import Problem, ProfileForm
+from app.gui.forms.group import NestedGroup
+from app.gui.forms.records import RecordsEditor
+from app.gui.forms.row import FieldRow
+from app.gui.theme import Look
+from app.profiles.bundled import bundled_profiles
+from app.profiles.editing import REMOVED, value_at, with_value
+from app.profiles.fields import FieldSpec, every_field, profile_fields
+from app.profiles.profile import PROFILES
+from tests.fakes.forms import JoinedForm
+
+TEXT = """\
+sizewise: 1
+name: mine   # mine
+target: {protocol: http, url: http://127.0.0.1:1/x}
+workload: {method: GET}
+load:
+  stages:
+    - {name: steady, rate: 10/s, duration: 5s}   # the one
+slo: [latency_ms.p95 < 50]
+"""
+
+
+@pytest.fixture
+def joined(qtbot: QtBot, look: Look) -> Iterator[JoinedForm]:
+    made = JoinedForm(TEXT)
+    made.form.resize(700, 600)
+    made.form.show()
+    yield made
+    shiboken6.delete(made.form)  # at once, as hundreds of widgets that wait to be deleted slow down the next test
+
+
+def full(spec: FieldSpec) -> dict[str, Any]:
+    """A tree in which every part that may be left out is there, so that the form has an editor of each field."""
+    made: dict[str, Any] = {}
+    for field in spec.fields:
+        if field.kind == "group":
+            made[field.key] = full(field)
+        elif field.kind == "records" and field.item is not None:
+            made[field.key] = [full(field.item)]
+    return made
+
+
+@pytest.mark.parametrize("protocol", {kind: protocol for protocol, kind in PROFILES.items()}.values())
+def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
+    qtbot: QtBot, look: Look, protocol: str
+) -> None:
+    form = ProfileForm()
+    spec = profile_fields(protocol)
+    form.show_tree(full(spec), protocol)
+    for path, field in every_field(spec):
+        if path[-1] == "*":
+            continue
+        part = form.part_at(tuple(0 if key == "*" else key for key in path))
+        assert isinstance(part, FieldRow | NestedGroup | RecordsEditor), path
+        assert part.spec.key == field.key, path
+        assert field.help in part.toolTip()
+        if isinstance(part, FieldRow):
+            proxy = part.editor.focusProxy()
+            assert proxy is not None
+            assert proxy.accessibleName()
+            assert part.called.buddy() is part.editor
+    shiboken6.delete(form)
+
+
+@pytest.mark.parametrize("name", bundled_profiles())
+def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: Look, name: str) -> None:
+    text = bundled_profiles()[name].read_text()
+    joined = JoinedForm(text)
+    told: list[object] = []
+    joined.form.edits.edited.connect(told.append)
+    for view in ("local", "endpoint", "sweep"):
+        joined.form.set_view(view)
+    assert (told, joined.document.text) == ([], text)
+    shiboken6.delete(joined.form)
+
+
+CHANGES: list[tuple[tuple[str | int, ...], str, Any]] = [
+    (("name",), "other", "other"),
+    (("target", "url"), "http://127.0.0.1:2/", "http://127.0.0.1:2/"),
+    (("load", "stages", 0, "rate"), "20/s", "20/s"),
+    (("load", "seed"), "9", 9),
+    (("limits", "usd"), "2.5", 2.5),
+    (("load", "warmup"), "1s", "1s"),
+    (("target", "max_connections"), "7", 7),
+]
+
+
+@pytest.mark.parametrize(("path", "typed", "meant"), CHANGES)
+def test_a_line_is_typed_undone_and_done_again(
+    qtbot: QtBot, joined: JoinedForm, path: tuple[str | int, ...], typed: str, meant: Any
+) -> None:
+    line = joined.row(*path).editor.line
+    line.selectAll()
+    qtbot.keyClicks(line, typed)
+    assert value_at(joined.document.tree, path) == meant
+    assert "# mine" in joined.document.text
+    assert joined.document.stack.count() == 1
+    joined.document.stack.undo()
+    assert joined.document.text == TEXT
+    assert line.text() == str(value_at(joined.document.tree, path) if path[-1] in ("name", "url", "rate") else "")
+    joined.document.stack.redo()
+    assert line.text() == typed
+
+
+def test_a_choice_a_tick_and_free_yaml(qtbot: QtBot, joined: JoinedForm) -> None:
+    method = joined.row("workload", "method").editor.box
+    method.setCurrentText("POST")
+    method.activated.emit(method.currentIndex())
+    permitted = joined.row("target", "permitted").editor.tick
+    permitted.click()
+    body = joined.row("workload", "body").editor.text
+    qtbot.keyClicks(body, "{a: [1, x]}")
+    assert joined.document.tree["workload"] == {"method": "POST", "body": {"a": [1, "x"]}}
+    assert joined.document.tree["target"]["permitted"] is True
+    while joined.document.stack.canUndo():
+        joined.document.stack.undo()
+    assert joined.document.text == TEXT
+    assert (method.currentText(), permitted.isChecked(), body.toPlainText()) == ("GET", False, "")
+
+
+def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
+    slo = joined.row("slo").editor
+    qtbot.mouseClick(slo.add, Qt.MouseButton.LeftButton)
+    qtbot.keyClicks(slo.rows[1].line, "error_rate < 1%")
+    assert joined.document.tree["slo"] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+    qtbot.mouseClick(slo.rows[0].remove, Qt.MouseButton.LeftButton)
+    assert joined.document.tree["slo"] == ["error_rate < 1%"]
+    headers = joined.row("target", "headers").editor
+    qtbot.mouseClick(headers.add, Qt.MouseButton.LeftButton)
+    qtbot.keyClicks(headers.pairs[0].key, "X-Id")
+    qtbot.keyClicks(headers.pairs[0].line, "7")
+    assert joined.document.tree["target"]["headers"] == {"X-Id": "7"}
+    joined.document.set_value(("load", "stages", 0), {"name": "a", "steps": ["1/s"], "duration": "5s"})
+    steps = joined.row("load", "stages", 0, "steps").editor.line
+    qtbot.keyClicks(steps, ", 4/s")
+    assert joined.document.tree["load"]["stages"][0]["steps"] == ["1/s", "4/s"]
+
+
+def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: Look) -> None:
+    joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
+    qtbot.addWidget(joined.form)
+    ticks = joined.row("target", "providers").editor.ticks
+    ticks["tensorrt"].click()
+    ticks["cuda"].click()
+    assert joined.document.tree["target"]["providers"] == ["cpu", "tensorrt"]
+
+
+def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> None:
+    traffic = joined.form.sections["traffic"]
+    assert isinstance(traffic, NestedGroup)
+    qtbot.mouseClick(traffic.add, Qt.MouseButton.LeftButton)
+    assert joined.document.tree["traffic"] == {"peak": "900/s"}
+    assert joined.row("traffic", "peak").editor.line.text() == "900/s"
+    qtbot.mouseClick(traffic.drop, Qt.MouseButton.LeftButton)
+    assert "traffic" not in joined.document.tree
+    joined.document.stack.undo()
+    joined.document.stack.undo()
+    assert joined.document.text == TEXT
+
+
+def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedForm) -> None:
+    stages = joined.row("load", "stages")
+    qtbot.mouseClick(stages.add, Qt.MouseButton.LeftButton)
+    names = [one["name"] for one in joined.document.tree["load"]["stages"]]
+    assert names == ["steady", "steady-2"]
+    assert "# the one" in joined.document.text
+    qtbot.mouseClick(stages.records[1].up, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(stages.records[0].copy, Qt.MouseButton.LeftButton)
+    names = [one["name"] for one in joined.document.tree["load"]["stages"]]
+    assert names == ["steady-2", "steady-2-2", "steady"]
+    qtbot.mouseClick(stages.records[0].drop, Qt.MouseButton.LeftButton)
+    assert len(stages.records) == len(joined.document.tree["load"]["stages"]) == 2
+
+
+def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, joined: JoinedForm) -> None:
+    group = joined.form.part_at(("load", "stages", 0)).group()
+    box = group.forms["what comes"].box
+    box.setCurrentText("Concurrency")
+    box.activated.emit(box.currentIndex())
+    assert joined.document.tree["load"]["stages"] == [{"name": "steady", "concurrency": 8, "duration": "5s"}]
+    assert not group.parts["rate"].isVisibleTo(group)
+    assert group.parts["think"].isVisibleTo(group)
+
+
+def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joined: JoinedForm) -> None:
+    row = joined.row("load", "seed")
+    assert (row.called.font().bold(), row.editor.line.placeholderText()) == (False, "7")
+    qtbot.keyClicks(row.editor.line, "8")
+    assert row.called.font().bold()
+    qtbot.mouseClick(row.reset, Qt.MouseButton.LeftButton)
+    assert value_at(joined.document.tree, ("load", "seed")) is REMOVED
+    assert (row.called.font().bold(), row.editor.line.text()) == (False, "")
+
+
+def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(joined: JoinedForm) -> None:
+    row = joined.row("target", "url")
+    joined.form.sections["plan"].open(False)
+    joined.form.show_problems((Problem(("target", "url"), "no"), Problem(("plan", "zones"), "too many")))
+    assert (row.problem.text(), row.problem.isHidden()) == ("no", False)
+    assert joined.form.sections["plan"].problem.text() == "too many"
+    joined.form.show_problems(())
+    assert row.problem.isHidden()
+    assert joined.form.sections["plan"].problem.isHidden()
+
+
+def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedForm) -> None:
+    qtbot.keyClicks(joined.form.search, "burst")
+    with qtbot.waitSignal(joined.form.searched) as found:
+        qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
+    assert found.args is not None
+    assert found.args[0][-1] == "burstiness"
+    qtbot.keyClicks(joined.form.search, "anybody could answer")
+    with qtbot.waitSignal(joined.form.searched) as found:
+        qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
+    assert found.args == [("target", "tls", "verify")]
+    assert joined.row("target", "tls", "verify").editor.tick.hasFocus()
+
+
+def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: Look) -> None:
+    tree = with_value({}, ("target",), {"protocol": "http", "url": 7, "headers": [1], "tls": "x", "balance": 3})
+    tree = {**tree, "load": {"stages": {"a": 1}, "seed": [1]}, "slo": 5, "name": None, "workload": 3}
+    form = ProfileForm()
+    qtbot.addWidget(form)
+    told: list[object] = []
+    form.edits.edited.connect(told.append)
+    form.show_tree(tree, "http")
+    form.show_tree({}, "http")
+    assert told == []

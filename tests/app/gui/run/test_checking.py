@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.gui.run.checking import check, protocol_to_show, without
+from app.profiles.beginnings import ENDPOINT
+from app.profiles.document import read_document
+from app.profiles.loading import load_profile_text
+
+RIGHT = ENDPOINT.format(name="mine")
+
+
+def test_a_right_profile_is_right() -> None:
+    checked = check(RIGHT, Path("x.yaml"))
+    assert (checked.name, checked.wrong) == ("mine", ())
+
+
+def test_all_that_is_wrong_is_told_where_it_is() -> None:
+    text = RIGHT.replace("duration: 30s", "duration: 30").replace("method: POST", "method: PST")
+    wrong = check(text, Path("x.yaml")).wrong
+    assert [one.where for one in wrong] == [("workload", "method"), ("load", "stages", 0, "duration")]
+    assert wrong[1].hint == "Write it like 30s, 500ms or 10m."
+    assert wrong[1].line == text.splitlines().index(next(line for line in text.splitlines() if "duration" in line)) + 1
+
+
+@pytest.mark.parametrize(
+    ("right", "typo", "instead"),
+    [("method: POST", "method: PST", "POST"), ("url:", "ulr:", "url"), ("protocol: http", "protocol: htpp", "http")],
+)
+def test_the_nearest_right_name_mends_it(right: str, typo: str, instead: str) -> None:
+    text = RIGHT.replace(right, typo)
+    wrong = check(text, Path("x.yaml")).wrong[0]
+    assert wrong.instead == instead
+    assert without(read_document(text.encode(), "x").value, wrong) == read_document(RIGHT.encode(), "x").value
+
+
+def test_a_public_address_needs_its_tick() -> None:
+    text = RIGHT.replace("127.0.0.1", "8.8.8.8")
+    load_profile_text(text.encode(), Path("x.yaml"))
+    (wrong,) = check(text, Path("x.yaml")).wrong
+    assert wrong.where == ("target", "permitted")
+    assert check(text.replace("  url:", "  permitted: true\n  url:"), Path("x.yaml")).wrong == ()
+
+
+def test_an_unfinished_profile_has_the_form_of_plain_http() -> None:
+    assert (protocol_to_show({}), protocol_to_show({"target": {"model": "x"}})) == ("http", "local")

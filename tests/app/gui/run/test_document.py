@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.document import ProfileDocument
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from app.profiles.editing import REMOVED
+
+TEXT = "sizewise: 1\nname: a   # the name\nload: {seed: 7}\n"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def owner(qtbot: QtBot) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def document(owner: QWidget, clock: Clock) -> ProfileDocument:
+    made = ProfileDocument(owner, now=clock)
+    made.open(TEXT, None)
+    return made
+
+
+def test_a_field_keeps_the_comments_and_says_what_it_did(document: ProfileDocument) -> None:
+    document.set_dotted("load.seed", 8)
+    assert document.text == "sizewise: 1\nname: a   # the name\nload: {seed: 8}\n"
+    assert document.stack.undoText() == "Set load.seed"
+    document.set_dotted("load.seed", None)
+    assert document.value("load") == {}
+    assert (document.value("load.seed"), document.value("nothing.at.all")) == (None, None)
+
+
+def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDocument) -> None:
+    for seed in (8, 89, 890):
+        document.set_dotted("load.seed", seed)
+    document.set_dotted("name", "b")
+    assert document.stack.count() == 2
+    document.stack.undo()
+    assert document.value("load.seed") == 890
+    document.stack.undo()
+    assert (document.text, document.is_saved) == (TEXT, True)
+    document.stack.redo()
+    assert document.value("load.seed") == 890
+
+
+def test_what_is_typed_back_is_no_step_at_all(document: ProfileDocument) -> None:
+    document.set_dotted("load.seed", 8)
+    document.set_dotted("load.seed", 7)
+    assert document.stack.count() == 0
+    assert document.is_saved
+
+
+def test_a_pause_while_typing_begins_another_step(document: ProfileDocument, clock: Clock) -> None:
+    for text, at_s in (("a: 1", 0.0), ("a: 12", 1.0), ("a: 123", 9.0)):
+        clock.at_s = at_s
+        document.set_text(text)
+    assert document.stack.count() == 2
+    document.stack.undo()
+    assert document.tree == {"a": 12}
+
+
+def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument) -> None:
+    document.set_text(TEXT + "x: [\n")
+    assert document.error is not None
+    assert document.error.line is not None
+    assert document.value("load.seed") == 7
+    document.set_dotted("load.seed", 9)  # a form that shows a tree of before cannot change the text
+    assert document.text == TEXT + "x: [\n"
+    document.set_text("- a list")
+    assert document.error is not None
+    assert document.error.hint == "Begin with `sizewise: 1`."
+    document.stack.undo()
+    document.stack.undo()
+    assert document.error is None
+
+
+def test_comments_that_could_not_be_kept_are_told(qtbot: QtBot, document: ProfileDocument) -> None:
+    document.open("# about it\nname: a\n", None)
+    with qtbot.waitSignal(document.comments_lost):
+        document.set_value(("name",), REMOVED)
+    assert (document.tree, document.text) == ({}, "")
+
+
+PATHS = [
+    ("name",),
+    ("load", "seed"),
+    ("load", "stages"),
+    ("slo",),
+    ("target", "headers", "X-Id"),
+    ("limits", "usd"),
+    ("plan",),
+]
+VALUES: list[Any] = ["a", "1", 7, 2.5, True, ["latency_ms.p95 < 5"], {"a": {"b": [1]}}, [], {}, "x: y # z", REMOVED]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["chat", "fraud-scoring", "local-model"]),
+    edits=st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(VALUES)), max_size=8),
+)
+def test_undoing_all_edits_gives_the_same_text(qapp: object, name: str, edits: list[tuple[Any, Any]]) -> None:
+    text = bundled_profiles()[name].read_text()
+    document = ProfileDocument()
+    document.open(text, None)
+    seen = [text]
+    for path, value in edits:
+        document.set_value(path, value)
+        assert document.tree == read_document(document.text.encode(), "x").value
+        seen.append(document.text)
+    after = document.text
+    while document.stack.canUndo():
+        document.stack.undo()
+        assert document.text in seen
+    assert document.text == text
+    while document.stack.canRedo():
+        document.stack.redo()
+    assert document.text == after

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import shiboken6
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QPlainTextEdit, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.navigation import Navigation
+from app.gui.run import drafts
+from app.gui.run.page import RunPage
+from app.gui.run.workbench import Workbench
+from app.gui.theme import Look
+from app.profiles.beginnings import ENDPOINT
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from app.profiles.loading import load_profile
+
+RIGHT = ENDPOINT.format(name="mine")
+
+
+@pytest.fixture
+def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[RunPage]:
+    made = RunPage(navigation, look)
+    made.resize(1180, 760)
+    made.show()
+    made.enter()
+    yield made
+    made.close()
+    shiboken6.delete(made)  # at once: a thousand widgets that wait to be deleted are styled again with every theme
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(RIGHT)
+    return path
+
+
+def checked(qtbot: QtBot, bench: Workbench) -> Workbench:
+    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    return bench
+
+
+def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
+    bench = page.bench()
+    assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
+    assert bench.empty.sample.hasFocus()
+    qtbot.mouseClick(bench.empty.sample, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(bench.head.start.isEnabled)
+    assert page.command_line() == "sizewise run quickstart"
+    with qtbot.waitSignal(navigation.launch_wanted) as launched:
+        qtbot.mouseClick(bench.head.start, Qt.MouseButton.LeftButton)
+    assert launched.args is not None
+    assert launched.args[0].arguments == ("run", "quickstart")
+
+
+def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    rate = bench.form.part_at(("load", "stages", 0, "rate")).editor.line
+    rate.selectAll()
+    qtbot.keyClicks(rate, "70/s")
+    assert "rate: 70/s, duration" in bench.source.text.toPlainText()
+    bench.source.text.setPlainText(bench.source.text.toPlainText().replace("70/s", "80/s"))
+    assert rate.text() == "80/s"
+    assert page.has_unsaved_changes
+    stack = page.undo_stack()
+    assert stack is not None
+    stack.undo()
+    stack.undo()
+    assert bench.source.text.toPlainText() == RIGHT
+    assert not page.has_unsaved_changes
+
+
+def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    bench.source.text.setPlainText(RIGHT + "x: [\n")
+    assert bench.source.problem.text().startswith("Line ")
+    assert not bench.form.isEnabled()
+    assert not bench.head.start.isEnabled()
+    bench.source.text.setPlainText(RIGHT)
+    assert bench.form.isEnabled()
+    qtbot.waitUntil(bench.head.start.isEnabled)
+
+
+def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    row = bench.form.part_at(("load", "stages", 0, "duration"))
+    row.editor.line.selectAll()
+    qtbot.keyClicks(row.editor.line, "30")
+    qtbot.waitUntil(lambda: "no unit" in row.problem.text())
+    assert "Write it like 30s" in row.problem.text()
+    assert not bench.head.start.isEnabled()
+    assert "no unit" in bench.head.start.accessibleDescription()
+    assert bench.head.state.text() == "wrong"
+    bench.form.search.setFocus()
+    bench.wrong_strip.acted.emit()
+    assert row.editor.line.hasFocus()
+    qtbot.keyClicks(row.editor.line, "s")
+    qtbot.waitUntil(bench.head.start.isEnabled)
+    assert row.problem.text() == ""
+    assert bench.wrong_strip.text() == ""
+
+
+def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
+    page.open_profile(mine)
+    bench = checked(qtbot, page.bench())
+    assert "Did you mean 'method'?" in bench.wrong_strip.text()
+    bench.wrong_strip.acted.emit()
+    qtbot.waitUntil(bench.head.start.isEnabled)
+    assert bench.presenter.document.tree == read_document(RIGHT.encode(), "x").value
+
+
+def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"x")
+    page.open_model(model)
+    bench = checked(qtbot, page.bench())
+    assert bench.form.view == "local"
+    assert bench.presenter.document.tree["target"]["model"] == str(model)
+    assert bench.presenter.state().wrong == ()
+
+
+def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    bench.head.views.button(2).click()
+    assert bench.form.sections["promises"].is_open
+    assert not bench.form.sections["target"].is_open
+    bench.news_strip.acted.emit()
+    assert "search" in bench.presenter.document.tree["load"]
+    bench.head.views.button(0).click()
+    bench.news_strip.acted.emit()
+    assert bench.presenter.state().protocol == "local"
+    stack = page.undo_stack()
+    assert stack is not None
+    stack.undo()
+    assert bench.form.protocol == "http"
+
+
+def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: Look) -> None:
+    drafts.keep(drafts.Draft(RIGHT, None, "/tmp"))
+    page = RunPage(navigation, look)
+    qtbot.addWidget(page)
+    page.enter()
+    bench = page.bench()
+    assert "left unsaved" in bench.recovery_strip.text()
+    bench.recovery_strip.acted.emit()
+    assert bench.presenter.document.text == RIGHT
+    assert page.has_unsaved_changes
+    assert bench.recovery_strip.text() == ""
+
+
+def test_another_profile_opened_over_unsaved_edits_loses_none(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    bench.presenter.document.set_dotted("load.seed", 99)
+    edited = bench.presenter.document.text
+    page.open_profile(bundled_profiles()["chat"])
+    assert "unsaved changes" in bench.recovery_strip.text()
+    bench.recovery_strip.acted.emit()
+    assert (bench.presenter.document.text, bench.presenter.document.path) == (edited, mine)
+
+
+def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    bench = page.bench()
+    bench.presenter.document.set_dotted("load.seed", 99)
+    bench.copy_command()
+    line = QGuiApplication.clipboard().text()
+    assert line == page.command_line()
+    assert load_profile(Path(line.split()[-1])).load.seed == 99
+
+
+def test_a_ci_job_is_written_and_nothing_written_over(
+    qtbot: QtBot, page: RunPage, navigation: Navigation, mine: Path, tmp_path: Path
+) -> None:
+    page.open_profile(mine)
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    page.bench().export_ci_job("github", repository)
+    workflow = (repository / ".github/workflows/benchmark.yml").read_text()
+    assert "sizewise run mine.yaml --out results" in workflow
+    assert load_profile(repository / "mine.yaml").name == "mine"
+    (repository / "mine.yaml").write_text("mine, changed")
+    with qtbot.waitSignal(navigation.told) as told:
+        page.bench().export_ci_job("github", repository)
+    assert told.args is not None
+    assert told.args[0].severity == "error"
+    assert (repository / "mine.yaml").read_text() == "mine, changed"
+
+
+def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    menu = page.bench().head.chooser.menu_
+    menu.aboutToShow.emit()
+    assert any(action.text().startswith("mine.yaml") for action in menu.actions())
+    bundled = next(action.menu() for action in menu.actions() if "Bundled" in action.text())
+    chat = next(action for action in bundled.actions() if action.text().startswith("chat "))
+    chat.trigger()
+    assert page.bench().presenter.document.path == bundled_profiles()["chat"]
+
+
+@pytest.mark.parametrize("name", ["chat", "local-model"])
+def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, name: str) -> None:
+    page.open_profile(bundled_profiles()[name])
+    usable = (QAbstractButton, QLineEdit, QComboBox, QPlainTextEdit)
+    inside_others = {"qt_spinbox_lineedit"}
+    nameless = [
+        f"{type(widget).__name__} {getattr(widget, 'text', str)()}"
+        for widget in page.findChildren(QWidget)
+        if isinstance(widget, usable) and widget.isVisibleTo(page) and not widget.accessibleName()
+        if not (isinstance(widget, QAbstractButton) and widget.text())
+        if widget.objectName() not in inside_others and not isinstance(widget.parent(), QLineEdit | QComboBox)
+    ]
+    assert nameless == []
+
+
+def test_nothing_is_wider_than_the_page_at_twice_the_letters(qtbot: QtBot, page: RunPage, look: Look) -> None:
+    look.scale_text(2.0)
+    page.open_profile(bundled_profiles()["local-model"])
+    page.resize(1180, 760)
+    bench = page.bench()
+    try:
+        qtbot.waitUntil(
+            lambda: bench.form.area.viewport().width() >= bench.form.area.widget().minimumSizeHint().width()
+        )
+    finally:
+        look.scale_text(1.0)

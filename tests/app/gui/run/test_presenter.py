@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.navigation import Launch, Navigation
+from app.gui.run import drafts
+from app.gui.run.presenter import RunPresenter
+from app.profiles.beginnings import ENDPOINT
+from app.profiles.bundled import bundled_profiles
+from app.profiles.loading import load_profile
+from app.profiles.resolved import profile_hash
+from app.storage.run_directory import runs_home
+
+RIGHT = ENDPOINT.format(name="mine")
+
+
+@pytest.fixture
+def owner(qtbot: QtBot) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def presenter(owner: QWidget, navigation: Navigation) -> RunPresenter:
+    return RunPresenter(navigation, owner)
+
+
+def opened(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path | None = None) -> None:
+    presenter.document.open(text, path)
+    qtbot.waitUntil(lambda: presenter.state().is_checked)
+
+
+def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot, presenter: RunPresenter) -> None:
+    presenter.document.open(RIGHT.replace("30s", "30"), None)
+    assert presenter.state().why_not == "The profile is being checked."
+    qtbot.waitUntil(lambda: presenter.state().is_checked)
+    assert "duration" in presenter.state().why_not
+    assert not presenter.start()
+    presenter.document.set_dotted("load.stages.0.duration", "30s")
+    assert presenter.state().why_not
+    qtbot.waitUntil(lambda: not presenter.state().why_not)
+
+
+def test_start_launches_a_draft_that_loads_as_the_form_showed(
+    qtbot: QtBot, presenter: RunPresenter, navigation: Navigation
+) -> None:
+    path = bundled_profiles()["local-model"]
+    opened(qtbot, presenter, path.read_text(), path)
+    assert presenter.command_line() == "sizewise run local-model"
+    presenter.document.set_dotted("load.at_most", "2s")
+    qtbot.waitUntil(lambda: presenter.state().is_checked)
+    with qtbot.waitSignal(navigation.launch_wanted) as launched:
+        assert presenter.start()
+    assert launched.args is not None
+    launch: Launch = launched.args[0]
+    assert launch.arguments[0] == "run"
+    assert launch.directory.parent == runs_home()
+    assert launch.name == "local-model"
+    started = load_profile(Path(launch.arguments[1]))
+    assert profile_hash(started) == profile_hash(load_profile(path, ["load.at_most=2s"]))
+    assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
+
+
+def test_the_last_run_is_repeated_as_it_was(qtbot: QtBot, presenter: RunPresenter, navigation: Navigation) -> None:
+    opened(qtbot, presenter, RIGHT)
+    launches: list[Launch] = []
+    navigation.launch_wanted.connect(launches.append)
+    presenter.start()
+    presenter.document.set_dotted("load.seed", 99)
+    presenter.repeat()
+    first, second = launches
+    assert first.arguments == second.arguments
+    assert first.directory != second.directory
+    assert load_profile(Path(second.arguments[1])).load.seed == 7
+
+
+def test_a_saved_profile_is_run_from_its_file(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+    opened(qtbot, presenter, RIGHT)
+    path = tmp_path / "my own.yaml"
+    presenter.save(path)
+    assert path.read_text() == RIGHT
+    assert presenter.state().is_saved
+    assert presenter.command_line() == f"sizewise run '{path}'"
+
+
+def test_saved_elsewhere_its_paths_lead_where_they_led(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+    path = bundled_profiles()["quickstart"]
+    opened(qtbot, presenter, path.read_text(), path)
+    presenter.save(tmp_path / "mine.yaml")
+    assert profile_hash(load_profile(tmp_path / "mine.yaml")) == profile_hash(load_profile(path))
+    assert "# The question" in (tmp_path / "mine.yaml").read_text()
+
+
+def test_unsaved_edits_outlive_the_window(qtbot: QtBot, presenter: RunPresenter, navigation: Navigation) -> None:
+    path = bundled_profiles()["quickstart"]
+    presenter.document.open(path.read_text(), path)
+    presenter.keep()
+    assert drafts.kept() is None
+    presenter.document.set_dotted("load.search.start", "99/s")
+    presenter.keep()
+    text, draft = presenter.document.text, drafts.kept()
+    assert draft is not None
+    after_the_crash = RunPresenter(navigation, presenter)
+    after_the_crash.recover(draft)
+    assert after_the_crash.document.text == text
+    assert after_the_crash.document.path == path
+    assert not after_the_crash.state().is_saved
+    qtbot.waitUntil(lambda: after_the_crash.state().is_checked)
+    assert after_the_crash.state().wrong == ()
+
+
+def test_what_was_saved_leaves_no_draft(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+    presenter.document.open(RIGHT, None)
+    presenter.document.set_dotted("load.seed", 8)
+    presenter.keep()
+    assert drafts.kept() is not None
+    presenter.save(tmp_path / "mine.yaml")
+    assert drafts.kept() is None
+
+
+def test_another_protocol_is_one_step_to_undo(presenter: RunPresenter) -> None:
+    presenter.document.open(RIGHT, None)
+    presenter.take(("target", "protocol"), "openai-chat")
+    assert presenter.state().protocol == "openai-chat"
+    assert "prompts" in presenter.document.tree["workload"]
+    presenter.document.stack.undo()
+    assert presenter.document.text == RIGHT

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtGui import QTextCursor
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.source_view import SourceView
+from app.gui.theme import Look
+
+
+@pytest.fixture
+def view(qtbot: QtBot, look: Look) -> SourceView:
+    made = SourceView(look)
+    qtbot.addWidget(made)
+    made.resize(400, 300)
+    made.show()
+    made.show_text("a: 1\nb: 😀 # two\nc: 3\n")
+    return made
+
+
+def test_what_is_shown_is_not_told_and_what_is_typed_is(qtbot: QtBot, view: SourceView) -> None:
+    told: list[str] = []
+    view.edited.connect(told.append)
+    view.show_text("a: 1\nb: 😀 # two\nc: 34\n")
+    assert told == []
+    view.text.moveCursor(QTextCursor.MoveOperation.End)
+    qtbot.keyClicks(view.text, "d")
+    assert told == ["a: 1\nb: 😀 # two\nc: 34\nd"]
+
+
+def test_the_cursor_stays_where_it_was(view: SourceView) -> None:
+    cursor = view.text.textCursor()
+    cursor.setPosition(len("a: 1\nb"))
+    view.text.setTextCursor(cursor)
+    view.show_text("a: 1\nb: 😀 # two\nc: 😀 3\n")
+    assert view.text.toPlainText() == "a: 1\nb: 😀 # two\nc: 😀 3\n"
+    assert view.text.textCursor().position() == len("a: 1\nb")
+
+
+def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: Look) -> None:
+    view.say_wrong((3,), "Line 3: no")
+    assert [one.cursor.blockNumber() for one in view.text.extraSelections()] == [2]
+    assert not view.problem.isHidden()
+    view.go_to(3)
+    assert view.text.textCursor().blockNumber() == 2
+    view.grab()
+    look.choose("dark")
+    view.grab()
+    look.choose("light")
+    view.say_wrong((), "")
+    assert view.problem.isHidden()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from app.profiles.fields import FieldSpec, every_field, group_of, profile_fields, protocol_of
+from app.profiles.profile import PROFILES
+from app.profiles.settings import Settings
+
+
+def settings_in(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, tuple, dict, Annotated):
+        for one in get_args(annotation):
+            yield from settings_in(one)
+
+
+def declared(settings: type[Settings]) -> Iterator[tuple[type[Settings], str]]:
+    """Every key of the models, found without what is tested."""
+    for name, field in settings.model_fields.items():
+        yield settings, field.alias or name
+        for inner in settings_in(field.annotation):
+            yield from declared(inner)
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_every_key_of_the_models_is_told(protocol: str) -> None:
+    told = [field.key for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    assert sorted(told) == sorted(key for _, key in declared(PROFILES[protocol]))
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_every_field_says_what_it_is_in_a_sentence(protocol: str) -> None:
+    fields = [(".".join(path), field) for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    assert [path for path, field in fields if not field.help.endswith(".")] == []
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
+    """Its model takes it."""
+    for settings in {one for one, _ in declared(PROFILES[protocol])}:
+        spec = group_of(settings)
+        for name, field in settings.model_fields.items():
+            told = spec.at(field.alias or name)
+            assert told is not None
+            if told.default in (None, []) or told.kind == "group":
+                continue
+            kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            adapter: TypeAdapter[Any] = TypeAdapter(kind)
+            context = {"directory": Path.cwd(), "files_must_exist": False}
+            adapter.validate_python(told.default, context=context)
+
+
+def test_units_and_bounds_are_told_as_they_are_written() -> None:
+    http = profile_fields("http")
+    assert field_at(http, "load", "warmup").unit == "ms, s, m, h"
+    assert field_at(http, "plan", "assurance").bounds == "at least 50%, at most 99.99%"
+    assert field_at(http, "load", "stages", "concurrency").bounds == "at least 1, at most 100,000"
+    assert field_at(http, "load", "stages", "rate").example == "50/s"
+    assert field_at(http, "workload", "method").choices[0] == "GET"
+
+
+def field_at(spec: FieldSpec, *keys: str) -> FieldSpec:
+    for key in keys:
+        found = spec.at(key)
+        assert found is not None, key
+        spec = found
+    return spec
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_what_one_chooses_between_are_keys(protocol: str) -> None:
+    for _, field in every_field(profile_fields(protocol)):
+        for forms in field.one_of.values():
+            assert all(field.at(key) is not None for form in forms for key in form.split("+"))
+
+
+def test_a_bundled_profile_says_what_it_speaks() -> None:
+    spoken = {
+        name: protocol_of(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
+    }
+    assert (spoken["chat"], spoken["local-model"], spoken["quickstart"]) == ("openai-chat", "local", "oip")
+    assert protocol_of({"target": {"protocol": "htp"}}) is None
+
+
+def test_an_unknown_default_would_be_noticed() -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(PROFILES["http"].model_fields["name"].annotation).validate_python(7, strict=True)
