@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
@@ -34,6 +34,15 @@ def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def look(qapp: QApplication) -> Look:
     return look_of(qapp)
+
+
+@pytest.fixture
+def owner(qtbot: QtBot) -> QWidget:
+    """Parent of what is no widget: it ends with the test, in the window's thread. What nobody owns is collected in any
+    thread, and a timer that ends in another thread than its own takes the process along."""
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
@@ -25,8 +26,8 @@ def cut() -> Path:
     return cut_short(stored_run(runs_home() / "cut"), 1).directory
 
 
-def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings) -> Recovery:
-    recovery = Recovery(navigation, settings, navigation)
+def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
+    recovery = Recovery(navigation, settings, owner)
     with qtbot.waitSignal(recovery.found):
         recovery.look()
     return recovery
@@ -37,10 +38,10 @@ def names(recovery: Recovery) -> list[str]:
 
 
 def test_a_run_that_goes_on_stands_before_one_cut_short(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, cut: Path
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
 ) -> None:
     running = going_on(runs_home() / "a-running", os.getpid())
-    recovery = looked(qtbot, navigation, settings)
+    recovery = looked(qtbot, navigation, settings, owner)
     assert names(recovery) == ["a-running", cut.name]
     with qtbot.waitSignal(navigation.run_watched) as watched:
         recovery.attach(running)
@@ -48,25 +49,29 @@ def test_a_run_that_goes_on_stands_before_one_cut_short(
     assert names(recovery) == [cut.name]
 
 
-def test_what_was_dismissed_is_remembered(qtbot: QtBot, navigation: Navigation, settings: QSettings, cut: Path) -> None:
-    looked(qtbot, navigation, settings).dismiss(cut)
+def test_what_was_dismissed_is_remembered(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+) -> None:
+    looked(qtbot, navigation, settings, owner).dismiss(cut)
     settings.sync()
-    assert names(looked(qtbot, navigation, open_settings())) == []
+    assert names(looked(qtbot, navigation, open_settings(), owner)) == []
     assert cut.is_dir()
 
 
 def test_what_was_measured_is_opened_and_not_asked_about_again(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, cut: Path
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
 ) -> None:
-    recovery = looked(qtbot, navigation, settings)
+    recovery = looked(qtbot, navigation, settings, owner)
     with qtbot.waitSignal(navigation.run_opened) as opened:
         recovery.see(cut)
     assert opened.args == [cut]
-    assert names(looked(qtbot, navigation, settings)) == []
+    assert names(looked(qtbot, navigation, settings, owner)) == []
 
 
-def test_what_is_discarded_comes_back(qtbot: QtBot, navigation: Navigation, settings: QSettings, cut: Path) -> None:
-    recovery = looked(qtbot, navigation, settings)
+def test_what_is_discarded_comes_back(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+) -> None:
+    recovery = looked(qtbot, navigation, settings, owner)
     with qtbot.waitSignal(recovery.discarded) as discarded:
         recovery.discard(cut)
     assert not cut.exists()
@@ -77,8 +82,10 @@ def test_what_is_discarded_comes_back(qtbot: QtBot, navigation: Navigation, sett
     assert names(recovery) == [cut.name]
 
 
-def test_a_run_of_this_window_is_no_find(qtbot: QtBot, navigation: Navigation, settings: QSettings, cut: Path) -> None:
-    recovery = Recovery(navigation, settings, navigation)
+def test_a_run_of_this_window_is_no_find(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+) -> None:
+    recovery = Recovery(navigation, settings, owner)
     recovery.leave_out(cut)
     with qtbot.waitSignal(recovery.found):
         recovery.look()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QToolButton
+from PySide6.QtWidgets import QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import JobQueue
@@ -18,13 +18,13 @@ from tests.fakes.parts import ENVIRONMENT
 
 
 @pytest.fixture
-def queue(qtbot: QtBot) -> JobQueue:
-    return JobQueue(open_settings())
+def queue(owner: QWidget) -> JobQueue:
+    return JobQueue(open_settings(), owner)
 
 
 @pytest.fixture
-def machine(qtbot: QtBot) -> MachineWatch:
-    return MachineWatch()
+def machine(owner: QWidget) -> MachineWatch:
+    return MachineWatch(owner)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.gpu import GpuDock
@@ -11,51 +12,50 @@ HOST = MachineNow(cpu_percent=50.0, cores=2, memory_gib=1.0, memory_total_gib=4.
 
 
 @pytest.fixture
-def dock(qtbot: QtBot) -> GpuDock:
-    watch = MachineWatch()
+def watch(owner: QWidget) -> MachineWatch:
+    return MachineWatch(owner)
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, watch: MachineWatch) -> GpuDock:
     made = GpuDock(watch)
     qtbot.addWidget(made)
-    watch.setParent(made)
     made.show()
     return made
 
 
-def say(dock: GpuDock, state: MachineState) -> None:
-    watch = dock.findChild(MachineWatch)
-    assert isinstance(watch, MachineWatch)
-    watch.changed.emit(state)
-
-
-def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock) -> None:
-    say(dock, MachineState(now=HOST))
+def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, watch: MachineWatch) -> None:
+    watch.changed.emit(MachineState(now=HOST))
     assert (dock.cpu.text(), dock.memory.text()) == ("50\u202f%", "1.00 of 4.00\u202fGiB")
     assert "No NVIDIA driver" in dock.no_gpu.text()
     assert not dock.gpus
-    say(dock, MachineState())
+    watch.changed.emit(MachineState())
     assert (dock.cpu.text(), dock.memory.text()) == ("n/a", "n/a")
 
 
-def test_a_card_that_went_is_shown_no_more(dock: GpuDock) -> None:
+def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -> None:
     gpu = GpuNow(source="gpu-amd0", name="<i>MI300X</i>")
-    say(dock, MachineState(now=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,))))
+    watch.changed.emit(
+        MachineState(now=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
+    )
     card = dock.gpus["gpu-amd0"]
     assert card.isVisible()
     assert (card.title.text(), card.name.text(), card.held.text()) == ("AMD GPU 0", "<i>MI300X</i>", "Throttling: n/a")
     assert not dock.no_gpu.isVisible()
-    say(dock, MachineState(now=HOST))
+    watch.changed.emit(MachineState(now=HOST))
     assert not card.isVisible()
 
 
-def test_a_driver_in_trouble_is_told_of(dock: GpuDock) -> None:
+def test_a_driver_in_trouble_is_told_of(dock: GpuDock, watch: MachineWatch) -> None:
     now = MachineNow(
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )
-    say(dock, MachineState(now=now))
+    watch.changed.emit(MachineState(now=now))
     assert dock.no_gpu.text() == "The driver says: GPU is lost"
 
 
-def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock) -> None:
-    say(dock, MachineState(now=HOST, of_run=True))
+def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:
+    watch.changed.emit(MachineState(now=HOST, of_run=True))
     assert dock.source.isVisible()
-    say(dock, MachineState(now=HOST))
+    watch.changed.emit(MachineState(now=HOST))
     assert not dock.source.isVisible()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import Job, JobQueue
@@ -14,6 +14,7 @@ from app.gui.navigation import Launch
 from app.gui.settings import open_settings
 from app.records.events import Event, PhaseChanged, RunFinished, StageStarted
 from app.storage.run_directory import EVENTS
+from tests.fakes.clock import FakeClock
 from tests.fakes.stored_runs import going_on
 
 SECOND = 1_000_000_000
@@ -21,11 +22,12 @@ GONE = 2**22 + 1
 
 
 class Queues:
-    """`now_ns` is the queue's clock; `started` are the launches whose turn it was."""
+    """`started` are the launches whose turn it was. The queue is the owner's: it ends with it, in the window's
+    thread."""
 
-    def __init__(self, settings: QSettings) -> None:
-        self.now_ns = SECOND
-        self.queue = JobQueue(settings, now_ns=lambda: self.now_ns)
+    def __init__(self, owner: QWidget) -> None:
+        self.clock = FakeClock(SECOND)
+        self.queue = JobQueue(open_settings(), owner, self.clock)
         self.started: list[str] = []
         self.ended: list[Job] = []
         self.queue.launch_next.connect(self._start)
@@ -39,8 +41,8 @@ class Queues:
 
 
 @pytest.fixture
-def queues(qtbot: QtBot) -> Queues:
-    return Queues(open_settings())
+def queues(owner: QWidget) -> Queues:
+    return Queues(owner)
 
 
 def launch(tmp_path: Path, name: str) -> Launch:
@@ -84,7 +86,7 @@ def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Q
         queues.queue.add(launch(tmp_path, name))
     queues.queue.launch_failed(tmp_path / "a", "no such program")
     assert queues.started == ["a", "b"]
-    queues.now_ns += 61 * SECOND
+    queues.clock.advance(61.0)
     qtbot.waitUntil(lambda: queues.started == ["a", "b", "c"])
     assert [job.status for job in queues.ended] == ["not started", "not started"]
 
@@ -115,25 +117,26 @@ def test_what_waits_is_reordered_removed_and_brought_back(queues: Queues, tmp_pa
     assert queues.queue.remove(running.number) is None
 
 
-def test_what_waits_is_offered_to_the_next_window_and_not_started(queues: Queues, tmp_path: Path) -> None:
+def test_what_waits_is_offered_to_the_next_window_and_not_started(
+    owner: QWidget, queues: Queues, tmp_path: Path
+) -> None:
     for name in ("a", "b", "c"):
         queues.queue.add(launch(tmp_path, name))
-    again = Queues(open_settings())
+    again = Queues(owner)
     assert [one.name for one in again.queue.offered] == ["b", "c"]
     assert again.started == []
     again.queue.take_offered()
     assert (again.started, again.waiting()) == (["b"], ["c"])
     assert again.queue.running is not None
     assert again.queue.running.launch == launch(tmp_path, "b")
-    third = Queues(open_settings())
+    third = Queues(owner)
     third.queue.drop_offered()
-    assert Queues(open_settings()).queue.offered == ()
+    assert Queues(owner).queue.offered == ()
 
 
-def test_settings_of_another_version_offer_nothing(qtbot: QtBot) -> None:
-    settings = open_settings()
-    settings.setValue("jobs/waiting", "{nonsense")
-    assert Queues(settings).queue.offered == ()
+def test_settings_of_another_version_offer_nothing(owner: QWidget) -> None:
+    open_settings().setValue("jobs/waiting", "{nonsense")
+    assert Queues(owner).queue.offered == ()
 
 
 def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:

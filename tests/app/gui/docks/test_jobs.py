@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QAbstractItemModelTester
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import JobQueue
@@ -15,8 +15,8 @@ from app.gui.settings import open_settings
 
 
 @pytest.fixture
-def queue(qtbot: QtBot) -> JobQueue:
-    return JobQueue(open_settings())
+def queue(owner: QWidget) -> JobQueue:
+    return JobQueue(open_settings(), owner)
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_a_finished_one_is_opened(
 
 
 def test_what_waited_in_the_last_window_is_offered(
-    qtbot: QtBot, navigation: Navigation, queue: JobQueue, tmp_path: Path
+    qtbot: QtBot, navigation: Navigation, owner: QWidget, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a", "b")
     for accept in (False, True):
-        next_queue = JobQueue(open_settings())
+        next_queue = JobQueue(open_settings(), owner)
         dock = JobsDock(navigation, next_queue)
         qtbot.addWidget(dock)
         assert "Jobs that waited when the last window closed: 1." in dock.offer.text()

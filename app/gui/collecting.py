@@ -1,0 +1,40 @@
+"""Cycles of Python's objects are collected in the window's thread alone.
+
+Python collects in whichever thread happens to allocate; a widget or a timer that ends in another thread than its own
+leaves a dangling pointer in Qt's event loop, and the process is gone a moment later.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from PySide6.QtCore import QObject, QTimer
+
+_LOOK_MS = 1_000
+
+
+class Collecting(QObject):
+    """From now on until `end`. As often as Python would, looked at once a second."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        gc.disable()
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer.timeout.connect(self.look)
+        self._timer.start()
+
+    def look(self) -> int | None:
+        """The oldest generation that was due and is collected; None where none was."""
+        due = [
+            age
+            for age, (count, most) in enumerate(zip(gc.get_count(), gc.get_threshold(), strict=True))
+            if count > most > 0
+        ]
+        if not due:
+            return None
+        gc.collect(due[-1])
+        return due[-1]
+
+    def end(self) -> None:
+        self._timer.stop()
+        gc.enable()

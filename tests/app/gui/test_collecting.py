@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.background import submit
+from app.gui.collecting import Collecting
+
+
+class Cycle:
+    def __init__(self, ended_in: list[str]) -> None:
+        self.itself = self
+        weakref.finalize(self, lambda: ended_in.append(threading.current_thread().name))
+
+
+def test_what_is_left_in_cycles_ends_in_the_windows_thread(qtbot: QtBot, owner: QWidget) -> None:
+    gc.collect()
+    collecting, ended_in = Collecting(owner), list[str]()
+    try:
+        Cycle(ended_in)
+
+        def allocate() -> list[list[int]]:
+            return [[number] for number in range(100_000)]
+
+        done: list[object] = []
+        submit(owner, allocate, done.append, done.append)
+        qtbot.waitUntil(lambda: bool(done))
+        assert ended_in == [], "the thread has collected it"
+        qtbot.waitUntil(lambda: bool(ended_in))
+    finally:
+        collecting.end()
+    assert ended_in == [threading.main_thread().name]
+    assert gc.isenabled()
+
+
+def test_nothing_is_collected_before_it_is_due(owner: QWidget) -> None:
+    collecting = Collecting(owner)
+    gc.collect()
+    assert collecting.look() is None
+    collecting.end()
