@@ -15,6 +15,9 @@ Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 RAW = Qt.ItemDataRole.UserRole
 """The value itself, not its text."""
+_MOST_KEPT = 20_000
+_ALIGNMENT = int(Qt.ItemDataRole.TextAlignmentRole)
+_OF_VALUES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW)))
 
 
 class FrameModel(QAbstractTableModel):
@@ -33,7 +36,7 @@ class FrameModel(QAbstractTableModel):
         """`keys` are what columns of other values than numbers and texts are sorted by."""
         super().__init__()
         self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
-        self._frame = pd.DataFrame() if frame is None else frame
+        self._take(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sorted_by: tuple[int, Qt.SortOrder] | None = None
         self._order = np.arange(len(self._frame))
@@ -50,7 +53,8 @@ class FrameModel(QAbstractTableModel):
     def set_frame(self, frame: pd.DataFrame) -> None:
         """Sorted as the one before, where it has that column too; no longer filtered."""
         self.beginResetModel()
-        self._frame, self._mask = frame, None
+        self._take(frame)
+        self._mask = None
         if self._sorted_by is not None and self._sorted_by[0] >= frame.shape[1]:
             self._sorted_by = None
         self._order = self._ordered()
@@ -80,20 +84,19 @@ class FrameModel(QAbstractTableModel):
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if not index.isValid():
             return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._alignment(index.column())
-        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW):
+        column = index.column()
+        if role == _ALIGNMENT:
+            return self._alignments[column]
+        if role not in _OF_VALUES:
             return None
-        value = _plain(self._frame.iat[self.frame_row(index.row()), index.column()])
-        if role == RAW:
-            return value
-        return self._formats.get(str(self._frame.columns[index.column()]), cell)(value)
+        place = int(self._order[index.row()])
+        return self._value(place, column) if role == RAW else self._text(place, column)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < self._frame.shape[1]:
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._alignment(section)
+            return self._alignments[section]
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         name = str(self._frame.columns[section])
@@ -126,10 +129,31 @@ class FrameModel(QAbstractTableModel):
         ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")
         return np.asarray(rows[ranks.index.to_numpy()])
 
-    def _alignment(self, column: int) -> Qt.AlignmentFlag:
-        is_number = pd.api.types.is_numeric_dtype(self._frame.dtypes.iloc[column])
-        side = Qt.AlignmentFlag.AlignRight if is_number else Qt.AlignmentFlag.AlignLeft
-        return side | Qt.AlignmentFlag.AlignVCenter
+    def _value(self, place: int, column: int) -> object:
+        return _plain(self._columns[column][place])
+
+    def _text(self, place: int, column: int) -> str:
+        """Kept, since scrolling asks for most of them again."""
+        text = self._texts.get((place, column))
+        if text is None:
+            if len(self._texts) >= _MOST_KEPT:
+                self._texts.clear()
+            text = self._texts[place, column] = self._shown_as[column](self._value(place, column))
+        return text
+
+    def _take(self, frame: pd.DataFrame) -> None:
+        """What a cell is made of is looked up once: a view asks for some thousand of them a frame."""
+        self._frame = frame
+        self._texts: dict[tuple[int, int], str] = {}
+        self._columns = [frame.iloc[:, place].array for place in range(frame.shape[1])]
+        self._alignments = [_alignment(column) for column in self._columns]
+        self._shown_as = [self._formats.get(str(name), cell) for name in frame.columns]
+
+
+def _alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
+    is_number = pd.api.types.is_numeric_dtype(column.dtype)
+    side = Qt.AlignmentFlag.AlignRight if is_number else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter
 
 
 def _plain(value: object) -> object:

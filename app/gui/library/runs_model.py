@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, Qt, QUrl, Signal
 from PySide6.QtGui import QColor, QFont
 
-from app.gui.formatting import state_of
+from app.gui.formatting import State, state_of
 from app.gui.frame_model import FrameModel
 from app.gui.library.listed import COLUMNS, Listed, bytes_text, headers, moment
-from app.gui.theme import Look
+from app.gui.theme import Look, Theme
 from app.gui.words import tr
 from app.reporting.run_rows import RunRow
 
 Index = QModelIndex | QPersistentModelIndex
 MOST_TICKED = 8
+_PLAIN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
+_TICKED = _PLAIN | Qt.ItemFlag.ItemIsUserCheckable
 _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "trust", "carries"))
 
 
@@ -27,13 +30,33 @@ class RunsModel(FrameModel):
 
     def __init__(self, look: Look) -> None:
         super().__init__(None, headers(), {"when": moment, "size": bytes_text})
-        self._look = look
+        self.repaint_in(look.theme)
+        look.changed.connect(self.repaint_in)
+        role = Qt.ItemDataRole
+        self._told_by_role: dict[int, Callable[[Index], object]] = {
+            int(role.CheckStateRole): self._tick,
+            int(role.ForegroundRole): self._colour,
+            int(role.FontRole): self._font,
+            int(role.ToolTipRole): self._told,
+        }
         self._rows: tuple[RunRow, ...] = ()
+        self._places: dict[str, int] = {}
+        self._struck = QFont()
+        self._struck.setStrikeOut(True)
         self.ticked: list[str] = []
+
+    def repaint_in(self, theme: Theme) -> None:
+        """The colours of words."""
+        self._colours: dict[State, QColor] = {
+            "good": QColor(theme.good),
+            "warn": QColor(theme.warn),
+            "bad": QColor(theme.bad),
+            "plain": QColor(theme.muted),
+        }
 
     def set_listed(self, listed: Listed) -> None:
         self._rows = listed.rows
-        here = {row.directory for row in listed.rows}
+        self._places = here = {row.directory: place for place, row in enumerate(listed.rows)}
         before = len(self.ticked)
         self.ticked = [directory for directory in self.ticked if directory in here]
         self.set_frame(listed.frame)
@@ -45,31 +68,24 @@ class RunsModel(FrameModel):
 
     def place_of(self, directory: str) -> int | None:
         """Where the run is shown."""
-        return next((place for place in range(self.rowCount()) if self.row(place).directory == directory), None)
+        row = self._places.get(directory)
+        shown = [] if row is None else np.flatnonzero(self._order == row).tolist()
+        return shown[0] if shown else None
 
     def untick_all(self) -> None:
         self.ticked.clear()
         self._tell_ticks()
 
     def flags(self, index: Index) -> Qt.ItemFlag:
-        flags = super().flags(index)
         if not index.isValid():
-            return flags
-        flags |= Qt.ItemFlag.ItemIsDragEnabled
-        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == _NAME else flags
+            return Qt.ItemFlag.NoItemFlags
+        return _TICKED if index.column() == _NAME else _PLAIN
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if not index.isValid():
-            return None
-        if role == Qt.ItemDataRole.CheckStateRole:
-            return self._tick(index)
-        if role == Qt.ItemDataRole.ForegroundRole:
-            return self._colour(index)
-        if role == Qt.ItemDataRole.FontRole:
-            return self._font(index)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return self._told(self.row(index.row()))
-        return super().data(index, role)
+        told = self._told_by_role.get(role)
+        if told is None:
+            return super().data(index, role)
+        return told(index) if index.isValid() else None
 
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME:
@@ -112,21 +128,18 @@ class RunsModel(FrameModel):
     def _colour(self, index: Index) -> QColor | None:
         if index.column() not in (_OUTCOME, _TRUST):
             return None
-        row, theme = self.row(index.row()), self._look.theme
+        row = self.row(index.row())
         word = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
         state = "bad" if word == "unreadable" else state_of(word or "")
-        colours = {"good": theme.good, "warn": theme.warn, "bad": theme.bad, "plain": theme.muted}
-        return QColor(colours[state])
+        return self._colours[state]
 
     def _font(self, index: Index) -> QFont | None:
         """What is INVALID is struck through."""
         if index.column() != _CARRIES or self.row(index.row()).verdict != "INVALID":
             return None
-        font = QFont()
-        font.setStrikeOut(True)
-        return font
+        return self._struck
 
-    @staticmethod
-    def _told(row: RunRow) -> str:
+    def _told(self, index: Index) -> str:
+        row = self.row(index.row())
         notes = "\n".join(note.text for note in row.notes[-3:])
         return f"{row.directory}\n{notes}" if notes else tr("{directory}").format(directory=row.directory)

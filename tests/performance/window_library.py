@@ -1,0 +1,95 @@
+"""The list of 100,000 runs: filled, sorted, searched, scrolled. CPU time; budget 16 ms a frame of the wheel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+from app.gui.library.listed import listed_runs
+from app.gui.library.runs_presenter import RunsPresenter
+from app.gui.library.runs_tab import RunsTab
+from app.gui.navigation import Navigation
+from app.gui.theme import Look
+from app.reporting.run_rows import Listing, RunRow
+
+ROWS, FRAMES = 100_000, 120
+_TRUSTS = ("VALID", "WARN", "INVALID")
+
+
+def main() -> None:
+    application = QApplication.instance() or QApplication([])
+    assert isinstance(application, QApplication)
+    navigation, look = Navigation(), Look(application, "light")
+    presenter = RunsPresenter(navigation)
+    tab = RunsTab(navigation, look, presenter)
+    tab.resize(1120, 720)
+    tab.show()
+    rows = tuple(map(_row, range(ROWS)))
+    listed = listed_runs(Listing(rows))
+    _timed(f"{ROWS:,} rows as a frame (in the background)", lambda: listed_runs(Listing(rows)))
+    _timed("shown", lambda: _show(application, lambda: tab.show_listed(listed)))
+    _timed("sorted by size", lambda: tab.table.sortByColumn(6, Qt.SortOrder.AscendingOrder))
+    for words in ("s", "scoring", "scoring nightly", ""):
+        _timed(
+            f"searched for {words!r}", lambda words=words: _show(application, lambda: tab.filters.words.setText(words))
+        )  # type: ignore[misc]
+    _scroll(application, tab)
+    tab.close()
+
+
+def _scroll(application: QApplication, tab: RunsTab) -> None:
+    """By the wheel, three rows a notch; and by the bar, where every row is another."""
+    bar = tab.table.verticalScrollBar()
+    for what, step in (("the wheel", 3), ("the bar", bar.maximum() // FRAMES)):
+        frames_ms = []
+        for frame in range(FRAMES):
+            start = time.process_time()
+            bar.setValue(step * frame)
+            application.processEvents()
+            frames_ms.append(1e3 * (time.process_time() - start))
+        print(
+            f"scrolled by {what}: median {np.median(frames_ms):.1f} ms a frame, p95 {np.percentile(frames_ms, 95):.1f}"
+        )
+
+
+def _row(place: int) -> RunRow:
+    return RunRow(
+        f"20260801-{place:06d}-scoring-1f2a",
+        f"/runs/20260801-{place:06d}-scoring-1f2a",
+        name=("scoring", "chat", "quickstart")[place % 3],
+        outcome="PASS",
+        verdict=_TRUSTS[place % 7 % 3],
+        carries=f"{place % 900}/s",
+        tags=("nightly",) if place % 5 == 0 else (),
+        started_at=f"2026-08-01T{place // 3600 % 24:02d}:{place // 60 % 60:02d}:{place % 60:02d}+00:00",
+        url="http://10.0.0.7/v1",
+        size_bytes=place * 997 % 5_000_000,
+    )
+
+
+def _search(application: QApplication, tab: RunsTab, words: str) -> None:
+    tab.filters.words.setText(words)
+    application.processEvents()
+
+
+def _show(application: QApplication, do: Callable[[], object]) -> None:
+    do()
+    application.processEvents()
+
+
+def _timed(what: str, do: Callable[[], object]) -> None:
+    start = time.process_time()
+    do()
+    print(f"{what}: {1e3 * (time.process_time() - start):,.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
