@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from app.gui.charts.chart import Chart
 from app.gui.widgets import label
 from app.gui.words import tr
+
+_OTHERS_MS = 120
 
 
 class LinkedCharts(QWidget):
@@ -28,6 +30,10 @@ class LinkedCharts(QWidget):
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
         self._is_paused = False
+        self._others_soon = QTimer(self)
+        self._others_soon.setSingleShot(True)
+        self._others_soon.setInterval(_OTHERS_MS)
+        self._others_soon.timeout.connect(self._follow_others)
         self._build()
         for chart in self.charts:
             chart.viewing.is_linked = True
@@ -102,14 +108,14 @@ class LinkedCharts(QWidget):
         """Keep the last seconds in view as data come; None shows everything. A user who pans or zooms stops it until
         Home is pressed."""
         self._follow_s, self._is_paused = last_s, False
-        self._data_changed()
+        self._follow_data(self.charts)
 
     def fit(self) -> None:
         """Everything, or what is followed."""
         self._is_paused = False
         for chart in self.charts:
             chart.viewing.fit()
-        self._data_changed()
+        self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
         """Escape clears the window before it means anything to the page."""
@@ -130,8 +136,20 @@ class LinkedCharts(QWidget):
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
+        """A chart that has new data moves at once, the others a little later, where theirs have not come by then: what
+        is painted with every sample is painted one by one."""
         if self._is_paused:
             return
+        changed = self.sender()
+        self._follow_data([one for one in self.charts if one is changed])
+        if not self._others_soon.isActive():
+            self._others_soon.start()
+
+    def _follow_others(self) -> None:
+        if not self._is_paused:
+            self._follow_data(self.charts)
+
+    def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]
         lows = [each.x0 for each in bounds if math.isfinite(each.x0)]
         highs = [each.x1 for each in bounds if math.isfinite(each.x1)]
@@ -141,7 +159,7 @@ class LinkedCharts(QWidget):
         low = min(lows) if self._follow_s is None else high - self._follow_s
         if low == high:
             low, high = low - 0.5, high + 0.5
-        for chart in self.charts:
+        for chart in charts:
             chart.set_x_range(low, high)
         self._align()
 
