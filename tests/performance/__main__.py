@@ -12,7 +12,7 @@ import sys
 BENCHES = (
     "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
     "analysis", "fleet_simulation", "planning_year", "planning", "command_line",
-    "window_charts", "window_results",
+    "window_charts", "window_results", "window_flood", "window_two_hours", "window_watched",
 )  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
