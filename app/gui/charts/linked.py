@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
@@ -15,6 +15,7 @@ from app.gui.words import tr
 
 _ROOM = 0.008
 """At both ends, so that the first and the last marker are whole."""
+_OTHERS_MS = 120
 
 
 class LinkedCharts(QWidget):
@@ -33,6 +34,10 @@ class LinkedCharts(QWidget):
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
         self._is_paused = False
+        self._others_soon = QTimer(self)
+        self._others_soon.setSingleShot(True)
+        self._others_soon.setInterval(_OTHERS_MS)
+        self._others_soon.timeout.connect(self._follow_others)
         self._build()
         for chart in self.charts:
             chart.viewing.is_linked = True
@@ -113,7 +118,7 @@ class LinkedCharts(QWidget):
         Home is pressed."""
         self._follow_s, self._is_paused = last_s, False
         self._say_fit()
-        self._data_changed()
+        self._follow_data(self.charts)
 
     def fit(self) -> None:
         """Everything, or what is followed."""
@@ -121,7 +126,7 @@ class LinkedCharts(QWidget):
         self._say_fit()
         for chart in self.charts:
             chart.viewing.fit()
-        self._data_changed()
+        self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
         """Escape clears the window before it means anything to the page."""
@@ -150,8 +155,20 @@ class LinkedCharts(QWidget):
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
+        """A chart that has new data moves at once, the others a little later, where theirs have not come by then: what
+        is painted with every sample is painted one by one."""
         if self._is_paused:
             return
+        changed = self.sender()
+        self._follow_data([one for one in self.charts if one is changed])
+        if not self._others_soon.isActive():
+            self._others_soon.start()
+
+    def _follow_others(self) -> None:
+        if not self._is_paused:
+            self._follow_data(self.charts)
+
+    def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]
         lows = [each.x0 for each in bounds if math.isfinite(each.x0)]
         highs = [each.x1 for each in bounds if math.isfinite(each.x1)]
@@ -163,7 +180,7 @@ class LinkedCharts(QWidget):
             low, high = min(lows) - room, high + room
         else:
             low = high - self._follow_s
-        for chart in self.charts:
+        for chart in charts:
             chart.set_x_range(low, high)
         self._align()
 

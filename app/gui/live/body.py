@@ -11,7 +11,6 @@ from app.gui.live.header import RunHeader
 from app.gui.live.panels import FailureTable, TrustPanel, VariantTable
 from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
-from app.gui.live.scrolled import Scrolled
 from app.gui.live.state import LiveState
 from app.gui.theme import Look
 from app.gui.widgets import label
@@ -32,18 +31,20 @@ class LiveBody(QWidget):
         self._state = LiveState()
         self._repaint = Repaint(self)
         self._build()
-        self._widget_of: dict[Part, QWidget] = {
-            "charts": self.charts,
-            "marks": self.charts.linked,
-            "machine": self.charts.machine,
-            "stages": self.ribbon,
-            "checks": self.trust,
-            "failures": self.failures,
-            "variants": self.variants,
+        charts = self.charts
+        self._widgets_of: dict[Part, tuple[QWidget, ...]] = {
+            "charts": charts.linked.charts,  # all of them: they share their time
+            "marks": (charts.linked,),
+            "machine": (charts.machine,),
+            "stages": (self.ribbon,),
+            "checks": (self.trust,),
+            "failures": (self.failures,),
+            "variants": (self.variants,),
         }
         paints = (
-            (self.charts, self._paint_series), (self.charts.linked, self._paint_marks),
-            (self.charts.machine, self._paint_machine), (self.ribbon, self._paint_stages),
+            (charts.rates, self._paint_rates), (charts.latency, self._paint_latency),
+            (charts.in_flight, self._paint_in_flight), (charts.machine, self._paint_machine),
+            (charts.linked, self._paint_marks), (self.ribbon, self._paint_stages),
             (self.trust, self._paint_checks), (self.failures, self._paint_failures),
             (self.variants, self._paint_variants), (self.header, self._paint_header),
         )  # fmt: skip
@@ -59,7 +60,7 @@ class LiveBody(QWidget):
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 8, 0)
         column.addWidget(self.variants, 1)
-        column.addWidget(Scrolled(self.charts), 2)
+        column.addWidget(self.charts, 2)
         column.addWidget(self.controls)
         side = QVBoxLayout(right)
         side.setContentsMargins(8, 0, 0, 0)
@@ -79,6 +80,11 @@ class LiveBody(QWidget):
         layout.addWidget(self.ribbon)
         layout.addWidget(splitter, 1)
 
+    @property
+    def is_painting(self) -> bool:
+        """Whether there is something new that is not painted yet."""
+        return self._repaint.is_running
+
     def begin(self, presenter: LivePresenter) -> None:
         """Another run."""
         self._presenter = presenter
@@ -86,23 +92,30 @@ class LiveBody(QWidget):
         self.charts.show_whole()
         self.variants.hide()
         self.controls.hide()
-        for widget in (*self._widget_of.values(), self.header):
-            self._repaint.mark(widget)
+        self._repaint.mark(self.header)
+        self.mark(frozenset(self._widgets_of))
 
     def mark(self, parts: frozenset[Part]) -> None:
         if "variants" in parts and self._presenter.is_local:
             self.variants.show()
+            self.charts.show_local()
         for part in parts:
-            self._repaint.mark(self._widget_of[part])
+            for widget in self._widgets_of[part]:
+                self._repaint.mark(widget)
 
     def show_state(self, state: LiveState) -> None:
         self._state = state
         self.controls.setVisible(state.going == "running")
         self._repaint.mark(self.header)
 
-    def _paint_series(self) -> None:
-        self.charts.set_limit(self._presenter.latency_limit())
-        self.charts.paint_series(self._presenter)
+    def _paint_rates(self) -> None:
+        self.charts.paint_rates(self._presenter)
+
+    def _paint_latency(self) -> None:
+        self.charts.paint_latency(self._presenter)
+
+    def _paint_in_flight(self) -> None:
+        self.charts.paint_in_flight(self._presenter)
 
     def _paint_marks(self) -> None:
         self.charts.paint_marks(self._presenter)

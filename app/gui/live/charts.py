@@ -16,11 +16,10 @@ from app.gui.live.state import Band, StageCell
 from app.gui.theme import Look
 from app.gui.widgets import label
 from app.gui.words import tr
-from app.records.result import Objective
 
 _FOLLOWED = (60.0, 300.0, None)
-_LEAST_LINES = 10
-"""Of text, high: a chart with its key on two lines."""
+_LEAST_LINES = 8
+"""Of text, high."""
 
 
 class LiveCharts(QWidget):
@@ -87,25 +86,31 @@ class LiveCharts(QWidget):
         self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
         self.linked.follow(None)
 
-    def set_limit(self, objective: Objective | None) -> None:
-        limit, text = (None, "") if objective is None else (objective.limit, objective.text)
-        self.latency.set_limit(limit, text)
+    def show_local(self) -> None:
+        """Of a model that runs here: how variants did says more than rates of calls."""
+        self.rates.hide()
+        self.in_flight.hide()
 
-    def paint_series(self, presenter: LivePresenter) -> None:
+    def paint_rates(self, presenter: LivePresenter) -> None:
+        self._paint_lines(self.rates, RATES, presenter)
+
+    def paint_latency(self, presenter: LivePresenter) -> None:
+        limit = presenter.latency_limit()
+        self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.text)
+        self._paint_lines(self.latency, LATENCIES, presenter)
+
+    def paint_in_flight(self, presenter: LivePresenter) -> None:
+        self._paint_lines(self.in_flight, ("in_flight",), presenter)
+
+    def _paint_lines(self, chart: Chart, names: tuple[str, ...], presenter: LivePresenter) -> None:
         ring = presenter.series.ring
         if not len(ring):
             return
-        for chart in (self.rates, self.latency, self.in_flight):
-            chart.say("")
+        chart.say("")
         x = ring.x
-        for at, name in enumerate(RATES):
-            self.rates.set_line(name, _name_of(name), x, ring.column(name), series=at)
-        for at, name in enumerate(LATENCIES):
-            self.latency.set_line(name, _name_of(name), x, ring.column(name), series=at)
-        self.in_flight.set_line("in_flight", _name_of("in_flight"), x, ring.column("in_flight"))
-        if presenter.is_local and self.rates.isVisibleTo(self):
-            self.rates.hide()
-            self.in_flight.hide()
+        for at, name in enumerate(names):
+            chart.set_line(name, _name_of(name), x, ring.column(name), series=at)
+        chart.settle()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
         machine = presenter.machine
@@ -119,6 +124,7 @@ class LiveCharts(QWidget):
         for at, (text, x, y) in enumerate(lines):
             self.machine.set_line(text, text, x, y, series=at)
         self.machine.set_bands(_bands(machine.bands()))
+        self.machine.settle()
 
     def paint_marks(self, presenter: LivePresenter) -> None:
         markers = presenter.markers

@@ -52,6 +52,8 @@ class LivePresenter:
         """`now_ns` is the clock of the events."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
         self.going: Going = "idle" if directory is None else "starting"
+        self.failure = ""
+        """Why it did not start."""
         self.progress = RunProgress()
         self.series, self.machine = LiveSeries(), MachineSeries()
         self.stages, self.variants = LiveStages(), LiveVariants()
@@ -118,7 +120,7 @@ class LivePresenter:
             name=progress.name or self._name,
             directory=self.directory,
             phase=progress.phase,
-            message=progress.message,
+            message=self.failure or progress.message,
             done=progress.done,
             total=progress.total,
             elapsed_s=elapsed_s,

@@ -71,8 +71,11 @@ class LiveRun(QObject):
         try:
             engine = start_engine(launch)
         except OSError as error:
+            self._let_go()
+            self.presenter = LivePresenter(launch.directory, launch.name)
+            self.began.emit()
             what = tr("The engine could not be started: {why}.").format(why=error.strerror)
-            self.news.emit(News(Notice("error", what, None, tr("Look at the folder that runs are kept in."))))
+            self._fail(Notice("error", what, None, tr("Look at the folder that runs are kept in.")))
             return
         self._follow(launch.directory, engine, launch.name)
 
@@ -162,6 +165,7 @@ class LiveRun(QObject):
 
     def _fail(self, notice: Notice) -> None:
         self.presenter.lose("failed")
+        self.presenter.failure = notice.why or notice.what
         self._drained(0)
         self.news.emit(News(notice))
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from functools import partial
+
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -74,3 +77,26 @@ def test_a_widget_that_is_gone_is_forgotten(qtbot: QtBot) -> None:
         child.deleteLater()
     qtbot.waitUntil(lambda: not repaint.is_running)
     assert counter.painted == 0
+
+
+def test_what_takes_long_is_painted_in_frames_of_its_own(qtbot: QtBot) -> None:
+    """Each painting takes 10 ms of the clock of this test."""
+    window, now, painted = QWidget(), [0.0], []
+    qtbot.addWidget(window)
+    parts = [QWidget(window) for _ in range(4)]
+    with qtbot.waitExposed(window):
+        window.show()
+    frames: list[int] = []
+    repaint = Repaint(window, clock=lambda: now[0])
+
+    def paint(number: int) -> None:
+        now[0] += 0.010
+        painted.append(number)
+        QTimer.singleShot(0, window, lambda: frames.append(len(painted)))
+
+    for number, part in enumerate(parts):
+        repaint.add(part, partial(paint, number))
+        repaint.mark(part)
+    qtbot.waitUntil(lambda: not repaint.is_running)
+    assert painted == [0, 1, 2, 3], "in the order in which they were marked"
+    assert frames == [1, 2, 3, 4]
