@@ -34,6 +34,7 @@ class FrameModel(QAbstractTableModel):
         super().__init__()
         self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._frame = pd.DataFrame() if frame is None else frame
+        self._numeric = _numeric(self._frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sorted_by: tuple[int, Qt.SortOrder] | None = None
         self._order = np.arange(len(self._frame))
@@ -51,6 +52,7 @@ class FrameModel(QAbstractTableModel):
         """Sorted as the one before, where it has that column too; no longer filtered."""
         self.beginResetModel()
         self._frame, self._mask = frame, None
+        self._numeric = _numeric(frame)
         if self._sorted_by is not None and self._sorted_by[0] >= frame.shape[1]:
             self._sorted_by = None
         self._order = self._ordered()
@@ -127,9 +129,13 @@ class FrameModel(QAbstractTableModel):
         return np.asarray(rows[ranks.index.to_numpy()])
 
     def _alignment(self, column: int) -> Qt.AlignmentFlag:
-        is_number = pd.api.types.is_numeric_dtype(self._frame.dtypes.iloc[column])
-        side = Qt.AlignmentFlag.AlignRight if is_number else Qt.AlignmentFlag.AlignLeft
+        side = Qt.AlignmentFlag.AlignRight if self._numeric[column] else Qt.AlignmentFlag.AlignLeft
         return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def _numeric(frame: pd.DataFrame) -> list[bool]:
+    """Once a frame: Qt asks for each cell that it paints."""
+    return [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
 
 
 def _plain(value: object) -> object:
