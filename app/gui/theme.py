@@ -43,6 +43,7 @@ CONTRAST = Theme(
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
 )  # fmt: skip
 _LEAST_PT = 9.0
+_EDGED = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButton", "QAbstractSlider")
 _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
@@ -83,6 +84,8 @@ class Look(QObject):
         font.setPointSizeF(size_pt)
         self._application.setFont(font)
         self._application.setPalette(_palette(theme))
+        for kind in _EDGED:
+            self._application.setPalette(_edged_palette(theme), kind)  # type: ignore[arg-type]  # its stub says bytes
         self._application.setStyleSheet(_style_sheet(theme, size_pt))
         self.changed.emit(theme)
 
@@ -106,6 +109,14 @@ def _palette(theme: Theme) -> QPalette:
         palette.setColor(where, QColor(colour))
     for where in (role.WindowText, role.Text, role.ButtonText):
         palette.setColor(QPalette.ColorGroup.Disabled, where, QColor(theme.muted))
+    return palette
+
+
+def _edged_palette(theme: Theme) -> QPalette:
+    """Fusion outlines a field in a darker shade of the window, which nobody sees on dark paper."""
+    palette = _palette(theme)
+    if QColor(theme.paper).lightness() < 128:
+        palette.setColor(QPalette.ColorRole.Window, QColor(theme.muted))
     return palette
 
 

@@ -97,7 +97,6 @@ def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: flo
 
 def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
     c2, _ = overridden(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalogue.offers
-    on_demand = QUESTION.catalogue.offers[0].on_demand_usd_per_hour
     assert (c2.spot_usd_per_hour, c2.on_demand_usd_per_hour) == (
         0.3,
         QUESTION.catalogue.offers[0].on_demand_usd_per_hour,

@@ -1,0 +1,113 @@
+"""The questions of the Plan page, answered in threads of the pool."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from app.gui.plan.edits import Edits, request_with
+from app.gui.plan.state import Loaded, Source
+from app.planning.fleets import plan_fleets
+from app.planning.relaxation import Relaxation, relaxations_of
+from app.records.plan import Plan
+from app.records.plan_question import PlanQuestion
+from app.storage.plan_file import is_plan_file
+from app.wiring.plan_changes import overridden
+from app.wiring.planning import PlanRequest, question_of
+
+
+class Answer(msgspec.Struct, frozen=True):
+    question: PlanQuestion
+    plan: Plan
+    relaxations: tuple[Relaxation, ...]
+    took_ms: float
+
+
+def load(request: PlanRequest, today: datetime.date) -> Loaded:
+    """Raises SizewiseError."""
+    question_at.cache_clear()  # what was read of these sources may be of yesterday
+    question = question_at(request, today)
+    return Loaded(request, question, _peak_from(request), _refits(request))
+
+
+@lru_cache(maxsize=4)
+def question_at(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+    """Reading runs and fitting them takes seconds, and edits of a plan do not touch that."""
+    return question_of(request, today)
+
+
+def edited_question(loaded: Loaded, edits: Edits, today: datetime.date) -> PlanQuestion:
+    """As `sizewise plan` would ask with these edits on its command line."""
+    if edits.prices or (loaded.refits and edits.slo is not None):
+        whole = request_with(loaded.request, Edits((), edits.slo if loaded.refits else None, edits.prices))
+        return changed_by(question_at(whole, today), edits)
+    return changed_by(loaded.question, edits)
+
+
+def changed_by(question: PlanQuestion, edits: Edits) -> PlanQuestion:
+    """Raises SizewiseError where an edit is not what can be planned."""
+    from app.analysis.objectives import parse_objective
+
+    if edits.slo is not None:
+        question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in edits.slo))
+    return overridden(question, edits.overrides) if edits.values else question
+
+
+def answer(loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool) -> Answer:
+    question = edited_question(loaded, edits, today)
+    began = time.perf_counter()
+    plan = plan_fleets(question, preview=preview)
+    took_ms = 1000 * (time.perf_counter() - began)
+    blocked = plan.recommendation is None and not preview
+    return Answer(question, plan, relaxations_of(question) if blocked else (), took_ms)
+
+
+def compile_simulator() -> None:
+    """From the cache in a second or two; the first time on a machine it takes some 15 s."""
+    from app.planning.simulation.warming import compile_planner
+
+    compile_planner()
+
+
+def _refits(request: PlanRequest) -> bool:
+    """All but endpoints' runs and plan files, whose curve is what it is."""
+    from app.profiles.language_model import is_language_model
+    from app.storage.run_directory import find_run
+
+    for source in request.sources:
+        path = Path(source)
+        if is_plan_file(path) or is_language_model(path):
+            continue
+        if path.exists() and not (path.is_dir() and (path / "events.jsonl").exists()):
+            return True
+        result = find_run(source).result
+        if result is not None and result.local is not None:
+            return True
+    return False
+
+
+def _peak_from(request: PlanRequest) -> Source:
+    """By which key the sources' profile, or what was said beside it, tells how much comes."""
+    said = [override.partition("=")[0].split(".")[1] for override in request.overrides if "traffic." in override]
+    for key in ("peak", "users", "trace"):
+        if key in said:
+            return "peak" if key == "peak" else "users" if key == "users" else "trace"
+    profiles = [_traffic_keys(Path(source)) for source in request.sources]
+    return next((key for key in reversed(profiles) if key is not None), "peak")
+
+
+def _traffic_keys(source: Path) -> Source | None:
+    from app.profiles.loading import load_profile
+    from app.profiles.local import LocalProfile
+
+    if not (source / "spec.yaml").exists():
+        return None
+    profile = load_profile(source / "spec.yaml", files_must_exist=False)
+    if isinstance(profile, LocalProfile) or profile.traffic is None:
+        return None
+    traffic = profile.traffic
+    return "users" if traffic.users is not None else "trace" if traffic.trace is not None else "peak"

@@ -1,0 +1,207 @@
+"""Planning without a measurement: a curve that is typed, or a language model's architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QTabWidget, QVBoxLayout, QWidget
+
+from app.gui.plan.steppers import ChoiceField, NumberField
+from app.gui.plan.writing import TypedCurve, TypedModel, write_curve, write_model
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
+_MOST_MS, _MOST_PER_S = 1e7, 1e6
+_SHAPE = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
+_KNOWN: Mapping[str, tuple[float, ...]] = {
+    "Llama 3.1 8B": (8.03e9, 32, 4096, 32, 8, 128, 128_256),
+    "Llama 3.1 70B": (70.6e9, 80, 8192, 64, 8, 128, 128_256),
+    "Qwen 2.5 7B": (7.62e9, 28, 3584, 28, 4, 128, 152_064),
+    "Qwen 2.5 32B": (32.8e9, 64, 5120, 40, 8, 128, 152_064),
+    "Mistral 7B": (7.25e9, 32, 4096, 32, 8, 128, 32_768),
+}
+
+
+class Assumptions(QTabWidget):
+    """`assumed` is the PlanRequest of what was typed, of which every number says that nobody measured it."""
+
+    assumed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName(tr("Plan from assumptions"))
+        self.curve, self.model = CurveForm(), ModelForm()
+        self.addTab(self.curve, tr("A load &curve"))
+        self.addTab(self.model, tr("A &language model"))
+        for form in (self.curve, self.model):
+            form.assumed.connect(self.assumed)
+            form.failed.connect(self.failed)
+
+    def show_cards(self) -> None:
+        """Read when they are first looked at: the catalogue takes a moment."""
+        self.curve.show_cards()
+
+
+class CurveForm(QWidget):
+    """What one replica took at several rates, on what hardware."""
+
+    assumed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = QLineEdit("my-model")
+        self.card = ChoiceField()
+        self.vcpus = NumberField(1, 10_000, 0, tr(" vCPUs"))
+        self.vcpus.setValue(8)
+        self.peak = _number(200.0, _MOST_PER_S, tr(" requests/s"))
+        self.limit = _number(100.0, _MOST_MS, " ms")
+        self.points = [(_number(rate, _MOST_PER_S, tr(" /s")), _number(ms, _MOST_MS, " ms")) for rate, ms in _POINTS]
+        self.card.setMinimumContentsLength(16)
+        form = QFormLayout()
+        for words, field in (
+            (tr("&Name"), self.name),
+            (tr("It ran on an &accelerator"), self.card),
+            (tr("and on C&PUs"), self.vcpus),
+            (tr("Peak to plan &for"), self.peak),
+            (tr("p95 &latency to keep"), self.limit),
+        ):
+            field.setAccessibleName(words.replace("&", ""))
+            form.addRow(words, field)
+        points = QFormLayout()
+        points.addRow(label(tr("At this rate"), "muted"), label(tr("p95 latency was"), "muted"))
+        for place, (rate, ms) in enumerate(self.points, 1):
+            rate.setAccessibleName(tr("Rate of point {place}").format(place=place))
+            ms.setAccessibleName(tr("p95 latency of point {place}").format(place=place))
+            points.addRow(rate, ms)
+        sides = QHBoxLayout()
+        sides.addLayout(form, 1)
+        sides.addLayout(points, 1)
+        self.plan = button(tr("Plan from this curve"), self._plan, primary=True)
+        column = QVBoxLayout(self)
+        column.addWidget(
+            label(tr("Type what one instance took, as another tool or a colleague told it."), "muted", wrap=True)
+        )
+        column.addLayout(sides)
+        column.addWidget(self.plan)
+        column.addStretch(1)
+
+    def show_cards(self) -> None:
+        from app.profiles.catalogue import load_catalogue
+
+        if self.card.count():
+            return
+        self.card.addItem(tr("none: CPU only"), "")
+        for key, card in load_catalogue().accelerators.items():
+            if not key.startswith("cpu-"):
+                self.card.addItem(card.name, key)
+        self.card.show_value("l4")
+
+    def _plan(self) -> None:
+        card = str(self.card.currentData() or "")
+        vcpus = ("vcpus", f"{self.vcpus.value():g}")
+        curve = TypedCurve(
+            self.name.text().strip() or "my-model",
+            tuple((rate.value(), ms.value()) for rate, ms in self.points),
+            "latency_ms.p95",
+            (("accelerator", card), vcpus) if card else (vcpus,),
+            self.peak.value(),
+            self.limit.value(),
+        )
+        try:
+            request = write_curve(curve)
+        except OSError as error:
+            self.failed.emit(error)
+        else:
+            self.assumed.emit(request)
+
+
+class ModelForm(QWidget):
+    """A model nobody ran yet: what its numbers say each accelerator could do."""
+
+    assumed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = ChoiceField(tuple((name, name) for name in _KNOWN))
+        self.shape: dict[str, NumberField] = {}
+        names = {
+            "parameters": tr("Parameters (&billion)"),
+            "layers": tr("La&yers"),
+            "hidden": tr("&Hidden size"),
+            "heads": tr("Attention hea&ds"),
+            "kv_heads": tr("&KV heads"),
+            "head_dim": tr("Size of a head"),
+            "vocabulary": tr("&Vocabulary"),
+        }
+        left, right = QFormLayout(), QFormLayout()
+        _add(left, tr("&Model"), self.known)
+        for key in _SHAPE:
+            self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
+            _add(left, names[key], self.shape[key])
+        self.precision = ChoiceField(tuple((one, one) for one in ("bf16", "fp16", "fp8", "int8", "fp4")))
+        self.peak = _number(5.0, _MOST_PER_S, tr(" requests/s"))
+        self.input, self.output = _number(900.0, 1e6, tr(" tokens")), _number(150.0, 1e6, tr(" tokens"))
+        self.ttft, self.tpot = _number(1000.0, _MOST_MS, " ms"), _number(60.0, _MOST_MS, " ms")
+        for words, field in (
+            (tr("P&recision"), self.precision),
+            (tr("Peak to plan &for"), self.peak),
+            (tr("&Prompt, on average"), self.input),
+            (tr("&Answer, on average"), self.output),
+            (tr("p95 &time to first token"), self.ttft),
+            (tr("p95 time per &output token"), self.tpot),
+        ):
+            _add(right, words, field)
+        sides = QHBoxLayout()
+        sides.addLayout(left, 1)
+        sides.addLayout(right, 1)
+        self.plan = button(tr("Plan this model"), self._plan, primary=True)
+        words = tr("The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals.")
+        column = QVBoxLayout(self)
+        column.addWidget(label(words, "muted", wrap=True))
+        column.addLayout(sides)
+        column.addWidget(self.plan)
+        column.addStretch(1)
+        self.known.currentIndexChanged.connect(self._show_known)
+        self._show_known(0)
+
+    def _show_known(self, _: int) -> None:
+        values = _KNOWN[str(self.known.currentData())]
+        for key, value in zip(_SHAPE, values, strict=True):
+            self.shape[key].setValue(value / 1e9 if key == "parameters" else value)
+
+    def _plan(self) -> None:
+        shape = {key: field.value() for key, field in self.shape.items()}
+        model = TypedModel(
+            str(self.known.currentData()).replace(" ", "-"),
+            shape | {"parameters": shape["parameters"] * 1e9},
+            str(self.precision.currentData()),
+            self.input.value(),
+            self.output.value(),
+            self.peak.value(),
+            self.ttft.value(),
+            self.tpot.value(),
+        )
+        try:
+            request = write_model(model)
+        except OSError as error:
+            self.failed.emit(error)
+        else:
+            self.assumed.emit(request)
+
+
+def _number(value: float, most: float, suffix: str) -> NumberField:
+    field = NumberField(0.001, most, 3, suffix)
+    field.setValue(value)
+    return field
+
+
+def _add(form: QFormLayout, words: str, field: QWidget) -> None:
+    field.setAccessibleName(words.replace("&", ""))
+    name = QLabel(words)
+    name.setBuddy(field)
+    form.addRow(name, field)

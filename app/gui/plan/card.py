@@ -1,0 +1,302 @@
+"""The Plan page's right side: what to rent, why, and what would change that; or what stands in the way."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from app.gui.formatting import plain
+from app.gui.plan.blocked import reasons_of
+from app.gui.plan.edits import Change
+from app.gui.plan.facts import Facts, Sentences
+from app.gui.plan.figures import (
+    age_words,
+    chances_words,
+    latency_words,
+    measured,
+    percent_words,
+    price_words,
+    risk_words,
+    spread_words,
+    usd,
+)
+from app.gui.plan.side import Side
+from app.gui.plan.state import PlanState
+from app.gui.plan.swings import SwingTable
+from app.gui.widgets import Badge, button, card, label, restyle
+from app.gui.words import tr
+from app.planning.relaxation import Relaxation
+from app.records.plan import Fleet, Plan
+
+_STALE_DAYS = 30
+_MOST_SENTENCES = 8
+
+
+class PlanCard(Side):
+    """`wanted` is the Change of a relaxation; `offer_wanted` the key of an offer to look at, empty for the recommended
+    one."""
+
+    wanted = Signal(object)
+    offer_wanted = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__(tr("What the plan recommends"))
+        self.setObjectName("plan-card")
+        self._state = PlanState()
+        self._chosen: str | None = None
+        self.title = label(tr("Recommendation"), "muted")
+        self.sentence = label("", "heading", wrap=True)
+        self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
+        self.back = button(tr("Back to the recommended &fleet"), self._to_recommended)
+        self.facts = Facts()
+        self.risks = Sentences(tr("What could be wrong with it"))
+        self.why = Sentences(tr("Why"))
+        self.changes = Sentences(tr("What would change it"))
+        self.swings = SwingTable()
+        self.others = Sentences(tr("Other ways"))
+        self.savings = Sentences(tr("What would save"))
+        self.notes = Sentences(tr("What this rests on"))
+        self.blocks = Sentences(tr("What stands in the way"))
+        self.relax_title = label(tr("The smallest change that lets an offer fit"), "heading", wrap=True)
+        self.relaxations = QWidget()
+        self._relax_lines = QVBoxLayout(self.relaxations)
+        self._relax_lines.setContentsMargins(0, 0, 0, 0)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        badges = QHBoxLayout()
+        badges.setSpacing(6)
+        for badge in (self.badge, self.basis, self.price_badge):
+            badges.addWidget(badge)
+        badges.addStretch(1)
+        line = QWidget()
+        line.setLayout(badges)
+        badges.setContentsMargins(0, 0, 0, 0)
+        head = card(self.title, self.sentence, line, self.facts, self.back)
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(4, 2, 12, 12)
+        column.addWidget(head)
+        for widget in (
+            self.blocks,
+            self.relax_title,
+            self.relaxations,
+            self.risks,
+            self.why,
+            self.changes,
+            self.swings,
+            self.others,
+            self.savings,
+            self.notes,
+        ):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self.hold(inner)
+
+    def show_state(self, state: PlanState) -> None:
+        self._state = state
+        plan = state.plan
+        self._show_badge(state)
+        if plan is None:
+            self.sentence.setText(tr("The plan is being made …"))
+            return
+        fleet = self._fleet(plan)
+        is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
+        self.back.setVisible(not is_recommended and plan.recommendation is not None)
+        if plan.recommendation is None:
+            self._show_blocked(state, plan)
+        else:
+            self.blocks.say(())
+            self._show_relaxations(())
+            self.relax_title.hide()
+        if fleet is None:
+            self.facts.show_facts(())
+            self.risks.say(())
+        else:
+            self._show_fleet(fleet, plan, is_recommended)
+        self._show_reasons(plan if is_recommended else None)
+        self.notes.say(plan.notes[:_MOST_SENTENCES])
+
+    def choose(self, offer: str | None) -> None:
+        """Shown instead of the recommended one; None is that."""
+        self._chosen = offer
+        self.show_state(self._state)
+
+    def _fleet(self, plan: Plan) -> Fleet | None:
+        best = None if plan.recommendation is None else plan.recommendation.fleet
+        if self._chosen is None or (best is not None and best.offer == self._chosen):
+            return best
+        return next((one for one in plan.offers if one.offer == self._chosen), best)
+
+    def _show_badge(self, state: PlanState) -> None:
+        say_settled(self.badge, state)
+
+    def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
+        self.title.setText(tr("Recommendation") if is_recommended else tr("Another offer"))
+        if fleet.rejected is not None:
+            self.title.setText(tr("A refused offer"))
+            self.sentence.setText(tr("{offer} is refused: {why}").format(offer=fleet.offer, why=fleet.rejected))
+        elif is_recommended and plan.recommendation is not None:
+            self.sentence.setText(plan.recommendation.sentence)
+        else:
+            words = tr("{instances} × {offer}: {usd} USD a month")
+            self.sentence.setText(
+                words.format(instances=fleet.instances, offer=fleet.offer, usd=usd(fleet.usd_per_month.value))
+            )
+        self._show_trust(fleet)
+        self.facts.show_facts(_facts(fleet, plan))
+        self.risks.say((tr("Risk {risk}.").format(risk=risk_words(fleet.risk)), *fleet.risk_reasons))
+
+    def _show_trust(self, fleet: Fleet) -> None:
+        known = fleet.rejected is None
+        self.basis.say(fleet.basis.upper() if known else "", _BASES.get(fleet.basis, ""))
+        is_stale = fleet.price_age_days > _STALE_DAYS
+        why = tr("Look it up before you decide: prices move.")
+        words = tr("price {days} days old").format(days=fleet.price_age_days)
+        self.price_badge.say(words if is_stale else "", why)
+        restyle(self.price_badge, "warn")
+
+    def _show_reasons(self, plan: Plan | None) -> None:
+        """Of the recommended fleet alone."""
+        best = None if plan is None else plan.recommendation
+        self.why.say(() if best is None else (_sentence(best.binding_constraint), *best.why))
+        self.changes.say(() if best is None else best.would_change_it)
+        if plan is None or best is None:
+            self.swings.show_swings(())
+        else:
+            self.swings.show_swings(plan.sensitivity, best.fleet.offer)
+        self.others.say(() if plan is None else _other_ways(plan))
+        self.savings.say(() if plan is None else _saving_words(plan))
+
+    def _show_blocked(self, state: PlanState, plan: Plan) -> None:
+        self.sentence.setText(
+            tr("No offer fits a peak of {peak}/s inside {slo}.").format(
+                peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo)
+            )
+        )
+        self.title.setText(tr("Nothing to recommend"))
+        for badge in (self.basis, self.price_badge):
+            badge.say("")
+        self.blocks.say(reasons_of(plan))
+        self.relax_title.show()
+        found = state.relaxations
+        self._show_relaxations(found or ())
+        if found is None:
+            self.relax_title.setText(tr("What would let an offer fit is being looked for …"))
+        elif found:
+            self.relax_title.setText(tr("The smallest change that lets an offer fit, each by itself"))
+        else:
+            self.relax_title.setText(tr("No single change lets an offer fit."))
+
+    def _show_relaxations(self, found: tuple[Relaxation, ...]) -> None:
+        while (item := self._relax_lines.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        for one in found:
+            self._relax_lines.addWidget(label(one.sentence, wrap=True))
+            self._relax_lines.addWidget(button(_relaxing_words(one), partial(self._relax, one)))
+
+    def _relax(self, one: Relaxation) -> None:
+        values = tuple((key, value) for key, _, value in (change.partition("=") for change in one.changes))
+        self.wanted.emit(Change(_relaxing_words(one), values, one.slo or None))
+
+    def _to_recommended(self) -> None:
+        self.offer_wanted.emit("")
+
+
+_BASES = {
+    "measured": "Measured on this very kind of hardware.",
+    "interpolated": "Between what was measured.",
+    "extrapolated": "Reached by ratios from other hardware that was measured; the interval says how far it may be off.",
+    "assumed": "Nobody measured it: it follows from what was typed in.",
+}
+
+
+def badge_words(state: PlanState) -> tuple[str, str]:
+    """What decided the numbers that are shown, and whether newer ones are under way."""
+    if state.plan is None:
+        return "", ""
+    took = tr("{ms:.0f} ms").format(ms=state.took_ms)
+    if not state.is_current:
+        return tr("planning …"), tr("These numbers are of the question before your last edit.")
+    if state.phase == "simulated":
+        return tr("simulated"), tr("What leads was settled by simulation, in {took}.").format(took=took)
+    why = tr("By queueing formulae, in {took}; the simulation settles it.").format(took=took)
+    return tr("preview"), why
+
+
+def say_settled(badge: Badge, state: PlanState) -> None:
+    word, why = badge_words(state)
+    badge.say(word, why)
+    restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
+
+
+def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
+    if fleet.rejected is not None:
+        return ((tr("Price"), price_words(fleet)), (tr("Price dated"), age_words(fleet)))
+    facts = [
+        (tr("A month"), tr("{usd} USD").format(usd=usd(fleet.usd_per_month.value))),
+        (tr("10 to 90 %"), tr("{spread} USD").format(spread=spread_words(fleet.usd_per_month_needed))),
+        (tr("Instances"), _instances_words(fleet)),
+        (tr("P(SLO met)"), chances_words(fleet.chances)),
+        (latency_words(plan.latency_metric), measured(fleet.latency_at_peak.value, "ms")),
+        (tr("Busy at the peak"), percent_words(fleet.utilisation_at_peak.value)),
+        (tr("One instance carries"), measured(fleet.capacity_per_instance_per_s.value, "1/s")),
+        (tr("1,000 inferences"), tr("{usd} USD").format(usd=usd(fleet.usd_per_1k_inferences.value))),
+    ]
+    facts += _token_facts(fleet) + _energy_facts(fleet)
+    facts += [(tr("Price"), price_words(fleet)), (tr("Price dated"), age_words(fleet))]
+    if fleet.measured_on is not None:
+        facts.append((tr("Rests on"), fleet.measured_on))
+    return tuple(facts)
+
+
+def _instances_words(fleet: Fleet) -> str:
+    needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
+    return tr("{all}: {needed} for the load, {spare} spare").format(
+        all=fleet.instances, needed=needed, spare=fleet.spare_instances
+    )
+
+
+def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
+    costs = fleet.per_1m_tokens
+    if costs is None:
+        return []
+    kinds = ((tr("1M tokens"), costs.all), (tr("1M input tokens"), costs.input), (tr("1M output tokens"), costs.output))
+    return [(name, tr("{usd} USD").format(usd=usd(one.at_mean))) for name, one in kinds if one is not None]
+
+
+def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
+    rows = ((tr("Energy"), fleet.kwh_per_month, "kWh/month"), (tr("Carbon"), fleet.kg_co2e_per_month, "kg CO2e/month"))
+    return [(name, measured(one.value, unit)) for name, one, unit in rows if one is not None and one.value is not None]
+
+
+def _other_ways(plan: Plan) -> tuple[str, ...]:
+    said = [] if plan.commitment is None else [plan.commitment.sentence]
+    said += [] if plan.mix is None else [plan.mix.sentence]
+    return (*said, *plan.break_even)
+
+
+def _saving_words(plan: Plan) -> tuple[str, ...]:
+    words = tr("{change} ({basis}): {saved} USD a month")
+    return tuple(
+        _sentence(words.format(change=one.change, basis=one.basis, saved=usd(one.saved_usd_per_month)))
+        for one in plan.savings
+        if one.saved_usd_per_month is not None and one.saved_usd_per_month > 0
+    )
+
+
+def _relaxing_words(one: Relaxation) -> str:
+    if one.slo:
+        return tr("Ask for {slo}").format(slo=", ".join(one.slo))
+    key, _, value = one.changes[0].partition("=")
+    return tr("Set {key} to {value}").format(key=key.partition(".")[2].replace("_", " "), value=value)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

@@ -1,0 +1,146 @@
+"""What the Plan page holds: the empty state or the workbench, under the bar and the strip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtWidgets import QLineEdit, QStackedWidget, QVBoxLayout, QWidget
+
+from app.gui.background import submit
+from app.gui.navigation import Navigation, Notice, notice_of
+from app.gui.plan.empty import EmptyPlan
+from app.gui.plan.exporting import Kind, write_export
+from app.gui.plan.presenter import PlanPresenter
+from app.gui.plan.source_bar import SourceBar
+from app.gui.plan.sources import PlannableRun, plannable_runs
+from app.gui.plan.state import PlanState
+from app.gui.plan.workbench import Workbench
+from app.gui.strip import Strip
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.wiring.planning import PlanRequest
+
+
+class PlanContent(QWidget):
+    def __init__(self, navigation: Navigation, look: Look) -> None:
+        super().__init__()
+        self._navigation = navigation
+        self._waiting_prices: tuple[Path, ...] = ()
+        self._shown_error: Exception | None = None
+        self.presenter = PlanPresenter(self)
+        self.bar = SourceBar(self.presenter.undo)
+        self.strip = Strip()
+        self.empty = EmptyPlan()
+        self.loading = label(tr("Reading what was measured, and fitting a service model to it …"), "muted", wrap=True)
+        self.bench = Workbench(self.presenter, look)
+        self.stack = QStackedWidget()
+        for widget in (self.empty, self.loading, self.bench):
+            self.stack.addWidget(widget)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addWidget(self.bar)
+        column.addWidget(self.strip)
+        column.addWidget(self.stack, 1)
+        self._connect()
+        self.show_state(self.presenter.state)
+
+    def _connect(self) -> None:
+        self.presenter.changed.connect(self.show_state)
+        self.bar.sources_wanted.connect(self._open_paths)
+        self.bar.assumptions_wanted.connect(self._assume)
+        self.bar.closed.connect(self.presenter.close)
+        self.bar.reset_wanted.connect(self.presenter.reset)
+        self.bar.export_wanted.connect(self.export)
+        self.empty.run_chosen.connect(self._open_run)
+        self.empty.sweep_wanted.connect(self._sweep)
+        self.empty.open_wanted.connect(self.bar.ask_for_files)
+        self.empty.assumptions.assumed.connect(self.presenter.open)
+        self.empty.assumptions.failed.connect(self._tell)
+        self._navigation.library_changed.connect(self.look_for_runs)
+
+    def enter(self) -> None:
+        self.presenter.warm()
+        self.look_for_runs()
+
+    def look_for_runs(self) -> None:
+        submit(self, plannable_runs, self._show_runs, self._tell)
+
+    def open_sources(self, sources: tuple[str, ...]) -> None:
+        self.presenter.open(PlanRequest(sources, offers=self._waiting_prices))
+        self._waiting_prices = ()
+
+    def open_prices(self, path: Path) -> None:
+        if self.presenter.state.loaded is not None:
+            self.presenter.add_prices(path)
+            return
+        self._waiting_prices = (*self._waiting_prices, path)
+        words = tr("{name} goes over the catalogue of the next plan.").format(name=path.name)
+        self.strip.say(Notice("news", words, None, tr("Choose what to plan from.")))
+
+    def ask_where_to(self) -> bool:
+        if self.presenter.state.plan is None:
+            return False
+        self.bar.ask_where_to()
+        return True
+
+    def export(self, kind: Kind, where: Path) -> None:
+        state, command = self.presenter.state, self.presenter.command_line()
+        plan, question = state.plan, state.question
+        if plan is None or question is None or command is None:
+            return
+        submit(self, lambda: write_export(kind, plan, question, command, where), self._exported, self._tell)
+
+    def filter_field(self) -> QLineEdit | None:
+        return self.bench.offers.filter if self.stack.currentWidget() is self.bench else None
+
+    def runs(self) -> tuple[Path, ...]:
+        request = self.presenter.request()
+        paths = () if request is None else tuple(Path(source) for source in request.sources)
+        return tuple(path for path in paths if (path / "events.jsonl").exists())
+
+    def show_state(self, state: PlanState) -> None:
+        self.bar.show_state(state)
+        self._show_error(state)
+        if state.phase in ("empty", "failed"):
+            self.stack.setCurrentWidget(self.empty)
+        elif state.phase == "loading":
+            self.stack.setCurrentWidget(self.loading)
+        else:
+            self.bench.show_state(state)
+            self.stack.setCurrentWidget(self.bench)
+
+    def _show_error(self, state: PlanState) -> None:
+        """Once, and until there is none."""
+        if state.error is self._shown_error:
+            return
+        if state.error is not None:
+            self.strip.say(notice_of(state.error))
+        else:
+            self.strip.hide()
+        self._shown_error = state.error
+
+    def _show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
+        self.bar.show_runs(runs)
+        self.empty.show_runs(runs)
+
+    def _exported(self, paths: tuple[Path, ...]) -> None:
+        words = tr("Written: {paths}").format(paths=", ".join(map(str, paths)))
+        self.strip.say(Notice("news", words))
+
+    def _tell(self, error: Exception) -> None:
+        self.strip.say(notice_of(error))
+
+    def _open_paths(self, paths: tuple[Path, ...]) -> None:
+        self.open_sources(tuple(str(path) for path in paths))
+
+    def _open_run(self, directory: Path) -> None:
+        self.open_sources((str(directory),))
+
+    def _assume(self) -> None:
+        self.presenter.close()
+        self.empty.unfold_assumptions()
+
+    def _sweep(self) -> None:
+        self._navigation.page_wanted.emit("run")

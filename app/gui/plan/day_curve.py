@@ -1,0 +1,207 @@
+"""A day as a line of 24 points, dragged by mouse and keyboard."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleEvent,
+    QColor,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+)
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from app.gui.formatting import number
+from app.gui.plan.presenter import new_stroke
+from app.gui.theme import Look
+from app.gui.words import tr
+
+HOURS = 24
+_HEADROOM = 1.15
+_STEP, _FINE, _COARSE = 0.05, 0.01, 0.25
+_HANDLE_PX = 3.5
+_LABELLED = (0, 6, 12, 18, 23)
+
+
+class DayCurve(QWidget):
+    """Rates by hour, in requests/s. Arrows choose the hour and move it by 5 % of the peak, with Shift by 1 %, Page Up
+    and Page Down by 25 %. `rates_wanted` has the 24 rates and the stroke that they are of; the widget itself keeps what
+    it was given."""
+
+    rates_wanted = Signal(object, int)
+    hour_chosen = Signal(int)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self._rates: tuple[float, ...] = (1.0,) * HOURS
+        self._top = _HEADROOM
+        self._stroke: int | None = None
+        self.hour = 12
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName(tr("Requests by hour of the day"))
+        self.setToolTip(tr("Drag a point, or choose an hour with ← and → and move it with ↑ and ↓ (Shift: finer)."))
+        look.changed.connect(self._repaint)
+
+    def sizeHint(self) -> QSize:
+        line = self.fontMetrics().height()
+        return QSize(14 * line, 9 * line)
+
+    def minimumSizeHint(self) -> QSize:
+        line = self.fontMetrics().height()
+        return QSize(10 * line, 8 * line)
+
+    def rates(self) -> tuple[float, ...]:
+        return self._rates
+
+    def set_rates(self, rates: tuple[float, ...]) -> None:
+        self._rates = rates
+        if self._stroke is None:
+            self._top = _HEADROOM * max(max(rates), 1e-9)
+        self._describe()
+        self.update()
+
+    def choose(self, hour: int) -> None:
+        self.hour = min(max(hour, 0), HOURS - 1)
+        self._describe()
+        self.hour_chosen.emit(self.hour)
+        self.update()
+
+    def want(self, hour: int, rate: float, stroke: int = -1) -> None:
+        """This hour at this rate, the others as they are."""
+        rates = list(self._rates)
+        rates[hour] = max(0.0, float(f"{rate:.3g}"))
+        if max(rates) > 0 and tuple(rates) != self._rates:
+            self.rates_wanted.emit(tuple(rates), stroke)
+
+    def words(self) -> str:
+        """Of the chosen hour."""
+        rate, peak = self._rates[self.hour], max(self._rates)
+        share = 100 * rate / peak if peak > 0 else 0.0
+        return tr("{hour:02}:00 – {rate}/s, {share:.0f} % of the peak").format(
+            hour=self.hour, rate=number(rate), share=share
+        )
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        key, peak = event.key(), max(self._rates)
+        is_fine = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        steps = {
+            Qt.Key.Key_Up: _FINE if is_fine else _STEP,
+            Qt.Key.Key_Down: -_FINE if is_fine else -_STEP,
+            Qt.Key.Key_PageUp: _COARSE,
+            Qt.Key.Key_PageDown: -_COARSE,
+        }
+        hours = {
+            Qt.Key.Key_Left: self.hour - 1,
+            Qt.Key.Key_Right: self.hour + 1,
+            Qt.Key.Key_Home: 0,
+            Qt.Key.Key_End: HOURS - 1,
+        }
+        if key in steps:
+            self.want(self.hour, self._rates[self.hour] + steps[Qt.Key(key)] * peak)
+        elif key in hours:
+            self.choose(hours[Qt.Key(key)])
+        else:
+            super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._stroke = new_stroke()
+            self.choose(self._hour_at(event.position()))
+            self._drag(event.position())
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self._stroke is None:
+            self.setCursor(Qt.CursorShape.PointingHandCursor)
+        else:
+            self._drag(event.position())
+
+    def mouseReleaseEvent(self, _: QMouseEvent) -> None:
+        self._stroke = None
+        self.set_rates(self._rates)
+
+    def _drag(self, at: QPointF) -> None:
+        area = self._area()
+        share = (area.bottom() - at.y()) / max(area.height(), 1.0)
+        rate = min(max(share, 0.0), 1.0) * self._top
+        assert self._stroke is not None
+        self.want(self.hour, rate, self._stroke)
+
+    def _hour_at(self, at: QPointF) -> int:
+        area = self._area()
+        return round((at.x() - area.left()) / max(area.width(), 1.0) * (HOURS - 1))
+
+    def _area(self) -> QRectF:
+        metrics = self.fontMetrics()
+        left = metrics.horizontalAdvance(number(self._top)) + 8
+        return QRectF(left, metrics.height() * 0.6, self.width() - left - 10, self.height() - 2.1 * metrics.height())
+
+    def place(self, hour: int) -> QPointF:
+        """Where the point of an hour is painted."""
+        area = self._area()
+        x = area.left() + hour / (HOURS - 1) * area.width()
+        return QPointF(x, area.bottom() - self._rates[hour] / self._top * area.height())
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_axes(painter)
+        self._paint_line(painter)
+        painter.end()
+
+    def _paint_axes(self, painter: QPainter) -> None:
+        theme, area, metrics = self._look.theme, self._area(), self.fontMetrics()
+        peak = max(self._rates)
+        for share in (0.0, 0.5, 1.0):
+            y = area.bottom() - share * peak / self._top * area.height()
+            painter.setPen(QPen(QColor(theme.grid), 1))
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+            painter.setPen(QColor(theme.muted))
+            box = QRectF(0, y - metrics.height() / 2, area.left() - 6, metrics.height())
+            painter.drawText(
+                box,
+                int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter),
+                number(share * peak) if share else "0",
+            )
+        for hour in _LABELLED:
+            text = f"{hour}:00"
+            x = area.left() + hour / (HOURS - 1) * area.width()
+            width = metrics.horizontalAdvance(text)
+            left = min(max(x - width / 2, area.left() - 4), self.width() - width - 1)
+            painter.drawText(QPointF(left, area.bottom() + metrics.ascent() + 6), text)
+
+    def _paint_line(self, painter: QPainter) -> None:
+        theme, area = self._look.theme, self._area()
+        line = [self.place(hour) for hour in range(HOURS)]
+        fill = QColor(theme.series[0])
+        fill.setAlpha(40)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(fill)
+        painter.drawPolygon(
+            QPolygonF([QPointF(area.left(), area.bottom()), *line, QPointF(area.right(), area.bottom())])
+        )
+        painter.setPen(QPen(QColor(theme.series[0]), 2))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPolyline(QPolygonF(line))
+        painter.setBrush(QColor(theme.paper))
+        for point in line:
+            painter.drawEllipse(point, _HANDLE_PX, _HANDLE_PX)
+        ring = QColor(theme.accent if self.hasFocus() else theme.ink)
+        painter.setPen(QPen(ring, 2))
+        painter.setBrush(QColor(theme.series[0]))
+        painter.drawEllipse(line[self.hour], 1.8 * _HANDLE_PX, 1.8 * _HANDLE_PX)
+
+    def _describe(self) -> None:
+        self.setAccessibleDescription(self.words())
+        if self.hasFocus():
+            QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.DescriptionChanged))
+
+    def _repaint(self, _: object) -> None:
+        self.update()

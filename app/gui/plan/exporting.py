@@ -1,0 +1,42 @@
+"""A plan taken out of the window: its file, its report, and the fleet for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from app import __version__
+from app.errors import UsageError
+from app.planning.exports.files import export_plan
+from app.planning.exports.settings import ExportSettings
+from app.records.plan import Plan
+from app.records.plan_question import PlanQuestion
+from app.reporting.plan import plan_report
+from app.storage.plan_file import PlanFile, write_plan
+from reports.rendering import render
+
+Kind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
+FOLDERS: tuple[Kind, ...] = ("k8s", "kserve", "terraform", "csv")
+"""Those that are several files, or may be, and go into a folder."""
+
+
+def write_export(kind: Kind, plan: Plan, question: PlanQuestion, command: str, where: Path) -> tuple[Path, ...]:
+    """Raises UsageError. `where` is a file for a plan and a report, else a folder."""
+    tool = f"sizewise {__version__}"
+    if kind == "plan":
+        write_plan(where, PlanFile(1, tool, plan, question))
+        return (where,)
+    if kind == "report":
+        files = {where.name: render(plan_report(plan, question, tool, command), "html")}
+        return _written(where.parent, files)
+    return _written(where, export_plan(plan, kind, ExportSettings()))
+
+
+def _written(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    return tuple(folder / name for name in files)

@@ -1,0 +1,76 @@
+"""How the Plan page writes a plan's numbers. Pure functions."""
+
+from __future__ import annotations
+
+from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
+from app.gui.words import tr
+from app.planning.wording import share
+from app.records.plan import Chances, Fleet, Spread
+
+_METRICS = {
+    "latency_ms": "latency",
+    "service_ms": "service time",
+    "first_byte_ms": "time to first byte",
+    "ttft_ms": "time to first token",
+    "ttft_service_ms": "time to first token, from the send",
+    "tpot_ms": "time per output token",
+    "itl_ms": "gap between tokens",
+}
+_RISKS = ("none known", "small", "some", "considerable", "high")
+
+
+def latency_words(metric: str) -> str:
+    """`latency_ms.p95` is p95 latency at the peak."""
+    name, _, part = metric.partition(".")
+    said = _METRICS.get(name, name)
+    return tr("{part} {name} at the peak").format(part=part.replace("_", "."), name=said).strip()
+
+
+def measured(value: float | None, unit: str) -> str:
+    return NOT_AVAILABLE if value is None else with_unit(number(value), unit)
+
+
+def usd(amount: float | None) -> str:
+    """Whole from 100 on."""
+    if amount is None:
+        return NOT_AVAILABLE
+    return count(round(amount)) if abs(amount) >= 100 else number(amount)
+
+
+def usd_each(amount: float | None) -> str:
+    """An hour's price, with what digits it has."""
+    return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
+
+
+def spread_words(spread: Spread | None) -> str:
+    return NOT_AVAILABLE if spread is None else f"{usd(spread.p10)} – {usd(spread.p90)}"
+
+
+def chance_words(chances: Chances | None) -> str:
+    return NOT_AVAILABLE if chances is None else share(chances.planned)
+
+
+def chances_words(chances: Chances | None) -> str:
+    if chances is None:
+        return NOT_AVAILABLE
+    return tr("{planned} as planned, {fewer} with one fewer, {more} with one more").format(
+        planned=share(chances.planned), fewer=share(chances.one_fewer), more=share(chances.one_more)
+    )
+
+
+def percent_words(value: float | None) -> str:
+    return NOT_AVAILABLE if value is None else f"{100 * value:.0f} %"
+
+
+def risk_words(risk: int) -> str:
+    return tr("{risk} of 4 – {words}").format(risk=risk, words=tr(_RISKS[min(risk, 4)]))
+
+
+def price_words(fleet: Fleet) -> str:
+    return tr("{usd} USD an hour each, {kind}").format(usd=usd_each(fleet.usd_per_hour_each), kind=fleet.price_kind)
+
+
+def age_words(fleet: Fleet) -> str:
+    return tr("{date}, {days} days old, from {source}").format(
+        date=fleet.price_date, days=fleet.price_age_days, source=fleet.price_source
+    )

@@ -1,0 +1,249 @@
+"""Every fleet that would do, cost against latency: the frontier, the SLO's region, and what is chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.plan.figures import latency_words
+from app.gui.plan.state import PlanState
+from app.gui.plan.steppers import ChoiceField
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.records.plan import Fleet, Plan
+
+_OWN_MARKERS = 4
+"""Providers with most fleets that do have a marker of their own; the rest share one. A chart shows six series."""
+_FRONT = "front"
+_COSTS: dict[str, Callable[[Fleet], float | None]] = {
+    "month": lambda fleet: fleet.usd_per_month.value,
+    "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
+    "1m": lambda fleet: _per_1m_tokens(fleet),
+}
+
+
+def _per_1m_tokens(fleet: Fleet) -> float | None:
+    costs = fleet.per_1m_tokens
+    whole = None if costs is None else costs.all or costs.output
+    return None if whole is None else whole.at_mean
+
+
+class FrontChart(QWidget):
+    offer_chosen = Signal(str)
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self._plan: Plan | None = None
+        self._state = PlanState()
+        self._chosen: str | None = None
+        self._offers: dict[str, tuple[str, ...]] = {}
+        self._axes: tuple[str, str] = ("", "")
+        self.cost = ChoiceField(
+            (("month", tr("USD a month")), ("1k", tr("USD per 1,000 inferences")), ("1m", tr("USD per 1M tokens")))
+        )
+        self.speed = ChoiceField((("latency", tr("latency at the peak")), ("tokens", tr("tokens/s for each user"))))
+        for field, name in ((self.cost, tr("Cost, across")), (self.speed, tr("Speed, upwards"))):
+            field.setAccessibleName(name)
+            field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
+            field.activated.connect(self._draw_again)
+        self._counted = label("", "muted", wrap=True)
+        self.chart = self._new_chart(("month", "latency"))
+        line = QHBoxLayout()
+        for words, field in ((tr("&Across:"), self.cost), (tr("U&p:"), self.speed)):
+            said = QLabel(words)
+            said.setBuddy(field)
+            line.addWidget(said)
+            line.addWidget(field)
+        line.addStretch(1)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addLayout(line)
+        self._column.addWidget(self.chart, 1)
+        self._column.addWidget(self._counted)
+
+    def show_state(self, state: PlanState) -> None:
+        self._state = state
+        plan = state.plan
+        if plan is None:
+            self.chart.say(tr("The plan is being made …") if state.phase in ("loading", "planning") else "")
+            return
+        if plan is not self._plan:
+            self._plan = plan
+            self._draw()
+
+    def choose(self, offer: str | None) -> None:
+        self._chosen = offer
+        self._draw_chosen()
+
+    def _draw_again(self, _: int) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
+        self._offer_axes(plan, fleets)
+        axes = (str(self.cost.currentData()), str(self.speed.currentData()))
+        if axes != self._axes or self._latency_axis(plan) != self.chart.y_axis:
+            self._replace_chart(axes, plan)
+        self._clear_but(fleets)
+        if not fleets:
+            self.chart.say(tr("No offer fits. What would let one fit is said beside this."))
+            self._counted.setText(self._count(plan, fleets))
+            return
+        self.chart.say("")
+        self._draw_region(plan)
+        self._draw_fleets(fleets)
+        self._draw_front(plan)
+        self._draw_chosen()
+        self._counted.setText(self._count(plan, fleets))
+
+    def _clear_but(self, fleets: Sequence[Fleet]) -> None:
+        """What is drawn again keeps its place, so that a view that was zoomed stays."""
+        kept = {*_groups(fleets), _FRONT} if fleets else set()
+        for series in self.chart.series():
+            if series.key not in kept:
+                self.chart.remove(series.key)
+        self.chart.clear_region()
+        self.chart.set_limit(None)
+
+    def _offer_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
+        """What nobody knows of any fleet cannot be chosen."""
+        has_tokens = any(_per_1m_tokens(fleet) is not None for fleet in fleets)
+        for field, place, is_known in (
+            (self.cost, 2, has_tokens),
+            (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
+        ):
+            item = field.model().item(place)  # type: ignore[attr-defined]
+            item.setEnabled(is_known)
+            if field.currentIndex() == place and not is_known:
+                field.setCurrentIndex(0)
+
+    def _replace_chart(self, axes: tuple[str, str], plan: Plan) -> None:
+        before = self.chart
+        self._axes = axes
+        self.chart = self._new_chart(axes, plan)
+        self._column.replaceWidget(before, self.chart)
+        before.hide()
+        before.deleteLater()
+
+    def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
+        across = {
+            "month": (tr("cost"), "USD/month"),
+            "1k": (tr("cost"), "USD per 1,000 inferences"),
+            "1m": (tr("cost"), "USD per 1M tokens"),
+        }
+        name, unit = across[axes[0]]
+        up = (
+            Axis(tr("tokens for each user"), "tokens/s", is_log=True)
+            if axes[1] == "tokens"
+            else self._latency_axis(plan)
+        )
+        chart = Chart(tr("Cost and speed"), Axis(name, unit, is_log=True), up, self._look)
+        chart.point_chosen.connect(self._point_chosen)
+        return chart
+
+    def _latency_axis(self, plan: Plan | None) -> Axis:
+        if self.speed.currentData() == "tokens":
+            return Axis(tr("tokens for each user"), "tokens/s", is_log=True)
+        words = tr("latency at the peak") if plan is None else latency_words(plan.latency_metric)
+        return Axis(words, "ms", is_log=True)
+
+    def _place(self, fleet: Fleet) -> tuple[float, float]:
+        cost = _COSTS[str(self.cost.currentData())](fleet)
+        latency_ms = fleet.latency_at_peak.value
+        speed = latency_ms
+        if self.speed.currentData() == "tokens":
+            speed = None if not latency_ms else 1000 / latency_ms
+        return (np.nan if cost is None else cost, np.nan if speed is None else speed)
+
+    def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
+        self._offers = {}
+        for series, (name, members) in enumerate(_groups(fleets).items()):
+            places = [self._place(fleet) for fleet in members]
+            hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in members])
+            x, y = np.array(places).T
+            names = [f"{fleet.instances} × {fleet.offer}" for fleet in members]
+            self.chart.set_points(name, name, x, y, series=series, hollow=hollow, names=names)
+            self._offers[name] = tuple(fleet.offer for fleet in members)
+
+    def _draw_front(self, plan: Plan) -> None:
+        places = sorted(self._place(fleet) for fleet in plan.pareto)
+        places = [place for place in places if not np.isnan(place).any()]
+        if len(places) > 1:
+            x, y = np.array(places).T
+            self.chart.set_line(_FRONT, tr("frontier"), x, y, series=5, steps=True)
+        else:
+            self.chart.remove(_FRONT)
+
+    def _draw_chosen(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        marks: list[tuple[float, str]] = []
+        best = None if plan.recommendation is None else plan.recommendation.fleet
+        chosen = next((one for one in plan.offers if one.offer == self._chosen and one.rejected is None), None)
+        if best is not None:
+            marks.append((self._place(best)[0], tr("recommended")))
+        if chosen is not None and (best is None or chosen.offer != best.offer):
+            marks.append((self._place(chosen)[0], chosen.offer))
+        self.chart.set_markers([mark for mark in marks if not np.isnan(mark[0])])
+
+    def _draw_region(self, plan: Plan) -> None:
+        limit = _limit_ms(self._state, plan)
+        budget = None
+        if self._state.question is not None and self.cost.currentData() == "month":
+            budget = self._state.question.limits.budget_usd_per_month
+        if limit is None:
+            return
+        words = tr("inside the SLO") if budget is None else tr("inside the SLO and the budget")
+        if self.speed.currentData() == "tokens":
+            self.chart.set_region(None, budget, 1000 / limit, None, words)
+            self.chart.set_limit(1000 / limit, tr("SLO"))
+        else:
+            self.chart.set_region(None, budget, None, limit, words)
+            self.chart.set_limit(limit, tr("SLO: {limit:g} ms").format(limit=limit))
+
+    def _count(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
+        estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
+        return tr(
+            "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused. "
+            "On the frontier nothing is both cheaper and faster."
+        ).format(fleets=len(fleets), estimated=estimated, refused=len(plan.offers) - len(fleets))
+
+    def _point_chosen(self, key: str, index: int) -> None:
+        offers = self._offers.get(key)
+        if offers is not None and index < len(offers):
+            self.offer_chosen.emit(offers[index])
+        elif key == _FRONT and self._plan is not None:
+            front = sorted(self._plan.pareto, key=self._place)
+            if index < len(front):
+                self.offer_chosen.emit(front[index].offer)
+
+
+def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
+    """By provider, those with most fleets first; the small ones together."""
+    counted = Counter(fleet.provider for fleet in fleets).most_common()
+    own = [name for name, _ in counted[: _OWN_MARKERS + (len(counted) == _OWN_MARKERS + 1)]]
+    groups: dict[str, list[Fleet]] = {name: [] for name in own}
+    for fleet in fleets:
+        groups.setdefault(fleet.provider if fleet.provider in own else tr("other providers"), []).append(fleet)
+    return groups
+
+
+def _limit_ms(state: PlanState, plan: Plan) -> float | None:
+    """Of the SLO's latency that the chart shows."""
+    for objective in () if state.question is None else state.question.slo:
+        name = ".".join(part for part in (objective.metric, objective.aggregate) if part)
+        if name == plan.latency_metric and objective.level == "fail":
+            return objective.limit
+    return None

@@ -1,0 +1,193 @@
+"""Offers as rows: a fleet each, or why not. The price is the one cell that can be edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtGui import QFont
+
+from app.gui.formatting import NOT_AVAILABLE, cell
+from app.gui.frame_model import FrameModel
+from app.gui.plan.figures import usd, usd_each
+from app.gui.words import tr
+from app.planning.wording import share
+from app.records.plan import Fleet, Plan
+
+PRICE_COLUMN = "price"
+COLUMNS = (
+    "offer", "instances", "month", "spread", PRICE_COLUMN, "chance", "used", "latency", "risk", "basis", "why",
+    "settled", "age", "dated", "rate",
+)  # fmt: skip
+_MOST_CHARACTERS = 300
+_EDITED_MARK = "✎"
+
+
+def headers() -> dict[str, str]:
+    return {
+        "offer": tr("Offer"),
+        "instances": tr("Instances"),
+        "month": tr("USD a month"),
+        "spread": tr("10 to 90 %"),
+        PRICE_COLUMN: tr("USD/h each"),
+        "chance": tr("P(SLO met)"),
+        "used": tr("Used at peak"),
+        "latency": tr("Latency at peak, ms"),
+        "rate": tr("One carries/s"),
+        "risk": tr("Risk 0–4"),
+        "dated": tr("Price dated"),
+        "age": tr("Price, days old"),
+        "basis": tr("Basis"),
+        "settled": tr("Settled by"),
+        "why": tr("Why not, or what to know"),
+    }
+
+
+def frame_of(plan: Plan) -> pd.DataFrame:
+    """Feasible fleets first, cheapest first."""
+    front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
+    rows = [_row(fleet, (fleet.offer, fleet.instances) in front) for fleet in plan.offers]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"instances": "Int64", "risk": "int64", "age": "int64"})
+
+
+def _row(fleet: Fleet, is_on_front: bool) -> tuple[object, ...]:
+    needed, refused = fleet.usd_per_month_needed, fleet.rejected
+    known = refused is None
+    return (
+        fleet.offer,
+        fleet.instances,
+        fleet.usd_per_month.value,
+        None if needed is None else f"{usd(needed.p10)}–{usd(needed.p90)}",
+        fleet.usd_per_hour_each,
+        None if fleet.chances is None else fleet.chances.planned,
+        fleet.utilisation_at_peak.value,
+        fleet.latency_at_peak.value,
+        fleet.risk,
+        fleet.basis if known else None,
+        _remark(fleet, is_on_front),
+        fleet.settled if known else None,
+        fleet.price_age_days,
+        fleet.price_date,
+        fleet.capacity_per_instance_per_s.value,
+    )
+
+
+def _remark(fleet: Fleet, is_on_front: bool) -> str:
+    if fleet.rejected is not None:
+        return tr("refused: {why}").format(why=fleet.rejected[:_MOST_CHARACTERS])
+    said = [tr("on the frontier")] if is_on_front else []
+    return "; ".join([*said, *fleet.risk_reasons])[:_MOST_CHARACTERS]
+
+
+def _share(value: object) -> str:
+    return share(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+
+
+def _percent(value: object) -> str:
+    return f"{100 * value:.0f} %" if isinstance(value, float) and value == value else NOT_AVAILABLE
+
+
+def _usd(value: object) -> str:
+    return usd(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+
+
+def _whole(value: object) -> str:
+    return NOT_AVAILABLE if value is None or value is pd.NA else cell(value)
+
+
+class OffersModel(FrameModel):
+    """`price_wanted` has an offer and the USD an hour that one instance of it is to cost, as text."""
+
+    price_wanted = Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__(
+            pd.DataFrame(columns=list(COLUMNS)),
+            headers(),
+            {
+                "instances": _whole,
+                "month": _usd,
+                PRICE_COLUMN: self._price,
+                "chance": _share,
+                "used": _percent,
+            },
+        )
+        self._edited: dict[str, str] = {}
+        self._before: dict[str, float | None] = {}
+        self.problem = ""
+
+    def set_edited(self, edited: Mapping[str, str], before: Mapping[str, float | None]) -> None:
+        """`edited` prices by offer, and what each of them was."""
+        self._edited, self._before = dict(edited), dict(before)
+
+    def edited(self) -> tuple[str, ...]:
+        """Offers whose price is the user's."""
+        return tuple(self._edited)
+
+    def offer(self, row: int) -> str:
+        return str(self.frame.iat[self.frame_row(row), 0])
+
+    def row_of(self, offer: str) -> int | None:
+        shown = self.shown()["offer"].tolist()
+        return shown.index(offer) if offer in shown else None
+
+    def is_edited(self, row: int) -> bool:
+        return self.offer(row) in self._edited
+
+    def flags(self, index: QModelIndex | QPersistentModelIndex) -> Qt.ItemFlag:
+        flags = super().flags(index)
+        return flags | Qt.ItemFlag.ItemIsEditable if self._is_price(index) else flags
+
+    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        if self._is_price(index):
+            return self._price_data(index, role)
+        if role == Qt.ItemDataRole.ToolTipRole and index.column() == COLUMNS.index("why"):
+            return super().data(index, Qt.ItemDataRole.DisplayRole)
+        return super().data(index, role)
+
+    def setData(
+        self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
+    ) -> bool:
+        """The price is asked for; it is shown once the plan has it. False where it is no price."""
+        from app.profiles.problems import BadValueError
+        from app.profiles.units import parse_usd_per_hour
+
+        if role != Qt.ItemDataRole.EditRole or not self._is_price(index):
+            return False
+        text = str(value).strip().replace(",", "")
+        try:
+            price = parse_usd_per_hour(text if "/" in text else f"{text} USD/h")
+        except BadValueError as error:
+            self.problem = str(error)
+            return False
+        self.price_wanted.emit(self.offer(index.row()), f"{price!r}")
+        return True
+
+    def _price_data(self, index: QModelIndex | QPersistentModelIndex, role: int) -> object:
+        offer = self.offer(index.row())
+        is_edited = offer in self._edited
+        if role == Qt.ItemDataRole.EditRole:
+            value = super().data(index, Qt.ItemDataRole.UserRole)
+            return usd_each(value) if isinstance(value, float) and value == value else ""
+        if role == Qt.ItemDataRole.FontRole and is_edited:
+            font = QFont()
+            font.setBold(True)
+            return font
+        if role == Qt.ItemDataRole.ToolTipRole:
+            if is_edited:
+                return tr("yours; it was {usd} USD an hour").format(usd=usd_each(self._before.get(offer)))
+            return tr("Double-click, or F2, to try another price")
+        shown = super().data(index, role)
+        is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
+        return f"{_EDITED_MARK} {shown}" if is_edited and is_text else shown
+
+    def _is_price(self, index: QModelIndex | QPersistentModelIndex) -> bool:
+        return index.isValid() and index.column() == COLUMNS.index(PRICE_COLUMN)
+
+    @staticmethod
+    def _price(value: object) -> str:
+        return usd_each(value) if isinstance(value, float) and value == value else NOT_AVAILABLE

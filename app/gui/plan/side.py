@@ -1,0 +1,39 @@
+"""A column that scrolls up and down alone, and is never narrower than what stands in it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtWidgets import QScrollArea, QWidget
+
+
+class Side(QScrollArea):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(
+            Qt.ScrollBarPolicy.ScrollBarAlwaysOn
+        )  # what wraps by its width must not move it
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+
+    def hold(self, widget: QWidget) -> None:
+        self.setWidget(widget)
+        self._widen()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.FontChange, QEvent.Type.Show):
+            self._widen()
+        return super().event(event)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(self._needed(), super().minimumSizeHint().height())
+
+    def _needed(self) -> int:
+        inner = self.widget()
+        width = 0 if inner is None else inner.minimumSizeHint().width()
+        return width + self.verticalScrollBar().sizeHint().width()
+
+    def _widen(self) -> None:
+        if self.minimumWidth() != self._needed():
+            self.setMinimumWidth(self._needed())

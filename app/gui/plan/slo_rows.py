@@ -1,0 +1,202 @@
+"""The SLO as rows: what is timed, which of its percentiles, and the limit."""
+
+from __future__ import annotations
+
+import re
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.plan.edits import Change, Edits
+from app.gui.plan.presenter import new_stroke
+from app.gui.plan.steppers import ChoiceField, NumberField
+from app.gui.widgets import button, label
+from app.gui.words import tr
+from app.records.plan_question import PlanQuestion
+
+_PLAIN = re.compile(
+    r"(?P<metric>[a-z_]+)(?:\.(?P<part>p50|p90|p95|p99|p99_9|mean))? (?P<sign>[<>]) (?P<limit>[\d.]+)(?P<unit>%?)"
+)
+_SHARES = ("error_rate", "goodput_share")
+_MOST_MS = 10_000_000.0
+
+
+def metrics() -> tuple[tuple[str, str], ...]:
+    return (
+        ("latency_ms", tr("Latency")),
+        ("ttft_ms", tr("Time to first token")),
+        ("tpot_ms", tr("Time per output token")),
+        ("error_rate", tr("Error rate")),
+        ("goodput_share", tr("Share answered inside the SLO")),
+    )
+
+
+class SloRow(QWidget):
+    """One objective. What is not of the usual form is shown as it is written, and can only be taken out."""
+
+    edited = Signal()
+    removed = Signal(object)
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._as_written = text
+        self.what = ChoiceField(metrics())
+        self.part = ChoiceField(
+            tuple((name, name.replace("p99_9", "p99.9")) for name in ("p50", "p90", "p95", "p99", "p99_9", "mean"))
+        )
+        self.limit = NumberField(0.001, _MOST_MS, 3)
+        self._sign = label("<")
+        self._text = label(text, wrap=True)
+        self.remove = QToolButton()
+        self.remove.setText("✕")
+        self.remove.setAutoRaise(True)
+        self.remove.setAccessibleName(tr("Remove {objective} from the SLO").format(objective=text))
+        self.what.setAccessibleName(tr("What the SLO limits"))
+        self.part.setAccessibleName(tr("Which percentile the SLO limits"))
+        self.limit.setAccessibleName(tr("Limit of the SLO"))
+        self.part.setMinimumContentsLength(5)
+        lines = QVBoxLayout(self)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.setSpacing(2)
+        first, second = QHBoxLayout(), QHBoxLayout()
+        first.addWidget(self.what, 1)
+        first.addWidget(self._text, 1)
+        first.addWidget(self.remove)
+        for widget, stretch in ((self.part, 0), (self._sign, 0), (self.limit, 1)):
+            second.addWidget(widget, stretch)
+        lines.addLayout(first)
+        lines.addLayout(second)
+        self.show_text(text)
+        self.what.activated.connect(self._change_metric)
+        self.part.activated.connect(self._edit)
+        self.limit.valueChanged.connect(self._edit)
+        self.remove.clicked.connect(self._remove)
+
+    def show_text(self, text: str) -> None:
+        found = _PLAIN.fullmatch(text)
+        is_plain = found is not None and found["metric"] in dict(metrics())
+        self._as_written = text
+        for widget in (self.what, self.part, self._sign, self.limit):
+            widget.setVisible(is_plain)
+        self._text.setVisible(not is_plain)
+        self._text.setText(text)
+        if found is not None and is_plain:
+            self.what.show_value(found["metric"])
+            self.part.show_value(found["part"])
+            self._fit_metric()
+            self.limit.show_value(
+                float(found["limit"]) * (100 if found["metric"] in _SHARES and not found["unit"] else 1)
+            )
+
+    def text(self) -> str:
+        if self.what.isHidden():
+            return self._as_written
+        metric = str(self.what.currentData())
+        sign = ">" if metric == "goodput_share" else "<"
+        if metric in _SHARES:
+            return f"{metric} {sign} {self.limit.value():g}%"
+        return f"{metric}.{self.part.currentData() or 'p95'} {sign} {self.limit.value():g}"
+
+    def _fit_metric(self) -> None:
+        metric = self.what.currentData()
+        is_share = metric in _SHARES
+        self.part.setVisible(not is_share)
+        if not is_share and self.part.currentIndex() < 0:
+            self.part.show_value("p95")
+        blocked = self.limit.blockSignals(True)
+        self.limit.setRange(0.001, 100.0 if is_share else _MOST_MS)
+        self.limit.setSuffix(" %" if is_share else " ms")
+        self.limit.blockSignals(blocked)
+        self._sign.setText(">" if metric == "goodput_share" else "<")
+
+    def _change_metric(self, _: int) -> None:
+        self._fit_metric()
+        blocked = self.limit.blockSignals(True)
+        self.limit.setValue(
+            {"error_rate": 1.0, "goodput_share": 99.0, "latency_ms": 100.0}.get(str(self.what.currentData()), 500.0)
+        )
+        self.limit.blockSignals(blocked)
+        self.edited.emit()
+
+    def _edit(self, _: object) -> None:
+        self.edited.emit()
+
+    def _remove(self) -> None:
+        self.removed.emit(self)
+
+
+class SloRows(QWidget):
+    wanted = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[SloRow] = []
+        self._stroke = new_stroke()
+        self._lines = QVBoxLayout()
+        self._lines.setSpacing(6)
+        self._edited = label("", "muted")
+        self.add = button(tr("Add an &objective"), self._add)
+        self._back = button(tr("Back to the measured SLO"), self._take_back)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(self._lines)
+        foot = QVBoxLayout()
+        foot.addWidget(self._edited)
+        foot.addWidget(self.add)
+        foot.addWidget(self._back)
+        column.addLayout(foot)
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        texts = [objective.text for objective in question.slo]
+        self._edited.setText(tr("edited") if edits.has("slo") else "")
+        self._edited.setVisible(edits.has("slo"))
+        self._back.setVisible(edits.has("slo"))
+        if [row.text() for row in self.rows] == texts:
+            return
+        while len(self.rows) > len(texts):
+            self._drop(self.rows[-1])
+        while len(self.rows) < len(texts):
+            self._append(texts[len(self.rows)])
+        for row, text in zip(self.rows, texts, strict=True):
+            row.show_text(text)
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(row.text() for row in self.rows)
+
+    def _append(self, text: str) -> None:
+        row = SloRow(text)
+        row.edited.connect(self._want)
+        row.removed.connect(self._remove)
+        row.limit.editingFinished.connect(self._end_stroke)
+        self.rows.append(row)
+        self._lines.addWidget(row)
+
+    def _drop(self, row: SloRow) -> None:
+        self.rows.remove(row)
+        self._lines.removeWidget(row)
+        row.hide()
+        row.deleteLater()
+
+    def _add(self) -> None:
+        taken = " ".join(self.texts())
+        text = next(
+            (one for one in ("latency_ms.p95 < 100", "latency_ms.p99 < 200", "error_rate < 1%", "ttft_ms.p95 < 500")
+             if one.split(" ")[0] not in taken),
+            "latency_ms.p50 < 50",
+        )  # fmt: skip
+        self.wanted.emit(Change(tr("SLO + {objective}").format(objective=text), slo=(*self.texts(), text)))
+
+    def _remove(self, row: SloRow) -> None:
+        texts = tuple(one.text() for one in self.rows if one is not row)
+        if texts:
+            self.wanted.emit(Change(tr("SLO without {objective}").format(objective=row.text()), slo=texts))
+
+    def _want(self) -> None:
+        texts = self.texts()
+        self.wanted.emit(Change(tr("SLO {text}").format(text=", ".join(texts)), slo=texts, stroke=self._stroke))
+
+    def _end_stroke(self) -> None:
+        self._stroke = new_stroke()
+
+    def _take_back(self) -> None:
+        self.wanted.emit(Change(tr("SLO taken back"), slo=()))

@@ -1,0 +1,158 @@
+"""The Plan page's head: what is planned from, what decided the numbers, undo, and where it goes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QUndoStack
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
+
+from app.gui.plan.card import say_settled
+from app.gui.plan.exporting import FOLDERS, Kind
+from app.gui.plan.sources import PlannableRun
+from app.gui.plan.state import PlanState
+from app.gui.widgets import Badge, label
+from app.gui.words import tr
+
+
+class SourceBar(QWidget):
+    """`sources_wanted` are paths; `export_wanted` a kind and a path."""
+
+    sources_wanted = Signal(object)
+    assumptions_wanted = Signal()
+    closed = Signal()
+    export_wanted = Signal(str, object)
+    reset_wanted = Signal()
+
+    def __init__(self, undo: QUndoStack) -> None:
+        super().__init__()
+        self._sources: tuple[str, ...] = ()
+        self._runs: tuple[PlannableRun, ...] = ()
+        self.from_ = _tool(tr("Plan &from"), tr("What the plan rests on: runs, results of other tools, a plan file"))
+        self.from_.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self.from_)
+        self.menu.setToolTipsVisible(True)
+        self.menu.aboutToShow.connect(self._fill)
+        self.from_.setMenu(self.menu)
+        self.said = label("", "muted")
+        self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.badge = Badge()
+        self.kernels = label("", "muted")
+        undo_action, redo_action = undo.createUndoAction(self, tr("&Undo")), undo.createRedoAction(self, tr("R&edo"))
+        self.undo, self.redo = _tool("↶", tr("Undo the last edit")), _tool("↷", tr("Redo what was undone"))
+        self.undo.setDefaultAction(undo_action)
+        self.redo.setDefaultAction(redo_action)
+        self.reset = _tool(tr("Rese&t"), tr("Take every edit back"))
+        self.reset.clicked.connect(self.reset_wanted)
+        self.export = _tool(tr("E&xport"), tr("Take the plan out: its file, a report, manifests"))
+        self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.exports = QMenu(self.export)
+        self._fill_exports()
+        self.export.setMenu(self.exports)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.from_)
+        line.addWidget(self.said, 1)
+        for widget in (self.kernels, self.badge, self.undo, self.redo, self.reset, self.export):
+            line.addWidget(widget)
+
+    def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
+        self._runs = runs
+
+    def show_state(self, state: PlanState) -> None:
+        loaded = state.loaded
+        self._sources = () if loaded is None else loaded.request.sources
+        self.said.setText(", ".join(Path(source).name for source in self._sources))
+        self.said.setToolTip("\n".join(self._sources))
+        say_settled(self.badge, state)
+        self.kernels.setText(tr("compiling the simulator, once: about 15 s") if state.kernels == "compiling" else "")
+        self.kernels.setVisible(state.kernels == "compiling")
+        self.reset.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.prices))
+        self.export.setEnabled(state.plan is not None and state.is_current)
+
+    def _fill(self) -> None:
+        """Ticked ones are planned from together."""
+        self.menu.clear()
+        chosen = {Path(source) for source in self._sources}
+        for run in self._runs:
+            action = self.menu.addAction(run.words.replace("&", "&&"))
+            action.setCheckable(True)
+            action.setChecked(run.directory in chosen)
+            action.triggered.connect(partial(self._tick, run.directory))
+        others = [path for path in chosen if path not in {run.directory for run in self._runs}]
+        for path in others:
+            action = self.menu.addAction(path.name.replace("&", "&&"))
+            action.setCheckable(True)
+            action.setChecked(True)
+            action.triggered.connect(partial(self._tick, path))
+        if self._runs or others:
+            self.menu.addSeparator()
+        self.menu.addAction(tr("&Open files…"), self.ask_for_files)
+        self.menu.addAction(tr("Open a &folder…"), self._ask_for_folder)
+        self.menu.addAction(tr("From &assumptions…"), self._want_assumptions)
+        if self._sources:
+            self.menu.addAction(tr("&Close this plan"), self._close)
+
+    def _tick(self, path: Path, is_on: bool) -> None:
+        chosen = tuple(Path(source) for source in self._sources)
+        after = (*chosen, path) if is_on else tuple(one for one in chosen if one != path)
+        if after:
+            self.sources_wanted.emit(after)
+        else:
+            self.closed.emit()
+
+    def ask_for_files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(
+            self,
+            tr("Plan from"),
+            "",
+            tr("Results and plans") + " (*.json *.csv *.yaml *.yml);;" + tr("All files") + " (*)",
+        )
+        if names:
+            self.sources_wanted.emit(tuple(Path(name) for name in names))
+
+    def _ask_for_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, tr("Plan from a run, or from results"))
+        if name:
+            self.sources_wanted.emit((Path(name),))
+
+    def _want_assumptions(self) -> None:
+        self.assumptions_wanted.emit()
+
+    def _close(self) -> None:
+        self.closed.emit()
+
+    def _fill_exports(self) -> None:
+        kinds: tuple[tuple[Kind, str], ...] = (
+            ("plan", tr("&Plan file…")),
+            ("report", tr("&Report (HTML)…")),
+            ("csv", tr("Offers as &CSV, into a folder…")),
+            ("k8s", tr("&Kubernetes manifests, into a folder…")),
+            ("kserve", tr("K&Serve manifests, into a folder…")),
+            ("terraform", tr("&Terraform variables, into a folder…")),
+        )
+        for kind, words in kinds:
+            self.exports.addAction(words, partial(self._ask_where, kind))
+
+    def _ask_where(self, kind: Kind) -> None:
+        if kind in FOLDERS:
+            name = QFileDialog.getExistingDirectory(self, tr("Export into"))
+        else:
+            suffix = "yaml" if kind == "plan" else "html"
+            name, _ = QFileDialog.getSaveFileName(self, tr("Export"), f"plan.{suffix}", f"*.{suffix}")
+        if name:
+            self.export_wanted.emit(kind, Path(name))
+
+    def ask_where_to(self) -> None:
+        """Ctrl+E."""
+        self.export.showMenu()
+
+
+def _tool(text: str, help_text: str) -> QToolButton:
+    made = QToolButton()
+    made.setText(text)
+    made.setAccessibleName(help_text)
+    made.setToolTip(help_text)
+    return made

@@ -1,0 +1,109 @@
+"""Names to tick, folded away behind what is ticked. None ticked admits all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QSortFilterProxyModel, Qt
+from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.plan.edits import Change, Edits
+from app.gui.plan.rows import Row
+from app.gui.words import tr
+from app.records.plan_question import PlanQuestion
+
+_FEW = 8
+_SHOWN_NAMES = 3
+
+
+class TickRow(Row):
+    def __init__(
+        self,
+        key: str,
+        words: tuple[str, str],
+        among: Callable[[PlanQuestion], tuple[str, ...]],
+        read: Callable[[PlanQuestion], tuple[str, ...]],
+    ) -> None:
+        super().__init__(key, *words)
+        self._among, self._read = among, read
+        self._names: tuple[str, ...] = ()
+        self._is_showing = False
+        self.fold = QToolButton()
+        self.fold.setCheckable(True)
+        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.setArrowType(Qt.ArrowType.RightArrow)
+        self.fold.toggled.connect(self._unfold)
+        self.put(self.fold, beside=True)
+        self.model = QStandardItemModel(self)
+        self.model.itemChanged.connect(self._want)
+        self._proxy = QSortFilterProxyModel(self)
+        self._proxy.setSourceModel(self.model)
+        self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText(tr("Find {name}").format(name=self.name.lower()))
+        self.filter.setAccessibleName(self.filter.placeholderText())
+        self.filter.textChanged.connect(self._proxy.setFilterFixedString)
+        self.list = QListView()
+        self.list.setModel(self._proxy)
+        self.list.setUniformItemSizes(True)
+        self.list.setAccessibleName(tr("{name}, to tick").format(name=self.name))
+        self._inner = QWidget()
+        inner = QVBoxLayout(self._inner)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.filter)
+        inner.addWidget(self.list)
+        self.column.addWidget(self._inner)
+        self._inner.hide()
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        super().show_question(question, edits)
+        ticked = self._read(question)
+        names = tuple(sorted({*self._among(question), *ticked}))
+        self._is_showing = True
+        if names != self._names:
+            self._fill(names)
+        for place, name in enumerate(names):
+            state = Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked
+            self.model.item(place).setCheckState(state)
+        self._is_showing = False
+        self.fold.setText(_said(ticked))
+        self.fold.setToolTip(", ".join(ticked) or tr("all of them"))
+        self.fold.setAccessibleName(
+            tr("{name}: {ticked}").format(name=self.name, ticked=", ".join(ticked) or tr("all"))
+        )
+
+    def ticked(self) -> tuple[str, ...]:
+        items = (self.model.item(place) for place in range(self.model.rowCount()))
+        return tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
+
+    def _fill(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self.model.clear()
+        for name in names:
+            item = QStandardItem(name)
+            item.setEditable(False)
+            item.setCheckable(True)
+            self.model.appendRow(item)
+        self.filter.setVisible(len(names) > _FEW)
+        rows = min(len(names), _FEW)
+        self.list.setMinimumHeight(rows * (self.fontMetrics().height() + 6) + 4)
+
+    def _unfold(self, is_open: bool) -> None:
+        self.fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        self._inner.setVisible(is_open)
+
+    def _want(self, _: QStandardItem) -> None:
+        if self._is_showing:
+            return
+        ticked = self.ticked()
+        words = tr("{name} {value}").format(name=self.name, value=_said(ticked))
+        self.wanted.emit(Change(words, ((self.key, f"[{', '.join(ticked)}]"),)))
+
+
+def _said(ticked: tuple[str, ...]) -> str:
+    if not ticked:
+        return tr("all")
+    shown = ", ".join(ticked[:_SHOWN_NAMES])
+    more = len(ticked) - _SHOWN_NAMES
+    return tr("{names} and {count} more").format(names=shown, count=more) if more > 0 else shown

@@ -1,0 +1,299 @@
+"""How much comes: the peak, the day, growth, spikes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QTime, Signal
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QTimeEdit, QVBoxLayout, QWidget
+
+from app.gui.plan.day_curve import HOURS, DayCurve
+from app.gui.plan.edits import Change, Edits, Values
+from app.gui.plan.presenter import new_stroke
+from app.gui.plan.rows import Row
+from app.gui.plan.state import Source
+from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
+from app.gui.theme import Look
+from app.gui.widgets import label
+from app.gui.words import tr
+from app.profiles.traffic import SHAPES
+from app.records.plan_question import PlanQuestion
+from app.records.traffic import RecurringSpike, Traffic
+
+_MOST_PER_S = 1e6
+_AROUND = 30.0
+"""Times less and more than the first peak that the slider reaches."""
+
+
+class PeakRow(Row):
+    """By a rate, or by users and what each does."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "traffic.peak", tr("&Peak"), tr("Requests a second in the busiest hour of a usual day, today.")
+        )
+        self.slider = LogSlider()
+        self.rate = NumberField(0.001, _MOST_PER_S, 3, tr(" requests/s"))
+        self.by_users = QCheckBox(tr("Reckon it from &users"))
+        self.count = NumberField(1, 1e12, 0, tr(" users"))
+        self.active = NumberField(0.01, 100, 2, tr(" % active at the peak"))
+        self.each = NumberField(0.001, 1e6, 3, tr(" requests/h each"))
+        self._stroke = new_stroke()
+        self._source: Source = "peak"
+        self._shares: tuple[float, ...] = ()
+        self.put(self.slider)
+        self.put(self.rate)
+        self.slider.setAccessibleName(tr("Peak, by a slider"))
+        self.column.addWidget(self.by_users)
+        for field, name in (
+            (self.count, tr("Users")),
+            (self.active, tr("Share of the users that is active at the peak")),
+            (self.each, tr("Requests of an active user an hour")),
+        ):
+            field.setAccessibleName(name)
+            field.setToolTip(name)
+            field.setVisible(False)
+            self.column.addWidget(field)
+            field.valueChanged.connect(self._want_users)
+            field.editingFinished.connect(self._end_stroke)
+        self.slider.moved.connect(self._want_rate)
+        self.slider.sliderReleased.connect(self._end_stroke)
+        self.rate.valueChanged.connect(self._want_rate)
+        self.rate.editingFinished.connect(self._end_stroke)
+        self.by_users.toggled.connect(self._choose_users)
+
+    def keys(self) -> tuple[str, ...]:
+        return ("traffic.peak", "traffic.users", "traffic.trace")
+
+    def begin(self, source: Source, peak_per_s: float) -> None:
+        """Another question: the slider is laid around its peak."""
+        self._source = source
+        self.slider.set_ends(max(peak_per_s / _AROUND, 1e-3), min(peak_per_s * _AROUND, _MOST_PER_S))
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        super().show_question(question, edits)
+        peak = question.traffic.peak_per_s
+        self._shares = question.traffic.hourly_share
+        self.rate.show_value(peak)
+        if not self.slider.isSliderDown():
+            self.slider.show_amount(peak)
+        is_users = bool(edits.value("traffic.users")) and edits.value("traffic.users") != "null"
+        blocked = self.by_users.blockSignals(True)
+        self.by_users.setChecked(is_users)
+        self.by_users.blockSignals(blocked)
+        self._unfold(is_users)
+
+    def _unfold(self, is_users: bool) -> None:
+        for field in (self.count, self.active, self.each):
+            field.setVisible(is_users)
+        self.rate.setEnabled(not is_users)
+        self.slider.setEnabled(not is_users)
+
+    def _want_rate(self, rate: float) -> None:
+        values: Values = (("traffic.users", None), *without_source(self._source), ("traffic.peak", f"{rate!r}/s"))
+        if self._source == "trace":  # without the trace its day would be gone too
+            values = (*values, ("traffic.shape", shape_words(self._shares)))
+        words = tr("peak {rate:,g}/s").format(rate=rate)
+        self.wanted.emit(Change(words, values, stroke=self._stroke))
+
+    def _choose_users(self, is_on: bool) -> None:
+        if not is_on:
+            self._take_back()
+            return
+        peak = self.rate.value()
+        blocked = [field.blockSignals(True) for field in (self.count, self.active, self.each)]
+        self.active.setValue(10.0)
+        self.each.setValue(60.0)
+        self.count.setValue(max(1.0, round(peak * 600)))
+        for field, was in zip((self.count, self.active, self.each), blocked, strict=True):
+            field.blockSignals(was)
+        self._want_users()
+
+    def _want_users(self, _: float = 0.0) -> None:
+        users = (
+            f"{{count: {self.count.value():.0f}, active: {self.active.value():g}%, requests: {self.each.value():g}/h}}"
+        )
+        values: Values = (("traffic.peak", "null"), ("traffic.users", users))
+        if self._source == "trace":
+            values = (("traffic.trace", "null"), *values)
+        words = tr("{count:,.0f} users").format(count=self.count.value())
+        self.wanted.emit(Change(words, values, stroke=self._stroke))
+
+    def _end_stroke(self) -> None:
+        self._stroke = new_stroke()
+
+
+def without_source(source: Source) -> Values:
+    """What says that the profile's own way to tell the peak does not hold any more."""
+    return () if source == "peak" else ((f"traffic.{source}", "null"),)
+
+
+def shape_words(shares: tuple[float, ...]) -> str:
+    """As `--set traffic.shape` takes them."""
+    return f"[{', '.join('1' if share == 1 else f'{share:.4f}' for share in shares)}]"
+
+
+class DayRow(Row):
+    """Its curve is of rates: pulling the busiest hour moves the peak with it."""
+
+    def __init__(self, look: Look) -> None:
+        super().__init__("traffic.shape", tr("&Day"), tr("How the requests of a day are spread over its hours."))
+        self._source: Source = "peak"
+        self.preset = ChoiceField(
+            (
+                ("workday", tr("a workday")),
+                ("evening", tr("an evening service")),
+                ("flat", tr("the same all day")),
+                ("custom", tr("as drawn here")),
+            )
+        )
+        self.curve = DayCurve(look)
+        self.hour = CountField(0, HOURS - 1)
+        self.hour.setSuffix(":00")
+        self.rate = NumberField(0, _MOST_PER_S, 3, tr(" requests/s"))
+        self.share = label("", "muted", wrap=True)
+        self._stroke = new_stroke()
+        self.put(self.preset)
+        self.column.addWidget(self.curve)
+        line = QHBoxLayout()
+        for field, name in ((self.hour, tr("Hour of the day")), (self.rate, tr("Requests a second in that hour"))):
+            field.setAccessibleName(name)
+            field.setToolTip(name)
+            line.addWidget(field)
+        self.column.addLayout(line)
+        self.column.addWidget(self.share)
+        self.preset.activated.connect(self._want_preset)
+        self.curve.rates_wanted.connect(self._want_rates)
+        self.curve.hour_chosen.connect(self._show_hour)
+        self.hour.valueChanged.connect(self.curve.choose)
+        self.rate.valueChanged.connect(self._want_rate)
+        self.rate.editingFinished.connect(self._end_stroke)
+        self._show_hour(self.curve.hour)
+
+    def begin(self, source: Source) -> None:
+        self._source = source
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        super().show_question(question, edits)
+        traffic = question.traffic
+        self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
+        self.preset.show_value(_preset(traffic))
+        self._show_hour(self.curve.hour)
+
+    def _show_hour(self, hour: int) -> None:
+        blocked = self.hour.blockSignals(True)
+        self.hour.setValue(hour)
+        self.hour.blockSignals(blocked)
+        self.rate.show_value(self.curve.rates()[hour])
+        self.share.setText(self.curve.words())
+
+    def _want_preset(self, _: int) -> None:
+        shape = self.preset.currentData()
+        if shape != "custom":
+            words = tr("day: {shape}").format(shape=self.preset.currentText())
+            self.wanted.emit(Change(words, (("traffic.shape", str(shape)),)))
+
+    def _want_rate(self, rate: float) -> None:
+        self.curve.want(self.curve.hour, rate, self._stroke)
+
+    def _want_rates(self, rates: tuple[float, ...], stroke: int) -> None:
+        peak = max(rates)
+        values: Values = (("traffic.shape", shape_words(tuple(rate / peak for rate in rates))),)
+        if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
+            source: Values = (("traffic.users", None), *without_source(self._source))
+            values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
+        self.wanted.emit(Change(tr("day, by hand"), values, stroke=stroke))
+
+    def _end_stroke(self) -> None:
+        self._stroke = new_stroke()
+
+
+def _preset(traffic: Traffic) -> str:
+    return next((name for name, shares in SHAPES.items() if shares == traffic.hourly_share), "custom")
+
+
+class SpikeRow(Row):
+    """One that recurs each day, or none. Those of a profile, if they are several, stay until one is set here."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "traffic.spikes", tr("Daily spi&ke"), tr("So many times the usual rate, each day from that time on.")
+        )
+        self.is_on = QCheckBox(tr("each day"))
+        self.times = NumberField(0.1, 1000, 2, tr(" × the usual"))
+        self.at = QTimeEdit()
+        self.at.setDisplayFormat("HH:mm")
+        self.minutes = NumberField(1, 1440, 0, tr(" min"))
+        self.many = label("", "muted", wrap=True)
+        self._fields = QWidget()
+        column = QVBoxLayout(self._fields)
+        column.setContentsMargins(0, 0, 0, 0)
+        line = QHBoxLayout()
+        column.addWidget(self.times)
+        line.addWidget(self.at)
+        line.addWidget(self.minutes, 1)
+        column.addLayout(line)
+        for field, name in (
+            (self.times, tr("How many times the usual rate")),
+            (self.at, tr("From")),
+            (self.minutes, tr("For so many minutes")),
+        ):
+            field.setAccessibleName(name)
+            field.setToolTip(name)
+        self.put(self.is_on, beside=True)
+        self.column.addWidget(self._fields)
+        self.column.addWidget(self.many)
+        self.is_on.toggled.connect(self._want)
+        self.times.valueChanged.connect(self._want)
+        self.minutes.valueChanged.connect(self._want)
+        self.at.timeChanged.connect(self._want)
+        self._is_showing = False
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        super().show_question(question, edits)
+        spikes = question.traffic.spikes
+        spike = spikes[0] if spikes else RecurringSpike(12 * 3600.0, 1800.0, 2.0)
+        self._is_showing = True
+        self.is_on.setChecked(bool(spikes))
+        self.times.show_value(spike.times)
+        self.minutes.show_value(spike.duration_s / 60)
+        self.at.setTime(QTime(0, 0).addSecs(int(spike.at_s)))
+        self._is_showing = False
+        self._fields.setVisible(bool(spikes))
+        more = len(spikes) - 1
+        self.many.setText(tr("and {count} more of the profile's").format(count=more) if more > 0 else "")
+        self.many.setVisible(more > 0)
+
+    def _want(self, _: object = None) -> None:
+        if self._is_showing:
+            return
+        if not self.is_on.isChecked():
+            self.wanted.emit(Change(tr("no spike"), (("traffic.spikes", "[]"),)))
+            return
+        at = self.at.time().toString("HH:mm")
+        spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.times.value():g}}}]'
+        words = tr("spike {times:g} × at {at}").format(times=self.times.value(), at=at)
+        self.wanted.emit(Change(words, (("traffic.spikes", spike),)))
+
+
+class TrafficRows(QWidget):
+    """All of the above, one under the other."""
+
+    wanted = Signal(object)
+
+    def __init__(self, look: Look, more: tuple[Row, ...]) -> None:
+        super().__init__()
+        self.peak, self.day, self.spike = PeakRow(), DayRow(look), SpikeRow()
+        self.rows: tuple[Row, ...] = (self.peak, self.day, *more, self.spike)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(7)
+        for row in self.rows:
+            column.addWidget(row)
+            row.wanted.connect(self.wanted)
+
+    def begin(self, source: Source, peak_per_s: float) -> None:
+        self.peak.begin(source, peak_per_s)
+        self.day.begin(source)
+
+    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+        for row in self.rows:
+            row.show_question(question, edits)

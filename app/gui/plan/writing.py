@@ -1,0 +1,74 @@
+"""Files that the Plan page writes for a plan to start from; each is what `sizewise plan` takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from app.storage.run_directory import runs_home, write_whole
+from app.wiring.planning import PlanRequest
+
+
+class TypedCurve(msgspec.Struct, frozen=True):
+    """Pairs of requests/s and the time at that rate in ms; `timed` is the column, such as latency_ms.p95. `hardware` is
+    of `target.hardware`, as keys and values of `--set`."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    timed: str
+    hardware: tuple[tuple[str, str], ...]
+    peak_per_s: float
+    limit_ms: float
+
+
+class TypedModel(msgspec.Struct, frozen=True):
+    """A language model by its architecture; `shape` has the keys of its file."""
+
+    name: str
+    shape: Mapping[str, float]
+    precision: str
+    input_tokens: float
+    output_tokens: float
+    peak_per_s: float
+    ttft_ms: float
+    tpot_ms: float
+
+
+def write_curve(curve: TypedCurve) -> PlanRequest:
+    points = [{"offered_per_s": rate, curve.timed: ms} for rate, ms in sorted(curve.points)]
+    path = _write(curve.name, {"model": curve.name, "points": points})
+    hardware = tuple(f"target.hardware.{key}={value}" for key, value in curve.hardware)
+    return PlanRequest(
+        (str(path),),
+        (*hardware, f"traffic.peak={curve.peak_per_s!r}/s"),
+        slo=(f"{curve.timed} < {curve.limit_ms:g}",),
+    )
+
+
+def write_model(model: TypedModel) -> PlanRequest:
+    precision = {"weights": model.precision, "compute": model.precision}
+    shape = {key: value if key == "parameters" else int(value) for key, value in model.shape.items()}
+    path = _write(model.name, {"name": model.name, "language_model": shape, "precision": precision})
+    tokens = f"traffic.tokens={{input: {model.input_tokens:g}, output: {model.output_tokens:g}}}"
+    return PlanRequest(
+        (str(path),),
+        (f"traffic.peak={model.peak_per_s!r}/s", tokens),
+        slo=(f"ttft_ms.p95 < {model.ttft_ms:g}", f"tpot_ms.p95 < {model.tpot_ms:g}"),
+    )
+
+
+def yaml_text(content: Mapping[str, object] | Sequence[object]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _write(name: str, content: Mapping[str, object]) -> Path:
+    folder = runs_home().parent / "assumptions"
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "assumed"
+    path = folder / f"{slug}.yaml"
+    write_whole(path, yaml_text(content).encode())
+    return path

@@ -1,0 +1,306 @@
+"""The page, driven as a person would."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.cli.main import main
+from app.gui.plan.card import PlanCard
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
+from app.gui.plan.page import PlanPage
+from app.gui.plan.traffic_rows import PeakRow
+from app.storage.plan_file import read_plan
+from tests.app.gui.plan.conftest import settled
+from tests.fakes import plan_sources
+
+PRICE = COLUMNS.index(PRICE_COLUMN)
+
+
+def recommended(page: PlanPage) -> tuple[str, int | None]:
+    plan = page.content.presenter.state.plan
+    assert plan is not None
+    assert plan.recommendation is not None
+    return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
+
+
+def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    line = page.command_line()
+    assert line is not None
+    words = shlex.split(line)
+    capsys.readouterr()
+    preview = ["--preview"] if page.content.presenter.state.phase == "preview" else []
+    main([*words[1:], "--json", *preview])
+    told: dict[str, object] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> None:
+    import msgspec
+
+    shown = page.content.presenter.state.plan
+    told = said_by_the_command(page, capsys)
+    assert shown is not None
+    assert told["recommendation"] == json.loads(msgspec.json.encode(shown))["recommendation"]
+
+
+def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
+    empty = page.content.empty
+    assert empty.title.text() == "No measurements yet"
+    with qtbot.waitSignal(page.navigation.page_wanted) as told:
+        qtbot.mouseClick(empty.sweep, Qt.MouseButton.LeftButton)
+    assert told.args == ["run"]
+    qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
+    assert empty.assumptions.isVisible()
+    assert page.command_line() is None
+
+
+def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
+    page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = page.content.empty
+    qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
+    empty.assumptions.curve.peak.setValue(300.0)
+    page.content.presenter.settle_after(600_000)  # the whole catalogue takes its time
+    qtbot.mouseClick(empty.assumptions.curve.plan, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.content.presenter.state.phase == "preview", timeout=60_000)
+    plan = page.content.presenter.state.plan
+    assert plan is not None
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.basis == "assumed"
+    assert_the_command_says_the_same(page, capsys)
+
+
+def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
+    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = opened.content.bench.inputs.traffic.day
+    assert day.curve.rates()[12] == 60.0
+    day.curve.setFocus()
+    day.curve.choose(12)
+    qtbot.keyClick(day.curve, Qt.Key.Key_PageUp)
+    question = opened.content.presenter.state.question
+    assert question is not None
+    assert question.traffic.peak_per_s == 75.0
+    assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
+    assert day.preset.currentText() == "as drawn here"
+    assert opened.content.bar.badge.text() == "planning …"
+    qtbot.waitUntil(lambda: opened.content.bar.badge.text() == "preview", timeout=20_000)
+    settled(opened, qtbot)
+    assert opened.content.bar.badge.text() == "simulated"
+    assert_the_command_says_the_same(opened, capsys)
+
+
+def test_a_price_is_tried_marked_and_taken_back(
+    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offers = opened.content.bench.offers
+    assert recommended(opened) == ("acme/c2@here", 6)
+    row = offers.model.row_of("acme/c4@here")
+    assert row is not None
+    offers.table.setCurrentIndex(offers.model.index(row, PRICE))
+    offers.table.edit(offers.model.index(row, PRICE))
+    editor = offers.table.findChild(QLineEdit)
+    assert editor is not None
+    editor.selectAll()
+    qtbot.keyClicks(editor, "0.5")
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "price.acme/c4@here=0.5" in (opened.command_line() or ""))
+    settled(opened, qtbot)
+    assert recommended(opened)[0] == "acme/c4@here"
+    row = offers.model.row_of("acme/c4@here")
+    assert row is not None
+    assert offers.model.data(offers.model.index(row, PRICE)) == "✎ 0.5"
+    assert_the_command_says_the_same(opened, capsys)
+    offers.table.selectRow(row)
+    qtbot.mouseClick(offers.revert, Qt.MouseButton.LeftButton)
+    settled(opened, qtbot)
+    assert recommended(opened) == ("acme/c2@here", 6)
+    stack = opened.undo_stack()
+    assert stack is not None
+    stack.undo()
+    settled(opened, qtbot)
+    assert recommended(opened)[0] == "acme/c4@here"
+    qtbot.mouseClick(offers.revert_all, Qt.MouseButton.LeftButton)
+    settled(opened, qtbot)
+    assert recommended(opened) == ("acme/c2@here", 6)
+
+
+def test_every_field_has_a_form_on_the_command_line(
+    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = opened.content.bench.inputs
+    rows, traffic = inputs.rows, inputs.traffic
+    traffic.peak.slider.setValue(600)
+    traffic.rows[2].field.setCurrentIndex(1)
+    traffic.rows[2].field.activated.emit(1)
+    traffic.rows[3].field.setValue(20)
+    traffic.rows[4].field.setValue(10)
+    traffic.rows[5].field.setValue(25)
+    qtbot.mouseClick(traffic.spike.is_on, Qt.MouseButton.LeftButton, pos=QPoint(8, traffic.spike.is_on.height() // 2))
+    rows["plan.assurance"].field.setValue(95)
+    rows["plan.redundancy"].field.setValue(2)
+    rows["plan.zones"].field.setValue(2)
+    rows["plan.router"].field.setCurrentIndex(2)
+    rows["plan.router"].field.activated.emit(2)
+    rows["plan.budget"].field.setValue(900_000)
+    rows["plan.max_price_age"].field.setValue(3000)
+    rows["plan.max_accelerators"].field.setValue(8)
+    providers = rows["plan.providers"]
+    providers.model.item(0).setCheckState(Qt.CheckState.Checked)
+    inputs.slo.rows[0].limit.setValue(900)
+    settled(opened, qtbot)
+    edits = opened.content.presenter.state.edits
+    assert {key for key, _ in edits.values} == {
+        "traffic.peak", "traffic.week", "traffic.growth", "traffic.uncertainty", "traffic.cache", "traffic.spikes",
+        "plan.assurance", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
+        "plan.max_accelerators", "plan.providers",
+    }  # fmt: skip
+    assert edits.slo == ("latency_ms.p95 < 900",)
+    assert_the_command_says_the_same(opened, capsys)
+    stack = opened.undo_stack()
+    assert stack is not None
+    for _ in range(stack.count()):
+        stack.undo()
+    settled(opened, qtbot)
+    assert recommended(opened) == ("acme/c2@here", 6)
+    assert providers.ticked() == ()
+
+
+def test_a_run_is_planned_with_users_and_another_slo(
+    page: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from msgspec.structs import replace
+
+    from tests.fakes import results
+
+    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    run = plan_sources.endpoint_run(tmp_path / "run", stages=stages)
+    presenter = page.content.presenter
+    presenter.settle_after(600_000)
+    page.open_sources((run,))
+    qtbot.waitUntil(lambda: presenter.state.phase == "preview", timeout=60_000)
+    inputs = page.content.bench.inputs
+    peak: PeakRow = inputs.traffic.peak
+    qtbot.mouseClick(peak.by_users, Qt.MouseButton.LeftButton, pos=QPoint(8, peak.by_users.height() // 2))
+    peak.count.setValue(36_000)
+    inputs.slo.rows[0].limit.setValue(80)
+    qtbot.waitUntil(lambda: presenter.state.is_current, timeout=60_000)
+    question = page.content.presenter.state.question
+    assert question is not None
+    assert question.traffic.peak_per_s == pytest.approx(60.0)
+    assert not peak.rate.isEnabled()
+    assert_the_command_says_the_same(page, capsys)
+
+
+def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtbot: QtBot) -> None:
+    inputs, card = opened.content.bench.inputs, opened.content.bench.card
+    inputs.rows["plan.budget"].field.setValue(10)
+    settled(opened, qtbot)
+    assert card.sentence.text() == "No offer fits a peak of 60/s inside latency_ms.p95 < 1000."
+    assert "2 offers: " in card.blocks.text()
+    relax = relaxing_button(card, "Set budget to 4380 USD/month")
+    qtbot.mouseClick(relax, Qt.MouseButton.LeftButton)
+    settled(opened, qtbot)
+    assert recommended(opened) == ("acme/c2@here", 6)
+
+
+def relaxing_button(card: PlanCard, words: str) -> QPushButton:
+    return next(one for one in card.relaxations.findChildren(QPushButton) if one.text() == words)
+
+
+def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot: QtBot) -> None:
+    bench = opened.content.bench
+    row = bench.offers.model.row_of("acme/c4@here")
+    assert row is not None
+    bench.offers.table.selectRow(row)
+    assert bench.card.title.text() == "Another offer"
+    assert bench.card.sentence.text().startswith("4 × acme/c4@here")
+    qtbot.mouseClick(bench.card.back, Qt.MouseButton.LeftButton)
+    assert bench.card.title.text() == "Recommendation"
+    assert bench.offers.chosen_offer() is None
+    bench.chart.offer_chosen.emit("acme/c4@here")
+    assert bench.offers.chosen_offer() == "acme/c4@here"
+
+
+def test_the_card_tells_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
+    card = opened.content.bench.card
+    facts = card.facts.said()
+    assert facts["A month"] == "4,380 USD"
+    assert facts["Instances"] == "6: 5 for the load, 1 spare"
+    assert "with one fewer" in facts["P(SLO met)"]
+    assert "peak" in card.why.text()
+    assert "needs one more instance" in card.changes.text()
+    assert len(card.swings.texts()) >= 5
+
+
+def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
+    opened: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(plan_sources.written(tmp_path / "own.yaml", plan_sources.OFFERS))
+    opened.content.presenter.settle_after(600_000)
+    opened.open_prices(path)
+    qtbot.waitUntil(lambda: opened.content.presenter.state.is_current, timeout=60_000)
+    plan = opened.content.presenter.state.plan
+    assert plan is not None
+    assert any(fleet.offer == "own/rack@cellar" for fleet in plan.offers)
+    assert_the_command_says_the_same(opened, capsys)
+    stack = opened.undo_stack()
+    assert stack is not None
+    stack.undo()
+    qtbot.waitUntil(lambda: opened.content.presenter.state.is_current, timeout=60_000)
+    form = opened.content.bench.offers.form
+    form.begin()
+    form.vcpus.setValue(2)
+    form.price.setValue(0.01)
+    qtbot.mouseClick(form.add, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: opened.content.presenter.state.is_current, timeout=60_000)
+    plan = opened.content.presenter.state.plan
+    assert plan is not None
+    assert any(fleet.offer == "mine/server@here" for fleet in plan.offers)
+    assert form.isHidden()
+
+
+def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot, tmp_path: Path) -> None:
+    for kind, name in (
+        ("plan", "out.yaml"),
+        ("report", "out.html"),
+        ("k8s", "k8s"),
+        ("terraform", "tf"),
+        ("csv", "csv"),
+    ):
+        opened.content.export(kind, tmp_path / name)
+        qtbot.waitUntil(lambda name=name: name in opened.content.strip.text(), timeout=20_000)
+    assert read_plan(tmp_path / "out.yaml").plan == opened.content.presenter.state.plan
+    assert "<html" in (tmp_path / "out.html").read_text()
+    assert list((tmp_path / "k8s").iterdir())
+
+
+def test_every_control_has_a_name_and_nothing_is_clipped_at_twice_the_size(
+    opened: PlanPage, qtbot: QtBot, look: object
+) -> None:
+    for widget in opened.findChildren(QWidget):
+        if isinstance(widget, QToolButton | QPushButton | QLineEdit) and widget.isVisible():
+            inner = isinstance(widget.parentWidget(), QWidget) and widget.objectName().startswith("qt_")
+            assert inner or widget.accessibleName() or widget.text(), widget
+    opened.look.scale_text(2.0)
+    opened.resize(1440, 900)
+    QApplication.processEvents()
+    inputs = opened.content.bench.inputs
+    assert inputs.viewport().width() >= inputs.widget().minimumSizeHint().width()
+    clipped = [
+        one.text()
+        for one in opened.findChildren(QLabel)
+        if one.isVisible()
+        and not one.wordWrap()
+        and one.sizeHint().width() > one.width() + 1
+        and one is not opened.content.bar.said  # its tooltip names all sources, however many
+    ]
+    opened.look.scale_text(1.0)
+    assert clipped == []

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.gui.plan.edits import NOTHING, Change
+from app.gui.plan.presenter import PlanPresenter, new_stroke
+from app.gui.plan.state import PlanState
+from app.wiring.planning import PlanRequest
+
+
+@pytest.fixture
+def presenter(qtbot: QtBot, plan_file: Path) -> Iterator[PlanPresenter]:
+    presenter = PlanPresenter(quiet_ms=1)
+    presenter.open(PlanRequest((str(plan_file),)))
+    qtbot.waitUntil(lambda: presenter.state.phase == "simulated", timeout=60_000)
+    yield presenter
+    presenter.deleteLater()
+
+
+def answered(presenter: PlanPresenter, qtbot: QtBot) -> list[PlanState]:
+    """What it told on its way to the simulated answer of what is asked now."""
+    told: list[PlanState] = []
+    presenter.changed.connect(told.append)
+    qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)
+    presenter.changed.disconnect(told.append)
+    return told
+
+
+def recommended(presenter: PlanPresenter) -> tuple[str, int | None]:
+    plan = presenter.state.plan
+    assert plan is not None
+    assert plan.recommendation is not None
+    return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
+
+
+def test_a_preview_comes_before_the_simulated_answer(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    presenter.change(Change("peak", (("traffic.peak", "120/s"),)))
+    assert not presenter.state.is_current
+    told = answered(presenter, qtbot)
+    assert [state.phase for state in told if state.is_current] == ["preview", "simulated"]
+    assert recommended(presenter) == ("acme/c2@here", 10)
+
+
+def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    before = presenter.state.plan
+    presenter.change(Change("peak", (("traffic.peak", "120/s"),)))
+    presenter.change(Change("price", (("price.acme/c4@here", "0.1"),)))
+    answered(presenter, qtbot)
+    assert recommended(presenter)[0] == "acme/c4@here"
+    presenter.undo.undo()
+    answered(presenter, qtbot)
+    assert recommended(presenter) == ("acme/c2@here", 10)
+    presenter.undo.redo()
+    presenter.reset()
+    answered(presenter, qtbot)
+    assert presenter.state.plan == before
+    assert presenter.state.edits == NOTHING
+    presenter.undo.undo()
+    assert presenter.state.edits.value("traffic.peak") == "120/s"
+    answered(presenter, qtbot)
+
+
+def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    stroke = new_stroke()
+    for peak in (70, 80, 90):
+        presenter.change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), stroke=stroke))
+    presenter.change(Change("peak 95", (("traffic.peak", "95/s"),), stroke=new_stroke()))
+    assert presenter.undo.count() == 2
+    presenter.undo.undo()
+    assert presenter.state.edits.value("traffic.peak") == "90/s"
+    presenter.undo.undo()
+    assert presenter.state.edits == NOTHING
+    answered(presenter, qtbot)
+
+
+def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    for peak in range(61, 100):
+        presenter.change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
+    told = answered(presenter, qtbot)
+    answers = [state.plan.traffic.peak_per_s for state in told if state.is_current and state.plan is not None]
+    assert set(answers) == {99.0}
+
+
+def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    before = presenter.state.plan
+    presenter.change(Change("provider", (("plan.providers", "[nobody]"),)))
+    assert "no provider 'nobody'" in str(presenter.state.error)
+    assert presenter.state.plan is before
+    assert not presenter.state.is_current
+    presenter.undo.undo()
+    answered(presenter, qtbot)
+    assert presenter.state.error is None
+
+
+def test_where_nothing_fits_it_says_what_would_let_an_offer_fit(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    presenter.change(Change("budget", (("plan.budget", "1 USD/month"),)))
+    answered(presenter, qtbot)
+    found = presenter.state.relaxations
+    assert found is not None
+    assert found[0].changes == ("plan.budget=4380 USD/month",)
+
+
+def test_sources_that_hold_nothing_are_told(qtbot: QtBot, tmp_path: Path) -> None:
+    presenter = PlanPresenter()
+    presenter.open(PlanRequest((str(tmp_path / "gone"),)))
+    assert presenter.state.phase == "loading"
+    qtbot.waitUntil(lambda: presenter.state.phase == "failed", timeout=20_000)
+    assert "no run is" in str(presenter.state.error)
+    presenter.deleteLater()

@@ -1,0 +1,90 @@
+"""How long the Plan page takes from an edit to the preview on the screen, and to the simulated answer, once warm.
+
+The whole catalogue is planned, as in `tests.performance.planning`: every card is reached by ratio.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import QEventLoop, QThreadPool
+from PySide6.QtWidgets import QApplication
+
+from app.gui.navigation import Navigation
+from app.gui.plan.page import PlanPage
+from app.gui.plan.presenter import QUIET_MS
+from app.gui.theme import Look
+from app.planning.fleets import plan_fleets
+from app.storage.plan_file import PlanFile, write_plan
+from tests.performance.planning import question
+
+_EDITS, _SETTLED = 25, 3
+
+
+def main() -> None:
+    application = QApplication([])
+    look = Look(application, "light")
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SIZEWISE_HOME"] = home
+        page = PlanPage(Navigation(), look)
+        page.resize(1440, 900)
+        page.show()
+        page.enter()
+        asked = question()
+        path = Path(home) / "plan.yaml"
+        write_plan(path, PlanFile(1, "sizewise", plan_fleets(asked, preview=True), asked))
+        page.open_sources((path,))
+        presenter = page.content.presenter
+        _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.kernels == "ready")
+        presenter.settle_after(600_000)
+        worked = time.process_time()
+        taken_ms = [_preview_ms(application, page, place) for place in range(_EDITS)]
+        _tell("preview on the screen", taken_ms)
+        print(f"of it, processor time of both threads: {1000 * (time.process_time() - worked) / _EDITS:.0f} ms an edit")
+        presenter.settle_after(QUIET_MS)
+        _tell("simulated answer, after the quiet", [_settled_ms(application, page, place) for place in range(_SETTLED)])
+        QThreadPool.globalInstance().waitForDone()
+        page.close()
+
+
+def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
+    """The slider is moved; the simulation is held off, as it is while a slider is dragged."""
+    state = page.content.presenter.state
+    before = state.plan
+    began = time.perf_counter()
+    page.content.bench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
+    _wait(application, lambda: page.content.presenter.state.plan is not before and _is_current(page))
+    application.processEvents()
+    return 1000 * (time.perf_counter() - began)
+
+
+def _settled_ms(application: QApplication, page: PlanPage, place: int) -> float:
+    began = time.perf_counter()
+    page.content.bench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
+    _wait(application, lambda: _is_current(page) and page.content.presenter.state.phase == "simulated")
+    return 1000 * (time.perf_counter() - began) - QUIET_MS
+
+
+def _is_current(page: PlanPage) -> bool:
+    return page.content.presenter.state.is_current
+
+
+def _wait(application: QApplication, condition: Callable[[], bool]) -> None:
+    """Asleep between events: whoever spins here takes the interpreter from the thread that plans."""
+    while not condition():
+        application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+
+
+def _tell(what: str, taken_ms: list[float]) -> None:
+    print(f"{what}: median {statistics.median(taken_ms):.0f} ms, worst {max(taken_ms):.0f} ms of {len(taken_ms)}")
+
+
+if __name__ == "__main__":
+    main()
