@@ -85,7 +85,9 @@ class ResultsPage(Page):
         return report_command(shown.directory, shown.asked, shown.opened.recovery is not None)
 
     def runs(self) -> tuple[Path, ...]:
-        return () if self.presenter.shown is None else (self.presenter.shown.directory,)
+        """None where it was cut short: there is no result to compare."""
+        shown = self.presenter.shown
+        return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
 
     def export(self) -> bool:
         shown = self.presenter.shown
