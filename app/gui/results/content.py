@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
+from app.errors import UsageError
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.slo_editor import SloEditor
@@ -76,7 +79,7 @@ class Content(QWidget):
         self._filled.clear()
         self.drawer.hide()
         self.header.show_run(shown)
-        self.header.set_plannable(_why_no_plan(shown))
+        self.header.set_usable(_why_unfinished(shown), _why_no_plan(shown))
         self.slo.forget()
         self.axis.show_run(shown)
         kept = self.tabs.currentWidget()
@@ -104,12 +107,20 @@ class Content(QWidget):
         self.axis.show_moment(at_s, words)
         self.moment_shown.emit(self.axis)
 
-    def filter_field(self) -> QLineEdit:
+    def filter_field(self) -> QLineEdit | None:
+        """None where the run sent no request."""
+        if self._shown is None or not self.requests.is_for(self._shown):
+            return None
         self.tabs.setCurrentWidget(self.requests)
         return self.requests.least
 
     def enter(self) -> None:
-        self._fill()
+        """Others may have said something of the run meanwhile."""
+        from app.storage.labels import read_labels
+
+        if self._shown is not None:
+            with suppress(UsageError):  # a damaged file was told of when the run was opened
+                self.header.show_labels(read_labels(self._shown.directory))
 
     def leave(self) -> None:
         self.drawer.hide()
@@ -130,10 +141,14 @@ class Content(QWidget):
         self.moment_shown.emit(self.tabs)
 
 
+def _why_unfinished(shown: Shown) -> str | None:
+    if shown.opened.recovery is not None:
+        return tr("The run was cut short: it has no result to compare or to plan from.")
+    return None
+
+
 def _why_no_plan(shown: Shown) -> str | None:
     """Why nothing can be planned from it."""
     if shown.own.verdict.trust == "INVALID":
         return tr("The measurement is INVALID, and no plan stands on it.")
-    if shown.opened.recovery is not None:
-        return tr("The run was cut short, and has no result to plan from.")
-    return None
+    return _why_unfinished(shown)

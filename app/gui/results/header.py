@@ -58,10 +58,16 @@ class Header(QWidget):
         self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
 
-    def set_plannable(self, why_not: str | None) -> None:
-        plan = self.buttons[2]
-        plan.setEnabled(why_not is None)
-        plan.setToolTip(why_not or tr("Takes what was measured to the Plan page"))
+    def set_usable(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
+        """Why nothing more can be made of the run; None where it can."""
+        _, compare, plan, _ = self.buttons
+        for one, why_not, told in (
+            (compare, why_no_comparison, tr("Takes this run to the Compare page")),
+            (plan, why_no_plan, tr("Takes what was measured to the Plan page")),
+        ):
+            one.setEnabled(why_not is None)
+            one.setToolTip(why_not or told)
+            one.setAccessibleDescription(why_not or told)
 
     def _write_tags(self) -> None:
         if self.tags.text() != ", ".join(self._labels.tags):
@@ -86,9 +92,7 @@ class Header(QWidget):
             (tr("&Tags"), self.tags, tr("none yet: words such as baseline, nightly")),
             (tr("&Note"), self.note, tr("write one and press Enter")),
         ):
-            words = label("", "muted")
-            words.setTextFormat(Qt.TextFormat.AutoText)  # a mnemonic, of our own text
-            words.setText(name)
+            words = label(name, "muted")
             words.setBuddy(field)
             field.setAccessibleName(name.replace("&", ""))
             field.setPlaceholderText(placeholder)

@@ -34,6 +34,7 @@ class ResultsPage(Page):
         self._undo = QUndoStack(self)
         self._content: Content | None = None
         self._path: Path | None = None
+        self._failed_path: Path | None = None
         self._moment_s: float | None = None
         self.strip = Strip()
         self.recent = RecentRuns()
@@ -84,7 +85,9 @@ class ResultsPage(Page):
         return report_command(shown.directory, shown.asked, shown.opened.recovery is not None)
 
     def runs(self) -> tuple[Path, ...]:
-        return () if self.presenter.shown is None else (self.presenter.shown.directory,)
+        """None where it was cut short: there is no result to compare."""
+        shown = self.presenter.shown
+        return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
 
     def export(self) -> bool:
         shown = self.presenter.shown
@@ -140,6 +143,7 @@ class ResultsPage(Page):
         presenter.rescored.connect(self._rescored)
         presenter.failed.connect(self._failed)
         presenter.refused.connect(self._refused)
+        self.strip.acted.connect(self._try_again)
         self.recent.run_chosen.connect(self.open_run)
         self.recent.library_wished.connect(self._to_library)
         self.recent.home_wished.connect(self._to_home)
@@ -165,11 +169,16 @@ class ResultsPage(Page):
         self.strip.hide()
         self.content().show_asked(shown)
 
-    def _failed(self, _: Path, error: Exception) -> None:
-        self._path = None
+    def _failed(self, path: Path, error: Exception) -> None:
+        """It may be there in a moment: a run that goes on, a folder that is being copied."""
+        self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()
-        self._tell(error)
+        self.strip.say(notice_of(error), tr("Try again"))
+
+    def _try_again(self) -> None:
+        if self._failed_path is not None:
+            self.open_run(self._failed_path)
 
     def _refused(self, error: Exception) -> None:
         """What is shown stays what it was."""

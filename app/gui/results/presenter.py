@@ -40,10 +40,6 @@ class ResultsPresenter(QObject):
         self.opening.emit(path)
         submit(self, lambda: _opened(path), self._opened, lambda error: self._failed(path, error))
 
-    def reload(self) -> None:
-        if self._path is not None:
-            self.open_run(self._path)
-
     def ask_slo(self, slo: tuple[str, ...] | None) -> None:
         if self.shown is not None:
             own = slo is None or slo == self.shown.own_slo

@@ -43,6 +43,12 @@ class QuantityModel(FrameModel):
             return _ROLE_RIGHT
         return super().data(index, role)
 
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _ROLE.DisplayRole) -> object:
+        is_there = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
+        if role == _ROLE.TextAlignmentRole and is_there and str(self.frame.columns[section]) in self._quantities:
+            return _ROLE_RIGHT
+        return super().headerData(section, orientation, role)
+
     def _is_struck(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]

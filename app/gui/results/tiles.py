@@ -138,14 +138,23 @@ class Flow(QLayout):
         return max(0, top - _GAP - room.y())
 
     def _lines(self, width: int) -> list[list[QLayoutItem]]:
-        lines: list[list[QLayoutItem]] = []
-        used = 0
-        for item in self._items:
-            wanted = item.sizeHint().width()
-            if lines and used + _GAP + wanted <= width:
-                lines[-1].append(item)
-                used += _GAP + wanted
-            else:
-                lines.append([item])
-                used = wanted
-        return lines
+        """No more than are needed, and as many in each as there can be: none is left over by itself."""
+        lines = _filled(self._items, width, len(self._items))
+        if len(lines) < 2:
+            return lines
+        even = _filled(self._items, width, -(-len(self._items) // len(lines)))
+        return even if len(even) == len(lines) else lines
+
+
+def _filled(items: list[QLayoutItem], width: int, most: int) -> list[list[QLayoutItem]]:
+    lines: list[list[QLayoutItem]] = []
+    used = 0
+    for item in items:
+        wanted = item.sizeHint().width()
+        if lines and len(lines[-1]) < most and used + _GAP + wanted <= width:
+            lines[-1].append(item)
+            used += _GAP + wanted
+        else:
+            lines.append([item])
+            used = wanted
+    return lines

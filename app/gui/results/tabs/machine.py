@@ -13,6 +13,7 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
+from app.gui.results.throttling import REASONS, throttle_bands
 from app.gui.results.time_axis import bands_of
 from app.gui.theme import Look
 from app.gui.widgets import label
@@ -44,7 +45,7 @@ class MachineTab(Tab):
         if self._linked is not None:
             self._linked.hide()
             self._linked.deleteLater()
-        groups = grouped(shown.report.telemetry)
+        groups = grouped([one for one in shown.report.telemetry if one.metric != REASONS])
         left_out = len({one.metric for one in shown.report.telemetry}) - len(groups)
         has_gpu = any(one.metric.startswith("gpu_") for one in shown.report.telemetry)
         words = "" if has_gpu else tr("No GPU was read on this machine. ")
@@ -54,9 +55,10 @@ class MachineTab(Tab):
         if not self.charts:
             self.about.setText(tr("Nothing was read of the machine here."))
             return
-        bands = bands_of(shown.report)
-        for chart in self.charts:
-            chart.set_bands(bands)
+        throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.clock.monotonic_start_ns)
+        for chart, of_it in zip(self.charts, groups, strict=True):
+            is_gpu = of_it[0].metric.startswith("gpu_")
+            chart.set_bands(throttled if is_gpu and throttled else bands_of(shown.report))
         self._linked = LinkedCharts(self.charts)
         self._linked.span_button.hide()
         line = self.fontMetrics().height()

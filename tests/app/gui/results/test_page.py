@@ -231,6 +231,8 @@ def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")
+    assert page.runs() == ()
+    assert [one.isEnabled() for one in page.content().header.buttons] == [True, False, False, True]
 
 
 def test_a_damaged_run_is_told_of_and_the_others_offered(

@@ -1,0 +1,64 @@
+"""A run of the real engine, judged again from what it stored."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from app.reporting.opened import open_facts
+from app.storage.run_directory import StoredRun
+from loadgen.reference.script import Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.program import Sizewise, wait_until
+
+WriteProfile = Callable[..., str]
+STAGES = """  stages:
+    - {name: low, arrivals: poisson, rate: 100/s, duration: 1s, repeats: 2}
+    - {name: clients, concurrency: 3, duration: 1s}
+    - {name: climb, arrivals: poisson, ramp: {from: 50/s, to: 150/s}, duration: 1s}
+"""
+
+
+def _profile(path: Path) -> None:
+    text = path.read_text()
+    head, _, tail = text.partition("  stages: [")
+    path.write_text(head + STAGES + tail[tail.index("slo:") :])
+
+
+def test_every_stage_comes_out_as_the_engine_stored_it(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with ScriptedServer(Script(delay_s=0.004)) as server:
+        path = profile(server.url)
+        _profile(Path(path))
+        done = sizewise("run", path, "--out", str(run))
+    assert done.returncode in (0, 4, 10), done.stderr
+    opened = open_facts(StoredRun(run))
+    again = opened.rescored()
+    for one, own in zip(again.stages, opened.result.stages, strict=True):
+        assert one == own, one.name
+    assert again == opened.result
+    told = sizewise("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
+    assert told.returncode in (4, 10)
+    report = json.loads((run / "report-rescored.json").read_text())
+    assert report["objectives"][0]["judgement"] == "FAIL"
+
+
+def test_what_a_killed_engine_had_finished_is_recovered(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with ScriptedServer(Script(delay_s=0.004)) as server:
+        path = profile(server.url)
+        _profile(Path(path))
+        process = sizewise.start("run", path, "--out", str(run))
+        events = run / "events.jsonl"
+        wait_until(lambda: events.exists() and events.read_text().count('"stage_finished"') > 1)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    told = sizewise("report", str(run), "--recover", "--format", "text")
+    assert told.returncode == 0, told.stderr
+    assert "Recovered from the facts of a run that was cut short" in " ".join(told.stdout.split())
