@@ -31,6 +31,8 @@ def _parts(work: PlannedWork) -> Iterator[str]:
         yield f"${money(work.usd[0])}, at most ${money(work.usd[1])}"
     if work.cut_after is not None:
         yield work.cut_after
+    elif work.limits:
+        yield f"limited to {', '.join(work.limits)}"
 
 
 def _stages(work: PlannedWork) -> str:

@@ -45,5 +45,7 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
     usd: tuple[float, float] | None = None
     """In the usual time, and at most."""
     usd_reason: str | None = None
+    limits: tuple[str, ...] = ()
+    """Those of the profile, in words."""
     cut_after: str | None = None
     """The limit of the profile that ends it early, in words."""

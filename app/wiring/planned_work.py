@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
@@ -131,6 +131,7 @@ def _mean(lengths: Iterable[int]) -> float:
 def _limited(work: PlannedWork, profile: Profile) -> PlannedWork:
     """What ends it before it is done, as far as that is known."""
     limits = profile.limits
+    work = msgspec.structs.replace(work, limits=tuple(_limits_in_words(profile)))
     if limits.duration_s is not None and limits.duration_s < work.at_most_s:
         work = msgspec.structs.replace(work, at_most_s=limits.duration_s)
         if limits.duration_s < work.duration_s:
@@ -144,6 +145,19 @@ def _limited(work: PlannedWork, profile: Profile) -> PlannedWork:
     return work
 
 
+def _limits_in_words(profile: Profile) -> Iterator[str]:
+    if profile.limits.duration_s is not None:
+        yield format_duration(profile.limits.duration_s)
+    if isinstance(profile, LocalProfile):
+        if profile.limits.memory_bytes is not None:
+            yield f"{profile.limits.memory_bytes / 2**30:.3g} GiB"
+        return
+    if profile.limits.requests is not None:
+        yield f"{profile.limits.requests:,} requests"
+    if profile.limits.usd is not None:
+        yield f"${profile.limits.usd:g}"
+
+
 def _priced(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> PlannedWork:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
@@ -152,9 +166,11 @@ def _priced(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> Planne
     usd_per_hour = find_offer(catalogue, hardware.offer).on_demand_usd_per_hour
     if usd_per_hour is None:
         return msgspec.structs.replace(work, usd_reason=f"the catalogue has no on-demand price of {hardware.offer}")
-    return msgspec.structs.replace(
-        work, usd=(usd_per_hour * work.duration_s / 3600, usd_per_hour * work.at_most_s / 3600)
-    )
+    usual, most = (usd_per_hour * lasting_s / 3600 for lasting_s in (work.duration_s, work.at_most_s))
+    limit = None if isinstance(profile, LocalProfile) else profile.limits.usd
+    if limit is not None and usual > limit and work.cut_after is None:
+        work = msgspec.structs.replace(work, cut_after=f"limits.usd ends it after ${limit:g}")
+    return msgspec.structs.replace(work, usd=(usual, most) if limit is None else (min(usual, limit), min(most, limit)))
 
 
 def _local(profile: LocalProfile, catalogue: Catalogue) -> PlannedWork:

@@ -163,6 +163,20 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
     assert len(rows) == 10
 
 
+def test_a_preflight_tells_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
+    reply = Reply(headers=(("Set-Cookie", "canary"), ("Server", "scripted"), ("X-Odd", "canary")))
+    with ScriptedServer(Script(reply, delay_s=0.02)) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        told = load.preflight()
+    assert told.first_byte_ms is not None
+    assert told.service_ms is not None
+    assert 20 <= told.first_byte_ms <= told.service_ms
+    assert told.first_token_ms is None
+    assert ("Server", "scripted") in told.headers
+    assert "canary" not in str(told)
+    assert [value for name, value in told.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
+
+
 @pytest.mark.parametrize("drain", [True, False])
 def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:

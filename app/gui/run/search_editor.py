@@ -153,8 +153,9 @@ class SearchEditor(Editor):
 
     def _edit_arrivals(self) -> None:
         arrivals = self.arrivals.currentText()
-        self.edited.emit("load.search.arrivals", arrivals)
-        self.edited.emit("load.search.burstiness", 2.0 if arrivals == "gamma" else None)
+        search = {key: of for key, of in (self._search() or {}).items() if key != "burstiness"}
+        bursts = {"burstiness": 2.0} if arrivals == "gamma" else {}
+        self.edited.emit("load.search", {**search, "arrivals": arrivals, **bursts})
 
     def _make_fields(self) -> QWidget:
         holder = QWidget()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,7 @@ class StagesEditor(Editor):
         self._traces: dict[TraceKey, Points] = {}
         self._reading = Latest(self, self._have_traces, self._no_traces)
         self._wanted_row = 0
+        self._shown: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = Strip()
         self.chart = DraggableChart(tr("Planned rate"), Axis(tr("Time"), "s"), Axis(tr("Rate"), "/s"), look)
         self.chart.moved.connect(self._drag)
@@ -77,8 +80,10 @@ class StagesEditor(Editor):
 
     def show_contents(self, document: Document) -> None:
         self._document = document
-        stages = stages_of(document)
-        self._show(stages)
+        stages, folder = stages_of(document), folder_of(document)
+        if (stages, folder) != self._shown:
+            self._shown = copy.deepcopy(stages), folder
+            self._show(stages)
         rows = len(stages)
         if rows and not self.table.selectionModel().hasSelection():
             self.table.selectRow(min(self._wanted_row, rows - 1))
@@ -119,6 +124,7 @@ class StagesEditor(Editor):
     # What is shown
 
     def _show(self, stages: list[dict[str, Any]]) -> None:
+        """As they stand in the document, or would if what is dragged were let go."""
         assert self._document is not None
         self._line = stage_line(stages, folder_of(self._document), self._traces)
         self.model.show(stages, [one.problem for one in self._line.stages])
@@ -173,10 +179,9 @@ class StagesEditor(Editor):
         if index >= len(self._line.handles):
             return
         stages = moved(self.model.stages, self._line.handles[index], x, y)
+        self._show(stages)
         if is_done:
             self._edit(stages)
-        else:
-            self._show(stages)
 
     # What is edited
 

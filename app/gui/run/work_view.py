@@ -68,6 +68,10 @@ def tiles_of(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     else:
         most = tr("at most ${usd}").format(usd=money(work.usd[1]))
         tiles.append(Tile(tr("Money"), f"${money(work.usd[0])}", most))
+    limits = ", ".join(work.limits) or tr("none")
+    tiles.append(
+        Tile(tr("Limits"), limits, work.cut_after or tr("whichever comes first ends the run") * bool(work.limits))
+    )
     return tuple(tiles)
 
 
@@ -132,7 +136,7 @@ def _stages(number_of: int) -> str:
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
     until = (now + timedelta(seconds=work.at_most_s)).strftime("%H:%M")
     most = tr("at most {time}: until {until}").format(time=seconds(work.at_most_s), until=until)
-    return Tile(tr("Time"), tr("about {time}").format(time=seconds(work.duration_s)), work.cut_after or most)
+    return Tile(tr("Time"), tr("about {time}").format(time=seconds(work.duration_s)), most)
 
 
 def _requests_tile(work: PlannedWork) -> Tile:

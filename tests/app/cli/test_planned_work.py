@@ -24,5 +24,10 @@ def test_a_search_says_what_it_depends_on() -> None:
     assert work_line(msgspec.structs.replace(work, stages=2)).startswith("2 stages and a search of 13")
 
 
+def test_limits_that_cut_nothing_are_named() -> None:
+    work = PlannedWork(stages=1, duration_s=1, at_most_s=2, limits=("10m", "$5"))
+    assert work_line(work).endswith("; limited to 10m, $5")
+
+
 def test_a_grid_is_variants_and_their_stages() -> None:
     assert work_line(PlannedWork(stages=6, duration_s=1, at_most_s=2, variants=3)).startswith("3 variants, 6 stages; ")

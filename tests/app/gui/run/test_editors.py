@@ -144,6 +144,12 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Lo
     editor.start.editingFinished.emit()
     assert document.value("load.search.start") == "40/s"
     qtbot.waitUntil(lambda: editor.view.rates_per_s[0] == 40, timeout=30_000)
+    editor.arrivals.setCurrentText("gamma")
+    editor.arrivals.activated.emit(2)
+    editor.repeats.setValue(2)
+    assert document.value("load.search") == {
+        "arrivals": "gamma", "burstiness": 2.0, "start": "40/s", "hold": "10s", "repeats": 2
+    }  # fmt: skip
     editor.hold.setText("long")
     editor.hold.editingFinished.emit()
     qtbot.waitUntil(lambda: "not right yet" in editor.strip.text(), timeout=30_000)

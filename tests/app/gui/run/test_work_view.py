@@ -17,8 +17,9 @@ def tiles(work: PlannedWork) -> dict[str, tuple[str, str]]:
 
 def test_time_says_until_when_and_what_cuts_it() -> None:
     assert tiles(WORK)["Time"][1].endswith("until 12:10")
-    cut = msgspec.structs.replace(WORK, cut_after="limits.duration ends it after 30s")
-    assert tiles(cut)["Time"][1] == "limits.duration ends it after 30s"
+    assert tiles(WORK)["Limits"] == ("none", "")
+    cut = msgspec.structs.replace(WORK, limits=("30s", "$5"), cut_after="limits.duration ends it after 30s")
+    assert tiles(cut)["Limits"] == ("30s, $5", "limits.duration ends it after 30s")
 
 
 def test_money_is_told_where_a_price_is_known() -> None:
