@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication
 
+from app.gui.collecting import Collecting
 from app.gui.deeds import Doing, deeds_of
 from app.gui.docks.gpu import GpuDock
 from app.gui.docks.job_queue import JobQueue
@@ -31,6 +32,7 @@ class Parts(QObject):
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         navigation = window.navigation
+        self.collecting = Collecting(self)
         self.queue, self.machine = JobQueue(window.settings, self), MachineWatch(self)
         self.recovery = Recovery(navigation, window.settings, self)
         self.opening, self.board, self.wishes = Opening(window), Switchboard(window), Wishes(window)
@@ -62,6 +64,7 @@ def _connect(window: Window, parts: Parts) -> None:
     parts.launching.set_status(parts.status)
     parts.jobs.stop_wanted.connect(parts.launching.stop)
     window.closed.connect(parts.machine.close)
+    window.closed.connect(parts.collecting.end)
 
     def explain(what: str) -> None:
         docks = {dock.objectName(): dock for dock in (parts.jobs, parts.gpu, parts.log)}

@@ -18,6 +18,7 @@ class Collecting(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
+        self._was_enabled = gc.isenabled()
         gc.disable()
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._timer.timeout.connect(self.look)
@@ -37,4 +38,5 @@ class Collecting(QObject):
 
     def end(self) -> None:
         self._timer.stop()
-        gc.enable()
+        if self._was_enabled:
+            gc.enable()
