@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,6 @@ class Chart(Panel):
         self.keys.marker_wanted.connect(self.marker_wanted)
         self.keys.fit_wanted.connect(self.fit_wanted)
         self.keys.span_drawn.connect(self.span_drawn)
-        self.plot.left.connect(self._leave)
         self.plot.span_drawn.connect(self._draw_span)
         self.plot.resized.connect(self._range_shown)
 
@@ -330,10 +328,6 @@ class Chart(Panel):
 
     def _zoom_out(self) -> None:
         self.keys.zoom(is_in=False)
-
-    def _leave(self) -> None:
-        if self.crosshair.x is not None and not self.hasFocus():
-            self.crosshair.move(math.nan)
 
     def _draw_span(self, start: float, end: float, is_done: bool) -> None:
         self.span_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)

@@ -32,11 +32,13 @@ class Crosshair(QObject):
         self._series: tuple[Series, ...] = ()
         self.x: float | None = None
         self._point: Point | None = None
+        self._is_hovered = False
         self._line = pg.InfiniteLine(angle=90)
         self._line.setZValue(30)
         self._line.hide()
         plot.box.addItem(self._line, ignoreBounds=True)
         plot.hovered.connect(self._hover)
+        plot.left.connect(self.leave)
         plot.clicked.connect(self._click)
 
     def put_on(self, theme: Theme) -> None:
@@ -54,12 +56,12 @@ class Crosshair(QObject):
     def put(self, x: float | None) -> None:
         """Tells nobody that the user moved it."""
         self.x = None if x is None or not math.isfinite(x) else x
-        self._point = None
+        self._point, self._is_hovered = None, False
         self._show()
 
     def move(self, x: float, point: Point | None = None) -> None:
         self.x = x if math.isfinite(x) else None
-        self._point = point
+        self._point, self._is_hovered = point, False
         self._show()
         self.moved.emit(x)
 
@@ -145,6 +147,12 @@ class Crosshair(QObject):
         one = None if point is None else self._find(point)
         at = self._x_axis.from_view(x) if one is None or point is None else float(one.x[point[1]])
         self.move(at, point)
+        self._is_hovered = True
+
+    def leave(self) -> None:
+        """The mouse goes, and the crosshair with it where it was the mouse's."""
+        if self._is_hovered:
+            self.move(math.nan)
 
     def _click(self, x: float, y: float) -> None:
         found = self._near(x, y, points_only=False)

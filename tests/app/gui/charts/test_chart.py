@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QContextMenuEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
@@ -172,6 +172,20 @@ def test_a_click_chooses_what_is_nearest_and_hovering_rings_it(offers: Chart, qt
     assert [(one.label, one.text) for one in offers.readout()] == [("L4", f"L4 ×2: 5.00{THIN}ms")]
     assert offers.marks.spot is not None
     assert offers.marks.spot.text == "L4 ×2"
+
+
+def test_the_mouse_takes_away_only_the_crosshair_that_it_brought(chart: Chart, qtbot: QtBot) -> None:
+    view = chart.plot.viewport()
+    chart.set_crosshair(4.0)
+    QApplication.sendEvent(chart.plot, QEvent(QEvent.Type.Leave))
+    assert chart.crosshair.x == 4.0
+    qtbot.mouseMove(view, view.rect().center())
+    qtbot.waitUntil(lambda: chart.crosshair.x != 4.0)
+    with qtbot.waitSignal(chart.crosshair_moved) as moved:
+        QApplication.sendEvent(chart.plot, QEvent(QEvent.Type.Leave))
+    assert moved.args is not None
+    assert math.isnan(moved.args[0])
+    assert chart.crosshair.x is None
 
 
 def test_what_is_as_long_as_nothing_else_is_refused(chart: Chart) -> None:
