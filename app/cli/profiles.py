@@ -1,4 +1,4 @@
-"""List, show, check and try profiles."""
+"""List, show, check and try profiles; their keys, and jobs for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.profile_keys import add_ci, add_keys
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--here", action="store_true",
                                 help="tell which variants of a model cannot run on this machine")  # fmt: skip
         action.set_defaults(act=act)
+    add_keys(actions)
+    add_ci(actions)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,15 @@ from app.gui.forms.row import problem_label
 from app.gui.widgets import label
 
 
+def chain(after: QWidget, holder: QWidget) -> QWidget:
+    """Tab goes from `after` to what is in `holder`, as it stands there; gives the last that keys reach."""
+    for widget in holder.findChildren(QWidget):
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            QWidget.setTabOrder(after, widget)
+            after = widget
+    return after
+
+
 class Folding(QWidget):
     """`make` gives what it holds. `summary` is said beside the heading while it is folded."""
 
@@ -74,6 +83,7 @@ class Folding(QWidget):
             self._content = self._make()
             self._below.addWidget(self._content)
             self._content.setVisible(self.is_open)
+            chain(self.head, self._content)
         return self._content
 
     @property

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QScrollArea, QVBoxL
 
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Edits
-from app.gui.forms.folding import Folding
+from app.gui.forms.folding import Folding, chain
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import help_of
 from app.gui.widgets import card, label
@@ -114,6 +114,10 @@ class ProfileForm(QWidget):
         self.view = view
         self._arrange()
 
+    def needed_width(self) -> int:
+        """Below which it scrolls sideways."""
+        return self._inside.minimumSizeHint().width()
+
     def place(self, key: str, widget: QWidget) -> None:
         """An editor of its own in a section, above the fields; those that it stands for are folded at first."""
         section = key.split(".")[0]
@@ -207,6 +211,9 @@ class ProfileForm(QWidget):
             section = self.sections[name]
             is_left_out = isinstance(section, NestedGroup) and section.is_left_out
             section.open(name in _OPEN[self.view] and not is_left_out)
+        last: QWidget = self.search
+        for name in _ORDER[self.view]:
+            last = chain(last, self._cards[name]) if name in self._cards else last
 
     def _tell_field(self, spec: FieldSpec) -> None:
         self.help.setText(f"{label_of(spec.key)}: {help_of(spec)}" if spec.help else "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from PySide6.QtCore import QSettings
-from PySide6.QtWidgets import QMenu, QToolButton, QWidget
+from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.gui.settings import open_settings
 from app.gui.words import tr
@@ -15,20 +16,14 @@ _RECENT = "run/recent"
 _MOST_RECENT = 8
 
 
-class Sources(QWidget):
-    """What the page does with each; plain functions, so that the empty state offers the same."""
+class Sources(msgspec.Struct, frozen=True):
+    """What the page does with each, so that the empty state offers the same."""
 
-    def __init__(
-        self,
-        open_profile: Callable[[Path], object],
-        ask_profile: Callable[[], object],
-        new_endpoint: Callable[[], object],
-        new_local: Callable[[], object],
-        new_scripted: Callable[[], object],
-    ) -> None:
-        super().__init__()
-        self.open_profile, self.ask_profile = open_profile, ask_profile
-        self.new_endpoint, self.new_local, self.new_scripted = new_endpoint, new_local, new_scripted
+    open_profile: Callable[[Path], object]
+    ask_profile: Callable[[], object]
+    new_endpoint: Callable[[], object]
+    new_local: Callable[[], object]
+    new_scripted: Callable[[], object]
 
 
 class Chooser(QToolButton):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -12,10 +14,9 @@ from app.gui.words import tr
 
 
 class EmptyRun(QWidget):
-    def __init__(self, sources: Sources, take_sample: object) -> None:
+    def __init__(self, sources: Sources, take_sample: Callable[[], object]) -> None:
         super().__init__()
-        assert callable(take_sample)
-        self.sample = button(tr("Take the &sample"), lambda: take_sample(), primary=True)
+        self.sample = button(tr("Take the &sample"), take_sample, primary=True)
         buttons = QWidget()
         flow = FlowLayout(buttons)
         for one in (

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from app.gui.background import Latest
 from app.gui.navigation import Launch, Navigation
@@ -59,6 +59,9 @@ class RunPresenter(QObject):
         self._keep_often.timeout.connect(self.keep)
         self._kept_text: str | None = None
         self.document.changed.connect(self._edited)
+        application = QCoreApplication.instance()
+        assert application is not None
+        application.aboutToQuit.connect(self.keep)
 
     # what it is
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
 
 _SAMPLE = "quickstart"
+_NAMED = re.compile(r"^[a-z_]+[a-z_0-9.\[\]]*: ")
 _SOURCE_SHOWN = "run/yaml"
 _WIDTHS = (560, 400)
-_SIDE_BY_SIDE = 105
+_AROUND_FORM, _YAML_LETTERS = 60, 44
 
 
 class Workbench(QWidget):
@@ -40,8 +42,6 @@ class Workbench(QWidget):
         self.navigation = navigation
         self.presenter = RunPresenter(navigation, self)
         sources = Sources(self.open_profile, self.ask_profile, self.new_endpoint, self.new_local, self.new_scripted)
-        sources.setParent(self)
-        sources.hide()
         self.head = Head(Chooser(sources, bundled_with_words))
         self.wrong_strip, self.recovery_strip, self.news_strip = Strip(), Strip(), Strip()
         self.form, self.source = ProfileForm(), SourceView(look)
@@ -116,7 +116,8 @@ class Workbench(QWidget):
 
     def _turn_split(self) -> None:
         """Form above YAML where there is no room for both side by side."""
-        is_wide = self.width() > _SIDE_BY_SIDE * self.fontMetrics().averageCharWidth()
+        form = self.form.needed_width() + _AROUND_FORM
+        is_wide = self.width() > form + _YAML_LETTERS * self.fontMetrics().averageCharWidth()
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
     # opening
@@ -197,6 +198,7 @@ class Workbench(QWidget):
         self.head.say_start(state.why_not)
         self.head.save.setEnabled(not state.is_saved or document.path is None)
         self._show_wrong(state)
+        self._turn_split()
 
     def _show_wrong(self, state: State) -> None:
         self.form.show_problems(tuple(Problem(one.where, _told(one)) for one in state.wrong))
@@ -362,7 +364,8 @@ def _column(*widgets: QWidget) -> QWidget:
 
 
 def _told(wrong: Wrong) -> str:
-    return f"✕ {_sentence(wrong.text)} {wrong.hint or ''}".strip()
+    """At the field itself, which needs not be named again."""
+    return f"✕ {_sentence(_NAMED.sub('', wrong.text))} {wrong.hint or ''}".strip()
 
 
 def _at_line(wrong: Wrong) -> str:
@@ -371,4 +374,6 @@ def _at_line(wrong: Wrong) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    """A key that it begins with stays as it is written."""
+    begun = text if _NAMED.match(text) or "." in text.split(" ")[0] else text[:1].upper() + text[1:]
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."

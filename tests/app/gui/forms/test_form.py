@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import shiboken6
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.forms.form import Problem, ProfileForm
+from app.gui.forms.form import Problem, ProfileForm, View
 from app.gui.forms.group import NestedGroup
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import FieldRow
@@ -237,3 +238,27 @@ def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: Look) -> 
     form.show_tree(tree, "http")
     form.show_tree({}, "http")
     assert told == []
+
+
+@pytest.mark.parametrize("view", ["endpoint", "sweep"])
+def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: View) -> None:
+    joined.form.set_view(view)
+    for path in (("target", "tls", "verify"), ("limits", "usd"), ("load", "seed"), ("load", "stages", 0, "lead_in")):
+        joined.form.reveal(path)
+    joined.form.resize(700, 6000)
+    qtbot.wait(1)
+    order, widget = [], joined.form.search.nextInFocusChain()
+    while widget is not joined.form.search:
+        if widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled():
+            order.append(widget)
+        widget = widget.nextInFocusChain()
+    inside = [one for one in order if joined.form.area.widget().isAncestorOf(one)]
+    tops = [one.mapTo(joined.form, one.rect().center()).y() for one in inside]
+    assert len(tops) > 40
+    assert [at for at, (one, other) in enumerate(itertools.pairwise(tops)) if other < one - 12] == []
+
+
+def test_the_help_of_the_field_with_the_keyboard_is_told(qtbot: QtBot, joined: JoinedForm) -> None:
+    joined.form.reveal(("load", "stages", 0, "rate"))
+    assert joined.form.help.text().startswith("Rate: Requests a second, like 50/s")
+    assert "/s, /min, /h" in joined.form.help.text()

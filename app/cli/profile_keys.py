@@ -1,0 +1,78 @@
+"""The keys a profile may have, and a pipeline's job for one: what the window's form and its export do."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+_PROTOCOL = "http"
+
+
+def add_keys(actions: Any) -> None:
+    keys = actions.add_parser("keys", help="every key a profile may have, with its unit, bounds, default and meaning")
+    keys.add_argument(
+        "protocol", nargs="?", default=_PROTOCOL, help=f"of a target that speaks it (default {_PROTOCOL})"
+    )
+    keys.add_argument("--json", action="store_true", help="print as JSON")
+    keys.set_defaults(act=_keys)
+
+
+def add_ci(actions: Any) -> None:
+    job = actions.add_parser("ci", help="write a profile and a pipeline's job that runs it into a repository")
+    job.add_argument("profile", help="a profile file, or the name of a bundled one")
+    job.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
+    job.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="the repository (default: this folder)")
+    job.set_defaults(act=_ci)
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from app.errors import UsageError
+    from app.profiles.fields import every_field, profile_fields
+    from app.profiles.problems import did_you_mean
+    from app.profiles.profile import PROFILES
+
+    if arguments.protocol not in PROFILES:
+        hint = did_you_mean(arguments.protocol, PROFILES) or f"Write one of {', '.join(PROFILES)}."
+        raise UsageError(f"unknown protocol {arguments.protocol!r}", hint=hint)
+    fields = [(path, field) for path, field in every_field(profile_fields(arguments.protocol)) if path[-1] != "*"]
+    if arguments.json:
+        import msgspec
+
+        rows = [_row(path, field) for path, field in fields]
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return 0
+    for path, field in fields:
+        row = _row(path, field)
+        told = [row[name] for name in ("unit", "bounds") if row[name]]
+        told += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
+        beside = f"  ({'; '.join(map(str, told))})" if told else ""
+        print(f"{row['key']}{beside}\n    {field.help}")
+    return 0
+
+
+def _row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
+    return {
+        "key": ".".join(path),
+        "kind": field.kind,
+        "unit": field.unit or None,
+        "bounds": field.bounds or ", ".join(field.choices or (field.item.choices if field.item else ())) or None,
+        "default": field.default,
+        "required": field.is_required,
+        "help": field.help,
+    }
+
+
+def _ci(arguments: argparse.Namespace) -> int:
+    from app.profiles.bundled import find_profile
+    from app.profiles.ci_job import write_ci_job
+    from app.profiles.document import read_document
+    from app.profiles.loading import load_profile
+
+    path = find_profile(arguments.profile)
+    load_profile(path)
+    text = path.read_text(encoding="utf-8")
+    tree = read_document(text.encode(), str(path)).value
+    for written in write_ci_job(arguments.pipeline, text, tree, path.resolve().parent, arguments.out):
+        print(written)
+    return 0

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from PySide6.QtCore import QRect
+from PySide6.QtWidgets import QPushButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.flow import FlowLayout
+from app.gui.theme import Look
+
+
+def test_widgets_go_on_in_the_next_line_where_there_is_no_room(qtbot: QtBot, look: Look) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    flow = FlowLayout(holder, gap=10)
+    buttons = [QPushButton("a button") for _ in range(3)]
+    for one in buttons:
+        flow.addWidget(one)
+    width, height = buttons[0].sizeHint().width(), buttons[0].sizeHint().height()
+    assert flow.heightForWidth(3 * width + 20) == height
+    assert flow.heightForWidth(3 * width + 19) == 2 * height + 10
+    flow.setGeometry(QRect(0, 0, 2 * width + 10, 400))
+    assert [(one.x(), one.y()) for one in buttons] == [(0, 0), (width + 10, 0), (0, height + 10)]
+    assert flow.minimumSize().width() <= width
+    buttons[0].hide()
+    assert flow.heightForWidth(2 * width + 10) == height
