@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from app.analysis.columns import Floats
 from app.analysis.sample_size import ALPHA
@@ -88,6 +88,8 @@ class _Line(msgspec.Struct, frozen=True):
 def _line(b: Floats, s: Floats, weights: Floats, own: Floats) -> _Line:
     """The point is the best with no negative part; its interval holds that of the free line, cut at 0."""
     columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
+    from scipy import optimize  # imported late: the start of a run would wait for it
+
     best, _ = optimize.nnls(columns, s * weights)
     inverse = np.linalg.pinv(columns)
     free = inverse @ (s * weights)

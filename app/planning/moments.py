@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import msgspec
 import numpy as np
-from scipy import linalg, optimize
 
 from app.analysis.columns import Floats
 from app.planning.service_laws import Law
@@ -174,6 +173,8 @@ def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitt
         ]
         return np.concatenate([*parts, law.prior_residuals(logs)])
 
+    from scipy import optimize  # imported late: the start of a run would wait for it
+
     found = optimize.least_squares(
         residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM,
         diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
@@ -191,6 +192,8 @@ def _whitener(stage: Stage, play: Play) -> Floats:
     """
     covariance, one_each = play.log_covariance * stage.share, np.eye(len(stage.observed.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + one_each * _LEAST_SCATTER**2
+    from scipy import linalg  # imported late: the start of a run would wait for it
+
     return np.asarray(linalg.solve_triangular(np.linalg.cholesky(scatter), one_each, lower=True))
 
 

@@ -18,7 +18,6 @@ from statistics import fmean
 
 import msgspec
 import numpy as np
-from scipy import optimize
 
 from app.planning.moments import (
     FEWEST_REQUESTS,
@@ -191,6 +190,8 @@ def _regression(points: Sequence[_Point]) -> TokenService:
         rows.append(np.array([1.0, point.decoding, reading]) / point.tpot_s)
     steps = math.ceil(low.load.input_tokens / _CHUNK) + 0.5 * min(1.0, low.decoding) * (low.load.clients != 1)
     rows.append(np.array([steps, steps * low.decoding, low.load.input_tokens]) / low.ttft_s)
+    from scipy import optimize  # imported late: the start of a run would wait for it
+
     found, _ = optimize.nnls(np.array(rows), np.ones(len(rows)))
     most = max(point.decoding for point in points)
     return TokenService(

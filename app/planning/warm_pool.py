@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import ndimage
 
 from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
@@ -39,4 +38,6 @@ def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) ->
 
 def _ahead(needed: Floats, minutes: int) -> Floats:
     """The most of each minute and of so many after it."""
+    from scipy import ndimage  # imported late: the start of a run would wait for it
+
     return np.asarray(ndimage.maximum_filter1d(needed, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest"))

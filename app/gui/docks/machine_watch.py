@@ -57,7 +57,9 @@ class MachineWatch(QObject):
         self._watching.append(widget)
 
     def follow_run(self, directory: Path | None) -> None:
-        """A run measures here now; None: it has ended."""
+        """A run measures here now; None: it has ended. Nothing happens where that is known."""
+        if directory == (None if self._run is None else self._run.directory):
+            return
         self._run = None if directory is None else _RunReadings(directory)
         self._reading.forget()
         self._say(msgspec.structs.replace(self.state, of_run=directory is not None))
@@ -90,8 +92,7 @@ class MachineWatch(QObject):
     def _follow_queue(self) -> None:
         job = None if self._queue is None else self._queue.running
         directory = None if job is None else job.launch.directory
-        if directory != (None if self._run is None else self._run.directory):
-            self.follow_run(directory)
+        self.follow_run(directory)
 
     def _beat(self) -> None:
         if self._reading.is_busy or not any(_is_seen(widget) for widget in self._watching):
