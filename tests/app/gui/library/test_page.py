@@ -276,7 +276,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
-    pane = page.shelves.currentWidget().pane  # type: ignore[attr-defined]
+    pane = page.shelves.shown_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
 
 
