@@ -21,8 +21,8 @@ from reports.formatting import (
 )
 
 __all__ = [
-    "NOT_AVAILABLE", "cell", "clock_time", "count", "elapsed", "interval", "money", "number", "percent", "plain",
-    "quantity", "seconds", "size", "state_of", "value_unit", "with_unit",
+    "NOT_AVAILABLE", "cell", "clock_time", "count", "elapsed", "interval", "money", "number", "one_line", "percent",
+    "plain", "quantity", "seconds", "size", "state_of", "value_unit", "with_unit",
 ]  # fmt: skip
 
 State = Literal["good", "warn", "bad", "plain"]
@@ -49,6 +49,12 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     return str(value)
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """Of another's hand, as a run's name may be: bounded, and without what breaks a line or steers a terminal."""
+    cut = text[:most]
+    return cut if cut.isprintable() else "".join(one if one.isprintable() else " " for one in cut)
 
 
 def elapsed(duration_s: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject
 
+from app.gui.library.remembered import remember_opened
 from app.gui.window import Window
 
 
@@ -50,9 +51,11 @@ class Wishes(QObject):
         self._pages.plan.open_prices(path)
 
     def _open_profile(self, path: Path) -> None:
+        remember_opened("profiles", path)
         self._window.show_page("run")
         self._pages.run.open_profile(path)
 
     def _open_model(self, path: Path) -> None:
+        remember_opened("models", path)
         self._window.show_page("run")
         self._pages.run.open_model(path)

@@ -25,7 +25,6 @@ name: {name}
 target:
   protocol: http
   scripted: {{delay: {delay}, spread: 0.3, parallel: 8}}
-  hardware: {{accelerator: l4, count: 1, vcpus: 8}}
 workload: {{body: {{features: [0.1, 0.2]}}}}
 load:
   warmup: 0s

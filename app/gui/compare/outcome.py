@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from app.errors import SizewiseError
+from app.gui.formatting import one_line
 from app.gui.words import tr
 from app.records.comparison import Comparison
 from app.records.result import Result
@@ -17,6 +18,7 @@ from reports.model import Spectrum
 
 Side = Literal["base", "candidate", "drawn"]
 MOST_RUNS = 8
+_LONGEST_NAME = 40
 MOST_PAIRS, USUAL_PAIRS = 50, 7
 
 
@@ -108,7 +110,7 @@ def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
 
 def label_of(place: int, entry: Entry) -> str:
     """By which all parts of the page name a run."""
-    return f"{place + 1} {entry.name[:40]}"
+    return f"{place + 1} {one_line(entry.name, _LONGEST_NAME)}"
 
 
 def more_pairs(comparison: Comparison) -> int | None:

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.compare.outcome import MOST_RUNS, Asked, Entry, Side, label_of
-from app.gui.formatting import clock_time
+from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, label
 from app.gui.words import tr
 
@@ -154,10 +154,10 @@ def _side_words() -> dict[Side, str]:
 def _told(place: int, entry: Entry) -> str:
     named = label_of(place, entry)
     if entry.problem is not None:
-        return f"{named} · {entry.problem[:_LONGEST]}"
+        return f"{named} · {one_line(entry.problem, _LONGEST)}"
     if entry.result is None:
         return tr("{run}, being read…").format(run=named)
-    return f"{named} · {clock_time(entry.result.clock.wall_start)} · {entry.run_id[:_LONGEST]}"
+    return f"{named} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _LONGEST)}"
 
 
 def _trust(entry: Entry) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, size
+from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, size
 from app.gui.words import tr
 from app.reporting.run_rows import Listing, RunRow, searched_text
 
@@ -37,12 +37,14 @@ def listed_runs(listing: Listing) -> Listed:
 def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "name": [row.name or row.run_id for row in rows],
+            "name": [one_line(row.name or row.run_id) for row in rows],
             "when": [row.started_at for row in rows],
-            "target": [row.url or row.model or row.protocol for row in rows],
+            "target": [
+                None if row.protocol is None else one_line(row.url or row.model or row.protocol) for row in rows
+            ],
             "outcome": [row.outcome for row in rows],
             "trust": [row.verdict or row.state for row in rows],
-            "carries": [row.carries for row in rows],
+            "carries": [None if row.carries is None else one_line(row.carries) for row in rows],
             "size": [row.size_bytes for row in rows],
             "tags": [", ".join(row.tags) for row in rows],
         },

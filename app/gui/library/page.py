@@ -73,7 +73,7 @@ class LibraryPage(Page):
         return shlex.join(["sizewise", *self.shelves.words_of_command()])
 
     def export(self) -> bool:
-        return self.shelves.currentWidget() is self.shelves.first_tab and self.shelves.runs.export()
+        return self.shelves.shown_tab() is self.shelves.first_tab and self.shelves.runs.export()
 
     def filter_field(self) -> QLineEdit | None:
         return self.shelves.filter_field()

@@ -23,6 +23,15 @@ def remember(kind: Kind, path: Path) -> None:
     _write(kind, kept[:_MOST])
 
 
+def remember_opened(kind: Kind, path: Path) -> None:
+    """What was opened from anywhere; what the library shows anyway, as bundled or as a run's, is left out."""
+    from app.profiles.bundled import DIRECTORY
+
+    is_of_a_run = (path.parent / "events.jsonl").exists()
+    if not is_of_a_run and not path.absolute().is_relative_to(DIRECTORY):
+        remember(kind, path)
+
+
 def forget(kind: Kind, path: Path) -> None:
     _write(kind, [one for one in remembered(kind) if one != path])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QSizePolicy
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, seconds, size
+from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
 from app.gui.widgets import Badge, button, label
 from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
@@ -37,7 +37,7 @@ class RunCard(QFrame):
         self.setVisible(row is not None)
         if row is None:
             return
-        self._name.setText((row.name or row.run_id)[:_LONGEST])
+        self._name.setText(one_line(row.name or row.run_id, _LONGEST))
         self._badge.say(row.verdict or row.state, _why(row))
         self._facts.setText(facts_of(row))
         if not self.tags.hasFocus():
@@ -94,7 +94,7 @@ def facts_of(row: RunRow) -> str:
         size(row.size_bytes),
         row.run_id,
     )
-    return " · ".join(one[:_LONGEST] for one in told if one) or NOT_AVAILABLE
+    return " · ".join(one_line(one, _LONGEST) for one in told if one) or NOT_AVAILABLE
 
 
 def _why(row: RunRow) -> str:

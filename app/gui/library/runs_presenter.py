@@ -92,7 +92,7 @@ class RunsPresenter(QObject):
 
         def failed(error: Exception) -> None:
             change.setObsolete(True)
-            self._fail(error)
+            self._fail_to_change(error)
 
         self._steps.do(function, lambda _: self._done(notice, can_undo=notice is not None), failed)
 
@@ -101,7 +101,7 @@ class RunsPresenter(QObject):
             on_done(outcome)
             self._done(None)
 
-        self._steps.do(function, done, self._fail)
+        self._steps.do(function, done, self._fail_to_change)
 
     def _imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
@@ -122,12 +122,11 @@ class RunsPresenter(QObject):
 
     def _fail(self, error: Exception) -> None:
         self.told.emit(notice_of(error), False)
-        self.refresh_after_failure()
 
-    def refresh_after_failure(self) -> None:
+    def _fail_to_change(self, error: Exception) -> None:
         """What was done before it failed is shown."""
-        if not self._latest.is_busy:
-            self.refresh()
+        self._fail(error)
+        self.refresh()
 
     def _show(self, listed: Listed) -> None:
         self.listed.emit(listed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
 
@@ -38,7 +38,8 @@ class RunsTab(QWidget):
         self.table = RunsTable(self.model)
         self.filters = RunFilters()
         self.card = RunCard()
-        self._status = label("", "muted")
+        self._status = label("", "muted", wrap=True)
+        self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty = Empty(
             tr("No runs yet. A run is one execution of a profile; its facts stay here, whoever started it."),
             button(tr("&Make the first run"), self._make_first, primary=True),
@@ -190,8 +191,7 @@ class RunsTab(QWidget):
         buttons = QHBoxLayout()
         for press in self._pressed[:-1]:
             buttons.addWidget(press)
-        buttons.addStretch(1)
-        buttons.addWidget(self._status)
+        buttons.addWidget(self._status, 1)
         buttons.addWidget(self._trash)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 10, 0, 0)

@@ -62,7 +62,7 @@ class Shelves(QWidget):
     def leave(self) -> None:
         self.runs.leave()
 
-    def currentWidget(self) -> QWidget:
+    def shown_tab(self) -> QWidget:
         return self.tabs.currentWidget()
 
     @property
@@ -88,7 +88,7 @@ class Shelves(QWidget):
         self._promise.setVisible(bool(text))
 
     def words_of_command(self) -> tuple[str, ...]:
-        shown = self.currentWidget()
+        shown = self.shown_tab()
         if shown is self.first_tab:
             in_trash = self.first_tab.currentWidget() is self.trash
             return ("runs", "list", "--deleted") if in_trash else self.runs.words_of_command()
@@ -96,7 +96,7 @@ class Shelves(QWidget):
         return tab.words_of_command()
 
     def filter_field(self) -> QLineEdit:
-        pane = getattr(self.currentWidget(), "pane", None)
+        pane = getattr(self.shown_tab(), "pane", None)
         return self.runs.filters.words if pane is None else pane.filter
 
     def _titled(self) -> tuple[tuple[QWidget, str], ...]:
@@ -125,7 +125,7 @@ class Shelves(QWidget):
 
     def _show_tab(self) -> None:
         """Only what is looked at is worked out."""
-        shown = self.currentWidget()
+        shown = self.shown_tab()
         if shown is self.offers:
             self.offers.enter()
         elif self._listed is not None and shown in (self.models, self.endpoints, self.profiles):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QPushButton
@@ -13,9 +15,10 @@ from pytestqt.qtbot import QtBot
 from app.cli.main import main
 from app.gui.library.page import LibraryPage
 from app.gui.navigation import Navigation
+from app.records.events import RunStarted
 from app.storage.bundle import export_run
 from app.storage.labels import read_labels
-from app.storage.run_directory import StoredRun, runs_home
+from app.storage.run_directory import RunWriter, StoredRun, runs_home
 from app.storage.trash import deleted_runs
 from tests.app.gui.library.conftest import WHOLE, choose, names, settle, store
 from tests.fakes.widget_walk import clipped, unnamed, unreachable
@@ -273,7 +276,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
-    pane = page.shelves.currentWidget().pane  # type: ignore[attr-defined]
+    pane = page.shelves.shown_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
 
 
@@ -285,3 +288,21 @@ def drop(page: LibraryPage, path: Path) -> None:
     )
     page.dropEvent(event)
     assert event.isAccepted()
+
+
+def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
+    nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    directory = runs_home() / "20261127-120000-goes-on-0001"
+    with RunWriter(directory) as writer:
+        writer.append_event(RunStarted(1, directory.name, "goes-on", str(directory), os.getpid()))
+        page = open_page()
+        choose(page, directory.name)
+        row = page.shelves.runs.chosen()
+        assert row is not None
+        assert (row.name, row.state) == ("goes-on", "running")
+        with qtbot.waitSignal(navigation.run_watched) as watched:
+            page.shelves.runs.open()
+        assert watched.args == [directory]
+        writer.write_result(replace(WHOLE, run_id=directory.name))
+    qtbot.waitUntil(lambda: page.shelves.runs.model.row(0).state == "done", timeout=10_000)

@@ -59,3 +59,12 @@ def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
     assert not model.setData(model.index(0, 1), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     assert not model.index(0, 1).flags() & Qt.ItemFlag.ItemIsUserCheckable
     assert model.index(0, 1).data(Qt.ItemDataRole.CheckStateRole) is None
+
+
+def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
+    row = RunRow("run", "/runs/run", name="two\nlines\x1b[31m" + "x" * 10_000, protocol="http", url="http://a\tb")
+    model.set_listed(listed_runs(Listing((row,))))
+    name, target = (str(model.index(0, column).data()) for column in (0, 2))
+    assert name.startswith("two lines [31mxx")
+    assert len(name) == 200
+    assert target == "http://a b"

@@ -22,7 +22,7 @@ OpenPage = Callable[[], LibraryPage]
 
 def show(qtbot: QtBot, page: LibraryPage, place: int, rows: int = 1) -> None:
     page.shelves.tabs.setCurrentIndex(place)
-    pane = page.shelves.currentWidget().pane  # type: ignore[attr-defined]
+    pane = page.shelves.shown_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows, timeout=15_000)
 
 
