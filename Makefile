@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench bench-peers lock proto
+.PHONY: demo gui test check bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
+
+gui: $(VENV)/.installed
+	$(BIN)/sizewise gui
 
 test: $(VENV)/.installed-test
 	tests/install-system-libraries

@@ -25,6 +25,8 @@ from app.gui.theme import Look
 from app.gui.window import Window
 from app.gui.wishes import Wishes
 
+_ROOM_FOR_DOCKS_PX = 1600
+
 
 class Parts(QObject):
     """What belongs to one window, and goes with it."""
@@ -40,6 +42,14 @@ class Parts(QObject):
         self.jobs = JobsDock(navigation, self.queue, window)
         self.gpu, self.log = GpuDock(self.machine, window), LogDock(navigation, window)
         self.status = StatusBar(navigation, self.queue, self.machine, window)
+        self._had_waiting = False
+
+    def show_what_waits(self) -> None:
+        """The first job that waits brings its dock; whoever closes it then is left in peace."""
+        has_waiting = bool(self.queue.waiting or self.queue.offered)
+        if has_waiting and not self._had_waiting:
+            self.jobs.show()
+        self._had_waiting = has_waiting
 
 
 def assemble(application: QApplication) -> tuple[Window, Parts]:
@@ -56,13 +66,22 @@ def assemble(application: QApplication) -> tuple[Window, Parts]:
     window.setStatusBar(parts.status)
     _connect(window, parts)
     window.show_page("home")
+    for dock in (parts.jobs, parts.gpu):
+        dock.setVisible(_has_room(window))
     window.state.restore()
     return window, parts
+
+
+def _has_room(window: Window) -> bool:
+    """For docks beside the page. Without it they are one click on the status bar away."""
+    return window.screen().availableSize().width() >= _ROOM_FOR_DOCKS_PX
 
 
 def _connect(window: Window, parts: Parts) -> None:
     parts.launching.set_status(parts.status)
     parts.jobs.stop_wanted.connect(parts.launching.stop)
+    parts.queue.changed.connect(parts.show_what_waits)
+    parts.show_what_waits()
     window.closed.connect(parts.machine.close)
     window.closed.connect(parts.collecting.end)
 
