@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QLayout, QToolButton, QVBoxLayout, QWidget
 
 from app.gui.forms.row import problem_label
 from app.gui.widgets import label
 
 
 def chain(after: QWidget, holder: QWidget) -> QWidget:
-    """Tab goes from `after` to what is in `holder`, as it stands there; gives the last that keys reach."""
-    for widget in holder.findChildren(QWidget):
-        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+    """Tab goes from `after` to what is laid out in `holder`, in that order; gives the last that keys reach."""
+    for widget in _laid_out(holder.layout()):
+        # a list that drops down is a window of its own
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
             QWidget.setTabOrder(after, widget)
             after = widget
     return after
+
+
+def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
+    for at in range(0 if layout is None else layout.count()):
+        item = layout.itemAt(at) if layout is not None else None
+        widget = None if item is None else item.widget()
+        if widget is not None:
+            yield widget
+            yield from _laid_out(widget.layout())
+        elif item is not None:
+            yield from _laid_out(item.layout())
 
 
 class Folding(QWidget):
@@ -83,7 +95,8 @@ class Folding(QWidget):
             self._content = self._make()
             self._below.addWidget(self._content)
             self._content.setVisible(self.is_open)
-            chain(self.head, self._content)
+            buttons = [one for one in _laid_out(self.line) if isinstance(one, QAbstractButton)]
+            chain(buttons[-1], self._content)
         return self._content
 
     @property

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QToolButton, 
 from app.errors import ProfileError
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor, Edits
+from app.gui.forms.folding import chain
 from app.gui.forms.scalars import Line, meant_by, text_of
 from app.gui.widgets import button
 from app.gui.words import tr
@@ -129,6 +130,7 @@ class RowsEditor(Editor):
         row.remove.clicked.connect(lambda: self._remove(row))
         self.rows.append(row)
         self._layout.insertWidget(len(self.rows) - 1, row)
+        _tab_before(row, self.add)
         return row
 
     def _remove(self, row: _Row) -> None:
@@ -157,6 +159,12 @@ def _read(item: FieldSpec, text: str) -> Any:
         return meant_by(item, text)
     except ProfileError:
         return text
+
+
+def _tab_before(row: QWidget, add: QWidget) -> None:
+    before = add.previousInFocusChain()
+    if before is not None:
+        QWidget.setTabOrder(chain(before, row), add)
 
 
 class _Row(QWidget):
@@ -223,6 +231,7 @@ class PairsEditor(Editor):
         pair.remove.clicked.connect(lambda: self._remove(pair))
         self.pairs.append(pair)
         self._layout.insertWidget(len(self.pairs) - 1, pair)
+        _tab_before(pair, self.add)
         return pair
 
     def _remove(self, pair: _Pair) -> None:
