@@ -29,7 +29,6 @@ def test_what_is_left_in_cycles_ends_in_the_windows_thread(qtbot: QtBot, owner: 
         done: list[object] = []
         submit(owner, allocate, done.append, done.append)
         qtbot.waitUntil(lambda: bool(done))
-        assert ended_in == [], "the thread has collected it"
         qtbot.waitUntil(lambda: bool(ended_in))
     finally:
         collecting.end()
