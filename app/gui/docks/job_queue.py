@@ -176,7 +176,9 @@ class JobQueue(QObject):
         self._follower, self._is_gone = RunFollower(job.launch.directory), False
         self._put(replace(job, state="running", began_ns=self._now_ns()))
         self._timer.start()
-        number, name = job.number, job.launch.name
+        self._ask_how_long(job.number, job.launch.name)
+
+    def _ask_how_long(self, number: int, name: str) -> None:
         submit(self, lambda: (number, _usual_s(name)), self._take_usual, _no_matter)
 
     def _take_usual(self, found: tuple[int, float | None]) -> None:
@@ -202,10 +204,18 @@ class JobQueue(QObject):
         else:
             self._put(replace(job, progress=progress))
             return
-        job = replace(job, progress=progress if progress.started_ns is not None else None)
+        job = self._by_its_name(replace(job, progress=progress if progress.started_ns is not None else None))
         self._put(job)
         self.changed.emit()
         self._look_for_the_end(job, follower)
+
+    def _by_its_name(self, job: Job) -> Job:
+        """A run that was started elsewhere says itself what it is called."""
+        name = None if job.progress is None else job.progress.name
+        if job.launch.arguments or name is None or name == job.launch.name:
+            return job
+        self._ask_how_long(job.number, name)
+        return replace(job, launch=Launch((), job.launch.directory, name))
 
     def _look_for_the_end(self, job: Job, follower: RunFollower) -> None:
         if follower.finished is not None:

@@ -27,6 +27,12 @@ def pressing(name: str, seen: list[str]) -> Callable[[], None]:
     return press
 
 
+def refuse() -> None:
+    dialog = QApplication.activeModalWidget()
+    if isinstance(dialog, ClosingDialog):
+        dialog.reject()
+
+
 def answered(window: QWidget, closing: Closing, name: str, seen: list[str], stopped: list[str]) -> bool:
     QTimer.singleShot(0, window, pressing(name, seen))
     return closing.may_close("fraud", 2, lambda: stopped.append("stopped"))
@@ -39,7 +45,9 @@ def test_nothing_is_asked_while_nothing_runs(window: QWidget) -> None:
 def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
     closing, seen, stopped = Closing(window), list[str](), list[str]()
     assert answered(window, closing, "Leave it running", seen, stopped)
-    assert closing.may_close("fraud", 0, lambda: stopped.append("stopped"))
+    QTimer.singleShot(0, window, refuse)
+    assert closing.may_close("fraud", 0, lambda: stopped.append("stopped")), "it was asked again"
+    QApplication.processEvents()
     assert (seen, stopped) == (["Leave it running"], [])
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 from scipy import stats
 
@@ -21,6 +23,7 @@ from loadgen.process import LoadError
 from loadgen.records import PreflightDone, StageEnded, StagePlan
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
+from tests.fakes.parts import SteadyTelemetry
 
 
 def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
@@ -50,6 +53,19 @@ def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: Bench, t
     assert outcome.result.selftest == proof.mark()
     assert StoredRun(bench.directory).result == outcome.result
     assert Bench(tmp_path / "other").run(SPEC, load_selftest={"g": proof}.get).result.selftest is None
+
+
+def test_readings_begin_before_the_machine_is_looked_at(bench: Bench) -> None:
+    told_before: list[int] = []
+
+    class Noting(SteadyTelemetry):
+        def start(self, sink: Callable[[pa.RecordBatch], None]) -> None:
+            told_before.append(len(bench.events))
+            super().start(sink)
+
+    bench.telemetry = Noting(bench.clock)
+    bench.run(SPEC)
+    assert told_before == [0], "whoever watches has something to see from the first"
 
 
 def test_everything_started_is_closed(bench: Bench) -> None:

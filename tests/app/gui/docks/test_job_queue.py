@@ -141,8 +141,9 @@ def test_settings_of_another_version_offer_nothing(owner: QWidget) -> None:
 
 def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
     going_on(tmp_path / "elsewhere", os.getpid(), "elsewhere")
-    queues.queue.watch(tmp_path / "elsewhere", "elsewhere")
+    queues.queue.watch(tmp_path / "elsewhere", "20261127-elsewhere")
     queues.queue.add(launch(tmp_path, "a"))
+    qtbot.waitUntil(lambda: (job := queues.queue.running) is not None and job.launch.name == "elsewhere")
     assert queues.started == []
     tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0, ""))
     qtbot.waitUntil(lambda: queues.started == ["a"])
