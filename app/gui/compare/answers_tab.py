@@ -22,6 +22,7 @@ class AnswersTab(QWidget):
         super().__init__()
         self.stage = QComboBox()
         self.stage.setAccessibleName(tr("Stage whose answers are drawn"))
+        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.chart = Chart(
             tr("Share of answers at or below a time"), Axis(tr("time"), "ms", is_log=True), Axis(tr("share"), "%"), look
         )
