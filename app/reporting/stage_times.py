@@ -21,15 +21,15 @@ def compared_stages(result: Result) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stage.name for stage in _told(result)))
 
 
-def stage_times(run: StoredRun, result: Result, stage: str) -> Spectrum | None:
-    """Latency from the intended start, else the service time; of a local model, of its calls. None without answers."""
+def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, ...]:
+    """Latency from the intended start first, then the service time and those of tokens; of a local model, the time of
+    its calls. Empty without answers."""
     stages = tuple(one for one in _told(result) if one.name == stage)
     if result.local is not None:
         calls = _times_of_calls(run.calls(), stages)
         if calls is not None:
-            return calls
-    drawn = distributions(request_times(run.requests(NOT_DRAWN), result), stages)
-    return next(iter(drawn), None)
+            return (calls,)
+    return distributions(request_times(run.requests(NOT_DRAWN), result), stages)
 
 
 def _told(result: Result) -> Iterator[Stage]:

@@ -72,7 +72,10 @@ def import_directory(path: Path) -> tuple[Path, bool]:
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
         bundle = Path(folder) / "run.zip"
         export_run(run, bundle)
-        return import_run(bundle)
+        try:
+            return import_run(bundle)
+        except UsageError as error:  # which names the bundle that nobody saw
+            raise UsageError(str(error).replace(str(bundle), str(path)), hint=error.hint) from None
 
 
 class _Bounded(io.FileIO):

@@ -22,15 +22,22 @@ class AnswersTab(QWidget):
         super().__init__()
         self.stage = QComboBox()
         self.stage.setAccessibleName(tr("Stage whose answers are drawn"))
+        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.time = QComboBox()
+        self.time.setAccessibleName(tr("Time that is drawn"))
+        self.time.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self._curves: tuple[Curve, ...] = ()
         self.chart = Chart(
             tr("Share of answers at or below a time"), Axis(tr("time"), "ms", is_log=True), Axis(tr("share"), "%"), look
         )
         self._note = label("", "muted", wrap=True)
         buddy = label(tr("St&age"))
         buddy.setBuddy(self.stage)
+        of_time = label(tr("T&ime"))
+        of_time.setBuddy(self.time)
         row = QHBoxLayout()
-        row.addWidget(buddy)
-        row.addWidget(self.stage)
+        for widget in (buddy, self.stage, of_time, self.time):
+            row.addWidget(widget)
         row.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 10, 0, 0)
@@ -38,6 +45,7 @@ class AnswersTab(QWidget):
         layout.addWidget(self.chart, 1)
         layout.addWidget(self._note)
         self.stage.currentIndexChanged.connect(self._want)
+        self.time.currentIndexChanged.connect(self._draw)
         self.wait(tr("Choose two runs above."))
 
     @property
@@ -67,20 +75,30 @@ class AnswersTab(QWidget):
     def show_curves(self, stage: str, curves: tuple[Curve, ...]) -> None:
         if stage != self.stage.currentData():
             return
+        self._curves = curves
+        times = tuple(dict.fromkeys(one.label for curve in curves for one in curve.spectra))
+        chosen = self.time.currentText()
+        self.time.blockSignals(True)
+        self.time.clear()
+        self.time.addItems(times)
+        self.time.setCurrentIndex(max(self.time.findText(chosen), 0) if times else -1)
+        self.time.blockSignals(False)
+        self._draw()
+
+    def _draw(self) -> None:
+        time = self.time.currentText()
         self.chart.clear()
-        self.chart.say("")
+        self.chart.say("" if time else tr("No answers of this stage are kept."))
         told = []
-        for place, curve in enumerate(curves):
-            if curve.spectrum is None:
+        for place, curve in enumerate(self._curves):
+            spectrum = curve.of(time)
+            if spectrum is None:
                 told.append(tr("{run}: no answers there.").format(run=curve.label))
                 continue
-            shares = [100 * share for share in curve.spectrum.share]
-            self.chart.set_line(f"run-{place}", curve.label, curve.spectrum.ms, shares, series=place, steps=True)
-            told.append(tr("{run}: {count:,} answers.").format(run=curve.label, count=curve.spectrum.n))
-        kinds = sorted({curve.spectrum.label for curve in curves if curve.spectrum is not None})
-        self._note.setText(" ".join([tr("Time: {kinds}.").format(kinds="; ".join(kinds)), *told] if kinds else told))
-        if not kinds:
-            self.chart.say(tr("No answers of this stage are kept."))
+            shares = [100 * share for share in spectrum.share]
+            self.chart.set_line(f"run-{place}", curve.label, spectrum.ms, shares, series=place, steps=True)
+            told.append(tr("{run}: {count:,} answers.").format(run=curve.label, count=spectrum.n))
+        self._note.setText(" ".join(told))
 
     def _want(self) -> None:
         stage = self.stage.currentData()

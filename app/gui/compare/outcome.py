@@ -74,10 +74,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """One run's answers in a stage; `spectrum` is None where it has none there."""
+    """One run's answers in a stage, by each time that is known of them; empty where it has none there."""
 
     label: str
-    spectrum: Spectrum | None
+    spectra: tuple[Spectrum, ...]
+
+    def of(self, time: str) -> Spectrum | None:
+        return next((one for one in self.spectra if one.label == time), None)
 
 
 def compared(asked: Asked) -> Outcome:
@@ -103,7 +106,7 @@ def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
     from app.storage.run_directory import StoredRun
 
     return tuple(
-        Curve(label_of(place, one), None if one.result is None else stage_times(StoredRun(one.path), one.result, stage))
+        Curve(label_of(place, one), () if one.result is None else stage_times(StoredRun(one.path), one.result, stage))
         for place, one in enumerate(entries)
     )
 

@@ -78,6 +78,7 @@ class TrendTab(QWidget):
             named = label(text)
             named.setBuddy(box)
             box.setAccessibleName(text.replace("&", ""))
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             row.addWidget(named)
             row.addWidget(box)
         row.addStretch(1)

@@ -149,6 +149,7 @@ class VerdictTab(QScrollArea):
         head.addWidget(self._sentence, 1)
         asked = QHBoxLayout()
         self.stage.setAccessibleName(tr("Only changes of this stage"))
+        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         asked.addWidget(self.stage)
         asked.addWidget(self.all_metrics)
         asked.addStretch(1)

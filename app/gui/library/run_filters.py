@@ -36,6 +36,7 @@ class RunFilters(QWidget):
         for word in _TRUSTS:
             self.trust.addItem(word, word)
         self.tag.setAccessibleName(tr("Only runs of this tag"))
+        self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

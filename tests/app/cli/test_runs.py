@@ -219,3 +219,19 @@ def test_the_list_by_trust_and_by_words(
     if not found:
         assert main(["runs", "list", *asked]) == 0
         assert capsys.readouterr().out == "no run is so\n"
+
+
+def test_a_runs_directory_from_elsewhere_is_imported(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    with RunWriter(elsewhere) as writer:
+        writer.write_result(replace(full_run().result, artifacts=writer.seal()))
+    assert main(["runs", "import", str(elsewhere)]) == 0
+    assert capsys.readouterr().out == f"{runs / full_run().result.run_id}\n"
+    assert main(["runs", "import", str(runs / full_run().result.run_id)]) == 0
+    assert "is there already" in capsys.readouterr().out
+    (elsewhere / "telemetry.arrow").write_bytes(b"changed")
+    shutil.rmtree(runs / full_run().result.run_id)
+    assert main(["runs", "import", str(elsewhere)]) == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(f"error: {elsewhere} is no bundle that can be taken in: telemetry.arrow")

@@ -24,13 +24,13 @@ def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> 
     run = StoredRun(tmp_path / "run")
     assert compared_stages(whole.result)[0] == "probe 25/s"
     assert "batch 1" not in compared_stages(whole.result)
-    drawn = stage_times(run, whole.result, "hold 218/s")
-    assert drawn is not None
+    drawn, service = stage_times(run, whole.result, "hold 218/s")
     asked = [stage for stage in whole.result.stages if stage.name == "hold 218/s"]
     assert drawn.n == sum(stage.completed for stage in asked)
     assert drawn.share[-1] == 1.0
     assert list(drawn.ms) == sorted(drawn.ms)
-    assert stage_times(run, whole.result, "no such stage") is None
+    assert (drawn.label, service.label) == ("latency, from the intended start", "service time, from the send")
+    assert stage_times(run, whole.result, "no such stage") == ()
 
 
 def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
@@ -46,8 +46,7 @@ def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_calls(pa.RecordBatch.from_pydict(columns, CALL_SCHEMA))
         writer.write_result(result)
-    drawn = stage_times(StoredRun(tmp_path / "run"), result, stage.name)
-    assert drawn is not None
+    (drawn,) = stage_times(StoredRun(tmp_path / "run"), result, stage.name)
     assert (drawn.label, drawn.n) == ("service time of a call", 10)
     assert set(drawn.ms) == {2.0}
 

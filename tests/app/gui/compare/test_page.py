@@ -177,6 +177,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
     settle(qtbot, page)
     assert answers.stage.currentText() == "probe 25/s"
     assert "1 quickstart: 75 answers." in answers.note
+    before = answers.chart.series()[0].x.copy()
+    answers.time.setCurrentIndex(answers.time.findText("service time, from the send"))
+    assert not np.array_equal(answers.chart.series()[0].x, before)
 
 
 def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot) -> None:

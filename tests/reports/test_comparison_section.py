@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from app.analysis.comparison import compare_runs
+from app.reporting.comparison import comparison_report
+from reports.comparison_section import ComparisonReport
+from reports.rendering import render_comparison
+from tests.fakes.repeated import repeats
+from tests.reports.hostile import PAYLOADS
+
+QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attrs)))
+
+
+@pytest.fixture
+def report() -> ComparisonReport:
+    compared = compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET]))
+    return comparison_report(compared, "sizewise compare base now")
+
+
+def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
+    """In place of every text that may be of another's hand."""
+    section = report.comparison
+    differences = tuple(msgspec.structs.replace(one, name=text, base=text) for one in section.differences)
+    rows = tuple(msgspec.structs.replace(one, metric=text, stage=text) for one in section.rows)
+    section = msgspec.structs.replace(
+        section, base=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, sentence=text
+    )
+    return msgspec.structs.replace(report, comparison=section, command=text)
+
+
+def test_a_page_of_its_own_says_what_the_text_says(report: ComparisonReport) -> None:
+    page, text = render_comparison(report, "html"), render_comparison(report, "text")
+    assert "REGRESSION: of 2 metrics that count" in text
+    assert "REGRESSION: of 2 metrics that count" in page
+    assert '<pre tabindex="0">sizewise compare base now</pre>' in page
+    assert "script-src &#39;none&#39;" in page
+    assert not re.findall(r"(?:src|href)=", page)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_text_adds_nothing_to_the_page(report: ComparisonReport, payload: str) -> None:
+    attacked, harmless = (Tags(render_comparison(poisoned(report, text), "html")) for text in (payload, "plain"))
+    assert attacked.found == harmless.found
+
+
+def test_the_markdown_names_the_command(report: ComparisonReport) -> None:
+    written = render_comparison(report, "markdown")
+    assert written.startswith("# run-0, run-1")
+    assert written.endswith("sizewise compare base now\n")
