@@ -35,10 +35,9 @@ class LiveCharts(QWidget):
         self.latency = Chart(tr("Latency and send lag"), time, Axis(tr("of recent requests"), "ms"), look)
         self.in_flight = Chart(tr("In flight"), time, Axis(tr("requests")), look)
         self.machine = Chart(tr("Machine"), time, Axis(tr("as the lines say")), look)
-        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine))
+        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
         for chart in self.linked.charts:
             chart.setMinimumHeight(_LEAST_LINES * self.fontMetrics().height())
-        self.linked.span_button.hide()
         self.linked.marker_wanted.connect(self.note_wanted)
         self.view = QComboBox()
         self.view.setAccessibleName(tr("What the machine's chart shows"))
