@@ -217,6 +217,15 @@ def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Pa
     assert action_of(page.strip) is None
 
 
+def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    page.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
+    page.stop()
+    page.stop()
+    qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
+    assert page.strip.text() == "Stopped before anything was measured."
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_from_start_to_stop(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
