@@ -73,7 +73,8 @@ class LinkedCharts(QWidget):
             row.addWidget(widget)
         row.addStretch(1)
         row.addWidget(self.fit_button)
-        self.span_button.setVisible(self._has_spans)
+        if not self._has_spans:
+            self.span_button.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

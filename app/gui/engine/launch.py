@@ -30,6 +30,10 @@ class EngineProcess:
         """Its exit code; None while it runs."""
         return self._process.poll()
 
+    def end(self) -> None:
+        """One that cannot be asked yet: it stops as on SIGTERM."""
+        self._process.terminate()
+
     def __del__(self) -> None:
         if self._process.poll() is None:
             self._process.returncode = 0  # Popen warns of a child that outlives it, which this one is meant to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from app.gui.charts.repaint import Repaint
@@ -67,7 +68,8 @@ class LiveBody(QWidget):
         for title, widget, stretch in ((tr("Trust"), self.trust, 3), (tr("Errors"), self.failures, 1)):
             side.addWidget(label(title, "heading"))
             side.addWidget(widget, stretch)
-        right.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_LETTERS))
+        self._side = right
+        self._fit_side()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
         for at, (part, stretch) in enumerate(((left, 1), (right, 0))):
@@ -79,6 +81,14 @@ class LiveBody(QWidget):
         layout.addWidget(self.header)
         layout.addWidget(self.ribbon)
         layout.addWidget(splitter, 1)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_side()
+
+    def _fit_side(self) -> None:
+        self._side.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_LETTERS))
 
     @property
     def is_painting(self) -> bool:

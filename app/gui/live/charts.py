@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.gui.charts.axes import Axis
@@ -35,10 +35,8 @@ class LiveCharts(QWidget):
         self.latency = Chart(tr("Latency and send lag"), time, Axis(tr("of recent requests"), "ms"), look)
         self.in_flight = Chart(tr("In flight"), time, Axis(tr("requests")), look)
         self.machine = Chart(tr("Machine"), time, Axis(tr("as the lines say")), look)
-        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine))
-        for chart in self.linked.charts:
-            chart.setMinimumHeight(_LEAST_LINES * self.fontMetrics().height())
-        self.linked.span_button.hide()
+        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
+        self._fit_charts()
         self.linked.marker_wanted.connect(self.note_wanted)
         self.view = QComboBox()
         self.view.setAccessibleName(tr("What the machine's chart shows"))
@@ -69,6 +67,15 @@ class LiveCharts(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self.linked, 1)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_charts()
+
+    def _fit_charts(self) -> None:
+        for chart in self.linked.charts:
+            chart.setMinimumHeight(_LEAST_LINES * self.fontMetrics().height())
 
     def clear(self) -> None:
         """For another run."""

@@ -51,6 +51,7 @@ class LivePresenter:
     ) -> None:
         """`now_ns` is the clock of the events."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
+        self._made_ns = now_ns()
         self.going: Going = "idle" if directory is None else "starting"
         self.failure = ""
         """Why it did not start."""
@@ -112,7 +113,7 @@ class LivePresenter:
     def state(self) -> LiveState:
         progress, verdict = self.progress, self.checks.verdict
         now_ns = self._moment_ns()
-        elapsed_s = 0.0 if progress.started_ns is None else (now_ns - progress.started_ns) / 1e9
+        since_ns = self._made_ns if progress.started_ns is None else progress.started_ns
         is_running = self.going in ("running", "stopping")
         return LiveState(
             going=self.going,
@@ -123,7 +124,7 @@ class LivePresenter:
             message=self.failure or progress.message,
             done=progress.done,
             total=progress.total,
-            elapsed_s=elapsed_s,
+            elapsed_s=max(0.0, (now_ns - since_ns) / 1e9),
             eta_s=progress.eta_s(now_ns) if is_running else None,
             trust=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
@@ -131,8 +132,10 @@ class LivePresenter:
 
     def _moment_ns(self) -> int:
         """Now, on the run's clock; of a run that goes on no more, its last moment."""
-        last_ns = self.progress.at_ns or 0
         now_ns = self._now_ns()
+        last_ns = self.progress.at_ns
+        if last_ns is None:
+            return now_ns if self.going == "starting" else self._made_ns
         is_clock_shared = 0 <= now_ns - last_ns < _STALE_S * 1e9
         return now_ns if self.going in ("running", "stopping") and is_clock_shared else last_ns
 

@@ -53,7 +53,7 @@ class LiveRun(QObject):
         self._asking = Asking(self)
         self._asking.refused.connect(self._refused)
         self._told: LiveState | None = None
-        self._is_invalid = False
+        self._is_invalid = self._is_called_off = False
 
     @property
     def is_running(self) -> bool:
@@ -84,6 +84,11 @@ class LiveRun(QObject):
         directory = self.directory
         if directory is None or not self.is_running:
             return
+        engine = None if self._watch is None else self._watch.engine
+        if self.presenter.going == "starting" and engine is not None:
+            self._is_called_off = True
+            engine.end()
+            return
         self._asking.stop(directory)
         if self.presenter.going == "running":
             self.presenter.going = "stopping"
@@ -100,6 +105,7 @@ class LiveRun(QObject):
     def _follow(self, directory: Path, engine: EngineProcess | None, name: str) -> None:
         self._let_go()
         self.presenter, self._is_invalid = LivePresenter(directory, name), False
+        self._is_called_off = False
         watch = self._watch = EngineWatch(directory, engine, self)
         watch.received.connect(self.presenter.take)
         watch.readings.connect(self.presenter.take_readings)
@@ -164,6 +170,8 @@ class LiveRun(QObject):
         self.news.emit(News(Notice("error", what, None, next_step), has_results=True))
 
     def _fail(self, notice: Notice) -> None:
+        if self._is_called_off:
+            notice = Notice("news", tr("Stopped before anything was measured."))
         self.presenter.lose("failed")
         self.presenter.failure = notice.why or notice.what
         self._drained(0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.live.body import LiveBody
@@ -37,6 +37,18 @@ from tests.fakes.live_runs import (
     write_telemetry,
 )
 from tests.fakes.program import write_profile
+
+
+class ShownWindows(QObject):
+    def __init__(self, application: QApplication) -> None:
+        super().__init__(application)
+        self.seen: list[str] = []
+        application.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - as Qt names it
+        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+            self.seen.append(type(watched).__name__)
+        return False
 
 
 @pytest.fixture
@@ -106,7 +118,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     write_telemetry(run, map(second_of_host, range(1, 40)))
     (run / RESULT).touch()
     body = watch_whole(page, qtbot, run, lambda state: state.going == "finished")
-    qtbot.waitUntil(lambda: bool(body.charts.machine.series()) and bool(body.charts.rates.series()))
+    qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
     assert body.header.progress.text() == "4/4"
     assert body.header.badge.text() == "VALID"
     assert "Took 0:42" in body.header.times.text()
@@ -122,6 +134,15 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
         press_action(qtbot, page.strip)
     assert opened.args == [run]
     assert page.command_line() == f"sizewise runs attach {run}"
+
+
+def test_no_part_of_it_is_a_window_of_its_own(page: LivePage, qtbot: QtBot, tmp_path: Path, qapp: QApplication) -> None:
+    """What is shown before it has a parent flashes up, and takes the keys away from the real window."""
+    watcher = ShownWindows(qapp)
+    write_events(tmp_path, [*whole_run(1)])
+    watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    qapp.removeEventFilter(watcher)
+    assert watcher.seen == []
 
 
 def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
@@ -141,7 +162,7 @@ def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtB
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.trust == "INVALID")
     assert "INVALID" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
-    qtbot.waitUntil(lambda: body.trust.words()[0][0] == "✕ INVALID")
+    qtbot.waitUntil(lambda: [mark for mark, _, _ in body.trust.words()] == ["✕ INVALID"])
     assert "stop other work" in body.trust.words()[0][2]
     write_events(tmp_path, [begun(1, 12), ended(1, 22, name="hold")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
@@ -194,6 +215,15 @@ def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Pa
     qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
     assert "no-such-profile.yaml" in page.strip.text()
     assert action_of(page.strip) is None
+
+
+def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    page.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
+    page.stop()
+    page.stop()
+    qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
+    assert page.strip.text() == "Stopped before anything was measured."
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_from_start_to_stop(

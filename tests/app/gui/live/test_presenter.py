@@ -44,6 +44,8 @@ def test_before_the_first_event_it_starts() -> None:
     state = after().state()
     assert (state.going, state.name, state.is_running, state.trust) == ("starting", "named", True, None)
     assert LivePresenter().state().going == "idle"
+    now = iter((at(5), at(8)))
+    assert LivePresenter(Path("/run"), now_ns=lambda: next(now)).state().elapsed_s == 3
 
 
 def test_a_run_goes_on_and_ends() -> None:
