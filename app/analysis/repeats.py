@@ -101,7 +101,6 @@ def p_of_shift(repeats: Repeats) -> float:
 
     base, candidate = _values(repeats.base), _values(repeats.candidate)
     side: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
-    from scipy import stats  # half a second to import, which the start of a run would wait for
 
     return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)
 
