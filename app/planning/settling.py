@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +23,15 @@ from app.records.service import ServiceFit
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Fleets are played at these numbers of replicas; one between two is taken as the smaller, which pools less."""
+
+
+_KEPT = 1024
+_formula_rate = lru_cache(_KEPT)(formula_rate)
+_simulated_rate = lru_cache(_KEPT)(simulated_rate)
+_middle_rate = lru_cache(_KEPT)(middle_rate)
+_fleet_curve = lru_cache(_KEPT)(fleet_curve)
+"""Of one law, one shape and one size there is one answer, whatever the peak, the prices and the limits: plans that are
+asked for again with those otherwise, as in the window, need not play it again."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -90,7 +100,7 @@ class Settling:
     def _formula(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
         key = (_kind(name, capacity), replicas)
         if key not in self._formulae:
-            self._formulae[key] = formula_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+            self._formulae[key] = _formula_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
         return self._formulae[key]
 
     def _play(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
@@ -99,11 +109,11 @@ class Settling:
         if key not in self._played:
             alike = next((played for (kind, _), played in self._played.items() if kind == key[0]), None)
             if alike is None or alike.rate.per_s <= 0:
-                rate = simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
-                latencies = fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
+                rate = _simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+                latencies = _fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
                 self._played[key] = Played(rate, latencies)
             else:
-                rate = middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate)
+                rate = _middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate)
                 self._played[key] = Played(rate, alike.latencies.stretched(rate.per_s / alike.rate.per_s))
         return self._played[key]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from app.gui.plan.steppers import ChoiceField, NumberField
@@ -86,7 +86,7 @@ class CurveForm(QWidget):
             label(tr("Type what one instance took, as another tool or a colleague told it."), "muted", wrap=True)
         )
         column.addLayout(sides)
-        column.addWidget(self.plan)
+        column.addWidget(self.plan, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
 
     def show_cards(self) -> None:
@@ -164,7 +164,7 @@ class ModelForm(QWidget):
         column = QVBoxLayout(self)
         column.addWidget(label(words, "muted", wrap=True))
         column.addLayout(sides)
-        column.addWidget(self.plan)
+        column.addWidget(self.plan, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
         self.known.currentIndexChanged.connect(self._show_known)
         self._show_known(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from app.gui.widgets import label
 
@@ -15,32 +15,31 @@ class Facts(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._form = QFormLayout(self)
-        self._form.setContentsMargins(0, 0, 0, 0)
-        self._form.setVerticalSpacing(3)
-        self._form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(10)
+        self._grid.setVerticalSpacing(3)
+        self._grid.setColumnStretch(0, 2)
+        self._grid.setColumnStretch(1, 3)
         self._rows: list[tuple[QLabel, QLabel]] = []
 
     def show_facts(self, facts: Sequence[tuple[str, str]]) -> None:
         while len(self._rows) < len(facts):
-            name, value = label("", "muted"), label("", wrap=True)
+            name, value = label("", "muted", wrap=True), label("", wrap=True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self._form.addRow(name, value)
+            for column, one in enumerate((name, value)):
+                self._grid.addWidget(one, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
             self._rows.append((name, value))
         for place, (name, value) in enumerate(self._rows):
-            is_there = place < len(facts)
-            self._form.setRowVisible(place, is_there)
-            if is_there:
-                name.setText(facts[place][0])
-                value.setText(facts[place][1])
-                value.setAccessibleName(f"{facts[place][0]}: {facts[place][1]}")
+            said = facts[place] if place < len(facts) else ("", "")
+            name.setText(said[0])
+            value.setText(said[1])
+            value.setAccessibleName(": ".join(said))
+            for one in (name, value):
+                one.setVisible(place < len(facts))
 
     def said(self) -> dict[str, str]:
-        return {
-            name.text(): value.text()
-            for place, (name, value) in enumerate(self._rows)
-            if self._form.isRowVisible(place)
-        }
+        return {name.text(): value.text() for name, value in self._rows if name.text()}
 
 
 class Sentences(QWidget):

@@ -100,7 +100,8 @@ class FrontChart(QWidget):
             self.chart.say(tr("No offer fits. What would let one fit is said beside this."))
             self._counted.setText(self._count(plan, fleets))
             return
-        self.chart.say("")
+        is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
+        self.chart.say("" if is_drawn else tr("The simulation tells latencies; it is under way …"))
         self._draw_region(plan)
         self._draw_fleets(fleets)
         self._draw_front(plan)
@@ -214,11 +215,17 @@ class FrontChart(QWidget):
             self.chart.set_limit(limit, tr("SLO: {limit:g} ms").format(limit=limit))
 
     def _count(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
+        refused = len(plan.offers) - len(fleets)
+        if not fleets:
+            return tr("All {refused} offers are refused.").format(refused=refused)
         estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
-        return tr(
-            "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused. "
-            "On the frontier nothing is both cheaper and faster."
-        ).format(fleets=len(fleets), estimated=estimated, refused=len(plan.offers) - len(fleets))
+        words = tr("{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused.")
+        said = [words.format(fleets=len(fleets), estimated=estimated, refused=refused)]
+        unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
+        if unknown:
+            said.append(tr("{unknown} are not drawn: their latency was not simulated.").format(unknown=unknown))
+        said.append(tr("On the frontier nothing is both cheaper and faster."))
+        return " ".join(said)
 
     def _point_chosen(self, key: str, index: int) -> None:
         offers = self._offers.get(key)

@@ -20,6 +20,7 @@ COLUMNS = (
     "offer", "instances", "month", "spread", PRICE_COLUMN, "chance", "used", "latency", "risk", "basis", "why",
     "settled", "age", "dated", "rate",
 )  # fmt: skip
+_FRACTIONS = ("month", PRICE_COLUMN, "chance", "used", "latency", "rate")
 _MOST_CHARACTERS = 300
 _EDITED_MARK = "✎"
 
@@ -47,12 +48,16 @@ def headers() -> dict[str, str]:
 def frame_of(plan: Plan) -> pd.DataFrame:
     """Feasible fleets first, cheapest first."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
-    rows = [_row(fleet, (fleet.offer, fleet.instances) in front) for fleet in plan.offers]
+    best = None if plan.recommendation is None else plan.recommendation.fleet.offer
+    marks = {fleet.offer: tr("on the frontier") for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
+    if best is not None:
+        marks[best] = tr("recommended")
+    rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"instances": "Int64", "risk": "int64", "age": "int64"})
+    return frame.astype({"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64"))
 
 
-def _row(fleet: Fleet, is_on_front: bool) -> tuple[object, ...]:
+def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
     needed, refused = fleet.usd_per_month_needed, fleet.rejected
     known = refused is None
     return (
@@ -66,7 +71,7 @@ def _row(fleet: Fleet, is_on_front: bool) -> tuple[object, ...]:
         fleet.latency_at_peak.value,
         fleet.risk,
         fleet.basis if known else None,
-        _remark(fleet, is_on_front),
+        _remark(fleet, mark),
         fleet.settled if known else None,
         fleet.price_age_days,
         fleet.price_date,
@@ -74,10 +79,10 @@ def _row(fleet: Fleet, is_on_front: bool) -> tuple[object, ...]:
     )
 
 
-def _remark(fleet: Fleet, is_on_front: bool) -> str:
+def _remark(fleet: Fleet, mark: str | None) -> str:
     if fleet.rejected is not None:
         return tr("refused: {why}").format(why=fleet.rejected[:_MOST_CHARACTERS])
-    said = [tr("on the frontier")] if is_on_front else []
+    said = [] if mark is None else [mark]
     return "; ".join([*said, *fleet.risk_reasons])[:_MOST_CHARACTERS]
 
 

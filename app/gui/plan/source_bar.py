@@ -40,10 +40,17 @@ class SourceBar(QWidget):
         self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
         self.kernels = label("", "muted")
-        undo_action, redo_action = undo.createUndoAction(self, tr("&Undo")), undo.createRedoAction(self, tr("R&edo"))
-        self.undo, self.redo = _tool("↶", tr("Undo the last edit")), _tool("↷", tr("Redo what was undone"))
-        self.undo.setDefaultAction(undo_action)
-        self.redo.setDefaultAction(redo_action)
+        self.undo, self.redo = _tool(tr("&Undo"), tr("Undo")), _tool(tr("R&edo"), tr("Redo"))
+        self.undo.clicked.connect(undo.undo)
+        self.redo.clicked.connect(undo.redo)
+        for one, is_there, what in (
+            (self.undo, undo.canUndoChanged, undo.undoTextChanged),
+            (self.redo, undo.canRedoChanged, undo.redoTextChanged),
+        ):
+            one.setEnabled(False)
+            is_there.connect(one.setEnabled)
+            what.connect(one.setToolTip)
+            what.connect(one.setAccessibleDescription)
         self.reset = _tool(tr("Rese&t"), tr("Take every edit back"))
         self.reset.clicked.connect(self.reset_wanted)
         self.export = _tool(tr("E&xport"), tr("Take the plan out: its file, a report, manifests"))
