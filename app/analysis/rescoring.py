@@ -26,7 +26,7 @@ from app.analysis.pooling import pool_rows
 from app.analysis.rows import StageRows
 from app.analysis.run_metrics import run_metrics
 from app.analysis.search import SearchOutcome
-from app.analysis.stages import summarise_rows, with_telemetry
+from app.analysis.stages import judge_again, summarise_rows, with_telemetry
 from app.analysis.validity import run_checks, verdict_of
 from app.errors import ExitCode
 from app.records.result import Check, Exit, Judged, MaxRate, Objective, Rescored, Result, Stage, StageKind, Window
@@ -62,7 +62,7 @@ def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[fl
     objectives = run.slo if slo is None else slo
     is_same = window_s is None and [one.text for one in objectives] == [one.text for one in run.slo]
     is_own = is_same and run.is_whole
-    parts = _parts(run, objectives, _within(run.result, window_s))
+    parts = _parts(run, objectives, _within(run.result, window_s), is_own=is_own)
     stages = tuple(stage for _, _, stage in parts)
     search = _own_search(run.result) if is_own else _search(run.result, stages)
     found = _max_rate(run.result, stages, objectives, search, is_own=is_own)
@@ -114,12 +114,16 @@ def _within(result: Result, window_s: tuple[float, float] | None) -> Window | No
     return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
 
 
-def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None) -> list[_Part]:
+def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is_own: bool) -> list[_Part]:
+    """Of a whole stage, what hangs on no SLO is as the run found it; but where the run's own is asked for, all is made
+    again: that it comes out the same is the proof of the rest."""
     stored = [stage for stage in run.result.stages if stage.variant is None and not is_pooled(stage)]
     found = []
     for facts, rows, own in zip(run.facts, run.rows, stored, strict=True):
         part = facts if within is None else clipped(facts, rows, within)
-        if part is facts and run.is_whole:
+        if part is facts and run.is_whole and not is_own:
+            found.append((facts, rows, judge_again(rows, facts, own, slo)))
+        elif part is facts and run.is_whole:
             stage = _with_readings(summarise_rows(rows, None, facts, slo), own)
             found.append((facts, rows, with_telemetry(stage, None, facts, slo)))
         elif part is not None:

@@ -79,6 +79,26 @@ def summarise_rows(
     return with_telemetry(stage, telemetry, facts, slo)
 
 
+def judge_again(every: StageRows, facts: StageFacts, own: Stage, slo: Sequence[Objective]) -> Stage:
+    """The whole stage by another SLO: what `summarise_rows` makes of the same rows, without making again what hangs on
+    no limit. `own` is the stage by its run's own SLO, with its telemetry."""
+    window = offered_window(every, facts)
+    offered = every.where((every.intended_ns >= window.start_ns) & (every.intended_ns < window.end_ns))
+    checks = stage_checks(offered, facts, window, slo)
+    made = {check.check for check in checks}
+    checks = (*checks, *(check for check in own.checks if check.check not in made))
+    good = _good(offered, (window.start_ns, window.end_ns), slo)
+    stage = msgspec.structs.replace(
+        own,
+        good_per_s=good["good_per_s"],
+        metrics={**own.metrics, "goodput_share": {"value": good["goodput_share"]}},
+        verdict=verdict_of(checks),
+        checks=checks,
+        spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
+    )
+    return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))
+
+
 def with_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageFacts, slo: Sequence[Objective]) -> Stage:
     """The stage with what was read inside its window, and judged by that too: some of it comes after the stage."""
     stage = msgspec.structs.replace(stage, metrics={**stage.metrics, **telemetry_metrics(telemetry, stage.window)})

@@ -5,6 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.analysis.answering import is_pooled
+from app.analysis.objectives import parse_objective
+from app.analysis.stages import summarise_rows
 from app.errors import UsageError
 from app.records.result import Result
 from app.reporting.opened import OpenedRun, open_facts
@@ -41,6 +44,18 @@ def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
         assert one == own, one.name
     assert again == run.result
     assert run.rescored([one.text for one in run.facts.slo]) == run.result
+
+
+@pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
+@pytest.mark.parametrize("slo", ["latency_ms.p95 < 7", "service_ms.p50 < 4.001", "error_rate < 2%"])
+def test_a_stage_judged_again_is_what_its_rows_say_by_that_slo(
+    name: str, slo: str, request: pytest.FixtureRequest
+) -> None:
+    run: OpenedRun = request.getfixturevalue(name)
+    objectives = (parse_objective(slo),)
+    judged = [stage for stage in run.rescored([slo]).stages if not is_pooled(stage)]
+    for rows, facts, stage in zip(run.facts.rows, run.facts.facts, judged, strict=True):
+        assert stage == summarise_rows(rows, run.facts.telemetry, facts, objectives), facts.name
 
 
 def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(searched: OpenedRun) -> None:

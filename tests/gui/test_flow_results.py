@@ -1,0 +1,71 @@
+"""Flow (g): a run is opened, judged in a window of its time, and exported; the same line does it in a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from app.gui.window import Window
+from reports import formatting
+from tests.fakes.program import Sizewise
+
+PATIENCE_MS = 60_000
+PROFILE = """sizewise: 1
+name: window-test
+target: {protocol: http, scripted: {delay: 5ms, spread: 0.3, parallel: 8}}
+workload: {body: {features: [0.1, 0.2]}}
+load:
+  warmup: 0s
+  stages:
+    - {name: low, arrivals: poisson, rate: 100/s, duration: 2s}
+    - {name: high, arrivals: poisson, rate: 200/s, duration: 2s}
+slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
+"""
+
+
+@pytest.fixture
+def run(home: Path, tmp_path: Path) -> Path:
+    (tmp_path / "profile.yaml").write_text(PROFILE)
+    directory = home / "runs" / "20261127-120000-window-test-0000"
+    done = Sizewise(home, tmp_path)("run", str(tmp_path / "profile.yaml"), "--out", str(directory))
+    assert done.returncode in (0, 4, 10), done.stderr
+    return directory
+
+
+def test_a_run_is_judged_again_in_a_window_and_exported(
+    open_window: Callable[[], Window], run: Path, home: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    window = open_window()
+    results = window.pages.results
+    with qtbot.waitSignal(results.presenter.opened, timeout=PATIENCE_MS):
+        window.navigation.run_opened.emit(run)
+    assert window.pages.shown is results
+    content = results.content()
+    low = results.presenter.shown.own.stages[0]  # type: ignore[union-attr]
+    with qtbot.waitSignal(results.presenter.rescored, timeout=PATIENCE_MS):
+        content.axis.linked.choose_span(low.start_s, low.end_s)
+    shown = results.presenter.shown
+    assert shown is not None
+    assert [row.name for row in shown.report.stages] == ["low"]
+    assert window.actions_ is not None
+    window.actions_.by_name["copy-command"].trigger()
+    line = QGuiApplication.clipboard().text()
+    assert line == results.command_line()
+    window.actions_.by_name["export"].trigger()
+    drawer = content.drawer
+    assert drawer.isVisible()
+    drawer.place.setText(str(tmp_path / "window.html"))
+    qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
+    with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
+        drawer.save.click()
+    page = (tmp_path / "window.html").read_text()
+    told = Sizewise(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
+    assert told.returncode in (0, 4, 10), told.stderr
+    assert (tmp_path / "terminal.html").read_text() == page
+    for tile in shown.report.tiles:
+        assert formatting.value(tile.quantity) in page
