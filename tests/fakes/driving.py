@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.widgets import Badge
 from app.gui.window import Window
+from app.storage.run_directory import StoredRun
+
+Found = TypeVar("Found", bound=QWidget)
 
 
 def find_button(root: QWidget, text: str) -> QAbstractButton | None:
@@ -52,3 +58,37 @@ def press_key(window: Window, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.Ke
 
 def shows(window: Window, page: str) -> Callable[[], bool]:
     return lambda: window.pages.shown.key == page
+
+
+def find(root: QWidget, kind: type[Found]) -> Found:
+    """The only one of its kind in there."""
+    found = root.findChildren(kind)
+    assert len(found) == 1, f"{len(found)} of {kind.__name__}"
+    return found[0]
+
+
+def fill_in(qtbot: QtBot, line: QLineEdit, text: str) -> None:
+    """As it is typed, over what was there, and left with Enter."""
+    line.setFocus()
+    line.selectAll()
+    qtbot.keyClicks(line, text)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+
+
+def texts_of(root: QWidget) -> list[str]:
+    """Of all labels that are seen."""
+    return [one.text() for one in root.findChildren(QLabel) if one.isVisible() and one.text()]
+
+
+def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
+    """Waits until Results shows the run, and holds its badges against the run's own file."""
+    page = window.pages.results
+    qtbot.waitUntil(lambda: page.presenter.shown is not None, timeout=20_000)
+    assert page.runs() == (run.directory,)
+    said = json.loads((run.directory / "result.json").read_text())
+    badges = [one.text() for one in page.findChildren(Badge) if one.isVisible() and one.text()]
+    assert said["verdict"]["status"] in badges
+    outcomes = {0: {"PASS", "MEASURED"}, 4: {"INVALID"}, 10: {"FAIL"}, 12: {"INCONCLUSIVE"}}
+    if said["verdict"]["status"] != "INVALID":
+        assert outcomes[said["exit"]["code"]] & set(badges)
+    assert any(said["run_id"] in text for text in texts_of(page))

@@ -1,0 +1,53 @@
+"""(b) A model dropped on the window: looked into, made small, measured, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.model_editor import ModelEditor
+from app.gui.run.preview import Preview
+from app.gui.window import Window
+from app.profiles.bundled import bundled_models
+from app.storage.run_directory import find_run
+from tests.fakes.driving import drop, fill_in, find, press, press_key, shows, shows_the_verdict_of
+
+
+def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable[[], Window], qtbot: QtBot) -> None:
+    window = open_window()
+    assert drop(window, bundled_models()["digits"]) == "Benchmark this model"
+    assert shows(window, "run")()
+    page = window.pages.run
+    editor, preview = find(page, ModelEditor), find(page, Preview)
+    qtbot.waitUntil(lambda: editor.tree.isVisible() and editor.tree.model().rowCount() > 0, timeout=20_000)
+    inspection = editor.inspecting.looked.inspection
+    assert inspection is not None
+    press(qtbot, editor.batch, "8")  # of 1 and 8, which a new run begins with
+    press(qtbot, editor_of_scenarios(window), "offline")
+    form = page.bench().form
+    for key, text in (("warmup", "1s"), ("at_least", "200ms"), ("at_most", "1s"), ("cold_starts", "0")):
+        fill_in(qtbot, form.part_at(("load", key)).editor.line, text)
+    qtbot.waitUntil(page.bench().head.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(lambda: "Start measures 1 stage on this machine" in preview.safety.text(), timeout=20_000)
+    press_key(window, Qt.Key.Key_F5)
+    qtbot.waitUntil(shows(window, "live"))
+    qtbot.waitUntil(lambda: window.pages.live.body is not None and is_listing_variants(window), timeout=60_000)
+    qtbot.waitUntil(shows(window, "results"), timeout=60_000)
+    run = find_run("last")
+    shows_the_verdict_of(qtbot, window, run)
+    local = run.measured.local
+    assert local is not None
+    assert [(one.variant.model, one.variant.batch) for one in local.variants] == [("digits", 1)]
+    table = window.pages.results.content().tabs.currentWidget()
+    assert table is not None
+
+
+def is_listing_variants(window: Window) -> bool:
+    body = window.pages.live.body
+    return body is not None and body.variants.isVisible() and body.variants.frame_model.rowCount() == 1
+
+
+def editor_of_scenarios(window: Window):
+    return window.pages.run.bench().form.part_at(("load", "scenarios")).editor
