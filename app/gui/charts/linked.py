@@ -15,7 +15,7 @@ from app.gui.words import tr
 
 _ROOM = 0.008
 """At both ends, so that the first and the last marker are whole."""
-_OTHERS_MS = 120
+_OTHERS_MS, _ONE_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
@@ -36,8 +36,8 @@ class LinkedCharts(QWidget):
         self._is_paused = False
         self._others_soon = QTimer(self)
         self._others_soon.setSingleShot(True)
-        self._others_soon.setInterval(_OTHERS_MS)
-        self._others_soon.timeout.connect(self._follow_others)
+        self._others_soon.timeout.connect(self._follow_late)
+        self._late: list[Chart] = []
         self._build()
         for chart in self.charts:
             chart.viewing.is_linked = True
@@ -163,11 +163,15 @@ class LinkedCharts(QWidget):
         changed = self.sender()
         self._follow_data([one for one in self.charts if one is changed])
         if not self._others_soon.isActive():
-            self._others_soon.start()
+            self._late = [one for one in self.charts if one is not changed]
+            self._others_soon.start(_OTHERS_MS)
 
-    def _follow_others(self) -> None:
-        if not self._is_paused:
-            self._follow_data(self.charts)
+    def _follow_late(self) -> None:
+        if self._is_paused or not self._late:
+            return
+        self._follow_data([self._late.pop()])
+        if self._late:
+            self._others_soon.start(_ONE_MS)
 
     def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]

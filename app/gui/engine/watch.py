@@ -15,7 +15,7 @@ from app.storage.run_directory import TELEMETRY
 MOST_EVENTS = 500
 """In a slice."""
 MOST_BATCHES = 4
-_SLICE_S = 0.004
+_SLICE_S = 0.003
 _LOOK_MS = 100
 _MORE_MS = 16
 

@@ -10,7 +10,8 @@ from app.gui.live.state import Going, LiveState
 from app.gui.widgets import Badge, button, label, restyle
 from app.gui.words import tr
 
-_THOUSAND = 1000
+_STEPS = 200
+"""Of the bar, which is painted at once with each."""
 
 
 class RunHeader(QFrame):
@@ -30,7 +31,7 @@ class RunHeader(QFrame):
         self.times = label("", "muted")
         self.bar = QProgressBar()
         self.bar.setAccessibleName(tr("Progress"))
-        self.bar.setRange(0, _THOUSAND)
+        self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button(tr("S&top"), self.stop_wanted.emit)
@@ -59,7 +60,7 @@ class RunHeader(QFrame):
         self.message.setText(_message(state))
         self.progress.setText(_progress(state))
         self.times.setText(_times(state))
-        self.bar.setValue(round(_THOUSAND * _share(state, share_of_stage)))
+        self.bar.setValue(round(_STEPS * _share(state, share_of_stage)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
         self.stop.setText(tr("Cu&t what is in flight") if state.going == "stopping" else tr("S&top"))
