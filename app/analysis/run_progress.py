@@ -92,7 +92,7 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
 
 
 def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
-    progress = replace(progress, phase=event.phase, message=event.message)
+    progress = replace(progress, phase=event.phase, message=event.message, stage=None)
     if event.phase == "search":
         return replace(progress, total=None)
     if event.phase == "stages":

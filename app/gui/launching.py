@@ -77,8 +77,8 @@ class Launching(QObject):
     def _launch(self, launch: Launch) -> None:
         self._listen()
         self._recovery.leave_out(launch.directory)
+        self._window.pages.live.launch(launch)  # its engine starts while the page is drawn
         self._window.show_page("live")
-        self._window.pages.live.launch(launch)
 
     def _watch(self, directory: Path) -> None:
         self._listen()

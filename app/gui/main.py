@@ -26,12 +26,14 @@ def open_window(paths: tuple[Path, ...]) -> int:
 
     from app.gui.crash_log import CrashLog, notice_of_found
     from app.gui.interrupts import Interrupts
+    from app.gui.warming import Warming
 
     application, window, parts = prepare()
     interrupts, crash_log = Interrupts(window, application.quit), CrashLog(_data_folder())
     found = notice_of_found(crash_log.begin())
     _tell_bugs(window)
     window.show()
+    Warming(window)
     if found is not None:
         window.navigation.told.emit(found)
     QTimer.singleShot(0, lambda: parts.opening.open_paths(paths))

@@ -22,10 +22,18 @@ class Wishes(QObject):
         navigation.prices_opened.connect(self._open_prices)
         navigation.profile_opened.connect(self._open_profile)
         navigation.model_opened.connect(self._open_model)
+        navigation.kind_wanted.connect(self._new_of_kind)
 
     def new_profile(self) -> None:
         self._window.show_page("run")
         self._pages.run.new_profile()
+
+    def _new_of_kind(self, kind: str) -> None:
+        if kind == "local":
+            self._window.show_page("run")
+            self._pages.run.new_local()
+        else:
+            self.new_profile()
 
     def _open_run(self, directory: Path) -> None:
         self._window.show_page("results")

@@ -57,6 +57,10 @@ class RunPage(Page):
     def new_profile(self) -> None:
         self.bench().new_endpoint()
 
+    def new_local(self) -> None:
+        """Of the built-in model, to be replaced by one's own."""
+        self.bench().new_local()
+
     def start(self) -> bool:
         return self._bench is not None and self._bench.start()
 
