@@ -53,6 +53,7 @@ class AnswersTab(QWidget):
         return self._note.text()
 
     def wait(self, text: str) -> None:
+        self.time.setEnabled(False)
         self.chart.clear()
         self.chart.say(text)
         self._note.setText("")
@@ -83,6 +84,7 @@ class AnswersTab(QWidget):
         self.time.addItems(times)
         self.time.setCurrentIndex(max(self.time.findText(chosen), 0) if times else -1)
         self.time.blockSignals(False)
+        self.time.setEnabled(bool(times))
         self._draw()
 
     def _draw(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -12,7 +13,6 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -71,6 +71,10 @@ class Picker(QFrame):
             self._shown = asked.entries
             self._fill(asked.entries)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
@@ -112,8 +116,7 @@ class Picker(QFrame):
         self._fit()
 
     def _add_row(self, place: int, entry: Entry) -> None:
-        name = label(_told(place, entry))
-        name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        name = label(_told(place, entry), wrap=True)
         name.setToolTip(str(entry.path))
         badge = Badge(_trust(entry), entry.problem or "")
         side = QComboBox()
@@ -134,7 +137,7 @@ class Picker(QFrame):
         """As high as its rows, or three and a half of them."""
         if self.sides:
             self._grid.invalidate()
-            rows_px = self._grid.sizeHint().height()
+            rows_px = self._grid.totalHeightForWidth(self._scroll.viewport().width())
             self._scroll.setFixedHeight(round(rows_px * min(1.0, _ROWS_SHOWN / len(self.sides))) + 2)
 
     def _give_side(self) -> None:

@@ -38,7 +38,8 @@ def series_name(series: Series) -> str:
 
 
 def summary_of(trend: Trend) -> str:
-    told = [tr("{name}: {count} runs.").format(name=trend.name, count=len(trend.runs))]
+    counted = tr("{name}: 1 run.") if len(trend.runs) == 1 else tr("{name}: {count} runs.")
+    told = [counted.format(name=trend.name, count=len(trend.runs))]
     if trend.left_out:
         told.append(tr("{count} left out: INVALID, or of another machine or workload.").format(count=trend.left_out))
     if len(trend.runs) < FEWEST:

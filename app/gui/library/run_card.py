@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QSizePolicy
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit
 
 from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
 from app.gui.widgets import Badge, button, label
@@ -24,7 +24,7 @@ class RunCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.setAccessibleName(tr("The chosen run"))
-        self._name = label("", "heading")
+        self._name = label("", "heading", wrap=True)
         self._badge = Badge()
         self._facts = label("", "muted", wrap=True)
         self._notes = label("", "muted", wrap=True)
@@ -70,7 +70,6 @@ class RunCard(QFrame):
         self.note.setMaxLength(NOTE_LENGTH)
         grid.addWidget(self._notes, 4, 0, 1, 3)
         grid.setColumnStretch(1, 1)
-        self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.hide()
 
     def _give_tags(self) -> None:

@@ -263,3 +263,18 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
             assert clipped(page) == []
     finally:
         page.look.scale_text(1)
+
+
+def test_a_long_reason_is_not_clipped_at_twice_the_text(base: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+    run_id = "20261127-120000-a-name-of-some-length-0001"
+    void = result(steady(10.0, 0.1), run_id=run_id)
+    path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
+    page = open_page()
+    page.resize(700, 700)
+    page.look.scale_text(2)
+    try:
+        page.compare((base, path, path.parent / "none"))
+        settle(qtbot, page)
+        qtbot.waitUntil(lambda: clipped(page) == [])
+    finally:
+        page.look.scale_text(1)
