@@ -96,17 +96,19 @@ def _peak_from(request: PlanRequest) -> Source:
     for key in ("peak", "users", "trace"):
         if key in said:
             return "peak" if key == "peak" else "users" if key == "users" else "trace"
-    profiles = [_traffic_keys(Path(source)) for source in request.sources]
+    profiles = [_traffic_keys(source) for source in request.sources]
     return next((key for key in reversed(profiles) if key is not None), "peak")
 
 
-def _traffic_keys(source: Path) -> Source | None:
+def _traffic_keys(source: str) -> Source | None:
     from app.profiles.loading import load_profile
     from app.profiles.local import LocalProfile
+    from app.storage.run_directory import SPEC, find_run
 
-    if not (source / "spec.yaml").exists():
+    directory = Path(source) if Path(source).exists() else find_run(source).directory
+    if not (directory / SPEC).exists():
         return None
-    profile = load_profile(source / "spec.yaml", files_must_exist=False)
+    profile = load_profile(directory / SPEC, files_must_exist=False)
     if isinstance(profile, LocalProfile) or profile.traffic is None:
         return None
     traffic = profile.traffic

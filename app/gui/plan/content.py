@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtWidgets import QLineEdit, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from app.gui.background import submit
 from app.gui.navigation import Navigation, Notice, notice_of
@@ -35,7 +35,11 @@ class PlanContent(QWidget):
         self.loading = label(tr("Reading what was measured, and fitting a service model to it …"), "muted", wrap=True)
         self.bench = Workbench(self.presenter, look)
         self.stack = QStackedWidget()
-        for widget in (self.empty, self.loading, self.bench):
+        self.at_work = QScrollArea()  # so that large text in a small window scrolls, and the window stays small
+        self.at_work.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.at_work.setWidgetResizable(True)
+        self.at_work.setWidget(self.bench)
+        for widget in (self.empty, self.loading, self.at_work):
             self.stack.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -93,7 +97,7 @@ class PlanContent(QWidget):
         submit(self, lambda: write_export(kind, plan, question, command, where), self._exported, self._tell)
 
     def filter_field(self) -> QLineEdit | None:
-        return self.bench.offers.filter if self.stack.currentWidget() is self.bench else None
+        return self.bench.offers.filter if self.stack.currentWidget() is self.at_work else None
 
     def runs(self) -> tuple[Path, ...]:
         request = self.presenter.request()
@@ -109,7 +113,7 @@ class PlanContent(QWidget):
             self.stack.setCurrentWidget(self.loading)
         else:
             self.bench.show_state(state)
-            self.stack.setCurrentWidget(self.bench)
+            self.stack.setCurrentWidget(self.at_work)
 
     def _show_error(self, state: PlanState) -> None:
         """Once, and until there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QItemSelection, Signal
+from PySide6.QtCore import QItemSelection, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -99,17 +99,12 @@ class OffersView(QWidget):
         self.model.set_frame(frame_of(state.plan))
         self._filter(self.filter.text())
         if is_first:
-            self._fit_columns()
+            self.fit_columns()
         self._is_choosing = False
         self.choose(chosen)
         self.form.show_cards(state.question.catalogue)
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange and self._plan is not None:
-            self._fit_columns()
-
-    def _fit_columns(self) -> None:
+    def fit_columns(self, _: object = None) -> None:
         """The reasons are as long as they are: they show their beginning, and all of it on hover and in the card."""
         self.table.resizeColumnsToContents()
         place = COLUMNS.index("why")

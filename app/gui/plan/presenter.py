@@ -17,6 +17,7 @@ from app.gui.plan.answering import Answer, answer, changed_by, compile_simulator
 from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
 from app.gui.plan.state import Loaded, PlanState
 from app.gui.words import tr
+from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
 from app.wiring.planning import PlanRequest
 
@@ -110,13 +111,21 @@ class PlanPresenter(QObject):
         if loaded is None:
             return
         self._forget()
+        question = self.state.question
         try:
-            question = changed_by(loaded.question, edits)
+            question = changed_by(self._seen(loaded.question, edits), edits)
         except SizewiseError as error:
-            self._become(edits=edits, error=error, is_current=False)
-            return
+            if not edits.prices:  # else it may be of an offer that is read with the answer, which tells
+                self._become(edits=edits, error=error, is_current=False)
+                return
         self._become(edits=edits, question=question, error=None, is_current=False, relaxations=None)
         self._ask()
+
+    def _seen(self, question: PlanQuestion, edits: Edits) -> PlanQuestion:
+        """With the offers of price lists that the last answer has read."""
+        if not edits.prices or self.state.question is None:
+            return question
+        return msgspec.structs.replace(question, catalogue=self.state.question.catalogue)
 
     def _ask(self) -> None:
         assert self.state.loaded is not None

@@ -46,6 +46,7 @@ class Workbench(QWidget):
         self.offers.offer_chosen.connect(self.choose)
         self.chart.offer_chosen.connect(self.choose)
         self.card.offer_wanted.connect(self.choose)
+        look.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
         if state.loaded is not self._loaded:

@@ -29,17 +29,19 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> PlanPage:
 
 @pytest.fixture
 def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
-    """With the simulated plan of the small file."""
+    """With the previewed plan of the small file; the simulation waits to be asked for."""
+    page.content.presenter.settle_after(600_000)
     page.open_sources((plan_file,))
-    settled(page, qtbot)
+    answered(page, qtbot)
     return page
+
+
+def answered(page: PlanPage, qtbot: QtBot) -> None:
+    """What is asked now is, by whichever means."""
+    state = page.content.presenter
+    qtbot.waitUntil(lambda: state.state.phase == "failed" or state.state.is_current, timeout=60_000)
 
 
 def settled(page: PlanPage, qtbot: QtBot) -> None:
     presenter = page.content.presenter
-
-    def is_settled() -> bool:
-        state = presenter.state
-        return state.phase == "failed" or (state.phase == "simulated" and state.is_current)
-
-    qtbot.waitUntil(is_settled, timeout=60_000)
+    qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)
