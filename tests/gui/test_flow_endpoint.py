@@ -1,0 +1,111 @@
+"""(c) An endpoint tried, loaded, noted while it is loaded, and shown; (d) and the highest rate that it carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.gui.run.connection_editor import ConnectionEditor
+from app.gui.run.preview import Preview
+from app.gui.run.search_editor import SearchEditor
+from app.gui.window import Window
+from app.profiles.document import KeyPath
+from app.records.events import Noted
+from app.storage.run_directory import StoredRun, find_run
+from loadgen.reference.script import HttpFace, Law, Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
+
+OpenWindow = Callable[[], Window]
+_PATIENCE_MS = 90_000
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """Two requests at a time, 20 ms each: it carries 100/s."""
+    with ScriptedServer(Script(faces=(HttpFace(Law(delay_s=0.02, servers=2)),))) as server:
+        yield f"{server.url}/score"
+
+
+def new_profile_of(qtbot: QtBot, window: Window, url: str) -> None:
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
+    press_key(window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(shows(window, "run"))
+    fill(qtbot, window, ("target", "url"), url)
+
+
+def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
+    fill_in(qtbot, window.pages.run.bench().form.part_at(path).editor.line, text)
+
+
+def start(qtbot: QtBot, window: Window) -> StoredRun:
+    """From the page's own button, to the end of the run that Results shows."""
+    page = window.pages.run
+    qtbot.waitUntil(page.bench().head.start.isEnabled, timeout=20_000)
+    press(qtbot, page, "Start (F5)")
+    qtbot.waitUntil(shows(window, "live"))
+    qtbot.waitUntil(lambda: window.pages.live.state.going == "running", timeout=_PATIENCE_MS)
+    directory = window.pages.live.state.directory
+    assert directory is not None
+    return StoredRun(directory)
+
+
+def ended(qtbot: QtBot, window: Window, run: StoredRun) -> None:
+    qtbot.waitUntil(shows(window, "results"), timeout=_PATIENCE_MS)
+    assert find_run("last").directory == run.directory
+    shows_the_verdict_of(qtbot, window, run)
+
+
+def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, endpoint: str, qtbot: QtBot) -> None:
+    window = open_window()
+    new_profile_of(qtbot, window, endpoint)
+    page = window.pages.run
+    connection, preview = find(page, ConnectionEditor), find(page, Preview)
+    press(qtbot, page, "Test connection")
+    qtbot.waitUntil(lambda: bool(connection.rows.rows), timeout=30_000)
+    tried = dict(connection.rows.rows)
+    assert connection.badge.text() == "PASS"
+    assert tried["Status"] == "200"
+    assert tried["Whole answer"].endswith("ms")
+    for key, text in (("rate", "30/s"), ("duration", "5s")):
+        fill(qtbot, window, ("load", "stages", 0, key), text)
+    told = f"Start sends about 150 requests to {endpoint}, for at most "
+    qtbot.waitUntil(lambda: preview.safety.text().startswith(told), timeout=20_000)
+    run = start(qtbot, window)
+    body = window.pages.live.body
+    assert body is not None
+    qtbot.waitUntil(lambda: body.charts.rates.frame().notna().to_numpy().sum() > 3, timeout=_PATIENCE_MS)
+    fill_in(qtbot, body.controls.note, "the cache is warm now")
+    ended(qtbot, window, run)
+    assert [event.text for event in run.events() if isinstance(event, Noted)] == ["the cache is warm now"]
+    assert any("the cache is warm now" in text for text in texts_of(window.pages.results))
+
+
+def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
+    open_window: OpenWindow, endpoint: str, qtbot: QtBot
+) -> None:
+    window = open_window()
+    new_profile_of(qtbot, window, endpoint)
+    page = window.pages.run
+    form = page.bench().form
+    fill(qtbot, window, ("load", "stages", 0, "duration"), "500ms")
+    fill(qtbot, window, ("load", "warmup"), "0s")
+    press(qtbot, page, "Sweep")
+    press(qtbot, page, "Find the max rate")
+    objectives = form.part_at(("slo",)).editor
+    fill_in(qtbot, objectives.rows[0].line, "latency_ms.p95 < 200")
+    search = find(page, SearchEditor)
+    qtbot.waitUntil(search.fields.isVisible)
+    fill_in(qtbot, search.start, "40/s")
+    fill_in(qtbot, search.hold, "500ms")
+    search.repeats.setValue(1)
+    run = start(qtbot, window)
+    ended(qtbot, window, run)
+    said = json.loads((run.directory / "result.json").read_text())
+    failed = [one for one in said["stages"] if one["kind"] in ("probe", "hold") and one["held"] is False]
+    print(said["max_rate"], [(s["name"], s["kind"], s["held"]) for s in said["stages"]])
