@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.gui.results.tabs.throughput import ThroughputTab
 from app.gui.run.connection_editor import ConnectionEditor
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
@@ -19,6 +20,7 @@ from app.records.events import Noted
 from app.storage.run_directory import StoredRun, find_run
 from loadgen.reference.script import HttpFace, Law, Script
 from loadgen.reference.scripted import ScriptedServer
+from reports.formatting import number
 from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
 
 OpenWindow = Callable[[], Window]
@@ -83,7 +85,9 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     fill_in(qtbot, body.controls.note, "the cache is warm now")
     ended(qtbot, window, run)
     assert [event.text for event in run.events() if isinstance(event, Noted)] == ["the cache is warm now"]
-    assert any("the cache is warm now" in text for text in texts_of(window.pages.results))
+    content = window.pages.results.content()
+    content.tabs.setCurrentWidget(content.validity)
+    qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity)))
 
 
 def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
@@ -107,5 +111,17 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     run = start(qtbot, window)
     ended(qtbot, window, run)
     said = json.loads((run.directory / "result.json").read_text())
-    failed = [one for one in said["stages"] if one["kind"] in ("probe", "hold") and one["held"] is False]
-    print(said["max_rate"], [(s["name"], s["kind"], s["held"]) for s in said["stages"]])
+    stages = [one for one in said["stages"] if one["kind"] in ("probe", "hold")]
+    content = window.pages.results.content()
+    curve = find(window.pages.results, ThroughputTab).curve
+    content.tabs.setCurrentWidget(find(window.pages.results, ThroughputTab))
+    if said["verdict"]["status"] == "INVALID":  # the machine was too busy for a search
+        return
+    assert 50 < said["max_rate"]["per_s"]["value"] < 110
+    shown = [text for text in texts_of(content.tiles) if text.startswith(number(said["max_rate"]["per_s"]["value"]))]
+    assert shown, texts_of(content.tiles)
+    points = curve.frame()
+    failed = {one["name"] for one in stages if one["held"] is False}
+    drawn = points[points["Hollow"] == True]["Name"]  # noqa: E712 - lines have none
+    assert failed
+    assert {name.partition(":")[0] for name in drawn} >= failed
