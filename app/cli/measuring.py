@@ -30,6 +30,7 @@ from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
+from app.storage.bundle import is_run_id
 from app.storage.checksums import write_checksums
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.local_parts import build_local_parts
@@ -64,7 +65,7 @@ def measure(
     """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was
     measured is stored however it ends."""
     started_at = datetime.now(UTC)
-    run_id = new_run_id(profile.name, started_at)
+    run_id = _run_id(arguments.out, profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
     running = _running(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory, profile.slo)
@@ -78,6 +79,13 @@ def measure(
         _print(outcome, render_text(report), str(directory), arguments, gating)
     tell_github(report, getattr(arguments, "profile", None), os.environ)
     return outcome.result.exit.code
+
+
+def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
+    """A directory in the runs' home is found by its name, so that is the run's id too."""
+    if out is not None and out.resolve().parent == runs_home().resolve() and is_run_id(out.name):
+        return out.name
+    return new_run_id(name, started_at)
 
 
 def _running(

@@ -209,8 +209,8 @@ def _number_text(number: float) -> str:
 
 
 def _percent(share: float) -> str:
-    """The shortest percentage that, divided by 100, is this share again."""
+    """The shortest percentage that, divided by 100, is this share again; the nearest where none is."""
     percent = share * 100
     neighbours = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
     texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbours)
-    return next(text for text in texts if float(text) / 100 == share)
+    return next((text for text in texts if float(text) / 100 == share), _number_text(percent))

@@ -133,4 +133,4 @@ def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
     second = open_window()
     press(qtbot, second.pages.page("home"), "See what was measured")
     qtbot.waitUntil(shows(second, "results"))
-    assert second.pages.results.runs() == (launch.directory,)
+    qtbot.waitUntil(lambda: second.pages.results.runs() == (launch.directory,), timeout=_PATIENCE_MS)

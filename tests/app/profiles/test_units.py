@@ -140,5 +140,6 @@ def test_a_duration_is_printed_in_its_natural_unit(text: str, again: str) -> Non
 
 def test_percentages_are_printed_without_an_exponent() -> None:
     assert units.format_share(0.9) == "90%"
+    assert units.format_share(0.999) == "99.9%"  # though no percentage divided by 100 is exactly that
     assert units.format_share(0.001) == "0.1%"
     assert units.format_growth(0.2) == "20%/year"
