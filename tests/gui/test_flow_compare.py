@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from pytestqt.qtbot import QtBot
 
 from app.gui.window import Window
 from app.records.comparison import Comparison
+from tests.fakes.driving import press_key, shows
 from tests.fakes.program import Sizewise
 
 OpenWindow = Callable[[], Window]
@@ -29,10 +30,9 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
         assert place is not None
         tab.table.selectRow(place)
         qtbot.keyClick(tab.table, Qt.Key.Key_Space)
-    assert window.actions_ is not None
-    window.actions_.by_name["compare"].trigger()
+    press_key(window, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
     page = window.pages.compare
-    assert window.pages.shown is page
+    qtbot.waitUntil(shows(window, "compare"))
     presenter = page.contents.presenter
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
     assert page.runs() == kept_runs
@@ -47,6 +47,15 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
         assert any("INVALID" in (entry.problem or "") for entry in outcome.asked.entries)
         return
     assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
+    verdict = page.contents.verdict
+    differing, changes = verdict.differences, verdict.changes
+    assert differing.isVisible()  # another profile: its scripted server is slower
+    assert differing.frame_model.rowCount() == len(outcome.comparison.differences)
+    assert differing.mapTo(verdict, QPoint()).y() < changes.mapTo(verdict, QPoint()).y()
+    verdict.all_metrics.click()
+    shown = changes.frame_model.frame
+    told = outcome.comparison.changes
+    assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in told]
     page.contents.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
     assert page.contents.verdict.sentence in (tmp_path / "comparison.html").read_text()

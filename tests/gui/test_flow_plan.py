@@ -8,12 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.plan.front_chart import FrontChart
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.window import Window
-from tests.fakes import plan_sources, planned
+from tests.fakes import plan_sources, planned, results
+from tests.fakes.driving import fill_in, press, press_key, shows
 
 
 def test_a_plan_is_opened_edited_and_copied_as_a_command(
@@ -41,3 +47,80 @@ def test_a_plan_is_opened_edited_and_copied_as_a_command(
     capsys.readouterr()
     main([*shlex.split(line)[1:], "--json"])
     assert json.loads(capsys.readouterr().out)["recommendation"]["sentence"] == plan.recommendation.sentence
+
+
+def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
+    open_window: Callable[[], Window], qtbot: QtBot, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    run = Path(plan_sources.endpoint_run(home / "runs" / "20261127-120000-bench-0000", stages=stages))
+    window = open_window()
+    presenter = window.pages.plan.content.presenter
+    presenter.settle_after(600_000)  # over the whole catalogue the simulation takes its time
+    window.show_page("library")
+    library = window.pages.library.shelves.runs
+    qtbot.waitUntil(lambda: library.model.rowCount() == 1, timeout=15_000)
+    library.table.selectRow(0)
+    press(qtbot, library, "Plan from it")
+    qtbot.waitUntil(shows(window, "plan"))
+    page, bench = window.pages.plan, window.pages.plan.content.bench
+    qtbot.waitUntil(lambda: presenter.state.phase == "preview" and presenter.state.is_current, timeout=60_000)
+
+    def answered() -> bool:
+        return presenter.state.is_current
+
+    fill_in(qtbot, bench.inputs.traffic.peak.rate.lineEdit(), "3000")
+    qtbot.waitUntil(lambda: "traffic.peak=3000.0/s" in (page.command_line() or ""))
+    qtbot.waitUntil(answered, timeout=60_000)
+    plan = presenter.state.plan
+    assert plan is not None
+    assert plan.recommendation is not None
+    best = plan.recommendation.fleet.offer
+    assert plan.traffic.peak_per_s == 3000
+    place = bench.offers.model.index(bench.offers.model.row_of(best), COLUMNS.index(PRICE_COLUMN))
+    bench.offers.table.setCurrentIndex(place)
+    bench.offers.table.edit(place)
+    editor = bench.offers.table.findChild(QLineEdit)
+    assert editor is not None
+    fill_in(qtbot, editor, "900")
+    qtbot.waitUntil(lambda: f"price.{best}=900" in (page.command_line() or ""))
+    qtbot.waitUntil(answered, timeout=60_000)
+    assert bench.card.title.text() == "Another offer"
+    assert best in bench.card.sentence.text()  # its row is chosen
+    press_key(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: "price." not in (page.command_line() or ""))
+    qtbot.waitUntil(answered, timeout=60_000)
+    assert bench.card.title.text() == "Recommendation"
+    assert bench.card.sentence.text() == plan.recommendation.sentence
+    chosen = click_a_point(qtbot, bench.chart, but_not=best)
+    assert bench.card.title.text() == "Another offer"
+    assert chosen in bench.card.sentence.text()
+    assert bench.offers.chosen_offer() == chosen
+    press_key(window, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    line = QGuiApplication.clipboard().text()
+    assert line == f"sizewise plan {run} --set traffic.peak=3000.0/s"
+    capsys.readouterr()
+    assert main([*shlex.split(line)[1:], "--json", "--preview"]) == 0
+    told = json.loads(capsys.readouterr().out)["recommendation"]
+    assert told["fleet"]["offer"] == best
+    assert told["sentence"] == plan.recommendation.sentence
+
+
+def click_a_point(qtbot: QtBot, front: FrontChart, *, but_not: str) -> str:
+    """That stands apart from all others; which offer it is of."""
+    chart = front.chart
+    places = [
+        (chart.pixel_of(x, y), name.partition(" × ")[2])
+        for series in chart.series()
+        for x, y, name in zip(series.x, series.y, series.names, strict=False)
+        if series.kind == "points"
+    ]
+
+    def room(at: int) -> float:
+        here, offer = places[at]
+        others = [(there - here).manhattanLength() for there, other in places if other != offer]
+        return 0.0 if offer == but_not else min(others)
+
+    place, offer = places[max(range(len(places)), key=room)]
+    qtbot.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton, pos=place.toPoint())
+    return offer

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
+from selenium import webdriver
+from selenium.webdriver.common.by import By
 
 from app.gui.window import Window
 from reports import formatting
+from tests.fakes.browsing import requested, wait_until_drawn
+from tests.fakes.driving import fill_in, press, press_key
 from tests.fakes.program import Sizewise
 
 PATIENCE_MS = 60_000
@@ -69,3 +75,29 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     assert (tmp_path / "terminal.html").read_text() == page
     for tile in shown.report.tiles:
         assert formatting.value(tile.quantity) in page
+
+
+@pytest.mark.browser
+def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
+    open_window: Callable[[], Window], run: Path, tmp_path: Path, qtbot: QtBot, browser: webdriver.Chrome
+) -> None:
+    window = open_window()
+    results = window.pages.results
+    with qtbot.waitSignal(results.presenter.opened, timeout=PATIENCE_MS):
+        window.navigation.run_opened.emit(run)
+    drawer, page = results.content().drawer, tmp_path / "elsewhere" / "report.html"
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
+    press_key(window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(drawer.isVisible)
+    qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
+    fill_in(qtbot, drawer.place, str(page))
+    press(qtbot, drawer, "Save")
+    qtbot.waitUntil(drawer.open.isEnabled, timeout=PATIENCE_MS)
+    press(qtbot, drawer, "Copy summary as Markdown")
+    qtbot.waitUntil(lambda: QGuiApplication.clipboard().text().startswith("#"), timeout=PATIENCE_MS)
+    assert QGuiApplication.clipboard().text() == (run / "summary.md").read_text()
+    browser.get(page.as_uri())
+    wait_until_drawn(browser)
+    assert run.name in browser.find_element(By.TAG_NAME, "body").text
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))
+    assert browser.get_log("browser") == []

@@ -61,6 +61,12 @@ class ResultsPage(Page):
             self.recent.refresh()
         elif self._content is not None and self.presenter.shown is not None:
             self._content.enter()
+        self._focus_first()
+
+    def _focus_first(self) -> None:
+        """What keys go to: the run, which they scroll, or the way to one."""
+        shown = self._stack.currentWidget()
+        (self.recent.library if shown is self.recent else shown).setFocus(Qt.FocusReason.OtherFocusReason)
 
     def leave(self) -> None:
         if self._content is not None:
@@ -161,6 +167,8 @@ class ResultsPage(Page):
         content.show_run(shown)
         self._stack.setCurrentWidget(self._scroll)
         self._scroll.verticalScrollBar().setValue(0)
+        if self.isVisible():
+            self._focus_first()
         self.setAccessibleDescription(f"{shown.own.header.title}: {shown.own.verdict.outcome}")
         if self._moment_s is not None:
             self.show_moment(self._moment_s)
