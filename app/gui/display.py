@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from app.errors import UnavailableError
 
@@ -11,11 +12,32 @@ _LIBRARIES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3
 _HEADLESS = "`sizewise run`, `plan`, `report` and `compare` do the same without a window."
 
 
-def require_display(environment: Mapping[str, str], platform: str = sys.platform) -> None:
+def reaches_x(display: str) -> bool:
+    """Whether the X server answers, and lets us in. Where its library is not there, Qt is left to say so."""
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError:
+        return True
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(display.encode(), None))
+    is_reached = not xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    return is_reached
+
+
+def require_display(
+    environment: Mapping[str, str], platform: str = sys.platform, reaches: Callable[[str], bool] = reaches_x
+) -> None:
     """Raises UnavailableError where no screen can be reached."""
-    is_told = any(environment.get(name) for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"))
-    if platform.startswith("linux") and not is_told:
+    if not platform.startswith("linux"):
+        return
+    chosen, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
+    if not (chosen or display or environment.get("WAYLAND_DISPLAY")):
         raise UnavailableError("there is no display to open a window on", hint=f"Log in to a desktop. {_HEADLESS}")
+    is_x = chosen.startswith("xcb") or not (chosen or environment.get("WAYLAND_DISPLAY"))
+    if is_x and not reaches(display):
+        hint = f"Log in to its desktop as this user, or over SSH with -X. {_HEADLESS}"
+        raise UnavailableError(f"the display {display or 'of this system'} cannot be reached", hint=hint)
 
 
 def require_qt() -> None:

@@ -46,10 +46,11 @@ class VirtualScreen(msgspec.Struct, frozen=True):
 @contextmanager
 def virtual_screen(size: str = "1400x900x24") -> Iterator[VirtualScreen]:
     server = shutil.which("Xvfb")
+    # with -noreset, since it refuses connections for a moment while it starts over after its last client has left
     assert server is not None, "no Xvfb: run tests/install-system-libraries"
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [server, "-displayfd", str(writing), "-screen", "0", size, "-nolisten", "tcp"],
+        [server, "-displayfd", str(writing), "-screen", "0", size, "-nolisten", "tcp", "-noreset"],
         pass_fds=(writing,),
         stderr=subprocess.DEVNULL,
     )
