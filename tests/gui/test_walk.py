@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.pages import KEYS
 from app.gui.window import Window
 from tests.fakes.pseudo_locale import install
-from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
 from tests.gui.screens.rendering import fill, settle
 
 OpenWindow = Callable[[], Window]
@@ -42,9 +42,11 @@ def test_every_control_has_a_name_and_is_reached_by_keys(open_window: OpenWindow
     assert faults(window, unreachable) == {}
 
 
-def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
-    window = open_window()
-    fill(window, kept_runs)
+def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
+    with windows_shown(qapp) as kinds:
+        window = open_window()
+        fill(window, kept_runs)
+        assert kinds == ["Window"]
     assert faults(window, unnamed) == {}
     assert faults(window, unreachable) == {}
 
