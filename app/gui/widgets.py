@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, state_of
@@ -41,8 +41,18 @@ class Badge(QLabel):
         self.setToolTip(why)
         self.setAccessibleName(word)
         self.setAccessibleDescription(why)
-        self.setVisible(bool(word))
+        self._show_if_said()
         restyle(self, state_of(word))
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange:
+            self._show_if_said()
+        return super().event(event)
+
+    def _show_if_said(self) -> None:
+        """Without a parent it would be a window of its own, which takes the keyboard away for a moment."""
+        if self.parentWidget() is not None:
+            self.setVisible(bool(self.text()))
 
 
 def card(*widgets: QWidget) -> QFrame:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from PySide6.QtCore import QRect, Qt
+from PySide6.QtCore import QEvent, QObject, QRect, Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
     QAbstractScrollArea,
     QAbstractSlider,
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QDockWidget,
     QLabel,
@@ -28,6 +30,27 @@ _INTERACTIVE = (
 )  # fmt: skip
 _QTS_OWN = ("qt_", "QTabBar", "ScrollLeftButton", "ScrollRightButton")
 _SLACK = 1
+
+
+@contextmanager
+def windows_shown(application: QApplication) -> Iterator[list[str]]:
+    """The kinds of what is shown as a window of its own meanwhile: a page's part that is shown before it has a parent
+    flashes up as one, and takes the keyboard away."""
+    watch = _WindowWatch()
+    application.installEventFilter(watch)
+    yield watch.kinds
+    application.removeEventFilter(watch)
+
+
+class _WindowWatch(QObject):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: list[str] = []
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - of Qt
+        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+            self.kinds.append(type(watched).__name__)
+        return False
 
 
 def shown(root: QWidget) -> Iterator[QWidget]:

@@ -58,4 +58,6 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in told]
     page.contents.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
-    assert page.contents.verdict.sentence in (tmp_path / "comparison.html").read_text()
+    assert outcome.section is not None
+    assert outcome.section.sentence in (tmp_path / "comparison.html").read_text()
+    assert verdict.sentence.casefold() in outcome.section.sentence.casefold()

@@ -21,26 +21,11 @@ from tests.fakes.driving import fill_in, press, press_key
 from tests.fakes.program import Sizewise
 
 PATIENCE_MS = 60_000
-PROFILE = """sizewise: 1
-name: window-test
-target: {protocol: http, scripted: {delay: 5ms, spread: 0.3, parallel: 8}}
-workload: {body: {features: [0.1, 0.2]}}
-load:
-  warmup: 0s
-  stages:
-    - {name: low, arrivals: poisson, rate: 100/s, duration: 2s}
-    - {name: high, arrivals: poisson, rate: 200/s, duration: 2s}
-slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
-"""
 
 
 @pytest.fixture
-def run(home: Path, tmp_path: Path) -> Path:
-    (tmp_path / "profile.yaml").write_text(PROFILE)
-    directory = home / "runs" / "20261127-120000-window-test-0000"
-    done = Sizewise(home, tmp_path)("run", str(tmp_path / "profile.yaml"), "--out", str(directory))
-    assert done.returncode in (0, 4, 10), done.stderr
-    return directory
+def run(kept_runs: tuple[Path, ...]) -> Path:
+    return kept_runs[0]
 
 
 def test_a_run_is_judged_again_in_a_window_and_exported(
@@ -98,6 +83,8 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     assert QGuiApplication.clipboard().text() == (run / "summary.md").read_text()
     browser.get(page.as_uri())
     wait_until_drawn(browser)
-    assert run.name in browser.find_element(By.TAG_NAME, "body").text
+    shown = results.presenter.shown
+    assert shown is not None
+    assert shown.own.header.run_id in browser.find_element(By.TAG_NAME, "body").text
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))
     assert browser.get_log("browser") == []

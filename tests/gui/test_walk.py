@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QTabWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.pages import KEYS
 from app.gui.window import Window
 from tests.fakes.pseudo_locale import install
-from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
 from tests.gui.screens.rendering import fill, settle
 
 OpenWindow = Callable[[], Window]
+_MOMENT_S = 0.15
 
 
 @pytest.fixture
@@ -26,27 +27,42 @@ def pseudo_locale(qapp: QApplication) -> Iterator[None]:
     QCoreApplication.removeTranslator(translator)
 
 
-def faults(window: Window, look_for: Callable[[Window], list[str]]) -> dict[str, list[str]]:
+def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, list[str]]:
+    """By page and by tab of it."""
     found = {}
     for key in KEYS:
         window.show_page(key)
         settle()
-        if wrong := look_for(window):
-            found[key] = wrong
+        for part in tabs_of(window):
+            if wrong := [one for look_for in looks for one in look_for(window)]:
+                found[f"{key}{part}"] = wrong
     return found
+
+
+def tabs_of(window: Window) -> Iterator[str]:
+    """One after the other, where the page has any."""
+    tabs = next((one for one in window.pages.shown.findChildren(QTabWidget) if one.isVisible()), None)
+    if tabs is None:
+        yield ""
+        return
+    for place in range(tabs.count()):
+        if tabs.isTabVisible(place) and tabs.isTabEnabled(place):
+            tabs.setCurrentIndex(place)
+            settle(moment_s=_MOMENT_S)
+            yield f": {tabs.tabText(place)}"
 
 
 def test_every_control_has_a_name_and_is_reached_by_keys(open_window: OpenWindow) -> None:
     window = open_window()
-    assert faults(window, unnamed) == {}
-    assert faults(window, unreachable) == {}
+    assert faults(window, unnamed, unreachable) == {}
 
 
-def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
-    window = open_window()
-    fill(window, kept_runs)
-    assert faults(window, unnamed) == {}
-    assert faults(window, unreachable) == {}
+def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
+    with windows_shown(qapp) as kinds:
+        window = open_window()
+        fill(window, kept_runs)
+        assert kinds == ["Window"]
+    assert faults(window, unnamed, unreachable) == {}
 
 
 def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:

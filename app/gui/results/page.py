@@ -65,8 +65,8 @@ class ResultsPage(Page):
 
     def _focus_first(self) -> None:
         """What keys go to: the run, which they scroll, or the way to one."""
-        shown = self._stack.currentWidget()
-        (self.recent.library if shown is self.recent else shown).setFocus(Qt.FocusReason.OtherFocusReason)
+        is_choosing = self._stack.currentWidget() is self.recent
+        (self.recent.library if is_choosing else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
     def leave(self) -> None:
         if self._content is not None:

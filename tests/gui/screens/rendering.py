@@ -78,14 +78,17 @@ def _grab(window: Window, path: Path) -> Path:
     return path
 
 
-def settle(quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0) -> None:
+def settle(
+    quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0,
+    moment_s: float = _SETTLED_S,
+) -> None:
     """Until no work is done in the background, and a moment after: timers and repaints have had their turn."""
     deadline, quiet_since = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic()
     while not deadline.hasExpired():
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
         if not quiet():
             quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > _SETTLED_S:
+        elif time.monotonic() - quiet_since > moment_s:
             return
 
 

@@ -1,0 +1,78 @@
+"""The walk over a window's widgets finds what it is there for, and accuses nobody else."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
+
+LONG = "Every number on this page is made again of the window that is chosen"
+
+
+@pytest.fixture
+def page(qtbot: QtBot) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    made.resize(300, 200)
+    QVBoxLayout(made)
+    made.show()
+    return made
+
+
+def put(page: QWidget, widget: QWidget) -> QWidget:
+    layout = page.layout()
+    assert layout is not None
+    layout.addWidget(widget)
+    widget.show()
+    layout.activate()
+    return widget
+
+
+def test_a_label_without_room_for_its_text_is_clipped(page: QWidget) -> None:
+    label = put(page, QLabel(LONG))
+    assert clipped(page) == []
+    label.setFixedWidth(60)
+    assert LONG in clipped(page)[0]
+
+
+def test_a_label_whose_lines_have_no_room_is_clipped(page: QWidget) -> None:
+    label = QLabel(LONG)
+    label.setWordWrap(True)
+    put(page, label)
+    assert clipped(page) == []
+    label.setFixedSize(120, label.fontMetrics().height())
+    assert len(clipped(page)) == 1
+
+
+def test_a_button_without_room_for_its_text_is_clipped(page: QWidget) -> None:
+    button = put(page, QPushButton("&Choose what to plan from"))
+    assert clipped(page) == []
+    button.setFixedWidth(40)
+    assert len(clipped(page)) == 1
+
+
+def test_what_a_reader_of_screens_calls_nothing_is_unnamed(page: QWidget) -> None:
+    field = put(page, QLineEdit())
+    put(page, QPushButton("&Start"))
+    assert len(unnamed(page)) == 1
+    field.setAccessibleName("Filter")
+    assert unnamed(page) == []
+
+
+def test_what_tab_does_not_come_to_is_unreachable(page: QWidget) -> None:
+    field = put(page, QLineEdit())
+    assert unreachable(page) == []
+    field.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    assert len(unreachable(page)) == 1
+
+
+def test_what_is_shown_before_it_has_a_parent_is_seen(page: QWidget, qapp: QApplication) -> None:
+    with windows_shown(qapp) as kinds:
+        early = QLabel("early")
+        early.setVisible(True)
+        put(page, early)
+        put(page, QLabel("in time"))
+    assert kinds == ["QLabel"]
