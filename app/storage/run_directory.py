@@ -289,6 +289,11 @@ class StoredRun:
             ) from None
 
 
+def name_of_run(directory: Path) -> str:
+    """What `find_run` finds it by: its id in the runs' home, else its path."""
+    return directory.name if directory.parent == runs_home() else str(directory)
+
+
 def find_run(name: str) -> StoredRun:
     """A run by its directory, its id, the unique beginning of its id, or "last"."""
     directory = Path(name)

@@ -22,8 +22,8 @@ def look_of(application: QApplication) -> Look:
 
 @contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """Fails when what ran inside left a Python thread, a piece of work or a child process. Cycles are collected in
-    this thread alone, as the window does."""
+    """Fails when what ran inside left a Python thread, a piece of work or a child process that does not end by itself
+    within ten seconds. Cycles are collected in this thread alone, as the window does."""
     threads, children = set(threading.enumerate()), _children()
     was_enabled = gc.isenabled()
     gc.disable()
@@ -36,8 +36,9 @@ def leaving_nothing() -> Iterator[None]:
     assert QThreadPool.globalInstance().waitForDone(10_000), "work goes on in the pool"
     left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Dummy")]
     assert not left, f"threads are left: {left}"
-    assert _children() <= children, "child processes are left"
+    _, still_there = psutil.wait_procs(_children() - children, timeout=10)
+    assert not still_there, f"child processes are left: {still_there}"
 
 
-def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+def _children() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}

@@ -69,10 +69,9 @@ class LivePage(Page):
         directory = self.state.directory
         if directory is None:
             return None
-        from app.storage.run_directory import runs_home
+        from app.storage.run_directory import name_of_run
 
-        named = directory.name if directory.parent == runs_home() else str(directory)
-        return f"sizewise runs attach {shlex.quote(named)}"
+        return f"sizewise runs attach {shlex.quote(name_of_run(directory))}"
 
     def runs(self) -> tuple[Path, ...]:
         return () if self.state.directory is None else (self.state.directory,)

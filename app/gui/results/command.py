@@ -7,10 +7,11 @@ from pathlib import Path
 
 from app.gui.formatting import plain
 from app.gui.results.state import Asked
+from app.storage.run_directory import name_of_run
 
 
 def report_command(directory: Path, asked: Asked, is_recovered: bool = False) -> str:
-    words = ["sizewise", "report", str(directory)]
+    words = ["sizewise", "report", name_of_run(directory)]
     for text in asked.slo or ():
         words += ["--slo", text]
     if asked.window_s is not None:
