@@ -57,6 +57,8 @@ class Navigation(QObject):
     """The Path of a price list: Plan takes it over its catalogue."""
     library_changed = Signal()
     """Runs came, went, or were labelled."""
+    trust_shown = Signal(str, str, str)
+    """Of the run that a page shows now: VALID, WARN or INVALID, why, and the PageKey where it is explained."""
     told = Signal(object)
     """A Notice."""
 

@@ -51,6 +51,7 @@ class StatusBar(QStatusBar):
         machine.watch_for(self.machine)
         machine.changed.connect(self._show_machine)
         queue.changed.connect(self._show_engine)
+        navigation.trust_shown.connect(self.show_trust)
         self._show_engine()
         self._show_machine(machine.state)
         self.show_trust(None)

@@ -284,6 +284,7 @@ class Chart(Panel):
         if self.crosshair.x is not None:
             axis = f"{axis} {tr('at {x}').format(x=self._place_text(self.crosshair.x))}".strip()
         self.key.show_entries(axis, entries)
+        self.place_key()
 
     def _entry(self, one: Series, value: str) -> Entry:
         is_hollow = one.hollow is not None and len(one.x) > 0 and bool(one.hollow.all())

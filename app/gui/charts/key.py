@@ -55,6 +55,12 @@ class Key(QWidget):
         said = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
         return ", ".join([*([self.axis_text] if self.axis_text else []), *said])
 
+    def line_px(self) -> int:
+        """What all of it takes in one line."""
+        metrics, left = self._metrics(), (self._axis_width + _BETWEEN_PX if self.axis_text else 0.0)
+        samples = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _BETWEEN_PX)
+        return round(left + samples + sum(metrics.horizontalAdvance(entry.label) for entry in self.entries))
+
     def hasHeightForWidth(self) -> bool:
         return True
 

@@ -15,6 +15,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QResizeEvent,
     QShortcut,
 )
 from PySide6.QtWidgets import QGridLayout, QMenu, QStackedWidget, QToolButton, QVBoxLayout, QWidget
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
     from app.gui.tables import FrameTable
 
-_LEAST_PLOT_PX = 90
-_LEAST_PLOT_ROWS = 5
+_LEAST_PLOT_PX = 70
+_LEAST_PLOT_ROWS = 4
 
 
 class Panel(QWidget):
@@ -56,7 +57,7 @@ class Panel(QWidget):
         self._stack = QStackedWidget()
         for page in (self.plot, self._words, self._table_box):
             self._stack.addWidget(page)
-        self._is_table = False
+        self._is_table = self._is_key_below = False
         self._said = ""
         self._strip: Strip | None = None
         self._build()
@@ -146,9 +147,9 @@ class Panel(QWidget):
         grid.addWidget(self.key, 1, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.table_button, 1, 2, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.export_button, 1, 3, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self._stack, 2, 0, 1, 4)
+        grid.addWidget(self._stack, 3, 0, 1, 4)
         grid.setColumnStretch(1, 1)
-        grid.setRowStretch(2, 1)
+        grid.setRowStretch(3, 1)
         self._table_layout = QVBoxLayout(self._table_box)
         self._table_layout.setContentsMargins(0, 0, 0, 0)
         toggle = QShortcut(QKeySequence(Qt.Key.Key_T), self)
@@ -243,6 +244,23 @@ class Panel(QWidget):
         self.plot.put_on(self.look.theme, self.small_font())
         self.plot.setMinimumHeight(max(_LEAST_PLOT_PX, _LEAST_PLOT_ROWS * self.fontMetrics().height()))
         self.key.updateGeometry()
+        self.place_key()
+
+    def place_key(self) -> None:
+        """Beside the title where all of it has room there, else below it, from edge to edge."""
+        others = (self._heading, self.table_button, self.export_button)
+        margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
+        taken = sum(one.sizeHint().width() + gap for one in others) + margins.left() + margins.right()
+        is_below = self.key.line_px() > self.width() - taken
+        if is_below != self._is_key_below:
+            self._is_key_below = is_below
+            self._grid.removeWidget(self.key)
+            where = (2, 0, 1, 4) if is_below else (1, 1, 1, 1)
+            self._grid.addWidget(self.key, *where, Qt.AlignmentFlag.AlignTop)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.place_key()
 
     def small_font(self) -> QFont:
         font = QFont(self.font())

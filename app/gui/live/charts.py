@@ -18,7 +18,7 @@ from app.gui.widgets import label
 from app.gui.words import tr
 
 _FOLLOWED = (60.0, 300.0, None)
-_LEAST_LINES = 8
+_LEAST_LINES = 7
 """Of text, high."""
 
 
@@ -62,6 +62,7 @@ class LiveCharts(QWidget):
             row.addWidget(buddy)
             row.addWidget(box)
         row.addStretch(1)
+        row.addWidget(self.linked.fit_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

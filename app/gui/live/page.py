@@ -64,6 +64,8 @@ class LivePage(Page):
             self.idle.focus_first()
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
+            if self.state.trust is not None:
+                self.navigation.trust_shown.emit(self.state.trust, "\n".join(self.state.reasons), "live")
 
     def command_line(self) -> str | None:
         directory = self.state.directory

@@ -61,6 +61,7 @@ class ResultsPage(Page):
             self.recent.refresh()
         elif self._content is not None and self.presenter.shown is not None:
             self._content.enter()
+            self._tell_trust(self.presenter.shown)
         self._focus_first()
 
     def _focus_first(self) -> None:
@@ -170,12 +171,18 @@ class ResultsPage(Page):
         if self.isVisible():
             self._focus_first()
         self.setAccessibleDescription(f"{shown.own.header.title}: {shown.own.verdict.outcome}")
+        self._tell_trust(shown)
         if self._moment_s is not None:
             self.show_moment(self._moment_s)
 
     def _rescored(self, shown: Shown) -> None:
         self.strip.hide()
         self.content().show_asked(shown)
+        self._tell_trust(shown)
+
+    def _tell_trust(self, shown: Shown) -> None:
+        verdict = shown.result.verdict
+        self.navigation.trust_shown.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
     def _failed(self, path: Path, error: Exception) -> None:
         """It may be there in a moment: a run that goes on, a folder that is being copied."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from app.gui.background import Latest
 from app.gui.navigation import Notice
 from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, place_of, tree_of
-from app.gui.run.ticks import FlowLayout
 from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
 from app.gui.strip import Strip
-from app.gui.widgets import card, label
+from app.gui.widgets import label
 from app.gui.words import tr
+
+_FILL = Qt.AlignmentFlag(0)
 
 
 class Preview(Editor):
@@ -31,8 +33,11 @@ class Preview(Editor):
         self.safety = label("", wrap=True)
         self.safety.setAccessibleName(tr("What Start does"))
         self._tiles = QWidget()
-        self._tiles_layout = FlowLayout(self._tiles)
+        self._tiles_layout = QGridLayout(self._tiles)
         self._tiles_layout.setContentsMargins(0, 0, 0, 0)
+        self._tiles_layout.setHorizontalSpacing(12)
+        self._tiles_layout.setVerticalSpacing(2)
+        self._tiles_layout.setColumnStretch(2, 1)
         self.impossible = label(tr("These variants cannot run here"), "heading")
         self.cells = Rows(tr("Variants that cannot run here"))
         layout = QVBoxLayout(self)
@@ -73,12 +78,12 @@ class Preview(Editor):
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
         while (item := self._tiles_layout.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
+                widget.hide()
                 widget.deleteLater()
-        for one in tiles:
-            value = label(one.value, "heading")
-            tile = card(label(one.name, "muted"), value, label(one.below, "muted"))
-            tile.setAccessibleName(f"{one.name}: {one.value}. {one.below}")
-            self._tiles_layout.addWidget(tile)
+        for row, one in enumerate(tiles):
+            cells = (label(one.name, "muted"), label(one.value, "strong"), label(one.below, "muted", wrap=True))
+            for column, cell in enumerate(cells):
+                self._tiles_layout.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _FILL)
         self._tiles.setVisible(bool(tiles))
         self._tiles.updateGeometry()
 

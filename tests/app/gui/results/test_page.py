@@ -281,3 +281,11 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
         page.open_run(stages)
         page.show_moment(21.5)
     assert page.content().axis.rates.crosshair.x == pytest.approx(21.5)
+
+
+def test_the_status_bar_is_told_of_the_shown_runs_trust(
+    page: ResultsPage, navigation: Navigation, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(navigation.trust_shown, timeout=20_000) as told:
+        shown = opened(stages)
+    assert told.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]
