@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+from PySide6 import QtGui
+from PySide6.QtGui import QTextDocument
+
+from app.gui.widgets import tip
+
+
+@pytest.mark.parametrize(
+    "text", ["<img src=/etc/passwd>name", "<b>bold</b>\nsecond  line", "&lt;b>", "<!DOCTYPE html>x", "a <i>b</i> & c"]
+)
+def test_what_looks_like_markup_is_told_letter_for_letter(text: str) -> None:
+    assert QtGui.Qt.mightBeRichText(text), "a tool tip would have taken it for markup"
+    document = QTextDocument()
+    document.setHtml(tip(text))
+    assert document.toPlainText() == text
+
+
+def test_plain_text_stays_as_it_is_and_is_bounded() -> None:
+    assert tip("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
+    assert len(tip("x" * 1_000_000)) < 3_000
+    assert len(tip("<b>" * 1_000_000)) < 30_000
