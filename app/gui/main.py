@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from app.gui.window import Window
 
 
+_PATIENCE_MS = 700
+
+
 def open_window(paths: tuple[Path, ...]) -> int:
     """Show the window, with what is named opened in it, until it is closed. Raises UnavailableError where there is no
     display, or no Qt that works."""
@@ -38,11 +41,12 @@ def open_window(paths: tuple[Path, ...]) -> int:
         window.navigation.told.emit(found)
     QTimer.singleShot(0, lambda: parts.opening.open_paths(paths))
     try:
-        return application.exec()
+        code = application.exec()
     finally:
         window.state.keep()
         interrupts.end()
         crash_log.end()
+    return _ended(code)
 
 
 def prepare() -> tuple[QApplication, Window, Parts]:
@@ -55,6 +59,18 @@ def prepare() -> tuple[QApplication, Window, Parts]:
     application.setApplicationName("sizewise")
     application.setApplicationDisplayName("Sizewise")
     return application, *assemble(application)
+
+
+def _ended(code: int) -> int:
+    """What is still worked on goes down with the process: Qt would wait for it, and it for Python's lock, which an
+    interpreter that ends gives to no thread."""
+    from PySide6.QtCore import QThreadPool
+
+    if not QThreadPool.globalInstance().waitForDone(_PATIENCE_MS):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _data_folder() -> Path:

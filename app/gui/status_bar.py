@@ -16,7 +16,7 @@ from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.machine_words import gpu_title, measured, short
 from app.gui.formatting import NOT_AVAILABLE, State, size, state_of
 from app.gui.navigation import Navigation
-from app.gui.widgets import restyle
+from app.gui.widgets import restyle, tip
 from app.gui.words import tr
 
 LOW_DISK_BYTES = 2 * 2**30
@@ -132,7 +132,7 @@ class StatusBar(QStatusBar):
 
     def _say(self, segment: QToolButton, text: str, told: str, state: State = "plain") -> None:
         segment.setText(_MARKS.get(state, "") + text)
-        segment.setToolTip(told)
+        segment.setToolTip(tip(told))
         segment.setAccessibleName(text)
         segment.setAccessibleDescription(told)
         if segment.property("state") != state:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 
+from PySide6 import QtGui
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, state_of
+
+_MOST_IN_TIP = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
@@ -15,6 +19,15 @@ def restyle(widget: QWidget, state: State) -> None:
     widget.setProperty("state", state)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
+
+
+def tip(text: str) -> str:
+    """What a tool tip or a menu shows as it stands: Qt takes what looks like HTML for HTML, whoever wrote it, and
+    would read the files and show the pictures that it names."""
+    cut = text if len(text) <= _MOST_IN_TIP else f"{text[:_MOST_IN_TIP]}…"
+    if not QtGui.Qt.mightBeRichText(cut):
+        return cut
+    return f'<p style="white-space: pre-wrap">{html.escape(cut)}</p>'
 
 
 def label(text: str = "", role: str | None = None, *, wrap: bool = False) -> QLabel:
@@ -38,7 +51,7 @@ class Badge(QLabel):
 
     def say(self, word: str, why: str = "") -> None:
         self.setText(word)
-        self.setToolTip(why)
+        self.setToolTip(tip(why))
         self.setAccessibleName(word)
         self.setAccessibleDescription(why)
         self._show_if_said()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,15 +37,18 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[KeyPath, int]
 
 
+def read_bounded(path: Path) -> bytes:
+    """What a document's file holds, or one byte more than any may. Raises ProfileError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
+
+
 def read_document(content: bytes, source: str) -> Document:
     """Raises ProfileError naming `source` and the line."""
-    if len(content) > MAX_BYTES:
-        raise ProfileError("larger than 1 MiB", path=source)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ProfileError("not UTF-8 text", path=source, line=line) from error
+    text = _text(content, source)
     reader = _Reader(source, yaml.parse(text, Loader=_LOADER))
     try:
         return reader.read()
@@ -52,6 +56,21 @@ def read_document(content: bytes, source: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise ProfileError(problem, path=source, line=None if mark is None else mark.line + 1) from error
+
+
+def read_text(path: Path) -> str:
+    """The file's text, right YAML or not. Raises ProfileError where it is no text, or too much."""
+    return _text(read_bounded(path), str(path))
+
+
+def _text(content: bytes, source: str) -> str:
+    if len(content) > MAX_BYTES:
+        raise ProfileError("larger than 1 MiB", path=source)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ProfileError("not UTF-8 text", path=source, line=line) from error
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:

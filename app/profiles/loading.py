@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
 from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
-from app.profiles.document import MAX_BYTES, Document, KeyPath, read_document
+from app.profiles.document import Document, KeyPath, read_bounded, read_document
 from app.profiles.endpoint import HardwareSettings
 from app.profiles.language_model import LanguageModelFile, supposed_of
 from app.profiles.local import LocalProfile
@@ -184,12 +184,7 @@ def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = (
 
 
 def _read(path: Path, overrides: Sequence[str], what: str = "a profile") -> _Source:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
-    return _parsed(content, path, overrides, what)
+    return _parsed(read_bounded(path), path, overrides, what)
 
 
 def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str) -> _Source:

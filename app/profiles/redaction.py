@@ -1,13 +1,18 @@
-"""Whether a resolved profile can be handed on."""
+"""Whether a profile can be handed on, and what of it can be written where nobody asked for a file."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from app.errors import ProfileError
 from app.profiles import secrets
-from app.profiles.document import read_document
+from app.profiles.document import KeyPath, read_document
+from app.profiles.editing import rewritten, with_value
 from app.profiles.problems import BadValueError
+
+_MAY_HOLD_ONE = re.compile(r"headers|api_key|\benv\b|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
 
 
 def places_of_secrets(spec_text: str) -> tuple[str, ...]:
@@ -16,24 +21,37 @@ def places_of_secrets(spec_text: str) -> tuple[str, ...]:
     Ours are written without any: these are of files that were edited. Raises ProfileError when it is no document.
     """
     profile = read_document(spec_text.encode(), "spec.yaml").value
-    return tuple(_of_target(_mapping(_mapping(profile).get("target"))))
+    return tuple(".".join(str(key) for key in place if isinstance(key, str)) for place in _places(profile))
 
 
-def _of_target(target: dict[str, Any]) -> Iterator[str]:
+def redacted(text: str) -> str | None:
+    """The profile with a mark in every place of a secret; None where it is no document, and may hold one."""
+    try:
+        profile = read_document(text.encode(), "profile").value
+    except ProfileError:
+        return None if _MAY_HOLD_ONE.search(text) else text
+    places = tuple(_places(profile))
+    for place in places:
+        profile = with_value(profile, place, secrets.REDACTED)
+    return rewritten(text, profile).text if places else text
+
+
+def _places(profile: Any) -> Iterator[KeyPath]:
+    target = _mapping(_mapping(profile).get("target"))
     for name, value in _mapping(target.get("headers")).items():
         if secrets.is_sensitive(name) and _is_literal(value):
-            yield f"target.headers.{name}"
+            yield "target", "headers", name
     if _is_literal(target.get("api_key")):
-        yield "target.api_key"
+        yield "target", "api_key"
     for name, value in _mapping(_mapping(target.get("start")).get("env")).items():
         if secrets.names_a_secret(name) and _is_literal(value):
-            yield f"target.start.env.{name}"
+            yield "target", "start", "env", name
     urls = target.get("url")
-    for url in urls if isinstance(urls, list) else [urls]:
+    for place, url in enumerate(urls if isinstance(urls, list) else [urls]):
         try:
             secrets.refuse_secrets_in_url(str(url))
         except (BadValueError, ValueError):
-            yield "target.url"
+            yield ("target", "url", place) if isinstance(urls, list) else ("target", "url")
 
 
 def _is_literal(value: object) -> bool:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.gui.compare.outcome import MOST_RUNS, Asked, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
-from app.gui.widgets import Badge, button, label
+from app.gui.widgets import Badge, button, label, tip
 from app.gui.words import tr
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
@@ -117,7 +117,7 @@ class Picker(QFrame):
 
     def _add_row(self, place: int, entry: Entry) -> None:
         name = label(_told(place, entry), wrap=True)
-        name.setToolTip(str(entry.path))
+        name.setToolTip(tip(str(entry.path)))
         badge = Badge(_trust(entry), entry.problem or "")
         side = QComboBox()
         for one, text in _side_words().items():

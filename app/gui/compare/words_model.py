@@ -11,6 +11,7 @@ from app.gui.formatting import State
 from app.gui.frame_model import FrameModel
 from app.gui.tables import FrameTable
 from app.gui.theme import Look
+from app.gui.widgets import tip
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -35,7 +36,7 @@ class WordsModel(FrameModel):
                 return None
             return self._colour(state) if role == Qt.ItemDataRole.ForegroundRole else _bold()
         if role == Qt.ItemDataRole.ToolTipRole:
-            return super().data(index, Qt.ItemDataRole.DisplayRole)
+            return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
         return super().data(index, role)
 
     def _state(self, index: Index) -> State | None:

@@ -8,6 +8,7 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistent
 
 from app.gui.docks.job_queue import Job
 from app.gui.docks.job_words import job_line
+from app.gui.widgets import tip
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -35,5 +36,5 @@ class JobModel(QAbstractListModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             return job_line(job)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}"
+            return tip(f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}")
         return None

@@ -8,6 +8,7 @@ import msgspec
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
 
 from app.gui.navigation import Notice, Severity
+from app.gui.widgets import tip
 from app.gui.words import tr
 
 Index = QModelIndex | QPersistentModelIndex
@@ -62,7 +63,7 @@ class LogModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return (_time(entry), severity_word(entry.notice.severity), one_line(entry.notice))[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return whole_text(entry)[:2_000]
+            return tip(whole_text(entry))
         if role == Qt.ItemDataRole.UserRole:
             return str(_GRAVITY[entry.notice.severity])
         return None

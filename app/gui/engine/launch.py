@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,10 +76,11 @@ def tell_early_end(engine: EngineProcess, code: int) -> Notice:
 
 def _end_of(log: Path) -> str:
     try:
-        content = log.read_bytes()
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_LOG))
+            return file.read(_END_OF_LOG).decode(errors="replace")
     except OSError:
         return ""
-    return content[-_END_OF_LOG:].decode(errors="replace")
 
 
 def _last(text: str, beginning: str) -> str | None:

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 
 from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
+from app.gui.widgets import tip
 from app.gui.words import tr
 from app.profiles.document import KeyPath, plain_scalar, read_document
 from app.profiles.editing import in_line
@@ -243,7 +244,7 @@ class FreeEditor(Editor):
         try:
             meant = meant_by(self.spec, self.text.toPlainText())
         except ProfileError as error:
-            self.text.setToolTip(error.problem)
+            self.text.setToolTip(tip(error.problem))
             return
         self.text.setToolTip("")
         self.tell(meant)

@@ -13,7 +13,7 @@ from app.gui.formatting import State, state_of
 from app.gui.frame_model import FrameModel
 from app.gui.library.listed import COLUMNS, Listed, bytes_text, headers, moment
 from app.gui.theme import Look, Theme
-from app.gui.words import tr
+from app.gui.widgets import tip
 from app.reporting.run_rows import RunRow
 
 Index = QModelIndex | QPersistentModelIndex
@@ -142,4 +142,4 @@ class RunsModel(FrameModel):
     def _told(self, index: Index) -> str:
         row = self.row(index.row())
         notes = "\n".join(note.text for note in row.notes[-3:])
-        return f"{row.directory}\n{notes}" if notes else tr("{directory}").format(directory=row.directory)
+        return tip(f"{row.directory}\n{notes}" if notes else row.directory)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QV
 
 from app.gui.formatting import NOT_AVAILABLE, State, elapsed
 from app.gui.live.state import Going, LiveState
-from app.gui.widgets import Badge, button, label, restyle
+from app.gui.widgets import Badge, button, label, restyle, tip
 from app.gui.words import tr
 
 _STEPS = 200
@@ -52,7 +52,7 @@ class RunHeader(QFrame):
 
     def show_state(self, state: LiveState, share_of_stage: float) -> None:
         self.name.setText(state.name or tr("A run"))
-        self.name.setToolTip("" if state.directory is None else str(state.directory))
+        self.name.setToolTip("" if state.directory is None else tip(str(state.directory)))
         word, colour = _going(state.going)
         self.going.setText(word)
         restyle_if_new(self.going, colour)

@@ -8,7 +8,7 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, tip
 from app.gui.words import tr
 
 _LOOKED_AT = 20
@@ -69,7 +69,7 @@ class NothingRunning(QWidget):
         self.watch.setVisible(runs.running is not None)
         self.last.setVisible(runs.last is not None and runs.last != runs.running)
         for widget, run in ((self.watch, runs.running), (self.last, runs.last)):
-            widget.setToolTip("" if run is None else run.name)
+            widget.setToolTip("" if run is None else tip(run.name))
 
     def focus_first(self) -> None:
         first = self.set_up if self.watch.isHidden() else self.watch

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.gui.live.state import StageCell
 from app.gui.theme import Look, Theme
+from app.gui.widgets import tip
 from app.gui.words import tr
 
 _GAP, _PADDING = 3, 6
@@ -80,7 +81,7 @@ class StageRibbon(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         under = [cell for rect, cell in self._places() if rect.contains(event.position().toPoint())]
-        self.setToolTip(_told(under[0]) if under else "")
+        self.setToolTip(tip(_told(under[0])) if under else "")
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)

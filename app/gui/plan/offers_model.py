@@ -11,6 +11,7 @@ from PySide6.QtGui import QFont
 from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.frame_model import FrameModel
 from app.gui.plan.figures import usd, usd_each
+from app.gui.widgets import tip
 from app.gui.words import tr
 from app.planning.wording import share
 from app.records.plan import Fleet, Plan
@@ -151,7 +152,7 @@ class OffersModel(FrameModel):
         if self._is_price(index):
             return self._price_data(index, role)
         if role == Qt.ItemDataRole.ToolTipRole and index.column() == COLUMNS.index("why"):
-            return super().data(index, Qt.ItemDataRole.DisplayRole)
+            return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
     def setData(

@@ -13,7 +13,7 @@ from app.gui.plan.card import say_settled
 from app.gui.plan.exporting import FOLDERS, Kind
 from app.gui.plan.sources import PlannableRun
 from app.gui.plan.state import PlanState
-from app.gui.widgets import Badge, label
+from app.gui.widgets import Badge, label, tip
 from app.gui.words import tr
 
 
@@ -49,7 +49,7 @@ class SourceBar(QWidget):
         ):
             one.setEnabled(False)
             is_there.connect(one.setEnabled)
-            what.connect(one.setToolTip)
+            what.connect(partial(_hint, one))
             what.connect(one.setAccessibleDescription)
         self.reset = _tool(tr("Rese&t"), tr("Take every edit back"))
         self.reset.clicked.connect(self.reset_wanted)
@@ -72,7 +72,7 @@ class SourceBar(QWidget):
         loaded = state.loaded
         self._sources = () if loaded is None else loaded.request.sources
         self.said.setText(", ".join(Path(source).name for source in self._sources))
-        self.said.setToolTip("\n".join(self._sources))
+        self.said.setToolTip(tip("\n".join(self._sources)))
         say_settled(self.badge, state)
         self.kernels.setText(tr("compiling the simulator, once: about 15 s") if state.kernels == "compiling" else "")
         self.kernels.setVisible(state.kernels == "compiling")
@@ -85,12 +85,14 @@ class SourceBar(QWidget):
         chosen = {Path(source) for source in self._sources}
         for run in self._runs:
             action = self.menu.addAction(run.words.replace("&", "&&"))
+            action.setToolTip(tip(run.words))
             action.setCheckable(True)
             action.setChecked(run.directory in chosen)
             action.triggered.connect(partial(self._tick, run.directory))
         others = [path for path in chosen if path not in {run.directory for run in self._runs}]
         for path in others:
             action = self.menu.addAction(path.name.replace("&", "&&"))
+            action.setToolTip(tip(str(path)))
             action.setCheckable(True)
             action.setChecked(True)
             action.triggered.connect(partial(self._tick, path))
@@ -155,6 +157,11 @@ class SourceBar(QWidget):
     def ask_where_to(self) -> None:
         """Ctrl+E."""
         self.export.showMenu()
+
+
+def _hint(tool: QToolButton, text: str) -> None:
+    """What is taken back may be named by a file."""
+    tool.setToolTip(tip(text))
 
 
 def _tool(text: str, help_text: str) -> QToolButton:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QVBoxLayout, QW
 
 from app.gui.plan.edits import Change, Edits
 from app.gui.plan.rows import Row
+from app.gui.widgets import tip
 from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
 
@@ -68,7 +69,7 @@ class TickRow(Row):
             self.model.item(place).setCheckState(state)
         self._is_showing = False
         self.fold.setText(_said(ticked))
-        self.fold.setToolTip(", ".join(ticked) or tr("all of them"))
+        self.fold.setToolTip(tip(", ".join(ticked) or tr("all of them")))
         self.fold.setAccessibleName(
             tr("{name}: {ticked}").format(name=self.name, ticked=", ".join(ticked) or tr("all"))
         )

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from app.gui.formatting import clock_time, seconds
 from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, label
+from app.gui.widgets import Badge, button, label, tip
 from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
 from app.records.labels import Labels
@@ -66,7 +66,7 @@ class Header(QWidget):
             (plan, why_no_plan, tr("Takes what was measured to the Plan page")),
         ):
             one.setEnabled(why_not is None)
-            one.setToolTip(why_not or told)
+            one.setToolTip(tip(why_not or told))
             one.setAccessibleDescription(why_not or told)
 
     def _write_tags(self) -> None:

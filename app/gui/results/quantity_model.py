@@ -10,6 +10,7 @@ from PySide6.QtGui import QFont
 
 from app.gui.formatting import cell, count, percent, quantity
 from app.gui.frame_model import FrameModel
+from app.gui.widgets import tip
 from app.gui.words import tr
 from reports.quantity import Quantity
 
@@ -38,7 +39,8 @@ class QuantityModel(FrameModel):
         if role == _ROLE.FontRole:
             return _struck_font() if is_number and self._is_struck(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):
-            return self._hint(index)
+            hint = self._hint(index)
+            return tip(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
         if role == _ROLE.TextAlignmentRole and is_number:
             return _ROLE_RIGHT
         return super().data(index, role)

@@ -8,7 +8,7 @@ from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QLayout, QLayoutItem, QVBoxLayout, QWidget
 
 from app.gui.results.quantity_model import about
-from app.gui.widgets import Badge, label
+from app.gui.widgets import Badge, label, tip
 from app.gui.words import tr
 from reports import formatting
 from reports.model import Tile
@@ -61,7 +61,7 @@ class TileCard(QFrame):
         for line in lines:
             layout.addWidget(label(line, "muted"))
         layout.addStretch(1)
-        self.setToolTip(about(one))
+        self.setToolTip(tip(about(one)))
         self.setAccessibleName(tile.label)
         self.setAccessibleDescription(", ".join([formatting.quantity(one), *lines, about(one)]))
 

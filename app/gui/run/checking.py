@@ -16,6 +16,7 @@ from app.profiles.editing import value_at, with_value
 from app.profiles.fields import protocol_of
 from app.profiles.loading import load_profile_text
 from app.profiles.permission import needs_permission
+from app.profiles.redaction import places_of_secrets
 
 _SUGGESTED = re.compile(r"^Did you mean '(.+)'\?$")
 _UNKNOWN = "unknown key "
@@ -37,11 +38,12 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """`name` is the profile's; `wrong` is empty where it can be run."""
+    """`name` is the profile's; `wrong` is empty where it can be run. `secret` is where one is written out."""
 
     text: str
     name: str | None
     wrong: tuple[Wrong, ...]
+    secret: str | None = None
 
 
 def check(text: str, place: Path) -> Checked:
@@ -51,7 +53,7 @@ def check(text: str, place: Path) -> Checked:
     except ProfileError as error:
         return Checked(text, None, tuple(_wrong(one) for one in (error, *error.others)))
     denied = _denied(getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True)))
-    return Checked(text, profile.name, denied)
+    return Checked(text, profile.name, denied, next(iter(places_of_secrets(text)), None))
 
 
 def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:

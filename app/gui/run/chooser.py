@@ -10,6 +10,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.gui.settings import open_settings
+from app.gui.widgets import tip
 from app.gui.words import tr
 
 _RECENT = "run/recent"
@@ -60,7 +61,7 @@ class Chooser(QToolButton):
 
     def _offer(self, menu: QMenu, name: str, told: str, path: Path) -> None:
         action = menu.addAction(f"{name}   {told[:70]}".replace("&", "&&"))
-        action.setToolTip(told)
+        action.setToolTip(tip(told))
         action.triggered.connect(lambda: self._sources.open_profile(path))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QProcess, Signal
 
-_LEAVE_MS = 2000
+_LEAVE_MS = 300
+"""The window waits for it."""
 _MOST_BYTES = 4_000_000
 
 

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from app.gui.flow import FlowLayout
 from app.gui.run.chooser import Chooser
-from app.gui.widgets import Badge, button
+from app.gui.widgets import Badge, button, tip
 from app.gui.words import tr
 
 VIEWS = ("local", "endpoint", "sweep")
@@ -79,7 +79,7 @@ class Head(QWidget):
     def say_start(self, why_not: str) -> None:
         """Disabled with the reason, which is told on hover and to a reader of screens."""
         self.start.setEnabled(not why_not)
-        self.start.setToolTip(why_not or tr("Starts the run in a process of its own"))
+        self.start.setToolTip(tip(why_not) or tr("Starts the run in a process of its own"))
         self.start.setAccessibleDescription(why_not)
 
     def _choose(self, place: int) -> None:

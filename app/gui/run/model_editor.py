@@ -25,7 +25,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
 from app.gui.run.ticks import Tick, Ticks
 from app.gui.strip import Strip
-from app.gui.widgets import card, label
+from app.gui.widgets import card, label, tip
 from app.gui.words import tr
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
@@ -255,7 +255,7 @@ def _tree() -> QTreeView:
 
 def _row(branch: Branch) -> list[QStandardItem]:
     name, value = QStandardItem(branch.name), QStandardItem(branch.value)
-    value.setToolTip(branch.value)
+    value.setToolTip(tip(branch.value))
     for one in branch.below:
         name.appendRow(_row(one))
     return [name, value]

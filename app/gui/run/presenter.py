@@ -20,6 +20,7 @@ from app.profiles.beginnings import converted
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath
 from app.profiles.editing import as_text, rewritten
+from app.profiles.redaction import redacted
 from app.profiles.relocating import relocated
 from app.storage.run_directory import new_run_id, runs_home, write_whole
 
@@ -78,8 +79,18 @@ class RunPresenter(QObject):
         if wrong:
             why_not = tr("{count} things are wrong").format(count=len(wrong)) if len(wrong) > 1 else wrong[0].text
         else:
-            why_not = "" if is_checked else tr("The profile is being checked.")
+            why_not = self._unwritable() if is_checked else tr("The profile is being checked.")
         return State(protocol_to_show(document.tree), title, document.is_saved, is_checked, wrong, why_not)
+
+    def _unwritable(self) -> str:
+        """Why its unsaved text cannot be written for the engine to read; empty where it can."""
+        secret = self._checked.secret if self._checked is not None else None
+        if secret is None or (self.document.is_saved and self.document.path is not None):
+            return ""
+        return tr(
+            "{place} holds a secret, which is written nowhere unasked: give it as env:NAME or file:PATH, or save the "
+            "profile."
+        ).format(place=secret)
 
     def _wrong(self) -> tuple[Wrong, ...]:
         error = self.document.error
@@ -136,14 +147,17 @@ class RunPresenter(QObject):
         self._forget_draft()
 
     def keep(self) -> None:
-        """What is unsaved, on the disk: nothing is lost when the window is."""
+        """What is unsaved, on the disk, so that nothing is lost when the window is; but for secrets."""
         document = self.document
         if document.is_saved:
             self._forget_draft()
             self._keep_often.stop()
         elif document.text != self._kept_text:
+            text = redacted(document.text)
+            if text is None:  # half-typed YAML: what was kept of it before is kept on
+                return
             path = None if document.path is None else str(document.path)
-            drafts.keep(drafts.Draft(document.text, path, str(document.directory)))
+            drafts.keep(drafts.Draft(text, path, str(document.directory)))
             self._kept_text = document.text
 
     def recover(self, draft: drafts.Draft) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewIt
 
 from app.gui.run.stage_edits import is_typed, load_text, with_arrivals, with_clients, with_load
 from app.gui.run.stage_line import Stage, form_of
+from app.gui.widgets import tip
 from app.gui.words import tr
 
 Index = QModelIndex | QPersistentModelIndex
@@ -82,7 +83,7 @@ class StageModel(QAbstractTableModel):
                 return f"⚠ {text}"
             return text
         if role == Qt.ItemDataRole.ToolTipRole:
-            return problem
+            return None if problem is None else tip(problem)
         if role == Qt.ItemDataRole.AccessibleDescriptionRole:
             return problem or ""
         return None

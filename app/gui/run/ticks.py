@@ -8,7 +8,7 @@ import msgspec
 from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QLayoutItem, QSizePolicy, QVBoxLayout, QWidget
 
-from app.gui.widgets import label
+from app.gui.widgets import label, tip
 from app.gui.words import tr
 
 
@@ -60,7 +60,7 @@ class Ticks(QWidget):
             box = QCheckBox(one.text)
             box.setAccessibleName(f"{self._name}: {one.text}")
             box.setAccessibleDescription(one.against or "")
-            box.setToolTip(one.against or "")
+            box.setToolTip(tip(one.against or ""))
             box.clicked.connect(self._changed)
             self.boxes[one.value] = box
             self._layout.addWidget(box)

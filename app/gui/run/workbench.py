@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
-from app.errors import SizewiseError
+from app.errors import ProfileError, SizewiseError
 from app.gui.forms.form import Problem, ProfileForm, View
 from app.gui.navigation import Navigation, Notice
 from app.gui.run import drafts
@@ -28,6 +28,7 @@ from app.gui.words import tr
 from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
+from app.profiles.document import read_text
 
 _SAMPLE = "quickstart"
 _NAMED = re.compile(r"^[a-z_]+[a-z_0-9.\[\]]*: ")
@@ -135,9 +136,9 @@ class Workbench(QWidget):
 
     def open_profile(self, path: Path) -> None:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            self.navigation.tell("error", tr("{path} cannot be read.").format(path=path), str(error))
+            text = read_text(path)
+        except ProfileError as error:
+            self.navigation.tell_error(error)
             return
         self._open(text, path.absolute())
         if path not in bundled_profiles().values():

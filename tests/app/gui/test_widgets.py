@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
+from PySide6 import QtGui
+from PySide6.QtGui import QTextDocument
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.theme import Look
-from app.gui.widgets import Badge
+from app.gui.widgets import Badge, tip
 
 
 def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: QtBot, look: Look) -> None:
@@ -27,3 +30,19 @@ def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: Qt
     early.say("INVALID")
     layout.addWidget(early)
     assert early.isVisible()
+
+
+@pytest.mark.parametrize(
+    "text", ["<img src=/etc/passwd>name", "<b>bold</b>\nsecond  line", "&lt;b>", "<!DOCTYPE html>x", "a <i>b</i> & c"]
+)
+def test_what_looks_like_markup_is_told_letter_for_letter(text: str) -> None:
+    assert QtGui.Qt.mightBeRichText(text), "a tool tip would have taken it for markup"
+    document = QTextDocument()
+    document.setHtml(tip(text))
+    assert document.toPlainText() == text
+
+
+def test_plain_text_stays_as_it_is_and_is_bounded() -> None:
+    assert tip("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
+    assert len(tip("x" * 1_000_000)) < 3_000
+    assert len(tip("<b>" * 1_000_000)) < 30_000

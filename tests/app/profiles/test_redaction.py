@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.profiles.loading import load_profile
-from app.profiles.redaction import places_of_secrets
+from app.profiles.redaction import places_of_secrets, redacted
 from app.profiles.resolved import spec_yaml
 
 
@@ -40,3 +40,21 @@ def test_what_we_write_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "target: 3", "target: {headers: 3, start: {env: [1]}}"])
 def test_a_spec_of_any_shape_is_looked_at(text: str) -> None:
     assert places_of_secrets(text) == ()
+
+
+def test_a_profile_is_redacted_in_place_and_keeps_its_comments() -> None:
+    text = "# mine\ntarget:\n  url: [http://host/, 'http://me:canary@host/']\n  headers: {X.Key: canary, A: env:KEY}\n"
+    made = redacted(text)
+    assert made is not None
+    assert "canary" not in made
+    assert "# mine" in made
+    assert "A: env:KEY" in made
+    assert "http://host/" in made
+    assert redacted(made) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
+)
+def test_of_what_is_no_document_only_that_is_kept_which_can_hold_no_secret(text: str, is_kept: bool) -> None:
+    assert redacted(text) == (text if is_kept else None)

@@ -16,7 +16,7 @@ from app.gui.results.tabs.tab import Tab
 from app.gui.results.throttling import REASONS, throttle_bands
 from app.gui.results.time_axis import bands_of
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, tip
 from app.gui.words import tr
 from reports.model import TelemetrySeries
 
@@ -69,7 +69,7 @@ class MachineTab(Tab):
         first = series[0]
         name = first.metric.replace("_", " ")
         chart = Chart(name, Axis(tr("Time"), "s"), Axis(name, first.unit), self._look)
-        chart.setToolTip(first.description)
+        chart.setToolTip(tip(first.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for place, one in enumerate(series[:_MOST_LINES]):
             values = np.array([np.nan if value is None else value for value in one.values], dtype=np.float64)

@@ -130,3 +130,27 @@ def test_another_protocol_is_one_step_to_undo(presenter: RunPresenter) -> None:
     assert "prompts" in presenter.document.tree["workload"]
     presenter.document.stack.undo()
     assert presenter.document.text == RIGHT
+
+
+HOLDING = RIGHT.replace("target:", 'target:\n  headers: {X-Api-Key: "canary-7f3a"}', 1)
+
+
+def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
+    qtbot: QtBot, presenter: RunPresenter, tmp_path: Path
+) -> None:
+    opened(qtbot, presenter, HOLDING)
+    presenter.document.set_dotted("name", "edited")
+    qtbot.waitUntil(lambda: presenter.state().is_checked)
+    presenter.keep()
+    draft = drafts.kept()
+    assert draft is not None
+    assert "name: edited" in draft.text
+    assert "target.headers.X-Api-Key holds a secret" in presenter.state().why_not
+    assert not presenter.start()
+    presenter.document.set_text(presenter.document.text + "\n: [half-typed")
+    presenter.keep()
+    written = b"".join(path.read_bytes() for path in runs_home().parent.rglob("*") if path.is_file())
+    assert b"canary-7f3a" not in written
+    presenter.document.set_text(HOLDING)
+    presenter.save(tmp_path / "mine.yaml")
+    qtbot.waitUntil(lambda: not presenter.state().why_not)
