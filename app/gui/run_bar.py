@@ -30,8 +30,10 @@ class RunBar(QObject):
         self.stop.clicked.connect(self.stop_wanted)
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        for widget in (self.start, self.stop, space, self.progress, self.trust):
+        for widget in (self.start, self.stop, space, self.progress):
             toolbar.addWidget(widget)
+        self._trust_shown = toolbar.addWidget(self.trust)  # a toolbar shows its widgets again by itself
+        self._trust_shown.setVisible(False)
         look.changed.connect(self._recolour)
         self._recolour(look.theme)
 
@@ -39,6 +41,7 @@ class RunBar(QObject):
         self.stop.setEnabled(state.is_running)
         self.progress.setText(progress_line(state) if state.is_running else "")
         self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
+        self._trust_shown.setVisible(bool(self.trust.text()))
 
     def _recolour(self, theme: Theme) -> None:
         self.start.setIcon(icon("start", theme.good, _ICON_SIDE))

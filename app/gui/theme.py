@@ -152,10 +152,10 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     [role="rail"] QToolButton:checked {{ border-left-color: {theme.accent}; background: {theme.paper};
         font-weight: 600; }}
     [role="rail"] QToolButton:focus, QPushButton:focus, QToolButton:focus {{ outline: 2px solid {theme.accent}; }}
-    [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 1px solid {theme.accent};
-        border-radius: 4px; padding: 6px 14px; font-weight: 600; }}
+    [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 2px solid {theme.accent};
+        border-radius: 4px; padding: 5px 13px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
-    [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 5px 13px; }}
+    [role="primary"]:focus {{ border-color: {theme.ink}; outline: 0; }}
     [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.raised}; }}
     [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}
     [role="segment"]:focus {{ border: 1px solid {theme.ink}; text-decoration: underline; }}

@@ -1,4 +1,4 @@
-"""What the first run and the first result need, imported while nobody waits for it."""
+"""What the first run, its profile and the first result need, imported while nobody waits for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import importlib
 
 from PySide6.QtCore import QObject, QTimer
 
-_MODULES = ("pyqtgraph", "pyarrow", "pandas", "app.gui.live.body", "app.gui.live.run", "app.gui.results.content")
+_MODULES = (
+    "pyqtgraph",
+    "pyarrow",
+    "pandas",
+    "app.gui.live.body",
+    "app.gui.live.run",
+    "app.gui.results.content",
+    "app.gui.run.workbench",
+)
 _AFTER_MS, _PAUSE_MS = 700, 150
 
 

@@ -12,6 +12,7 @@ _ROOM = 0.06
 _ROOM_ACROSS = 0.01
 _ROOM_BELOW = 0.02  # so that a line at zero does not hide in the axis
 _NOTHING = (0.0, 1.0)
+_FARTHEST, _LEAST_REACH = 1.0, 0.12
 
 
 def fitted_x(bounds: Bounds, axis: Axis, others: Sequence[float] = ()) -> tuple[float, float]:
@@ -32,12 +33,20 @@ def fitted_y(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, fl
     if not known:
         return _NOTHING
     low, high = min(known), max(known)
+    if axis.is_log and limit is not None and math.isfinite(bounds.y0) and math.isfinite(bounds.y1):
+        low, high = _near(bounds, low, high)
     if not axis.is_log and axis.from_zero and low >= 0:
         return (-_ROOM_BELOW * high, high * (1 + _ROOM)) if high > 0 else (-_ROOM_BELOW, 1.0)
     if low == high:
         return _around(low, axis)
     room = (high - low) * _ROOM
     return low - room, high + room
+
+
+def _near(bounds: Bounds, low: float, high: float) -> tuple[float, float]:
+    """Of decades: a limit far from all data is out of view, so that these are told apart, and marked at the edge."""
+    reach = max(_FARTHEST * (bounds.y1 - bounds.y0), _LEAST_REACH)
+    return max(low, bounds.y0 - reach), min(high, bounds.y1 + reach)
 
 
 def _around(place: float, axis: Axis) -> tuple[float, float]:

@@ -75,6 +75,7 @@ class LinkedCharts(QWidget):
         row.addWidget(self.fit_button)
         if not self._has_spans:
             self.span_button.hide()
+            self.span_label.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

@@ -131,8 +131,8 @@ class Underlay(_MarkLayer):
         painter.setPen(QPen(clear_colour(colour, 150), 1, Qt.PenStyle.DashLine))
         painter.drawRect(where)
         metrics = QFontMetricsF(self.font)
-        low = QRectF(where.left(), where.bottom() - metrics.height() - 2 * _PAD_PX, where.width(), 0)
-        _draw_word(painter, metrics, region.label, low, colour)
+        high = QRectF(where.left(), where.top() + _PAD_PX, where.width(), 0)  # marks have their words at the foot
+        _draw_word(painter, metrics, region.label, high, colour)
 
 
 class Overlay(_MarkLayer):
@@ -184,15 +184,22 @@ class Overlay(_MarkLayer):
         if self.marks.limit is None:
             return
         row = self.up(area, self.marks.limit, math.nan)
-        if not area.top() <= row <= area.bottom():
+        if not math.isfinite(row):
             return
-        painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
-        painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
-        width = metrics.horizontalAdvance(self.marks.limit_label) + 1 + 2 * _PAD_PX
+        label, is_seen = self.marks.limit_label, area.top() <= row <= area.bottom()
+        if is_seen:
+            painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
+            painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
+        elif self.y.axis.is_log:
+            label = f"↑ {label}" if row < area.top() else f"↓ {label}"
+            row = area.top() if row < area.top() else area.bottom()
+        else:
+            return
+        width = metrics.horizontalAdvance(label) + 1 + 2 * _PAD_PX
         top = row - metrics.height() - 2 * _PAD_PX
         top = row + _PAD_PX if top < area.top() else top
         word = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
-        _draw_word(painter, metrics, self.marks.limit_label, word, QColor(self.theme.bad), QColor(self.theme.paper))
+        _draw_word(painter, metrics, label, word, QColor(self.theme.bad), QColor(self.theme.paper))
 
 
 def _draw_word(

@@ -104,6 +104,8 @@ class Contents(QWidget):
         picker.add_wanted.connect(self._fill_menu)
         picker.add_menu.triggered.connect(self._add_chosen)
         self.verdict.forced.connect(presenter.set_forced)
+        self.verdict.another_wanted.connect(self._choose_another)
+        self.verdict.reasons_wanted.connect(self._show_reasons)
         self.answers.stage_wanted.connect(presenter.draw)
         self.tabs.currentChanged.connect(self.enter)
 
@@ -138,6 +140,22 @@ class Contents(QWidget):
             menu.addAction(text[:_LONGEST]).setData(row.directory)
         menu.addSeparator()
         menu.addAction(tr("A &folder of a run…"))
+
+    def _choose_another(self) -> None:
+        """In place of what cannot be relied on."""
+        for place in reversed(self._unusable()):
+            self.presenter.remove(place)
+        target = self.picker.add_button if self.presenter.asked.entries else self.empty
+        target.setFocus()
+        if self.presenter.asked.entries:
+            self.picker.add_menu.popup(self.picker.add_button.mapToGlobal(self.picker.add_button.rect().bottomLeft()))
+
+    def _show_reasons(self) -> None:
+        for place in self._unusable()[:1]:
+            self._navigation.run_opened.emit(self.presenter.asked.entries[place].path)
+
+    def _unusable(self) -> list[int]:
+        return [place for place, one in enumerate(self.presenter.asked.entries) if one.problem is not None]
 
     def _add_chosen(self, action: QAction) -> None:
         directory = action.data() or QFileDialog.getExistingDirectory(self, tr("The folder of a run"))

@@ -31,6 +31,10 @@ _WIDEST = 40
 
 class VerdictTab(QScrollArea):
     forced = Signal(bool)
+    another_wanted = Signal()
+    """Than those of which no number is to be relied on."""
+    reasons_wanted = Signal()
+    """Why such a run is not to be relied on."""
 
     def __init__(self, look: Look) -> None:
         super().__init__()
@@ -54,6 +58,9 @@ class VerdictTab(QScrollArea):
         self._pairs_said = label("", wrap=True)
         self._copy = button(tr("Cop&y the command"), self._copy_command)
         self.pairs = card(self._pairs_said, self._command, _row(self._copy))
+        self.another = button(tr("Take it out and add ano&ther…"), self.another_wanted.emit, primary=True)
+        self.reasons = button(tr("See wh&y it is INVALID"), self.reasons_wanted.emit)
+        self._offers = _row(self.another, self.reasons)
         self._build()
         self.force.toggled.connect(self.forced)
         self.stage.currentIndexChanged.connect(self._show_changes)
@@ -75,12 +82,15 @@ class VerdictTab(QScrollArea):
         self._sentence.setText(text)
         for widget in self._filled:
             widget.hide()
+        self._offers.hide()
 
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None:
             self.wait(outcome.missing or "")
+            self._offers.setVisible(any(one.problem is not None for one in outcome.asked.entries))
             return
+        self._offers.hide()
         self._outcome = outcome
         word, state = verdict_words(outcome)
         self._badge.say(word)
@@ -157,7 +167,7 @@ class VerdictTab(QScrollArea):
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(0, 10, 0, 0)
         layout.addLayout(head)
-        for widget in (self._banner, self.force, self._alike, self.differences):
+        for widget in (self._offers, self._banner, self.force, self._alike, self.differences):
             layout.addWidget(widget)
         layout.addLayout(asked)
         layout.addWidget(self.changes, 1)
@@ -189,10 +199,11 @@ def _nothing(outcome: Outcome) -> str:
     return tr("These have no metric in common: compare runs that have a stage or a variant in common.")
 
 
-def _row(widget: QWidget) -> QWidget:
+def _row(*widgets: QWidget) -> QWidget:
     box = QWidget()
     row = QHBoxLayout(box)
     row.setContentsMargins(0, 0, 0, 0)
-    row.addWidget(widget)
+    for widget in widgets:
+        row.addWidget(widget)
     row.addStretch(1)
     return box

@@ -158,6 +158,14 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     assert "can be relied on" in page.contents.verdict.sentence
     entry = page.contents.presenter.asked.entries[1]
     assert entry.problem == "void is INVALID: no number of it is to be relied on"
+    with qtbot.waitSignal(page.navigation.run_opened) as opened:
+        page.contents.verdict.reasons.click()
+    assert opened.args == [path]
+    page.contents.verdict.another.click()
+    assert [one.path for one in page.contents.presenter.asked.entries] == [base]
+    page.contents.picker.add_menu.close()
+    settle(qtbot, page)
+    assert not page.contents.verdict.another.isVisibleTo(page)
 
 
 def test_answers_lie_over_each_other_stage_by_stage(
