@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QObject, QSize, Qt, Signal
-from PySide6.QtWidgets import QSizePolicy, QToolBar, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from app.gui.formatting import elapsed
 from app.gui.icons import icon
@@ -30,10 +30,13 @@ class RunBar(QObject):
         self.stop.clicked.connect(self.stop_wanted)
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        for widget in (self.start, self.stop, space, self.progress):
+        told = QWidget()  # a toolbar shows its own widgets again by itself, an empty badge too
+        row = QHBoxLayout(told)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.progress)
+        row.addWidget(self.trust)
+        for widget in (self.start, self.stop, space, told):
             toolbar.addWidget(widget)
-        self._trust_shown = toolbar.addWidget(self.trust)  # a toolbar shows its widgets again by itself
-        self._trust_shown.setVisible(False)
         look.changed.connect(self._recolour)
         self._recolour(look.theme)
 
@@ -41,7 +44,6 @@ class RunBar(QObject):
         self.stop.setEnabled(state.is_running)
         self.progress.setText(progress_line(state) if state.is_running else "")
         self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
-        self._trust_shown.setVisible(bool(self.trust.text()))
 
     def _recolour(self, theme: Theme) -> None:
         self.start.setIcon(icon("start", theme.good, _ICON_SIDE))

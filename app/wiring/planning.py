@@ -34,6 +34,10 @@ from app.wiring.plan_changes import PRICE, overridden, priced
 _KEYS = ("traffic", "plan", "target.hardware", "slo")
 
 
+class NoTrafficError(UsageError):
+    """Neither the sources nor the request say what traffic is planned for."""
+
+
 class PlanRequest(msgspec.Struct, frozen=True):
     """`sources` are runs, result files or folders of one other tool, or one plan file; `overrides` are `key=value`."""
 
@@ -65,7 +69,7 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
         targets.append(_of_foreign(foreign, slo, said, catalogue))
     traffic = said.traffic if request.traffic is None else traffic_of(load_traffic(request.traffic))
     if traffic is None:
-        raise UsageError(
+        raise NoTrafficError(
             "there is no traffic to plan for", hint="Give it: --traffic traffic.yaml, or --set traffic.peak=900/s."
         )
     if supposed is not None and not (slo and traffic.tokens):

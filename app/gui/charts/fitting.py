@@ -12,7 +12,7 @@ _ROOM = 0.06
 _ROOM_ACROSS = 0.01
 _ROOM_BELOW = 0.02  # so that a line at zero does not hide in the axis
 _NOTHING = (0.0, 1.0)
-_FARTHEST, _LEAST_REACH = 1.0, 0.12
+_FARTHEST, _LEAST_REACH = 1.0, 0.3
 
 
 def fitted_x(bounds: Bounds, axis: Axis, others: Sequence[float] = ()) -> tuple[float, float]:
@@ -45,8 +45,9 @@ def fitted_y(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, fl
 
 def _near(bounds: Bounds, low: float, high: float) -> tuple[float, float]:
     """Of decades: a limit far from all data is out of view, so that these are told apart, and marked at the edge."""
-    reach = max(_FARTHEST * (bounds.y1 - bounds.y0), _LEAST_REACH)
-    return max(low, bounds.y0 - reach), min(high, bounds.y1 + reach)
+    extent = bounds.y1 - bounds.y0
+    reach, room = max(_FARTHEST * extent, _LEAST_REACH), max(0.0, _LEAST_REACH - extent)
+    return min(max(low, bounds.y0 - reach), bounds.y0 - room), max(min(high, bounds.y1 + reach), bounds.y1 + room)
 
 
 def _around(place: float, axis: Axis) -> tuple[float, float]:

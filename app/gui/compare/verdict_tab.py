@@ -62,6 +62,7 @@ class VerdictTab(QScrollArea):
         self.reasons = button(tr("See wh&y it is INVALID"), self.reasons_wanted.emit)
         self._offers = _row(self.another, self.reasons)
         self._build()
+        self.wait("")
         self.force.toggled.connect(self.forced)
         self.stage.currentIndexChanged.connect(self._show_changes)
         self.all_metrics.toggled.connect(self._show_changes)

@@ -17,7 +17,9 @@ from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import overridden
-from app.wiring.planning import PlanRequest, question_of
+from app.wiring.planning import NoTrafficError, PlanRequest, question_of
+
+_SUPPOSED_TRAFFIC = "traffic.peak=100/s"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -28,10 +30,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def load(request: PlanRequest, today: datetime.date) -> Loaded:
-    """Raises SizewiseError."""
+    """Where the sources say nothing of traffic it is supposed, to be edited. Raises SizewiseError."""
     question_at.cache_clear()  # what was read of these sources may be of yesterday
-    question = question_at(request, today)
-    return Loaded(request, question, _peak_from(request), _refits(request))
+    is_supposed = False
+    try:
+        question = question_at(request, today)
+    except NoTrafficError:
+        is_supposed = True
+        request = msgspec.structs.replace(request, overrides=(*request.overrides, _SUPPOSED_TRAFFIC))
+        question = question_at(request, today)
+    return Loaded(request, question, _peak_from(request), _refits(request), is_supposed)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from app.gui.plan.exporting import Kind, write_export
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.source_bar import SourceBar
 from app.gui.plan.sources import PlannableRun, plannable_runs
-from app.gui.plan.state import PlanState
+from app.gui.plan.state import Loaded, PlanState
 from app.gui.plan.workbench import Workbench
 from app.gui.strip import Strip
 from app.gui.theme import Look
@@ -28,6 +28,7 @@ class PlanContent(QWidget):
         self._navigation = navigation
         self._waiting_prices: tuple[Path, ...] = ()
         self._shown_error: Exception | None = None
+        self._loaded: Loaded | None = None
         self.presenter = PlanPresenter(self)
         self.bar = SourceBar(self.presenter.undo)
         self.strip = Strip()
@@ -107,6 +108,7 @@ class PlanContent(QWidget):
     def show_state(self, state: PlanState) -> None:
         self.bar.show_state(state)
         self._show_error(state)
+        self._say_supposed(state.loaded)
         if state.phase in ("empty", "failed"):
             self.stack.setCurrentWidget(self.empty)
         elif state.phase == "loading":
@@ -114,6 +116,15 @@ class PlanContent(QWidget):
         else:
             self.bench.show_state(state)
             self.stack.setCurrentWidget(self.at_work)
+
+    def _say_supposed(self, loaded: Loaded | None) -> None:
+        if loaded is self._loaded:
+            return
+        self._loaded = loaded
+        if loaded is not None and loaded.supposes_traffic:
+            what = tr("This run says nothing of your traffic: a peak of {peak}/s is supposed.")
+            peak = f"{loaded.question.traffic.peak_per_s:g}"
+            self.strip.say(Notice("warning", what.format(peak=peak), None, tr("Set your own at the left.")))
 
     def _show_error(self, state: PlanState) -> None:
         """Once, and until there is none."""

@@ -24,6 +24,8 @@ class Loaded(msgspec.Struct, frozen=True):
     question: PlanQuestion
     peak_from: Source
     refits: bool
+    supposes_traffic: bool = False
+    """The sources tell of none."""
 
 
 class PlanState(msgspec.Struct, frozen=True):

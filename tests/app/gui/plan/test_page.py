@@ -298,3 +298,17 @@ def test_every_control_has_a_name_and_nothing_is_clipped_at_twice_the_size(opene
         assert (opened.width(), clipped(opened)) == (1440, [])
     finally:
         opened.look.scale_text(1.0)
+
+
+def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_is_told(
+    page: PlanPage, tmp_path: Path, qtbot: QtBot
+) -> None:
+    run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])
+    page.content.presenter.settle_after(600_000)
+    page.open_sources((Path(run),))
+    answered(page, qtbot)
+    question = page.content.presenter.state.question
+    assert question is not None
+    assert question.traffic.peak_per_s == 100
+    assert "a peak of 100/s is supposed" in page.content.strip.text()
+    assert "--set traffic.peak=100/s" in (page.command_line() or "")
