@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
-from PySide6.QtWidgets import QLayout, QLayoutItem, QWidget
+from PySide6.QtWidgets import QLayout, QLayoutItem, QSizePolicy, QWidget
 
 
 class FlowLayout(QLayout):
-    def __init__(self, parent: QWidget | None = None, gap: int = 8) -> None:
+    """`gap` is between two of a line, `line_gap` between lines: the same unless it is told."""
+
+    def __init__(self, parent: QWidget | None = None, gap: int = 8, line_gap: int | None = None) -> None:
         super().__init__(parent)
         self._items: list[QLayoutItem] = []
-        self._gap = gap
+        self._gap, self._line_gap = gap, gap if line_gap is None else line_gap
         self.setContentsMargins(0, 0, 0, 0)
 
     def addItem(self, item: QLayoutItem) -> None:
@@ -56,12 +58,21 @@ class FlowLayout(QLayout):
                 continue
             size = _size_of(item).boundedTo(QSize(max(rect.width(), item.minimumSize().width()), 1 << 20))
             if x > rect.x() and x + size.width() > rect.right() + 1:
-                x, y, line_height = rect.x(), y + line_height + self._gap, 0
+                x, y, line_height = rect.x(), y + line_height + self._line_gap, 0
             if is_moving:
                 item.setGeometry(QRect(QPoint(x, y), size))
             x += size.width() + self._gap
             line_height = max(line_height, size.height())
         return y + line_height - rect.y()
+
+
+def flow_in(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
+    """Of a widget that takes the height its lines need, and no more."""
+    policy = holder.sizePolicy()
+    policy.setHeightForWidth(True)
+    policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
+    holder.setSizePolicy(policy)
+    return FlowLayout(holder, gap, line_gap)
 
 
 def _size_of(item: QLayoutItem) -> QSize:

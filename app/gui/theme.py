@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -82,12 +85,26 @@ class Look(QObject):
         size_pt = self._usual_pt * self.text_scale
         font = self._application.font()
         font.setPointSizeF(size_pt)
-        self._application.setFont(font)
-        self._application.setPalette(_palette(theme))
-        for kind in _EDGED:
-            self._application.setPalette(_edged_palette(theme), kind)  # type: ignore[arg-type]  # its stub says bytes
-        self._application.setStyleSheet(_style_sheet(theme, size_pt))
+        with _nothing_collected():
+            self._application.setFont(font)
+            self._application.setPalette(_palette(theme))
+            for kind in _EDGED:
+                self._application.setPalette(_edged_palette(theme), kind)  # type: ignore[arg-type]  # the stub: bytes
+            self._application.setStyleSheet(_style_sheet(theme, size_pt))
         self.changed.emit(theme)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Qt tells all widgets one after another, and their overrides let Python collect: one that is collected then, in
+    whatever thread, is reached all the same, and the process is gone."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _system_theme() -> Theme:

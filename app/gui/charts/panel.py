@@ -98,10 +98,6 @@ class Panel(QWidget):
     def is_plot(self) -> bool:
         return not self._is_table and not self._said
 
-    @property
-    def is_table(self) -> bool:
-        return self._is_table
-
     def show_table(self, wanted: bool) -> None:
         self._is_table = wanted
         self.table_button.setChecked(wanted)

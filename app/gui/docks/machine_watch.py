@@ -13,7 +13,6 @@ from app.gui.background import Latest, submit
 from app.records.machine import MachineFacts, MachineNow
 
 if TYPE_CHECKING:
-    from app.gui.docks.job_queue import JobQueue
     from app.records.result import Environment
     from app.storage.following import StreamFollower
     from app.telemetry.machine_now import MachineReader
@@ -45,7 +44,6 @@ class MachineWatch(QObject):
         self._watching: list[QWidget] = []
         self._reader: MachineReader | None = None
         self._run: _RunReadings | None = None
-        self._queue: JobQueue | None = None
         self._is_looking = False
         self._reading = Latest(self, self._take_now, self._stay_silent)
         self._timer = QTimer(self, interval=EVERY_MS)
@@ -66,12 +64,6 @@ class MachineWatch(QObject):
         if directory is not None:
             self._let_go()
 
-    def follow_jobs(self, queue: JobQueue) -> None:
-        """As `follow_run`, of whatever the queue has running."""
-        self._queue = queue
-        queue.changed.connect(self._follow_queue)
-        self._follow_queue()
-
     def look(self) -> None:
         """What the machine can do: asked for once a session, and not while a run measures."""
         if self._is_looking or self.state.facts is not None or self._run is not None:
@@ -88,11 +80,6 @@ class MachineWatch(QObject):
         self._timer.stop()
         self._reading.forget()
         self._let_go()
-
-    def _follow_queue(self) -> None:
-        job = None if self._queue is None else self._queue.running
-        directory = None if job is None else job.launch.directory
-        self.follow_run(directory)
 
     def _beat(self) -> None:
         if self._reading.is_busy or not any(_is_seen(widget) for widget in self._watching):

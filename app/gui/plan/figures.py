@@ -46,10 +46,6 @@ def spread_words(spread: Spread | None) -> str:
     return NOT_AVAILABLE if spread is None else f"{usd(spread.p10)} – {usd(spread.p90)}"
 
 
-def chance_words(chances: Chances | None) -> str:
-    return NOT_AVAILABLE if chances is None else share(chances.planned)
-
-
 def chances_words(chances: Chances | None) -> str:
     if chances is None:
         return NOT_AVAILABLE

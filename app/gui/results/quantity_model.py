@@ -8,7 +8,7 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
-from app.gui.formatting import cell, count, percent, quantity
+from app.gui.formatting import cell, count, quantity
 from app.gui.frame_model import FrameModel
 from app.gui.widgets import tip
 from app.gui.words import tr
@@ -82,10 +82,6 @@ def about(one: Quantity) -> str:
     if one.trust != "VALID" and one.value is not None:
         parts.append(one.trust)
     return ", ".join(part for part in parts if part)
-
-
-def share_written(value: object) -> str:
-    return percent(value) if isinstance(value, float) and value == value else cell(value)
 
 
 def _value(one: object) -> object:

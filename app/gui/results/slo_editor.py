@@ -79,11 +79,10 @@ class SloEditor(QWidget):
         self.others = label("", "muted", wrap=True)
         self.add = button(tr("Add an &objective"), self.add_line)
         self.reset = button(tr("As measure&d"), self._reset)
-        self._why = label("", "muted", wrap=True)
         buttons = QHBoxLayout()
         for one in (self.add, self.reset):
             buttons.addWidget(one)
-        buttons.addWidget(self._why, 1)
+        buttons.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -175,11 +174,6 @@ class SloEditor(QWidget):
 
     def _show_reset(self) -> None:
         self.reset.setEnabled(tuple(self._texts()) != self._own)
-
-    def set_enabled(self, why_not: str | None) -> None:
-        self._rows.setEnabled(why_not is None)
-        self.add.setEnabled(why_not is None)
-        self._why.setText(why_not or "")
 
 
 def observed(row: ObjectiveRow) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QLayout, QLayoutItem, QVBoxLayout, QWidget
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QVBoxLayout, QWidget
 
+from app.gui.flow import FlowLayout
 from app.gui.results.quantity_model import about
 from app.gui.widgets import Badge, label, tip
 from app.gui.words import tr
@@ -84,44 +85,14 @@ def tile_lines(tile: Tile) -> list[str]:
     return [*lines, *([tile.note] if tile.note else [])]
 
 
-class Flow(QLayout):
-    """From left to right, and on in the next line; all of a line are as high as its highest."""
+class Flow(FlowLayout):
+    """From left to right, and on in the next line; all of a line are as high as its highest, and the lines about as
+    long as each other."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._items: list[QLayoutItem] = []
-        self.setContentsMargins(0, 0, 0, 0)
+        super().__init__(parent, _GAP)
 
-    def addItem(self, item: QLayoutItem) -> None:
-        self._items.append(item)
-
-    def count(self) -> int:
-        return len(self._items)
-
-    def itemAt(self, place: int) -> QLayoutItem | None:
-        return self._items[place] if 0 <= place < len(self._items) else None
-
-    def takeAt(self, place: int) -> QLayoutItem | None:
-        return self._items.pop(place) if 0 <= place < len(self._items) else None
-
-    def hasHeightForWidth(self) -> bool:
-        return True
-
-    def heightForWidth(self, width: int) -> int:
-        return self._arranged(QRect(0, 0, width, 0), moves=False)
-
-    def setGeometry(self, room: QRect) -> None:
-        super().setGeometry(room)
-        self._arranged(room, moves=True)
-
-    def sizeHint(self) -> QSize:
-        return self.minimumSize()
-
-    def minimumSize(self) -> QSize:
-        width = max((item.minimumSize().width() for item in self._items), default=0)
-        return QSize(width, max((item.minimumSize().height() for item in self._items), default=0))
-
-    def _arranged(self, room: QRect, *, moves: bool) -> int:
+    def _place(self, room: QRect, *, is_moving: bool) -> int:
         """The height that it takes."""
         top, lines = room.y(), self._lines(room.width())
         for line in lines:
@@ -131,7 +102,7 @@ class Flow(QLayout):
             left = room.x()
             for item in line:
                 width = item.sizeHint().width() + max(0, min(grows, item.sizeHint().width() // 2))
-                if moves:
+                if is_moving:
                     item.setGeometry(QRect(left, top, width, height))
                 left += width + _GAP
             top += height + _GAP

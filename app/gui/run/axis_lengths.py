@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
-from app.gui.run.ticks import FlowLayout
+from app.gui.flow import flow_in
 from app.gui.widgets import label
 from app.gui.words import tr
 
@@ -22,7 +22,7 @@ class AxisLengths(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName(tr("Lengths of open axes"))
-        self._layout = FlowLayout(self)
+        self._layout = flow_in(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.fields: dict[str, QSpinBox] = {}
         self.hide()

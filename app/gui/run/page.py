@@ -83,8 +83,3 @@ class RunPage(Page):
     @property
     def has_unsaved_changes(self) -> bool:
         return self._bench is not None and self._bench.has_unsaved_changes
-
-    def keep_unsaved(self) -> None:
-        """On the disk, before the window closes."""
-        if self._bench is not None:
-            self._bench.presenter.keep()

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
+from app.gui.flow import flow_in
 from app.gui.formatting import State, seconds
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
@@ -30,7 +31,6 @@ from app.gui.run.seam import Document, Editor, folder_of, keep_tall
 from app.gui.run.stage_edits import Preset
 from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_trace, stage_line
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
-from app.gui.run.ticks import FlowLayout
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import button, label
@@ -253,7 +253,7 @@ class StagesEditor(Editor):
 
     def _buttons_line(self) -> QWidget:
         holder = QWidget()
-        line = FlowLayout(holder, spacing=6)
+        line = flow_in(holder, 6)
         line.setContentsMargins(0, 0, 0, 0)
         for one in self._buttons.values():
             line.addWidget(one)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QLayout, QLayoutItem, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
 
+from app.gui.flow import flow_in
 from app.gui.widgets import label, tip
 from app.gui.words import tr
 
@@ -32,7 +33,7 @@ class Ticks(QWidget):
         super().__init__()
         self.setAccessibleName(name)
         self._name, self._is_upright = name, is_upright
-        self._layout: QLayout = QVBoxLayout(self) if is_upright else FlowLayout(self)
+        self._layout: QLayout = QVBoxLayout(self) if is_upright else flow_in(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.boxes: dict[str, QCheckBox] = {}
         self._reasons: dict[str, QWidget] = {}
@@ -84,62 +85,3 @@ class Ticks(QWidget):
         box = self.sender()
         if isinstance(box, QCheckBox):
             box.setChecked(True)
-
-
-class FlowLayout(QLayout):
-    """One after another, and on to the next line where there is no more room."""
-
-    def __init__(self, parent: QWidget, spacing: int = 14) -> None:
-        super().__init__(parent)
-        self._items: list[QLayoutItem] = []
-        policy = parent.sizePolicy()
-        policy.setHeightForWidth(True)
-        policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
-        parent.setSizePolicy(policy)
-        self.setSpacing(spacing)
-
-    def addItem(self, item: QLayoutItem) -> None:
-        self._items.append(item)
-
-    def count(self) -> int:
-        return len(self._items)
-
-    def itemAt(self, index: int) -> QLayoutItem | None:
-        return self._items[index] if 0 <= index < len(self._items) else None
-
-    def takeAt(self, index: int) -> QLayoutItem | None:
-        return self._items.pop(index) if 0 <= index < len(self._items) else None
-
-    def expandingDirections(self) -> Qt.Orientation:
-        return Qt.Orientation(0)
-
-    def hasHeightForWidth(self) -> bool:
-        return True
-
-    def heightForWidth(self, width: int) -> int:
-        return self._arranged(QRect(0, 0, width, 0), is_real=False)
-
-    def setGeometry(self, rect: QRect) -> None:
-        super().setGeometry(rect)
-        self._arranged(rect, is_real=True)
-
-    def sizeHint(self) -> QSize:
-        return self.minimumSize()
-
-    def minimumSize(self) -> QSize:
-        size = QSize()
-        for item in self._items:
-            size = size.expandedTo(item.minimumSize())
-        return size
-
-    def _arranged(self, rect: QRect, *, is_real: bool) -> int:
-        x, y, line = rect.x(), rect.y(), 0
-        for item in self._items:
-            hint = item.sizeHint()
-            if line and x + hint.width() > rect.right() + 1:
-                x, y, line = rect.x(), y + line + 4, 0
-            if is_real:
-                item.setGeometry(QRect(x, y, hint.width(), hint.height()))
-            x += hint.width() + self.spacing()
-            line = max(line, hint.height())
-        return y + line - rect.y()

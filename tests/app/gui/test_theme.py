@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
+from PySide6.QtCore import QEvent
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
 
 from app.gui.theme import CONTRAST, DARK, LIGHT, Look, Theme
 
@@ -51,3 +55,29 @@ def test_text_grows_to_twice_its_size_and_no_further(qapp: QApplication, look: L
     assert qapp.font().pointSizeF() == pytest.approx(2 * usual)
     look.scale_text(1)
     assert qapp.font().pointSizeF() == pytest.approx(usual)
+
+
+class Listening(QWidget):
+    """An override in Python, in which Python may collect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[bool] = []
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - the name is Qt's
+        if event.type() == QEvent.Type.StyleChange:
+            self.heard.append(gc.isenabled())
+        super().changeEvent(event)
+
+
+def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, look: Look) -> None:
+    widget = Listening()
+    qtbot.addWidget(widget)
+    widget.show()
+    widget.heard.clear()
+    gc.enable()
+    look.choose("dark")
+    look.choose("light")
+    assert widget.heard
+    assert not any(widget.heard)
+    assert gc.isenabled()

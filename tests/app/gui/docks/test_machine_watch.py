@@ -11,10 +11,7 @@ import pytest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.machine_watch import MachineWatch
-from app.gui.navigation import Launch
-from app.gui.settings import open_settings
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.run_directory import RunWriter
 from tests.fakes.parts import ENVIRONMENT
@@ -90,17 +87,6 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
     watch.look()
     assert not watch._is_looking, "nor is anything tried on it"
     watch.follow_run(None)
-    assert not watch.state.of_run
-    watch.close()
-
-
-def test_it_follows_what_the_queue_has_running(watch: MachineWatch, tmp_path: Path) -> None:
-    queue = JobQueue(open_settings(), watch)
-    watch.follow_jobs(queue)
-    assert not watch.state.of_run
-    queue.add(Launch((), tmp_path / "run", "run"))
-    assert watch.state.of_run
-    queue.launch_failed(tmp_path / "run", "no such program")
     assert not watch.state.of_run
     watch.close()
 
