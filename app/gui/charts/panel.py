@@ -226,7 +226,7 @@ class Panel(QWidget):
 
     def _put_on(self, theme: Theme) -> None:
         self.key.theme = theme
-        self.plot.put_on(theme, self.small_font())
+        self._font_changed()  # it comes with the look, and the event of it may come before the font does
         self.key.update()
         self.restyle(theme)
         self.update()
