@@ -1,0 +1,75 @@
+"""Names that other people gave, as markup: shown letter for letter, wherever the window shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6 import QtGui
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QAbstractItemView, QLabel, QMenu, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.pages import KEYS
+from app.gui.window import Window
+from tests.gui.screens.rendering import fill, settle
+
+_NAME, _HOSTILE = b"window-test", b"<img src=/etc/passwd><b>&x"
+_OURS = '<p style="white-space: pre-wrap">'
+_ROWS = 30
+
+
+def renamed(run: Path) -> Path:
+    """What a run says of itself is whatever its maker wrote."""
+    for name in ("spec.yaml", "result.json", "events.jsonl", "environment.json"):
+        content = (run / name).read_bytes()
+        quoted = b'"' + _HOSTILE + b'"' if name == "spec.yaml" else _HOSTILE
+        (run / name).write_bytes(content.replace(_NAME, quoted).replace(b'"low"', b'"<b>low"'))
+    return run
+
+
+def taken_for_markup(window: Window) -> Iterator[str]:
+    for widget in window.findChildren(QWidget):
+        if is_markup(widget.toolTip()):
+            yield f"{type(widget).__name__}: {widget.toolTip()[:80]}"
+        if isinstance(widget, QLabel) and widget.textFormat() != Qt.TextFormat.PlainText and is_markup(widget.text()):
+            yield f"QLabel: {widget.text()[:80]}"
+        if isinstance(widget, QAbstractItemView) and widget.model() is not None:
+            yield from (f"{type(widget).__name__}: {told[:80]}" for told in tips_of(widget) if is_markup(told))
+    for menu in window.findChildren(QMenu):
+        if menu.toolTipsVisible():
+            menu.aboutToShow.emit()
+    for action in window.findChildren(QAction):
+        menu = action.parent()
+        if isinstance(menu, QMenu) and menu.toolTipsVisible() and is_markup(action.toolTip()):
+            yield f"QAction: {action.toolTip()[:80]}"
+
+
+def is_markup(text: str) -> bool:
+    return QtGui.Qt.mightBeRichText(text) and not text.startswith(_OURS)
+
+
+def tips_of(view: QAbstractItemView) -> Iterator[str]:
+    model = view.model()
+    for row in range(min(model.rowCount(QModelIndex()), _ROWS)):
+        for column in range(model.columnCount(QModelIndex())):
+            told = model.index(row, column).data(Qt.ItemDataRole.ToolTipRole)
+            if isinstance(told, str):
+                yield told
+
+
+def test_no_name_is_taken_for_markup(
+    open_window: Callable[[], Window], kept_runs: tuple[Path, ...], qtbot: QtBot
+) -> None:
+    runs = tuple(renamed(run) for run in kept_runs)
+    window = open_window()
+    fill(window, runs)
+    found: set[str] = set()
+    for key in KEYS:
+        window.show_page(key)
+        settle()
+        found |= set(taken_for_markup(window))
+    assert found == set()
+    said = " ".join(label.text() for label in window.pages.results.findChildren(QLabel))
+    assert _HOSTILE.decode() in said, "the name is shown nowhere, so that nothing is proved"
