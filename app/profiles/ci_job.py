@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from app.errors import UsageError
 from app.profiles.editing import rewritten
+from app.profiles.redaction import places_of_secrets
 from app.profiles.relocating import relocated
 
 Pipeline = Literal["github", "gitlab"]
@@ -63,9 +64,13 @@ def write_ci_job(
 ) -> tuple[Path, ...]:
     """The profile that `text` is, whose paths are relative to `directory`, and the job that runs it.
 
-    Paths into the repository stay relative, others become absolute. Raises UsageError where a file is there already
-    that says something else, or cannot be written.
+    Paths into the repository stay relative, others become absolute. Raises UsageError where a secret is written out in
+    the profile, where a file is there already that says something else, or cannot be written.
     """
+    places = places_of_secrets(text)
+    if places:
+        hint = "Write env:NAME there, and give the pipeline a secret of that name."
+        raise UsageError(f"{places[0]} holds a secret, which a repository is no place for", hint=hint)
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
         text = rewritten(text, _from_repository(relocated(tree, directory), repository.resolve())).text

@@ -48,7 +48,7 @@ def picture(chart: Drawable) -> QImage:
 
 
 def save_png(chart: Drawable, path: Path) -> None:
-    if not picture(chart).save(str(path), "PNG"):  # type: ignore[call-overload]
+    if not picture(chart).save(str(path), "PNG"):  # type: ignore[call-overload]  # the stub wants bytes for the format
         raise OSError(tr("{path} cannot be written").format(path=path))
 
 

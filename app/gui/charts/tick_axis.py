@@ -151,7 +151,7 @@ class TickAxis(QGraphicsWidget):
         self.update()
 
     def resizeEvent(self, event: object) -> None:
-        super().resizeEvent(event)  # type: ignore[arg-type]
+        super().resizeEvent(event)  # type: ignore[arg-type]  # pyqtgraph gives none
         if self.side == "left" and self._width is None:
             self._fit_size()
 

@@ -63,7 +63,7 @@ class RunButton(QPushButton):
         self.setAccessibleDescription(", ".join(word for word in words if word))
         head = QHBoxLayout()
         head.addWidget(label(line.name, wrap=True), 1)
-        for word in (line.outcome, line.trust or line.state):
+        for word in dict.fromkeys((line.outcome, line.trust or line.state)):  # INVALID is told once
             if word:
                 head.addWidget(Badge(word), 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)

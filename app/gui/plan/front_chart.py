@@ -124,7 +124,7 @@ class FrontChart(QWidget):
             (self.cost, 2, has_tokens),
             (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
         ):
-            item = field.model().item(place)  # type: ignore[attr-defined]
+            item = field.model().item(place)  # type: ignore[attr-defined]  # a combo box's own model has items
             item.setEnabled(is_known)
             if field.currentIndex() == place and not is_known:
                 field.setCurrentIndex(0)

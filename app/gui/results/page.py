@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QUndoStack
+from PySide6.QtGui import QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QFrame, QLineEdit, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from app.gui.navigation import Navigation, PageKey, notice_of
@@ -235,11 +236,11 @@ class ResultsPage(Page):
         if shown is not None:
             self._step(lambda: note_step(shown.directory, text, self._labelled))
 
-    def _step(self, made: object) -> None:
+    def _step(self, made: Callable[[], QUndoCommand | None]) -> None:
         from app.errors import UsageError
 
         try:
-            step = made()  # type: ignore[operator]
+            step = made()
         except UsageError as error:
             self._tell(error)
             if self.presenter.shown is not None:

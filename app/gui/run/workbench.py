@@ -206,7 +206,7 @@ class Workbench(QWidget):
         lines = tuple(one.line for one in state.wrong if one.line is not None)
         syntax = self.presenter.document.error
         self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
-        word = tr("wrong") if state.wrong else tr("checking") if not state.is_checked else tr("right")
+        word = tr("wrong") if state.wrong else tr("checking") if not state.is_checked else tr("no errors")
         self.head.state.say(word, state.why_not)
         self.head.state.setProperty("state", "bad" if state.wrong else "good" if state.is_checked else "plain")
         self.head.state.style().polish(self.head.state)

@@ -65,7 +65,7 @@ def _parts(window: Window) -> Iterator[str]:
         yield ""
         return
     for place in range(tabs.count()):
-        if not tabs.isTabEnabled(place):
+        if not (tabs.isTabEnabled(place) and tabs.isTabVisible(place)):
             continue
         tabs.setCurrentIndex(place)
         settle()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import UsageError
+from app.profiles.ci_job import PIPELINES, Pipeline, write_ci_job
+from app.profiles.document import read_document
+
+PROFILE = """sizewise: 1
+name: mine
+target:
+  protocol: http
+  url: http://127.0.0.1:8000/score
+  headers: {{Authorization: "{key}"}}
+workload: {{body: {{a: 1}}}}
+load: {{stages: [{{name: steady, rate: 10/s, duration: 1s}}]}}
+"""
+
+
+def write(pipeline: Pipeline, text: str, folder: Path) -> tuple[Path, ...]:
+    tree = read_document(text.encode(), "mine.yaml").value
+    return write_ci_job(pipeline, text, tree, folder, folder)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_profile_and_the_job_that_runs_it_are_written(tmp_path: Path, pipeline: Pipeline) -> None:
+    profile, job = write(pipeline, PROFILE.format(key="env:API_KEY"), tmp_path)
+    assert profile == tmp_path / "mine.yaml"
+    assert "sizewise run mine.yaml --out results" in job.read_text()
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_secret_that_is_written_out_is_not_copied_into_a_repository(tmp_path: Path, pipeline: Pipeline) -> None:
+    with pytest.raises(UsageError, match="holds a secret") as caught:
+        write(pipeline, PROFILE.format(key="Bearer s3cr3t"), tmp_path)
+    assert "s3cr3t" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
