@@ -23,6 +23,7 @@ _FEWEST = 4
 _FLAT = 1.5
 _LEAST_BEND = 0.1
 _LEAST_GAIN = 0.5
+_ROUNDING = 1e-12
 _CUTS = 200
 _APART = 1.3
 
@@ -96,7 +97,8 @@ def _of_two_lines(points: Sequence[LoadPoint], kind: Kind) -> Knee:
     place = int(np.argmin([error for _, error in fits]))
     (level, slope, turn), error = fits[place]
     one_line = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
-    if turn <= 0 or error > (1 - _LEAST_GAIN) * one_line:
+    is_straight = one_line <= _ROUNDING * float(np.sum((y - y.mean()) ** 2))  # what is left is the arithmetic's own
+    if turn <= 0 or is_straight or error > (1 - _LEAST_GAIN) * one_line:
         return _none("two lines", kind, "two lines fit the curve little better than one")
     cut = float(cuts[place])
     at = math.exp(cut) if kind == "clients" else cut
