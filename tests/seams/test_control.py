@@ -77,7 +77,7 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
     run = tmp_path / "run"
     with (
         ScriptedServer(Script()) as server,
-        running(sizewise, profile(server.url, rate="50/s", duration="3s"), run) as process,
+        running(sizewise, profile(server.url, rate="50/s", duration="10s"), run) as process,
     ):
         leaving = sizewise.start("runs", "attach", str(run))
         assert leaving.stderr is not None
