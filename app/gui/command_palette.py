@@ -35,6 +35,7 @@ class CommandPalette(QDialog):
     def __init__(self, parent: QWidget, entries: Sequence[Entry]) -> None:
         super().__init__(parent, Qt.WindowType.Popup)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setProperty("role", "palette")
         self.setAccessibleName(tr("Command palette"))
         self._entries, self._shown = list(entries), list(entries)
         self.field = QLineEdit()

@@ -8,9 +8,12 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QFileDialog
 
 from app.gui.background import submit
+from app.gui.command_palette import Entry
 from app.gui.dropping import Dropped, dropped
 from app.gui.window import Window
 from app.gui.words import tr
+
+_LAST_RUNS = 100
 
 
 class Opening(QObject):
@@ -33,6 +36,20 @@ class Opening(QObject):
         for path in paths:
             self.open(dropped(path.absolute()))
 
+    def entries(self) -> list[Entry]:
+        """For the command palette: the last runs, and the bundled profiles."""
+        from app.profiles.bundled import bundled_profiles
+        from app.storage.run_directory import stored_runs
+
+        runs = [run.directory for run in reversed(stored_runs()[-_LAST_RUNS:])]
+        return [
+            *(self._entry(tr("Open run {name}"), path.name, path) for path in runs),
+            *(self._entry(tr("Open profile {name}"), name, path) for name, path in bundled_profiles().items()),
+        ]
+
+    def _entry(self, text: str, name: str, path: Path) -> Entry:
+        return Entry(text.format(name=name), lambda: self.open(dropped(path)))
+
     def open(self, one: Dropped) -> None:
         match one.kind:
             case "model":
@@ -47,6 +64,8 @@ class Opening(QObject):
                 self._navigation.prices_opened.emit(one.path)
             case "plan" | "results":
                 self._navigation.plan_wanted.emit((one.path,))
+            case "unknown" if not one.path.exists():
+                self._navigation.tell("error", tr("There is no {path}.").format(path=one.path))
             case "unknown":
                 self._navigation.tell(
                     "error",

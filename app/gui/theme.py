@@ -164,6 +164,7 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     [role="strip"][state="bad"], [role="verdict"][state="bad"] {{ border-left-color: {theme.bad}; }}
     [role="verdict"] {{ background: {theme.raised}; border: 1px solid {theme.grid};
         border-left: 6px solid {theme.muted}; border-radius: 4px; }}
+    [role="palette"] {{ background: {theme.raised}; border: 1px solid {theme.muted}; }}
     [role="rail"] {{ background: {theme.raised}; border-right: 1px solid {theme.grid}; }}
     [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; padding: 8px 10px; }}
     [role="rail"] QToolButton:checked {{ border-left-color: {theme.accent}; background: {theme.paper};

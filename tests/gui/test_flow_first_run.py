@@ -12,10 +12,12 @@ from pytestqt.qtbot import QtBot
 from app.gui.charts.chart import Chart
 from app.gui.home.page import HomePage
 from app.gui.window import Window
+from app.records.result import Result
 from app.storage.run_directory import find_run
 from tests.fakes.driving import press_key, shows
 
 _LONGEST_MS = 240_000
+TRIES = 3
 
 
 def texts_of(window: Window) -> set[str]:
@@ -26,9 +28,9 @@ def draws_something(window: Window) -> bool:
     return any(len(chart.frame()) for chart in window.pages.live.findChildren(Chart))
 
 
-@pytest.mark.timeout(300)
-def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
-    window = open_window()
+def result_of_enter(window: Window, qtbot: QtBot) -> Result:
+    """Of the run that Enter on Home starts, once Results shows it."""
+    window.show_page("home")
     home = window.pages.page("home")
     assert isinstance(home, HomePage)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is home.quick)
@@ -38,8 +40,19 @@ def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable
     qtbot.waitUntil(lambda: draws_something(window), timeout=60_000)
     qtbot.waitUntil(shows(window, "results"), timeout=_LONGEST_MS)
     run = find_run("last")
-    qtbot.waitUntil(lambda: run.measured.verdict.status in texts_of(window), timeout=20_000)
-    found = run.measured.max_rate  # holds of one second find none on an unquiet machine, and then there is no plan
-    assert found is not None
-    assert (run.measured.plan is None) == (found.per_s.value is None)
-    assert window.pages.results.command_line() == f"sizewise report {run.run_id}"
+    command = f"sizewise report {run.run_id}"
+    qtbot.waitUntil(lambda: window.pages.results.command_line() == command, timeout=20_000)
+    return run.measured
+
+
+@pytest.mark.timeout(900)
+def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
+    window = open_window()
+    for _ in range(TRIES):  # short holds find no rate where a busy machine spoils them, and the run says so
+        result = result_of_enter(window, qtbot)
+        if result.plan is not None:
+            break
+    qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)
+    assert result.max_rate is not None
+    assert result.max_rate.per_s.value is not None
+    assert result.plan is not None

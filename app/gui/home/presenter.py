@@ -18,7 +18,7 @@ from app.records.machine import GpuNow, MachineFacts, MachineNow
 if TYPE_CHECKING:
     from app.reporting.run_rows import RunRow
 
-QUICK_CHECK = ("quickstart", "--seconds", "1")
+QUICK_CHECK = ("quickstart", "--seconds", "2")
 SHOWN_RUNS = 5
 
 

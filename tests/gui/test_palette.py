@@ -1,0 +1,46 @@
+"""Ctrl+K reaches commands, pages, stored runs and profiles; a file that is not there is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.command_palette import CommandPalette
+from app.gui.window import Window
+from tests.fakes.driving import drop, shows
+
+OpenWindow = Callable[[], Window]
+
+
+def palette_of(window: Window) -> CommandPalette:
+    window.open_palette()
+    found = window.findChild(CommandPalette)
+    assert isinstance(found, CommandPalette)
+    return found
+
+
+def test_a_stored_run_is_opened_by_a_part_of_its_name(
+    open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot
+) -> None:
+    window = open_window()
+    palette = palette_of(window)
+    qtbot.keyClicks(palette.field, f"run {kept_runs[0].name}")
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.pages.results.runs() == (kept_runs[0],), timeout=20_000)
+
+
+def test_a_profile_is_opened_by_its_name(open_window: OpenWindow, qtbot: QtBot) -> None:
+    window = open_window()
+    palette = palette_of(window)
+    qtbot.keyClicks(palette.field, "profile chat")
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    qtbot.waitUntil(shows(window, "run"))
+
+
+def test_a_file_that_is_not_there_is_told_of(open_window: OpenWindow, tmp_path: Path) -> None:
+    window = open_window()
+    drop(window, tmp_path / "gone.onnx")
+    assert window.strip.text() == f"There is no {tmp_path / 'gone.onnx'}."
