@@ -97,10 +97,10 @@ def _try(arguments: argparse.Namespace) -> int:
 
         for line in trial_lines(trial):
             print(line)
-    if trial.problem is not None:
-        print(f"{'warning' if trial.is_measurable else 'error'}: {trial.problem}: {trial.what}", file=sys.stderr)
-        print(f"hint: {trial.remedy}", file=sys.stderr)
     is_answered = trial.problem in (None, "not streaming")
+    if trial.problem is not None:
+        print(f"{'warning' if is_answered else 'error'}: {trial.problem}: {trial.what}", file=sys.stderr)
+        print(f"hint: {trial.remedy}", file=sys.stderr)
     return ExitCode.OK if is_answered else ExitCode.UNAVAILABLE
 
 
