@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QButtonGroup, QFrame, QSizePolicy, QToolButton, QVBoxLayout
 
@@ -63,5 +63,8 @@ class Rail(QFrame):
         return made
 
     def _recolour(self, theme: Theme) -> None:
+        """Icons are as high as the text, which may have grown with the theme."""
+        side = self.fontMetrics().height()
         for key, made in self._buttons.items():
-            made.setIcon(icon(key, theme.ink))
+            made.setIconSize(QSize(side, side))
+            made.setIcon(icon(key, theme.ink, side))

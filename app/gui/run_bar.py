@@ -12,8 +12,6 @@ from app.gui.theme import Look, Theme
 from app.gui.widgets import Badge, label
 from app.gui.words import tr
 
-_ICON_SIDE = 16
-
 
 class RunBar(QObject):
     start_wanted = Signal()
@@ -21,7 +19,7 @@ class RunBar(QObject):
 
     def __init__(self, toolbar: QToolBar, look: Look) -> None:
         super().__init__(toolbar)
-        toolbar.setIconSize(QSize(_ICON_SIDE, _ICON_SIDE))
+        self._toolbar = toolbar
         self.start = _button(tr("Start"), tr("Start what this page holds (F5)"))
         self.stop = _button(tr("Stop"), tr("Stop the run that goes on (Esc Esc on Live)"))
         self.stop.setEnabled(False)
@@ -46,8 +44,10 @@ class RunBar(QObject):
         self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
 
     def _recolour(self, theme: Theme) -> None:
-        self.start.setIcon(icon("start", theme.good, _ICON_SIDE))
-        self.stop.setIcon(icon("stop", theme.bad, _ICON_SIDE))
+        side = self._toolbar.fontMetrics().height()
+        self._toolbar.setIconSize(QSize(side, side))
+        self.start.setIcon(icon("start", theme.good, side))
+        self.stop.setIcon(icon("stop", theme.bad, side))
 
 
 def progress_line(state: LiveState) -> str:
