@@ -79,7 +79,6 @@ def _has_room(window: Window) -> bool:
 
 def _connect(window: Window, parts: Parts) -> None:
     window.entries = parts.opening.entries
-    parts.launching.set_status(parts.status)
     parts.jobs.stop_wanted.connect(parts.launching.stop)
     parts.queue.changed.connect(parts.show_what_waits)
     parts.show_what_waits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from PySide6.QtCore import QObject
@@ -17,8 +18,10 @@ from app.gui.notifications import Notifications
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
 from app.gui.settings import notifications_are_on
-from app.gui.status_bar import StatusBar
 from app.gui.window import Window
+
+if TYPE_CHECKING:
+    from app.gui.live.page import LivePage
 
 
 class Launching(QObject):
@@ -31,7 +34,6 @@ class Launching(QObject):
         self._last: Launch | None = None
         self._is_listening = False
         self._seen = LiveState()
-        self._status: StatusBar | None = None
         self.bar = RunBar(window.toolbar, window.look)
         self.bar.start_wanted.connect(self.start)
         self.bar.stop_wanted.connect(self.stop)
@@ -40,10 +42,8 @@ class Launching(QObject):
         navigation.run_watched.connect(self._watch)
         queue.launch_next.connect(self._launch)
         queue.job_ended.connect(self._tell_end)
+        queue.changed.connect(self._leave_the_machine_alone)
         window.may_close = self._may_close
-
-    def set_status(self, status: StatusBar) -> None:
-        self._status = status
 
     def start(self) -> None:
         """What the page holds; where it has nothing to start, what Run does."""
@@ -63,12 +63,18 @@ class Launching(QObject):
 
     def stop(self) -> None:
         """Asks once, in a strip of the Live page; the second time it stops."""
-        if self._queue.running is not None:
+        running = self._queue.running
+        if running is not None:
             self._window.show_page("live")
-            self._window.pages.live.stop()
+            self._live_of(running).stop()
 
-    def stop_now(self) -> None:
-        self._window.pages.live.stop_now()
+    def _live_of(self, job: Job) -> LivePage:
+        """Watching that job's run, where it watched another."""
+        self._listen()
+        live = self._window.pages.live
+        if live.state.directory != job.launch.directory:
+            live.watch(job.launch.directory)
+        return live
 
     def _queue_up(self, launch: Launch) -> None:
         self._last = launch
@@ -95,11 +101,13 @@ class Launching(QObject):
     def _show(self, state: LiveState) -> None:
         self._seen = state
         self.bar.show_state(state)
-        self._machine.follow_run(state.directory if state.is_running else None)
-        if self._status is not None:
-            self._status.show_trust(state.trust, "\n".join(state.reasons))
         if state.going == "failed" and state.directory is not None:
             self._queue.launch_failed(state.directory, state.message)
+
+    def _leave_the_machine_alone(self) -> None:
+        """While a run measures, what is shown of the machine is what that run reads."""
+        running = self._queue.running
+        self._machine.follow_run(None if running is None else running.launch.directory)
 
     def _tell_end(self, job: Job) -> None:
         if notifications_are_on(self._window.settings):
@@ -107,6 +115,8 @@ class Launching(QObject):
 
     def _may_close(self) -> bool:
         running, seen = self._queue.running, self._seen
-        is_over = running is not None and seen.directory == running.launch.directory and not seen.is_running
-        name = None if running is None or is_over else running.launch.name
-        return self._closing.may_close(name, len(self._queue.waiting), self.stop_now)
+        if running is None or (seen.directory == running.launch.directory and not seen.is_running):
+            return self._closing.may_close(None, 0, lambda: None)
+        return self._closing.may_close(
+            running.launch.name, len(self._queue.waiting), lambda: self._live_of(running).stop_now()
+        )

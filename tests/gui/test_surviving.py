@@ -142,3 +142,18 @@ def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
     press(qtbot, second.pages.page("home"), "See what was measured")
     qtbot.waitUntil(shows(second, "results"))
     qtbot.waitUntil(lambda: "--recover" in (second.pages.results.command_line() or ""), timeout=_PATIENCE_MS)
+
+
+def test_the_run_that_goes_on_is_stopped_on_closing_though_another_one_is_shown(
+    open_window: OpenWindow, kept_runs: tuple[Path, ...], home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
+) -> None:
+    launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
+    window = open_window()
+    window.navigation.launch_wanted.emit(launch)
+    qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
+    window.navigation.run_watched.emit(kept_runs[0])
+    qtbot.waitUntil(lambda: window.pages.live.state.going == "finished", timeout=_PATIENCE_MS)
+    choose_on_close("Stop it")
+    assert window.close()
+    qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
+    assert "stopped by the user" in (launch.directory / "result.json").read_text()

@@ -64,8 +64,11 @@ class LivePage(Page):
             self.idle.focus_first()
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
-            if self.state.trust is not None:
-                self.navigation.trust_shown.emit(self.state.trust, "\n".join(self.state.reasons), "live")
+            self._tell_trust()
+
+    def _tell_trust(self) -> None:
+        if self.state.trust is not None:
+            self.navigation.trust_shown.emit(self.state.trust, "\n".join(self.state.reasons), "live")
 
     def command_line(self) -> str | None:
         directory = self.state.directory
@@ -156,6 +159,8 @@ class LivePage(Page):
             self.stop_strip.hide()
         if self._body is not None:
             self._body.show_state(state)
+        if self.isVisible():  # another page tells of the run that it shows
+            self._tell_trust()
         self.state_changed.emit(state)
 
     def _tell(self, news: News) -> None:
