@@ -243,9 +243,10 @@ class StoredRun:
     @property
     def is_running(self) -> bool:
         """Whether its engine goes on, as far as this machine can tell."""
-        started = next((event for event in self.events() if isinstance(event, RunStarted)), None)
+        events = self.events()
+        started = next((event for event in events if isinstance(event, RunStarted)), None)
         has_engine = started is not None and is_engine_there(self.directory, started.pid)
-        return has_engine and self.finished is None
+        return has_engine and not any(isinstance(event, RunFinished) for event in events)
 
     @property
     def measured(self) -> Result:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from app.errors import UsageError
+from app.inference.cores import too_many_threads, usable_cores
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
 from app.profiles.local import LocalProfile, VariantSettings
@@ -38,7 +38,7 @@ def local_machine() -> LocalMachine:
     return LocalMachine(
         working=probe.working,
         refused=reasons_of(probe),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_bytes=free_memory_bytes(),
     )
 
@@ -86,7 +86,7 @@ def _against(
     elif variant.provider not in machine.working:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
-        yield "target.threads", f"{variant.threads} threads are more than this machine's {machine.cores} cores"
+        yield "target.threads", too_many_threads(variant.threads, machine.cores)
     if not isinstance(facts, ModelFacts):
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
