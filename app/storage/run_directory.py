@@ -71,10 +71,10 @@ def write_whole(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """A document to where a user wants it. Raises UsageError where that cannot be."""
+def write_document(path: Path, content: bytes) -> Path:
+    """To where a user wants it. Raises UsageError where that cannot be."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
     return path
