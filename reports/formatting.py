@@ -30,6 +30,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def counted(number_of: int, noun: str) -> str:
+    """As in `1 stage` and `1,200 requests`."""
+    return f"{count(number_of)} {noun}{'' if number_of == 1 else 's'}"
+
+
 def money(value: float) -> str:
     """US dollars: whole above 100, cents down to 1, three significant digits below."""
     if abs(value) >= 100:

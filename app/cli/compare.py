@@ -124,9 +124,9 @@ def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         print(content.removesuffix("\n"))
     else:
-        from app.storage.run_directory import write_text
+        from app.storage.run_directory import write_document
 
-        print(write_text(arguments.out, content))
+        print(write_document(arguments.out, content.encode()))
 
 
 def _command(arguments: argparse.Namespace, comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.records.planned_work import PlannedWork
-from reports.formatting import count, money, number, seconds
+from reports.formatting import count, counted, money, number, seconds
 
 
 def work_line(work: PlannedWork) -> str:
@@ -37,13 +37,9 @@ def _parts(work: PlannedWork) -> Iterator[str]:
 
 def _stages(work: PlannedWork) -> str:
     if work.variants is not None:
-        return f"{_counted(work.variants, 'variant')}, {_counted(work.stages, 'stage')}"
-    parts = [_counted(work.stages, "stage")] if work.stages or work.search is None else []
+        return f"{counted(work.variants, 'variant')}, {counted(work.stages, 'stage')}"
+    parts = [counted(work.stages, "stage")] if work.stages or work.search is None else []
     if work.search is not None:
         least, most = work.search.probes
         parts.append(f"a search of {least} to {most} probes")
     return " and ".join(parts)
-
-
-def _counted(number_of: int, what: str) -> str:
-    return f"{count(number_of)} {what}{'' if number_of == 1 else 's'}"

@@ -90,9 +90,10 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
 def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
     """Written beside the facts, where the checksums tell of it."""
     from app.storage.checksums import renew_checksum
+    from app.storage.run_directory import write_document
 
     name_of_it = _file_name(form)
-    print(_written(directory / name_of_it, content))
+    print(write_document(directory / name_of_it, content))
     for name in (name_of_it, *(one.name for one in report.downloads)):
         renew_checksum(directory, name)
     return 0
@@ -132,6 +133,7 @@ def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
     import msgspec
 
     from app.reporting.llm_d import llm_d_reports
+    from app.storage.run_directory import write_document
 
     found = llm_d_reports(run.measured, run.spec_text or "")
     if not found:
@@ -142,7 +144,7 @@ def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another --out.") from error
     for place, report in enumerate(found):
-        print(_written(folder / f"{place:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
+        print(write_document(folder / f"{place:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
     return 0
 
 
@@ -180,7 +182,9 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
     if form == "text" and out is None:
         print(content.decode())
         return 0
-    print(_written(out or usual, content))
+    from app.storage.run_directory import write_document
+
+    print(write_document(out or usual, content))
     return 0
 
 
@@ -219,13 +223,3 @@ def _definitions(run: StoredRun) -> Definitions:
             hint="Give a run that put load on an endpoint: `sizewise runs list` shows what there is.",
         )
     return found
-
-
-def _written(path: Path, content: bytes) -> Path:
-    from app.storage.run_directory import write_whole
-
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
-    return path

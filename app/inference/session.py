@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
+from app.inference.cores import too_many_threads, usable_cores
 from app.inference.job import SessionSettings
 from app.inference.model_file import check_model_file, check_weights_beside
 from app.inference.output_capture import captured_output
@@ -125,18 +125,12 @@ def listed_providers() -> tuple[str, ...]:
     return tuple(name for each in ort.get_available_providers() if (name := name_of(each)) != each)
 
 
-def _usable_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _check_threads(threads: int) -> None:
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
-    cores = _usable_cores()
+    cores = usable_cores()
     if threads > cores:
-        raise UsageError(f"{threads} threads are more than this machine's {cores} cores", hint=f"Use {cores} or fewer.")
+        raise UsageError(too_many_threads(threads, cores), hint=f"Use {cores} or fewer.")
 
 
 def _created(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:

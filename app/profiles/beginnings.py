@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.profiles.editing import in_line
+from app.profiles.endpoint import PLACES
 from app.profiles.fields import FieldSpec, profile_fields
 
 _HEAD = "sizewise: 1\nname: {name}\n"
@@ -83,7 +84,6 @@ _WORKLOADS: dict[str, dict[str, Any]] = {
     "openai-rerank": _TEXTS,
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
 }
-_PLACES = ("url", "urls", "serve", "scripted")
 _STAGES = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _BEGUN_WITH = ("body", "prompts")
 _USERS = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
@@ -115,7 +115,7 @@ def converted(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
     kept = _kept(old, spec)
     fresh = dict(_TARGETS[protocol])
-    if any(kept.get(place) for place in _PLACES):
+    if any(kept.get(place) for place in PLACES):
         fresh.pop("url", None)
     if "url" in kept and (protocol == "oip-grpc") != str(kept["url"]).startswith("grpc"):
         del kept["url"]

@@ -70,9 +70,7 @@ def _changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]
             yield from _changes(one, other, (*path, at))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) + 1:
         yield from _one_less(old, new, path)
-    elif (
-        isinstance(old, list) and isinstance(new, list) and old and len(old) < len(new) and _same(old, new[: len(old)])
-    ):
+    elif isinstance(old, list) and isinstance(new, list) and _begins_so(new, old):
         yield from (((*path, at), new[at]) for at in range(len(old), len(new)))
     elif not _same(old, new):
         yield path, new

@@ -14,7 +14,8 @@ from app.profiles.start import StartSettings
 from app.profiles.urls import HttpUrl
 
 _PLAIN = ("http", "grpc")
-_PLACES = ("url", "urls", "serve", "scripted")
+PLACES = ("url", "urls", "serve", "scripted")
+"""Keys that say where an endpoint is: one of them is given."""
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
@@ -75,7 +76,7 @@ class TimeoutSettings(Settings):
 class TargetSettings(Settings):
     """Of `url` and `urls` one is given, unless a target is served by the run itself."""
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": ("url", "urls", "serve", "scripted")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": PLACES}
 
     url: HttpUrl | None = None
     """Where it is, like http://127.0.0.1:8000/score."""
@@ -130,7 +131,7 @@ class EndpointSettings(TargetSettings):
 
     @model_validator(mode="after")
     def _is_one_endpoint(self) -> Self:
-        *first, last = places = [name for name in _PLACES if name in type(self).model_fields]
+        *first, last = places = [name for name in PLACES if name in type(self).model_fields]
         if sum(bool(getattr(self, place)) for place in places) != 1:
             raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
         if self.hardware is not None and getattr(self, "scripted", None) is not None:

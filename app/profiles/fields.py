@@ -65,17 +65,6 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
         return next((field for field in holder.fields if field.key == key), None)
 
 
-def protocol_of(value: Any) -> str | None:
-    """What a profile's tree says its target speaks; `local` for a model without one; None where it says nothing."""
-    target = value.get("target") if isinstance(value, dict) else None
-    if not isinstance(target, dict):
-        return None
-    protocol = target.get("protocol")
-    if protocol is None and {"model", "variants"} & target.keys() and not {"url", "urls", "serve"} & target.keys():
-        return "local"
-    return protocol if isinstance(protocol, str) and protocol in PROFILES else None
-
-
 @cache
 def profile_fields(protocol: str) -> FieldSpec:
     """The whole profile of a target that speaks `protocol`, as a group."""

@@ -21,7 +21,7 @@ from app.profiles.local import LocalProfile
 from app.profiles.measurable import wrong_objective
 from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.profile import PROFILES, Profile
+from app.profiles.profile import PROFILES, Profile, protocol_of
 from app.profiles.settings import Listed, ObjectiveText, Settings
 from app.profiles.trace_tables import is_trace
 from app.profiles.traffic import TrafficSettings
@@ -46,7 +46,6 @@ _BEGINNINGS = {
     "String should have": "text of",
 }
 
-_OF_ENDPOINTS = {"url", "urls", "serve", "scripted"}
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
 
@@ -234,16 +233,14 @@ def _kind_of(source: _Source) -> type[Profile]:
         raise source.error(
             "target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve, or a model."
         )
-    protocol = target.get("protocol")
-    if protocol is None and {"model", "variants"} & target.keys() and not _OF_ENDPOINTS & target.keys():
-        return LocalProfile
-    if protocol is None:
+    protocol = protocol_of(source.document.value)
+    if protocol is not None:
+        return PROFILES[protocol]
+    written = target.get("protocol")
+    if written is None:
         raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
-    kind = PROFILES.get(protocol) if isinstance(protocol, str) else None
-    if kind is None:
-        hint = did_you_mean(str(protocol), PROFILES) or f"Write one of {', '.join(PROFILES)}."
-        raise source.error(f"unknown protocol {protocol!r}", ("target", "protocol"), hint=hint)
-    return kind
+    hint = did_you_mean(str(written), PROFILES) or f"Write one of {', '.join(PROFILES)}."
+    raise source.error(f"unknown protocol {written!r}", ("target", "protocol"), hint=hint)
 
 
 def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:

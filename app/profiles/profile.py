@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from app.profiles.endpoint import PLACES
 from app.profiles.load import LoadSettings
 from app.profiles.local import LocalProfile
 from app.profiles.options import RunOptions
@@ -203,3 +204,14 @@ PROFILES: dict[str, type[Profile]] = {
     "local": LocalProfile,
 }
 """By the target's protocol. A target with a model and without a protocol is local."""
+
+
+def protocol_of(value: Any) -> str | None:
+    """What a profile's tree says its target speaks; `local` for a model without one; None where it says nothing."""
+    target = value.get("target") if isinstance(value, dict) else None
+    if not isinstance(target, dict):
+        return None
+    protocol = target.get("protocol")
+    if protocol is None and {"model", "variants"} & target.keys() and not target.keys() & PLACES:
+        return "local"
+    return protocol if isinstance(protocol, str) and protocol in PROFILES else None

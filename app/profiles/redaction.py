@@ -38,20 +38,40 @@ def redacted(text: str) -> str | None:
 
 def _places(profile: Any) -> Iterator[KeyPath]:
     target = _mapping(_mapping(profile).get("target"))
-    for name, value in _mapping(target.get("headers")).items():
-        if secrets.is_sensitive(name) and _is_literal(value):
-            yield "target", "headers", name
+    yield from _in_headers(target, ("target",))
     if _is_literal(target.get("api_key")):
         yield "target", "api_key"
     for name, value in _mapping(_mapping(target.get("start")).get("env")).items():
         if secrets.names_a_secret(name) and _is_literal(value):
             yield "target", "start", "env", name
-    urls = target.get("url")
-    for place, url in enumerate(urls if isinstance(urls, list) else [urls]):
+    for key in ("url", "urls"):
+        yield from _in_urls(target.get(key), ("target", key))
+    scraped = _mapping(profile).get("telemetry")
+    for place, scrape in _each(scraped, ("telemetry",)):
+        yield from _in_headers(_mapping(scrape), place)
+        yield from _in_urls(_mapping(scrape).get("scrape"), (*place, "scrape"))
+
+
+def _in_headers(holder: dict[str, Any], place: KeyPath) -> Iterator[KeyPath]:
+    for name, value in _mapping(holder.get("headers")).items():
+        if secrets.is_sensitive(name) and _is_literal(value):
+            yield *place, "headers", name
+
+
+def _in_urls(value: object, place: KeyPath) -> Iterator[KeyPath]:
+    for at, url in _each(value, place):
         try:
             secrets.refuse_secrets_in_url(str(url))
         except (BadValueError, ValueError):
-            yield ("target", "url", place) if isinstance(urls, list) else ("target", "url")
+            yield at
+
+
+def _each(value: object, place: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    """What may be written alone or as a list, each with its place."""
+    if isinstance(value, list):
+        yield from (((*place, at), one) for at, one in enumerate(value))
+    else:
+        yield place, value
 
 
 def _is_literal(value: object) -> bool:

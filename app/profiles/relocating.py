@@ -9,7 +9,8 @@ import msgspec
 
 from app.profiles import secrets
 from app.profiles.bundled import bundled_models
-from app.profiles.fields import FieldSpec, profile_fields, protocol_of
+from app.profiles.fields import FieldSpec, profile_fields
+from app.profiles.profile import protocol_of
 
 _OF_MODELS = ("ServeSettings", "VariantSettings", "LocalTarget")
 _OF_SECRETS = ("headers", "env", "api_key")

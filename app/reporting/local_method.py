@@ -8,6 +8,7 @@ from typing import Any
 from app.records.local import VariantFacts
 from app.records.result import Result, Stage
 from reports import formatting
+from reports.formatting import counted
 
 _SCENARIOS = {
     "single-stream": "one call after another, the next when the last has ended",
@@ -39,7 +40,7 @@ def _processes(stages: Sequence[Stage]) -> str:
     if run == 1:
         return "The variant was run in a process of its own, with nothing in between."
     return (
-        f"{_counted(run, 'variant')} were run one after another, each in a process of its own, so that a crash costs "
+        f"{counted(run, 'variant')} were run one after another, each in a process of its own, so that a crash costs "
         "one of them and none disturbs another."
     )
 
@@ -102,7 +103,7 @@ def _cold_starts(variants: Sequence[VariantFacts]) -> Iterator[str]:
     starts = sum(len(one.cold_starts) for one in variants)
     if starts:
         yield (
-            f"{_counted(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new process, once "
+            f"{counted(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new process, once "
             "for variants that are opened alike; the system's cache of files was not emptied before."
         )
 
@@ -110,7 +111,3 @@ def _cold_starts(variants: Sequence[VariantFacts]) -> Iterator[str]:
 def _range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return formatting.count(low) if low == high else f"{formatting.count(low)} to {formatting.count(high)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{formatting.count(count)} {noun}" + ("" if count == 1 else "s")

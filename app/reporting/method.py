@@ -18,6 +18,7 @@ from app.reporting.load import answering_stages
 from app.reporting.local_method import local_sentences
 from app.reporting.workers import clock_words, shared_by
 from reports import formatting
+from reports.formatting import counted
 
 _NAMES = {"poisson": "Poisson"}
 
@@ -73,7 +74,7 @@ def _beside_sentences(result: Result) -> tuple[str, ...]:
         return ()
     calls = formatting.count(sum(stage.completed for stage in local))
     return (
-        f"The model alone was run {calls} times over {_counted(len(local), 'batch size')}, one call after the other "
+        f"The model alone was run {calls} times over {counted(len(local), 'batch size')}, one call after the other "
         "in a process of its own; its times are of the call, with nothing in between.",
     )
 
@@ -86,7 +87,7 @@ def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
-            f"{_counted(len(warmups), 'warm-up stage')}, {formatting.seconds(length_s)} in all, came first; none of "
+            f"{counted(len(warmups), 'warm-up stage')}, {formatting.seconds(length_s)} in all, came first; none of "
             "its requests is in any number."
         )
     return tuple(sentences)
@@ -104,7 +105,7 @@ def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> 
         )
     if closed:
         yield (
-            f"In {_counted(len(closed), 'stage')} the load was a closed loop: a client sends its next request after "
+            f"In {counted(len(closed), 'stage')} the load was a closed loop: a client sends its next request after "
             "its last answer, so a target that slows down is asked less."
         )
     for stage in loaded:
@@ -154,14 +155,14 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     if not probes:
         return ()
     failed = sum(stage.held is False for stage in probes)
-    found = f"The max rate was looked for with {_counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
+    found = f"The max rate was looked for with {counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
     if not holds:
         return (f"{found}.",)
     length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
     rates = len(Counter(stage.name for stage in holds))
     return (
-        f"{found}, doubling and then narrowing; {_counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
-        f"{_counted(rates, 'rate')} decided.",
+        f"{found}, doubling and then narrowing; {counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
+        f"{counted(rates, 'rate')} decided.",
     )
 
 
@@ -201,10 +202,6 @@ def _selftest_sentence(result: Result) -> str:
         return "No self-test of the instrument was on this machine: `sizewise selftest` proves it in a minute."
     outcome = "passed" if mark.passed else f"FAILED in {' and '.join(mark.failed)}"
     return f"The instrument was held against what is known: self-test {mark.id}, {mark.at[:10]}, {outcome}."
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{formatting.count(count)} {noun}" + ("" if count == 1 else "s")
 
 
 def _mapping(value: Any) -> dict[str, Any]:

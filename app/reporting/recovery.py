@@ -26,6 +26,7 @@ from app.records.events import (
 from app.records.local import LocalResult
 from app.records.result import Clock, Exit, Result, Target, Tool
 from app.storage.run_directory import EVENTS, StoredRun
+from reports.formatting import counted
 
 _CUT_SHORT = "the engine ended before it had judged the run"
 
@@ -41,7 +42,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        found = f"{self.stages_finished} of {_counted(self.stages_begun, self.what)} that had begun came to an end"
+        found = f"{self.stages_finished} of {counted(self.stages_begun, self.what)} that had begun came to an end"
         left = f"; {self.rows_left_out:,} of {self.rows:,} rows are of one that did not, and are in no number"
         return f"Recovered from the facts of a run that was cut short: {found}{left if self.rows_left_out else ''}."
 
@@ -121,7 +122,3 @@ def _target(spec_text: str) -> Target:
     shown = ", ".join(map(str, urls)) if isinstance(urls, list) else None if urls is None else str(urls)
     model = target.get("model")
     return Target(str(target.get("protocol", "unknown")), shown, None if model is None else str(model), None)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

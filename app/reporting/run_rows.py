@@ -170,9 +170,9 @@ def _without_result(run: StoredRun, row: RunRow) -> RunRow:
     row = msgspec.structs.replace(
         row, name=None if started is None else started.name, started_at=_moment_of(run.directory.name)
     )
-    finished = run.finished
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
+    finished = run.finished
     state: State = "cut short" if finished is None else "not measured"
     return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
 

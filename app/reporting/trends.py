@@ -9,7 +9,7 @@ import msgspec
 from app.analysis.series import Series, comparable_runs, series_of
 from app.errors import UsageError
 from app.records.result import Result
-from app.reporting.run_rows import run_rows
+from app.reporting.run_rows import UNREADABLE, run_rows
 from app.storage.run_directory import StoredRun
 
 
@@ -45,9 +45,9 @@ def metric_name(series: Series) -> str:
 
 
 def _runs_of(name: str | None) -> list[Result]:
-    """By time. Raises UsageError where there are none."""
+    """By time. Raises UsageError where there are none. A run without a result that can be read hides no other."""
     rows = sorted(
-        (row for row in run_rows().rows if row.name is not None and row.started_at is not None),
+        (row for row in run_rows().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",
     )
     wanted = name or (rows[-1].name if rows else None)

@@ -6,24 +6,31 @@ from app.errors import UnavailableError, UsageError
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 
-_HINTS = {
+_HINTS: dict[str | int | None, str] = {
     "dns": "Check the host name in target.url.",
     "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
     "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
     401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
     403: "The credential is known and may not do this: check target.headers.",
-    404: "Check the path in target.url, or the model's name.",
+    404: "Check the path in target.url, or the model's name in target.model.",
 }
 
 
-def require_reachable(report: PreflightDone, url: str) -> None:
-    """Raises UnavailableError where no load could tell anything: DNS, connect, TLS, 401, 403, 404.
+def hint_where_unreachable(report: PreflightDone) -> str | None:
+    """What to do where no load could tell anything: DNS, connect, TLS, 401, 403, 404 that nobody expects.
 
-    Any other failure is the target's answer to the workload, and the run measures it.
+    None for any other failure: it is the target's answer to the workload, and the run measures it.
     """
-    reason = report.status if report.status in _HINTS else report.error
-    if reason in _HINTS:
-        raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=_HINTS[reason])
+    if report.error is None:  # of a status, because workload.expect has it
+        return None
+    return _HINTS.get(report.status) or _HINTS.get(report.error)
+
+
+def require_reachable(report: PreflightDone, url: str) -> None:
+    """Raises UnavailableError where no load could tell anything."""
+    hint = hint_where_unreachable(report)
+    if hint is not None:
+        raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
 
 def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:

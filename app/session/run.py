@@ -208,7 +208,7 @@ class _Session:
     def _tell_of_stages(self) -> None:
         planned = self._spec.stages
         text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
-        lasting_s = sum(one.lead_in_s + one.duration_s for one in planned)
+        lasting_s = sum(one.lasts_s for one in planned)
         self._telling.phase(
             "stages", text, stages=len(planned) if is_all else None, stages_s=lasting_s if is_all else None
         )

@@ -35,6 +35,11 @@ class StageSpec(msgspec.Struct, frozen=True):
     in_sweep: bool = False
     """One of a sweep's loads, which come in rising order."""
 
+    @property
+    def lasts_s(self) -> float:
+        """Its load, without the drain after it."""
+        return self.lead_in_s + self.duration_s
+
 
 class SearchSpec(msgspec.Struct, frozen=True):
     """`arrivals` at a rate of 1, to be scaled by the rate that is tried."""

@@ -71,10 +71,10 @@ def write_whole(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """A document to where a user wants it. Raises UsageError where that cannot be."""
+def write_document(path: Path, content: bytes) -> Path:
+    """To where a user wants it. Raises UsageError where that cannot be."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
     return path
@@ -243,9 +243,10 @@ class StoredRun:
     @property
     def is_running(self) -> bool:
         """Whether its engine goes on, as far as this machine can tell."""
-        started = next((event for event in self.events() if isinstance(event, RunStarted)), None)
+        events = self.events()
+        started = next((event for event in events if isinstance(event, RunStarted)), None)
         has_engine = started is not None and is_engine_there(self.directory, started.pid)
-        return has_engine and self.finished is None
+        return has_engine and not any(isinstance(event, RunFinished) for event in events)
 
     @property
     def measured(self) -> Result:

@@ -15,7 +15,7 @@ from app.records.result import Environment, Gpu
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.clock import clock_resolution_ns
 from app.telemetry.gpu import open_gpus
-from app.telemetry.host import GIB, usable_cores
+from app.telemetry.host import usable_cores, usable_memory_gib
 
 PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvloop", "httptools", "pyarrow")
 
@@ -25,7 +25,6 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
     cgroup = read_cgroup()
     logical = psutil.cpu_count() or 1
     usable = usable_cores(cgroup)
-    total_bytes = psutil.virtual_memory().total
     with open_gpus() as gpus:
         environment = Environment(
             host=platform.node(),
@@ -35,7 +34,7 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
             cpu_architecture=platform.machine(),
             physical_cores=psutil.cpu_count(logical=False),
             logical_cores=logical,
-            memory_gib=min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB,
+            memory_gib=usable_memory_gib(cgroup),
             cpu_governor=_cpu_governor(),
             cpu_limit_cores=usable if usable < logical else None,
             gpus=tuple(reader.description for reader in gpus.readers),

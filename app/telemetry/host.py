@@ -24,6 +24,12 @@ def usable_cores(cgroup: Cgroup) -> float:
     return min(logical, affinity, cgroup.cpu_limit_cores or logical)
 
 
+def usable_memory_gib(cgroup: Cgroup) -> float:
+    """Memory of the machine, or of the container where that is limited to less."""
+    total_bytes = psutil.virtual_memory().total
+    return min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB
+
+
 class HostReader:
     """CPU and memory of the machine, or of the container where that is limited to less than the machine."""
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
-import psutil
-
 from app.records.gpu import throttle_names
 from app.records.machine import GpuNow, MachineNow
 from app.records.result import Environment, Gpu
@@ -16,7 +14,7 @@ from app.telemetry.amd import AmdReader, amd_readers
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import Gpus, open_gpus
 from app.telemetry.gpu_asking import Readings
-from app.telemetry.host import GIB, HostReader, usable_cores
+from app.telemetry.host import HostReader, usable_cores, usable_memory_gib
 
 _NO_READINGS: Readings = {}
 
@@ -50,12 +48,11 @@ class MachineReader:
             for amd in self._amd:
                 readings |= dict(amd.read(at_ns))
             cgroup = read_cgroup()
-            total_bytes = psutil.virtual_memory().total
             return machine_now(
                 readings,
                 (reader.description for reader in gpus.readers),
                 cores=usable_cores(cgroup),
-                memory_total_gib=min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB,
+                memory_total_gib=usable_memory_gib(cgroup),
                 driver=gpus.driver,
                 gpu_note=gpus.note,
             )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from app.errors import UsageError
+from app.inference.cores import too_many_threads, usable_cores
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import model_path
 from app.records.model import GivenShapes, ModelFacts
 from app.records.planned_work import ImpossibleCell
-from app.telemetry.machine_checks import free_memory_bytes
+from app.wiring.local_spec import spare_memory_bytes, variants_of
 
 _SMALLER: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
 """How much of the weights' bytes a precision keeps; activations of int8 are counted in full."""
@@ -38,8 +38,8 @@ def local_machine() -> LocalMachine:
     return LocalMachine(
         working=probe.working,
         refused=reasons_of(probe),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=free_memory_bytes(),
+        cores=usable_cores(),
+        memory_bytes=spare_memory_bytes(),
     )
 
 
@@ -68,10 +68,10 @@ def impossible_cells(
     """One for each variant with something against it, and the first thing that is."""
     limit = profile.limits.memory_bytes
     cells = []
-    for variant in profile.target.all_variants:
+    for variant, named in zip(profile.target.all_variants, variants_of(profile), strict=True):
         facts = models.get(_path(variant))
         for settles, reason in _against(variant, machine, facts, limit):
-            cells.append(ImpossibleCell(cell=label_of(variant), reason=reason, settles=settles))
+            cells.append(ImpossibleCell(cell=named.label, reason=reason, settles=settles))
             break
     return tuple(cells)
 
@@ -86,7 +86,7 @@ def _against(
     elif variant.provider not in machine.working:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
-        yield "target.threads", f"{variant.threads} threads are more than this machine's {machine.cores} cores"
+        yield "target.threads", too_many_threads(variant.threads, machine.cores)
     if not isinstance(facts, ModelFacts):
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
@@ -108,13 +108,6 @@ def memory_of(facts: ModelFacts, batch: int, precision: str = "as-is") -> int | 
     weights = min(facts.parameters.bytes, told)
     share = _SMALLER[precision]
     return round(weights * share + (told - weights) * (share if precision == "fp16" else 1.0))
-
-
-def label_of(variant: VariantSettings) -> str:
-    parts = [_path(variant).stem, variant.provider, variant.precision, f"batch {variant.batch}"]
-    parts += [f"{variant.streams} streams"] if variant.streams > 1 else []
-    parts += [f"{variant.threads} threads"] if variant.threads > 1 else []
-    return ", ".join(parts)
 
 
 def _path(variant: VariantSettings) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from app.analysis.gating import DEFAULT, Gating
@@ -33,14 +34,14 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
     """Raises UsageError; starts nothing."""
     target, load, offer = profile.target, profile.load, _offer(profile)
     data = _data(profile)
-    names = _names({model_path(one.model) for one in target.all_variants if one.model is not None})
+    variants = variants_of(profile)
     return LocalSpec(
         run_id=run_id,
         name=profile.name,
         profile_hash=profile_hash(profile),
-        target=Target("local", None, ", ".join(dict.fromkeys(names.values())), _hardware(profile)),
+        target=Target("local", None, ", ".join(dict.fromkeys(one.model for one in variants)), _hardware(profile)),
         seed=load.seed,
-        variants=tuple(_order(one, target, names) for one in target.all_variants),
+        variants=tuple(map(partial(_order, target), target.all_variants, variants)),
         scenarios=scenarios_of(profile),
         data=data,
         warmup_s=load.warmup_s,
@@ -54,11 +55,23 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         limits=LimitSpec(profile.limits.duration_s),
         gating=gating,
         memory_limit_bytes=profile.limits.memory_bytes,
-        spare_memory_bytes=max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes())),
+        spare_memory_bytes=spare_memory_bytes(),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
         price_note=None if offer is None else f"price of {offer.as_of.isoformat()}, {offer.source}",
         workload_hash=workload_hash(profile),
     )
+
+
+def spare_memory_bytes() -> int:
+    """What a variant may take here where the profile does not say."""
+    return max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
+
+
+def variants_of(profile: LocalProfile) -> tuple[Variant, ...]:
+    """As results know them, in the profile's order."""
+    settings = profile.target.all_variants
+    names = _names({model_path(one.model) for one in settings if one.model is not None})
+    return tuple(_variant(one, names) for one in settings)
 
 
 def _names(paths: Collection[Path]) -> dict[Path, str]:
@@ -72,22 +85,27 @@ def _names(paths: Collection[Path]) -> dict[Path, str]:
     return names
 
 
-def _order(one: VariantSettings, target: LocalTarget, names: Mapping[Path, str]) -> VariantOrder:
+def _variant(one: VariantSettings, names: Mapping[Path, str]) -> Variant:
     assert one.model is not None
-    path, runtime = model_path(one.model), target.runtime
     on_nvidia = one.provider in NVIDIA
-    devices = tuple(map(str, one.devices)) or _first_visible() if on_nvidia else ()
+    return Variant(
+        model=names[model_path(one.model)],
+        provider=one.provider,
+        precision=one.precision,
+        batch=one.batch,
+        threads=one.threads,
+        streams=one.streams,
+        devices=tuple(map(str, one.devices)) or _first_visible() if on_nvidia else (),
+    )
+
+
+def _order(target: LocalTarget, one: VariantSettings, variant: Variant) -> VariantOrder:
+    assert one.model is not None
+    runtime, devices = target.runtime, variant.devices
+    on_nvidia = one.provider in NVIDIA
     return VariantOrder(
-        variant=Variant(
-            model=names[path],
-            provider=one.provider,
-            precision=one.precision,
-            batch=one.batch,
-            threads=one.threads,
-            streams=one.streams,
-            devices=devices,
-        ),
-        model=str(path),
+        variant=variant,
+        model=str(model_path(one.model)),
         precision=one.precision,
         settings=SessionSettings(
             threads=one.threads,

@@ -11,6 +11,7 @@ from app.errors import UsageError
 from app.planning.service_speed import faster_target
 from app.profiles.catalogue import find_offer
 from app.profiles.loading import load_planning
+from app.profiles.merging import YOURS
 from app.profiles.plan import plan_limits_of
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import traffic_of
@@ -20,8 +21,6 @@ from app.records.plan_question import PlanQuestion
 from app.records.traffic import Traffic
 
 PRICE = "price."
-YOURS = "yours"
-"""The source of a price that a change gave."""
 
 
 def changed(question: PlanQuestion, change: str) -> PlanQuestion:

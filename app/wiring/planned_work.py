@@ -44,7 +44,7 @@ def _endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWork:
     wanted = search_of(load.search)
     search = None if wanted is None else planned_search(wanted, profile.slo, total_s)
     window_s = load.warmup_s / _WINDOWS_EXPECTED
-    stages_s = sum(stage.lead_in_s + stage.duration_s for stage in stages)
+    stages_s = sum(stage.lasts_s for stage in stages)
     duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
     at_most_s = MOST_WINDOWS * (window_s + min(LONGEST_DRAIN_S, total_s)) if load.warmup_s else 0.0
     at_most_s += stages_s + len(stages) * total_s + (0.0 if search is None else search.duration_s[1])

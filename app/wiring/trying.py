@@ -12,6 +12,7 @@ from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfi
 from app.profiles.secrets import redact
 from app.profiles.target import HttpTarget, LocustTarget
 from app.records.trial import Problem, Trial
+from app.session.preflight import hint_where_unreachable
 from app.wiring.endpoint import endpoint_of, require_permission
 from app.wiring.scripted import face_of, start_scripted
 from app.wiring.served import start_endpoint_of
@@ -26,12 +27,6 @@ _BY_ERROR: dict[str, Problem] = {
     "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong answer", "bad-output": "wrong answer",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
-    "dns": "Check the host name in target.url.",
-    "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
-    "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
-    "unauthorised": "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
-    "forbidden": "The credential is known and may not do this: check target.headers.",
-    "not found": "Check the path in target.url, or the model's name in target.model.",
     "refused": "The server does not take this request: check workload against what its API wants.",
     "busy": "The server limits its callers: wait, or raise its limit before it is loaded.",
     "server error": "Look into the server's log: it failed over this one request.",
@@ -40,7 +35,7 @@ _REMEDIES: dict[Problem, str] = {
     "wrong answer": "Does target.protocol name what the server speaks, and workload.expect what it answers?",
     "not streaming": "Let the server stream, or set workload.stream: false and judge whole answers.",
 }
-_UNMEASURABLE = frozenset({"dns", "connect", "tls", "unauthorised", "forbidden", "not found"})
+"""Where a run begins all the same: where it does not, it says itself what to do."""
 _STARTED = "The run starts this server by target.start: start it by hand to try it, or just run."
 
 
@@ -97,14 +92,15 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
     problem = problem_of(report, wants_stream=wants_stream)
-    remedy = None if problem is None else _REMEDIES[problem]
+    unreachable = hint_where_unreachable(report)
+    remedy = unreachable or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
         remedy = _STARTED
     return Trial(
         url=", ".join(target.all_urls) or "started for this request",
         protocol=target.protocol,
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
-        is_measurable=problem not in _UNMEASURABLE,
+        is_measurable=unreachable is None,
         problem=problem,
         what=_NOT_STREAMED if problem == "not streaming" else report.detail,
         remedy=remedy,

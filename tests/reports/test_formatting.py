@@ -18,6 +18,11 @@ def test_three_significant_digits(value: float, text: str) -> None:
     assert formatting.number(value) == text
 
 
+@pytest.mark.parametrize(("number_of", "text"), [(0, "0 stages"), (1, "1 stage"), (1200, "1,200 stages")])
+def test_things_are_counted_in_words(number_of: int, text: str) -> None:
+    assert formatting.counted(number_of, "stage") == text
+
+
 @pytest.mark.parametrize(
     ("quantity", "text"),
     [

@@ -10,9 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from app.gui.engine.launch import ENGINE_LOG, start_engine
+from app.gui.navigation import Launch
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.http_proxy import HttpProxy
-from tests.fakes.program import Sizewise
+from tests.fakes.program import Sizewise, wait_until
 
 CANARIES = {
     kind: f"canary{kind.replace(' ', '')}7f3a91"
@@ -69,6 +71,15 @@ def _shown(canary: str) -> list[bytes]:
     return [canary.encode(), base64.b64encode(f"me:{canary}".encode()), base64.b64encode(canary.encode())]
 
 
+def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment: dict[str, str]) -> None:
+    """A run as the window starts it, to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | {"SIZEWISE_HOME": str(home)}).items():
+            patch.setenv(name, value)
+        engine = start_engine(Launch(arguments, directory, "secrets"))
+    wait_until(lambda: engine.poll() is not None)
+
+
 @pytest.fixture(scope="module")
 def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Everything that a run, its report made again and its listing write or say; half the target's answers are errors
@@ -90,6 +101,7 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
             sizewise("report", str(run), "--format", "text", **environment),
             sizewise("runs", "show", str(run), **environment),
         ]
+        _launch(("run", profile, "--set", override), folder / "launched", sizewise.home, environment)
         heads = b"".join(proxy.heads)
     for kind in ("header", "cookie", "profile", "clipboard command"):
         assert CANARIES[kind].encode() in heads, f"the {kind}'s secret was not sent, so that its absence proves nothing"
@@ -105,6 +117,8 @@ def test_a_run_leaves_all_its_kinds_of_files(artefacts: dict[str, bytes]) -> Non
         "report.json", "report.html", "report-requests.parquet", "report-stages.csv", "report-timeline.csv",
     } <= names  # fmt: skip
     assert b"http-5xx" in artefacts["run/result.json"]
+    assert b"http-5xx" in artefacts["launched/result.json"]
+    assert b"steady" in artefacts[f"launched/{ENGINE_LOG}"]
 
 
 @pytest.mark.parametrize("kind", CANARIES)

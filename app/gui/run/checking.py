@@ -13,9 +13,9 @@ import msgspec
 from app.errors import ProfileError
 from app.profiles.document import KeyPath
 from app.profiles.editing import value_at, with_value
-from app.profiles.fields import protocol_of
 from app.profiles.loading import load_profile_text
 from app.profiles.permission import needs_permission
+from app.profiles.profile import protocol_of
 from app.profiles.redaction import places_of_secrets
 
 _SUGGESTED = re.compile(r"^Did you mean '(.+)'\?$")

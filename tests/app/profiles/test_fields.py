@@ -8,9 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.profiles.bundled import bundled_profiles
-from app.profiles.document import read_document
-from app.profiles.fields import FieldSpec, every_field, group_of, profile_fields, protocol_of
+from app.profiles.fields import FieldSpec, every_field, group_of, profile_fields
 from app.profiles.profile import PROFILES
 from app.profiles.settings import Settings
 
@@ -81,14 +79,6 @@ def test_what_one_chooses_between_are_keys(protocol: str) -> None:
     for _, field in every_field(profile_fields(protocol)):
         for forms in field.one_of.values():
             assert all(field.at(key) is not None for form in forms for key in form.split("+"))
-
-
-def test_a_bundled_profile_says_what_it_speaks() -> None:
-    spoken = {
-        name: protocol_of(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
-    }
-    assert (spoken["chat"], spoken["local-model"], spoken["quickstart"]) == ("openai-chat", "local", "oip")
-    assert protocol_of({"target": {"protocol": "htp"}}) is None
 
 
 def test_an_unknown_default_would_be_noticed() -> None:

@@ -19,10 +19,28 @@ from app.profiles.resolved import spec_yaml
         ("start: {env: {API_TOKEN: hunter2, THREADS: '1'}}", ("target.start.env.API_TOKEN",)),
         ("url: http://me:hunter2@host/", ("target.url",)),
         ("url: [http://host/, 'http://host/?api_key=hunter2']", ("target.url",)),
+        ("urls: [http://host/, 'http://host/?api_key=hunter2']", ("target.urls",)),
+        ("urls: http://me:hunter2@host/", ("target.urls",)),
     ],
 )
 def test_a_value_where_a_reference_belongs_is_told_by_its_place(target: str, places: tuple[str, ...]) -> None:
     assert places_of_secrets(f"target: {{{target}}}\n") == places
+
+
+@pytest.mark.parametrize(
+    ("scrape", "places"),
+    [
+        ("[{name: a}, {headers: {Authorization: hunter2, X-Key: 'env:KEY'}}]", ("telemetry.headers.Authorization",)),
+        ("{headers: {Authorization: hunter2}}", ("telemetry.headers.Authorization",)),
+        ("[{scrape: 'http://me:hunter2@host/metrics'}]", ("telemetry.scrape",)),
+        ("[{scrape: 'http://host/metrics', headers: {Accept: 'text/plain'}}]", ()),
+        ("[3, {headers: 3}]", ()),
+    ],
+)
+def test_what_is_scraped_may_hold_one_too(scrape: str, places: tuple[str, ...]) -> None:
+    text = f"target: {{url: 'http://host/'}}\ntelemetry: {scrape}\n"
+    assert places_of_secrets(text) == places
+    assert "hunter2" not in (redacted(text) or "")
 
 
 def test_what_we_write_has_none(tmp_path: Path) -> None:
@@ -31,6 +49,7 @@ def test_what_we_write_has_none(tmp_path: Path) -> None:
         "sizewise: 1\nname: x\ntarget: {protocol: http, url: 'http://127.0.0.1:1/', headers: {X-Key: hunter2, "
         "Authorization: 'env:KEY'}}\nworkload: {body: {a: 1}}\n"
         "load: {stages: [{name: s, arrivals: constant, rate: 1/s, duration: 1s}]}\n"
+        "telemetry: [{name: a, scrape: 'http://127.0.0.1:2/', headers: {X-Key: hunter2}}]\n"
     )
     text = spec_yaml(load_profile(path, []))
     assert "hunter2" not in text

@@ -24,6 +24,8 @@ def test_what_no_load_could_tell_about_is_unavailable(error: str, status: int | 
     assert hint in str(raised.value.hint)
 
 
-@pytest.mark.parametrize(("error", "status"), [(None, 200), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)])
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 200), (None, 404), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)]
+)
 def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
     require_reachable(PreflightDone(error, status, "it said so", None), URL)

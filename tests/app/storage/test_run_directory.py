@@ -8,10 +8,26 @@ import pytest
 from app.errors import UsageError
 from app.records.calls import CALL_SCHEMA, unpacked
 from app.records.events import PhaseChanged, RunFinished
-from app.storage.run_directory import CALLS, EVENTS, REQUESTS, RunWriter, StoredRun, find_run, new_run_id, write_whole
+from app.storage.run_directory import (
+    CALLS,
+    EVENTS,
+    REQUESTS,
+    RunWriter,
+    StoredRun,
+    find_run,
+    new_run_id,
+    write_document,
+    write_whole,
+)
 from app.storage.streams import StreamWriter
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
+
+
+def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    assert write_document(tmp_path / "report.txt", b"told").read_bytes() == b"told"
+    with pytest.raises(UsageError, match=r"cannot write .*report\.txt: "):
+        write_document(tmp_path / "no folder" / "report.txt", b"told")
 
 
 def test_a_run_is_complete_once_it_told_its_end(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from app.telemetry.cgroup import Cgroup
-from app.telemetry.host import DETAILS_NS, GIB, HostReader, usable_cores
+from app.telemetry.host import DETAILS_NS, GIB, HostReader, usable_cores, usable_memory_gib
 
 SECOND = 1_000_000_000
 
@@ -114,6 +114,12 @@ def test_usable_cores_are_the_fewest() -> None:
     assert 1 <= everything <= (psutil.cpu_count() or 1)
     assert usable_cores(Cgroup(cpu_limit_cores=0.5)) == 0.5
     assert usable_cores(Cgroup(cpu_limit_cores=10_000)) == everything
+
+
+def test_usable_memory_is_the_machines_or_what_the_container_may_have_of_it() -> None:
+    everything = usable_memory_gib(Cgroup())
+    assert usable_memory_gib(Cgroup(memory_limit_bytes=2**28)) == 0.25
+    assert usable_memory_gib(Cgroup(memory_limit_bytes=2**59)) == everything == psutil.virtual_memory().total / 2**30
 
 
 def test_cores_and_transfers_are_read_once_a_second_and_the_whole_each_time() -> None:

@@ -19,6 +19,7 @@ from app.wiring.impossible_cells import (
     local_machine,
     memory_of,
 )
+from app.wiring.local_spec import variants_of
 
 MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4, memory_bytes=2**30)
 
@@ -47,19 +48,19 @@ def test_what_can_run_is_not_told(digits: ModelFacts) -> None:
 def test_providers_that_are_not_here_say_why(digits: ModelFacts) -> None:
     told = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
     assert told == {
-        "digits, cuda, as-is, batch 1": ("target.providers", "cuda opens no session here: no driver"),
-        "digits, openvino, as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
+        "digits cuda as-is, batch 1": ("target.providers", "cuda opens no session here: no driver"),
+        "digits openvino as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
     }
 
 
 def test_more_threads_than_cores(digits: ModelFacts) -> None:
     told = against(digits, target={"threads": [4, 5]})
-    assert list(told) == ["digits, cpu, as-is, batch 1, 5 threads"]
+    assert list(told) == ["digits cpu as-is, batch 1, 5 threads"]
 
 
 def test_a_model_of_one_batch_takes_no_other(digits: ModelFacts) -> None:
     fixed = msgspec.structs.replace(digits, batch_axes=(), costs=digits.costs[:1])
-    assert list(against(fixed, target={"batch": [1, 2]})) == ["digits, cpu, as-is, batch 2"]
+    assert list(against(fixed, target={"batch": [1, 2]})) == ["digits cpu as-is, batch 2"]
 
 
 def test_what_needs_more_memory_than_there_is(digits: ModelFacts) -> None:
@@ -87,7 +88,13 @@ def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None
     models = facts_of_models(mine)
     assert isinstance(models[bad], UsageError)
     (cell,) = impossible_cells(mine, MACHINE, models)
-    assert (cell.settles, cell.cell) == ("target.model", "bad, cpu, as-is, batch 1")
+    assert (cell.settles, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
+
+
+def test_variants_are_called_as_in_results(digits: ModelFacts) -> None:
+    """Devices tell them apart too, which a card that is not there refuses each."""
+    told = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
+    assert list(told) == [one.label for one in variants_of(profile(target={"providers": ["cuda"], "devices": [0, 1]}))]
 
 
 def test_this_machine_has_a_processor() -> None:

@@ -74,6 +74,14 @@ def test_each_failure_has_its_word_and_a_remedy(reply: dict[str, Any], problem: 
     assert trial.remedy
 
 
+def test_a_status_that_is_expected_is_no_problem() -> None:
+    with answering(status=404) as server:
+        values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": server.url},
+                  "workload": {"body": {"x": 1}, "expect": {"status": 404}}, "load": STAGE}  # fmt: skip
+        trial = try_target(load_values(values, "try.yaml"))
+    assert (trial.problem, trial.status, trial.is_measurable, trial.remedy) == (None, 404, True, None)
+
+
 def test_a_server_that_never_answers_is_a_timeout() -> None:
     with answering(manner="hang") as server:
         trial = http(server.url, timeouts={"total": "0.3s", "idle": "0.3s"})

@@ -115,7 +115,7 @@ def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> 
     qtbot.waitUntil(lambda: preview.view.cells is not None, timeout=30_000)
     ((cell, reason),) = preview.cells.rows
     assert cell == "1 variant"
-    assert reason.endswith("(target.threads): digits, cpu, as-is, batch 1, 1000 threads")
+    assert reason.endswith("(target.threads): digits cpu as-is, batch 1, 1000 threads")
     assert "measures 2 stages on this machine" in preview.safety.text()
 
 
