@@ -15,7 +15,9 @@ _MOST_IN_TIP = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
-    """Give it the colour of a state; the style sheet is asked again."""
+    """Give it the colour of a state. The style sheet is asked again for another one only: it costs more than a look."""
+    if widget.property("state") == state:
+        return
     widget.setProperty("state", state)
     widget.style().unpolish(widget)
     widget.style().polish(widget)

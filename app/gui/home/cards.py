@@ -152,8 +152,7 @@ class MachineLines(QWidget):
                 line = lines[at]
                 title.setText(_MARKS.get(line.state, "") + line.title)
                 text.setText(line.text)
-                if title.property("state") != line.state:
-                    restyle(title, line.state)
+                restyle(title, line.state)
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:
