@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PySide6 import QtGui
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, state_of
 
@@ -79,6 +79,15 @@ def card(*widgets: QWidget) -> QFrame:
     for widget in widgets:
         layout.addWidget(widget)
     return frame
+
+
+def clear(layout: QLayout) -> None:
+    """What is deleted later would be seen until then, so it is hidden."""
+    while (item := layout.takeAt(0)) is not None:
+        widget = item.widget()
+        if widget is not None:
+            widget.hide()
+            widget.deleteLater()
 
 
 def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:

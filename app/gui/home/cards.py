@@ -9,7 +9,7 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app.gui.home.presenter import Line, RunLine
-from app.gui.widgets import Badge, label, restyle
+from app.gui.widgets import Badge, clear, label, restyle
 from app.gui.words import tr
 
 _MARKS = {"warn": "▲ ", "bad": "✕ "}
@@ -117,14 +117,6 @@ class RunRows(QWidget):
             row = RunButton(line)
             row.chosen.connect(self.opened)
             self._layout.addWidget(row)
-
-
-def clear(layout: QVBoxLayout) -> None:
-    while (item := layout.takeAt(0)) is not None:
-        widget = item.widget()
-        if widget is not None:
-            widget.hide()
-            widget.deleteLater()
 
 
 class MachineLines(QWidget):
