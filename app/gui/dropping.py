@@ -37,10 +37,13 @@ def dropped(path: Path) -> Dropped:
     return Dropped(path, _kind(path))
 
 
+def is_run_directory(path: Path) -> bool:
+    return (path / "events.jsonl").exists() or (path / "result.json").exists()
+
+
 def _kind(path: Path) -> Kind:
     if path.is_dir():
-        is_run = (path / "events.jsonl").exists() or (path / "result.json").exists()
-        return "run" if is_run else "results"
+        return "run" if is_run_directory(path) else "results"
     if not path.is_file():
         return "unknown"
     suffix = path.suffix.lower()

@@ -75,9 +75,10 @@ class Opening(QObject):
                 )
 
     def _show_run(self, directory: Path) -> None:
-        from app.storage.run_directory import StoredRun
+        """Told by its first and last lines: all of a long run's events would hold up painting."""
+        from app.storage.endings import ending_of
 
-        is_running = StoredRun(directory).is_running
+        is_running = ending_of(directory) == "running"
         (self._navigation.run_watched if is_running else self._navigation.run_opened).emit(directory)
 
     def _import(self, path: Path) -> None:

@@ -31,7 +31,6 @@ class Recovery(QObject):
         self._navigation, self._settings = navigation, settings
         self._unfinished: tuple[Unfinished, ...] = ()
         self._own: set[Path] = set()
-        self._discarded: str | None = None
 
     @property
     def unfinished(self) -> tuple[Unfinished, ...]:

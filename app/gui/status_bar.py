@@ -135,8 +135,7 @@ class StatusBar(QStatusBar):
         segment.setToolTip(tip(told))
         segment.setAccessibleName(text)
         segment.setAccessibleDescription(told)
-        if segment.property("state") != state:
-            restyle(segment, state)
+        restyle(segment, state)
 
     def _miss_disk(self, _: Exception) -> None:
         self._say(self.disk, tr("Disk {free}").format(free=NOT_AVAILABLE), tr("The runs' home cannot be read"), "warn")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PySide6 import QtGui
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, state_of
 
@@ -15,7 +15,9 @@ _MOST_IN_TIP = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
-    """Give it the colour of a state; the style sheet is asked again."""
+    """Give it the colour of a state. The style sheet is asked again for another one only: it costs more than a look."""
+    if widget.property("state") == state:
+        return
     widget.setProperty("state", state)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
@@ -77,6 +79,15 @@ def card(*widgets: QWidget) -> QFrame:
     for widget in widgets:
         layout.addWidget(widget)
     return frame
+
+
+def clear(layout: QLayout) -> None:
+    """What is deleted later would be seen until then, so it is hidden."""
+    while (item := layout.takeAt(0)) is not None:
+        widget = item.widget()
+        if widget is not None:
+            widget.hide()
+            widget.deleteLater()
 
 
 def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:

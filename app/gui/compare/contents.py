@@ -7,10 +7,10 @@ from pathlib import Path
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
-from app.gui.background import submit
+from app.gui.background import Latest, submit
 from app.gui.compare.answers_tab import AnswersTab
 from app.gui.compare.exporting import export_comparison
-from app.gui.compare.outcome import Asked, Outcome
+from app.gui.compare.outcome import MOST_RUNS, Asked, Outcome
 from app.gui.compare.picker import Picker
 from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
@@ -32,6 +32,8 @@ class Contents(QWidget):
         super().__init__()
         self._navigation = navigation
         self.presenter = ComparePresenter(self, navigation)
+        self._usable: tuple[RunRow, ...] | None = None
+        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._take_usable, navigation.tell_error)
         self.strip = Strip()
         self.picker = Picker(button(tr("S&wap the sides"), self.presenter.swap))
         self.empty = Empty(
@@ -101,7 +103,7 @@ class Contents(QWidget):
         picker.side_given.connect(presenter.set_side)
         picker.removed.connect(presenter.remove)
         picker.tolerance_given.connect(presenter.set_tolerance)
-        picker.add_wanted.connect(self._fill_menu)
+        picker.add_wanted.connect(self._offer_runs)
         picker.add_menu.triggered.connect(self._add_chosen)
         self.verdict.forced.connect(presenter.set_forced)
         self.verdict.another_wanted.connect(self._choose_another)
@@ -131,11 +133,24 @@ class Contents(QWidget):
         named = [one.result.name for one in self.presenter.asked.entries if one.result is not None]
         self.trend.enter(named[-1] if named else None)
 
+    def _offer_runs(self) -> None:
+        """Those that were there the last time, until they are read again."""
+        self._fill_menu()
+        self._reading.ask(_usable_rows)
+
+    def _take_usable(self, rows: tuple[RunRow, ...]) -> None:
+        usable = rows[: _MOST_OFFERED + MOST_RUNS]
+        if usable != self._usable:
+            self._usable = usable
+            self._fill_menu()
+
     def _fill_menu(self) -> None:
         menu = self.picker.add_menu
         menu.clear()
+        if self._usable is None:
+            menu.addAction(tr("Reading the runs…")).setEnabled(False)
         taken = {str(one.path) for one in self.presenter.asked.entries}
-        for row in [row for row in _usable_rows() if row.directory not in taken][:_MOST_OFFERED]:
+        for row in [row for row in self._usable or () if row.directory not in taken][:_MOST_OFFERED]:
             text = tr("{name}, {id}").format(name=row.name, id=row.run_id).replace("&", "&&")
             menu.addAction(text[:_LONGEST]).setData(row.directory)
         menu.addSeparator()

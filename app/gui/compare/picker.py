@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.gui.compare.outcome import MOST_RUNS, Asked, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
-from app.gui.widgets import Badge, button, label, tip
+from app.gui.widgets import Badge, button, clear, label, tip
 from app.gui.words import tr
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
@@ -104,12 +104,7 @@ class Picker(QFrame):
         layout.addLayout(row)
 
     def _fill(self, entries: tuple[Entry, ...]) -> None:
-        while self._grid.count():
-            item = self._grid.takeAt(0)
-            widget = item.widget() if item is not None else None
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._grid)
         self.sides = []
         for place, entry in enumerate(entries):
             self._add_row(place, entry)

@@ -10,7 +10,6 @@ from app.gui.widgets import label
 class Gauge(QWidget):
     def __init__(self, title: str) -> None:
         super().__init__()
-        self._title = title
         self._text = label("")
         self._bar = QProgressBar()
         self._bar.setRange(0, 1000)

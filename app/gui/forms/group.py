@@ -12,7 +12,8 @@ from app.gui.forms.folding import Folding
 from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEditor
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import INDENT, FieldRow, help_of
-from app.gui.forms.scalars import Choice, ChoiceEditor, FreeEditor, LineEditor, TickEditor
+from app.gui.forms.scalars import ChoiceEditor, FreeEditor, LineEditor, TickEditor
+from app.gui.wheel import Choice
 from app.gui.widgets import button
 from app.gui.words import tr
 from app.profiles.document import KeyPath

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sized
+from typing import Any, Generic, TypeVar
 
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
@@ -91,8 +92,41 @@ class TicksEditor(Editor):
         self.tell([*kept, *(one for one in ticked if one not in kept)] or REMOVED)
 
 
-class RowsEditor(Editor):
-    """A text a row, such as objectives; rows left empty are none."""
+class _Row(QWidget):
+    """`before` are lines that stand before its own."""
+
+    def __init__(self, remove: str, *before: Line) -> None:
+        super().__init__()
+        self.line = Line()
+        self.lines = (*before, self.line)
+        self.remove = QToolButton()
+        self.remove.setText("✕")
+        self.remove.setAutoRaise(True)
+        self.remove.setAccessibleName(remove)
+        self.remove.setToolTip(remove)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for line in self.lines:
+            layout.addWidget(line, 1)
+        layout.addWidget(self.remove)
+
+
+class _Pair(_Row):
+    def __init__(self, remove: str) -> None:
+        self.key = Line()
+        self.key.setPlaceholderText(tr("name"))
+        self.key.setAccessibleName(tr("Name"))
+        super().__init__(remove, self.key)
+        self.line.setPlaceholderText(tr("value"))
+        self.line.setAccessibleName(tr("Value"))
+
+
+R = TypeVar("R", bound=_Row)
+
+
+class _GrowingEditor(Editor, Generic[R]):
+    """A row a value, as many as there are, and a button for one more."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -106,51 +140,91 @@ class RowsEditor(Editor):
         line.addStretch(1)
         self._layout.addLayout(line)
         self.setFocusProxy(self.add)
-        self.rows: list[_Row] = []
+        self.rows: list[R] = []
 
-    def show_value(self, value: Any) -> None:
-        values = _as_list(value)
-        if self._says() == values:
-            return
+    def says(self) -> Any:
+        """The value that stands in the rows, empty where there is none."""
+        raise NotImplementedError
+
+    def make_row(self) -> R:
+        raise NotImplementedError
+
+    def rows_for(self, values: Sized) -> list[R]:
+        """One for each."""
         while len(self.rows) > len(values):
             self._drop(self.rows[-1])
-        for at, one in enumerate(values):
-            row = self.rows[at] if at < len(self.rows) else self._new_row()
-            row.line.setText(text_of(one))
+        while len(self.rows) < len(values):
+            self._new_row()
+        return self.rows
+
+    def tell_edited(self) -> None:
+        self.tell(self.says() or REMOVED)
 
     def _add(self) -> None:
-        self._new_row().line.setFocus()
+        self._new_row().lines[0].setFocus()
 
-    def _new_row(self) -> _Row:
-        row = _Row(tr("Remove this row"))
-        what = tr("{what} {number}").format(what=label_of(self.spec.key), number=len(self.rows) + 1)
-        row.line.setAccessibleName(what)
-        row.line.setPlaceholderText(self.spec.example and tr("like {it}").format(it=self.spec.example))
-        row.line.textEdited.connect(self._tell)
+    def _new_row(self) -> R:
+        row = self.make_row()
+        for line in row.lines:
+            line.textEdited.connect(self.tell_edited)
         row.remove.clicked.connect(lambda: self._remove(row))
         self.rows.append(row)
         self._layout.insertWidget(len(self.rows) - 1, row)
         _tab_before(row, self.add)
         return row
 
-    def _remove(self, row: _Row) -> None:
+    def _remove(self, row: R) -> None:
         self._drop(row)
-        self._tell()
+        self.tell_edited()
         self.add.setFocus()
 
-    def _drop(self, row: _Row) -> None:
+    def _drop(self, row: R) -> None:
         self.rows.remove(row)
         self._layout.removeWidget(row)
         row.hide()
         row.deleteLater()
 
-    def _says(self) -> list[Any]:
+
+class RowsEditor(_GrowingEditor[_Row]):
+    """A text a row, such as objectives; rows left empty are none."""
+
+    def show_value(self, value: Any) -> None:
+        values = _as_list(value)
+        if self.says() != values:
+            for row, one in zip(self.rows_for(values), values, strict=True):
+                row.line.setText(text_of(one))
+
+    def says(self) -> list[Any]:
         assert self.spec.item is not None
         item = self.spec.item
         return [_read(item, row.line.text()) for row in self.rows if row.line.text().strip()]
 
-    def _tell(self) -> None:
-        self.tell(self._says() or REMOVED)
+    def make_row(self) -> _Row:
+        row = _Row(tr("Remove this row"))
+        what = tr("{what} {number}").format(what=label_of(self.spec.key), number=len(self.rows) + 1)
+        row.line.setAccessibleName(what)
+        row.line.setPlaceholderText(self.spec.example and tr("like {it}").format(it=self.spec.example))
+        return row
+
+
+class PairsEditor(_GrowingEditor[_Pair]):
+    """Names with their values, such as headers; a pair without a name is none."""
+
+    def show_value(self, value: Any) -> None:
+        held = value if isinstance(value, dict) else {}
+        if self.says() != held:
+            for pair, (key, one) in zip(self.rows_for(held), held.items(), strict=True):
+                pair.key.setText(key)
+                pair.line.setText(text_of(one))
+
+    def says(self) -> dict[str, Any]:
+        assert self.spec.item is not None
+        item, named = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
+        read = {pair.key.text().strip(): _read(item, pair.line.text()) for pair in named}
+        return {key: "" if value is REMOVED else value for key, value in read.items()}
+
+    def make_row(self) -> _Pair:
+        return _Pair(tr("Remove this pair"))
 
 
 def _read(item: FieldSpec, text: str) -> Any:
@@ -165,91 +239,3 @@ def _tab_before(row: QWidget, add: QWidget) -> None:
     before = add.previousInFocusChain()
     if before is not None:
         QWidget.setTabOrder(chain(before, row), add)
-
-
-class _Row(QWidget):
-    def __init__(self, remove: str, *before: QWidget) -> None:
-        super().__init__()
-        self.line = Line()
-        self.remove = QToolButton()
-        self.remove.setText("✕")
-        self.remove.setAutoRaise(True)
-        self.remove.setAccessibleName(remove)
-        self.remove.setToolTip(remove)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (*before, self.line, self.remove):
-            layout.addWidget(widget, 0 if widget is self.remove else 1)
-
-
-class _Pair(_Row):
-    def __init__(self, remove: str) -> None:
-        self.key = Line()
-        self.key.setPlaceholderText(tr("name"))
-        self.key.setAccessibleName(tr("Name"))
-        super().__init__(remove, self.key)
-        self.line.setPlaceholderText(tr("value"))
-        self.line.setAccessibleName(tr("Value"))
-
-
-class PairsEditor(Editor):
-    """Names with their values, such as headers; a pair without a name is none."""
-
-    def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
-        super().__init__(spec, path, edits)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(4)
-        self.add = button(tr("Add"), self._add)
-        self.add.setAccessibleName(tr("Add to {what}").format(what=label_of(spec.key)))
-        line = QHBoxLayout()
-        line.addWidget(self.add)
-        line.addStretch(1)
-        self._layout.addLayout(line)
-        self.setFocusProxy(self.add)
-        self.pairs: list[_Pair] = []
-
-    def show_value(self, value: Any) -> None:
-        held = value if isinstance(value, dict) else {}
-        if self._says() == held:
-            return
-        while len(self.pairs) > len(held):
-            self._drop(self.pairs[-1])
-        for at, (key, one) in enumerate(held.items()):
-            pair = self.pairs[at] if at < len(self.pairs) else self._new_pair()
-            pair.key.setText(key)
-            pair.line.setText(text_of(one))
-
-    def _add(self) -> None:
-        self._new_pair().key.setFocus()
-
-    def _new_pair(self) -> _Pair:
-        pair = _Pair(tr("Remove this pair"))
-        for line in (pair.key, pair.line):
-            line.textEdited.connect(self._tell)
-        pair.remove.clicked.connect(lambda: self._remove(pair))
-        self.pairs.append(pair)
-        self._layout.insertWidget(len(self.pairs) - 1, pair)
-        _tab_before(pair, self.add)
-        return pair
-
-    def _remove(self, pair: _Pair) -> None:
-        self._drop(pair)
-        self._tell()
-        self.add.setFocus()
-
-    def _drop(self, pair: _Pair) -> None:
-        self.pairs.remove(pair)
-        self._layout.removeWidget(pair)
-        pair.hide()
-        pair.deleteLater()
-
-    def _says(self) -> dict[str, Any]:
-        assert self.spec.item is not None
-        item, named = self.spec.item, [pair for pair in self.pairs if pair.key.text().strip()]
-        read = {pair.key.text().strip(): _read(item, pair.line.text()) for pair in named}
-        return {key: "" if value is REMOVED else value for key, value in read.items()}
-
-    def _tell(self) -> None:
-        self.tell(self._says() or REMOVED)

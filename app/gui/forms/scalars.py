@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QKeyEvent, QKeySequence, QWheelEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
+from app.gui.wheel import Choice
 from app.gui.widgets import tip
 from app.gui.words import tr
 from app.profiles.document import KeyPath, plain_scalar, read_document
@@ -123,22 +123,6 @@ class LineEditor(Editor):
         inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if inside else path))
         self._tell()
-
-
-class Choice(QComboBox):
-    """One that scrolls only when it has the keyboard, so that a wheel over a form changes nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(10)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 class ChoiceEditor(Editor):

@@ -9,13 +9,39 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app.gui.home.presenter import Line, RunLine
-from app.gui.widgets import Badge, label, restyle
+from app.gui.widgets import Badge, clear, label, restyle
 from app.gui.words import tr
 
 _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
 
-class LargeAction(QPushButton):
+class _TextsButton(QPushButton):
+    """As tall as the texts that its layout holds: a button's own height is of one line, whatever lies in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        layout = self.layout()
+        return 0 if layout is None else layout.totalHeightForWidth(width)
+
+    def sizeHint(self) -> QSize:
+        layout = self.layout()
+        return QSize() if layout is None else layout.totalSizeHint()
+
+    def minimumSizeHint(self) -> QSize:
+        layout = self.layout()
+        return QSize() if layout is None else layout.totalMinimumSize()
+
+
+class LargeAction(_TextsButton):
     """A button of two texts: what it does, and what for. `title` has its mnemonic."""
 
     def __init__(self, title: str, text: str, on_click: Callable[[], object]) -> None:
@@ -32,23 +58,10 @@ class LargeAction(QPushButton):
             one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
             layout.addWidget(one)
         layout.addStretch(1)
-        as_tall_as_its_texts(self)
         self.clicked.connect(lambda: on_click())
 
-    def hasHeightForWidth(self) -> bool:
-        return True
 
-    def heightForWidth(self, width: int) -> int:
-        return height_of(self, width)
-
-    def sizeHint(self) -> QSize:
-        return size_of(self)
-
-    def minimumSizeHint(self) -> QSize:
-        return least_size_of(self)
-
-
-class RunButton(QPushButton):
+class RunButton(_TextsButton):
     """Opens its run. Its name is plain text: it comes from a file."""
 
     chosen = Signal(object)
@@ -75,46 +88,10 @@ class RunButton(QPushButton):
             layout.addWidget(label(beneath, "muted", wrap=True))
         for one in self.findChildren(QLabel):
             one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        as_tall_as_its_texts(self)
         self.clicked.connect(self._choose)
 
     def _choose(self) -> None:
         self.chosen.emit(self._directory)
-
-    def hasHeightForWidth(self) -> bool:
-        return True
-
-    def heightForWidth(self, width: int) -> int:
-        return height_of(self, width)
-
-    def sizeHint(self) -> QSize:
-        return size_of(self)
-
-    def minimumSizeHint(self) -> QSize:
-        return least_size_of(self)
-
-
-def as_tall_as_its_texts(button: QPushButton) -> None:
-    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-    policy.setHeightForWidth(True)
-    button.setSizePolicy(policy)
-    button.setCursor(Qt.CursorShape.PointingHandCursor)
-
-
-def height_of(button: QPushButton, width: int) -> int:
-    """A button's own would be of one line, whatever lies in it."""
-    layout = button.layout()
-    return 0 if layout is None else layout.totalHeightForWidth(width)
-
-
-def size_of(button: QPushButton) -> QSize:
-    layout = button.layout()
-    return QSize() if layout is None else layout.totalSizeHint()
-
-
-def least_size_of(button: QPushButton) -> QSize:
-    layout = button.layout()
-    return QSize() if layout is None else layout.totalMinimumSize()
 
 
 class RunRows(QWidget):
@@ -142,14 +119,6 @@ class RunRows(QWidget):
             self._layout.addWidget(row)
 
 
-def clear(layout: QVBoxLayout) -> None:
-    while (item := layout.takeAt(0)) is not None:
-        widget = item.widget()
-        if widget is not None:
-            widget.hide()
-            widget.deleteLater()
-
-
 class MachineLines(QWidget):
     """Titles and texts; what is amiss has a mark before it."""
 
@@ -175,8 +144,7 @@ class MachineLines(QWidget):
                 line = lines[at]
                 title.setText(_MARKS.get(line.state, "") + line.title)
                 text.setText(line.text)
-                if title.property("state") != line.state:
-                    restyle(title, line.state)
+                restyle(title, line.state)
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:

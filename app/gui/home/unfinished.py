@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.gui import formatting
-from app.gui.home.cards import clear
 from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
 from app.gui.strip import Strip
-from app.gui.widgets import button, label, restyle
+from app.gui.widgets import button, clear, label, restyle
 from app.gui.words import tr
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QVBoxLayout
 
+from app.gui.dropping import is_run_directory
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
@@ -107,7 +108,7 @@ class LibraryPage(Page):
 
 def is_importable(path: Path) -> bool:
     if path.is_dir():
-        return (path / "events.jsonl").exists() or (path / "result.json").exists()
+        return is_run_directory(path)
     return path.suffix.lower() == ".zip" and path.is_file()
 
 

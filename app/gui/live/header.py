@@ -55,7 +55,7 @@ class RunHeader(QFrame):
         self.name.setToolTip("" if state.directory is None else tip(str(state.directory)))
         word, colour = _going(state.going)
         self.going.setText(word)
-        restyle_if_new(self.going, colour)
+        restyle(self.going, colour)
         _say(self.badge, state.trust or "", "\n".join(state.reasons))
         self.message.setText(_message(state))
         self.progress.setText(_progress(state))
@@ -65,12 +65,6 @@ class RunHeader(QFrame):
         self.stop.setVisible(state.is_running)
         self.stop.setText(tr("Cu&t what is in flight") if state.going == "stopping" else tr("S&top"))
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
-
-
-def restyle_if_new(widget: QFrame, state: State) -> None:
-    """Asking the style sheet again costs more than a look."""
-    if widget.property("state") != state:
-        restyle(widget, state)
 
 
 def _say(badge: Badge, word: str, why: str) -> None:

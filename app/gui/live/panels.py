@@ -8,10 +8,9 @@ from PySide6.QtWidgets import QGridLayout, QHeaderView, QLabel, QScrollArea, QVB
 
 from app.gui.formatting import State, elapsed
 from app.gui.frame_model import FrameModel
-from app.gui.live.header import restyle_if_new
 from app.gui.live.state import CheckLine, FailureLine, VariantLine
 from app.gui.tables import FrameTable, describe
-from app.gui.widgets import label
+from app.gui.widgets import label, restyle
 from app.gui.words import tr
 from app.records.result import Trust
 
@@ -81,7 +80,7 @@ def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
     }
     word, state = words[line.verdict]
     mark.setText(word)
-    restyle_if_new(mark, state)
+    restyle(mark, state)
     limit = "" if line.limit == "–" else tr(" (limit {limit})").format(limit=line.limit)
     text.setText(f"{line.name}: {line.value}{limit}")
     told = line.hint or ""

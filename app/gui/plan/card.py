@@ -25,7 +25,7 @@ from app.gui.plan.figures import (
 from app.gui.plan.side import Side
 from app.gui.plan.state import PlanState
 from app.gui.plan.swings import SwingTable
-from app.gui.widgets import Badge, button, card, label, restyle
+from app.gui.widgets import Badge, button, card, clear, label, restyle
 from app.gui.words import tr
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
@@ -192,11 +192,7 @@ class PlanCard(Side):
             self.relax_title.setText(tr("No single change lets an offer fit."))
 
     def _show_relaxations(self, found: tuple[Relaxation, ...]) -> None:
-        while (item := self._relax_lines.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._relax_lines)
         for one in found:
             self._relax_lines.addWidget(label(one.sentence, wrap=True))
             self._relax_lines.addWidget(button(_relaxing_words(one), partial(self._relax, one)))

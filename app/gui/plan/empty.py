@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.plan.assumptions import Assumptions
 from app.gui.plan.sources import PlannableRun
-from app.gui.widgets import button, card, label
+from app.gui.widgets import button, card, clear, label
 from app.gui.words import tr
 
 _SHOWN = 5
@@ -62,11 +62,7 @@ class EmptyPlan(QScrollArea):
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
         """The newest can be planned from at once."""
-        while (item := self._runs.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._runs)
         for place, run in enumerate(runs[:_SHOWN]):
             one = button(run.words.replace("&", "&&"), partial(self._choose, run.directory), primary=place == 0)
             self._runs.addWidget(one, 0, Qt.AlignmentFlag.AlignLeft)

@@ -93,13 +93,7 @@ class NumberRow(Row):
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
-        value = self._read(question)
-        if isinstance(self.field, NumberField):
-            self.field.show_value(value)
-        else:
-            blocked = self.field.blockSignals(True)
-            self.field.setValue(round(value))
-            self.field.blockSignals(blocked)
+        self.field.show_value(self._read(question))
 
     def _want(self, value: float) -> None:
         text = self._write(value)

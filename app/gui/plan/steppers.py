@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import QLocale, Qt, Signal
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QSlider, QSpinBox, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
+
+from app.gui.wheel import Choice, takes_wheel
 
 _STEPS = 1000
+_LEAST_CHARACTERS = 8
 
 
 class NumberField(QDoubleSpinBox):
@@ -35,15 +38,12 @@ class NumberField(QDoubleSpinBox):
         """Tells nobody, and leaves alone what is being typed."""
         if math.isclose(value, self.value(), rel_tol=1e-12) or (self.hasFocus() and self.lineEdit().isModified()):
             return
-        blocked = self.blockSignals(True)
-        self.setValue(value)
-        self.blockSignals(blocked)
+        with QSignalBlocker(self):
+            self.setValue(value)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
+        if takes_wheel(self, event):
             super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 class CountField(QSpinBox):
@@ -54,34 +54,27 @@ class CountField(QSpinBox):
         self.setKeyboardTracking(False)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
+    def show_value(self, value: float) -> None:
+        """Tells nobody."""
+        with QSignalBlocker(self):
+            self.setValue(round(value))
+
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
+        if takes_wheel(self, event):
             super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
-class ChoiceField(QComboBox):
+class ChoiceField(Choice):
     """Each choice has a value and words."""
 
     def __init__(self, choices: tuple[tuple[object, str], ...] = ()) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        super().__init__(_LEAST_CHARACTERS)
         for value, words in choices:
             self.addItem(words, value)
 
     def show_value(self, value: object) -> None:
-        blocked = self.blockSignals(True)
-        self.setCurrentIndex(self.findData(value))
-        self.blockSignals(blocked)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
+        with QSignalBlocker(self):
+            self.setCurrentIndex(self.findData(value))
 
 
 class LogSlider(QSlider):
@@ -107,15 +100,12 @@ class LogSlider(QSlider):
 
     def show_amount(self, amount: float) -> None:
         place = _STEPS * math.log(max(amount, 1e-12) / self.low) / math.log(self.high / self.low)
-        blocked = self.blockSignals(True)
-        self.setValue(round(min(max(place, 0), _STEPS)))
-        self.blockSignals(blocked)
+        with QSignalBlocker(self):
+            self.setValue(round(min(max(place, 0), _STEPS)))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
+        if takes_wheel(self, event):
             super().wheelEvent(event)
-        else:
-            event.ignore()
 
     def _tell(self, _: int) -> None:
         self.moved.emit(self.amount())

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from app.gui.background import submit
 from app.gui.formatting import clock_time
-from app.gui.widgets import Badge, button, label
+from app.gui.widgets import Badge, button, clear, label
 from app.gui.words import tr
 
 _MOST = 5
@@ -85,9 +85,7 @@ class RecentRuns(QWidget):
         submit(self, recent_runs, self.show_runs, self._failed)
 
     def show_runs(self, runs: list[RecentRun]) -> None:
-        while (item := self._rows.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear(self._rows)
         for run in runs:
             row = _Row(run)
             row.chosen.connect(self.run_chosen)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWi
 
 from app.gui.formatting import state_of
 from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, label, restyle
+from app.gui.widgets import Badge, button, clear, label, restyle
 from app.gui.words import tr
 from reports import formatting
 from reports.model import CheckRow, Report
@@ -61,9 +61,7 @@ class VerdictCard(QFrame):
         self._show_checks(report)
 
     def _show_checks(self, report: Report) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear(self._grid)
         doubtful = sorted((row for row in report.checks if row.verdict != "VALID"), key=_badness)
         for place, row in enumerate(doubtful[:_MOST_CHECKS]):
             self._grid.addWidget(Badge(row.verdict, row.hint or ""), place, 0, Qt.AlignmentFlag.AlignTop)

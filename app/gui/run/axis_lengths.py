@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.gui.flow import flow_in
-from app.gui.widgets import label
+from app.gui.widgets import clear, label
 from app.gui.words import tr
 
 LONGEST_AXIS = 1_000_000
@@ -37,9 +37,7 @@ class AxisLengths(QWidget):
         self.setVisible(bool(names))
 
     def _build(self, names: tuple[str, ...]) -> None:
-        while (item := self._layout.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear(self._layout)
         self.fields = {}
         for name in names:
             field = QSpinBox()

@@ -64,10 +64,6 @@ class RunPage(Page):
     def start(self) -> bool:
         return self._bench is not None and self._bench.start()
 
-    def repeat(self) -> bool:
-        """Shift+F5."""
-        return self._bench is not None and self._bench.presenter.repeat()
-
     def command_line(self) -> str | None:
         return None if self._bench is None else self._bench.command_line()
 

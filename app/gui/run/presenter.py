@@ -48,7 +48,6 @@ class RunPresenter(QObject):
         super().__init__(parent)
         self._navigation = navigation
         self.document = ProfileDocument(self)
-        self.last: Launch | None = None
         self._checked: Checked | None = None
         self._checker: Latest[Checked] = Latest(self, self._take, self._fail)
         self._check_soon = QTimer(self)
@@ -190,13 +189,6 @@ class RunPresenter(QObject):
         self._launch(("run", self.write_source()), self._checked.name if self._checked else None)
         return True
 
-    def repeat(self) -> bool:
-        """The last that was started here, as it was then."""
-        if self.last is None:
-            return self.start()
-        self._launch(self.last.arguments, self.last.name)
-        return True
-
     def write_source(self) -> str:
         """As `source`, and it is there."""
         source = self.source()
@@ -219,8 +211,7 @@ class RunPresenter(QObject):
     def _launch(self, arguments: tuple[str, ...], name: str | None) -> None:
         called = name or "run"
         directory = runs_home() / new_run_id(called, datetime.now().astimezone())
-        self.last = Launch(arguments, directory, called)
-        self._navigation.launch_wanted.emit(self.last)
+        self._navigation.launch_wanted.emit(Launch(arguments, directory, called))
 
 
 def _standing_alone(document: ProfileDocument) -> str:

@@ -14,7 +14,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, place_of, tree_of
 from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
 from app.gui.strip import Strip
-from app.gui.widgets import label
+from app.gui.widgets import clear, label
 from app.gui.words import tr
 
 _FILL = Qt.AlignmentFlag(0)
@@ -76,10 +76,7 @@ class Preview(Editor):
         self.cells.show_rows(cell_rows(cells))
 
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
-        while (item := self._tiles_layout.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._tiles_layout)
         for row, one in enumerate(tiles):
             cells = (label(one.name, "muted"), label(one.value, "strong"), label(one.below, "muted", wrap=True))
             for column, cell in enumerate(cells):

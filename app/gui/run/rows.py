@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from app.gui.widgets import label
+from app.gui.widgets import clear, label
 
 
 class Rows(QWidget):
@@ -27,10 +27,7 @@ class Rows(QWidget):
         if tuple(rows) == self.rows:
             return
         self.rows = tuple(rows)
-        while (item := self._grid.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.deleteLater()
+        clear(self._grid)
         for at, (name, text) in enumerate(rows):
             said = label(text, wrap=True)
             said.setTextInteractionFlags(

@@ -24,6 +24,7 @@ from app.gui.run.source_view import SourceView
 from app.gui.settings import open_settings
 from app.gui.strip import Strip
 from app.gui.theme import Look
+from app.gui.widgets import restyle
 from app.gui.words import tr
 from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
@@ -181,8 +182,7 @@ class Workbench(QWidget):
         self.head.show_view(view)
 
     def _searches(self) -> bool:
-        load = self.presenter.document.tree.get("load")
-        return isinstance(load, dict) and not load.get("stages") and ("search" in load or "sweep" in load)
+        return self._has_search() and not self.presenter.document.tree["load"].get("stages")
 
     # showing
 
@@ -208,8 +208,7 @@ class Workbench(QWidget):
         self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
         word = tr("wrong") if state.wrong else tr("checking") if not state.is_checked else tr("no errors")
         self.head.state.say(word, state.why_not)
-        self.head.state.setProperty("state", "bad" if state.wrong else "good" if state.is_checked else "plain")
-        self.head.state.style().polish(self.head.state)
+        restyle(self.head.state, "bad" if state.wrong else "good" if state.is_checked else "plain")
         if not state.wrong:
             self.wrong_strip.hide()
             return

@@ -12,7 +12,7 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import clear, label
 from app.gui.words import tr
 from reports import formatting
 from reports.model import Report, StageRow
@@ -115,9 +115,7 @@ class _Tables(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
 
     def show_run(self, report: Report) -> None:
-        while (item := self._layout.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear(self._layout)
         if report.knees is not None:
             headers = {"name": tr("Method"), "method": tr("How"), "at": tr("At"), "latency": tr("Mean latency")}
             self._add(tr("The knee"), QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees))

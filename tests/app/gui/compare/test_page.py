@@ -147,6 +147,31 @@ def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
     assert QGuiApplication.clipboard().text() == verdict.measure_line
 
 
+def test_the_runs_to_add_are_read_while_the_menu_is_open(
+    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.compare((base,))
+    settle(qtbot, page)
+    menu = page.contents.picker.add_menu
+
+    def offered() -> list[str]:
+        return [action.text() for action in menu.actions() if action.text()]
+
+    menu.popup(page.mapToGlobal(page.rect().center()))
+    assert offered() == ["Reading the runs…", "A &folder of a run…"]
+    qtbot.waitUntil(lambda: len(offered()) == 2 and "slower" in offered()[0])
+    menu.close()
+    third = store(result(steady(10.2, 0.1), run_id="third"), 5)
+    menu.popup(page.mapToGlobal(page.rect().center()))
+    assert len(offered()) == 2
+    qtbot.waitUntil(lambda: len(offered()) == 3)
+    menu.actions()[0].trigger()
+    menu.close()
+    settle(qtbot, page)
+    assert [one.path for one in page.contents.presenter.asked.entries] == [base, third]
+
+
 def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     base: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:

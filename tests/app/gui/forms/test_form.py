@@ -155,8 +155,8 @@ def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
     assert joined.document.tree["slo"] == ["error_rate < 1%"]
     headers = joined.row("target", "headers").editor
     qtbot.mouseClick(headers.add, Qt.MouseButton.LeftButton)
-    qtbot.keyClicks(headers.pairs[0].key, "X-Id")
-    qtbot.keyClicks(headers.pairs[0].line, "7")
+    qtbot.keyClicks(headers.rows[0].key, "X-Id")
+    qtbot.keyClicks(headers.rows[0].line, "7")
     assert joined.document.tree["target"]["headers"] == {"X-Id": "7"}
     joined.document.set_value(("load", "stages", 0), {"name": "a", "steps": ["1/s"], "duration": "5s"})
     steps = joined.row("load", "stages", 0, "steps").editor.line
