@@ -70,9 +70,20 @@ class RateSearch:
         self._next: Probe | None = None
         self._choose()
 
+    @property
+    def probes_left(self) -> int:
+        """The most that there may still be."""
+        return self._max_probes - self._probes
+
     def next(self) -> Probe | None:
         """What to run now; the same again until it was recorded, None when the search is over."""
         return self._next
+
+    def leave(self, probes: int) -> None:
+        """No more than so many from now on: what `next` gives may change."""
+        if probes < self.probes_left:
+            self._max_probes = self._probes + probes
+            self._choose()
 
     def record(self, probe: Probe, held: bool) -> None:
         """`probe` is what `next` gave."""
@@ -122,10 +133,6 @@ class RateSearch:
     def _probes(self) -> int:
         return len(self._tried) + len(self._beyond)
 
-    @property
-    def _budget_left(self) -> int:
-        return self._max_probes - self._probes
-
     def _choose(self) -> None:
         if self._holding is None:
             self._next = self._choose_rate()
@@ -134,7 +141,7 @@ class RateSearch:
         else:
             self._next = Probe("hold", self._holding, self._holds + 1)
         needed = self._repeats - self._holds if self._holding is not None else 1
-        if self._budget_left < needed:
+        if self.probes_left < needed:
             self._next = self._holding = None
 
     def _choose_rate(self) -> Probe | None:
@@ -145,7 +152,7 @@ class RateSearch:
             return None
         if carried is None:
             return self._downwards()
-        if self._budget_left <= self._repeats or beyond / carried <= _NEAR_GENERATOR:
+        if self.probes_left <= self._repeats or beyond / carried <= _NEAR_GENERATOR:
             return Probe("hold", self._allowed(carried))
         return Probe("probe", min(carried * 2, math.sqrt(carried * beyond)))
 
@@ -163,7 +170,7 @@ class RateSearch:
             is_near = self._found >= median * _NEAR_MEDIAN or higher <= self._found * (1 + STEP)
             return None if is_near else Probe("hold", higher)
         is_wide = math.log(belief.quantile(0.9) / belief.quantile(0.1)) > _WIDE
-        if is_wide and self._budget_left > 2 * self._repeats:
+        if is_wide and self.probes_left > 2 * self._repeats:
             return self._unless_beyond(median)
         if (doubtful := self._doubtful) is not None:
             return Probe("probe", doubtful)
@@ -175,12 +182,12 @@ class RateSearch:
         """The one rate that failed, where all that is thought rests on a single failure and it can be tried again."""
         failed = self._failed
         is_alone = len(failed) == 1 and (failed[0], True) not in self._tried
-        return failed[0] if is_alone and self._budget_left > 2 * self._repeats else None
+        return failed[0] if is_alone and self.probes_left > 2 * self._repeats else None
 
     @property
     def _chance_wanted(self) -> float:
         """Of all repeats holding: the fewer sets of them are left, the surer a rate is chosen."""
-        sets_left = 2 if self._budget_left >= 2 * self._repeats else 1 if self._budget_left > self._repeats else 0
+        sets_left = 2 if self.probes_left >= 2 * self._repeats else 1 if self.probes_left > self._repeats else 0
         return _CHANCES[2 - sets_left]
 
     def _allowed(self, rate_per_s: float) -> float:

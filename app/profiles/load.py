@@ -24,6 +24,8 @@ class SearchSettings(Settings):
     """How long each rate is held, like 10s. Longer is surer."""
     repeats: Repeats = 3
     """How often the answer is measured again, like 3."""
+    within_s: SomeSeconds | None = Field(default=None, alias="within")
+    """The search ends in this time, with the rate it is sure of by then, like 2m. None is the time it needs."""
 
     @model_validator(mode="after")
     def _bursts_with_gamma(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 from app.analysis.digits import digits
@@ -29,13 +30,17 @@ class RunsStages(Protocol):
 
 
 def find_max_rate(
-    runner: RunsStages, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float
+    runner: RunsStages,
+    wanted: SearchSpec,
+    slo: tuple[Objective, ...],
+    longest_answer_s: float,
+    now_ns: Callable[[], int],
 ) -> SearchOutcome:
     """A stage that is INVALID says nothing of the endpoint. It is run again, in case the generator's machine was
     disturbed; one that stays INVALID is a rate beyond what the generator can send."""
     search = RateSearch(start_per_s=wanted.start_per_s, repeats=wanted.repeats)
-    left = _RETRIES_IN_ALL
-    while (probe := search.next()) is not None:
+    started_ns, left = now_ns(), _RETRIES_IN_ALL
+    while (probe := next_within(search, wanted, slo, (now_ns() - started_ns) / 1e9)) is not None:
         order = _order(probe, wanted, slo, longest_answer_s)
         for _ in range(1 + max(1, min(left, _RETRIES))):
             if not runner.may_go_on:
@@ -50,6 +55,17 @@ def find_max_rate(
         else:
             search.record_beyond(probe)
     return search.outcome()
+
+
+def next_within(search: RateSearch, wanted: SearchSpec, slo: tuple[Objective, ...], elapsed_s: float) -> Probe | None:
+    """The next of a search that has gone on for so long. It is told how many of that probe's length still fit in its
+    time, and so holds what it is sure of before that is over."""
+    while (probe := search.next()) is not None and wanted.within_s is not None:
+        fitting = max(0.0, wanted.within_s - elapsed_s) / hold_s(wanted.hold_s, probe.rate_per_s, slo)
+        if fitting >= search.probes_left:
+            break
+        search.leave(int(fitting))
+    return probe
 
 
 def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:

@@ -144,7 +144,9 @@ class _Session:
             if self._spec.search is not None:
                 self._telling.phase("search", "searching the highest rate that holds the SLO")
                 timeouts = self._spec.endpoint.timeouts
-                self._search = find_max_rate(runner, self._spec.search, self._spec.slo, timeouts.total_s)
+                self._search = find_max_rate(
+                    runner, self._spec.search, self._spec.slo, timeouts.total_s, self._parts.now_ns
+                )
             self._practice.load_ends(self._target.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:

@@ -42,12 +42,14 @@ class StageSpec(msgspec.Struct, frozen=True):
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """`arrivals` at a rate of 1, to be scaled by the rate that is tried."""
+    """`arrivals` at a rate of 1, to be scaled by the rate that is tried. `within_s`: no probe is begun that would end
+    later than this; None where the search takes the time it needs."""
 
     arrivals: OpenArrivals
     start_per_s: float
     hold_s: float
     repeats: int
+    within_s: float | None = None
 
 
 class StartSpec(msgspec.Struct, frozen=True):

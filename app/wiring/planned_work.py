@@ -17,7 +17,7 @@ from app.profiles.units import format_duration
 from app.records.offers import Catalogue
 from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
-from app.session.rate_search import PROBE_DRAIN_S, hold_s
+from app.session.rate_search import PROBE_DRAIN_S, hold_s, next_within
 from app.session.spec import SearchSpec, StageSpec
 from app.session.variant_stages import MOST_PROBES
 from app.session.warmup import LONGEST_DRAIN_S, MOST_WINDOWS
@@ -91,20 +91,22 @@ def planned_search(wanted: SearchSpec, slo: tuple[Objective, ...], longest_answe
 def _played(
     wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float, carried_per_s: float
 ) -> tuple[int, float, float]:
-    tried = probes_of(wanted, carried_per_s)
+    tried = probes_of(wanted, slo, carried_per_s)
     holds_s = [hold_s(wanted.hold_s, rate, slo) for rate in tried]
     drains_s = len(tried) * min(PROBE_DRAIN_S, longest_answer_s)
     sent = math.fsum(rate * held for rate, held in zip(tried, holds_s, strict=True))
     return len(tried), math.fsum(holds_s) + drains_s, sent
 
 
-def probes_of(wanted: SearchSpec, carried_per_s: float) -> tuple[float, ...]:
+def probes_of(wanted: SearchSpec, slo: tuple[Objective, ...], carried_per_s: float) -> tuple[float, ...]:
     """The rates a search tries, one after another, of a server that carries so much and no more."""
     search = RateSearch(wanted.start_per_s, wanted.repeats)
     tried: list[float] = []
-    while (probe := search.next()) is not None:
+    elapsed_s = 0.0
+    while (probe := next_within(search, wanted, slo, elapsed_s)) is not None:
         tried.append(probe.rate_per_s)
         search.record(probe, probe.rate_per_s <= carried_per_s)
+        elapsed_s += hold_s(wanted.hold_s, probe.rate_per_s, slo)
     return tuple(tried)
 
 

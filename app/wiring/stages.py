@@ -26,6 +26,7 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
         search.start_per_s,
         search.hold_s,
         search.repeats,
+        search.within_s,
     )
 
 

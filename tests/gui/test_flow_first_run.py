@@ -16,8 +16,9 @@ from app.records.result import Result
 from app.storage.run_directory import find_run
 from tests.fakes.driving import press_key, shows
 
-_LONGEST_MS = 240_000
-TRIES = 3
+_LONGEST_MS = 600_000
+"""Seventy seconds on a quiet machine; what it reckons at its end waits for whatever else is to be reckoned there."""
+TRIES = 2
 
 
 def texts_of(window: Window) -> set[str]:
@@ -45,7 +46,7 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
     return run.measured
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
     window = open_window()
     for _ in range(TRIES):  # short holds find no rate where a busy machine spoils them, and the run says so

@@ -39,7 +39,7 @@ def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
     found, probes, began = [], [], time.perf_counter()
     wanted = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), 10.0, hold_s, 3)
     for seed in range(seeds):
-        outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S)
+        outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S, time.monotonic_ns)
         found.append((outcome.max_rate_per_s or np.nan) / server.limit_per_s - 1)
         probes.append(outcome.probes)
     good, spent_s = 100 * np.mean(np.abs(found) <= _WITHIN), time.perf_counter() - began

@@ -38,13 +38,15 @@ class SearchEditor(Editor):
         self.wanted = QCheckBox(tr("Find the &highest rate that holds the SLO"))
         self.wanted.setAccessibleName(tr("Find the highest rate that holds the SLO"))
         self.wanted.clicked.connect(self._switch)
-        self.start, self.hold = QLineEdit(), QLineEdit()
+        self.start, self.hold, self.within = QLineEdit(), QLineEdit(), QLineEdit()
+        self.within.setPlaceholderText(tr("the time it needs"))
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
         self.repeats.setRange(1, 1000)
         self.repeats.setKeyboardTracking(False)
         self.arrivals.addItems(list(ARRIVALS_BY_PROCESS))
         self.start.editingFinished.connect(self._edit_start)
         self.hold.editingFinished.connect(self._edit_hold)
+        self.within.editingFinished.connect(self._edit_within)
         self.repeats.valueChanged.connect(self._edit_repeats)
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
@@ -87,9 +89,9 @@ class SearchEditor(Editor):
         return dict(found) if isinstance(found, dict) else None
 
     def _fill(self, search: dict[str, Any]) -> None:
-        for field, key in ((self.start, "start"), (self.hold, "hold")):
+        for field, key in ((self.start, "start"), (self.hold, "hold"), (self.within, "within")):
             if not field.hasFocus() or not field.isModified():
-                field.setText(str(search[key]))
+                field.setText(str(search.get(key, "")))
         repeats = search["repeats"]
         for widget in (self.repeats, self.arrivals):
             widget.blockSignals(True)
@@ -142,11 +144,18 @@ class SearchEditor(Editor):
     def _edit_hold(self) -> None:
         self._edit("hold", self.hold)
 
+    def _edit_within(self) -> None:
+        self._edit("within", self.within)
+
     def _edit(self, key: str, field: QLineEdit) -> None:
+        """An empty field says nothing, and takes back what is no default."""
         text = field.text().strip()
         field.setModified(False)
-        if text and text != str((self._search() or {}).get(key, DEFAULTS[key])):
+        search = self._search() or {}
+        if text and text != str(search.get(key, DEFAULTS.get(key))):
             self.edited.emit(f"load.search.{key}", text)
+        elif not text and key in search and key not in DEFAULTS:
+            self.edited.emit(f"load.search.{key}", None)
 
     def _edit_repeats(self, repeats: int) -> None:
         self.edited.emit("load.search.repeats", repeats)
@@ -166,6 +175,7 @@ class SearchEditor(Editor):
             (tr("Hold &each for"), self.hold, tr("How long a rate is tried, at least")),
             (tr("&Repeats"), self.repeats, tr("How often the answer has to hold")),
             (tr("Arri&vals"), self.arrivals, tr("How requests come at a rate")),
+            (tr("En&d within"), self.within, tr("It ends in this time, with the rate it is sure of by then")),
         )
         for at, (text, field, help_text) in enumerate(fields):
             said = label(text)

@@ -47,8 +47,8 @@ def search_view(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
         except UsageError as error:
             return SearchView(problem=f"slo: {error}"[:300])
     supposed = wanted.start_per_s * _SUPPOSED
-    planned = planned_search(wanted, tuple(objectives), 60.0)
-    return SearchView(probes_of(wanted, supposed), supposed, planned)
+    judged = tuple(objectives)
+    return SearchView(probes_of(wanted, judged, supposed), supposed, planned_search(wanted, judged, 60.0))
 
 
 def slo_of(value: object) -> list[Any]:

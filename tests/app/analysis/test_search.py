@@ -72,6 +72,24 @@ def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
     assert len(tried) == 10
 
 
+def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> None:
+    search = RateSearch(start_per_s=10, repeats=3)
+    tried = []
+    while (probe := search.next()) is not None:
+        if len(tried) == 4:
+            assert probe.kind == "probe"
+            search.leave(3)
+            search.leave(20)
+            assert search.probes_left == 3
+            probe = search.next()
+            assert probe is not None
+            assert (probe.kind, probe.repeat) == ("hold", 1)
+        tried.append(probe)
+        search.record(probe, probe.rate_per_s < 60)
+    assert [probe.kind for probe in tried[4:]] == ["hold"] * 3
+    assert 40 <= (search.outcome().max_rate_per_s or 0) < 60
+
+
 def test_a_search_that_was_left_says_so() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     assert search.outcome().reason == "the search was cut short"

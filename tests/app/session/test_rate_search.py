@@ -28,9 +28,13 @@ _BURST = 50
 WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, hold_s=30.0, repeats=3)
 
 
+def no_time() -> int:
+    return 0
+
+
 def search(target: KnownServer, seed: int) -> tuple[SearchOutcome, list[Stage]]:
     runner = VirtualRunner(target, seed)
-    return find_max_rate(runner, WANTED, target.slo, 60.0), runner.stages
+    return find_max_rate(runner, WANTED, target.slo, 60.0, no_time), runner.stages
 
 
 @pytest.mark.parametrize("target", KNOWN_SERVERS, ids=str)
@@ -85,13 +89,17 @@ class Generator:
         return replace(stage, verdict=verdict, held=rate_per_s <= self._limit_per_s)
 
     @property
+    def spent_ns(self) -> int:
+        return round(1e9 * math.fsum(order.duration_s for order in self.orders))
+
+    @property
     def rates(self) -> list[float]:
         return [order.arrivals.rates[0][1] for order in self.orders if isinstance(order.arrivals, OpenArrivals)]
 
 
 def test_a_rate_the_generator_cannot_send_neither_holds_nor_fails() -> None:
     runner = Generator(ceiling_per_s=300)
-    outcome = find_max_rate(runner, WANTED, server("M/D/1").slo, 60.0)
+    outcome = find_max_rate(runner, WANTED, server("M/D/1").slo, 60.0, no_time)
     assert outcome.max_rate_per_s is not None
     assert 300 / 1.06 <= outcome.max_rate_per_s <= 300
     assert outcome.is_generators
@@ -102,18 +110,40 @@ def test_a_rate_the_generator_cannot_send_neither_holds_nor_fails() -> None:
 
 def test_one_disturbance_costs_a_stage_and_changes_no_answer() -> None:
     slo = server("M/D/1").slo
-    calm = find_max_rate(Generator(1e6, limit_per_s=300), WANTED, slo, 60.0)
+    calm = find_max_rate(Generator(1e6, limit_per_s=300), WANTED, slo, 60.0, no_time)
     for place in (0, 7, 12):
         disturbed = Generator(1e6, limit_per_s=300, disturbed=frozenset({place}))
-        assert find_max_rate(disturbed, WANTED, slo, 60.0) == calm
+        assert find_max_rate(disturbed, WANTED, slo, 60.0, no_time) == calm
         assert disturbed.rates[place] == disturbed.rates[place + 1]
         assert len(disturbed.rates) == calm.probes + 1
 
 
 def test_an_endpoint_that_fails_where_the_generator_still_keeps_up_is_the_limit() -> None:
-    outcome = find_max_rate(Generator(400, limit_per_s=300), WANTED, server("M/D/1").slo, 60.0)
+    outcome = find_max_rate(Generator(400, limit_per_s=300), WANTED, server("M/D/1").slo, 60.0, no_time)
     assert not outcome.is_generators
     assert outcome.max_rate_per_s == pytest.approx(300, rel=0.05)
+
+
+@pytest.mark.parametrize("limit_per_s", [1000.0, 300.0, 0.1])
+def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: float) -> None:
+    """Below the start every hold is longer than the one before, for want of answers."""
+    runner = Generator(1e6, limit_per_s)
+    wanted, slo = replace(WANTED, start_per_s=40.0, within_s=390.0), (parse_objective("latency_ms.p99 < 50"),)
+    outcome = find_max_rate(runner, wanted, slo, 60.0, lambda: runner.spent_ns)
+    assert runner.spent_ns <= 390e9
+    if limit_per_s < 1:
+        assert outcome.reason is not None
+        assert outcome.reason.startswith("even ")
+        assert len(runner.rates) < 7, "it would have gone down to a sixty-fourth"
+    else:
+        assert outcome.max_rate_per_s == pytest.approx(limit_per_s, rel=0.1)
+        assert len(runner.rates) <= 13
+
+
+def test_a_stage_that_is_longer_than_what_is_left_is_not_begun() -> None:
+    runner = Generator(1e6, 300)
+    outcome = find_max_rate(runner, replace(WANTED, within_s=29.0), server("M/D/1").slo, 60.0, lambda: runner.spent_ns)
+    assert (outcome.max_rate_per_s, outcome.reason, runner.rates) == (None, "no rate held 3 times within 0 probes", [])
 
 
 def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:

@@ -8,6 +8,7 @@ import pytest
 from app.profiles.catalogue import bundled_catalogue
 from app.profiles.loading import load_values
 from app.records.planned_work import PlannedWork
+from app.session.rate_search import PROBE_DRAIN_S
 from app.wiring.planned_work import planned_work, probes_of
 from app.wiring.stages import search_of
 from loadgen.records import OpenArrivals
@@ -73,11 +74,19 @@ def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
     wanted = search_of(profile.load.search)  # type: ignore[union-attr,arg-type]
     assert wanted is not None
     assert isinstance(wanted.arrivals, OpenArrivals)
-    tried = probes_of(wanted, 100.0)
+    tried = probes_of(wanted, profile.slo, 100.0)
     assert tried[:5] == (10, 20, 40, 80, 160)
     held = max(rate for rate in tried if rate <= 100)
     assert held > 95
     assert tried.count(held) == 3
+
+
+def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
+    load = {"warmup": "0s", "search": {"start": "10/s", "hold": "10s", "within": "1m"}}
+    work = planned(load=load, slo=["error_rate < 1%"])
+    assert work.search is not None
+    assert work.search.probes[1] == 6
+    assert work.search.duration_s[1] <= 6 * (10 + PROBE_DRAIN_S)
 
 
 def test_limits_cut_what_they_end() -> None:
