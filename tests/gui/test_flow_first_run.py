@@ -13,7 +13,7 @@ from app.gui.charts.chart import Chart
 from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.result import Result
-from app.storage.run_directory import find_run
+from app.storage.run_directory import find_run, runs_home
 from tests.fakes.driving import press_key, shows
 
 _LONGEST_MS = 600_000
@@ -29,6 +29,11 @@ def draws_something(window: Window) -> bool:
     return any(len(chart.frame()) for chart in window.pages.live.findChildren(Chart))
 
 
+def last_told() -> str:
+    *_, last = sorted(runs_home().glob("*/events.jsonl"))
+    return "\n".join(line[:300] for line in last.read_text().splitlines()[-5:])
+
+
 def result_of_enter(window: Window, qtbot: QtBot) -> Result:
     """Of the run that Enter on Home starts, once Results shows it."""
     window.show_page("home")
@@ -39,7 +44,10 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.phase == "model", timeout=60_000)
     qtbot.waitUntil(lambda: draws_something(window), timeout=60_000)
-    qtbot.waitUntil(shows(window, "results"), timeout=_LONGEST_MS)
+    try:
+        qtbot.waitUntil(shows(window, "results"), timeout=_LONGEST_MS)
+    except qtbot.TimeoutError:
+        raise AssertionError(f"no result, and this was told last: {last_told()}") from None
     run = find_run("last")
     command = f"sizewise report {run.run_id}"
     qtbot.waitUntil(lambda: window.pages.results.command_line() == command, timeout=20_000)
