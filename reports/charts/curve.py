@@ -74,7 +74,8 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     y = alt.Y("latency:Q", title=f"{latency}, ms", **fitted(heights, 20))
     data = chart_of(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
-    line = chart_of(_means(points)).mark_line(color=ACCENT).encode(x=x, y=y)
+    means = _means(points)
+    lines = [chart_of(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
     states = [state for state in _STATES if any(point["state"] == state for point in points)]
     fills, strokes, shapes = (list(column) for column in zip(*(_STATES[state] for state in states), strict=True))
     legend = alt.Legend(title=None)
@@ -91,7 +92,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
             alt.Tooltip("state:N", title="result"),
         ],
     )
-    return [*_max_rate(report, x), *knee_rules(report, "1/s", x), line, bars, *_limit(report), marks]
+    return [*_max_rate(report, x), *knee_rules(report, "1/s", x), *lines, bars, *_limit(report), marks]
 
 
 def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:

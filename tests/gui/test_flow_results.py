@@ -39,7 +39,7 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     content = results.content()
     low = results.presenter.shown.own.stages[0]  # type: ignore[union-attr]
     with qtbot.waitSignal(results.presenter.rescored, timeout=PATIENCE_MS):
-        content.axis.linked.choose_span(low.start_s, low.end_s)
+        content.overview.axis.linked.choose_span(low.start_s, low.end_s)
     shown = results.presenter.shown
     assert shown is not None
     assert [row.name for row in shown.report.stages] == ["low"]

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, Q
 from app.errors import UsageError
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
-from app.gui.results.slo_editor import SloEditor
 from app.gui.results.state import Shown
 from app.gui.results.tabs.errors import ErrorsTab
 from app.gui.results.tabs.facts import EnvironmentTab, ProfileTab
 from app.gui.results.tabs.latency import LatencyTab
 from app.gui.results.tabs.machine import MachineTab
+from app.gui.results.tabs.overview import OverviewTab
 from app.gui.results.tabs.plan import BaselineTab, PlanTab
 from app.gui.results.tabs.requests import RequestsTab
 from app.gui.results.tabs.tab import Tab
@@ -24,7 +24,6 @@ from app.gui.results.tabs.tokens import TokensTab
 from app.gui.results.tabs.validity import ValidityTab
 from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
-from app.gui.results.time_axis import TimeAxis
 from app.gui.results.verdict_card import VerdictCard
 from app.gui.theme import Look
 from app.gui.words import tr
@@ -40,10 +39,11 @@ class Content(QWidget):
         self._shown: Shown | None = None
         self._filled: dict[Tab, Shown] = {}
         self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
-        self.tiles, self.slo, self.axis = Tiles(), SloEditor(), TimeAxis(look)
+        self.tiles, self.overview = Tiles(), OverviewTab(look)
         self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
         self.all_tabs: tuple[Tab, ...] = (
             VariantsTab(look),
+            self.overview,
             LatencyTab(look),
             ThroughputTab(look),
             TokensTab(look),
@@ -67,7 +67,7 @@ class Content(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 8, 0)
         layout.setSpacing(10)
-        for part in (self.header, self.drawer, self.verdict, self.tiles, self.slo, self.axis):
+        for part in (self.header, self.drawer, self.verdict, self.tiles):
             layout.addWidget(part)
         layout.addWidget(self.tabs, 1)
         self.tabs.currentChanged.connect(self._fill)
@@ -76,12 +76,9 @@ class Content(QWidget):
 
     def show_run(self, shown: Shown) -> None:
         """Another run."""
-        self._filled.clear()
         self.drawer.hide()
         self.header.show_run(shown)
         self.header.set_usable(_why_unfinished(shown), _why_no_plan(shown))
-        self.slo.forget()
-        self.axis.show_run(shown)
         kept = self.tabs.currentWidget()
         for place, tab in enumerate(self.all_tabs):
             is_there = tab.is_for(shown)
@@ -94,18 +91,18 @@ class Content(QWidget):
         self.show_asked(shown)
 
     def show_asked(self, shown: Shown) -> None:
-        """The same run, by another SLO or window."""
+        """The same run, by another SLO or window; or as it was, where what was asked for is refused."""
         self._shown = shown
+        self._filled.clear()
         self.verdict.show_run(shown)
         self.tiles.show_tiles(shown.report.tiles)
-        self.slo.show_run(shown)
-        self.axis.show_asked(shown)
         self.drawer.show_run(shown)
         self._fill()
 
     def show_moment(self, at_s: float, words: str = "") -> None:
-        self.axis.show_moment(at_s, words)
-        self.moment_shown.emit(self.axis)
+        self.tabs.setCurrentWidget(self.overview)
+        self.overview.axis.show_moment(at_s, words)
+        self.moment_shown.emit(self.overview.axis)
 
     def filter_field(self) -> QLineEdit | None:
         """None where the run sent no request."""

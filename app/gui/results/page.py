@@ -127,7 +127,7 @@ class ResultsPage(Page):
 
             content = self._content = Content(self.look)
             self._scroll.setWidget(content)
-            header, slo, axis = content.header, content.slo, content.axis
+            header, slo, axis = content.header, content.overview.slo, content.overview.axis
             header.export_wished.connect(self.export)
             header.compare_wished.connect(self._compare)
             header.plan_wished.connect(self._plan)

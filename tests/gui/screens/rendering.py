@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop, QThreadPool
-from PySide6.QtWidgets import QApplication, QTabWidget
+from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop, QPoint, QThreadPool
+from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
 from app.gui.pages import KEYS
@@ -58,19 +58,29 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
 
 
 def _parts(window: Window) -> Iterator[str]:
-    """The page's name, or one of each of its tabs."""
+    """Once, or once for each of its tabs: the first as the page is opened, those after it from their tab bar on."""
     settle()
     tabs = next((one for one in window.pages.shown.findChildren(QTabWidget) if one.isVisible() and one.count()), None)
     if tabs is None:
         yield ""
         return
-    for place in range(tabs.count()):
-        if not (tabs.isTabEnabled(place) and tabs.isTabVisible(place)):
-            continue
+    places = [place for place in range(tabs.count()) if tabs.isTabEnabled(place) and tabs.isTabVisible(place)]
+    for place in places:
         tabs.setCurrentIndex(place)
         settle()
+        _scroll_to(tabs, from_top=place == places[0])
         yield f"-{place + 1}"
-    tabs.setCurrentIndex(0)
+    tabs.setCurrentIndex(places[0])
+
+
+def _scroll_to(tabs: QTabWidget, *, from_top: bool) -> None:
+    holder = tabs.parentWidget()
+    while holder is not None and not isinstance(holder, QScrollArea):
+        holder = holder.parentWidget()
+    if holder is not None:
+        top = 0 if from_top else tabs.mapTo(holder.widget(), QPoint(0, 0)).y()
+        holder.verticalScrollBar().setValue(top)
+        settle()
 
 
 def _grab(window: Window, path: Path) -> Path:

@@ -39,6 +39,14 @@ def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Repo
     assert 283.0 not in {row["offered"] for row in lines[0]}
 
 
+def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_report: Report) -> None:
+    stages = tuple(msgspec.structs.replace(stage, trust="INVALID") for stage in full_report.stages)
+    drawing = rate_curve(msgspec.structs.replace(full_report, stages=stages))
+    assert drawing is not None
+    assert all(drawing.spec["datasets"].values()), "a layer of nothing makes the browser's console complain"
+    assert any("state" in rows[0] for rows in drawing.spec["datasets"].values())
+
+
 def test_a_stage_without_latency_is_told_of_and_kept_in_the_table(full_report: Report) -> None:
     stage = next(one for one in full_report.stages if one.name == "probe 400/s")
     report = _changed(full_report, stage.name, judged=msgspec.structs.replace(stage.judged, value=None))

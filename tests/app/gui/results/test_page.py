@@ -49,8 +49,8 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     for row in report.objectives:
         assert any(formatting.quantity(row.observed) in text for text in shown), row.text
     content = page.content()
-    content.tabs.setCurrentWidget(content.all_tabs[2])
-    table = content.all_tabs[2].table  # type: ignore[attr-defined]
+    content.tabs.setCurrentWidget(content.all_tabs[3])
+    table = content.all_tabs[3].table  # type: ignore[attr-defined]
     model = table.frame_model
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
@@ -62,7 +62,7 @@ def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     own = opened(stages)
-    editor, verdict = page.content().slo, page.content().verdict
+    editor, verdict = page.content().overview.slo, page.content().verdict
     assert [line.text() for line in editor.lines] == ["latency_ms.p95 < 50", "error_rate < 0.1%"]
     strict = rescored(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
     assert strict.report.verdict.outcome == "FAIL"
@@ -80,7 +80,7 @@ def test_what_cannot_be_read_as_an_objective_is_told_beside_it_and_changes_nothi
     page: ResultsPage, opened: OpenRun, stages: Path
 ) -> None:
     shown = opened(stages)
-    line = page.content().slo.lines[0]
+    line = page.content().overview.slo.lines[0]
     line.setText("latency_ms.p59 < 5")
     assert 'latency_ms has no aggregate "p59"' in line.told.text()
     assert page.presenter.shown is shown
@@ -94,7 +94,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     content = page.content()
     middle = own.own.stages[1]
     window = rescored(
-        page, qtbot, lambda: content.axis.linked.choose_span(middle.start_s + 0.001, middle.start_s + 9.999)
+        page, qtbot, lambda: content.overview.axis.linked.choose_span(middle.start_s + 0.001, middle.start_s + 9.999)
     )
     assert [row.name for row in window.report.stages] == ["middle"]
     assert window.report.stages[0].completed < middle.completed
@@ -108,7 +108,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     told = capsys.readouterr().out
     for tile in window.report.tiles:
         assert formatting.quantity(tile.quantity).replace(formatting.THIN, " ") in told
-    back = rescored(page, qtbot, content.axis.linked.clear_span)
+    back = rescored(page, qtbot, content.overview.axis.linked.clear_span)
     assert back.report is own.own
 
 
@@ -117,10 +117,10 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
 ) -> None:
     own = opened(stages)
     with qtbot.waitSignal(page.presenter.refused, timeout=20_000):
-        page.content().axis.linked.choose_span(9_000, 9_010)
+        page.content().overview.axis.linked.choose_span(9_000, 9_010)
     assert page.strip.text().startswith("Nothing was to be sent from 9000 s to 9010 s")
     assert page.presenter.shown is own
-    assert page.content().axis.linked.span() is None
+    assert page.content().overview.axis.linked.span() is None
 
 
 def test_the_slowest_request_leads_to_its_moment(
@@ -137,7 +137,7 @@ def test_the_slowest_request_leads_to_its_moment(
     table.selectRow(0)
     table.setCurrentIndex(content.requests.model.index(0, 0))
     qtbot.keyClick(table, Qt.Key.Key_Return)
-    assert content.axis.rates.crosshair.x == pytest.approx(frame["at_s"].iloc[0])
+    assert content.overview.axis.rates.crosshair.x == pytest.approx(frame["at_s"].iloc[0])
 
 
 def test_requests_are_filtered_by_stage_result_and_least_latency(
@@ -212,7 +212,7 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     opened(stages)
-    rescored(page, qtbot, lambda: page.content().slo.lines[0].setText("latency_ms.p95 < 3"))
+    rescored(page, qtbot, lambda: page.content().overview.slo.lines[0].setText("latency_ms.p95 < 3"))
     drawer = page.content().drawer
     drawer.form.setCurrentIndex(drawer.form.findData("json"))
     assert page.export()
@@ -280,7 +280,7 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
     with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
         page.open_run(stages)
         page.show_moment(21.5)
-    assert page.content().axis.rates.crosshair.x == pytest.approx(21.5)
+    assert page.content().overview.axis.rates.crosshair.x == pytest.approx(21.5)
 
 
 def test_the_status_bar_is_told_of_the_shown_runs_trust(

@@ -1,0 +1,35 @@
+"""What the run is judged by, and how it went over time."""
+
+from __future__ import annotations
+
+from app.gui.results.slo_editor import SloEditor
+from app.gui.results.state import Shown
+from app.gui.results.tabs.tab import Tab
+from app.gui.results.time_axis import TimeAxis
+from app.gui.theme import Look
+from app.gui.words import tr
+from reports.model import Report
+
+
+class OverviewTab(Tab):
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._own: Report | None = None
+        self.slo, self.axis = SloEditor(), TimeAxis(look)
+        self.column.addWidget(self.slo)
+        self.column.addWidget(self.axis)
+        self.column.addStretch(1)
+
+    def title(self) -> str:
+        return tr("Overview")
+
+    def is_for(self, _: Shown) -> bool:
+        return True
+
+    def show_run(self, shown: Shown) -> None:
+        if shown.own is not self._own:
+            self._own = shown.own
+            self.slo.forget()
+            self.axis.show_run(shown)
+        self.slo.show_run(shown)
+        self.axis.show_asked(shown)
