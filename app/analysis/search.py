@@ -68,6 +68,8 @@ class RateSearch:
         self._holds = 0
         self._found: float | None = None
         self._next: Probe | None = None
+        self.was_shortened = False
+        """By `leave`."""
         self._choose()
 
     @property
@@ -82,7 +84,7 @@ class RateSearch:
     def leave(self, probes: int) -> None:
         """No more than so many from now on: what `next` gives may change."""
         if probes < self.probes_left:
-            self._max_probes = self._probes + probes
+            self._max_probes, self.was_shortened = self._probes + probes, True
             self._choose()
 
     def record(self, probe: Probe, held: bool) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from app.analysis.digits import digits
 from app.analysis.objectives import samples_needed
 from app.analysis.search import Probe, RateSearch, SearchOutcome
@@ -54,7 +56,10 @@ def find_max_rate(
             left -= 1
         else:
             search.record_beyond(probe)
-    return search.outcome()
+    outcome = search.outcome()
+    if outcome.reason is not None and search.was_shortened:
+        return msgspec.structs.replace(outcome, reason=f"{outcome.reason}; load.search.within is {wanted.within_s:g} s")
+    return outcome
 
 
 def next_within(search: RateSearch, wanted: SearchSpec, slo: tuple[Objective, ...], elapsed_s: float) -> Probe | None:

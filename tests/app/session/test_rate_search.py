@@ -25,6 +25,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
+_NOTHING = "no rate held 3 times within 0 probes; load.search.within is 29 s"
 WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, hold_s=30.0, repeats=3)
 
 
@@ -134,6 +135,7 @@ def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: flo
     if limit_per_s < 1:
         assert outcome.reason is not None
         assert outcome.reason.startswith("even ")
+        assert outcome.reason.endswith("; load.search.within is 390 s")
         assert len(runner.rates) < 7, "it would have gone down to a sixty-fourth"
     else:
         assert outcome.max_rate_per_s == pytest.approx(limit_per_s, rel=0.1)
@@ -143,7 +145,7 @@ def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: flo
 def test_a_stage_that_is_longer_than_what_is_left_is_not_begun() -> None:
     runner = Generator(1e6, 300)
     outcome = find_max_rate(runner, replace(WANTED, within_s=29.0), server("M/D/1").slo, 60.0, lambda: runner.spent_ns)
-    assert (outcome.max_rate_per_s, outcome.reason, runner.rates) == (None, "no rate held 3 times within 0 probes", [])
+    assert (outcome.max_rate_per_s, outcome.reason, runner.rates) == (None, _NOTHING, [])
 
 
 def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
