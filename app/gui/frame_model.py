@@ -103,14 +103,18 @@ class FrameModel(QAbstractTableModel):
         return self._headers.get(name, name)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        wanted = (column, order) if 0 <= column < self._frame.shape[1] else None
+        if wanted == self._sorted_by:
+            return  # a view asks twice: by its header's signal, and itself
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         rows = [self.frame_row(index.row()) for index in before]
-        self._sorted_by = (column, order) if 0 <= column < self._frame.shape[1] else None
+        self._sorted_by = wanted
         self._order = self._ordered()
         if before:
-            place = {int(row): shown for shown, row in enumerate(self._order)}
-            after = [self.index(place[row], index.column()) for row, index in zip(rows, before, strict=True)]
+            places = np.empty(len(self._frame), dtype=np.int64)
+            places[self._order] = np.arange(len(self._order))
+            after = [self.index(int(places[row]), index.column()) for row, index in zip(rows, before, strict=True)]
             self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
 
@@ -126,6 +130,9 @@ class FrameModel(QAbstractTableModel):
         elif values.dtype == object:
             values = values.map(lambda one: None if one is None else str(one))
         ascending = order == Qt.SortOrder.AscendingOrder
+        if values.dtype == np.float64:
+            numbers = values.to_numpy()
+            return np.asarray(rows[np.argsort(numbers if ascending else -numbers, kind="stable")])
         ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")
         return np.asarray(rows[ranks.index.to_numpy()])
 

@@ -50,6 +50,14 @@ def test_it_sorts_by_value_with_what_is_missing_last(
     assert column(model, 1) == expected
 
 
+def test_what_is_sorted_so_already_is_not_sorted_again(model: FrameModel) -> None:
+    changes: list[object] = []
+    model.layoutChanged.connect(lambda *_: changes.append(None))
+    for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
+        model.sort(1, order)
+    assert len(changes) == 2
+
+
 def test_a_chosen_row_stays_the_same_row_when_it_is_sorted(model: FrameModel) -> None:
     from PySide6.QtCore import QPersistentModelIndex
 
