@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from app.analysis.rescoring import RunFacts, rescore
 from app.analysis.rows import StageRows, joined, read_rows
 from app.errors import ProfileError, UsageError
 from app.profiles.document import read_document
-from app.records.events import Event, PhaseChanged, StageFinished
+from app.records.events import Event, Noted, PhaseChanged, StageFinished
 from app.records.result import Objective, Result, Window
 from app.records.stage import StageFacts
 from app.reporting.recovery import Recovery, recovered_result
@@ -43,6 +43,8 @@ class OpenedRun:
     spec_text: str
     result_text: str
     recovery: Recovery | None = None
+    noted: tuple[tuple[float, str], ...] = ()
+    """While the run went on: seconds from its start, and what was written."""
 
     @property
     def result(self) -> Result:
@@ -153,7 +155,8 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     )
     if recovery is not None and result.local is None:
         facts = replace(facts, result=rescore(facts, None, None))
-    return OpenedRun(run.directory, facts, table, spec_text, run.result_text or "", recovery)
+    noted = tuple(_noted(events, facts.result.clock.monotonic_start_ns))
+    return OpenedRun(run.directory, facts, table, spec_text, run.result_text or "", recovery, noted)
 
 
 def slo_of(spec_text: str, result: Result) -> tuple[Objective, ...]:
@@ -188,6 +191,12 @@ def _without_chunks(rows: StageRows) -> StageRows:
     if rows.tokens is None or rows.tokens.chunks is None:
         return rows
     return replace(rows, tokens=replace(rows.tokens, chunks=None))
+
+
+def _noted(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]]:
+    for event in events:
+        if isinstance(event, Noted):
+            yield (event.at_ns - start_ns) / 1e9, event.text
 
 
 def _idle(events: Sequence[Event]) -> Window | None:

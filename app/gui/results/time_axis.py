@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
-from app.gui.formatting import State, seconds
+from app.gui.formatting import State, one_line, seconds
 from app.gui.results.state import Shown
 from app.gui.theme import Look
 from app.gui.widgets import label
@@ -32,6 +32,7 @@ class TimeAxis(QWidget):
         self.in_flight = Chart(tr("In flight"), time, Axis(tr("Requests"), ""), look)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
+        self._noted: tuple[tuple[float, str], ...] = ()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.about)
@@ -55,8 +56,10 @@ class TimeAxis(QWidget):
 
     def show_run(self, shown: Shown) -> None:
         """Another run."""
+        self._noted = tuple((at_s, one_line(text)) for at_s, text in shown.opened.noted)
         for chart in self.linked.charts:
             chart.clear()
+            chart.set_markers(self._noted)
         load = shown.own.load
         self.setVisible(load is not None)
         if load is None:
@@ -87,7 +90,7 @@ class TimeAxis(QWidget):
     def show_moment(self, at_s: float, words: str = "") -> None:
         self.linked.set_crosshair(at_s)
         for chart in self.linked.charts:
-            chart.set_markers(((at_s, words or seconds(at_s)),))
+            chart.set_markers((*self._noted, (at_s, words or seconds(at_s))))
 
     def _draw(self, load: LoadSeries, report: Report) -> None:
         at_s = np.array(load.at_s)

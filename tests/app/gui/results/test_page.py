@@ -4,6 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -15,6 +16,7 @@ from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import Shown
 from app.gui.results.tiles import tile_lines
+from app.records.events import Noted
 from app.storage.labels import read_labels
 from app.storage.run_directory import RESULT, StoredRun
 from reports import formatting
@@ -121,6 +123,18 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
     assert page.strip.text().startswith("Nothing was to be sent from 9000 s to 9010 s")
     assert page.presenter.shown is own
     assert page.content().overview.axis.linked.span() is None
+
+
+def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
+    clock = StoredRun(stages).measured.clock
+    line = msgspec.json.encode(Noted(at_ns=clock.monotonic_start_ns + 1_500_000_000, text="a deploy\nbegan"))
+    with (stages / "events.jsonl").open("ab") as events:
+        events.write(line + b"\n")
+    opened(stages)
+    rates = page.content().overview.axis.rates
+    assert [(mark.x, mark.label) for mark in rates.marks.marks] == [(1.5, "a deploy began")]
+    page.show_moment(2.0)
+    assert [mark.x for mark in rates.marks.marks] == [1.5, 2.0]
 
 
 def test_the_slowest_request_leads_to_its_moment(
