@@ -38,6 +38,9 @@ class LinkedCharts(QWidget):
         self._others_soon.setSingleShot(True)
         self._others_soon.timeout.connect(self._follow_late)
         self._late: list[Chart] = []
+        self._moved: set[Chart] = set()
+        """By data of their own, since the others were."""
+        self._is_any_behind = False
         self._build()
         for chart in self.charts:
             chart.viewing.is_linked = True
@@ -161,18 +164,28 @@ class LinkedCharts(QWidget):
         is painted with every sample is painted one by one."""
         if self._is_paused:
             return
-        changed = self.sender()
-        self._follow_data([one for one in self.charts if one is changed])
+        moved = [one for one in self.charts if one is self.sender()]
+        self._follow_data(moved)
+        self._moved.update(moved)
         if not self._others_soon.isActive():
-            self._late = [one for one in self.charts if one is not changed]
             self._others_soon.start(_OTHERS_MS)
 
     def _follow_late(self) -> None:
-        if self._is_paused or not self._late:
+        """One that has data of its own all the time moves with them; once no more come, it moves with the others."""
+        if self._is_paused:
+            self._late.clear()
+            self._moved.clear()
             return
-        self._follow_data([self._late.pop()])
+        if not self._late:
+            self._late = [one for one in self.charts if one not in self._moved]
+            self._is_any_behind = len(self._moved) > 1
+            self._moved.clear()
+        if self._late:
+            self._follow_data([self._late.pop()])
         if self._late:
             self._others_soon.start(_ONE_MS)
+        elif self._moved or self._is_any_behind:
+            self._others_soon.start(_OTHERS_MS)
 
     def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]

@@ -12,7 +12,7 @@ from shiboken6 import isValid
 
 INTERVAL_MS = 100
 _NEXT_MS = 15
-_AT_ONCE_S = 0.003
+_AT_ONCE_S = 0.001
 
 
 class Repaint(QObject):

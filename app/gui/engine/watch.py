@@ -15,7 +15,8 @@ from app.storage.run_directory import TELEMETRY
 MOST_EVENTS = 500
 """In a slice."""
 MOST_BATCHES = 4
-_SLICE_S = 0.003
+_EVENTS_S, _SLICE_S = 0.002, 0.003
+"""Readings have what events leave of a slice, and one batch in any case."""
 _LOOK_MS = 100
 _MORE_MS = 16
 
@@ -69,8 +70,9 @@ class EngineWatch(QObject):
         self._timer.stop()
 
     def _tick(self) -> None:
-        events, has_more = self._take_events()
-        has_more = self._take_readings() or has_more
+        began_s = self._clock()
+        events, has_more = self._take_events(began_s + _EVENTS_S)
+        has_more = self._take_readings(began_s + _SLICE_S) or has_more
         self._tell_damage()
         self.drained.emit(events)
         if not self.is_watching:
@@ -79,9 +81,8 @@ class EngineWatch(QObject):
         if not has_more:
             self._look_after_engine()
 
-    def _take_events(self) -> tuple[int, bool]:
+    def _take_events(self, until_s: float) -> tuple[int, bool]:
         """How many, and whether there may be more."""
-        until_s = self._clock() + _SLICE_S
         for taken in range(MOST_EVENTS):
             event = self._run.take() if self._clock() < until_s else None
             if event is None:
@@ -92,13 +93,16 @@ class EngineWatch(QObject):
                 return taken + 1, False
         return MOST_EVENTS, True
 
-    def _take_readings(self) -> bool:
+    def _take_readings(self, until_s: float) -> bool:
         """Whether there may be more."""
-        batches = self._telemetry.take(MOST_BATCHES)
-        for batch in batches:
-            if self.is_watching:
-                self.readings.emit(batch)
-        return len(batches) == MOST_BATCHES
+        for _ in range(MOST_BATCHES):
+            batches = self._telemetry.take(1)
+            if not batches or not self.is_watching:
+                return False
+            self.readings.emit(batches[0])
+            if self._clock() >= until_s:
+                break
+        return True
 
     def _tell_damage(self) -> None:
         if self._run.damaged and not self._has_told_damage:

@@ -35,7 +35,7 @@ class LiveBody(QWidget):
         charts = self.charts
         self._widgets_of: dict[Part, tuple[QWidget, ...]] = {
             "charts": charts.linked.charts,  # all of them: they share their time
-            "marks": (charts.linked,),
+            "marks": charts.linked.charts,
             "machine": (charts.machine,),
             "stages": (self.ribbon,),
             "checks": (self.trust,),
@@ -45,9 +45,9 @@ class LiveBody(QWidget):
         paints = (
             (charts.rates, self._paint_rates), (charts.latency, self._paint_latency),
             (charts.in_flight, self._paint_in_flight), (charts.machine, self._paint_machine),
-            (charts.linked, self._paint_marks), (self.ribbon, self._paint_stages),
-            (self.trust, self._paint_checks), (self.failures, self._paint_failures),
-            (self.variants, self._paint_variants), (self.header, self._paint_header),
+            (self.ribbon, self._paint_stages), (self.trust, self._paint_checks),
+            (self.failures, self._paint_failures), (self.variants, self._paint_variants),
+            (self.header, self._paint_header),
         )  # fmt: skip
         for widget, paint in paints:
             self._repaint.add(widget, paint)
@@ -126,9 +126,6 @@ class LiveBody(QWidget):
 
     def _paint_in_flight(self) -> None:
         self.charts.paint_in_flight(self._presenter)
-
-    def _paint_marks(self) -> None:
-        self.charts.paint_marks(self._presenter)
 
     def _paint_machine(self) -> None:
         self.charts.paint_machine(self._presenter)

@@ -100,14 +100,17 @@ class LiveCharts(QWidget):
         self.in_flight.hide()
 
     def paint_rates(self, presenter: LivePresenter) -> None:
+        self._mark(self.rates, presenter)
         self._paint_lines(self.rates, RATES, presenter)
 
     def paint_latency(self, presenter: LivePresenter) -> None:
         limit = presenter.latency_limit()
         self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.text)
+        self._mark(self.latency, presenter)
         self._paint_lines(self.latency, LATENCIES, presenter)
 
     def paint_in_flight(self, presenter: LivePresenter) -> None:
+        self._mark(self.in_flight, presenter)
         self._paint_lines(self.in_flight, ("in_flight",), presenter)
 
     def _paint_lines(self, chart: Chart, names: tuple[str, ...], presenter: LivePresenter) -> None:
@@ -131,16 +134,15 @@ class LiveCharts(QWidget):
         self._lines_of_machine = {text for text, _, _ in lines}
         for at, (text, x, y) in enumerate(lines):
             self.machine.set_line(text, text, x, y, series=at)
-        self.machine.set_bands(_bands(machine.bands()))
+        self._mark(self.machine, presenter)
         self.machine.settle()
 
-    def paint_marks(self, presenter: LivePresenter) -> None:
-        markers = presenter.markers
-        bands = _bands((*presenter.stages.bands(), *self._band_of_stage()))
-        for chart in (self.rates, self.latency, self.in_flight):
-            chart.set_bands(bands)
-        for chart in self.linked.charts:  # what they say is said once
-            chart.set_markers([(one.at_s, one.text if chart is self._first() else "") for one in markers])
+    def _mark(self, chart: Chart, presenter: LivePresenter) -> None:
+        """With its data, so that it is painted once."""
+        stages = (*presenter.stages.bands(), *self._band_of_stage())
+        chart.set_bands(_bands(presenter.machine.bands() if chart is self.machine else stages))
+        is_first = chart is self._first()  # what markers say is said once
+        chart.set_markers([(one.at_s, one.text if is_first else "") for one in presenter.markers])
 
     def _first(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
@@ -149,7 +151,8 @@ class LiveCharts(QWidget):
         """Where it lies in time."""
         self._stage = stage
         self.linked.set_crosshair(stage.start_s)
-        self.paint_marks(presenter)
+        for chart in self.linked.charts:
+            self._mark(chart, presenter)
 
     def _band_of_stage(self) -> tuple[Band, ...]:
         stage = self._stage

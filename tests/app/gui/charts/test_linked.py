@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QFont
 from pytestqt.qtbot import QtBot
 
@@ -128,6 +128,31 @@ def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: Link
     assert linked.fit_button.accessibleName() == "Show everything"
     qtbot.keyClick(first, Qt.Key.Key_Home)
     assert second.viewing.x_range() == pytest.approx((0.0, 299.0), abs=5)
+
+
+def test_a_chart_that_has_data_of_its_own_all_the_time_moves_with_them(linked: LinkedCharts, qtbot: QtBot) -> None:
+    """Were it moved by the other's data too, all that moves would be painted twice."""
+    first, second = linked.charts
+    moved: list[float] = []
+    second.viewing.changed.connect(lambda: moved.append(second.viewing.x_range()[1]))
+    sends = iter(range(200, 230))
+
+    def send() -> None:
+        end = next(sends)
+        for chart, key, until in ((second, "p99", end), (first, "sent", end + 1)):
+            chart.set_line(key, key, np.arange(float(until)), np.ones(until))
+            chart.settle()
+
+    linked.follow(30)
+    moved.clear()
+    timer = QTimer(linked)
+    timer.timeout.connect(send)
+    timer.start(20)
+    qtbot.waitUntil(lambda: len(moved) >= 20)
+    timer.stop()
+    last = first.data_range().x1
+    assert moved[:20] == [*range(199, 219)], "its own end at each time, and never the other's"
+    qtbot.waitUntil(lambda: second.viewing.x_range() == (last - 30, last))
 
 
 def test_a_marker_is_wanted_of_whichever_chart(linked: LinkedCharts, qtbot: QtBot) -> None:

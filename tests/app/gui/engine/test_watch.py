@@ -59,6 +59,20 @@ def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> Non
     assert max(heard.slices) <= 4
 
 
+def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> None:
+    """Each look at the clock of this test takes a millisecond."""
+    write_events(tmp_path, [started(pid=os.getpid()), *[Noted(number, "x") for number in range(60)], finished(1)])
+    write_telemetry(tmp_path, map(second_of_host, range(20)))
+    ticks = iter(range(10**9))
+    watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
+    heard, batches = Heard(watch), []
+    watch.drained.connect(lambda _: batches.append(heard.batches))
+    with qtbot.waitSignal(watch.finished, timeout=20_000):
+        watch.start()
+    assert (len(heard.events), heard.batches) == (62, 20)
+    assert batches[:20] == list(range(1, 21)), "one, where events took all the time there was"
+
+
 def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
     (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=os.getpid())])
