@@ -27,6 +27,8 @@ def leaving_nothing() -> Iterator[None]:
     threads, children = set(threading.enumerate()), _children()
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.collect()  # what the test before this one held until its very end
+    gc.freeze()  # so that the libraries that are imported are not looked through at each test's end
     try:
         yield
     finally:
