@@ -43,6 +43,7 @@ class WindowState(QObject):
     def keep(self) -> None:
         self._settings.setValue("window/geometry", self._window.saveGeometry())
         self._settings.setValue("window/state", self._window.saveState(LAYOUT))
+        self._settings.sync()  # Qt would with its next turn, which a window that closes does not have
 
 
 def _is_seen(window: QMainWindow) -> bool:

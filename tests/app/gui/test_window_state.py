@@ -54,3 +54,10 @@ def test_a_kept_state_that_means_nothing_is_left_alone(qtbot: QtBot, tmp_path: P
     window.show()
     assert window.width() > 300
     assert not dock.isHidden()
+
+
+def test_it_is_on_disk_once_it_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
+    """A window that closes in the middle of some work has no further turn to write it in."""
+    _, _, state = window_with(qtbot, tmp_path)
+    state.keep()
+    assert b"geometry" in (tmp_path / "window.ini").read_bytes()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop, QPoint, QThreadPool
+from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QPoint, QThreadPool
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
@@ -15,6 +15,7 @@ from app.gui.theme import Choice
 from app.gui.window import Window
 
 _SETTLED_S, _PATIENCE_S = 0.6, 40.0
+_TURN_MS = 20
 
 
 def render_pages(
@@ -92,14 +93,12 @@ def settle(
     quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0,
     moment_s: float = _SETTLED_S,
 ) -> None:
-    """Until no work is done in the background, and a moment after: timers and repaints have had their turn."""
-    deadline, quiet_since = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic()
-    while not deadline.hasExpired():
-        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
-        if not quiet():
-            quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > moment_s:
-            return
+    """Until no work is done in the background, and a moment after: timers and repaints have had their turn. A busy
+    machine is given as many turns as a quiet one has in that moment."""
+    deadline, turns = QDeadlineTimer(int(_PATIENCE_S * 1000)), 0
+    while turns * _TURN_MS < moment_s * 1000 and not deadline.hasExpired():
+        QTest.qWait(_TURN_MS)
+        turns = turns + 1 if quiet() else 0
 
 
 def _choice(name: str) -> Choice:
