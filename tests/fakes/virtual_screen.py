@@ -60,7 +60,7 @@ def virtual_screen(size: str = "1400x900x24") -> Iterator[VirtualScreen]:
             number = told.readline().strip()
         assert number, "Xvfb did not start"
         screen = VirtualScreen(f":{number}")
-        wait_until(lambda: process.poll() is None and screen.picture().size[0] > 0, within_s=10)
+        wait_until(lambda: process.poll() is None and screen.picture().size[0] > 0)
         yield screen
     finally:
         process.terminate()

@@ -6,12 +6,26 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 
 import psutil
 from PySide6.QtCore import QThreadPool
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from app.gui.theme import Look
+
+_PATIENCE_MS = 30_000
+
+
+class PatientBot(QtBot):
+    """Where nothing else is said it waits so long that a busy machine comes to it too; qtbot waits five seconds."""
+
+    waitUntil = partialmethod(QtBot.waitUntil, timeout=_PATIENCE_MS)
+    waitSignal = partialmethod(QtBot.waitSignal, timeout=_PATIENCE_MS)
+    waitSignals = partialmethod(QtBot.waitSignals, timeout=_PATIENCE_MS)
+    waitExposed = partialmethod(QtBot.waitExposed, timeout=_PATIENCE_MS)
+    waitActive = partialmethod(QtBot.waitActive, timeout=_PATIENCE_MS)
 
 
 def look_of(application: QApplication) -> Look:

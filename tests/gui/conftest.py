@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication
 from app.gui.assembly import assemble
 from app.gui.window import Window
 from tests.fakes.program import Sizewise
-from tests.fakes.window import leaving_nothing, look_of
+from tests.fakes.window import PatientBot, leaving_nothing, look_of
 
 PROFILE = """sizewise: 1
 name: {name}
@@ -35,6 +35,11 @@ slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
 traffic: {{peak: 900/s, shape: workday}}
 plan: {{assurance: 90%, redundancy: n+1}}
 """
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    return PatientBot(request)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def test_the_window_opens_takes_keys_and_closes(tmp_path: Path) -> None:
             wait_until(lambda: screen.has_window("Library"))
             wait_until(lambda: differing_share(home, screen.picture()) > 0.01)
             screen.press("ctrl+q")
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
             process.communicate()
@@ -55,7 +55,7 @@ def test_ctrl_c_in_the_terminal_closes_it(tmp_path: Path) -> None:
         try:
             wait_until(lambda: screen.has_window("Home"))
             process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
             process.communicate()

@@ -401,7 +401,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         while not isinstance(read_report(child.stdout), Progress):
             pass
         child.stdin.close()
-        assert child.wait(5) == 0
+        assert child.wait(30) == 0
 
 
 def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
@@ -411,7 +411,7 @@ def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
         child.stdin.flush()
         assert isinstance(read_report(child.stdout), Ready)
         assert isinstance(read_report(child.stdout), Failed)
-        assert child.wait(5) == 1
+        assert child.wait(30) == 1
 
 
 def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_ctrl_c_leaves_no_process(sizewise: Sizewise, starting: WriteProfile, tm
     children = [*children_of(process.pid), int((tmp_path / "child").read_text())]
     assert len(children) >= 4, "the load worker, the server, its guard, and the server's child"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert [pid for pid in children if is_running(pid)] == []
 
@@ -76,7 +76,7 @@ def test_leaving_at_once_leaves_no_process_either(sizewise: Sizewise, starting: 
     children = [*children_of(process.pid), int((tmp_path / "child").read_text())]
     for _ in range(3):
         process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     wait_until(lambda: not any(is_running(pid) for pid in children), within_s=15)
 
 

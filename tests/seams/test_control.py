@@ -63,7 +63,7 @@ def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProf
             assert (refused.returncode, "has no rate of its own" in refused.stderr) == (2, True)
             done = sizewise("runs", "stop", str(run))
             assert done.returncode == 0, done.stderr
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
     assert process.returncode == 130
     assert sizewise.result(run)["exit"]["causes"][0] == "stopped by the user"
     assert (run / "report.html").exists()
@@ -83,7 +83,7 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
         assert leaving.stderr is not None
         told = [leaving.stderr.readline()]
         leaving.send_signal(signal.SIGINT)
-        told += leaving.communicate(timeout=30)[1].splitlines()
+        told += leaving.communicate(timeout=60)[1].splitlines()
         assert leaving.returncode == 130
         assert "detached; the run goes on" in told[-1]
         assert process.poll() is None

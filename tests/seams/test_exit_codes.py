@@ -145,7 +145,7 @@ def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProf
         process = sizewise.start("run", profile(server.url, duration="60s"), "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > 102)  # with the preflight's request, and the look for metrics
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     result = sizewise.result(tmp_path / "run")
@@ -158,7 +158,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
         process = sizewise.start("run", profile(server.url, duration="60s"))
         wait_until(lambda: len(server.received_ns) > 10)
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 143
 
 

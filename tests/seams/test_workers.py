@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_pa
         family = family_of(run.pid)
         assert len(family) >= 4, "the engine, the master and two workers"
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=20)
+        run.communicate(timeout=60)
     assert run.returncode == 130
     wait_until(lambda: not any(map(is_running, family)), within_s=5)
 
@@ -156,9 +156,9 @@ def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     for process in (run, worker):
         process.send_signal(signal.SIGINT)
     asked_s = time.monotonic()
-    worker.communicate(timeout=20)
+    worker.communicate(timeout=60)
     assert time.monotonic() - asked_s < 2
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     assert (run.returncode, worker.returncode) == (130, 130)
     wait_until(lambda: not any(map(is_running, families)), within_s=2)
 

@@ -20,7 +20,12 @@ from app.storage.calibrations import store_calibration
 from app.storage.run_directory import runs_home
 from app.wiring.machine import inspect_machine
 from tests.fakes.parts import CALIBRATION
-from tests.fakes.window import leaving_nothing, look_of
+from tests.fakes.window import PatientBot, leaving_nothing, look_of
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    return PatientBot(request)
 
 
 @pytest.fixture(autouse=True)

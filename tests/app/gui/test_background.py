@@ -27,12 +27,12 @@ def test_what_fails_is_told_as_an_error(qtbot: QtBot) -> None:
 
 def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
     owner, told, go = QObject(), [], threading.Event()
-    submit(owner, lambda: go.wait(5), told.append, told.append)
+    submit(owner, lambda: go.wait(60), told.append, told.append)
     owner.deleteLater()
     with qtbot.waitSignal(owner.destroyed):
         pass
     go.set()
-    assert QThreadPool.globalInstance().waitForDone(5000)
+    assert QThreadPool.globalInstance().waitForDone(60_000)
     seen: list[int] = []
     other = QObject()
     submit(other, lambda: 1, seen.append, seen.append)
@@ -48,7 +48,7 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot)
     def answer(number: int) -> Callable[[], int]:
         def work() -> int:
             worked.append(number)
-            gate.wait(5)
+            gate.wait(60)
             return number
 
         return work
@@ -64,7 +64,7 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot)
 def test_what_is_forgotten_is_told_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
     owner, told, gate = QObject(), [], threading.Event()
     latest: Latest[object] = Latest(owner, told.append, told.append)
-    latest.ask(lambda: gate.wait(5))
+    latest.ask(lambda: gate.wait(60))
     latest.forget()
     gate.set()
     latest.ask(lambda: "next")

@@ -38,7 +38,7 @@ def started(spec: StartSpec) -> Iterator[ServerProcess]:
 def test_it_is_ready_when_its_url_answers_with_2xx_and_not_before() -> None:
     with started(start_of("after=0.3")) as server:
         assert not server.is_ready()
-        wait_until(server.is_ready, within_s=10)
+        wait_until(server.is_ready)
         assert server.ending() is None
     assert not is_running(server.pid)
     assert server.ending() is None, "it was stopped, and did not leave by itself"
@@ -47,19 +47,19 @@ def test_it_is_ready_when_its_url_answers_with_2xx_and_not_before() -> None:
 def test_all_it_started_ends_with_it_even_what_does_not_hear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.wiring.server_process._STOP_LIMIT_S", 0.2)
     with started(start_of("deaf=1", f"child={tmp_path / 'child'}")) as server:
-        wait_until(server.is_ready, within_s=10)
+        wait_until(server.is_ready)
         child = int((tmp_path / "child").read_text())
         assert is_running(child)
     assert not is_running(server.pid)
-    wait_until(lambda: not is_running(child), within_s=5)
+    wait_until(lambda: not is_running(child))
 
 
 def test_it_tells_how_it_ended_and_its_last_words_without_secrets() -> None:
     spec = start_of("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
     with started(spec) as server:
-        wait_until(server.is_ready, within_s=10)
+        wait_until(server.is_ready)
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(server.ending, within_s=5)
+        wait_until(server.ending)
         assert server.ending() == "was killed by SIGKILL"
         assert server.last_lines() == ("[31mhello", "the key is ***")
 
@@ -68,7 +68,7 @@ def test_a_command_that_ends_at_once_tells_its_code_and_words() -> None:
     code = "import sys; print('x' * 100_000); print('line 2'); sys.exit('no such model')"
     spec = StartSpec((sys.executable, "-c", code), f"http://127.0.0.1:{free_port()}/", 5.0, "/")
     with started(spec) as server:
-        wait_until(server.ending, within_s=10)
+        wait_until(server.ending)
         assert server.ending() == "ended with code 1"
         assert server.last_lines()[-2:] == ("line 2", "no such model")
 
@@ -90,7 +90,7 @@ def test_a_command_that_cannot_be_started_is_a_usage_error(command: tuple[str, .
 def test_what_is_ready_before_is_not_what_is_to_be_started() -> None:
     port = free_port()
     with started(start_of(port=port)) as first:
-        wait_until(first.is_ready, within_s=10)
+        wait_until(first.is_ready)
         with pytest.raises(UnavailableError, match="already, before"):
             ServerProcess(start_of(port=port))
 
@@ -99,7 +99,7 @@ def test_a_proxy_in_the_environment_does_not_stand_before_a_loopback(monkeypatch
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     with started(start_of()) as server:
-        wait_until(server.is_ready, within_s=10)
+        wait_until(server.is_ready)
 
 
 def test_should_we_be_killed_the_server_ends_all_the_same(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ signal.pause()
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    wait_until((tmp_path / "child").exists, within_s=10)
+    wait_until((tmp_path / "child").exists)
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not is_running(pid), within_s=10)
-    wait_until(lambda: not is_running(int((tmp_path / "child").read_text())), within_s=10)
+    wait_until(lambda: not is_running(pid))
+    wait_until(lambda: not is_running(int((tmp_path / "child").read_text())))

@@ -188,7 +188,7 @@ def test_a_child_speaks_a_script_given_as_json() -> None:
         assert told(port, "/v1/models")["data"][0]["id"] == "m"
         assert ask(port, "/else")[0] == 404
         child.stdin.close()
-        assert child.wait(5) == 0
+        assert child.wait(30) == 0
 
 
 def test_a_script_that_cannot_be_read_is_told_in_one_line() -> None:

@@ -13,4 +13,4 @@ def test_every_request_gets_the_same_reply_until_stdin_closes() -> None:
             assert (answer.status, answer.read()) == (200, b"{}")
         connection.close()
         child.stdin.close()
-        assert child.wait(5) == 0
+        assert child.wait(30) == 0

@@ -27,7 +27,7 @@ def connection():
         yield connection
         connection.close()
         child.stdin.close()
-        assert child.wait(5) == 0
+        assert child.wait(30) == 0
 
 
 def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connection) -> None:

@@ -28,5 +28,5 @@ def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
         assert (answer.status, answer.read()) == (503, b"{}")
         connection.close()
         child.stdin.close()
-        assert child.wait(5) == 0
+        assert child.wait(30) == 0
     assert len(log.read_text().split()) == 1

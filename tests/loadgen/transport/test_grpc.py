@@ -324,4 +324,4 @@ def test_no_thread_is_left_behind(call: Call) -> None:
     with OpenInference() as server:
         before = set(threading.enumerate())
         call(Endpoint((server.url,)), talk)
-        wait_until(lambda: not left(), within_s=5)
+        wait_until(lambda: not left())

@@ -243,13 +243,13 @@ def test_a_master_that_has_ended_is_left_at_once() -> None:
 
 def test_the_end_of_standard_input_ends_it(master: BareMaster, worker: Joined) -> None:
     worker.child.stdin.close()
-    assert worker.child.wait(5) == 0
+    assert worker.child.wait(30) == 0
 
 
 def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
     with Joined(Join("127.0.0.1", free_port(), TOKEN)) as worker:
         worker.child.stdin.close()
-        assert worker.child.wait(10) == 0
+        assert worker.child.wait(30) == 0
 
 
 def test_what_goes_wrong_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
