@@ -22,6 +22,11 @@ ERROR_CLASSES = (
 """`send`: the connection was lost before any byte of an answer; `truncated`: after some; `bad-payload`: the answer is
 not what the protocol promises; `bad-output`: it is well formed and wrong."""
 
+NOT_STARTED = "not-started"
+"""What stands for the error of an arrival that was never sent, where it is told of."""
+
+MOST_OF_A_SAMPLE = 300
+
 REQUEST_SCHEMA = pa.schema(
     [
         ("stage", pa.int32()),
@@ -366,6 +371,16 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     scheduled: int | None
 
 
+class FirstError(msgspec.Struct, frozen=True):
+    """What was seen of the first failure of a class in a stage: `text` has at most MOST_OF_A_SAMPLE characters, one
+    line, made of facts that hold no secret, so neither of headers nor of a body. `error` is one of ERROR_CLASSES or
+    NOT_STARTED."""
+
+    error: str
+    at_ns: int
+    text: str
+
+
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """Counts of the running stage, at most four a second; `intended` counts arrivals due so far. `in_flight` is None
     where it cannot be known: a user's Locust test tells of requests when they are over."""
@@ -378,6 +393,8 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     failed: int
     in_flight: int | None
     max_lag_ms: float
+    first_errors: tuple[FirstError, ...] = ()
+    """Of the stage so far, one a class."""
 
 
 class WorkerPart(msgspec.Struct, frozen=True):
@@ -420,6 +437,8 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     waited_s: float | None = None
     """Between start and end: that the thread which sends was ready to run and had no core, of the worker that waited
     longest; None where the system does not tell."""
+    first_errors: tuple[FirstError, ...] = ()
+    """As of Progress."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -18,6 +18,7 @@ from app.records.events import (
     CallsFinished,
     Checked,
     ColdStarted,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
@@ -128,16 +129,24 @@ def _sentence(event: Event) -> str | None:
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {digits(rate_per_s)}/s"
-        case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {digits(rate_per_s)}/s"
-        case Noted(text=text):
-            return f"note: {text}"
+        case RateChanged() | Noted():
+            return _of_user(event)
+        case ErrorSeen(sample=sample):
+            return f"error {sample.error}, the first: {sample.text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
             return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _of_variant(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
+
+
+def _of_user(event: RateChanged | Noted) -> str:
+    match event:
+        case RateChanged(rate_per_s=rate_per_s):
+            return f"rate changed to {digits(rate_per_s)}/s"
+        case Noted(text=text):
+            return f"note: {text}"
 
 
 def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:

@@ -6,7 +6,7 @@ import msgspec
 
 from app.records.calls import CallStage
 from app.records.local import VariantFacts
-from app.records.result import Check, Objective, Stage, Variant
+from app.records.result import Check, ErrorSample, Objective, Stage, Variant
 from app.records.stage import StageFacts
 
 
@@ -72,6 +72,14 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     """How late requests were sent."""
     good: int | None = None
     errors: dict[str, int] = {}
+
+
+class ErrorSeen(msgspec.Struct, frozen=True, tag="error_seen"):
+    """The first of its class in the run; told once, about when the first Snapshot counts it."""
+
+    at_ns: int
+    stage: int
+    sample: ErrorSample
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
@@ -157,6 +165,7 @@ Event = (
     | PhaseChanged
     | StageStarted
     | Snapshot
+    | ErrorSeen
     | StageFinished
     | Checked
     | RateResolved

@@ -17,6 +17,7 @@ from app.records import events
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.ceilings import Ceilings
+from app.session.first_errors import FirstErrors
 from app.session.gathering import facts_of, lost_stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
@@ -59,6 +60,7 @@ class StageRunner:
         self._interruption, self._is_target_gone = interruption, is_target_gone
         self._ceilings, self._workload = ceilings, workload
         self._running: tuple[int, StageOrder] | None = None
+        self._first_errors = FirstErrors(emit)
         self.facts: list[StageFacts] = []
         self.sent = 0
         self.token_sources = Counter[str]()
@@ -87,7 +89,14 @@ class StageRunner:
             max_requests=self._limits.requests_left(),
         )
         watch = StageWatch(
-            order, index, self._slo, self._emit, self._limits, lambda: self._load.stop(True), self._is_target_gone
+            order,
+            index,
+            self._slo,
+            self._emit,
+            self._limits,
+            lambda: self._load.stop(True),
+            self._is_target_gone,
+            self._first_errors,
         )
 
         def keep(batch: pa.RecordBatch) -> None:
@@ -181,6 +190,7 @@ class StageRunner:
             worker_waited_s=ended.waited_s,
             ceiling_is_at_least=ceilings.is_at_least,
             lengths_asked=asks_lengths(workload),
+            error_samples=self._first_errors.take(ended.first_errors, ended.index, self._now_ns()),
         )
 
 

@@ -80,6 +80,7 @@ class LocustStage:
                 connections_opened=0,
                 stopped_early=self._was_stopped,
                 waited_s=waited_between_s(had_waited_s, waited_s(thread)),
+                first_errors=log.first_errors,
             )
         )
 
@@ -134,6 +135,7 @@ class LocustStage:
                     failed=self._log.failed,
                     in_flight=None,
                     max_lag_ms=0.0,
+                    first_errors=self._log.first_errors,
                 )
             )
 

@@ -9,11 +9,12 @@ import msgspec
 
 from loadgen.master.clocks import ClockLine
 from loadgen.master.crew import Member
-from loadgen.master.merging import merged_end, merged_progress, summed
+from loadgen.master.merging import earliest, merged_end, merged_progress, summed
 from loadgen.master.rows import passed_rows
 from loadgen.records import (
     ChangeRate,
     Command,
+    FirstError,
     Progress,
     Report,
     RunStage,
@@ -57,6 +58,12 @@ class Part:
     @property
     def is_awaited(self) -> bool:
         return self.member.lost is None and self.ended is None
+
+    @property
+    def first_errors(self) -> tuple[FirstError, ...]:
+        """On the master's clock, as far as they were told."""
+        last = self.ended or self.progress
+        return () if last is None else last.first_errors
 
     def pass_rows(self, body: bytes, stage: int) -> bytes:
         """Raises ValueError for what is not this worker's part of the stage."""
@@ -119,10 +126,15 @@ class StageInPlay:
             case StageStarted():
                 part.started = report
             case Progress():
-                part.progress = report
+                line = self._line(part)
+                part.progress = msgspec.structs.replace(report, first_errors=_moved(report.first_errors, line))
             case StageEnded():
                 line = part.line or member.line()
-                part.ended = msgspec.structs.replace(report, end_ns=line.master_ns(report.end_ns))
+                part.ended = msgspec.structs.replace(
+                    report,
+                    end_ns=line.master_ns(report.end_ns),
+                    first_errors=_moved(report.first_errors, line),
+                )
         self._go_on()
 
     def hear_rows(self, member: Member, body: bytes) -> None:
@@ -192,7 +204,8 @@ class StageInPlay:
         begin_ns = start_ns - round(self._plan.lead_in_s * 1e9)
         of_all = (*(part.told(begin_ns) for part in parts), *(part.told() for part in self._absent))
         told = sorted(of_all, key=lambda part: part.worker)
-        self._engine.send(merged_end(self._plan.index, start_ns, self._scheduled(), ends, tuple(told)))
+        first = earliest(part.first_errors for part in parts)
+        self._engine.send(merged_end(self._plan.index, start_ns, self._scheduled(), ends, tuple(told), first))
 
     def _scheduled(self) -> int | None:
         """With what a lost worker was to send, if it told."""
@@ -219,3 +232,7 @@ class StageInPlay:
         if all(member.clock is None for member in members):
             return _LEAD_NS
         return _LEAD_OVER_A_NETWORK_NS + _LEAD_ROUND_TRIPS * max(member.round_trip_ns for member in members)
+
+
+def _moved(told: tuple[FirstError, ...], line: ClockLine) -> tuple[FirstError, ...]:
+    return tuple(msgspec.structs.replace(one, at_ns=line.master_ns(one.at_ns)) for one in told)

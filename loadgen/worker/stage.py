@@ -13,6 +13,7 @@ from loadgen.protocols.built import Built, judged, status_error
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
+from loadgen.worker.first_errors import error_of
 from loadgen.worker.schedule import part_of
 from loadgen.worker.traffic import ClosedTraffic, OpenTraffic, Traffic, schedule_ns
 
@@ -20,7 +21,7 @@ _NO_HEADERS: Headers = []
 
 
 class Stage:
-    """Counts may be read, and `finished` taken from the left, by other threads.
+    """Counts may be read, `first_errors` too, and `finished` taken from the left, by other threads.
 
     `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
     share's arrivals of a stage whose answers do not.
@@ -57,6 +58,9 @@ class Stage:
         # what a scheduled stage does after an answer is nothing
         self._answered = None if is_decided else self._traffic.answered
         self.finished: deque[Exchange] = deque()
+        self.first_errors: list[Exchange] = []
+        """Of each class the first that failed so, those never started as a class of their own."""
+        self._failed_as: set[str] = set()
         self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
@@ -139,6 +143,9 @@ class Stage:
             self.completed += 1
         else:
             self.failed += 1
+            if (error := error_of(exchange)) not in self._failed_as:
+                self._failed_as.add(error)
+                self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
         elif (lag_ns := sent_ns - exchange.intended_ns) > self.max_lag_ns:

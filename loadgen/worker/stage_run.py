@@ -20,6 +20,7 @@ from loadgen.records import (
     StageStarted,
 )
 from loadgen.run_delay import waited_between_s
+from loadgen.worker.first_errors import first_errors
 from loadgen.worker.rows import record_batch
 from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
@@ -113,6 +114,7 @@ class StageRun:
                 stopped_early=stage.was_stopped,
                 rates=stage.rates(),
                 waited_s=waited_s,
+                first_errors=first_errors(stage.first_errors),
             )
         )
 
@@ -164,4 +166,5 @@ def _progress(index: int, stage: Stage, now_ns: int) -> Progress:
         failed=failed,
         in_flight=sent - completed - failed + never_started,
         max_lag_ms=stage.max_lag_ns / 1e6,
+        first_errors=first_errors(tuple(stage.first_errors)),
     )

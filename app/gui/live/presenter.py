@@ -20,6 +20,7 @@ from app.records.events import (
     CallsFinished,
     Checked,
     ColdStarted,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
@@ -76,7 +77,7 @@ class LivePresenter:
             case RunStarted(slo=slo):
                 self.slo = slo
                 self._place_early_readings()
-            case Snapshot() | StageStarted() | StageFinished() | RateChanged() | CallsFinished():
+            case Snapshot() | ErrorSeen() | StageStarted() | StageFinished() | RateChanged() | CallsFinished():
                 self._take_of_stage(event)
             case VariantStarted() | VariantFinished():
                 self._take_of_variant(event)
@@ -147,7 +148,9 @@ class LivePresenter:
         for batch in early:
             self.take_readings(batch)
 
-    def _take_of_stage(self, event: Snapshot | StageStarted | StageFinished | RateChanged | CallsFinished) -> None:
+    def _take_of_stage(
+        self, event: Snapshot | ErrorSeen | StageStarted | StageFinished | RateChanged | CallsFinished
+    ) -> None:
         zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
         match event:
             case Snapshot():
@@ -156,6 +159,9 @@ class LivePresenter:
                 if self.failures.take(event, at_s):
                     self.changed.add("failures")
                 self.changed.add("charts")
+            case ErrorSeen(sample=sample):
+                self.failures.take_sample(event, self._at_s(sample.at_ns))
+                self.changed.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
                 self.stages.begin(event, zero_ns)

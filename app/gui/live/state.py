@@ -67,11 +67,12 @@ class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailureLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`error` is the class of the error, as rows have it."""
+    """`error` is the class of the error, as rows have it; `sample` is what was seen of the first, if it was told."""
 
     error: str
     first_s: float
     count: int
+    sample: str = ""
 
 
 class VariantLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from app.gui.live.presenter import LivePresenter
 from app.records.events import (
     CallsFinished,
     Checked,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
@@ -15,7 +16,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Check
+from app.records.result import Check, ErrorSample
 from tests.fakes import local_runs
 from tests.fakes.calls import stage_of
 from tests.fakes.live_runs import (
@@ -117,6 +118,16 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
         ("timeout", 4, 6),
         ("503", 11, 1),
     ]
+
+
+def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
+    sample = ErrorSample("timeout", at(3.9), "no complete answer in time, " + "x" * 500)
+    presenter = after(started(), begun(0, 1), ErrorSeen(at(4), 0, sample))
+    assert presenter.failures.lines() == (), "not counted yet"
+    presenter.take(snapshot(0, 4, 1, errors={"timeout": 2}))
+    presenter.take(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
+    (line,) = presenter.failures.lines()
+    assert (line.first_s, line.count, line.sample[:26], len(line.sample)) == (3.9, 2, "no complete answer in time", 300)
 
 
 def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
