@@ -79,8 +79,8 @@ History: 2 added `target` and all after it, and lets `intended_ns` be null; 3 ad
 
 BATCH_ROWS = 500
 
-WIRE = 1
-"""Of what master and workers tell each other: both must have the same."""
+WIRE = 2
+"""Of what master and workers tell each other: both must have the same. 2 added ExtendStage."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
 """What a worker that was to serve a master leaves with when it found none, when that one has gone, and when that one
@@ -262,6 +262,13 @@ class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
     at_ns: int
 
 
+class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
+    """The running stage's measured part lasts so long, counted from its start: open arrivals go on at the rate they
+    have, and so do clients. Of no effect on one that has come to its end, lasts longer, or plays a trace."""
+
+    duration_s: float
+
+
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """End the worker; so does the end of its standard input. `why` is told by a master to one that it does without."""
 
@@ -274,7 +281,9 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
     sent_ns: int
 
 
-Command = Join | Gather | Configure | Preflight | RunStage | StartStage | StopStage | ChangeRate | Ping | Quit
+Command = (
+    Join | Gather | Configure | Preflight | RunStage | StartStage | StopStage | ChangeRate | ExtendStage | Ping | Quit
+)
 
 
 # reports, worker → engine
@@ -439,6 +448,8 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     longest; None where the system does not tell."""
     first_errors: tuple[FirstError, ...] = ()
     """As of Progress."""
+    duration_s: float | None = None
+    """Of the measured part, extensions included; of several workers the shortest."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -113,6 +113,15 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
     rate_per_s: float
 
 
+class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
+    """By the user, while stage `index` ran: by `by_s`, to `duration_s` from its start."""
+
+    at_ns: int
+    index: int
+    by_s: float
+    duration_s: float
+
+
 class Noted(msgspec.Struct, frozen=True, tag="noted"):
     """By the user, while the run went on."""
 
@@ -170,6 +179,7 @@ Event = (
     | Checked
     | RateResolved
     | RateChanged
+    | StageExtended
     | Noted
     | ColdStarted
     | VariantStarted

@@ -59,3 +59,5 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The profile says how long answers are to be, in tokens; a limit that keeps them from running on says nothing."""
     error_samples: tuple[ErrorSample, ...] = ()
     """Of each class of errors the first."""
+    extended_s: float = 0.0
+    """Of `duration_s`, what the user added while the stage ran."""

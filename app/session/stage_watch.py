@@ -59,6 +59,11 @@ class StageWatch:
         """Of each class of errors the first, as far as it was told."""
 
     @property
+    def is_ending(self) -> bool:
+        """It was told to start no more."""
+        return self._is_draining or self.is_over_saturated or self._is_behind
+
+    @property
     def sent(self) -> int:
         return self.sent_by.total()
 

@@ -65,6 +65,7 @@ def merged_end(
         workers=workers,
         waited_s=max((end.waited_s for end in ends if end.waited_s is not None), default=None),
         first_errors=first_errors,
+        duration_s=min((end.duration_s for end in ends if end.duration_s is not None), default=None),
     )
 
 

@@ -14,6 +14,7 @@ from loadgen.master.rows import passed_rows
 from loadgen.records import (
     ChangeRate,
     Command,
+    ExtendStage,
     FirstError,
     Progress,
     Report,
@@ -156,6 +157,10 @@ class StageInPlay:
         """All change at one moment, once it can have been told to all."""
         at_ns = max(change.at_ns, self._now_ns() + self._lead_ns())
         self._tell_awaited(lambda part: ChangeRate(change.rate_per_s, self._line(part).worker_ns(at_ns)))
+
+    def extend(self, extension: ExtendStage) -> None:
+        """A duration is the same on all clocks; whoever asks leaves time for telling it."""
+        self._tell_awaited(lambda _: extension)
 
     def lose(self, member: Member) -> bool:
         """What it had yet to send, nobody will: the others stop. False where it had no more to do in this stage."""

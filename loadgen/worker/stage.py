@@ -48,6 +48,7 @@ class Stage:
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
         self.first_ns = start_ns - round(plan.lead_in_s * 1e9)
+        self.duration_s = plan.duration_s
         self._end_ns = start_ns + round(plan.duration_s * 1e9)
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
@@ -103,10 +104,28 @@ class Stage:
         later = offsets[offsets < self._end_ns - at_ns] + since_ns
         self._offsets = np.concatenate([self._offsets[:arrived], left[left < since_ns], later])[: self._limit]
         before = played_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
-        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self._plan.duration_s, rate_per_s))
+        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled is not None:
             self.scheduled = len(self._offsets)
         self._traffic.replace(schedule_ns(self._offsets[arrived:], self.start_ns))
+
+    def extend(self, duration_s: float, later: Offsets | None) -> None:
+        """To last so long from its start. `later` are what it sends after the arrivals there are; None of a closed
+        loop, whose clients go on. Of no effect once its arrivals have ended."""
+        traffic = self._traffic
+        if traffic.has_ended or duration_s <= self.duration_s:
+            return
+        end_ns = self.start_ns + round(duration_s * 1e9)
+        if isinstance(traffic, ClosedTraffic):
+            traffic.extend(end_ns)
+        elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later is not None:
+            self._offsets = np.concatenate([self._offsets, later])[: self._limit]
+            if self.scheduled is not None:
+                self.scheduled = len(self._offsets)
+            traffic.extend(schedule_ns(self._offsets[traffic.arrived :], self.start_ns), end_ns)
+        else:
+            return
+        self.duration_s, self._end_ns = duration_s, end_ns
 
     def rates(self) -> Rates:
         """The curve of open arrivals as it was played, up to where it was stopped."""

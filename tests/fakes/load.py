@@ -63,6 +63,7 @@ class ScriptedLoad:
         self._seen: tuple[FirstError, ...] = ()
         self.plans: list[StagePlan] = []
         self.stops: list[bool] = []
+        self.extended: list[float] = []
         self.endpoints: list[Endpoint] = []
         self.asked = 0
         self.is_closed = False
@@ -189,6 +190,9 @@ class ScriptedLoad:
 
     def change_rate(self, rate_per_s: float) -> None:
         self._changed = rate_per_s
+
+    def extend(self, duration_s: float) -> None:
+        self.extended.append(duration_s)
 
     def close(self) -> None:
         self.is_closed = True

@@ -51,6 +51,8 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     can_change: bool = False
     """Whether its rate may be changed."""
     rate_per_s: float | None = None
+    can_extend: bool = False
+    """Whether it may be made longer: it has one rate, or clients."""
 
 
 class Marker(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from loadgen.records import (
     ChangeRate,
     Configure,
     Endpoint,
+    ExtendStage,
     Failed,
     FirstError,
     Hello,
@@ -262,8 +263,10 @@ def test_stops_and_changes_of_rate_reach_all_on_their_clocks() -> None:
     now_ns = conducted.clock.now_ns
     conducted.conductor.obey(ChangeRate(55.0, now_ns))
     conducted.conductor.obey(ChangeRate(66.0, now_ns + 10**9))
+    conducted.conductor.obey(ExtendStage(12.5))
     conducted.conductor.obey(StopStage(drain=False))
     for client in ("a1", "b1"):
+        assert conducted.told(client, ExtendStage) == [ExtendStage(12.5)]
         assert conducted.told(client, ChangeRate) == [
             ChangeRate(55.0, now_ns + LEAD_NS),
             ChangeRate(66.0, now_ns + 10**9),

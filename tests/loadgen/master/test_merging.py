@@ -73,3 +73,9 @@ def test_of_each_class_of_errors_the_earliest_is_told() -> None:
     progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=told) for told in ((late,), (early, other))]
     assert merged_progress(3, 9, progress).first_errors == (early, other)
     assert merged_end(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
+
+
+def test_of_several_ends_the_stage_lasted_as_long_as_the_shortest() -> None:
+    """What only some had sent to its end was not offered as it should have been."""
+    ends = [msgspec.structs.replace(ENDED, duration_s=duration_s) for duration_s in (12.5, 10.0, None)]
+    assert merged_end(3, 101, 21, ends, ()).duration_s == 10.0

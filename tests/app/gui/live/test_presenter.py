@@ -13,6 +13,7 @@ from app.records.events import (
     Noted,
     PhaseChanged,
     RateChanged,
+    StageExtended,
     VariantFinished,
     VariantStarted,
 )
@@ -87,6 +88,21 @@ def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
     running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running
     assert running is not None
     assert (running.rate, running.rate_per_s) == ("250/s", 250.0)
+
+
+def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
+    clients = replace(begun(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
+    for stage, may in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
+                       (begun(0, 1, kind="spike"), False), (begun(0, 1, kind="warmup"), False)):  # fmt: skip
+        running = after(started(), stage).stages.running
+        assert running is not None
+        assert running.can_extend == may
+    presenter = after(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
+    running = presenter.stages.running
+    assert running is not None
+    assert running.share_done == 0.25
+    assert [(marker.at_s, marker.text) for marker in presenter.markers] == [(2, "extended by 10 s")]
+    assert presenter.changed >= {"stages", "marks"}
 
 
 def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
