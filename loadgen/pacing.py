@@ -57,9 +57,10 @@ class Pacer:
     def start(self) -> None:
         self._wake()
 
-    def replace(self, schedule_ns: Iterable[int]) -> None:
-        """What comes instead of the arrivals that are left."""
+    def replace(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
+        """What comes instead of the arrivals that are left, and with `end_ns` another end."""
         if not self.has_ended:
+            self._end_ns = self._end_ns if end_ns is None else end_ns
             self._schedule = iter(schedule_ns)
             self._next_ns = next(self._schedule, None)
             self._wake()

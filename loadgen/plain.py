@@ -10,5 +10,10 @@ def plain_text(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else " " for one in text[:_MOST_CHARACTERS])
 
 
+def plain_line(text: str, most: int) -> str:
+    """Of at most so many characters, on one line."""
+    return " ".join(plain_text(text[:most]).split())
+
+
 def shown_place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,6 +15,7 @@ from loadgen.records import (
     ChangeRate,
     Configure,
     Endpoint,
+    ExtendStage,
     Gather,
     Joining,
     Preflight,
@@ -46,7 +47,7 @@ T = TypeVar("T", bound=Report)
 
 class LoadProcess:
     """One load worker, or the child that drives a user's Locust test (`module`), or with `gather` the master of several
-    workers. One thread drives it; `stop` and `change_rate` may come from any thread or a signal handler.
+    workers. One thread drives it; `stop`, `change_rate` and `extend` may come from any thread or a signal handler.
 
     While workers are gathered, `on_joining` hears of each that joins, and of the last again every 0.25 s, so that what
     it raises ends the waiting, and the child with it.
@@ -148,6 +149,15 @@ class LoadProcess:
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # as above
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
+
+    def extend(self, duration_s: float) -> None:
+        """The running stage's measured part lasts so long from its start; of no effect on what has no arrivals left, or
+        lasts longer."""
+        if not (0 < duration_s < math.inf):
+            raise ValueError(f"a stage lasts longer than 0 and not for ever, not {duration_s} s")
+        if self._is_running:
+            with contextlib.suppress(OSError, ValueError):  # as above
+                self._child.write(ExtendStage(duration_s))
 
     def close(self) -> None:
         """End the worker, by force when it does not leave by itself."""

@@ -22,6 +22,11 @@ ERROR_CLASSES = (
 """`send`: the connection was lost before any byte of an answer; `truncated`: after some; `bad-payload`: the answer is
 not what the protocol promises; `bad-output`: it is well formed and wrong."""
 
+NOT_STARTED = "not-started"
+"""What stands for the error of an arrival that was never sent, where it is told of."""
+
+MOST_OF_A_SAMPLE = 300
+
 REQUEST_SCHEMA = pa.schema(
     [
         ("stage", pa.int32()),
@@ -74,8 +79,8 @@ History: 2 added `target` and all after it, and lets `intended_ns` be null; 3 ad
 
 BATCH_ROWS = 500
 
-WIRE = 1
-"""Of what master and workers tell each other: both must have the same."""
+WIRE = 2
+"""Of what master and workers tell each other: both must have the same. 2 added ExtendStage."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
 """What a worker that was to serve a master leaves with when it found none, when that one has gone, and when that one
@@ -257,6 +262,13 @@ class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
     at_ns: int
 
 
+class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
+    """The running stage's measured part lasts so long, counted from its start: open arrivals go on at the rate they
+    have, and so do clients. Of no effect on one that has come to its end, lasts longer, or plays a trace."""
+
+    duration_s: float
+
+
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """End the worker; so does the end of its standard input. `why` is told by a master to one that it does without."""
 
@@ -269,7 +281,9 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
     sent_ns: int
 
 
-Command = Join | Gather | Configure | Preflight | RunStage | StartStage | StopStage | ChangeRate | Ping | Quit
+Command = (
+    Join | Gather | Configure | Preflight | RunStage | StartStage | StopStage | ChangeRate | ExtendStage | Ping | Quit
+)
 
 
 # reports, worker → engine
@@ -366,6 +380,16 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     scheduled: int | None
 
 
+class FirstError(msgspec.Struct, frozen=True):
+    """What was seen of the first failure of a class in a stage: `text` has at most MOST_OF_A_SAMPLE characters, one
+    line, made of facts that hold no secret, so neither of headers nor of a body. `error` is one of ERROR_CLASSES or
+    NOT_STARTED."""
+
+    error: str
+    at_ns: int
+    text: str
+
+
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """Counts of the running stage, at most four a second; `intended` counts arrivals due so far. `in_flight` is None
     where it cannot be known: a user's Locust test tells of requests when they are over."""
@@ -378,6 +402,8 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     failed: int
     in_flight: int | None
     max_lag_ms: float
+    first_errors: tuple[FirstError, ...] = ()
+    """Of the stage so far, one a class."""
 
 
 class WorkerPart(msgspec.Struct, frozen=True):
@@ -420,6 +446,10 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     waited_s: float | None = None
     """Between start and end: that the thread which sends was ready to run and had no core, of the worker that waited
     longest; None where the system does not tell."""
+    first_errors: tuple[FirstError, ...] = ()
+    """As of Progress."""
+    duration_s: float | None = None
+    """Of the measured part, extensions included; of several workers the shortest."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -175,8 +175,11 @@ def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
 
 
 def _errors(rows: Sequence[ErrorRow]) -> list[str]:
-    cells = [[text(row.error), formatting.count(row.count), _cell(row.share)] for row in rows[:_MOST_ROWS]]
-    return table(["error", "count", "of all arrivals"], cells) + _left_out(len(rows))
+    cells = [
+        [text(row.error), formatting.count(row.count), _cell(row.share), text(row.sample or "n/a")]
+        for row in rows[:_MOST_ROWS]
+    ]
+    return table(["error", "count", "of all arrivals", "the first"], cells) + _left_out(len(rows))
 
 
 def _left_out(count: int) -> list[str]:

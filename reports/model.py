@@ -291,6 +291,8 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
     share: Quantity
     first_s: float | None
     last_s: float | None
+    sample: str | None = None
+    """What was seen of the first; None where nothing was told."""
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):

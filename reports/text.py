@@ -233,6 +233,7 @@ def _errors(errors: Sequence[ErrorRow]) -> list[str]:
     """By class, of the whole run."""
     told = [
         f"{row.error}: {formatting.count(row.count)}, {formatting.value_unit(row.share)} of all arrivals of the run"
+        + ("" if row.sample is None else f"; the first: {row.sample}")
         for row in errors[:_MOST_ROWS]
     ]
     return [*told, *_left_out(len(errors))]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from app.analysis.digits import digits
+from app.analysis.error_samples import first_samples
 from app.analysis.rows import StageRows, joined, read_rows
 from app.analysis.stages import summarise_rows
 from app.analysis.worker_checks import is_before
@@ -49,6 +50,7 @@ def pool_rows(
         worker_cpu_s=sum(one.worker_cpu_s for one in facts),
         worker_waited_s=sum(waited_s) if waited_s else None,
         connections_opened=sum(one.connections_opened for one in facts),
+        error_samples=first_samples(one.error_samples for one in facts),
         workers=worker_totals(_workers(one, first) for one in facts),
     )
     parts = [_measured(one, its) for one, its in zip(rows, facts, strict=True)]

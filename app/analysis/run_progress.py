@@ -11,6 +11,7 @@ from app.records.events import (
     PhaseChanged,
     RunFinished,
     RunStarted,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
@@ -79,6 +80,8 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
             return _in_phase(progress, event)
         case StageStarted():
             return replace(progress, stage=event)
+        case StageExtended():
+            return _extended(progress, event)
         case StageFinished(stage=stage):
             lasted_s = 0.0 if progress.stage is None else stage_lasts_s(progress.stage)
             done = progress.done + (stage.kind != "warmup")
@@ -89,6 +92,14 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
             return replace(progress, finished=event, stage=None)
         case _:
             return progress  # what else is told moves no bar
+
+
+def _extended(progress: RunProgress, event: StageExtended) -> RunProgress:
+    stage = progress.stage
+    if stage is None or stage.index != event.index:
+        return progress
+    planned_s = None if progress.planned_s is None else progress.planned_s + event.by_s
+    return replace(progress, stage=replace(stage, duration_s=event.duration_s), planned_s=planned_s)
 
 
 def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:

@@ -75,6 +75,7 @@ def summarise_rows(
         sessions=facts.sessions,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
         workers=facts.workers,
+        error_samples=facts.error_samples,
     )
     return with_telemetry(stage, telemetry, facts, slo)
 

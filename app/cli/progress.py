@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -18,6 +19,7 @@ from app.records.events import (
     CallsFinished,
     Checked,
     ColdStarted,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
@@ -26,6 +28,7 @@ from app.records.events import (
     RunFinished,
     RunStarted,
     Snapshot,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
@@ -83,6 +86,10 @@ class _Terminal:
             case Snapshot() if (stage := self._stage) is not None:
                 text = f"{stage.name}{_pace(stage)}{_so_far(event)}"
                 self._bar.update(self._task, completed=stage_done_s(stage, event.at_ns), description=text)
+            case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
+                self._stage = replace(stage, duration_s=duration_s)
+                self._bar.update(self._task, total=stage_lasts_s(self._stage))
+                self._bar.console.print(_of_user(event))
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
             case _:
@@ -128,16 +135,26 @@ def _sentence(event: Event) -> str | None:
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {digits(rate_per_s)}/s"
-        case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {digits(rate_per_s)}/s"
-        case Noted(text=text):
-            return f"note: {text}"
+        case RateChanged() | StageExtended() | Noted():
+            return _of_user(event)
+        case ErrorSeen(sample=sample):
+            return f"error {sample.error}, the first: {sample.text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
             return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _of_variant(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
+
+
+def _of_user(event: RateChanged | StageExtended | Noted) -> str:
+    match event:
+        case StageExtended(by_s=by_s, duration_s=duration_s):
+            return f"stage extended by {by_s:g} s, to {duration_s:g} s"
+        case RateChanged(rate_per_s=rate_per_s):
+            return f"rate changed to {digits(rate_per_s)}/s"
+        case Noted(text=text):
+            return f"note: {text}"
 
 
 def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:

@@ -18,13 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         of_verbs.add_verbs(verbs)
     stop = verbs.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
     rate = verbs.add_parser("rate", help="change the rate of a running run's open stage, to its end")
-    for verb in (stop, rate):
+    extend = verbs.add_parser("extend", help="make a running run's stage of one rate, or of clients, last longer")
+    for verb in (stop, rate, extend):
         verb.add_argument("run", help="the directory, the id or its beginning, or 'last'")
         verb.set_defaults(act=_ask)
     promote = verbs.add_parser("promote", help="make a run the baseline of its profile: `run --baseline promoted`")
     promote.add_argument("run", help="a run that passed: its directory, its id or its beginning, or 'last'")
     promote.set_defaults(act=_promote)
     rate.add_argument("rate", help="like 300/s")
+    extend.add_argument("by", metavar="DURATION", help="how much longer, like 30s")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -51,18 +53,34 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _wish(arguments: argparse.Namespace) -> Wish:
-    from app.records.control import HIGHEST_RATE_PER_S, SetRate, StopRun
+    from app.records.control import StopRun
 
     if arguments.action == "stop":
         return StopRun()
 
     from app.profiles.problems import BadValueError
-    from app.profiles.units import parse_rate_per_s
 
     try:
-        rate_per_s = parse_rate_per_s(arguments.rate)
+        return _extension(arguments.by) if arguments.action == "extend" else _change(arguments.rate)
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from None
+
+
+def _change(rate: str) -> Wish:
+    from app.profiles.units import parse_rate_per_s
+    from app.records.control import HIGHEST_RATE_PER_S, SetRate
+
+    rate_per_s = parse_rate_per_s(rate)
     if rate_per_s > HIGHEST_RATE_PER_S:
-        raise UsageError(f"{arguments.rate} is more than any generator sends")
+        raise UsageError(f"{rate} is more than any generator sends")
     return SetRate(rate_per_s)
+
+
+def _extension(by: str) -> Wish:
+    from app.profiles.units import parse_duration_s
+    from app.records.control import MOST_EXTENDED_S, Extend
+
+    by_s = parse_duration_s(by)
+    if not 0 < by_s <= MOST_EXTENDED_S:
+        raise UsageError(f"a stage is extended by more than 0 s and at most a day, not by {by}")
+    return Extend(by_s)

@@ -8,6 +8,7 @@ import msgspec
 
 NOTE_LENGTH = 500
 HIGHEST_RATE_PER_S = 1_000_000.0
+MOST_EXTENDED_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
@@ -24,7 +25,13 @@ class SetRate(msgspec.Struct, frozen=True, tag="rate"):
     rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=HIGHEST_RATE_PER_S)]
 
 
-Wish = StopRun | AddNote | SetRate
+class Extend(msgspec.Struct, frozen=True, tag="extend"):
+    """The running stage of one rate, or of clients, goes on for so much longer."""
+
+    by_s: Annotated[float, msgspec.Meta(gt=0, le=MOST_EXTENDED_S)]
+
+
+Wish = StopRun | AddNote | SetRate | Extend
 
 
 class Answer(msgspec.Struct, frozen=True):

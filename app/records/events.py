@@ -6,7 +6,7 @@ import msgspec
 
 from app.records.calls import CallStage
 from app.records.local import VariantFacts
-from app.records.result import Check, Objective, Stage, Variant
+from app.records.result import Check, ErrorSample, Objective, Stage, Variant
 from app.records.stage import StageFacts
 
 
@@ -74,6 +74,14 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     errors: dict[str, int] = {}
 
 
+class ErrorSeen(msgspec.Struct, frozen=True, tag="error_seen"):
+    """The first of its class in the run; told once, about when the first Snapshot counts it."""
+
+    at_ns: int
+    stage: int
+    sample: ErrorSample
+
+
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
     """`stage` lacks the telemetry still on its way; `result.json` has it whole."""
 
@@ -103,6 +111,15 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
     at_ns: int
     index: int
     rate_per_s: float
+
+
+class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
+    """By the user, while stage `index` ran: by `by_s`, to `duration_s` from its start."""
+
+    at_ns: int
+    index: int
+    by_s: float
+    duration_s: float
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted"):
@@ -157,10 +174,12 @@ Event = (
     | PhaseChanged
     | StageStarted
     | Snapshot
+    | ErrorSeen
     | StageFinished
     | Checked
     | RateResolved
     | RateChanged
+    | StageExtended
     | Noted
     | ColdStarted
     | VariantStarted

@@ -119,6 +119,14 @@ class WorkerFacts(msgspec.Struct, frozen=True):
     """That the thread which sends was ready to run and had no core; None where its system does not tell."""
 
 
+class ErrorSample(msgspec.Struct, frozen=True):
+    """The first failure of a class, in words that hold no secret: nothing of headers, nothing of bodies."""
+
+    error: str
+    at_ns: int
+    text: str
+
+
 class Stage(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
@@ -148,6 +156,8 @@ class Stage(msgspec.Struct, frozen=True):
     """`scheduled_per_s` is of sessions; the other rates are of their requests."""
     workers: tuple[WorkerFacts, ...] = ()
     """Who sent it, where several did."""
+    error_samples: tuple[ErrorSample, ...] = ()
+    """One a class, of all that was sent in the stage, its lead-in and drain too."""
 
 
 class MaxRate(msgspec.Struct, frozen=True):

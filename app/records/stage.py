@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.result import StageKind, WorkerFacts
+from app.records.result import ErrorSample, StageKind, WorkerFacts
 
 
 class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,3 +57,7 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One of the ceilings is a lower bound: nothing that was tried above it failed by the generator."""
     lengths_asked: bool = False
     """The profile says how long answers are to be, in tokens; a limit that keeps them from running on says nothing."""
+    error_samples: tuple[ErrorSample, ...] = ()
+    """Of each class of errors the first."""
+    extended_s: float = 0.0
+    """Of `duration_s`, what the user added while the stage ran."""

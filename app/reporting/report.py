@@ -80,7 +80,7 @@ def build_report(
         load=load_series(requests, times),
         telemetry=telemetry_series(telemetry, start_ns),
         spectra=spectra(requests, alike),
-        errors=error_rows(requests),
+        errors=error_rows(requests, result.stages),
         plan=_plan(result),
         method=method_sentences(result, spec, telemetry),
         environment=environment_facts(result),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
+from app.analysis.error_samples import first_samples
 from app.analysis.estimates import share
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import needed_samples
@@ -115,11 +117,12 @@ def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     return inside & rows.is_success
 
 
-def error_rows(requests: RequestTimes | None) -> tuple[model.ErrorRow, ...]:
+def error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
     """By class, most frequent first: all requests of the run, failed probes included."""
     if requests is None:
         return ()
     rows = requests.rows
+    seen = {one.error: one.text for one in first_samples(stage.error_samples for stage in stages)}
     found = []
     for error, count in sorted(rows.errors().items(), key=lambda pair: (-pair[1], pair[0])):
         is_it = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
@@ -131,6 +134,7 @@ def error_rows(requests: RequestTimes | None) -> tuple[model.ErrorRow, ...]:
                 share=quantity(share(count, rows.intended_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
+                sample=seen.get(error),
             )
         )
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from app.errors import ExitCode, UsageError
-from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
+from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
 from app.session.interruption import Interruption
 from loadgen.process import LoadError
 
@@ -30,10 +30,11 @@ class ControlWatch:
         *,
         add_note: Callable[[str], None],
         change_rate: Callable[[float], str],
+        extend: Callable[[float], str],
     ) -> None:
-        """`change_rate` tells what it did, or raises UsageError or LoadError."""
+        """`change_rate` and `extend` tell what they did, or raise UsageError or LoadError."""
         self._store, self._interruption = store, interruption
-        self._add_note, self._change_rate = add_note, change_rate
+        self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
         self._notes = 0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="control", daemon=True)
@@ -74,6 +75,8 @@ class ControlWatch:
                 return "noted"
             case SetRate(rate_per_s=rate_per_s):
                 return self._change_rate(rate_per_s)
+            case Extend(by_s=by_s):
+                return self._extend(by_s)
             case _:
                 assert_never(wish)
 

@@ -58,6 +58,7 @@ def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: 
         cpu_s=0.0,
         connections_opened=0,
         stopped_early=True,
+        first_errors=watch.seen,
         workers=tuple(
             WorkerPart(
                 worker=one.index,

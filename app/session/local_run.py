@@ -43,7 +43,11 @@ class _LocalSession:
 
     def execute(self) -> RunOutcome:
         control = ControlWatch(
-            self._parts.store, self._interruption, add_note=self._telling.note_by_user, change_rate=_no_rate
+            self._parts.store,
+            self._interruption,
+            add_note=self._telling.note_by_user,
+            change_rate=_no_rate,
+            extend=_no_longer,
         )
         with control:
             self._machine.start(self._running)
@@ -111,3 +115,7 @@ class _LocalSession:
 
 def _no_rate(_: float) -> str:
     raise UsageError("a local run has no rate to change")
+
+
+def _no_longer(_: float) -> str:
+    raise UsageError("a local run has no stage that can be extended")

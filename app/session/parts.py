@@ -60,6 +60,9 @@ class Load(Protocol):
     def change_rate(self, rate_per_s: float) -> None:
         """Of the running stage's open arrivals, from any thread."""
 
+    def extend(self, duration_s: float) -> None:
+        """The running stage, to last so long from its start; from any thread."""
+
     def close(self) -> None: ...
 
 

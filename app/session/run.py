@@ -88,6 +88,7 @@ class _Session:
             self._interruption,
             add_note=self._telling.note_by_user,
             change_rate=self._change_rate,
+            extend=self._extend,
         )
         with control:
             self._machine.start(self._parts_running)
@@ -111,6 +112,14 @@ class _Session:
         if self._runner is None:
             raise UsageError("no stage is running just now")
         return self._runner.change_rate(rate_per_s)
+
+    def _extend(self, by_s: float) -> str:
+        if self._runner is None:
+            raise UsageError("no stage is running just now")
+        answer = self._runner.extend(by_s)
+        at_s = (self._parts.now_ns() - self._started.monotonic_ns) / 1e9
+        self._telling.note(f"By the user, {at_s:.1f} s into the run: {answer}.")
+        return answer
 
     def _measure_model(self) -> None:
         alone = self._spec.alone

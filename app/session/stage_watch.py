@@ -13,12 +13,13 @@ from app.analysis.abort import reason_to_abort
 from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
 from app.records import events
 from app.records.result import Objective
+from app.session.first_errors import FirstErrors
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.parts import Emit
 from app.session.rates import constant_rate
 from app.session.tally import Tally
-from loadgen.records import ClosedArrivals, Progress, StageStarted
+from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
 _RECENT_ROWS = 1000
 _OF_LATENCY = ["intended_ns", "sent_ns", "end_ns"]
@@ -37,6 +38,7 @@ class StageWatch:
         limits: LimitWatch,
         drain: Callable[[], None],
         is_target_gone: Callable[[], bool],
+        first_errors: FirstErrors,
     ) -> None:
         self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
@@ -52,7 +54,14 @@ class StageWatch:
         self._undone: list[tuple[int, int]] = []
         self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_ms: list[float] = []
-        self._tally = Tally(slo)
+        self._tally, self._first_errors = Tally(slo), first_errors
+        self.seen: tuple[FirstError, ...] = ()
+        """Of each class of errors the first, as far as it was told."""
+
+    @property
+    def is_ending(self) -> bool:
+        """It was told to start no more."""
+        return self._is_draining or self.is_over_saturated or self._is_behind
 
     @property
     def sent(self) -> int:
@@ -86,6 +95,9 @@ class StageWatch:
 
     def goes_on(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
+        if len(progress.first_errors) > len(self.seen):
+            self.seen = progress.first_errors
+            self._first_errors.take(self.seen, self._index, progress.at_ns)
         self._tell(progress)
         if self._order.ends_when_saturated and self._rate_per_s is not None:
             self._watch_backlog(progress, self._rate_per_s)

@@ -1,9 +1,10 @@
-"""Runs stages on the load worker: stores their rows, makes their facts, changes the rate of the one that runs."""
+"""Runs stages on the load worker: stores their rows, makes their facts, changes rate and end of the one that runs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
@@ -17,13 +18,14 @@ from app.records import events
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.ceilings import Ceilings
+from app.session.first_errors import FirstErrors
 from app.session.gathering import facts_of, lost_stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.parts import Emit, Load, Store
 from app.session.practice import asks_lengths
-from app.session.rates import MOST_ARRIVALS, Rates, one_rate
+from app.session.rates import MOST_ARRIVALS, Rates, highest_rate, one_rate
 from app.session.stage_watch import StageWatch
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
@@ -32,8 +34,24 @@ from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, Synth
 _CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """A warm-up is not measured, and a search lives on its rates being what it chose."""
 
+_EXTENDABLE: tuple[StageKind, ...] = ("steady", "closed")
+"""A curve or a trace ends where it ends."""
+_LEAST_LEFT_S = 1.0
+"""Of a stage that is to be extended: all workers must hear of it before its arrivals end."""
+
 _NOT_COUNTED = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
 """Columns of the rows that no number of a stage is made of."""
+
+
+@dataclass
+class _Running:
+    """`per_s` is the highest rate so far."""
+
+    index: int
+    order: StageOrder
+    watch: StageWatch
+    duration_s: float
+    per_s: float
 
 
 class StageRunner:
@@ -58,7 +76,8 @@ class StageRunner:
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._is_target_gone = interruption, is_target_gone
         self._ceilings, self._workload = ceilings, workload
-        self._running: tuple[int, StageOrder] | None = None
+        self._running: _Running | None = None
+        self._first_errors = FirstErrors(emit)
         self.facts: list[StageFacts] = []
         self.sent = 0
         self.token_sources = Counter[str]()
@@ -87,7 +106,14 @@ class StageRunner:
             max_requests=self._limits.requests_left(),
         )
         watch = StageWatch(
-            order, index, self._slo, self._emit, self._limits, lambda: self._load.stop(True), self._is_target_gone
+            order,
+            index,
+            self._slo,
+            self._emit,
+            self._limits,
+            lambda: self._load.stop(True),
+            self._is_target_gone,
+            self._first_errors,
         )
 
         def keep(batch: pa.RecordBatch) -> None:
@@ -95,20 +121,22 @@ class StageRunner:
             watch.take(batch)
             self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
 
-        self._running = (index, order)
+        per_s = highest_rate(order.arrivals) if isinstance(order.arrivals, OpenArrivals) else 0.0
+        running = self._running = _Running(index, order, watch, order.duration_s, per_s)
         try:
             ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
         except LoadError:
             if watch.start_ns is not None and watch.sent:
-                self._keep(order, watch, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
+                self._keep(running, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
             raise
         finally:
             self._running = None
-        return self._keep(order, watch, ended)
+        return self._keep(running, ended)
 
-    def _keep(self, order: StageOrder, watch: StageWatch, ended: StageEnded) -> Stage:
-        index = ended.index
-        facts = self._facts(order, ended, over_saturated=watch.is_over_saturated)
+    def _keep(self, running: _Running, ended: StageEnded) -> Stage:
+        index, watch = ended.index, running.watch
+        lasted_s = running.duration_s if ended.duration_s is None else ended.duration_s
+        facts = self._facts(running.order, ended, lasted_s, over_saturated=watch.is_over_saturated)
         self.sent += watch.sent
         self._limits.add_sent(watch.sent)
         self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
@@ -126,14 +154,35 @@ class StageRunner:
         running = self._running
         if running is None:
             raise UsageError("no stage is running just now")
-        index, order = running
+        index, order = running.index, running.order
         if not isinstance(order.arrivals, OpenArrivals) or order.kind not in _CHANGEABLE:
             raise UsageError(f"the running stage, {order.name}, has no rate of its own to change")
-        if rate_per_s * order.duration_s > MOST_ARRIVALS:
+        if rate_per_s * running.duration_s > MOST_ARRIVALS:
             raise UsageError(f"{rate_per_s:g}/s would be more than {MOST_ARRIVALS:,} requests in this stage")
         self._load.change_rate(rate_per_s)
+        running.per_s = max(running.per_s, rate_per_s)
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
         return f"stage {order.name} now runs at {rate_per_s:g}/s"
+
+    def extend(self, by_s: float) -> str:
+        """The running stage, by so much; from any thread. The sentence that says so; raises UsageError when no stage
+        runs that can be made longer. The run's limits hold all the same."""
+        running, now_ns = self._running, self._now_ns()
+        if running is None or running.watch.start_ns is None:
+            raise UsageError("no stage is running just now")
+        _refuse_to_extend(running.order)
+        left_s = running.duration_s - (now_ns - running.watch.start_ns) / 1e9
+        if left_s < _LEAST_LEFT_S or running.watch.is_ending or self._interruption.is_requested:
+            raise UsageError(f"the running stage, {running.order.name}, is about to end")
+        duration_s = running.duration_s + by_s
+        if running.per_s * duration_s > MOST_ARRIVALS:
+            raise UsageError(f"{by_s:g} s more would be more than {MOST_ARRIVALS:,} requests in this stage")
+        self._load.extend(duration_s)
+        running.duration_s = duration_s
+        self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=by_s, duration_s=duration_s))
+        is_within = self._limits.within(left_s + by_s, now_ns) >= left_s + by_s
+        until = "" if is_within else ", though limits.duration ends the run before"
+        return f"stage {running.order.name} was extended by {by_s:g} s, to {duration_s:g} s{until}"
 
     def summarise(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Every stage again, now with the telemetry that was still on its way when it ended."""
@@ -149,7 +198,7 @@ class StageRunner:
     def _rows(self, index: int) -> pa.Table:
         return self._store.stage_requests(index, _NOT_COUNTED)
 
-    def _facts(self, order: StageOrder, ended: StageEnded, *, over_saturated: bool) -> StageFacts:
+    def _facts(self, order: StageOrder, ended: StageEnded, lasted_s: float, *, over_saturated: bool) -> StageFacts:
         arrivals, workload = order.arrivals, self._workload
         rates = (ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
         ceilings = self._ceilings.of_those_left(ended.workers)
@@ -161,7 +210,8 @@ class StageRunner:
             tags=order.tags,
             arrivals=_manner(arrivals, workload),
             rate_per_s=one_rate(rates),
-            duration_s=order.duration_s,
+            duration_s=lasted_s,
+            extended_s=lasted_s - order.duration_s,
             start_ns=ended.start_ns,
             end_ns=ended.end_ns,
             worker_cpu_s=ended.cpu_s,
@@ -181,6 +231,7 @@ class StageRunner:
             worker_waited_s=ended.waited_s,
             ceiling_is_at_least=ceilings.is_at_least,
             lengths_asked=asks_lengths(workload),
+            error_samples=self._first_errors.take(ended.first_errors, ended.index, self._now_ns()),
         )
 
 
@@ -190,6 +241,15 @@ def _has_sessions(workload: Workload) -> bool:
         and isinstance(workload.prompts, SyntheticPrompts)
         and workload.prompts.turns is not None
     )
+
+
+def _refuse_to_extend(order: StageOrder) -> None:
+    """Raises UsageError for what has an end of its own."""
+    if order.kind in ("warmup", "probe", "hold"):
+        raise UsageError(f"the running stage, {order.name}, lasts as long as what it is to find needs")
+    if order.kind not in _EXTENDABLE or isinstance(order.arrivals, TraceArrivals):
+        what = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a curve of rates"
+        raise UsageError(f"the running stage, {order.name}, plays {what}, and that ends where it ends")
 
 
 def _was_changed(arrivals: Arrivals, rates: Rates) -> bool:

@@ -23,7 +23,18 @@ from loadgen.frames import Reports, read_command
 from loadgen.locustfile.stage import LocustStage
 from loadgen.locustfile.user_test import UserTest, load
 from loadgen.protocols.built import WorkloadError
-from loadgen.records import Configure, Failed, Preflight, PreflightDone, Quit, Ready, RunStage, StagePlan, StopStage
+from loadgen.records import (
+    Configure,
+    ExtendStage,
+    Failed,
+    Preflight,
+    PreflightDone,
+    Quit,
+    Ready,
+    RunStage,
+    StagePlan,
+    StopStage,
+)
 from loadgen.workloads import LocustWorkload
 
 _QUITTING_S = 1.0
@@ -59,6 +70,9 @@ class LocustChild:
                     self._stop = stop
                     if self._stage is not None:
                         self._stage.stop(stop.drain)
+                case ExtendStage(duration_s=duration_s):
+                    if self._stage is not None:
+                        self._stage.extend(duration_s)
                 case Quit() | None:
                     self._leave()
                 case Configure() | Preflight() as command:

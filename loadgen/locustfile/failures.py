@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
 
+from loadgen.plain import plain_line
+from loadgen.protocols.asking import status_in_words
 from loadgen.protocols.built import status_error
+from loadgen.records import MOST_OF_A_SAMPLE
 
 _DEPTH = 8
 
@@ -33,6 +37,19 @@ def error_class(exception: object, status: int | None) -> str | None:
     if status is not None:
         return _by_cause(exception, "bad-output") if status < 400 else status_error(status)
     return _by_cause(exception, "bad-output")
+
+
+def what_failed(exception: object, status: int | None) -> str:
+    """In words that hold nothing of what was asked or answered, as an exception's own may: its kind, and what the
+    system said."""
+    parts = [] if status is None else [status_in_words(status)]
+    cause = next(_causes(exception, _DEPTH), None)
+    if cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        parts.append(type(cause).__name__ + (f": {os.strerror(number)}" if number is not None and number > 0 else ""))
+    elif status is None or status < 400:
+        parts.append("the test calls it a failure")
+    return plain_line(", ".join(parts), MOST_OF_A_SAMPLE)
 
 
 def _by_cause(exception: object, otherwise: str) -> str:

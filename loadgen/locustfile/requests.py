@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from loadgen.locustfile.failures import error_class
-from loadgen.records import BATCH_ROWS, REQUEST_SCHEMA
+from loadgen.locustfile.failures import error_class, what_failed
+from loadgen.records import BATCH_ROWS, REQUEST_SCHEMA, FirstError
 
 _MOST_BYTES = 2**31 - 1
 _MOST_OF_A_NAME = 300
@@ -37,9 +37,16 @@ class RequestLog:
         self.rows: deque[Row] = deque()
         self.stage = 0
         self.completed = self.failed = 0
+        self._first_errors: dict[str, FirstError] = {}
+
+    @property
+    def first_errors(self) -> tuple[FirstError, ...]:
+        """Of the stage, one a class."""
+        return tuple(self._first_errors.values())
 
     def begin(self, stage: int) -> None:
         self.rows.clear()
+        self._first_errors.clear()
         self.stage, self.completed, self.failed = stage, 0, 0
 
     def heard(
@@ -62,6 +69,8 @@ class RequestLog:
             self.completed += 1
         else:
             self.failed += 1
+            if error not in self._first_errors:
+                self._first_errors[error] = FirstError(error, end_ns, what_failed(exception, status))
         length = response_length if isinstance(response_length, int) else 0
         # a test may name its requests by what is no text
         shown = f"{request_type} {name}"[:_MOST_OF_A_NAME].encode(errors="replace").decode()

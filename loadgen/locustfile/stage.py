@@ -41,6 +41,7 @@ class LocustStage:
         self._was_stopped = False
         self._raised: str | None = None
         self._next_progress_ns = 0
+        self._duration_s = plan.duration_s
 
     def stop(self, drain: bool) -> None:
         """From any greenlet."""
@@ -49,6 +50,11 @@ class LocustStage:
         if not drain:
             self._environment.stop_timeout = 0.0
             self._runner.user_greenlets.kill(block=False)
+
+    def extend(self, duration_s: float) -> None:
+        """From any greenlet."""
+        if not self._over.is_set():
+            self._duration_s = max(self._duration_s, duration_s)
 
     def conduct(self) -> None:
         """To the last report. Raises WorkloadError when the test asked for nothing because it fails itself."""
@@ -63,7 +69,7 @@ class LocustStage:
         had_waited_s = waited_s(thread)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
         try:
-            self._play(start_ns + round(plan.duration_s * 1e9))
+            self._play(start_ns)
         finally:
             for event, listener in listened:
                 event.remove_listener(listener)
@@ -80,16 +86,18 @@ class LocustStage:
                 connections_opened=0,
                 stopped_early=self._was_stopped,
                 waited_s=waited_between_s(had_waited_s, waited_s(thread)),
+                first_errors=log.first_errors,
+                duration_s=self._duration_s,
             )
         )
 
-    def _play(self, end_ns: int) -> None:
+    def _play(self, start_ns: int) -> None:
         self._environment.stop_timeout = self._plan.drain_s
         if not self._over.is_set():
             self._runner.start(self._users, self._spawn_per_s)
         while not self._over.wait(_SHIP_S):
             self._tell()
-            if time.perf_counter_ns() >= end_ns or self._has_all():
+            if time.perf_counter_ns() >= start_ns + round(self._duration_s * 1e9) or self._has_all():
                 self._over.set()
         stopping = gevent.spawn(self._stop_users)
         while not stopping.ready():
@@ -134,6 +142,7 @@ class LocustStage:
                     failed=self._log.failed,
                     in_flight=None,
                     max_lag_ms=0.0,
+                    first_errors=self._log.first_errors,
                 )
             )
 

@@ -20,6 +20,7 @@ from loadgen.records import (
     ChangeRate,
     Command,
     Configure,
+    ExtendStage,
     Failed,
     Hello,
     Pong,
@@ -65,14 +66,20 @@ class Conductor:
                 self._asking = Asking(self._crew.by_host(self._crew.survivors), self._tell)
             case RunStage(plan=plan):
                 self._run(plan)
-            case StopStage(drain=drain):
+            case StopStage() | ChangeRate() | ExtendStage():
                 if self._stage is not None:
-                    self._stage.stop(drain)
-            case ChangeRate():
-                if self._stage is not None:
-                    self._stage.change_rate(command)
+                    self._obey_in(self._stage, command)
             case _:
                 raise RuntimeError(f"a master was told {type(command).__name__}")
+
+    def _obey_in(self, stage: StageInPlay, command: StopStage | ChangeRate | ExtendStage) -> None:
+        match command:
+            case StopStage(drain=drain):
+                stage.stop(drain)
+            case ChangeRate():
+                stage.change_rate(command)
+            case ExtendStage():
+                stage.extend(command)
 
     def dismiss(self) -> None:
         """Tell all to leave."""

@@ -9,8 +9,21 @@ from collections.abc import Iterable
 import msgspec
 
 from loadgen.frames import report_of
-from loadgen.plain import plain_text
-from loadgen.records import ERROR_CLASSES, Failed, Hello, Joining, PreflightDone, Ready, Report
+from loadgen.plain import plain_line, plain_text
+from loadgen.records import (
+    ERROR_CLASSES,
+    MOST_OF_A_SAMPLE,
+    NOT_STARTED,
+    Failed,
+    FirstError,
+    Hello,
+    Joining,
+    PreflightDone,
+    Progress,
+    Ready,
+    Report,
+    StageEnded,
+)
 
 _MOST_OF_A_REPORT = 2**20
 _MOST_OF_A_NAME = 255
@@ -36,6 +49,8 @@ def heard_report(body: bytes) -> Report:
         raise ValueError(f"said {type(report).__name__} with an impossible number")
     if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
         raise ValueError(f"said {type(report).__name__} of an unknown error")
+    if isinstance(report, Progress | StageEnded) and not _are_first_errors(report.first_errors):
+        raise ValueError(f"said {type(report).__name__} with errors that are none")
     return _readable(report)
 
 
@@ -48,8 +63,17 @@ def _readable(report: Report) -> Report:
             notes, hosts = tuple(map(plain_text, notes)), tuple(map(plain_text, hosts))
             headers = tuple((plain_text(name), plain_text(value)) for name, value in headers)
             return msgspec.structs.replace(report, detail=plain_text(detail), notes=notes, hosts=hosts, headers=headers)
+        case Progress(first_errors=told) | StageEnded(first_errors=told) if told:
+            lines = tuple(msgspec.structs.replace(one, text=plain_line(one.text, MOST_OF_A_SAMPLE)) for one in told)
+            return msgspec.structs.replace(report, first_errors=lines)
         case _:  # nothing else is sentences
             return report
+
+
+def _are_first_errors(told: tuple[FirstError, ...]) -> bool:
+    """One a class."""
+    classes = {one.error for one in told}
+    return len(classes) == len(told) and classes <= {*ERROR_CLASSES, NOT_STARTED}
 
 
 def _is_name(text: str) -> bool:

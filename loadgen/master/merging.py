@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from loadgen.records import Failed, PreflightDone, Progress, StageEnded, WorkerPart
+from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerPart
 
 
 def merged_preflight(answers: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
@@ -38,13 +38,20 @@ def merged_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progr
         failed=sum(one.failed for one in latest),
         in_flight=summed(one.in_flight for one in latest),
         max_lag_ms=max((one.max_lag_ms for one in latest), default=0.0),
+        first_errors=earliest(one.first_errors for one in latest),
     )
 
 
 def merged_end(
-    index: int, start_ns: int, scheduled: int | None, ends: Sequence[StageEnded], workers: tuple[WorkerPart, ...]
+    index: int,
+    start_ns: int,
+    scheduled: int | None,
+    ends: Sequence[StageEnded],
+    workers: tuple[WorkerPart, ...],
+    first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
-    """Of one end or more, whose times are on the master's clock. Each drew the same rate curve."""
+    """Of one end or more, whose times are on the master's clock. Each drew the same rate curve. `first_errors` are of
+    all, those that were lost too."""
     return StageEnded(
         index=index,
         start_ns=start_ns,
@@ -57,7 +64,17 @@ def merged_end(
         rates=ends[0].rates,
         workers=workers,
         waited_s=max((end.waited_s for end in ends if end.waited_s is not None), default=None),
+        first_errors=first_errors,
+        duration_s=min((end.duration_s for end in ends if end.duration_s is not None), default=None),
     )
+
+
+def earliest(told: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
+    """Of each class the first, in the order of their times."""
+    first: dict[str, FirstError] = {}
+    for one in sorted((one for each in told for one in each), key=lambda one: one.at_ns):
+        first.setdefault(one.error, one)
+    return tuple(first.values())
 
 
 def summed(counts: Iterable[int | None]) -> int | None:

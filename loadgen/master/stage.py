@@ -9,11 +9,13 @@ import msgspec
 
 from loadgen.master.clocks import ClockLine
 from loadgen.master.crew import Member
-from loadgen.master.merging import merged_end, merged_progress, summed
+from loadgen.master.merging import earliest, merged_end, merged_progress, summed
 from loadgen.master.rows import passed_rows
 from loadgen.records import (
     ChangeRate,
     Command,
+    ExtendStage,
+    FirstError,
     Progress,
     Report,
     RunStage,
@@ -57,6 +59,12 @@ class Part:
     @property
     def is_awaited(self) -> bool:
         return self.member.lost is None and self.ended is None
+
+    @property
+    def first_errors(self) -> tuple[FirstError, ...]:
+        """On the master's clock, as far as they were told."""
+        last = self.ended or self.progress
+        return () if last is None else last.first_errors
 
     def pass_rows(self, body: bytes, stage: int) -> bytes:
         """Raises ValueError for what is not this worker's part of the stage."""
@@ -119,10 +127,15 @@ class StageInPlay:
             case StageStarted():
                 part.started = report
             case Progress():
-                part.progress = report
+                line = self._line(part)
+                part.progress = msgspec.structs.replace(report, first_errors=_moved(report.first_errors, line))
             case StageEnded():
                 line = part.line or member.line()
-                part.ended = msgspec.structs.replace(report, end_ns=line.master_ns(report.end_ns))
+                part.ended = msgspec.structs.replace(
+                    report,
+                    end_ns=line.master_ns(report.end_ns),
+                    first_errors=_moved(report.first_errors, line),
+                )
         self._go_on()
 
     def hear_rows(self, member: Member, body: bytes) -> None:
@@ -144,6 +157,10 @@ class StageInPlay:
         """All change at one moment, once it can have been told to all."""
         at_ns = max(change.at_ns, self._now_ns() + self._lead_ns())
         self._tell_awaited(lambda part: ChangeRate(change.rate_per_s, self._line(part).worker_ns(at_ns)))
+
+    def extend(self, extension: ExtendStage) -> None:
+        """A duration is the same on all clocks; whoever asks leaves time for telling it."""
+        self._tell_awaited(lambda _: extension)
 
     def lose(self, member: Member) -> bool:
         """What it had yet to send, nobody will: the others stop. False where it had no more to do in this stage."""
@@ -192,7 +209,8 @@ class StageInPlay:
         begin_ns = start_ns - round(self._plan.lead_in_s * 1e9)
         of_all = (*(part.told(begin_ns) for part in parts), *(part.told() for part in self._absent))
         told = sorted(of_all, key=lambda part: part.worker)
-        self._engine.send(merged_end(self._plan.index, start_ns, self._scheduled(), ends, tuple(told)))
+        first = earliest(part.first_errors for part in parts)
+        self._engine.send(merged_end(self._plan.index, start_ns, self._scheduled(), ends, tuple(told), first))
 
     def _scheduled(self) -> int | None:
         """With what a lost worker was to send, if it told."""
@@ -219,3 +237,7 @@ class StageInPlay:
         if all(member.clock is None for member in members):
             return _LEAD_NS
         return _LEAD_OVER_A_NETWORK_NS + _LEAD_ROUND_TRIPS * max(member.round_trip_ns for member in members)
+
+
+def _moved(told: tuple[FirstError, ...], line: ClockLine) -> tuple[FirstError, ...]:
+    return tuple(msgspec.structs.replace(one, at_ns=line.master_ns(one.at_ns)) for one in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http.client import responses
 from typing import Protocol
 
 from loadgen.protocols.built import status_error
@@ -50,11 +51,26 @@ _SENTENCES = {
 
 def told(shown: str, exchange: Exchange, error: str | None) -> str:
     """What happened, from facts that hold no secret: neither headers nor the body, which may echo them."""
-    parts = [shown, *([f"status {exchange.status}"] if exchange.status is not None else [])]
     if error is None:
-        return f"{', '.join(parts)}: as promised"
-    if exchange.status is not None and 300 <= exchange.status < 400:
-        parts.append("redirects are not followed")
-    else:
-        parts.extend(filter(None, (_SENTENCES.get(error), exchange.detail)))
-    return ", ".join(parts)
+        status = [] if exchange.status is None else [f"status {exchange.status}"]
+        return f"{', '.join((shown, *status))}: as promised"
+    return ", ".join((shown, *_failure(exchange, error)))
+
+
+def what_failed(exchange: Exchange, error: str) -> str:
+    """A failure as `told` tells of it, without where it was asked."""
+    return ", ".join(_failure(exchange, error)) or error
+
+
+def status_in_words(status: int) -> str:
+    """In the standard's words: a server's own may repeat a secret."""
+    known = responses.get(status)
+    return f"status {status}" if known is None else f"status {status} ({known})"
+
+
+def _failure(exchange: Exchange, error: str) -> list[str]:
+    status = exchange.status
+    parts = [] if status is None else [status_in_words(status)]
+    if status is not None and 300 <= status < 400:
+        return [*parts, "redirects are not followed"]
+    return [*parts, *filter(None, (_SENTENCES.get(error), exchange.detail))]

@@ -13,6 +13,7 @@ from loadgen.protocols.built import Built, judged, status_error
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
+from loadgen.worker.first_errors import error_of
 from loadgen.worker.schedule import part_of
 from loadgen.worker.traffic import ClosedTraffic, OpenTraffic, Traffic, schedule_ns
 
@@ -20,7 +21,7 @@ _NO_HEADERS: Headers = []
 
 
 class Stage:
-    """Counts may be read, and `finished` taken from the left, by other threads.
+    """Counts may be read, `first_errors` too, and `finished` taken from the left, by other threads.
 
     `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
     share's arrivals of a stage whose answers do not.
@@ -47,6 +48,7 @@ class Stage:
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
         self.first_ns = start_ns - round(plan.lead_in_s * 1e9)
+        self.duration_s = plan.duration_s
         self._end_ns = start_ns + round(plan.duration_s * 1e9)
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
@@ -57,6 +59,9 @@ class Stage:
         # what a scheduled stage does after an answer is nothing
         self._answered = None if is_decided else self._traffic.answered
         self.finished: deque[Exchange] = deque()
+        self.first_errors: list[Exchange] = []
+        """Of each class the first that failed so, those never started as a class of their own."""
+        self._failed_as: set[str] = set()
         self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
@@ -99,10 +104,28 @@ class Stage:
         later = offsets[offsets < self._end_ns - at_ns] + since_ns
         self._offsets = np.concatenate([self._offsets[:arrived], left[left < since_ns], later])[: self._limit]
         before = played_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
-        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self._plan.duration_s, rate_per_s))
+        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled is not None:
             self.scheduled = len(self._offsets)
         self._traffic.replace(schedule_ns(self._offsets[arrived:], self.start_ns))
+
+    def extend(self, duration_s: float, later: Offsets | None) -> None:
+        """To last so long from its start. `later` are what it sends after the arrivals there are; None of a closed
+        loop, whose clients go on. Of no effect once its arrivals have ended."""
+        traffic = self._traffic
+        if traffic.has_ended or duration_s <= self.duration_s:
+            return
+        end_ns = self.start_ns + round(duration_s * 1e9)
+        if isinstance(traffic, ClosedTraffic):
+            traffic.extend(end_ns)
+        elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later is not None:
+            self._offsets = np.concatenate([self._offsets, later])[: self._limit]
+            if self.scheduled is not None:
+                self.scheduled = len(self._offsets)
+            traffic.extend(schedule_ns(self._offsets[traffic.arrived :], self.start_ns), end_ns)
+        else:
+            return
+        self.duration_s, self._end_ns = duration_s, end_ns
 
     def rates(self) -> Rates:
         """The curve of open arrivals as it was played, up to where it was stopped."""
@@ -139,6 +162,9 @@ class Stage:
             self.completed += 1
         else:
             self.failed += 1
+            if (error := error_of(exchange)) not in self._failed_as:
+                self._failed_as.add(error)
+                self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
         elif (lag_ns := sent_ns - exchange.intended_ns) > self.max_lag_ns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections import deque
 from concurrent.futures import wait
 
 from loadgen.frames import Listener
@@ -13,6 +14,7 @@ from loadgen.records import (
     BATCH_ROWS,
     ChangeRate,
     ClosedArrivals,
+    ExtendStage,
     Progress,
     RunStage,
     StageEnded,
@@ -20,6 +22,7 @@ from loadgen.records import (
     StageStarted,
 )
 from loadgen.run_delay import waited_between_s
+from loadgen.worker.first_errors import first_errors
 from loadgen.worker.rows import record_batch
 from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
@@ -42,7 +45,8 @@ class StageRun:
         self._may_begin = threading.Event()
         self.is_sending = False
         self._drain: bool | None = None
-        self._change: ChangeRate | None = None
+        self._ordered: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
+        """Changes that are not made yet, each with its number."""
         self._changes = 0
         self._redrawing = threading.Lock()
 
@@ -60,25 +64,35 @@ class StageRun:
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
         self._may_begin.set()
 
-    def change_rate(self, change: ChangeRate) -> None:
+    def change(self, change: ChangeRate | ExtendStage) -> None:
         with self._redrawing:
-            self._change = change
             self._changes += 1
+            self._ordered.append((self._changes, change))
         self._redraw()
 
     def _redraw(self) -> None:
         """The rest of the arrivals, drawn on this thread, where that holds up no send."""
         with self._redrawing:
-            schedule, stage, change = self._schedule, self._stage, self._change
-            if schedule is None or stage is None or change is None:
-                return
-            self._change = None
-            at_ns, rate_per_s = max(change.at_ns, stage.first_ns), change.rate_per_s
-            later = schedule.change(rate_per_s, at_ns - stage.start_ns, self._changes)
-            if later is not None:
-                self._sender.loop.call_soon_threadsafe(
-                    lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
-                )
+            while self._ordered and (stage := self._stage) is not None:
+                number, change = self._ordered.popleft()
+                if isinstance(change, ChangeRate):
+                    self._change_rate(stage, change, number)
+                else:
+                    self._extend(stage, change.duration_s, number)
+
+    def _change_rate(self, stage: Stage, change: ChangeRate, number: int) -> None:
+        if self._schedule is None:
+            return
+        at_ns, rate_per_s = max(change.at_ns, stage.first_ns), change.rate_per_s
+        later = self._schedule.change(rate_per_s, at_ns - stage.start_ns, number)
+        if later is not None:
+            self._sender.loop.call_soon_threadsafe(
+                lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
+            )
+
+    def _extend(self, stage: Stage, duration_s: float, number: int) -> None:
+        later = None if self._schedule is None else self._schedule.extend(duration_s, number)
+        self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
 
     def conduct(self, target: Target) -> None:
         """Prepare the stage, send it once it may begin, and ship its rows, to the last report. Raises TargetError and
@@ -113,6 +127,8 @@ class StageRun:
                 stopped_early=stage.was_stopped,
                 rates=stage.rates(),
                 waited_s=waited_s,
+                first_errors=first_errors(stage.first_errors),
+                duration_s=stage.duration_s,
             )
         )
 
@@ -164,4 +180,5 @@ def _progress(index: int, stage: Stage, now_ns: int) -> Progress:
         failed=failed,
         in_flight=sent - completed - failed + never_started,
         max_lag_ms=stage.max_lag_ns / 1e6,
+        first_errors=first_errors(tuple(stage.first_errors)),
     )

@@ -76,6 +76,12 @@ class OpenTraffic:
         """What comes instead of the arrivals that are left."""
         self._pacer.replace(schedule_ns)
 
+    def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
+        """To that end, with these instead of the arrivals that are left. A session that was over by the old end stays
+        over."""
+        self._end_ns = end_ns
+        self._pacer.replace(schedule_ns, end_ns)
+
     def answered(self, exchange: Exchange) -> None:
         if self._turns is None or self._sessions is None or exchange.error is not None:
             return
@@ -130,6 +136,12 @@ class ClosedTraffic:
         self._end.set(self._end_ns)
         for _ in range(self._concurrency):
             self._agenda.add(self._start_ns, None)
+
+    def extend(self, end_ns: int) -> None:
+        """Before it was started, too."""
+        if not self.has_ended:
+            self._end_ns = end_ns
+            self._end.set(end_ns)
 
     def stop(self) -> None:
         if not self.has_ended:

@@ -16,6 +16,7 @@ from loadgen.records import (
     ChangeRate,
     Command,
     Configure,
+    ExtendStage,
     Failed,
     Preflight,
     Quit,
@@ -73,9 +74,9 @@ class Worker:
             case StopStage(drain=drain):
                 if running is not None:
                     running.stop(drain)
-            case ChangeRate():
+            case ChangeRate() | ExtendStage():
                 if running is not None:
-                    running.change_rate(command)
+                    running.change(command)
             case Configure() | Preflight():
                 self._commands.put(command)
             case Quit():

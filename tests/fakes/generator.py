@@ -84,6 +84,9 @@ class LimitedLoad:
     def change_rate(self, rate_per_s: float) -> None:
         raise AssertionError("nobody asked for it")
 
+    def extend(self, duration_s: float) -> None:
+        raise AssertionError("nobody asked for it")
+
     def close(self) -> None:
         pass
 

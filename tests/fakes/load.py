@@ -12,6 +12,7 @@ from loadgen.records import (
     REQUEST_SCHEMA,
     ClosedArrivals,
     Endpoint,
+    FirstError,
     LoadWorker,
     OpenArrivals,
     PreflightDone,
@@ -59,8 +60,10 @@ class ScriptedLoad:
         self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
         self._tokens, self._tokens_from, self._is_locust = tokens, tokens_from, is_locust
         self._changed: float | None = None
+        self._seen: tuple[FirstError, ...] = ()
         self.plans: list[StagePlan] = []
         self.stops: list[bool] = []
+        self.extended: list[float] = []
         self.endpoints: list[Endpoint] = []
         self.asked = 0
         self.is_closed = False
@@ -81,6 +84,7 @@ class ScriptedLoad:
     ) -> StageEnded:
         self.plans.append(plan)
         self._changed = None
+        self._seen = ()
         start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
         intended, end = self._requests(plan, start_ns)
         scheduled = None if isinstance(plan.arrivals, ClosedArrivals) else len(intended)
@@ -104,6 +108,7 @@ class ScriptedLoad:
             connections_opened=1,
             stopped_early=stopped_ns is not None,
             rates=self._rates_played(plan),
+            first_errors=self._seen,
         )
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +138,9 @@ class ScriptedLoad:
             due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
             is_failing = self._error is not None and plan.index >= self._error_after
             failed = round(done * self._error_share) if is_failing else 0
-            progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1)
+            seen = (FirstError(self._error or "", at_ns, f"seen {self._error}"),) if failed else ()
+            progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1, first_errors=seen)
+            self._seen = self._seen or seen
             self._on_progress(progress)
             if not on_progress(progress):
                 return at_ns, False
@@ -183,6 +190,9 @@ class ScriptedLoad:
 
     def change_rate(self, rate_per_s: float) -> None:
         self._changed = rate_per_s
+
+    def extend(self, duration_s: float) -> None:
+        self.extended.append(duration_s)
 
     def close(self) -> None:
         self.is_closed = True

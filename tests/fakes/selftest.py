@@ -130,6 +130,9 @@ class QueueingLoad:
     def change_rate(self, rate_per_s: float) -> None:
         raise AssertionError("nobody asked for it")
 
+    def extend(self, duration_s: float) -> None:
+        raise AssertionError("nobody asked for it")
+
     def close(self) -> None:
         self.is_closed = True
 

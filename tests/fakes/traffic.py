@@ -12,7 +12,7 @@ import pandas as pd
 from app.analysis.objectives import find_estimate, judge, parse_objective
 from app.analysis.stages import summarise_stage
 from app.analysis.validity import run_checks, verdict_of
-from app.records.result import ColdStart, Estimate, Exit, Objective, Result, Stage
+from app.records.result import ColdStart, ErrorSample, Estimate, Exit, Objective, Result, Stage
 from app.records.stage import StageFacts
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.results import Run, full_run
@@ -79,6 +79,8 @@ def locust_run() -> Run:
         answers.append(Answer(intended_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
     facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
     facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
+    seen = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
+    facts = msgspec.structs.replace(facts, error_samples=(seen,))
     return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
 
 

@@ -69,6 +69,7 @@ FIELDS: dict[str, Put] = {
     "stage": _in_first("stages", "name"),
     "limit": _in("max_rate", "limited_by"),
     "class of errors": _in_first("errors", "error"),
+    "what was seen of an error": _in_first("errors", "sample"),
     "source of telemetry": _in_first("telemetry", "source"),
     "group": lambda report, text: _replace(report, groups=(GroupTable(title=text, column=text, rows=()),)),
     "offer": _in_offer,

@@ -1,4 +1,4 @@
-"""Speaks to a running engine, as `sizewise runs stop|note|rate` do; the window does not wait for the answer."""
+"""Speaks to a running engine, as `sizewise runs stop|rate|extend` do; the window does not wait for the answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import submit
-from app.records.control import NOTE_LENGTH, AddNote, SetRate, StopRun, Wish
+from app.records.control import NOTE_LENGTH, AddNote, Extend, SetRate, StopRun, Wish
 from app.storage.control import ask_engine
 
 
@@ -31,6 +31,9 @@ class Asking(QObject):
 
     def change_rate(self, directory: Path, rate_per_s: float) -> None:
         self._ask(directory, SetRate(rate_per_s))
+
+    def extend(self, directory: Path, by_s: float) -> None:
+        self._ask(directory, Extend(by_s))
 
     def _ask(self, directory: Path, wish: Wish) -> None:
         submit(

@@ -16,6 +16,7 @@ from app.gui.live.state import LiveState
 from app.gui.theme import Look
 from app.gui.widgets import label
 from app.gui.words import tr
+from app.storage.run_directory import name_of_run
 
 _SIDE_LETTERS = 38
 
@@ -102,6 +103,7 @@ class LiveBody(QWidget):
         self.charts.show_whole()
         self.variants.hide()
         self.controls.hide()
+        self.controls.show_run("" if presenter.directory is None else name_of_run(presenter.directory))
         self._repaint.mark(self.header)
         self.mark(frozenset(self._widgets_of))
 

@@ -1,14 +1,19 @@
-"""What one can do to a run that goes on: note, and change the rate of an open stage."""
+"""What one can do to a run that goes on: note, change the rate of an open stage, make a stage longer."""
 
 from __future__ import annotations
 
+import shlex
+
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.live.state import StageCell
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, tip
 from app.gui.words import tr
-from app.records.control import HIGHEST_RATE_PER_S, NOTE_LENGTH
+from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
+
+_USUAL_S = 30.0
 
 
 class RunControls(QWidget):
@@ -16,6 +21,8 @@ class RunControls(QWidget):
 
     noted = Signal(str)
     rate_wanted = Signal(float)
+    longer_wanted = Signal(float)
+    """By so many seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,24 +38,64 @@ class RunControls(QWidget):
         self.rate.setSuffix(tr(" /s"))
         self.rate.setAccessibleName(tr("Rate of the running stage, requests a second"))
         self.change = button(tr("Change &rate"), self._change_rate)
+        self.longer = QDoubleSpinBox()
+        self.longer.setRange(1.0, MOST_EXTENDED_S)
+        self.longer.setDecimals(0)
+        self.longer.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.longer.setValue(_USUAL_S)
+        self.longer.setSuffix(tr(" s"))
+        self.longer.setAccessibleName(tr("How much longer the running stage is to last, seconds"))
+        self.extend = button(tr("E&xtend"), self._extend)
+        self.copy = button(tr("Cop&y command"), self._copy)
+        self.copy.setAccessibleName(tr("Copy the command that extends the running stage"))
+        for field in (self.rate, self.longer):
+            field.valueChanged.connect(self._tell_commands)
         self._stage: int | None = None
+        self._cell: StageCell | None = None
+        self._run = ""
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         note = label(tr("&Note"), "muted")
         note.setBuddy(self.note)
-        for widget, stretch in ((note, 0), (self.note, 1), (self.rate, 0), (self.change, 0)):
+        for widget, stretch in ((note, 0), (self.note, 1), (self.rate, 0), (self.change, 0), (self.longer, 0),
+                                (self.extend, 0), (self.copy, 0)):  # fmt: skip
             row.addWidget(widget, stretch)
+        self.show_stage(None)
+
+    def show_run(self, name: str) -> None:
+        """As commands call it."""
+        self._run = name
+        self._tell_commands()
 
     def show_stage(self, stage: StageCell | None) -> None:
-        """The rate is offered where it may be changed; a rate that is being typed stays."""
-        can_change = stage is not None and stage.can_change
-        self.rate.setEnabled(can_change)
-        self.change.setEnabled(can_change)
-        self.change.setToolTip("" if can_change else tr("The running stage has no rate of its own to change."))
+        """What may be done to it is offered; a rate that is being typed stays."""
+        self._cell = stage
+        for widget in (self.rate, self.change):
+            widget.setEnabled(stage is not None and stage.can_change)
+        for widget in (self.longer, self.extend, self.copy):
+            widget.setEnabled(stage is not None and stage.can_extend)
+        self._tell_commands()
         if stage is not None and stage.index != self._stage:
             self._stage = stage.index
             if stage.rate_per_s is not None:
                 self.rate.setValue(stage.rate_per_s)
+
+    def command(self) -> str:
+        """That extends the stage as the window would."""
+        return f"sizewise runs extend {shlex.quote(self._run)} {self.longer.value():g}s"
+
+    def _tell_commands(self) -> None:
+        stage = self._cell
+        by_command, rate = tr("As a command: {line}"), f"{self.rate.value():g}/s"
+        change = by_command.format(line=f"sizewise runs rate {shlex.quote(self._run)} {rate}")
+        if stage is None or not stage.can_change:
+            change = tr("The running stage has no rate of its own to change.")
+        extend = by_command.format(line=self.command())
+        if stage is None or not stage.can_extend:
+            extend = tr("Only a stage of one rate, or of clients, can be made longer.")
+        self.change.setToolTip(tip(change))
+        for widget in (self.extend, self.copy):
+            widget.setToolTip(tip(extend))
 
     def focus_note(self) -> None:
         self.note.setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -61,3 +108,9 @@ class RunControls(QWidget):
 
     def _change_rate(self) -> None:
         self.rate_wanted.emit(self.rate.value())
+
+    def _extend(self) -> None:
+        self.longer_wanted.emit(self.longer.value())
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.command())

@@ -143,6 +143,7 @@ class LivePage(Page):
             self._body.header.stop_wanted.connect(self.stop)
             self._body.controls.noted.connect(self._run.note)
             self._body.controls.rate_wanted.connect(self._run.change_rate)
+            self._body.controls.longer_wanted.connect(self._run.extend)
             self._stack.addWidget(self._body)
         self.strip.hide()
         self.stop_strip.hide()

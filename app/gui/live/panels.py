@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QHeaderView, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, elapsed
 from app.gui.frame_model import FrameModel
@@ -92,11 +92,8 @@ class FailureTable(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._none = label(tr("No errors."), "muted")
-        headers = {"error": tr("Error"), "first_s": tr("First seen"), "count": tr("Count")}
+        headers = {"error": tr("Error"), "first_s": tr("First seen"), "count": tr("Count"), "sample": tr("Sample")}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), tr("Errors"))
-        header = self.table.horizontalHeader()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._none)
@@ -107,9 +104,8 @@ class FailureTable(QWidget):
     def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
         self._none.setVisible(not lines)
         self.table.setVisible(bool(lines))
-        rows = [(line.error[:200], line.first_s, line.count) for line in lines]
-        self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count"]))
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
+        self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
         describe(self.table, tr("Errors by class"))
 
 

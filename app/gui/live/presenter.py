@@ -20,6 +20,7 @@ from app.records.events import (
     CallsFinished,
     Checked,
     ColdStarted,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
@@ -28,6 +29,7 @@ from app.records.events import (
     RunFinished,
     RunStarted,
     Snapshot,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
@@ -76,14 +78,14 @@ class LivePresenter:
             case RunStarted(slo=slo):
                 self.slo = slo
                 self._place_early_readings()
-            case Snapshot() | StageStarted() | StageFinished() | RateChanged() | CallsFinished():
+            case Snapshot() | ErrorSeen() | StageStarted() | StageFinished() | CallsFinished():
                 self._take_of_stage(event)
+            case RateChanged() | StageExtended() | Noted() | ColdStarted() | RateResolved():
+                self._take_moment(event)
             case VariantStarted() | VariantFinished():
                 self._take_of_variant(event)
             case Checked(check=check):
                 self._take_check(check, event.at_ns)
-            case Noted() | ColdStarted() | RateResolved():
-                self._mark(event.at_ns, _words_of(event))
             case RunFinished():
                 self.going = "finished"
                 self._stop(event.at_ns)
@@ -147,7 +149,13 @@ class LivePresenter:
         for batch in early:
             self.take_readings(batch)
 
-    def _take_of_stage(self, event: Snapshot | StageStarted | StageFinished | RateChanged | CallsFinished) -> None:
+    def _take_moment(self, event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> None:
+        self._mark(event.at_ns, _words_of(event))
+        if isinstance(event, RateChanged | StageExtended):
+            self.stages.change(event)
+            self.changed.add("stages")
+
+    def _take_of_stage(self, event: Snapshot | ErrorSeen | StageStarted | StageFinished | CallsFinished) -> None:
         zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
         match event:
             case Snapshot():
@@ -156,14 +164,14 @@ class LivePresenter:
                 if self.failures.take(event, at_s):
                     self.changed.add("failures")
                 self.changed.add("charts")
+            case ErrorSeen(sample=sample):
+                self.failures.take_sample(event, self._at_s(sample.at_ns))
+                self.changed.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
                 self.stages.begin(event, zero_ns)
             case StageFinished() | CallsFinished():
                 self._end_stage(event, at_s)
-            case RateChanged(rate_per_s=rate_per_s):
-                self.stages.change(event)
-                self._mark(event.at_ns, tr("rate {rate}/s").format(rate=digits(rate_per_s)))
         self.changed.add("stages")
 
     def _end_stage(self, event: StageFinished | CallsFinished, at_s: float) -> None:
@@ -200,8 +208,12 @@ class LivePresenter:
         self.changed.update(("stages", "marks", "charts"))
 
 
-def _words_of(event: Noted | ColdStarted | RateResolved) -> str:
+def _words_of(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
     match event:
+        case RateChanged(rate_per_s=rate_per_s):
+            return tr("rate {rate}/s").format(rate=digits(rate_per_s))
+        case StageExtended(by_s=by_s):
+            return tr("extended by {seconds} s").format(seconds=digits(by_s))
         case Noted(text=text):
             return text
         case RateResolved(stage=stage, rate_per_s=rate_per_s):

@@ -102,6 +102,10 @@ class LiveRun(QObject):
         if self.directory is not None:
             self._asking.change_rate(self.directory, rate_per_s)
 
+    def extend(self, by_s: float) -> None:
+        if self.directory is not None:
+            self._asking.extend(self.directory, by_s)
+
     def _follow(self, directory: Path, engine: EngineProcess | None, name: str) -> None:
         self._let_go()
         self.presenter, self._is_invalid = LivePresenter(directory, name), False

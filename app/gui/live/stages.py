@@ -12,6 +12,7 @@ from app.records.events import (
     CallsFinished,
     RateChanged,
     Snapshot,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
@@ -20,6 +21,7 @@ from app.records.events import (
 from app.records.result import Stage
 
 _CHANGEABLE = ("steady", "varying", "spike")
+_EXTENDABLE = ("steady", "closed")
 
 
 class LiveStages:
@@ -39,6 +41,7 @@ class LiveStages:
             share_done=0.0,
             can_change=is_open,
             rate_per_s=stage.offered_per_s,
+            can_extend=stage.kind in _EXTENDABLE,
         )
 
     def move(self, told: Snapshot) -> None:
@@ -47,8 +50,11 @@ class LiveStages:
             share = stage_done_s(stage, told.at_ns) / max(stage_lasts_s(stage), 1e-9)
             self._cells[stage.index] = replace(self._cells[stage.index], share_done=share)
 
-    def change(self, told: RateChanged) -> None:
-        if told.index in self._cells:
+    def change(self, told: RateChanged | StageExtended) -> None:
+        if isinstance(told, StageExtended):
+            if self._running is not None and self._running.index == told.index:
+                self._running = replace(self._running, duration_s=told.duration_s)
+        elif told.index in self._cells:
             rate = f"{digits(told.rate_per_s)}/s"
             self._cells[told.index] = replace(self._cells[told.index], rate=rate, rate_per_s=told.rate_per_s)
 
@@ -63,6 +69,7 @@ class LiveStages:
                 held=told.stage.held,
                 trust=told.stage.verdict.status,
                 can_change=False,
+                can_extend=False,
             )
 
     def stop(self, at_s: float) -> None:
@@ -70,7 +77,7 @@ class LiveStages:
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:
-                self._cells[index] = replace(cell, end_s=at_s, can_change=False)
+                self._cells[index] = replace(cell, end_s=at_s, can_change=False, can_extend=False)
 
     @property
     def running(self) -> StageCell | None:

@@ -51,6 +51,8 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     can_change: bool = False
     """Whether its rate may be changed."""
     rate_per_s: float | None = None
+    can_extend: bool = False
+    """Whether it may be made longer: it has one rate, or clients."""
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -67,11 +69,12 @@ class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailureLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`error` is the class of the error, as rows have it."""
+    """`error` is the class of the error, as rows have it; `sample` is what was seen of the first, if it was told."""
 
     error: str
     first_s: float
     count: int
+    sample: str = ""
 
 
 class VariantLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,10 +98,10 @@ def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
     return _frame(
         [
             {"error": row.error, "count": row.count, "share": row.share, "first": _moment(row.first_s),
-             "last": _moment(row.last_s)}
+             "last": _moment(row.last_s), "sample": row.sample or ""}
             for row in rows
         ],
-        ("error", "count", "share", "first", "last"),
+        ("error", "count", "share", "first", "last", "sample"),
     )  # fmt: skip
 
 

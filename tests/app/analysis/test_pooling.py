@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from app.analysis.objectives import parse_objective
 from app.analysis.pooling import pool_stages
 from app.analysis.stages import summarise_stage
-from app.records.result import WorkerFacts
+from app.records.result import ErrorSample, WorkerFacts
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
 
@@ -47,6 +47,13 @@ def test_what_the_worker_waited_is_of_all_holds() -> None:
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
     checks = {one.check: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
     assert checks["generator's wait for a core"].value == pytest.approx((8.2 - 0.1) / 22)
+
+
+def test_the_first_error_of_each_class_is_of_all_holds() -> None:
+    early, late, other = (ErrorSample(error, at, "seen") for error, at in (("tls", 1), ("tls", 5), ("send", 3)))
+    holds = [replace(stage_facts(100, 10, kind="hold"), error_samples=told) for told in ((late,), (other, early))]
+    rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
+    assert pool_stages(rows, NO_TELEMETRY, holds, SLO).error_samples == (early, other)
 
 
 def test_telemetry_of_the_pauses_is_left_out() -> None:

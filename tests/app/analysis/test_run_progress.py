@@ -11,6 +11,7 @@ from app.records.events import (
     PhaseChanged,
     RunFinished,
     RunStarted,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
@@ -50,6 +51,14 @@ def test_planned_stages_are_counted_and_their_time_is_known() -> None:
     assert progress.eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first gone"
     assert progress.eta_s(90 * S) == 20, "one that drains is not waited for twice"
     assert progress.elapsed_s == 24
+
+
+def test_a_stage_that_was_made_longer_lasts_longer() -> None:
+    phase = PhaseChanged(11 * S, "stages", "2 stage(s)", 2, 40.0)
+    progress = after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0))
+    assert progress.eta_s(22 * S) == 60, "40 s of the first, 20 s of the second"
+    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0), ended(62)).eta_s(62 * S) == 20
+    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 3, 30.0, 50.0)).eta_s(22 * S) == 30, "another's"
 
 
 def test_of_a_search_nobody_can_say_how_long_it_takes() -> None:

@@ -12,18 +12,20 @@ from app.records.events import (
     CallsFinished,
     Checked,
     ColdStarted,
+    ErrorSeen,
     Noted,
     PhaseChanged,
     RateChanged,
     RateResolved,
     Snapshot,
+    StageExtended,
     StageFinished,
     StageStarted,
     VariantFinished,
     VariantStarted,
 )
 from app.records.local import VariantFacts
-from app.records.result import Check, Estimate, Verdict
+from app.records.result import Check, ErrorSample, Estimate, Verdict
 from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
@@ -127,12 +129,16 @@ def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> No
         ColdStarted(1, 1234.5, None),
         RateResolved(2, "half", 104.3, "half: 50 % of what full completed"),
         RateChanged(3, 0, 300.0),
+        StageExtended(4, 0, 30.0, 90.0),
         Noted(4, "a fan came on"),
+        ErrorSeen(5, 0, ErrorSample("http-5xx", 4, "status 503 (Service Unavailable)")),
     ) == [
         "cold start: ready after 1,234 ms, first answer after n/a",
         "half: 50 % of what full completed is 104.3/s",
         "rate changed to 300/s",
+        "stage extended by 30 s, to 90 s",
         "note: a fan came on",
+        "error http-5xx, the first: status 503 (Service Unavailable)",
     ]
 
 

@@ -103,6 +103,10 @@ def test_an_empty_list_says_what_makes_a_run(
         (["rate", "1-whole", "300"], "Write it like 200/s"),
         (["rate", "1-whole", "1e9/s"], "more than any generator sends"),
         (["rate", "no-such-run", "300/s"], "no run is"),
+        (["extend", "1-whole", "30"], "Write it like 30s"),
+        (["extend", "1-whole", "0s"], "more than 0 s and at most a day"),
+        (["extend", "1-whole", "25h"], "more than 0 s and at most a day"),
+        (["extend", "no-such-run", "30s"], "no run is"),
     ],
 )
 def test_who_cannot_be_spoken_to_is_told(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from app.analysis.rows import NOT_STARTED
+from app.records.result import ErrorSample
 from app.reporting.load import answering_stages
 from app.reporting.rows import MAX_POINTS, error_rows, load_series, request_times, spectra
 from tests.fakes.results import START_NS, full_run
@@ -62,6 +64,14 @@ def test_errors_are_counted_by_class_with_those_never_started() -> None:
     assert [(row.error, row.count) for row in found] == [("http-5xx", 3), (NOT_STARTED, 2)]
     assert (found[0].first_s, found[0].last_s) == (1.0, 3.0)
     assert found[0].share.value == pytest.approx(3 / 7)
+
+
+def test_of_each_class_of_errors_is_told_what_was_seen_first() -> None:
+    requests = request_times(pd.concat([_rows([1.0], error="http-5xx"), _rows([2.0], error="tls")]), RESULT)
+    samples = (ErrorSample("http-5xx", 9, "later"), ErrorSample("http-5xx", 5, "status 503"))
+    stages = [msgspec.structs.replace(RESULT.stages[-1], error_samples=(one,)) for one in samples]
+    assert [(row.error, row.sample) for row in error_rows(requests, stages)] == [("http-5xx", "status 503"),
+                                                                                 ("tls", None)]  # fmt: skip
 
 
 def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:

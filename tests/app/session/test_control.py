@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from app.errors import ExitCode, UsageError
-from app.records.control import AddNote, SetRate, StopRun, Wish
-from app.records.events import Noted, RateChanged
-from app.session.spec import RunSpec, StageSpec
+from app.records.control import AddNote, Extend, SetRate, StopRun, Wish
+from app.records.events import Noted, RateChanged, StageExtended, StageFinished
+from app.session.spec import LimitSpec, RunSpec, StageSpec
 from app.storage.control import CONTROL, ask_engine
-from loadgen.records import ClosedArrivals, PreflightDone, Progress
+from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, Progress, TraceArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
@@ -99,3 +101,59 @@ def test_a_finished_run_has_no_control_files_left(bench: Bench) -> None:
     bench.run(SPEC)
     assert not (bench.directory / CONTROL).exists()
     assert [thread.name for thread in threading.enumerate() if thread.name == "control"] == []
+
+
+def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_told(bench: Bench) -> None:
+    for arrivals, kind in ((poisson(100.0), "steady"), (ClosedArrivals(2), "closed")):
+        bench.events.clear()
+        asked = Asked(bench.directory, Extend(5.0), Extend(2.5))
+        load = ScriptedLoad(bench.clock, on_progress=asked)
+        outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
+        assert asked.answers == ["stage s was extended by 5 s, to 15 s", "stage s was extended by 2.5 s, to 17.5 s"]
+        assert load.extended == [15.0, 17.5]
+        told = [(event.index, event.by_s, event.duration_s) for event in bench.told(StageExtended)]
+        assert told == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
+        (finished,) = bench.told(StageFinished)
+        assert (finished.facts.duration_s, finished.facts.extended_s) == (17.5, 7.5)
+        notes = [note for note in outcome.result.notes if "extended" in note]
+        assert notes[0].startswith("By the user, ")
+        assert notes[0].endswith(" s into the run: stage s was extended by 5 s, to 15 s.")
+        shutil.rmtree(bench.directory)
+
+
+def test_a_limit_of_the_run_holds_for_a_stage_that_was_made_longer(bench: Bench) -> None:
+    asked = Asked(bench.directory, Extend(60.0))
+    spec = msgspec.structs.replace(SPEC, limits=LimitSpec(duration_s=30.0))
+    bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers == ["stage steady was extended by 60 s, to 70 s, though limits.duration ends the run before"]
+
+
+CURVE = OpenArrivals("poisson", ((0.0, 50.0), (5.0, 100.0)))
+TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (SEARCH, "lasts as long as what it is to find needs"),
+        (msgspec.structs.replace(SPEC, warmup_s=3.0), "lasts as long as what it is to find needs"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)), "r, plays a curve of rates"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)), "t, plays a trace"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(100.0), 0.75),)), "is about to end"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(600.0), 3.0),)), "50,000,000 requests"),
+    ],
+)
+def test_a_stage_that_has_an_end_of_its_own_is_not_made_longer(bench: Bench, spec: RunSpec, why: str) -> None:
+    asked = Asked(bench.directory, Extend(86_400.0), StopRun())
+    load = ScriptedLoad(bench.clock, on_progress=asked)
+    bench.run(spec, load)
+    assert asked.answers[0].startswith("refused: ")
+    assert why in asked.answers[0]
+    assert load.extended == []
+    assert bench.told(StageExtended) == []
+
+
+def test_a_run_that_is_stopping_is_not_made_longer(bench: Bench) -> None:
+    asked = Asked(bench.directory, StopRun(), Extend(5.0))
+    bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
+    assert asked.answers[1] == "refused: the running stage, steady, is about to end"

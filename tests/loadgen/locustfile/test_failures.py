@@ -1,3 +1,4 @@
+import os
 import socket
 import ssl
 
@@ -5,7 +6,7 @@ import pytest
 import requests
 import urllib3
 
-from loadgen.locustfile.failures import error_class
+from loadgen.locustfile.failures import error_class, what_failed
 
 POOL = urllib3.HTTPConnectionPool("h")
 
@@ -57,3 +58,21 @@ def test_exceptions_that_go_round_in_a_circle_end() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__context__, other.__context__ = other, one
     assert error_class(one, None) == "bad-output"
+
+
+@pytest.mark.parametrize(
+    ("exception", "status", "text"),
+    [
+        (requests.exceptions.HTTPError("503 for http://h/?key=secret"), 503,
+         "status 503 (Service Unavailable), HTTPError"),
+        (wrapped(ConnectionRefusedError(111, "secret")), None, f"ConnectionRefusedError: {os.strerror(111)}"),
+        (wrapped(socket.gaierror(-2, "secret")), None, "gaierror"),
+        (CatchResponseError("the answer was: secret"), 200, "status 200 (OK), CatchResponseError"),
+        ("secret", 200, "status 200 (OK), the test calls it a failure"),
+        ("secret", 404, "status 404 (Not Found)"),
+    ],
+)  # fmt: skip
+def test_what_failed_is_told_without_the_words_of_the_exception(
+    exception: object, status: int | None, text: str
+) -> None:
+    assert what_failed(exception, status) == text

@@ -11,7 +11,9 @@ from loadgen.records import (
     ChangeRate,
     Configure,
     Endpoint,
+    ExtendStage,
     Failed,
+    FirstError,
     Hello,
     Pong,
     Preflight,
@@ -232,13 +234,39 @@ def test_a_stage_ends_when_all_have_ended_it() -> None:
     assert [part.clock_residual_ms for part in report.workers] == pytest.approx([0.5, 0.5], abs=0.05)
 
 
+def test_the_first_error_of_all_is_told_on_the_master_s_clock_also_of_one_that_was_lost() -> None:
+    conducted = Conducted(2)
+    conducted.ahead_ns = 3_600 * 10**9
+    conducted.join("a1")
+    conducted.ahead_ns = 0
+    conducted.mute.add("a1")
+    conducted.join("b1")
+    conducted.conductor.obey(RunStage(STAGE))
+    for client in ("a1", "b1"):
+        conducted.say(client, StagePrepared(INDEX))
+        conducted.say(client, StageStarted(INDEX, 0, 50))
+    now_ns = conducted.clock.now_ns
+    first = FirstError("tls", now_ns + 3_600 * 10**9, "of a")
+    conducted.say("a1", Progress(INDEX, 0, 9, 9, 8, 1, 0, 0.5, first_errors=(first,)))
+    told = conducted.engine.of(Progress)[-1]
+    assert isinstance(told, Progress)
+    assert told.first_errors == (FirstError("tls", now_ns, "of a"),)
+    conducted.mute.discard("b1")
+    conducted.pass_time(3)  # in which the first is lost
+    later = (FirstError("tls", now_ns + 5, "of b"), FirstError("send", now_ns + 9, "of b"))
+    conducted.say("b1", StageEnded(INDEX, 0, now_ns + 10, 50, 0, 0.5, 3, stopped_early=False, first_errors=later))
+    assert ended(conducted).first_errors == (FirstError("tls", now_ns, "of a"), later[1])
+
+
 def test_stops_and_changes_of_rate_reach_all_on_their_clocks() -> None:
     conducted = running("a1", "b1")
     now_ns = conducted.clock.now_ns
     conducted.conductor.obey(ChangeRate(55.0, now_ns))
     conducted.conductor.obey(ChangeRate(66.0, now_ns + 10**9))
+    conducted.conductor.obey(ExtendStage(12.5))
     conducted.conductor.obey(StopStage(drain=False))
     for client in ("a1", "b1"):
+        assert conducted.told(client, ExtendStage) == [ExtendStage(12.5)]
         assert conducted.told(client, ChangeRate) == [
             ChangeRate(55.0, now_ns + LEAD_NS),
             ChangeRate(66.0, now_ns + 10**9),

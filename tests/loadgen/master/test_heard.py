@@ -4,8 +4,10 @@ import pytest
 from loadgen.frames import message_body
 from loadgen.master.heard import heard_report
 from loadgen.records import (
+    NOT_STARTED,
     WIRE,
     Failed,
+    FirstError,
     Hello,
     Joining,
     Pong,
@@ -45,6 +47,9 @@ def test_what_workers_say_is_heard(report: Report) -> None:
         Failed("x" * 2**21),
         Failed("no", error="\x1b[31mred"),
         PreflightDone("no such class", None, "no", None),
+        msgspec.structs.replace(PROGRESS, first_errors=(FirstError("no such class", 1, "no"),)),
+        msgspec.structs.replace(PROGRESS, first_errors=(FirstError("dns", 1, "no"), FirstError("dns", 2, "no"))),
+        msgspec.structs.replace(ENDED, first_errors=(FirstError("dns", 2**62, "no"),)),
     ],
 )
 def test_what_no_worker_says_is_refused(report: Report) -> None:
@@ -63,3 +68,20 @@ def test_a_sentence_from_another_machine_cannot_command_the_terminal_it_is_shown
 def test_bytes_that_are_no_report_are_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="no report"):
         heard_report(body)
+
+
+def test_what_was_seen_of_an_error_is_one_short_line() -> None:
+    told = (FirstError("tls", 5, "a\x1b[2J\ncertificate" + "x" * 500), FirstError(NOT_STARTED, 6, "no\tconnection"))
+    for report in (PROGRESS, ENDED):
+        heard = heard_report(message_body(msgspec.structs.replace(report, first_errors=told)))
+        assert isinstance(heard, Progress | StageEnded)
+        first, second = heard.first_errors
+        assert (first.text[:17], len(first.text)) == ("a [2J certificate", 300)
+        assert second == FirstError(NOT_STARTED, 6, "no connection")
+
+
+def test_a_worker_that_tells_nothing_of_its_errors_is_heard_too() -> None:
+    """One of a version before."""
+    told = msgspec.msgpack.decode(message_body(PROGRESS))
+    del told["first_errors"]
+    assert heard_report(msgspec.msgpack.encode(told)) == PROGRESS

@@ -112,6 +112,17 @@ def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProce
     assert np.diff(faster).max() < 1.1e9 / 600  # all three changed at one moment
 
 
+def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(load: LoadProcess) -> None:
+    extend = threading.Timer(0.3, load.extend, (2.0,))
+    played = Played(load, plan(300, 1.2), on_started=extend.start)
+    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    assert played.ended.duration_s == 2.0
+    assert np.diff(offsets) == pytest.approx(1e9 / 300, abs=2)
+    assert len(offsets) == 600
+    assert sorted(played.rows["index"]) == list(range(600))
+    assert played.rows["worker"].nunique() == len(load.workers)
+
+
 def test_a_stage_is_cut(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())

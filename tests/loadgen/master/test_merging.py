@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from loadgen.master.merging import failure_from, merged_end, merged_preflight, merged_progress, summed
-from loadgen.records import Failed, PreflightDone, Progress, StageEnded, WorkerPart
+from loadgen.master.merging import earliest, failure_from, merged_end, merged_preflight, merged_progress, summed
+from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerPart
 
 FAST = PreflightDone(None, 200, "answered", 2.0, 10, ("approximate",), ("a",))
 SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), keeps_connection=False)
@@ -64,3 +64,18 @@ def test_who_waited_longest_tells_of_the_wait() -> None:
 @pytest.mark.parametrize(("counts", "total"), [([], 0), ([1, 2], 3), ([1, None], None)])
 def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total: int | None) -> None:
     assert summed(counts) == total
+
+
+def test_of_each_class_of_errors_the_earliest_is_told() -> None:
+    early, late = FirstError("tls", 5, "early"), FirstError("tls", 9, "late")
+    other = FirstError("send", 7, "lost")
+    assert earliest([(late,), (), (other, early)]) == (early, other)
+    progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=told) for told in ((late,), (early, other))]
+    assert merged_progress(3, 9, progress).first_errors == (early, other)
+    assert merged_end(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
+
+
+def test_of_several_ends_the_stage_lasted_as_long_as_the_shortest() -> None:
+    """What only some had sent to its end was not offered as it should have been."""
+    ends = [msgspec.structs.replace(ENDED, duration_s=duration_s) for duration_s in (12.5, 10.0, None)]
+    assert merged_end(3, 101, 21, ends, ()).duration_s == 10.0

@@ -65,3 +65,58 @@ def test_a_trace_has_no_rate_to_change() -> None:
     trace = TraceArrivals(np.array([0, 5, 9], "<i8").tobytes())
     assert Schedule(plan(trace), Share(1, 2)).own.tolist() == [5]
     assert Schedule(plan(trace), Share(1, 2)).change(10.0, 3, 1) is None
+
+
+def steady(rate: float, process: str = "constant", **more) -> StagePlan:
+    """Of a second."""
+    return StagePlan(0, "s", OpenArrivals(process, ((0.0, rate),)), 1.0, 7, **more)  # type: ignore[arg-type]
+
+
+def extended(schedule: Schedule, duration_s: float, number: int = 1) -> np.ndarray:
+    later = schedule.extend(duration_s, number)
+    assert later is not None
+    return later
+
+
+@pytest.mark.parametrize("of", [1, 3, 4])
+def test_a_regular_schedule_goes_on_without_a_break_however_many_send_it(of: int) -> None:
+    schedules = [Schedule(steady(30), Share(index, of)) for index in range(of)]
+    own = [np.concatenate([one.own, extended(one, 2.5)]) for one in schedules]
+    together = np.sort(np.concatenate(own))
+    assert np.diff(together) == pytest.approx(1e9 / 30, abs=2)
+    assert len(together) == 75
+    for index, part in enumerate(own):
+        assert part.tolist() == together[index::of].tolist()
+
+
+def test_those_who_hear_the_same_draw_the_same_and_each_arrival_is_somebodys() -> None:
+    alone, before = Schedule(steady(200, "poisson"), Share()), Schedule(steady(200, "poisson"), Share()).own
+    parts = [Schedule(steady(200, "poisson"), Share(index, 4)) for index in range(4)]
+    later = extended(alone, 3.0)
+    assert np.sort(np.concatenate([extended(part, 3.0) for part in parts])).tolist() == later.tolist()
+    assert later.min() >= 1e9
+    assert later.max() < 3e9
+    assert len(later) == pytest.approx(400, abs=4 * 400**0.5)
+    assert np.concatenate([before, later]).tolist() == alone.own.tolist()
+    assert extended(Schedule(steady(200, "poisson"), Share()), 3.0, number=2).tolist() != later.tolist()
+
+
+def test_a_changed_rate_goes_on_after_an_extension_and_changes_to_its_end() -> None:
+    schedule = Schedule(steady(100), Share())
+    schedule.change(50.0, 500_000_000, 1)
+    assert np.diff(extended(schedule, 2.0, 2)) == pytest.approx(2e7, abs=2)
+    changed = schedule.change(10.0, 1_000_000_000, 3)
+    assert changed is not None
+    assert len(changed) == pytest.approx(10, abs=1)
+
+
+def test_a_limit_on_requests_holds_for_what_is_added() -> None:
+    schedule = Schedule(steady(100, max_requests=120), Share())
+    assert len(extended(schedule, 2.0)) == 20
+    assert len(extended(schedule, 3.0, 2)) == 0
+
+
+def test_a_trace_and_what_is_no_longer_are_not_gone_on_with() -> None:
+    trace = TraceArrivals(np.array([0, 5], "<i8").tobytes())
+    assert Schedule(plan(trace), Share()).extend(9.0, 1) is None
+    assert Schedule(steady(100), Share()).extend(1.0, 1) is None

@@ -158,3 +158,48 @@ def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) ->
         with ScriptedServer(Script(Reply(manner=manner))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
             assert load.preflight().keeps_connection is keeps
+
+
+@pytest.mark.parametrize("process", ["constant", "poisson"])
+def test_a_running_stage_can_be_made_longer_from_any_thread(load: LoadProcess, process: str) -> None:
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        extend = threading.Timer(0.3, load.extend, (1.4,))
+        played = Played(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
+    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    assert played.ended.duration_s == 1.4
+    assert played.ended.rates == ((0.0, 100.0), (1.4, 100.0))
+    assert played.ended.scheduled == len(offsets)
+    assert played.ended.end_ns >= played.ended.start_ns + 1_400_000_000
+    assert offsets.max() < 1.4e9
+    if process == "constant":
+        assert offsets.tolist() == list(range(0, 1_400_000_000, 10_000_000))
+    else:
+        assert (offsets > 0.7e9).sum() == pytest.approx(70, abs=4 * 70**0.5)
+
+
+def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
+    with ScriptedServer(Script(delay_s=0.02)) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        extend = threading.Timer(0.2, load.extend, (1.2,))
+        played = Played(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
+    last_s = (played.rows["intended_ns"].max() - played.ended.start_ns) / 1e9
+    assert 1.1 < last_s < 1.2
+    assert played.ended.duration_s == 1.2
+
+
+def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
+    recorded = TraceArrivals(np.array([0, 250_000_000], "<i8").tobytes())
+    with ScriptedServer(Script()) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        for of, duration_s in ((plan(rate=20, duration=0.5), 0.4), (plan(duration=0.5, arrivals=recorded), 3.0)):
+            extend = threading.Timer(0.1, load.extend, (duration_s,))
+            played = Played(load, of, on_started=extend.start)
+            assert played.ended.duration_s == 0.5
+            assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
+
+
+def test_an_extension_must_be_a_time(load: LoadProcess) -> None:
+    for duration_s in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="lasts longer"):
+            load.extend(duration_s)

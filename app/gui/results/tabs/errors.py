@@ -16,7 +16,7 @@ class ErrorsTab(Tab):
         super().__init__()
         self.about = label("", wrap=True)
         headers = {"error": tr("Error"), "count": tr("Requests"), "share": tr("Of all requests"), "first": tr("First"),
-                   "last": tr("Last")}  # fmt: skip
+                   "last": tr("Last"), "sample": tr("What was seen of the first")}  # fmt: skip
         self.model = QuantityModel(headers, ("share",))
         self.table = table_of(self.model, tr("Errors by class"))
         self.column.addWidget(self.about)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pytestqt.qtbot import QtBot
 
 from app.gui.engine.asking import Asking
-from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
+from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
 from app.storage.control import ControlBox
 
 
@@ -30,10 +30,12 @@ def test_wishes_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbo
     qtbot.waitUntil(lambda: is_answered(1))
     asking.change_rate(tmp_path, 50.0)
     qtbot.waitUntil(lambda: is_answered(2))
-    asking.stop(tmp_path)
+    asking.extend(tmp_path, 30.0)
     qtbot.waitUntil(lambda: is_answered(3))
-    assert wishes == [AddNote("now"), SetRate(50.0), StopRun()]
-    assert answers == [(AddNote("now"), "as you like"), (StopRun(), "as you like")]
+    asking.stop(tmp_path)
+    qtbot.waitUntil(lambda: is_answered(4))
+    assert wishes == [AddNote("now"), SetRate(50.0), Extend(30.0), StopRun()]
+    assert answers == [(wish, "as you like") for wish in (AddNote("now"), Extend(30.0), StopRun())]
     assert refusals == [(SetRate(50.0), "no")]
     box.close()
 

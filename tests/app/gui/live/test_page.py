@@ -18,7 +18,8 @@ from app.gui.live.state import LiveState
 from app.gui.navigation import Launch, Navigation
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.records.events import Event, PhaseChanged, RunStarted
+from app.records.events import ErrorSeen, Event, PhaseChanged, RunStarted
+from app.records.result import ErrorSample
 from app.storage.control import CONTROL
 from app.storage.run_directory import RESULT, StoredRun, runs_home
 from loadgen.reference.script import Script
@@ -171,11 +172,13 @@ def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtB
 
 
 def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    write_events(tmp_path, [started(), begun(0, 1), snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
+    seen = ErrorSeen(at(4), 0, ErrorSample("timeout", at(4), "no complete answer in time"))
+    write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
-    assert [model.data(model.index(0, column)) for column in range(3)] == ["timeout", "0:04", "2"]
+    shown = [model.data(model.index(0, column)) for column in range(4)]
+    assert shown == ["timeout", "0:04", "2", "no complete answer in time"]
 
 
 def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:

@@ -8,14 +8,16 @@ from app.gui.live.presenter import LivePresenter
 from app.records.events import (
     CallsFinished,
     Checked,
+    ErrorSeen,
     Event,
     Noted,
     PhaseChanged,
     RateChanged,
+    StageExtended,
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Check
+from app.records.result import Check, ErrorSample
 from tests.fakes import local_runs
 from tests.fakes.calls import stage_of
 from tests.fakes.live_runs import (
@@ -88,6 +90,21 @@ def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
     assert (running.rate, running.rate_per_s) == ("250/s", 250.0)
 
 
+def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
+    clients = replace(begun(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
+    for stage, may in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
+                       (begun(0, 1, kind="spike"), False), (begun(0, 1, kind="warmup"), False)):  # fmt: skip
+        running = after(started(), stage).stages.running
+        assert running is not None
+        assert running.can_extend == may
+    presenter = after(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
+    running = presenter.stages.running
+    assert running is not None
+    assert running.share_done == 0.25
+    assert [(marker.at_s, marker.text) for marker in presenter.markers] == [(2, "extended by 10 s")]
+    assert presenter.changed >= {"stages", "marks"}
+
+
 def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
     doubtful = Check("other load", 1.2, 0.3, "cores", "WARN", "End other processes.")
     presenter = after(started(), Checked(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
@@ -117,6 +134,16 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
         ("timeout", 4, 6),
         ("503", 11, 1),
     ]
+
+
+def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
+    sample = ErrorSample("timeout", at(3.9), "no complete answer in time, " + "x" * 500)
+    presenter = after(started(), begun(0, 1), ErrorSeen(at(4), 0, sample))
+    assert presenter.failures.lines() == (), "not counted yet"
+    presenter.take(snapshot(0, 4, 1, errors={"timeout": 2}))
+    presenter.take(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
+    (line,) = presenter.failures.lines()
+    assert (line.first_s, line.count, line.sample[:26], len(line.sample)) == (3.9, 2, "no complete answer in time", 300)
 
 
 def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
