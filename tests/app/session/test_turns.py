@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from app.errors import InstrumentError
+from app.records.comparison import Side
 from app.records.result import Result, Verdict
-from app.session.turns import Order, Side, Turns, measure_in_turns
+from app.session.turns import Order, Turn, Turns, measure_in_turns
 from tests.fakes.repeated import result, steady
 
 QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -20,7 +21,8 @@ class Bench:
         self.order: list[Side] = []
         self.told: list[str] = []
 
-    def measure(self, side: Side, within_s: float) -> Result | None:
+    def measure(self, turn: Turn) -> Result | None:
+        side, within_s = turn.side, turn.within_s
         self.now_s += min(10.0, within_s)
         if within_s < 10.0:
             return None
