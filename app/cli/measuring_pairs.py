@@ -13,6 +13,7 @@ from app.cli.signals import stoppable
 from app.errors import ExitCode, SizewiseError, UsageError
 from app.records.comparison import Comparison
 from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
+from app.reporting.comparison import name_of_pairs
 from app.session.control import ControlWatch
 from app.session.turns import Order, Turns, measure_in_turns
 from app.storage.comparisons import ComparisonWriter, comparisons_home
@@ -29,19 +30,20 @@ def measure_pairs(
     """The exit code that `tell` gives of what was compared; the runs that were made are stored however it ends."""
     if len(arguments.candidate) != 1:
         raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
-    name = " against ".join(name_to_measure(one) for one in (arguments.base, *arguments.candidate))
+    name = name_of_pairs(name_to_measure(arguments.base), name_to_measure(arguments.candidate[0]))
     run_id = new_run_id(name, datetime.now(UTC))
     with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
         where = store.directory.resolve()
         store.append_event(RunStarted(time.perf_counter_ns(), where.name, name, str(where), os.getpid()))
         try:
-            comparison = compared(_turns(arguments, order, store))
+            turns = _turns(arguments, order, store)
+            comparison = compared(turns)
             store.write_comparison(comparison)
             code = tell(comparison)
         except SizewiseError as error:
             store.append_event(_finished(int(error.exit_code), error.exit_code.name, str(error)))
             raise
-        store.append_event(_finished(code, ExitCode(code).name, " ".join(comparison.notes)))
+        store.append_event(_finished(code, ExitCode(code).name, " ".join(turns.notes)))
     return code
 
 
@@ -58,7 +60,7 @@ def _turns(arguments: argparse.Namespace, order: Order, store: ComparisonWriter)
         def note(text: str) -> None:
             emit(Noted(time.perf_counter_ns(), text))
 
-        tell(f"{order.pairs} of runs in turns")
+        tell("two profiles in turns, each time in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
         with ControlWatch(store, interruption, add_note=note, change_rate=_refuse_rate):
             return measure_in_turns(order, runs.measure, time.monotonic, tell)

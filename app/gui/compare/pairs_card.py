@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from app.gui.compare.entries import Asked
 from app.gui.compare.pairs_offer import (
@@ -86,10 +86,7 @@ class PairsCard(QWidget):
         flow = flow_in(row)
         flow.addWidget(self.run)
         for text, box in ((tr("&Pairs"), self.pairs), (tr("At &most"), self.minutes)):
-            named = label(text)
-            named.setBuddy(box)
-            flow.addWidget(named)
-            flow.addWidget(box)
+            flow.addWidget(_named(text, box))
         return row
 
     def _fit_minutes(self) -> None:
@@ -119,3 +116,14 @@ class PairsCard(QWidget):
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(self._command.text())
+
+
+def _named(text: str, box: QSpinBox) -> QWidget:
+    holder = QWidget()
+    line = QHBoxLayout(holder)
+    line.setContentsMargins(0, 0, 0, 0)
+    named = label(text)
+    named.setBuddy(box)
+    for one in (named, box):
+        line.addWidget(one)
+    return holder

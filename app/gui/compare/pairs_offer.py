@@ -12,7 +12,7 @@ import msgspec
 
 from app.errors import SizewiseError
 from app.gui.compare.entries import Asked, Entry, label_of
-from app.gui.formatting import elapsed, one_line
+from app.gui.formatting import one_line
 from app.gui.navigation import Launch
 from app.gui.words import tr
 from app.records.comparison import Comparison
@@ -23,6 +23,7 @@ _USUAL_MINUTES = 20
 _START_S = 4.0
 """That a new engine takes before and after its run's own clock, about."""
 _SPARE = 1.2
+_MINUTES_FROM_S = 100
 _LONGEST = 300
 
 
@@ -41,6 +42,7 @@ class PairsOffer(msgspec.Struct, frozen=True):
 def offer_of(comparison: Comparison, entries: Sequence[Entry]) -> PairsOffer | None:
     """None where nothing that counts is open. In any thread: it reads the two profiles."""
     from app.analysis.comparison import undecided
+    from app.reporting.comparison import name_of_pairs
 
     still_open = undecided(comparison)
     if not still_open:
@@ -50,8 +52,7 @@ def offer_of(comparison: Comparison, entries: Sequence[Entry]) -> PairsOffer | N
     sides = [[(at, one) for at, one in enumerate(entries) if one.side == side] for side in ("base", "candidate")]
     pair_s = sum(_run_s([one for _, one in side]) for side in sides)
     (base, name, problem), (candidate, other, other_problem) = (_profile_of(*side[0]) for side in sides)
-    together = tr("{base} against {candidate}").format(base=name, candidate=other)
-    return PairsOffer(pairs, pair_s, base, candidate, together, problem or other_problem)
+    return PairsOffer(pairs, pair_s, base, candidate, name_of_pairs(name, other), problem or other_problem)
 
 
 def minutes_for(offer: PairsOffer, pairs: int) -> int:
@@ -61,11 +62,10 @@ def minutes_for(offer: PairsOffer, pairs: int) -> int:
 
 
 def cost_line(offer: PairsOffer, pairs: int, minutes: int) -> str:
-    at_most = elapsed(60 * minutes)
-    once, twice = elapsed(pairs * offer.pair_s), elapsed(2 * pairs * offer.pair_s)
+    once, twice = _about(pairs * offer.pair_s), _about(2 * pairs * offer.pair_s)
     told = tr("About {once}; about {twice} where a change is suspected, which takes as many again.")
-    bound = tr("No pair is begun that would not end within {at_most}. Leave the machine alone meanwhile.")
-    return f"{told.format(once=once, twice=twice)} {bound.format(at_most=at_most)}"
+    bound = tr("At most {minutes} min: no pair is begun that would not end by then. Leave the machine alone meanwhile.")
+    return f"{told.format(once=once, twice=twice)} {bound.format(minutes=minutes)}"
 
 
 def measure_line(asked: Asked, offer: PairsOffer, pairs: int, minutes: int) -> str:
@@ -83,6 +83,12 @@ def launch_of(asked: Asked, offer: PairsOffer, pairs: int, minutes: int, now: da
 
     arguments = tuple(shlex.split(measure_line(asked, offer, pairs, minutes))[1:])
     return Launch(arguments, comparisons_home() / new_run_id(offer.name, now), offer.name, "pairs")
+
+
+def _about(duration_s: float) -> str:
+    if duration_s < _MINUTES_FROM_S:
+        return tr("{count} s").format(count=round(duration_s))
+    return tr("{count} min").format(count=round(duration_s / 60))
 
 
 def _run_s(entries: Sequence[Entry]) -> float:

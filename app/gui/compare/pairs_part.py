@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -66,7 +67,10 @@ class PairsPart(QWidget):
         self._run.launch(launch)
 
     def watch(self, directory: Path) -> None:
-        """Pairs that go on, or have ended."""
+        """Pairs that go on, or have ended. Where nothing is compared yet, what was when they were asked for is."""
+        asked = kept_beside(directory)
+        if asked is not None and not self._presenter.asked.entries:
+            self._presenter.compare_sides(asked)
         self._fits = True
         self._run.watch(directory)
 
@@ -113,6 +117,9 @@ class PairsPart(QWidget):
         if self._fits:
             shown = self._presenter.asked
             self._presenter.compare_sides(joined(shown if _same(shown, asked) else asked, state))
+            self.strip.say(
+                msgspec.structs.replace(notice, next_step=tr("They are compared now, as repeats of each side."))
+            )
         else:  # other runs are compared by now, and stay
             self._ready = joined(asked, state)
             self.strip.say(notice, tr("Compare the&m"))

@@ -48,7 +48,7 @@ class PairsProgress(QWidget):
         self._name.setText(one_line(state.name))
         self._turn.setText(line_of(state))
         self._time.setText(time_of(state))
-        self._said.setText(one_line(state.said, _LONGEST))
+        self._said.setText(one_line(f"{state.said[:1].upper()}{state.said[1:]}", _LONGEST))
         self._said.setVisible(bool(state.said))
         self._bar.setRange(0, progress.total or 0)
         self._bar.setValue(progress.done)
@@ -67,5 +67,8 @@ def line_of(state: PairsState) -> str:
 
 
 def time_of(state: PairsState) -> str:
-    told, left_s = tr("{time} so far").format(time=elapsed(state.progress.elapsed_s)), state.eta_s()
+    progress, left_s = state.progress, state.eta_s()
+    told = tr("{time} so far").format(time=elapsed(progress.elapsed_s))
+    if progress.total:
+        told = tr("{done} of {total} runs, {told}").format(done=progress.done, total=progress.total, told=told)
     return told if left_s is None else tr("{told}, about {left} left").format(told=told, left=elapsed(left_s))

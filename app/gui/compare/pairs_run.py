@@ -108,7 +108,7 @@ class PairsRun(QObject):
         self._end("ended", end_notice(self.state, code, message))
 
     def _lose(self) -> None:
-        kept = tr("Whole pairs until then, which are compared: {pairs}. Every run is in the Library.")
+        kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.")
         what = tr("The engine that measured the pairs is gone, and did not tell of its end.")
         self._end("lost", Notice("error", what, kept.format(pairs=self.state.pairs)))
 

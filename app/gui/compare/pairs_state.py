@@ -64,7 +64,7 @@ def pairs_after(state: PairsState, event: Event) -> PairsState:
         state = replace(state, going="running")
     match event:
         case PhaseChanged(message=message):
-            return replace(state, said=message)
+            return state if progress.turn is None else replace(state, said=message)
         case TurnFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
             return replace(state, measured=(*state.measured, PairRun(pair, side, Path(directory))))
         case _:
@@ -84,10 +84,10 @@ def end_notice(state: PairsState, code: int, message: str) -> Notice:
     """Of pairs that have ended."""
     pairs = state.pairs
     if code in _STOPPED:
-        kept = tr("Whole pairs until then, which are compared: {pairs}. Every run is in the Library.")
+        kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.")
         return Notice("news", tr("The pairs were stopped."), kept.format(pairs=pairs))
     if code in _JUDGED:
-        what = tr("Pairs that were measured, and are compared now: {pairs}.").format(pairs=pairs)
-        return Notice("news", what, message if code == ExitCode.OK else None)
+        what = tr("The pairs are measured: {pairs}.").format(pairs=pairs)
+        return Notice("news", what, message or None)
     kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.").format(pairs=pairs)
     return Notice("error", tr("The pairs have ended with exit code {code}.").format(code=code), message or None, kept)

@@ -19,6 +19,7 @@ class Bench:
         self.factor, self.invalid, self.workload = factor, invalid, workload
         self.now_s = 0.0
         self.order: list[Side] = []
+        self.turns_told: list[tuple[int, int]] = []
         self.told: list[str] = []
 
     def measure(self, turn: Turn) -> Result | None:
@@ -27,6 +28,7 @@ class Bench:
         if within_s < 10.0:
             return None
         self.order.append(side)
+        self.turns_told.append((turn.pair, turn.pairs))
         value = QUIET_MS[len(self.order) // 2 % 7] * (self.factor if side == "candidate" else 1.0)
         found = result(steady(value), run_id=f"{side}-{len(self.order)}")
         if side == "candidate":
@@ -62,6 +64,12 @@ def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float
     assert len(bench.order) == 2 * pairs
     assert bench.now_s <= max_s
     assert "time was over" in turns.notes[0]
+
+
+def test_each_run_is_told_its_pair_and_of_how_many() -> None:
+    bench = Bench(1.2)
+    bench.turns(pairs=5)
+    assert bench.turns_told == [(place // 2 + 1, 5 if place < 10 else 10) for place in range(20)]
 
 
 def test_an_invalid_run_is_made_again() -> None:
