@@ -32,7 +32,7 @@ class LaunchingPairs(QObject):
 
     def look(self) -> None:
         """For pairs that the last window left going: it is as if this one had begun them."""
-        submit(self, _going, self._attach, self._window.navigation.tell_error)
+        submit(self, _pairs_to_show, self._attach, self._window.navigation.tell_error)
 
     def launch(self, launch: Launch) -> None:
         self._compare().launch_pairs(launch)  # its engine starts while the page is drawn
@@ -56,12 +56,16 @@ class LaunchingPairs(QObject):
             page.pairs_changed.connect(self._show)
         return page
 
-    def _attach(self, going: tuple[Path, ...]) -> None:
-        for directory in going[:1]:
+    def _attach(self, found: tuple[Path, bool] | None) -> None:
+        if found is None:
+            return
+        directory, is_going = found
+        what = tr("Pairs have ended while no window was open. Compare shows what came of them.")
+        if is_going:
+            what = tr("Pairs are still measured, which another window began, or a terminal. Compare shows how they go.")
             self._queue.watch(directory, directory.name, "pairs")
-            self._compare().watch_pairs(directory)
-            what = tr("Pairs are still measured that another window began, or a terminal.")
-            self._window.navigation.tell("news", what, None, tr("Compare shows how they go, and their end."))
+        self._compare().watch_pairs(directory)
+        self._window.navigation.tell("news", what)
 
     def _show(self, state: PairsState) -> None:
         self._bar.show_state(_told_as_a_run(state))
@@ -94,7 +98,7 @@ def _told_as_a_run(state: PairsState) -> LiveState:
     )
 
 
-def _going() -> tuple[Path, ...]:
-    from app.storage.comparisons import going_comparisons
+def _pairs_to_show() -> tuple[Path, bool] | None:
+    from app.gui.compare.beside import pairs_to_show
 
-    return going_comparisons()
+    return pairs_to_show()

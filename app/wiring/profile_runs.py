@@ -64,7 +64,9 @@ class ProfileRuns:
 
     def measure(self, turn: Turn) -> Result | None:
         """None where it was cut because it took longer. Raises RepeatError where it measured nothing to compare."""
-        directory = runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))
+        if self._interruption.code is not None:
+            raise RepeatError("the comparison was stopped between two runs", self._interruption.code)
+        directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
         where = str(directory)
         self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.pairs, turn.side, where))
         result = self._measured(turn, directory)

@@ -81,14 +81,13 @@ slo: ["latency_ms.p95 < 200"]
 
 @pytest.fixture
 def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
-    """Two of one profile: so few answers that what changed cannot be told."""
+    """Two of one profile: so few answers that what changed cannot be told. They may be INVALID, as the machine was."""
     profile = tmp_path / "short.yaml"
     profile.write_text(SHORT)
     runs = tuple(home / "runs" / f"20261127-12000{place}-short-000{place}" for place in range(2))
     for run in runs:
         done = Sizewise(home, tmp_path).measured(str(profile), out=run)
-        if done.returncode == 4:
-            pytest.skip(f"this machine is too busy to measure on: {done.stderr}")
+        assert done.returncode in (0, 4), done.stderr
     return runs
 
 
@@ -100,6 +99,9 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     page = window.pages.compare
     presenter, part, card = page.contents.presenter, page.contents.pairs, page.contents.verdict.pairs
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    if any("INVALID" in (entry.problem or "") for entry in presenter.asked.entries):
+        assert not card.isVisible()
+        return
     card.pairs.setValue(1)
     press(qtbot, card, "Run one more pair")
     qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 1: the baseline is measured", timeout=20_000)

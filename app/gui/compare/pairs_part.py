@@ -9,7 +9,7 @@ import msgspec
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.compare.beside import keep_beside, kept_beside
+from app.gui.compare.beside import keep_beside, kept_beside, mark_shown
 from app.gui.compare.entries import Asked
 from app.gui.compare.pairs_offer import PairsOffer, launch_of
 from app.gui.compare.pairs_progress import PairsProgress
@@ -109,6 +109,7 @@ class PairsPart(QWidget):
 
     def _end(self, state: PairsState, notice: Notice) -> None:
         assert state.directory is not None, "something was measured"
+        mark_shown(state.directory)
         self._say(notice)
         self._navigation.library_changed.emit()
         if not state.pairs:
