@@ -14,14 +14,16 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
+    TurnFinished,
+    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """`done` of `total` are stages, or variants of a local model; warm-ups are not counted. `total` is None where
-    nobody can say, as in a search."""
+    """`done` of `total` are stages, variants of a local model, or runs of a comparison in turns; warm-ups are not
+    counted. `total` is None where nobody can say, as in a search."""
 
     run_id: str | None = None
     name: str | None = None
@@ -41,6 +43,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     spent_s: float = 0.0
     variants_ns: int | None = None
     """When the first variant was begun."""
+    turn: TurnStarted | None = None
+    """The last one that was begun."""
     finished: RunFinished | None = None
 
     @property
@@ -56,6 +60,9 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         if self.variant is not None and self.variants_ns is not None and self.done:
             each_s = (now_ns - self.variants_ns) / 1e9 / (self.done + 0.5)
             return each_s * (self.variant.total - self.done - 0.5)
+        if self.turn is not None and self.started_ns is not None and self.total is not None and self.done:
+            each_s = (now_ns - self.started_ns) / 1e9 / (self.done + 0.5)
+            return each_s * max(0.0, self.total - self.done - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
         running_s = 0.0 if self.stage is None else stage_done_s(self.stage, now_ns)
@@ -88,6 +95,10 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
             return replace(progress, stage=None, done=done, spent_s=progress.spent_s + lasted_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _in_variants(replace(progress, stage=None), event)
+        case TurnStarted(pair=pair, pairs=pairs):
+            return replace(progress, turn=event, total=2 * pairs, done=max(progress.done, 2 * (pair - 1)))
+        case TurnFinished(status=status):
+            return replace(progress, done=progress.done + (status != "INVALID"))
         case RunFinished():
             return replace(progress, finished=event, stage=None)
         case _:

@@ -38,18 +38,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                            help="of runs; as many again where a change is suspected (default 7)")  # fmt: skip
     measuring.add_argument("--max-duration", type=_duration, default=_SECONDS, metavar="TIME", dest="max_s",
                            help="begin no pair that would not end by then (default 20m)")  # fmt: skip
+    measuring.add_argument("--record", type=Path, metavar="DIR",
+                           help="where it tells how it goes, for `runs attach` and `runs stop` of that directory "
+                           "(default: beside the runs)")  # fmt: skip
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    if arguments.measure:
+        return _measured(arguments)
+    return _tell(_compared(_read(arguments), arguments), arguments)
+
+
+def _measured(arguments: argparse.Namespace) -> int:
+    from app.cli.measuring_pairs import measure_pairs
+    from app.session.turns import PAIRS, Order
+
+    order = Order(arguments.pairs or PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
+    return measure_pairs(
+        arguments, order, lambda turns: _compared(turns, arguments), lambda found: _tell(found, arguments)
+    )
+
+
+def _compared(turns: Turns, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
-    from app.analysis.comparison import TOLERANCE, compare_runs
+    from app.analysis.comparison import compare_runs
+
+    tolerance = _tolerance(arguments)
+    comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
+    return msgspec.structs.replace(comparison, notes=(*turns.notes, *comparison.notes))
+
+
+def _tolerance(arguments: argparse.Namespace) -> float:
+    from app.analysis.comparison import TOLERANCE
+
+    return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
+
+
+def _tell(comparison: Comparison, arguments: argparse.Namespace) -> int:
+    """Shows it, and gives the exit code. Raises UsageError where there is nothing to judge."""
     from app.analysis.environment_differences import differences_in_words
 
-    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    turns = _measured(arguments, tolerance) if arguments.measure else _read(arguments)
-    comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
-    comparison = msgspec.structs.replace(comparison, notes=(*turns.notes, *comparison.notes))
     _show(comparison, arguments)
     forbidding = [one for one in comparison.differences if one.forbids]
     if forbidding and not arguments.force:
@@ -86,27 +115,9 @@ def _read(arguments: argparse.Namespace) -> Turns:
 
     if arguments.pairs is not None:
         raise UsageError("--pairs is for --measure", hint="Repeats that were made already are given by commas.")
+    if arguments.record is not None:
+        raise UsageError("--record is for --measure", hint="--out FILE writes the comparison down.")
     return Turns(*read_sides(arguments.base, arguments.candidate))
-
-
-def _measured(arguments: argparse.Namespace, tolerance: float) -> Turns:
-    import time
-
-    from app.cli.signals import stoppable
-    from app.profiles.bundled import find_profile
-    from app.profiles.loading import load_profile
-    from app.session.turns import PAIRS, Order, measure_in_turns
-    from app.wiring.profile_runs import ProfileRuns
-
-    if len(arguments.candidate) != 1:
-        raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
-    profiles = arguments.base, arguments.candidate[0]
-    for profile in profiles:
-        load_profile(find_profile(profile))  # a wrong one is told before the other is measured
-    order = Order(arguments.pairs or PAIRS, arguments.max_s, tolerance, arguments.force)
-    with stoppable() as interruption:
-        runs = ProfileRuns(*profiles, interruption)
-        return measure_in_turns(order, runs.measure, time.monotonic, lambda line: print(line, file=sys.stderr))
 
 
 def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:

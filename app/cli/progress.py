@@ -31,6 +31,8 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
+    TurnFinished,
+    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
@@ -71,12 +73,14 @@ class _Lines:
 
 
 class _Terminal:
-    """The bar is of the running stage: a search does not know how many stages it will take."""
+    """The bar is of the running stage: a search does not know how many stages it will take. Of a comparison it is of
+    its runs."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._task = bar.add_task("starting", total=None)
         self._stage: StageStarted | None = None
+        self._turns = 0
 
     def show(self, event: Event) -> None:
         match event:
@@ -89,9 +93,14 @@ class _Terminal:
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
                 self._bar.update(self._task, total=stage_lasts_s(self._stage))
-                self._bar.console.print(_of_user(event))
+                self._bar.console.print(_of_load(event))
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=event.message)
+            case TurnStarted(pairs=pairs):
+                self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_of_turn(event))
+            case TurnFinished(status=status):
+                self._turns += status != "INVALID"
+                self._bar.update(self._task, completed=self._turns)
             case _:
                 line = _sentence(event)
                 if line is not None:
@@ -133,22 +142,24 @@ def _sentence(event: Event) -> str | None:
             return _stage(event)
         case Checked(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.check}: {check.hint or check.value}"
-        case RateResolved(message=message, rate_per_s=rate_per_s):
-            return f"{message} is {digits(rate_per_s)}/s"
-        case RateChanged() | StageExtended() | Noted():
-            return _of_user(event)
+        case RateResolved() | RateChanged() | StageExtended() | Noted():
+            return _of_load(event)
         case ErrorSeen(sample=sample):
             return f"error {sample.error}, the first: {sample.text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
             return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _of_variant(event)
+        case TurnStarted() | TurnFinished():
+            return _of_turn(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
             return None  # told by the summary, or by the bar
 
 
-def _of_user(event: RateChanged | StageExtended | Noted) -> str:
+def _of_load(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
     match event:
+        case RateResolved(message=message, rate_per_s=rate_per_s):
+            return f"{message} is {digits(rate_per_s)}/s"
         case StageExtended(by_s=by_s, duration_s=duration_s):
             return f"stage extended by {by_s:g} s, to {duration_s:g} s"
         case RateChanged(rate_per_s=rate_per_s):
@@ -165,6 +176,12 @@ def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str 
             return _calls(stage)
         case VariantFinished(facts=facts):
             return None if facts.failure is None else f"  ended early: {facts.failure}"
+
+
+def _of_turn(event: TurnStarted | TurnFinished) -> str | None:
+    if isinstance(event, TurnFinished):
+        return None  # the next one tells it, or the end
+    return f"pair {event.pair} of {event.pairs}: {event.side}"
 
 
 def _calls(stage: Stage) -> str:

@@ -99,6 +99,7 @@ def _connect(window: Window, parts: Parts) -> None:
     home.set_machine(parts.machine)
     home.set_recovery(parts.recovery)
     parts.recovery.look()
+    parts.launching.look_for_pairs()
 
 
 def _doing(window: Window, parts: Parts) -> Doing:

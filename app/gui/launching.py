@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject
 from app.gui.closing import Closing
 from app.gui.docks.job_queue import Job, JobQueue
 from app.gui.docks.machine_watch import MachineWatch
+from app.gui.launching_pairs import LaunchingPairs
 from app.gui.live.state import LiveState
 from app.gui.navigation import Launch
 from app.gui.notifications import Notifications
@@ -37,6 +38,7 @@ class Launching(QObject):
         self.bar = RunBar(window.toolbar, window.look)
         self.bar.start_wanted.connect(self.start)
         self.bar.stop_wanted.connect(self.stop)
+        self._pairs = LaunchingPairs(window, queue, recovery, self.bar)
         navigation = window.navigation
         navigation.launch_wanted.connect(self._queue_up)
         navigation.run_watched.connect(self._watch)
@@ -44,6 +46,9 @@ class Launching(QObject):
         queue.job_ended.connect(self._tell_end)
         queue.changed.connect(self._leave_the_machine_alone)
         window.may_close = self._may_close
+
+    def look_for_pairs(self) -> None:
+        self._pairs.look()
 
     def start(self) -> None:
         """What the page holds; where it has nothing to start, what Run does."""
@@ -62,9 +67,14 @@ class Launching(QObject):
         self._queue_up(msgspec.structs.replace(self._last, directory=directory))
 
     def stop(self) -> None:
-        """Asks once, in a strip of the Live page; the second time it stops."""
+        """Asks once, in a strip of Live, or of Compare for pairs; the second time it stops."""
         running = self._queue.running
-        if running is not None:
+        if running is None:
+            return
+        if running.launch.kind == "pairs":
+            self._window.show_page("compare")
+            self._pairs.compare_of(running.launch.directory).stop_pairs()
+        else:
             self._window.show_page("live")
             self._live_of(running).stop()
 
@@ -77,10 +87,14 @@ class Launching(QObject):
         return live
 
     def _queue_up(self, launch: Launch) -> None:
-        self._last = launch
+        if launch.kind == "run":
+            self._last = launch
         self._queue.add(launch)
 
     def _launch(self, launch: Launch) -> None:
+        if launch.kind == "pairs":
+            self._pairs.launch(launch)
+            return
         self._listen()
         self._recovery.leave_out(launch.directory)
         self._window.pages.live.launch(launch)  # its engine starts while the page is drawn
@@ -100,14 +114,16 @@ class Launching(QObject):
 
     def _show(self, state: LiveState) -> None:
         self._seen = state
-        self.bar.show_state(state)
+        running = self._queue.running
+        if running is None or running.launch.kind == "run":  # else it is one of the pairs, which the bar shows
+            self.bar.show_state(state)
         if state.going == "failed" and state.directory is not None:
             self._queue.launch_failed(state.directory, state.message)
 
     def _leave_the_machine_alone(self) -> None:
         """While a run measures, what is shown of the machine is what that run reads."""
         running = self._queue.running
-        self._machine.follow_run(None if running is None else running.launch.directory)
+        self._machine.follow_run(None if running is None else running.measured)
 
     def _tell_end(self, job: Job) -> None:
         if notifications_are_on(self._window.settings):
@@ -117,6 +133,10 @@ class Launching(QObject):
         running, seen = self._queue.running, self._seen
         if running is None or (seen.directory == running.launch.directory and not seen.is_running):
             return self._closing.may_close(None, 0, lambda: None)
-        return self._closing.may_close(
-            running.launch.name, len(self._queue.waiting), lambda: self._live_of(running).stop_now()
-        )
+        return self._closing.may_close(running.launch.name, len(self._queue.waiting), lambda: self._stop_now(running))
+
+    def _stop_now(self, job: Job) -> None:
+        if job.launch.kind == "pairs":
+            self._pairs.compare_of(job.launch.directory).stop_pairs_now()
+        else:
+            self._live_of(job).stop_now()

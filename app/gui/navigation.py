@@ -9,6 +9,8 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
+LaunchKind = Literal["run", "pairs"]
+"""`pairs`: two profiles measured in turns, by `compare --measure`."""
 Severity = Literal["news", "warning", "error"]
 
 
@@ -23,11 +25,12 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """An engine to start: `arguments` of `sizewise` but for --out, which is `directory`."""
+    """An engine to start: `arguments` of `sizewise` but for --out, which is `directory`; of pairs it is --record."""
 
     arguments: tuple[str, ...]
     directory: Path
     name: str
+    kind: LaunchKind = "run"
 
 
 class Navigation(QObject):
@@ -43,6 +46,8 @@ class Navigation(QObject):
     """The Path of a run that goes on: Live shows it."""
     run_opened = Signal(object)
     """The Path of a run that has ended, whole or cut short: Results shows it."""
+    pairs_watched = Signal(object)
+    """The Path of pairs that are measured, or were: Compare shows how they go, and their runs."""
     moment_wanted = Signal(float)
     """Seconds from the start of the run that Results shows."""
     comparison_wanted = Signal(object)

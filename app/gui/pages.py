@@ -58,6 +58,10 @@ class Pages(QStackedWidget):
         page.enter()
         return page
 
+    def found(self, key: PageKey) -> Page | None:
+        """None where nobody wanted it yet."""
+        return self._made.get(key)
+
     def page(self, key: PageKey) -> Page:
         if key not in self._made:
             self._made[key] = self._new(key)

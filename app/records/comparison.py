@@ -9,6 +9,7 @@ import msgspec
 from app.records.estimate import Estimate
 from app.records.metrics import Better
 
+Side = Literal["base", "candidate"]
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 MAX_RATE = "max_rate_within_slo"
 """The metric name under which the highest rate that held the SLO is compared; its stage is "search"."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from app.records.calls import CallStage
+from app.records.comparison import Side
 from app.records.local import VariantFacts
-from app.records.result import Check, ErrorSample, Objective, Stage, Variant
+from app.records.result import Check, ErrorSample, Objective, Stage, Trust, Variant
 from app.records.stage import StageFacts
 
 
@@ -162,6 +163,27 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
     facts: VariantFacts
 
 
+class TurnStarted(msgspec.Struct, frozen=True, tag="turn_started"):
+    """Of a comparison that measures two profiles in turns: a run of one side goes on, in a directory of its own.
+    `pairs` is how many there will be, unless a change is suspected."""
+
+    at_ns: int
+    pair: int
+    pairs: int
+    side: Side
+    directory: str
+
+
+class TurnFinished(msgspec.Struct, frozen=True, tag="turn_finished"):
+    """That run was measured. An INVALID one is made again."""
+
+    at_ns: int
+    pair: int
+    side: Side
+    directory: str
+    status: Trust
+
+
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
     at_ns: int
     status: str
@@ -185,5 +207,7 @@ Event = (
     | VariantStarted
     | CallsFinished
     | VariantFinished
+    | TurnStarted
+    | TurnFinished
     | RunFinished
 )

@@ -30,6 +30,11 @@ def comparison_command(
     return shlex.join([*words, *(["--force"] if is_forced else [])])
 
 
+def name_of_pairs(base: str, candidate: str) -> str:
+    """Of a comparison that measures profiles of these names."""
+    return f"pairs of {base}" if base == candidate else f"{base} against {candidate}"
+
+
 def comparison_section(comparison: Comparison) -> model.ComparisonSection:
     return model.ComparisonSection(
         sentence=_sentence(comparison),

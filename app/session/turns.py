@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
 from app.analysis.comparison import compare_runs, is_suspected
 from app.errors import InstrumentError
+from app.records.comparison import Side
 from app.records.result import Result
 
 PAIRS = 7
-Side = Literal["base", "candidate"]
 _TRIES = 3
 """An INVALID run is no repeat, and is made again."""
 
@@ -27,6 +26,15 @@ class Order(msgspec.Struct, frozen=True):
     is_forced: bool = False
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """One run to make, of the `pair`-th of `pairs`, within a time."""
+
+    pair: int
+    pairs: int
+    side: Side
+    within_s: float
+
+
 class Turns(msgspec.Struct, frozen=True):
     base: tuple[Result, ...]
     candidate: tuple[Result, ...]
@@ -35,11 +43,11 @@ class Turns(msgspec.Struct, frozen=True):
 
 def measure_in_turns(
     order: Order,
-    measure: Callable[[Side, float], Result | None],
+    measure: Callable[[Turn], Result | None],
     now_s: Callable[[], float],
     tell: Callable[[str], None],
 ) -> Turns:
-    """`measure(side, within_s)` makes one run, and gives None where the time did not suffice.
+    """`measure` makes one run, and gives None where the time did not suffice. `tell` hears why there are more of them.
 
     Ends early where the first pair may not be compared, and where the time is over. Raises InstrumentError where runs
     are INVALID time and again.
@@ -51,7 +59,7 @@ class _Measuring:
     def __init__(
         self,
         order: Order,
-        measure: Callable[[Side, float], Result | None],
+        measure: Callable[[Turn], Result | None],
         now_s: Callable[[], float],
         tell: Callable[[str], None],
     ) -> None:
@@ -88,8 +96,7 @@ class _Measuring:
         sides: tuple[Side, Side] = ("candidate", "base") if place % 2 else ("base", "candidate")
         found: dict[Side, Result] = {}
         for side in sides:
-            self._tell(f"pair {place + 1} of {until}: {side}")
-            result = self._valid(side)
+            result = self._valid(Turn(place + 1, until, side, 0.0))
             if result is None:
                 return False
             found[side] = result
@@ -97,16 +104,16 @@ class _Measuring:
             self._runs[side].append(result)
         return True
 
-    def _valid(self, side: Side) -> Result | None:
+    def _valid(self, turn: Turn) -> Result | None:
         reasons = ""
         for _ in range(_TRIES):
             left_s = self._ends_s - self._now_s()
-            result = self._measure(side, left_s) if left_s > 0 else None
+            result = self._measure(msgspec.structs.replace(turn, within_s=left_s)) if left_s > 0 else None
             if result is None or result.verdict.status != "INVALID":
                 return result
             reasons = "; ".join(result.verdict.reasons)
-            self._tell(f"this run of the {side} is INVALID, and is made again: {reasons}")
-        raise InstrumentError(f"{_TRIES} runs of the {side} in a row are INVALID: {reasons}")
+            self._tell(f"this run of the {turn.side} is INVALID, and is made again: {reasons}")
+        raise InstrumentError(f"{_TRIES} runs of the {turn.side} in a row are INVALID: {reasons}")
 
     def _is_forbidden(self) -> bool:
         compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._order.is_forced)

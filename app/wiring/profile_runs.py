@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
-from app.errors import ExitCode, SizewiseError
+from app.errors import ExitCode, SizewiseError, UsageError
+from app.profiles.bundled import find_profile
+from app.profiles.loading import load_profile
+from app.profiles.secrets import REDACTED
+from app.records.comparison import Side
+from app.records.events import Event, TurnFinished, TurnStarted
 from app.records.result import Result
 from app.session.interruption import Interruption
-from app.session.turns import Side
+from app.session.turns import Turn
+from app.storage.run_directory import new_run_id, runs_home
 from loadgen.child import end_within, start_module
 
 _COMPARED = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
@@ -26,24 +36,57 @@ class RepeatError(SizewiseError):
         self.exit_code = code
 
 
+def name_to_measure(profile: str) -> str:
+    """The name of a profile that can be measured here, as far as it tells itself. Raises UsageError where it cannot, as
+    one that a run kept may: its files may be on another machine."""
+    path = find_profile(profile)
+    name = load_profile(path).name
+    if REDACTED in path.read_text(encoding="utf-8"):
+        hint = "Name the profile that the run was made of."
+        raise UsageError(f"a secret was taken out of {path} when it was written", hint=hint)
+    return name
+
+
 class ProfileRuns:
-    """They are stored where all runs are."""
+    """They are stored where all runs are; `emit` is told of each."""
 
-    def __init__(self, base: str, candidate: str, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        base: str,
+        candidate: str,
+        interruption: Interruption,
+        emit: Callable[[Event], None],
+    ) -> None:
+        """Raises UsageError where one of the profiles cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
-        self._interruption = interruption
+        self._names: dict[Side, str] = {side: name_to_measure(one) for side, one in self._profiles.items()}
+        self._interruption, self._emit = interruption, emit
 
-    def measure(self, side: Side, within_s: float) -> Result | None:
+    def measure(self, turn: Turn) -> Result | None:
         """None where it was cut because it took longer. Raises RepeatError where it measured nothing to compare."""
+        if self._interruption.code is not None:
+            raise RepeatError("the comparison was stopped between two runs", self._interruption.code)
+        directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
+        where = str(directory)
+        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.pairs, turn.side, where))
+        result = self._measured(turn, directory)
+        if result is not None:
+            status = result.verdict.status
+            self._emit(TurnFinished(time.perf_counter_ns(), turn.pair, turn.side, where, status))
+        return result
+
+    def _measured(self, turn: Turn, directory: Path) -> Result | None:
+        side = turn.side
         child = start_module(
-            "app", "run", self._profiles[side], "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            "app", "run", self._profiles[side], "--json", "--out", str(directory),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
         self._interruption.attach(lambda _drain: child.terminate())
         self._interruption.before_leaving(child.kill)
         if self._interruption.is_requested:
             child.terminate()
         try:
-            output, said = child.communicate(timeout=within_s)
+            output, said = child.communicate(timeout=turn.within_s)
         except subprocess.TimeoutExpired:
             child.terminate()
             output, said = _last_of(child)

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 from PySide6.QtCore import QPoint, Qt
 from pytestqt.qtbot import QtBot
 
+from app.gui.docks.jobs import JobsDock
 from app.gui.window import Window
 from app.records.comparison import Comparison
-from tests.fakes.driving import press_key, shows
+from tests.fakes.driving import find_button, press, press_key, shows
 from tests.fakes.program import Sizewise
 
 OpenWindow = Callable[[], Window]
+_PATIENCE_MS = 90_000
 
 
 def test_two_ticked_runs_are_compared_as_the_command_compares_them(
@@ -61,3 +64,63 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert outcome.section is not None
     assert outcome.section.sentence in (tmp_path / "comparison.html").read_text()
     assert verdict.sentence.casefold() in outcome.section.sentence.casefold()
+
+
+SHORT = """sizewise: 1
+name: short
+target:
+  protocol: http
+  scripted: {delay: 5ms, spread: 0.3, parallel: 8}
+workload: {body: {features: [0.1, 0.2]}}
+load:
+  warmup: 0s
+  stages: [{name: steady, arrivals: constant, rate: 40/s, duration: 1s}]
+slo: ["latency_ms.p95 < 200"]
+"""
+
+
+@pytest.fixture
+def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
+    """Two of one profile: so few answers that what changed cannot be told. They may be INVALID, as the machine was."""
+    profile = tmp_path / "short.yaml"
+    profile.write_text(SHORT)
+    runs = tuple(home / "runs" / f"20261127-12000{place}-short-000{place}" for place in range(2))
+    for run in runs:
+        done = Sizewise(home, tmp_path).measured(str(profile), out=run)
+        assert done.returncode in (0, 4), done.stderr
+    return runs
+
+
+def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
+    open_window: OpenWindow, short_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
+) -> None:
+    window = open_window()
+    window.navigation.comparison_wanted.emit(short_runs)
+    page = window.pages.compare
+    presenter, part, card = page.contents.presenter, page.contents.pairs, page.contents.verdict.pairs
+    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    if any("INVALID" in (entry.problem or "") for entry in presenter.asked.entries):
+        assert not card.isVisible()
+        return
+    card.pairs.setValue(1)
+    press(qtbot, card, "Run one more pair")
+    qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 1: the baseline is measured", timeout=20_000)
+    assert find_button(card, "Run one more pair") is None
+    jobs = window.findChild(JobsDock)
+    assert jobs is not None
+    qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.line)
+    qtbot.waitUntil(lambda: not part.state.is_running, timeout=_PATIENCE_MS)
+    if part.state.pairs == 0:  # the machine was too busy for three runs in a row to be relied on
+        assert "exit code 4" in part.strip.text()
+        assert page.runs() == short_runs
+        return
+    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    (base,), (candidate,) = part.state.runs("base"), part.state.runs("candidate")
+    assert page.runs() == (short_runs[0], base, short_runs[1], candidate)
+    assert {base.parent, candidate.parent} == {home / "runs"}
+    line, outcome = page.command_line(), presenter.outcome
+    assert line is not None
+    assert outcome is not None
+    printed = Sizewise(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
+    qtbot.waitUntil(lambda: jobs.finished_model.rowCount() == 1)

@@ -10,9 +10,11 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.comparison import Comparison
+from app.records.events import TurnFinished
+from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, write_profile
+from tests.fakes.program import Sizewise, wait_until, write_profile
 
 
 @pytest.fixture
@@ -45,13 +47,42 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
         profiles = write_profile(folders[0], fast.url), write_profile(folders[1], slow.url)
-        done = sizewise("compare", "--measure", *profiles, "--pairs", "1", "--json")
+        record = tmp_path / "record"
+        done = sizewise("compare", "--measure", *profiles, "--pairs", "1", "--json", "--record", str(record))
     assert done.returncode in (ExitCode.REGRESSION, ExitCode.INVALID), done.stderr
     if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
         comparison = msgspec.json.decode(done.stdout, type=Comparison)
         runs = {path.name for path in (sizewise.home / "runs").iterdir()}
         assert {*comparison.base, *comparison.candidate} <= runs
+        assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
+        told = [event for event in StoredRun(record).events() if isinstance(event, TurnFinished)]
+        assert [(one.pair, one.side) for one in told if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
+        assert {Path(one.directory).name for one in told} <= runs
+    finished = StoredRun(record).finished
+    assert finished is not None
+    assert finished.exit_code == done.returncode
     assert done.stderr.index("pair 1 of 1: base") < done.stderr.index("pair 1 of 1: candidate")
+
+
+def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
+    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    record = tmp_path / "record"
+    with ScriptedServer(Script(delay_s=0.01)) as server:
+        profile = write_profile(folders[0], server.url, rate="20/s", duration="60s")
+        going = sizewise.start("compare", "--measure", profile, profile, "--record", str(record))
+        wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(sizewise)))
+        assert sizewise("runs", "stop", str(record)).stdout.startswith("the run is stopping")
+        _, said = going.communicate(timeout=60)
+    assert going.returncode == ExitCode.INTERRUPTED
+    assert "the comparison was stopped during a run of the base" in said
+    assert sizewise("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
+    (run,) = (path.parent for path in events_of_runs(sizewise))
+    assert "stopped by the user" in (run / "result.json").read_text()
+
+
+def events_of_runs(sizewise: Sizewise) -> list[Path]:
+    return list((sizewise.home / "runs").glob("*/events.jsonl"))
 
 
 def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_run(

@@ -27,6 +27,7 @@ class AnswersTab(QWidget):
         self.time.setAccessibleName(tr("Time that is drawn"))
         self.time.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._curves: tuple[Curve, ...] = ()
+        self._runs = 0
         self.chart = Chart(
             tr("Share of answers at or below a time"), Axis(tr("time"), "ms", is_log=True), Axis(tr("share"), "%"), look
         )
@@ -59,6 +60,7 @@ class AnswersTab(QWidget):
         self._note.setText("")
 
     def show_outcome(self, outcome: Outcome) -> None:
+        self._runs = len(outcome.asked.entries)
         chosen = self.stage.currentData()
         self.stage.blockSignals(True)
         self.stage.clear()
@@ -92,6 +94,11 @@ class AnswersTab(QWidget):
         self.chart.clear()
         self.chart.say("" if time else tr("No answers of this stage are kept."))
         told = []
+        if self._runs > len(self._curves) > 0:
+            drawn, count = len(self._curves), self._runs
+            told.append(
+                tr("Drawn are {drawn} of {count} runs, the first of each side.").format(drawn=drawn, count=count)
+            )
         for place, curve in enumerate(self._curves):
             spectrum = curve.of(time)
             if spectrum is None:

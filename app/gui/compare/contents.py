@@ -9,8 +9,11 @@ from PySide6.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from app.gui.background import Latest, submit
 from app.gui.compare.answers_tab import AnswersTab
+from app.gui.compare.entries import MOST_RUNS, Asked
 from app.gui.compare.exporting import export_comparison
-from app.gui.compare.outcome import MOST_RUNS, Asked, Outcome
+from app.gui.compare.outcome import Outcome
+from app.gui.compare.pairs_part import PairsPart
+from app.gui.compare.pairs_state import PairsState
 from app.gui.compare.picker import Picker
 from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
@@ -34,6 +37,7 @@ class Contents(QWidget):
         self.presenter = ComparePresenter(self, navigation)
         self._usable: tuple[RunRow, ...] | None = None
         self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._take_usable, navigation.tell_error)
+        self.pairs = PairsPart(navigation, self.presenter)
         self.strip = Strip()
         self.picker = Picker(button(tr("S&wap the sides"), self.presenter.swap))
         self.empty = Empty(
@@ -51,9 +55,8 @@ class Contents(QWidget):
             self.tabs.addTab(tab, title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addWidget(self.empty)
-        layout.addWidget(self.picker)
+        for widget in (self.strip, self.pairs, self.empty, self.picker):
+            layout.addWidget(widget)
         layout.addWidget(self.tabs, 1)
         self._connect()
         self._show_asked(self.presenter.asked)
@@ -108,6 +111,8 @@ class Contents(QWidget):
         self.verdict.forced.connect(presenter.set_forced)
         self.verdict.another_wanted.connect(self._choose_another)
         self.verdict.reasons_wanted.connect(self._show_reasons)
+        self.verdict.pairs.wanted.connect(self.pairs.measure)
+        self.pairs.changed.connect(self._show_pairs)
         self.answers.stage_wanted.connect(presenter.draw)
         self.tabs.currentChanged.connect(self.enter)
 
@@ -128,6 +133,9 @@ class Contents(QWidget):
         self.picker.show_asked(outcome.asked)
         for tab in (self.verdict, self.stages, self.answers):
             tab.show_outcome(outcome)
+
+    def _show_pairs(self, state: PairsState) -> None:
+        self.verdict.pairs.set_measuring(state.is_running)
 
     def _enter_trend(self) -> None:
         named = [one.result.name for one in self.presenter.asked.entries if one.result is not None]

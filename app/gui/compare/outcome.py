@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from app.errors import SizewiseError
-from app.gui.formatting import one_line
+from app.gui.compare.entries import MOST_RUNS, Asked, Entry, label_of
+from app.gui.compare.pairs_offer import PairsOffer, offer_of
 from app.gui.words import tr
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection
 from reports.model import Spectrum
-
-Side = Literal["base", "candidate", "drawn"]
-MOST_RUNS = 8
-_LONGEST_NAME = 40
-MOST_PAIRS, USUAL_PAIRS = 50, 7
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A chosen run. `problem` says why no number of it can be used; else `result` is there once it is read."""
-
-    path: Path
-    side: Side
-    result: Result | None = None
-    problem: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.path.name if self.result is None else self.result.name
-
-    @property
-    def run_id(self) -> str:
-        return self.path.name if self.result is None else self.result.run_id
-
-
-class Asked(msgspec.Struct, frozen=True):
-    entries: tuple[Entry, ...]
-    tolerance: float
-    is_forced: bool
-
-    def side(self, side: Side) -> tuple[Entry, ...]:
-        return tuple(one for one in self.entries if one.side == side)
-
-    @property
-    def command(self) -> str | None:
-        """That compares so in a terminal; None where a side is empty."""
-        from app.reporting.comparison import comparison_command
-
-        base, candidate = (tuple(str(one.path) for one in self.side(side)) for side in ("base", "candidate"))
-        if not base or not candidate:
-            return None
-        return comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -67,6 +25,8 @@ class Outcome(msgspec.Struct, frozen=True):
     stages: tuple[str, ...] = ()
     """That every read run has."""
     missing: str | None = None
+    offer: PairsOffer | None = None
+    """None where nothing that counts is open."""
 
     @property
     def forbidding(self) -> tuple[str, ...]:
@@ -97,7 +57,7 @@ def compared(asked: Asked) -> Outcome:
     if not base or not candidate:
         return Outcome(asked, stages=stages, missing=_missing(asked))
     comparison = compare_runs(base, candidate, tolerance=asked.tolerance, is_forced=asked.is_forced)
-    return Outcome(asked, comparison, comparison_section(comparison), stages)
+    return Outcome(asked, comparison, comparison_section(comparison), stages, offer=offer_of(comparison, entries))
 
 
 def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
@@ -107,39 +67,19 @@ def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
 
     return tuple(
         Curve(label_of(place, one), () if one.result is None else stage_times(StoredRun(one.path), one.result, stage))
-        for place, one in enumerate(entries)
+        for place, one in drawn_of(entries)
     )
 
 
-def label_of(place: int, entry: Entry) -> str:
-    """By which all parts of the page name a run."""
-    return f"{place + 1} {one_line(entry.name, _LONGEST_NAME)}"
-
-
-def more_pairs(comparison: Comparison) -> int | None:
-    """How many more pairs would likely decide what counts; None where nothing that counts is open."""
-    from app.analysis.comparison import undecided
-
-    still_open = undecided(comparison)
-    if not still_open:
-        return None
-    wanted = [one.more_repeats for one in still_open if one.more_repeats is not None]
-    return min(max(wanted, default=USUAL_PAIRS), MOST_PAIRS)
-
-
-def measure_command(asked: Asked, comparison: Comparison) -> str | None:
-    """That measures the two profiles in turns; None where nothing is open, or one of the runs kept no profile."""
-    from app.reporting.comparison import comparison_command
-    from app.storage.run_directory import SPEC
-
-    pairs = more_pairs(comparison)
-    specs = [side[0].path / SPEC for side in (asked.side("base"), asked.side("candidate")) if side]
-    if pairs is None or len(specs) != 2 or not all(spec.is_file() for spec in specs):
-        return None
-    options = ("--measure", "--pairs", str(pairs))
-    return comparison_command(
-        str(specs[0]), (str(specs[1]),), asked.tolerance, is_forced=asked.is_forced, options=options
-    )
+def drawn_of(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
+    """With their places: all of them, or of more than can be told apart the first ones of each side."""
+    placed = list(enumerate(entries))
+    if len(placed) <= MOST_RUNS:
+        return placed
+    base = [one for one in placed if one[1].side == "base"]
+    others = [one for one in placed if one[1].side != "base"]
+    base = base[: max(MOST_RUNS // 2, MOST_RUNS - len(others))]
+    return sorted((*base, *others[: MOST_RUNS - len(base)]))
 
 
 def _read(entry: Entry) -> Entry:

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.compare.outcome import MOST_RUNS, Asked, Entry, Side, label_of
+from app.gui.compare.entries import MOST_RUNS, Asked, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, clear, label, tip
 from app.gui.words import tr

@@ -9,10 +9,11 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest
-from app.gui.compare.outcome import MOST_RUNS, Asked, Curve, Entry, Outcome, Side, compared, curves_of
+from app.gui.compare.entries import MOST_RUNS, Asked, Entry, Side
+from app.gui.compare.outcome import Curve, Outcome, compared, curves_of
 from app.gui.navigation import Navigation
 
-_TOLERANCE = 0.05
+TOLERANCE = 0.05
 
 
 class ComparePresenter(QObject):
@@ -25,7 +26,7 @@ class ComparePresenter(QObject):
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
-        self.asked = Asked((), _TOLERANCE, is_forced=False)
+        self.asked = Asked((), TOLERANCE, is_forced=False)
         self.outcome: Outcome | None = None
         self._stage = ""
         self._comparing: Latest[Outcome] = Latest(self, self._show, navigation.tell_error)
@@ -44,6 +45,12 @@ class ComparePresenter(QObject):
             for place, path in enumerate(unlike)
         ]
         self._ask(entries=tuple(entries), is_forced=False)
+
+    def compare_sides(self, asked: Asked) -> None:
+        """As it is asked, however many repeats it has. What is read of them already is not read again."""
+        known = {one.path: one for one in self.asked.entries}
+        entries = [msgspec.structs.replace(known.get(one.path, one), side=one.side) for one in asked.entries]
+        self._ask(entries=tuple(entries), tolerance=asked.tolerance, is_forced=asked.is_forced)
 
     def add(self, path: Path) -> bool:
         """Whether there was room for it, and it was not there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.compare.frames import (
@@ -17,11 +16,12 @@ from app.gui.compare.frames import (
     verdict_state,
     verdict_words,
 )
-from app.gui.compare.outcome import Outcome, measure_command, more_pairs
+from app.gui.compare.outcome import Outcome
+from app.gui.compare.pairs_card import PairsCard
 from app.gui.compare.words_model import ShortTable, WordsModel
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
-from app.gui.widgets import Badge, button, card, label, restyle
+from app.gui.widgets import Badge, button, label, restyle
 from app.gui.words import tr
 
 _MOST_DIFFERENCES = 6
@@ -54,10 +54,7 @@ class VerdictTab(QScrollArea):
         )
         self.stage, self.all_metrics = QComboBox(), QCheckBox(tr("A&ll metrics"))
         self._notes = label("", "muted", wrap=True)
-        self._command = label("", wrap=True)
-        self._pairs_said = label("", wrap=True)
-        self._copy = button(tr("Cop&y the command"), self._copy_command)
-        self.pairs = card(self._pairs_said, self._command, _row(self._copy))
+        self.pairs = PairsCard()
         self.another = button(tr("Take it out and add ano&ther…"), self.another_wanted.emit, primary=True)
         self.reasons = button(tr("See wh&y it is INVALID"), self.reasons_wanted.emit)
         self._offers = _row(self.another, self.reasons)
@@ -74,7 +71,7 @@ class VerdictTab(QScrollArea):
     @property
     def measure_line(self) -> str:
         """That measures more pairs; empty where the verdict is not open."""
-        return "" if self.pairs.isHidden() else self._command.text()
+        return "" if self.pairs.isHidden() else self.pairs.command
 
     def wait(self, text: str) -> None:
         """There is nothing to show yet, and `text` says why."""
@@ -105,7 +102,9 @@ class VerdictTab(QScrollArea):
         self._notes.setVisible(bool(section.notes))
         self._fill_stages(stages_of(section))
         self._show_changes()
-        self._show_pairs(outcome)
+        self.pairs.setVisible(outcome.offer is not None)
+        if outcome.offer is not None:
+            self.pairs.show_offer(outcome.asked, outcome.offer)
 
     def _show_differences(self, outcome: Outcome) -> None:
         assert outcome.section is not None
@@ -142,18 +141,6 @@ class VerdictTab(QScrollArea):
         self.changes.setMinimumHeight(row_px * (min(len(frame), _LEAST_ROWS) + 2))
         describe(self.changes, tr("What changed"))
 
-    def _show_pairs(self, outcome: Outcome) -> None:
-        comparison = outcome.comparison
-        line = None if comparison is None else measure_command(outcome.asked, comparison)
-        self.pairs.setVisible(line is not None)
-        if line is not None and comparison is not None:
-            self._pairs_said.setText(
-                tr("{pairs} more pairs in turns would likely tell. In a terminal, with nothing else running:").format(
-                    pairs=more_pairs(comparison)
-                )
-            )
-            self._command.setText(line)
-
     def _build(self) -> None:
         head = QHBoxLayout()
         head.addWidget(self._badge)
@@ -183,9 +170,6 @@ class VerdictTab(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(self.focusPolicy().NoFocus)
-
-    def _copy_command(self) -> None:
-        QGuiApplication.clipboard().setText(self._command.text())
 
 
 def _after(word: str, sentence: str) -> str:

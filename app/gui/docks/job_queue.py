@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from app.gui.background import submit
-from app.gui.navigation import Launch
+from app.gui.navigation import Launch, LaunchKind
 from app.gui.words import tr
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ class Job(msgspec.Struct, frozen=True):
     lasted_s: float = 0.0
 
     @property
+    def measured(self) -> Path:
+        """The directory of the run that measures: of pairs the one whose turn it is, once that is known."""
+        turn = None if self.progress is None else self.progress.turn
+        return self.launch.directory if turn is None else Path(turn.directory)
+
+    @property
     def eta_s(self) -> float | None:
         """None where nobody can say. A run that takes longer than the last one has none either."""
         if self.state != "running" or self.progress is None:
@@ -60,6 +66,7 @@ class _Kept(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
     directory: str
     name: str
+    kind: LaunchKind = "run"
 
 
 class JobQueue(QObject):
@@ -105,11 +112,11 @@ class JobQueue(QObject):
         self._jobs.append(self._new(launch))
         self._go_on()
 
-    def watch(self, directory: Path, name: str) -> None:
+    def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
         """A run that was started elsewhere goes on: jobs wait for it. Nothing happens where it is known, or another one
         runs here."""
         if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
-            self._jobs.append(self._new(Launch((), directory, name)))
+            self._jobs.append(self._new(Launch((), directory, name, kind)))
             self._begin(self._jobs[-1])
             self.changed.emit()
 
@@ -204,6 +211,8 @@ class JobQueue(QObject):
         else:
             self._put(replace(job, progress=progress))
             return
+        if progress.turn is not None and progress.at_ns is not None:  # which tells of nothing until its run has ended
+            progress = replace(progress, at_ns=max(progress.at_ns, self._now_ns()))
         job = self._by_its_name(replace(job, progress=progress if progress.started_ns is not None else None))
         self._put(job)
         self.changed.emit()
@@ -215,7 +224,7 @@ class JobQueue(QObject):
         if job.launch.arguments or name is None or name == job.launch.name:
             return job
         self._ask_how_long(job.number, name)
-        return replace(job, launch=Launch((), job.launch.directory, name))
+        return replace(job, launch=replace(job.launch, name=name))
 
     def _look_for_the_end(self, job: Job, follower: RunFollower) -> None:
         if follower.finished is not None:
@@ -247,7 +256,7 @@ class JobQueue(QObject):
 
     def _tell(self) -> None:
         launches = (*self.offered, *(job.launch for job in self.waiting))
-        kept = [_Kept(one.arguments, str(one.directory), one.name) for one in launches]
+        kept = [_Kept(one.arguments, str(one.directory), one.name, one.kind) for one in launches]
         self._settings.setValue(_KEY, msgspec.json.encode(kept).decode())
         self.changed.emit()
 
@@ -257,7 +266,7 @@ def _kept(settings: QSettings) -> tuple[Launch, ...]:
         kept = msgspec.json.decode(str(settings.value(_KEY, "[]")), type=list[_Kept])
     except msgspec.DecodeError:  # of another version
         return ()
-    return tuple(Launch(one.arguments, Path(one.directory), one.name) for one in kept)
+    return tuple(Launch(one.arguments, Path(one.directory), one.name, one.kind) for one in kept)
 
 
 def _usual_s(name: str) -> float | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from app.gui.docks.job_queue import Job
 from app.gui.docks.machine_words import short
 from app.gui.formatting import elapsed
 from app.gui.words import tr
+
+if TYPE_CHECKING:
+    from app.records.events import TurnStarted
 
 
 def job_line(job: Job) -> str:
@@ -22,6 +27,8 @@ def phase_line(job: Job) -> str:
     progress = job.progress
     if progress is None:
         return tr("The engine is starting…")
+    if progress.turn is not None:
+        return turn_line(progress.turn)
     doing = progress.stage.name if progress.stage is not None else progress.message or progress.phase
     if progress.variant is not None:
         doing = progress.variant.variant.label
@@ -29,6 +36,11 @@ def phase_line(job: Job) -> str:
         place = min(progress.done + 1, progress.total)
         return tr("{doing}, {place} of {total}").format(doing=short(doing), place=place, total=progress.total)
     return short(doing)
+
+
+def turn_line(turn: TurnStarted) -> str:
+    side = tr("the baseline") if turn.side == "base" else tr("the candidate")
+    return tr("Pair {pair} of {pairs}: {side} is measured").format(pair=turn.pair, pairs=turn.pairs, side=side)
 
 
 def time_line(job: Job) -> str:

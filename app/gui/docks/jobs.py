@@ -155,7 +155,10 @@ class JobsDock(QDockWidget):
 
     def _watch(self) -> None:
         if (job := self._queue.running) is not None:
-            self._navigation.run_watched.emit(job.launch.directory)
+            if job.measured == job.launch.directory and job.launch.kind == "pairs":
+                self._navigation.pairs_watched.emit(job.launch.directory)
+            else:
+                self._navigation.run_watched.emit(job.measured)
 
     def _stop(self) -> None:
         if (job := self._queue.running) is not None:
@@ -195,7 +198,9 @@ class JobsDock(QDockWidget):
 
     def _open_index(self, index: QModelIndex | QPersistentModelIndex) -> None:
         if index.isValid():
-            self._navigation.run_opened.emit(self.finished_model.jobs[index.row()].launch.directory)
+            launch = self.finished_model.jobs[index.row()].launch
+            opened = self._navigation.pairs_watched if launch.kind == "pairs" else self._navigation.run_opened
+            opened.emit(launch.directory)
 
 
 def _part(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:

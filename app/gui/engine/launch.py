@@ -43,7 +43,8 @@ class EngineProcess:
 def start_engine(launch: Launch) -> EngineProcess:
     """Raises OSError where it cannot be started."""
     launch.directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "app", *launch.arguments, "--out", str(launch.directory)]
+    where = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
+    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *where]
     with (launch.directory / ENGINE_LOG).open("ab") as log:
         process = _detached(command, log.fileno())
     return EngineProcess(launch.directory, process)

@@ -14,6 +14,8 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
+    TurnFinished,
+    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
@@ -74,6 +76,14 @@ def test_variants_tell_the_time_of_those_to_come() -> None:
     progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
     assert (progress.done, progress.total) == (1, 3)
     assert progress.eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
+
+
+def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
+    first = (TurnStarted(10 * S, 1, 2, "base", "a"), TurnFinished(20 * S, 1, "base", "a", "VALID"))
+    again = (TurnStarted(20 * S, 1, 2, "candidate", "b"), TurnFinished(30 * S, 1, "candidate", "b", "INVALID"))
+    progress = after(STARTED, *first, *again, TurnStarted(30 * S, 1, 2, "candidate", "c"))
+    assert (progress.done, progress.total) == (1, 4)
+    assert progress.eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 
 
 def test_the_end_is_kept_and_notes_move_nothing() -> None:

@@ -11,6 +11,7 @@ from app.errors import ExitCode
 from app.records.comparison import Comparison
 from app.records.result import Result
 from app.storage.run_directory import RunWriter
+from tests.fakes.program import PROFILE
 from tests.fakes.repeated import repeats, result, steady
 
 QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -114,13 +115,17 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
         (["base", "gone"], "no run is 'gone'"),
         (["base", "promoted"], "no candidate"),
         (["base", "base", "--pairs", "3"], "--pairs is for --measure"),
+        (["base", "base", "--record", "here"], "--record is for --measure"),
         (["one.yaml", "two.yaml", "three.yaml", "--measure"], "takes two profiles"),
         (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
+        (["fraud-scoring", "kept.yaml", "--measure"], "a secret was taken out of kept.yaml"),
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(
     home: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    kept = PROFILE.format(url="http://127.0.0.1:1", rate="1/s", duration="1s", extra="")
+    (home / "kept.yaml").write_text(kept.replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"))
     assert main(["compare", *arguments]) == ExitCode.USAGE
     assert told in capsys.readouterr().err
 

@@ -21,6 +21,8 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
+    TurnFinished,
+    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
@@ -201,3 +203,12 @@ def test_what_is_not_known_of_calls_in_flight_is_left_out(
     shown = "\n".join(told(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
     assert "offline" in shown
     assert "n/a" not in shown
+
+
+def test_a_comparison_tells_whose_turn_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = TurnStarted(1, 2, 7, "candidate", "a"), TurnFinished(2, 2, "candidate", "a", "VALID")
+    assert told(capsys, *turns) == ["pair 2 of 7: candidate"]
+    at_a_terminal(monkeypatch)
+    assert "pair 2 of 7: candidate" in "\n".join(told(capsys, *turns))

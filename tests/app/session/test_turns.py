@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from app.errors import InstrumentError
+from app.records.comparison import Side
 from app.records.result import Result, Verdict
-from app.session.turns import Order, Side, Turns, measure_in_turns
+from app.session.turns import Order, Turn, Turns, measure_in_turns
 from tests.fakes.repeated import result, steady
 
 QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -18,13 +19,16 @@ class Bench:
         self.factor, self.invalid, self.workload = factor, invalid, workload
         self.now_s = 0.0
         self.order: list[Side] = []
+        self.turns_told: list[tuple[int, int]] = []
         self.told: list[str] = []
 
-    def measure(self, side: Side, within_s: float) -> Result | None:
+    def measure(self, turn: Turn) -> Result | None:
+        side, within_s = turn.side, turn.within_s
         self.now_s += min(10.0, within_s)
         if within_s < 10.0:
             return None
         self.order.append(side)
+        self.turns_told.append((turn.pair, turn.pairs))
         value = QUIET_MS[len(self.order) // 2 % 7] * (self.factor if side == "candidate" else 1.0)
         found = result(steady(value), run_id=f"{side}-{len(self.order)}")
         if side == "candidate":
@@ -60,6 +64,12 @@ def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float
     assert len(bench.order) == 2 * pairs
     assert bench.now_s <= max_s
     assert "time was over" in turns.notes[0]
+
+
+def test_each_run_is_told_its_pair_and_of_how_many() -> None:
+    bench = Bench(1.2)
+    bench.turns(pairs=5)
+    assert bench.turns_told == [(place // 2 + 1, 5 if place < 10 else 10) for place in range(20)]
 
 
 def test_an_invalid_run_is_made_again() -> None:

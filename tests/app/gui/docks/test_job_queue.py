@@ -15,6 +15,7 @@ from app.gui.settings import open_settings
 from app.records.events import Event, PhaseChanged, RunFinished, StageStarted
 from app.storage.run_directory import EVENTS
 from tests.fakes.clock import FakeClock
+from tests.fakes.stored_pairs import WrittenPairs
 from tests.fakes.stored_runs import going_on
 
 SECOND = 1_000_000_000
@@ -172,6 +173,36 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     assert job is not None
     assert (phase_line(job), time_line(job)) == ("probe 80/s", "0:10 so far, about 0:30 left")
     assert done_percent(job) == 25
+
+
+def test_pairs_are_one_job_that_tells_whose_turn_it_is(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+    written = WrittenPairs()
+    queues.queue.watch(written.directory, written.directory.name, "pairs")
+    queues.queue.add(launch(tmp_path, "next"))
+    written.tell_begun(1, "base", tmp_path / "first")
+    queues.clock.now_ns = 31 * SECOND  # nothing is told between two runs
+
+    def job() -> Job:
+        assert queues.queue.running is not None
+        return queues.queue.running
+
+    qtbot.waitUntil(lambda: job().measured == tmp_path / "first")
+    assert job().launch.name == "pairs of scoring"
+    assert (phase_line(job()), time_line(job())) == ("Pair 1 of 2: the baseline is measured", "0:30 so far")
+    written.tell_done(1, "base", tmp_path / "first")
+    written.tell_begun(1, "candidate", tmp_path / "second")
+    qtbot.waitUntil(lambda: job().measured == tmp_path / "second")
+    assert time_line(job()) == "0:30 so far, about 0:50 left"
+    written.end(11, "REGRESSION")
+    qtbot.waitUntil(lambda: queues.started == ["next"])
+    assert [(one.launch.kind, one.status) for one in queues.ended] == [("pairs", "REGRESSION")]
+
+
+def test_pairs_that_waited_are_pairs_in_the_next_window(owner: QWidget, queues: Queues, tmp_path: Path) -> None:
+    queues.queue.pause(True)
+    waiting = Launch(("compare", "a", "b", "--measure"), tmp_path / "pairs", "pairs of a", "pairs")
+    queues.queue.add(waiting)
+    assert Queues(owner).queue.offered == (waiting,)
 
 
 def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:

@@ -12,6 +12,7 @@ from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.jobs import JobsDock
 from app.gui.navigation import Launch, Navigation
 from app.gui.settings import open_settings
+from tests.fakes.stored_pairs import WrittenPairs
 
 
 @pytest.fixture
@@ -80,6 +81,27 @@ def test_a_finished_one_is_opened(
     with qtbot.waitSignal(navigation.run_opened) as opened:
         press(qtbot, dock, "Open")
     assert opened.args == [tmp_path / "a"]
+
+
+def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
+    qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
+) -> None:
+    written = WrittenPairs()
+    queue.watch(written.directory, "pairs", "pairs")
+    with qtbot.waitSignal(navigation.pairs_watched) as shown:
+        press(qtbot, dock, "Watch")
+    assert shown.args == [written.directory]
+    written.tell_begun(1, "base", tmp_path / "first")
+    qtbot.waitUntil(lambda: "Pair 1 of 2" in dock.phase.text())
+    with qtbot.waitSignal(navigation.run_watched) as watched:
+        press(qtbot, dock, "Watch")
+    assert watched.args == [tmp_path / "first"]
+    written.end()
+    qtbot.waitUntil(lambda: queue.running is None)
+    dock.finished_list.setCurrentIndex(dock.finished_model.index(0, 0))
+    with qtbot.waitSignal(navigation.pairs_watched) as opened:
+        press(qtbot, dock, "Open")
+    assert opened.args == [written.directory]
 
 
 def test_what_waited_in_the_last_window_is_offered(

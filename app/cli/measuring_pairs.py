@@ -1,0 +1,74 @@
+"""`compare --measure`: two profiles measured in turns, told and stopped as a run is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from app.cli.progress import open_progress
+from app.cli.signals import stoppable
+from app.errors import ExitCode, SizewiseError, UsageError
+from app.records.comparison import Comparison
+from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
+from app.reporting.comparison import name_of_pairs
+from app.session.control import ControlWatch
+from app.session.turns import Order, Turns, measure_in_turns
+from app.storage.comparisons import ComparisonWriter, comparisons_home
+from app.storage.run_directory import new_run_id
+from app.wiring.profile_runs import ProfileRuns, name_to_measure
+
+
+def measure_pairs(
+    arguments: argparse.Namespace,
+    order: Order,
+    compared: Callable[[Turns], Comparison],
+    tell: Callable[[Comparison], int],
+) -> int:
+    """The exit code that `tell` gives of what was compared; the runs that were made are stored however it ends."""
+    if len(arguments.candidate) != 1:
+        raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
+    name = name_of_pairs(name_to_measure(arguments.base), name_to_measure(arguments.candidate[0]))
+    run_id = new_run_id(name, datetime.now(UTC))
+    with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
+        where = store.directory.resolve()
+        store.append_event(RunStarted(time.perf_counter_ns(), where.name, name, str(where), os.getpid()))
+        try:
+            turns = _turns(arguments, order, store)
+            comparison = compared(turns)
+            store.write_comparison(comparison)
+            code = tell(comparison)
+        except SizewiseError as error:
+            store.append_event(_finished(int(error.exit_code), error.exit_code.name, str(error)))
+            raise
+        store.append_event(_finished(code, ExitCode(code).name, " ".join(turns.notes)))
+    return code
+
+
+def _turns(arguments: argparse.Namespace, order: Order, store: ComparisonWriter) -> Turns:
+    with open_progress() as progress, stoppable() as interruption:
+
+        def emit(event: Event) -> None:
+            store.append_event(event)
+            progress.show(event)
+
+        def tell(line: str) -> None:
+            emit(PhaseChanged(time.perf_counter_ns(), "pairs", line))
+
+        def note(text: str) -> None:
+            emit(Noted(time.perf_counter_ns(), text))
+
+        tell("two profiles in turns, each time in a new process")
+        runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
+        with ControlWatch(store, interruption, add_note=note, change_rate=_refuse_rate):
+            return measure_in_turns(order, runs.measure, time.monotonic, tell)
+
+
+def _refuse_rate(_: float) -> str:
+    raise UsageError("this is a comparison, which has no rate", hint="Its runs have: `sizewise runs list` shows them.")
+
+
+def _finished(code: int, status: str, message: str) -> RunFinished:
+    return RunFinished(time.perf_counter_ns(), status, code, message)

@@ -1,0 +1,93 @@
+"""How pairs that are measured in turns go, of their events alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from app.analysis.run_progress import RunProgress, advanced
+from app.errors import ExitCode
+from app.gui.compare.entries import Asked, Entry, Side
+from app.gui.navigation import Notice
+from app.gui.words import tr
+from app.records.comparison import Side as Measured
+from app.records.events import Event, PhaseChanged, TurnFinished
+
+PairsGoing = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
+_STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_JUDGED = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+
+
+class PairRun(msgspec.Struct, frozen=True):
+    pair: int
+    side: Measured
+    directory: Path
+
+
+class PairsState(msgspec.Struct, frozen=True, kw_only=True):
+    """`said` is the last thing that was told beside the turns: that more pairs follow, or that a run is made again."""
+
+    going: PairsGoing = "idle"
+    directory: Path | None = None
+    name: str = ""
+    progress: RunProgress = RunProgress()
+    measured: tuple[PairRun, ...] = ()
+    said: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.going in ("starting", "running", "stopping")
+
+    @property
+    def pairs(self) -> int:
+        """That are whole."""
+        return len(self.runs("base"))
+
+    def runs(self, side: Measured) -> tuple[Path, ...]:
+        """Of whole pairs, in their order."""
+        both = {one.pair for one in self.measured if one.side == "base"}
+        both &= {one.pair for one in self.measured if one.side == "candidate"}
+        return tuple(one.directory for one in self.measured if one.side == side and one.pair in both)
+
+    def eta_s(self) -> float | None:
+        at_ns = self.progress.at_ns
+        return None if at_ns is None or not self.is_running else self.progress.eta_s(at_ns)
+
+
+def pairs_after(state: PairsState, event: Event) -> PairsState:
+    progress = advanced(state.progress, event)
+    state = replace(state, progress=progress, name=progress.name or state.name)
+    if state.going == "starting":
+        state = replace(state, going="running")
+    match event:
+        case PhaseChanged(message=message):
+            return state if progress.turn is None else replace(state, said=message)
+        case TurnFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
+            return replace(state, measured=(*state.measured, PairRun(pair, side, Path(directory))))
+        case _:
+            return state  # what else is told is in its progress
+
+
+def joined(asked: Asked, state: PairsState) -> Asked:
+    """The runs that were compared, with the new ones as further repeats of both sides."""
+    known = {one.path for one in asked.entries}
+    sides: tuple[Measured, ...] = ("base", "candidate")
+    new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known]
+    order: tuple[Side, ...] = ("base", "candidate", "drawn")
+    return replace(asked, entries=tuple(sorted((*asked.entries, *new), key=lambda one: order.index(one.side))))
+
+
+def end_notice(state: PairsState, code: int, message: str) -> Notice:
+    """Of pairs that have ended."""
+    pairs = state.pairs
+    if code in _STOPPED:
+        kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.")
+        return Notice("news", tr("The pairs were stopped."), kept.format(pairs=pairs))
+    if code in _JUDGED:
+        what = tr("The pairs are measured: {pairs}.").format(pairs=pairs)
+        return Notice("news", what, message or None)
+    kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.").format(pairs=pairs)
+    return Notice("error", tr("The pairs have ended with exit code {code}.").format(code=code), message or None, kept)

@@ -1,0 +1,86 @@
+"""A comparison that measures two profiles in turns, as it is kept while it goes on: its runs are stored as all runs.
+
+Its directory holds what a run's does where the two are alike, so that it is followed, asked and found in the same way:
+`events.jsonl`, and the door at which it is asked to stop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from app.errors import UsageError
+from app.records.comparison import Comparison
+from app.records.control import Answer, Wish
+from app.records.events import Event
+from app.storage.control import ControlBox
+from app.storage.endings import ending_of
+from app.storage.run_directory import EVENTS, runs_home, write_whole
+from app.storage.streams import WholeFile
+
+COMPARISON = "comparison.json"
+_MOST = 20
+
+
+def comparisons_home() -> Path:
+    """Beside the runs."""
+    return runs_home().parent / "comparisons"
+
+
+def going_comparisons() -> tuple[Path, ...]:
+    """Of those in their home, the ones that still measure: the newest first."""
+    home = comparisons_home()
+    if not home.is_dir():
+        return ()
+    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MOST]
+    return tuple(path for path in newest if _is_going(path))
+
+
+class ComparisonWriter:
+    """Events and wishes may each come from a thread of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises UsageError when the directory already holds one, or cannot be made."""
+        hint = "Choose another --record."
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if (directory / EVENTS).exists():
+                raise UsageError(f"{directory} already holds a comparison", hint=hint)
+            self._events = WholeFile(directory / EVENTS)
+            self._control = ControlBox(directory)
+        except OSError as error:
+            raise UsageError(f"cannot write a comparison to {directory}: {error.strerror}", hint=hint) from None
+        self.directory = directory
+        self._encode = msgspec.json.Encoder().encode
+        self._lock = threading.Lock()
+
+    def append_event(self, event: Event) -> None:
+        with self._lock:
+            self._events.write(self._encode(event) + b"\n")
+
+    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+        self._control.obey(obey)
+
+    def write_comparison(self, comparison: Comparison) -> None:
+        write_whole(self.directory / COMPARISON, msgspec.json.format(self._encode(comparison), indent=2))
+
+    def close(self) -> None:
+        self._control.close()
+        self._events.close()
+
+    def __enter__(self) -> ComparisonWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _is_going(directory: Path) -> bool:
+    try:
+        return ending_of(directory) == "running"
+    except OSError:  # it was deleted meanwhile, or belongs to somebody else
+        return False

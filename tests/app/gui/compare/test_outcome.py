@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.gui.compare.entries import Entry
+from app.gui.compare.outcome import drawn_of
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "drawn"),
+    [
+        (1, 2, [0, 1, 2]),
+        (7, 7, [0, 1, 2, 3, 7, 8, 9, 10]),
+        (10, 1, [0, 1, 2, 3, 4, 5, 6, 10]),
+        (1, 10, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_more_runs_than_can_be_told_apart_are_drawn_by_the_first_of_each_side(
+    base: int, candidate: int, drawn: list[int]
+) -> None:
+    runs = [Entry(Path(f"b{place}"), "base") for place in range(base)]
+    runs += [Entry(Path(f"c{place}"), "candidate") for place in range(candidate)]
+    assert [place for place, _ in drawn_of(runs)] == drawn

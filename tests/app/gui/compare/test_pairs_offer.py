@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.cli.main import parser
+from app.gui.compare.entries import Asked, Entry
+from app.gui.compare.outcome import compared
+from app.gui.compare.pairs_offer import PairsOffer, cost_line, launch_of, measure_line, minutes_for
+from app.storage.run_directory import SPEC
+from tests.app.gui.compare.conftest import store
+from tests.fakes.program import PROFILE
+from tests.fakes.repeated import result, steady
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+OFFER = PairsOffer(7, 60.0, Path("a/spec.yaml"), Path("b/spec.yaml"), "pairs of scoring")
+ASKED = Asked((), 0.05, is_forced=False)
+
+
+@pytest.fixture
+def near(base: Path) -> Path:
+    return store(result(steady(10.8, 0.5), run_id="near"), 4)
+
+
+def offered(*runs: tuple[Path, str], **asked: bool) -> PairsOffer | None:
+    entries = tuple(Entry(path, side) for path, side in runs)  # type: ignore[arg-type]
+    return compared(Asked(entries, 0.05, is_forced=asked.get("is_forced", False))).offer
+
+
+def write_profile(run: Path, text: str) -> None:
+    (run / SPEC).write_text(text)
+
+
+def usual(**values: str) -> str:
+    return PROFILE.format(**({"url": "http://127.0.0.1:1", "rate": "10/s", "duration": "1s", "extra": ""} | values))
+
+
+def test_what_is_open_is_offered_by_the_profiles_that_the_runs_kept(base: Path, near: Path) -> None:
+    for run in (base, near):
+        write_profile(run, usual())
+    offer = offered((base, "base"), (near, "candidate"))
+    assert offer is not None
+    assert (offer.base, offer.candidate, offer.problem) == (base / SPEC, near / SPEC, None)
+    assert offer.name == "pairs of test"
+    assert offer.pairs == 6
+    assert offer.pair_s > 2 * result().clock.duration_s
+
+
+def test_nothing_is_offered_where_nothing_is_open(base: Path, slower: Path) -> None:
+    assert offered((base, "base"), (slower, "candidate")) is None
+
+
+def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path, near: Path) -> None:
+    write_profile(base, usual())
+    (near / SPEC).unlink()
+    offer = offered((base, "base"), (near, "candidate"))
+    assert offer is not None
+    assert offer.problem is not None
+    assert "2 quickstart kept no profile" in offer.problem
+    line = measure_line(ASKED, offer, 6, 20)
+    assert line == f"sizewise compare {base}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        (usual().replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"), "a secret was taken out"),
+        (usual().replace("workload: {", "workload: {dataset: gone.jsonl, "), "gone.jsonl"),
+        ("sizewise: 1\nname: [", "spec.yaml"),
+    ],
+)
+def test_a_profile_that_cannot_be_measured_here_says_why(base: Path, near: Path, profile: str, told: str) -> None:
+    write_profile(near, usual())
+    write_profile(base, profile)
+    offer = offered((base, "base"), (near, "candidate"))
+    assert offer is not None
+    assert offer.problem is not None
+    assert offer.problem.startswith("The profile of 1 quickstart cannot be measured here: ")
+    assert told in offer.problem
+
+
+def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes() -> None:
+    assert minutes_for(OFFER, 1) == 20
+    assert minutes_for(OFFER, 10) == 24
+    assert minutes_for(replace(OFFER, pair_s=1e6), 50) == 24 * 60
+
+
+def test_what_it_costs_is_told() -> None:
+    assert cost_line(OFFER, 7, 20).startswith("About 7 min; about 14 min where a change is suspected")
+    assert "At most 20 min" in cost_line(OFFER, 7, 20)
+    assert cost_line(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s; about 70 s ")
+
+
+def test_what_is_started_is_what_the_line_says(home: Path) -> None:
+    asked = Asked((), 0.1, is_forced=True)
+    launch = launch_of(asked, OFFER, 5, 30, NOON)
+    assert launch.kind == "pairs"
+    assert launch.directory.parent == home / "comparisons"
+    assert launch.directory.name.startswith("20261127-120000-pairs-of-scoring-")
+    assert ["sizewise", *launch.arguments] == shlex.split(measure_line(asked, OFFER, 5, 30))
+    given = parser().parse_args([*launch.arguments, "--record", str(launch.directory)])
+    assert (given.pairs, given.max_s, given.tolerance, given.force) == (5, 1800.0, 0.1, True)

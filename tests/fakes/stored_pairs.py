@@ -1,0 +1,46 @@
+"""Comparisons in turns as `compare --measure` leaves them, of runs that are stored: no process, no waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.records.comparison import Side
+from app.records.events import RunFinished, RunStarted, TurnFinished, TurnStarted
+from app.storage.comparisons import ComparisonWriter, comparisons_home
+
+SECOND = 1_000_000_000
+NAME = "pairs of scoring"
+_SIDES: tuple[Side, ...] = ("base", "candidate")
+
+
+class WrittenPairs:
+    """Begun with this process as its engine; `tell_*` as it goes on."""
+
+    def __init__(self, run_id: str = "20261127-120000-pairs-of-scoring-0001", pairs: int = 2, pid: int = 0) -> None:
+        self.store = ComparisonWriter(comparisons_home() / run_id)
+        self.directory, self.pairs, self._at_ns = self.store.directory, pairs, SECOND
+        self.store.append_event(RunStarted(SECOND, run_id, NAME, str(self.directory), pid or os.getpid()))
+
+    def tell_begun(self, pair: int, side: Side, run: Path) -> None:
+        self.store.append_event(TurnStarted(self._later(), pair, self.pairs, side, str(run)))
+
+    def tell_done(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
+        status = "INVALID" if is_invalid else "VALID"
+        self.store.append_event(TurnFinished(self._later(), pair, side, str(run), status))
+
+    def tell_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        """Whole ones, from the first."""
+        for pair, runs in enumerate(pairs, 1):
+            for side, run in zip(_SIDES, runs, strict=True):
+                self.tell_begun(pair, side, run)
+                self.tell_done(pair, side, run)
+
+    def end(self, code: int = 0, status: str = "OK", message: str = "") -> None:
+        self.store.append_event(RunFinished(self._later(), status, code, message))
+        self.store.close()
+
+    def _later(self) -> int:
+        self._at_ns += 10 * SECOND
+        return self._at_ns
