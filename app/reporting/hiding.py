@@ -90,6 +90,11 @@ def hide(report: Report, result: Result, kinds: Collection[Kind]) -> Hidden:
     return Hidden(told, facts, stand_ins, replaced.names)
 
 
+def sent_in(spec_text: str) -> tuple[str, ...]:
+    """Keys of a profile that hold what was sent, or was to be answered: the only prompts that a report has."""
+    return tuple(one.written for one in _without_prompts(_document(spec_text))[1])
+
+
 def _sentence(hidden: Sequence[Kind]) -> str:
     return f"Hidden in this report, and in what it carries: {'; '.join(_WORDS[one] for one in hidden)}."
 
