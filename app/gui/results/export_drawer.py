@@ -181,7 +181,10 @@ class ExportDrawer(QFrame):
         first.addWidget(self.form)
         first.addWidget(self.place, 1)
         first.addWidget(self.browse)
-        for one in (self.save, self.open, self.show_folder, self.copy, self.close_button, self.told):
+        deeds = (self.save, self.open, self.show_folder, self.copy, self.close_button, self.told)
+        height = max(one.sizeHint().height() for one in deeds)
+        for one in deeds:
+            one.setMinimumHeight(height)
             second.addWidget(one)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 8, 12, 8)
