@@ -58,6 +58,7 @@ def _add_case(suite: ElementTree.Element, name: str, one: Judgement) -> None:
 def _properties(report: Report) -> list[tuple[str, str]]:
     header = report.header
     facts = [("run", header.run_id), ("profile", header.profile_hash), ("tool", header.tool), ("target", header.target)]
+    facts += [("hidden", ", ".join(report.hidden))] if report.hidden else []
     return [*facts, *((tile.label, formatting.quantity(tile.quantity)) for tile in report.tiles)]
 
 

@@ -416,6 +416,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     heat_map: HeatMap | None = None
     """Of all answers of the run."""
     downloads: tuple[Download, ...] = ()
+    hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
+    """What was replaced by other words, for whoever may see the numbers only; `notes` say so too."""
 
 
 class _Kind(msgspec.Struct):

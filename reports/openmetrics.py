@@ -50,6 +50,8 @@ def _labels(labels: Labels) -> str:
 def _samples(report: Report) -> Iterator[_Sample]:
     header, verdict = report.header, report.verdict
     facts = {"run_id": header.run_id, "profile": header.title, "profile_hash": header.profile_hash, "tool": header.tool}
+    if report.hidden:
+        facts["hidden"] = ",".join(report.hidden)
     yield _Sample("sizewise_run_info", "which run this is", facts, 1)
     yield from _states("sizewise_verdict", "how the run ended", {}, verdict.outcome, get_args(Outcome))
     yield _Sample("sizewise_exit_code", "what the command ended with", {}, verdict.exit_code)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from app.cli.report_again import add_arguments as add_again
 from app.cli.report_again import is_asked, is_judged_again, refuse_for_others, report_again, rescored_name
+from app.cli.report_hidden import add_arguments as add_hiding
+from app.cli.report_hidden import hidden_name, hidden_of, refuse_hiding
 from app.errors import UsageError
 
 if TYPE_CHECKING:
+    from app.reporting.hiding import Hidden
     from app.storage.run_directory import StoredRun
     from reports.model import Definitions, PlanReport, Report
 
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory, or beside the plan file by its name; text goes to standard output",
     )
     add_again(parser)
+    add_hiding(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -61,18 +65,26 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.definitions and arguments.format not in _WITH_DEFINITIONS:
         raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
     if arguments.format == _LLM_D:
-        return _execute_llm_d(run, arguments.out)
-    only_definitions = arguments.definitions and arguments.format is None
-    form: str = "text" if only_definitions else arguments.format or "html"
-    if only_definitions:
-        return _deliver(_definitions_of(run), form, arguments.out, run.directory)
+        return _execute_llm_d(run, arguments)
+    if arguments.definitions and arguments.format is None:
+        refuse_hiding(arguments, "a table of what other tools would print")
+        return _deliver(_definitions_of(run), "text", arguments.out, run.directory)
+    return _execute_run(run, arguments)
+
+
+def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
+    form: str = arguments.format or "html"
     report = _report_of(run, arguments.definitions)
-    if form in _WITH_FILES:
-        report = _beside(report, run, arguments.out or run.directory / _file_name(form))
+    hidden = hidden_of(report, run.measured, arguments)
+    usual = run.directory / _file_name(form)
+    if hidden is not None:
+        report, usual = hidden.report, usual.with_name(hidden_name(usual.name))
+    if form in _WITH_FILES and not arguments.alone:
+        report = _beside(report, run, arguments.out or usual, hidden)
     content = _content(report, form)
-    if arguments.out is None and form != "text":
+    if arguments.out is None and form != "text" and hidden is None:
         return _execute_in(run.directory, form, content, report)
-    return _deliver(content, form, arguments.out, run.directory)
+    return _deliver(content, form, arguments.out, usual)
 
 
 def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
@@ -80,10 +92,12 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
     form: str = arguments.format or "html"
     if arguments.definitions or form == _LLM_D:
         refuse_for_others(arguments, "what other tools would print")
-    report, code = report_again(run, arguments)
-    name = _file_name(form)
-    usual = run.directory / (rescored_name(name) if is_judged_again(arguments) else name)
-    _deliver(_content(report, form), form, arguments.out, usual)
+    report, result, code = report_again(run, arguments)
+    hidden, name = hidden_of(report, result, arguments), _file_name(form)
+    name = rescored_name(name) if is_judged_again(arguments) else name
+    if hidden is not None:
+        report, name = hidden.report, hidden_name(name)
+    _deliver(_content(report, form), form, arguments.out, run.directory / name)
     return code
 
 
@@ -106,6 +120,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     path = Path(arguments.run)
     form: str = arguments.format or "html"
     refuse_for_others(arguments, f"{path}, a plan,")
+    refuse_hiding(arguments, f"{path}, a plan,")
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
     file = read_plan(path)
@@ -125,20 +140,27 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
     form: str = arguments.format or "html"
-    content = _content(foreign_report(path), form)
-    return _deliver(content, form, arguments.out, path.with_name(f"{path.stem}-{_file_name(form)}"))
+    report, result = foreign_report(path)
+    hidden, name = hidden_of(report, result, arguments), _file_name(form)
+    if hidden is not None:
+        report, name = hidden.report, hidden_name(name)
+    return _deliver(_content(report, form), form, arguments.out, path.with_name(f"{path.stem}-{name}"))
 
 
-def _execute_llm_d(run: StoredRun, out: Path | None) -> int:
+def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.reporting.llm_d import llm_d_reports
     from app.storage.run_directory import write_document
 
-    found = llm_d_reports(run.measured, run.spec_text or "")
+    result, spec_text = run.measured, run.spec_text or ""
+    hidden = None if arguments.hide is None else hidden_of(_report_of(run, False), result, arguments)
+    if hidden is not None:
+        result, spec_text = hidden.result, hidden.report.reproduce.spec_text
+    found = llm_d_reports(result, spec_text)
     if not found:
         raise UsageError(f"{run.directory} has no load point", hint="Give a run that put load on an endpoint.")
-    folder = out or run.directory / _LLM_D
+    folder = arguments.out or run.directory / (_LLM_D if hidden is None else hidden_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -197,11 +219,11 @@ def _report_of(run: StoredRun, with_definitions: bool) -> Report:
     return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
 
 
-def _beside(report: Report, run: StoredRun, page: Path) -> Report:
+def _beside(report: Report, run: StoredRun, page: Path, hidden: Hidden | None) -> Report:
     from app.reporting.sidecars import with_sidecars
 
     try:
-        return with_sidecars(report, run.directory, page)
+        return with_sidecars(report, run.directory, page, None if hidden is None else hidden.renaming())
     except OSError as error:
         raise UsageError(f"cannot write beside {page}: {error.strerror}", hint="Choose another --out.") from error
 

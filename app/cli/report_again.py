@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from app.records.result import Result
     from app.storage.run_directory import StoredRun
     from reports.model import Report
 
@@ -42,16 +43,16 @@ def is_judged_again(arguments: argparse.Namespace) -> bool:
     return any(one is not None for one in (arguments.slo, arguments.from_s, arguments.to_s))
 
 
-def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, int]:
+def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
     """With the exit code of the command: that of the new judgement, where there is one."""
     from app.reporting.opened import open_facts
 
     opened = open_facts(run, recover=arguments.recover)
     if not is_judged_again(arguments):
-        return opened.report(), 0
+        return opened.report(), opened.result, 0
     result = opened.rescored(arguments.slo, _window(arguments, opened.result.clock.duration_s))
     judged = [code for code in result.exit.codes if code in _JUDGED]
-    return opened.report(result), judged[0] if judged else 0
+    return opened.report(result), result, judged[0] if judged else 0
 
 
 def refuse_for_others(arguments: argparse.Namespace, what: str) -> None:

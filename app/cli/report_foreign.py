@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from app.records.result import Result
     from reports.model import Report
 
 
@@ -16,7 +17,7 @@ def is_foreign(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and not (path / EVENTS).exists())
 
 
-def foreign_report(path: Path) -> Report:
+def foreign_report(path: Path) -> tuple[Report, Result]:
     """Its load points, as the tool tells them. Raises UsageError where the file is of no known tool."""
     import msgspec
 
@@ -35,4 +36,4 @@ def foreign_report(path: Path) -> Report:
         f"sizewise report {path.name}",
         msgspec.json.encode(result).decode(),
     )
-    return msgspec.structs.replace(report, environment=())  # of which the file tells nothing
+    return msgspec.structs.replace(report, environment=()), result  # of which the file tells nothing

@@ -189,5 +189,6 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     QLineEdit:disabled, QPlainTextEdit:disabled {{ border-color: {theme.grid}; }}
     QAbstractItemView::indicator:unchecked, QCheckBox::indicator:unchecked {{ border: 1px solid {theme.muted};
         border-radius: 2px; background: {theme.paper}; width: {1.2 * size_pt:.0f}px; height: {1.2 * size_pt:.0f}px; }}
+    QCheckBox::indicator:checked {{ width: {1.2 * size_pt + 2:.0f}px; height: {1.2 * size_pt + 2:.0f}px; }}
     QTableView, QTreeView, QListView {{ border: 1px solid {theme.grid}; gridline-color: {theme.grid}; }}
     """

@@ -99,6 +99,12 @@ def _represent_text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
 PlainDumper.add_representer(str, _represent_text)
 
 
+def document_text(document: dict[str, Any]) -> str:
+    """Every key on a line of its own."""
+    text: str = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 class _Reader:
     def __init__(self, source: str, events: Iterator[yaml.Event]) -> None:
         self._source = source

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
-from app.profiles.document import PlainDumper
+from app.profiles.document import document_text
 from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
@@ -37,13 +36,7 @@ _PLACES = ("socket", "directory")
 def spec_yaml(profile: Profile) -> str:
     """Every key with its value or default; secrets redacted. Loads again to a profile with the same hash."""
     plain = _plain(profile)
-    return yaml.dump(
-        {key: plain[key] for key in _ORDER if key in plain},
-        Dumper=PlainDumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=120,
-    )
+    return document_text({key: plain[key] for key in _ORDER if key in plain})
 
 
 def profile_hash(profile: Profile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,12 +23,13 @@ _HOLDS = {
 }
 
 
-def with_sidecars(report: Report, run: Path, page: Path) -> Report:
-    """The report that tells of them, named after `page`, in its folder. `run` is the directory of the rows."""
+def with_sidecars(report: Report, run: Path, page: Path, renamed: Callable[[str], str] | None = None) -> Report:
+    """The report that tells of them, named after `page`, in its folder. `run` is the directory of the rows, whose texts
+    `renamed` changes."""
     downloads = []
     for stream, schema, what in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page.with_name(f"{page.stem}-{what}s.parquet")
-        if write_parquet(run / stream, schema, path):
+        if write_parquet(run / stream, schema, path, renamed):
             downloads.append(_download(path, f"every {what}, one a row"))
     for name, text in tables_of(report).items():
         path = page.with_name(f"{page.stem}-{name}.csv")

@@ -41,6 +41,8 @@ _FIRST_COLUMNS = (
 )  # fmt: skip
 _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
 
+LONGEST_WORD = 40
+"""Of a profile's name in the id of a run."""
 _RUNS = "`sizewise runs list` shows the runs there are."
 _T = TypeVar("_T")
 
@@ -57,8 +59,12 @@ def runs_home() -> Path:
 
 def new_run_id(name: str, at: datetime) -> str:
     """Sorts by time, tells the profile, and does not repeat."""
-    word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
-    return f"{at:%Y%m%d-%H%M%S}-{word}-{secrets.token_hex(2)}"
+    return f"{at:%Y%m%d-%H%M%S}-{word_of_id(name)}-{secrets.token_hex(2)}"
+
+
+def word_of_id(name: str) -> str:
+    """By which a run's id tells its profile."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_WORD] or "run"
 
 
 def write_whole(path: Path, content: bytes) -> None:

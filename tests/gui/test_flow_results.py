@@ -50,7 +50,10 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     window.actions_.by_name["export"].trigger()
     drawer = content.drawer
     assert drawer.isVisible()
+    assert drawer.place.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
     drawer.place.setText(str(tmp_path / "window.html"))
+    line = (results.command_line() or "").partition(" --out ")[0]
+    assert "--hide prompts" in line
     qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save.click()

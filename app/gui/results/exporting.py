@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from app.gui.results.state import Shown
+from reports.model import Report
 from reports.rendering import FILES, Format
 
+if TYPE_CHECKING:
+    from app.reporting.hiding import Hidden, Kind, StandIn
+
 PDF = "pdf"
-_WITH_FILES = ("html", "json")
+_WITH_FILES, _WITH_PROFILE = ("html", "json"), ("html", "json", PDF)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -20,6 +25,14 @@ class Form(msgspec.Struct, frozen=True):
     key: str
     name: str
     why_not: str | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """`hidden` is what the file does not tell; `is_alone` without rows and tables beside it."""
+
+    form: str = "html"
+    hidden: tuple[Kind, ...] = ()
+    is_alone: bool = False
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -40,45 +53,80 @@ def forms() -> tuple[Form, ...]:
     )
 
 
-def usual_path(shown: Shown, key: str) -> Path:
-    """In the run's directory; the run's own report is never written over by one of another judgement."""
-    name = "report.pdf" if key == PDF else FILES[_format(key)]
-    path = shown.directory / name
-    return path if shown.asked.is_own else path.with_name(f"{path.stem}-rescored{path.suffix}")
+def usual_path(shown: Shown, choice: Choice) -> Path:
+    """In the run's directory; the run's own report is never written over by another one."""
+    path = shown.directory / ("report.pdf" if choice.form == PDF else FILES[_format(choice.form)])
+    stem = path.stem if shown.asked.is_own else f"{path.stem}-rescored"
+    return path.with_stem(f"{stem}-hidden" if choice.hidden else stem)
 
 
-def content_of(shown: Shown, key: str) -> bytes:
+def has_files(shown: Shown, form: str) -> bool:
+    """Whether rows and tables go beside it: beside the run's own report, as a page or as JSON."""
+    return form in _WITH_FILES and shown.asked.is_own and shown.opened.recovery is None
+
+
+def has_profile(form: str) -> bool:
+    """Whether the run's profile, and with it what was sent, goes into it."""
+    return form in _WITH_PROFILE
+
+
+def sent_in(shown: Shown) -> tuple[str, ...]:
+    """Keys of the profile that hold prompts."""
+    from app.reporting import hiding
+
+    return hiding.sent_in(shown.report.reproduce.spec_text)
+
+
+def names_in(shown: Shown) -> tuple[StandIn, ...]:
+    """Everything in the report that can be hidden, with what would stand for it."""
+    from app.reporting.hiding import KINDS, hide
+
+    return hide(shown.report, shown.result, KINDS).stand_ins
+
+
+def content_of(shown: Shown, choice: Choice) -> bytes:
     """Raises UsageError where the format cannot be had."""
+    return _content(_hidden(shown, choice).report if choice.hidden else shown.report, choice.form)
+
+
+def _hidden(shown: Shown, choice: Choice) -> Hidden:
+    from app.reporting.hiding import hide
+
+    return hide(shown.report, shown.result, choice.hidden)
+
+
+def _content(report: Report, form: str) -> bytes:
     from app.errors import UsageError
     from reports.rendering import render
 
-    if key != PDF:
-        return render(shown.report, _format(key)).encode()
+    if form != PDF:
+        return render(report, _format(form)).encode()
     from reports.pdf import render_pdf
 
     try:
-        return render_pdf(shown.report)
+        return render_pdf(report)
     except ValueError as error:
         raise UsageError(str(error), hint="Or print the HTML report from a browser.") from error
 
 
-def write(shown: Shown, key: str, path: Path) -> Exported:
-    """Whole or not at all, with the rows and tables beside it as the command line writes them: of the run's own report
-    as a page or as JSON. Raises UsageError where it cannot be written."""
+def write(shown: Shown, choice: Choice, path: Path) -> Exported:
+    """Whole or not at all, with the rows and tables beside it as the command line writes them. Raises UsageError where
+    it cannot be written."""
     from app.errors import UsageError
     from app.reporting.sidecars import with_sidecars
     from app.storage.checksums import renew_checksum
     from app.storage.run_directory import write_whole
 
+    hidden = _hidden(shown, choice) if choice.hidden else None
+    report = shown.report if hidden is None else hidden.report
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if key in _WITH_FILES and shown.asked.is_own and shown.opened.recovery is None:
-            report = with_sidecars(shown.report, shown.directory, path)
-            shown = msgspec.structs.replace(shown, report=report)
-        content = content_of(shown, key)
+        if has_files(shown, choice.form) and not choice.is_alone:
+            report = with_sidecars(report, shown.directory, path, None if hidden is None else hidden.renaming())
+        content = _content(report, choice.form)
         write_whole(path, content)
-        if path.parent.resolve() == shown.directory.resolve():
-            for name in (path.name, *(one.name for one in shown.report.downloads)):
+        if path.parent.resolve() == shown.directory.resolve() and hidden is None:
+            for name in (path.name, *(one.name for one in report.downloads)):
                 renew_checksum(shown.directory, name)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another place.") from error

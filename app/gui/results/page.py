@@ -90,7 +90,9 @@ class ResultsPage(Page):
         shown = self.presenter.shown
         if shown is None:
             return None
-        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None)
+        drawer = None if self._content is None or not self._content.drawer.isVisible() else self._content.drawer
+        choice, place = (None, None) if drawer is None else (drawer.choice(), drawer.place_of_its_own())
+        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None, choice, place)
 
     def runs(self) -> tuple[Path, ...]:
         """None where it was cut short: there is no result to compare."""

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+from app.records.result import Target
+from app.storage.run_directory import RunWriter, StoredRun
+from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.stored_runs import stored_run
+from tests.fakes.traffic import streaming_run
+
+SPEC = """\
+sizewise: 1
+name: nightly
+target: {protocol: http, url: "http://quokka.corp.example/score"}
+workload: {body: why do axolotls smile}
+load: {seed: 7}
+slo: []
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    made = streaming_run()
+    rows = made.rows.assign(name="http://quokka.corp.example/score")
+    directory = tmp_path / "home" / "runs" / "nightly"
+    with RunWriter(directory) as writer:
+        writer.write_spec(SPEC)
+        for batch in pa.Table.from_pandas(rows, REQUEST_SCHEMA, preserve_index=False).to_batches():
+            writer.append_requests(batch)
+        target = Target("http", "http://quokka.corp.example/score", "zebrafish", None)
+        writer.write_result(msgspec.structs.replace(made.result, name="nightly", target=target))
+    return directory
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir() if path.is_file()}
+
+
+def test_it_is_written_beside_the_run_and_changes_nothing_of_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run), "--format", "json"]) == 0
+    before = _digests(run)
+    capsys.readouterr()
+    assert main(["report", str(run), "--hide", "hosts,models,prompts", "--format", "json"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{run / 'report-hidden.json'}\n"
+    assert "hidden: quokka.corp.example is host-1, " in said.err
+    assert "hidden: zebrafish is model-1, " in said.err
+    assert "hidden: workload.body is (hidden), once\n" in said.err
+    written = {name: digest for name, digest in _digests(run).items() if name not in before}
+    assert written.keys() >= {"report-hidden.json", "report-hidden-requests.parquet", "report-hidden-stages.csv"}
+    assert {name: digest for name, digest in _digests(run).items() if name in before} == before
+    for name in written:
+        content = (run / name).read_bytes().lower()
+        assert [word for word in (b"quokka", b"zebrafish", b"axolotl") if word in content] == []
+    assert json.loads((run / "report-hidden.json").read_text())["hidden"] == ["hosts", "models", "prompts"]
+    names = pq.read_table(run / "report-hidden-requests.parquet")["name"]
+    assert set(names.to_pylist()) == {"http://host-1/score"}
+
+
+def test_alone_there_is_nothing_beside_it(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "nightly.json"
+    out.parent.mkdir()
+    assert main(["report", str(run), "--format", "json", "--alone", "--hide", "prompts", "--out", str(out)]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["nightly.json"]
+    assert json.loads(out.read_text())["downloads"] == []
+
+
+def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stored_run(tmp_path / "run").directory
+    asked = ["--slo", "latency_ms.p95 < 900", "--hide", "hosts", "--format", "json"]
+    assert main(["report", str(run), *asked]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
+    host = StoredRun(run).measured.environment.host
+    assert f"hidden: {host} is host-1" in said.err
+    told = json.loads((run / "report-rescored-hidden.json").read_text())
+    assert told["environment"][0] == {"label": "Host", "value": "host-1"}
+    assert told["verdict"]["sentence"].startswith("Re-scored: ")
+
+
+def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
+    assert main(["report", str(run), "--format", "llm-d", "--hide", "hosts,models,prompts"]) == 0
+    texts = [path.read_text() for path in (run / "llm-d-hidden").iterdir()]
+    assert texts
+    assert [text for text in texts if "zebrafish" in text or "quokka" in text or "axolotl" in text] == []
+
+
+def test_what_is_not_there_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "spec.yaml").write_text("sizewise: 1\n")
+    assert main(["report", str(run), "--format", "text", "--hide", "prompts"]) == 0
+    assert "nothing to hide: the report tells of no prompts" in capsys.readouterr().err
+
+
+def test_what_cannot_be_hidden_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["report", str(run), "--hide", "hosts,faces"])
+    assert "'faces' is none of hosts, models, prompts" in capsys.readouterr().err
+    assert main(["report", str(run), "--hide", "hosts", "--definitions"]) == ExitCode.USAGE
