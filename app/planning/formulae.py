@@ -72,6 +72,11 @@ def rate_inside(
     return low
 
 
+def by_replicas(service: ServiceModel) -> bool:
+    """Whether `rate_inside` asks how many replicas there are: of other laws each has its own queue."""
+    return isinstance(service, RequestService)
+
+
 def _most_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch = _most_in_work(service, lengths)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -28,6 +28,10 @@ CELL = 64
 _LONGEST_KEPT = 131_072
 """Of requests, whose chances are kept: two megabytes a seed."""
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
+
+
+_Played = tuple[Fleet, float]
+"""Once all is answered, with its utilisation from the warm-up's end to the last arrival."""
 
 
 class SteadyOutcome(msgspec.Struct, frozen=True):
@@ -64,7 +68,7 @@ def simulate_steady(
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
     chunk = max(1, min(CHUNK, requests // 10))
 
-    def play(number: int) -> tuple[Fleet, float]:
+    def play(number: int) -> _Played:
         of_fleet = np.random.SeedSequence(seeds[number]).spawn(3)[2]
         gaps, normals = _drawn(seeds[number], requests)
         source = arrivals[number] if arrivals else in_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
@@ -73,7 +77,7 @@ def simulate_steady(
             new_fleet(cell, of_fleet), _limited(source, requests), normals if varies else normals[:0], requests
         )
 
-    played = list(_threads(workers).map(play, range(len(seeds))))
+    played = _side_by_side(play, len(seeds), workers)
     fleets = [fleet for fleet, _ in played]
     overall = class_outcome(fleets, slice(None), percentiles)
     kinds = len(design.classes)
@@ -90,10 +94,21 @@ def simulate_steady(
     )
 
 
-@cache
-def _threads(workers: int) -> ThreadPoolExecutor:
-    """Kept: a search plays hundreds of times, and threads take longer to begin than many a play lasts."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="simulation")
+def _side_by_side(play: Callable[[int], _Played], count: int, workers: int) -> list[_Played]:
+    """In the order of their numbers. This thread is one of the workers: another takes as long to begin as many a play
+    lasts."""
+    numbers, played = iter(range(count)), dict[int, _Played]()
+
+    def work() -> None:
+        for number in numbers:
+            played[number] = play(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        others = [pool.submit(work) for _ in range(workers - 1)]
+        work()
+    for other in others:
+        other.result()
+    return [played[number] for number in range(count)]
 
 
 def _of_class(fleets: Sequence[Fleet], at: int, percentiles: Sequence[float]) -> ClassOutcome:
