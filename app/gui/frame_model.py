@@ -75,6 +75,10 @@ class FrameModel(QAbstractTableModel):
         """Where the shown row stands in the frame."""
         return int(self._order[row])
 
+    def value(self, row: int, column: int) -> object:
+        """Of a shown row, as it stands in the frame."""
+        return self._value(self.frame_row(row), column)
+
     def rowCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(self._order)
 

@@ -11,7 +11,7 @@ from app.planning.goals import Goals
 from app.planning.options import Option, candidate_of, options_of
 from app.planning.savings import Change, Size, caching, faster_variant, savings
 from app.planning.service_speed import faster
-from app.planning.sizing import HOURS_A_MONTH, Demand, instances_needed
+from app.planning.sizing import HOURS_A_MONTH, Demand, instances_at
 from app.planning.warm_pool import warm_pool_saving
 from app.planning.wording import amount
 from app.records.estimate import Basis
@@ -83,7 +83,7 @@ def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[Chan
 
 
 def _sized(candidate: Candidate, demand: Demand, change: Change) -> tuple[float, int]:
-    capacity = msgspec.structs.replace(candidate.capacity, per_s=candidate.capacity.per_s * change.capacity_factor)
-    needed = instances_needed(demand, capacity, demand.z)
+    per_s = candidate.capacity.per_s * change.capacity_factor
+    needed = instances_at(demand, per_s, candidate.capacity.sigma, demand.z)
     instances = needed + demand.spares_of(needed)
     return HOURS_A_MONTH * instances * candidate.usd_per_hour, instances

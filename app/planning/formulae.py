@@ -14,6 +14,7 @@ Nothing is decided by these: the simulation settles what leads.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -71,6 +72,11 @@ def rate_inside(
     return low
 
 
+def by_replicas(service: ServiceModel) -> bool:
+    """Whether `rate_inside` asks how many replicas there are: of other laws each has its own queue."""
+    return isinstance(service, RequestService)
+
+
 def _most_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch = _most_in_work(service, lengths)
@@ -113,6 +119,11 @@ def _lognormal(mean_s: float, cv: float) -> Floats:
     return np.asarray(mean_s * np.exp(math.sqrt(variance) * _Z - variance / 2))
 
 
+@lru_cache(64)
+def _normal_quantile(share: float) -> float:
+    return float(special.ndtri(share))
+
+
 def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> float:
     free = 1 - per_s * service.per_item_s
     most = service.max_batch
@@ -128,7 +139,7 @@ def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> 
     if quantile is None:
         return service.outside_s + mean_s
     spread = math.log(max(p99_s / mean_s, 1.0)) / 2.326
-    return service.outside_s + mean_s * math.exp(float(special.ndtri(quantile)) * spread)
+    return service.outside_s + mean_s * math.exp(_normal_quantile(quantile) * spread)
 
 
 def _most_in_work(service: TokenService, lengths: tuple[float, float]) -> float:

@@ -11,7 +11,7 @@ from app.planning.candidates import Candidate
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
 from app.planning.options import Option, candidate_of
-from app.planning.sizing import HOURS_A_MONTH, Z80, Demand, instances_needed
+from app.planning.sizing import HOURS_A_MONTH, Z80, Demand, instances_at
 from app.planning.wording import amount
 from app.records.offers import Router
 from app.records.plan import Swing
@@ -150,12 +150,11 @@ def _cheapest(
     found = []
     for option in options:
         candidate = candidate_of(option)
-        capacity = msgspec.structs.replace(
-            candidate.capacity, per_s=candidate.capacity.per_s * rate(candidate.capacity)
-        )
-        if capacity.per_s <= 0:
+        capacity = candidate.capacity
+        per_s = capacity.per_s * rate(capacity)
+        if per_s <= 0:
             continue
-        needed = instances_needed(demand, capacity, demand.z)
+        needed = instances_at(demand, per_s, capacity.sigma, demand.z)
         instances = needed + demand.spares_of(needed)
         found.append((HOURS_A_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
     return min(found, default=None)

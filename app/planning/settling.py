@@ -15,6 +15,7 @@ import msgspec
 from app.planning.capacity import Capacity
 from app.planning.fleet_curve import fleet_curve
 from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
+from app.planning.formulae import by_replicas
 from app.planning.latency_curve import LatencyCurve
 from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
 from app.records.plan import Settled
@@ -98,6 +99,7 @@ class Settling:
             place = min(max(asked, too_few + 1), enough - 1)
 
     def _formula(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
+        replicas = replicas if by_replicas(fit.laws[0].service) else 1
         key = (_kind(name, capacity), replicas)
         if key not in self._formulae:
             self._formulae[key] = _formula_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)

@@ -58,8 +58,13 @@ def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None 
 
 def instances_needed(demand: Demand, capacity: Capacity, z: float) -> int:
     """Without spares; z is the normal quantile of the assurance, of both the capacity and the peak."""
-    sigma = math.hypot(capacity.sigma, demand.peak_sigma)
-    return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / capacity.per_s - 1e-9))
+    return instances_at(demand, capacity.per_s, capacity.sigma, z)
+
+
+def instances_at(demand: Demand, per_s: float, sigma: float, z: float) -> int:
+    """Of instances of which each carries so much, give or take."""
+    sigma = math.hypot(sigma, demand.peak_sigma)
+    return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / per_s - 1e-9))
 
 
 def peak_carried_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
@@ -84,7 +89,7 @@ def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
 
 def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
     """The fewest are those of a service model that holds beyond what was seen."""
-    fewest = instances_needed(demand, msgspec.structs.replace(capacity, per_s=capacity.most_per_s(0.0)), -Z80)
+    fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z80)
     return Spread(fewest, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
 
 
@@ -105,8 +110,8 @@ def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
 
 def monthly_estimate(instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand) -> Estimate:
     """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval."""
-    best = msgspec.structs.replace(capacity, per_s=capacity.most_per_s(0.0))
-    counts = (instances_needed(demand, best, -Z95), instances_needed(demand, capacity, Z95))
+    fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z95)
+    counts = (fewest, instances_needed(demand, capacity, Z95))
     fewest, most = (count + demand.spares_of(count) for count in counts)
     return Estimate(
         monthly_cost(instances, usd_per_hour_each),

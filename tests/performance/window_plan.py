@@ -17,6 +17,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QEventLoop, QThreadPool
 from PySide6.QtWidgets import QApplication
 
+from app.gui.collecting import Collecting
 from app.gui.navigation import Navigation
 from app.gui.plan.page import PlanPage
 from app.gui.plan.presenter import QUIET_MS
@@ -30,7 +31,7 @@ _EDITS, _SETTLED = 25, 3
 
 def main() -> None:
     application = QApplication([])
-    look = Look(application, "light")
+    look, collecting = Look(application, "light"), Collecting(application)
     with tempfile.TemporaryDirectory() as home:
         os.environ["SIZEWISE_HOME"] = home
         page = PlanPage(Navigation(), look)
@@ -52,6 +53,7 @@ def main() -> None:
         _tell("simulated answer, after the quiet", [_settled_ms(application, page, place) for place in range(_SETTLED)])
         QThreadPool.globalInstance().waitForDone()
         page.close()
+    collecting.end()
 
 
 def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:

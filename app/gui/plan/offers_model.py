@@ -17,10 +17,16 @@ from app.planning.wording import share
 from app.records.plan import Fleet, Plan
 
 PRICE_COLUMN = "price"
+_OF_PRICES = frozenset(
+    map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.EditRole,
+              Qt.ItemDataRole.FontRole, Qt.ItemDataRole.ToolTipRole))
+)  # fmt: skip
+"""What is told otherwise of a price than of other cells."""
 COLUMNS = (
     "offer", "instances", "month", "spread", PRICE_COLUMN, "chance", "used", "latency", "risk", "basis", "why",
     "settled", "age", "dated", "rate",
 )  # fmt: skip
+_PRICE_AT, _WHY_AT = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
 _FRACTIONS = ("month", PRICE_COLUMN, "chance", "used", "latency", "rate")
 _MOST_CHARACTERS = 300
 _EDITED_MARK = "✎"
@@ -54,8 +60,14 @@ def frame_of(plan: Plan) -> pd.DataFrame:
     if best is not None:
         marks[best] = tr("recommended")
     rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64"))
+    kinds = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64")
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)  # each of its type at once: pandas would guess
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=kinds.get(name, "object"))
+            for name, values in zip(COLUMNS, columns, strict=True)
+        }
+    )
 
 
 def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
@@ -133,7 +145,7 @@ class OffersModel(FrameModel):
         return tuple(self._edited)
 
     def offer(self, row: int) -> str:
-        return str(self.frame.iat[self.frame_row(row), 0])
+        return str(self.value(row, 0))
 
     def row_of(self, offer: str) -> int | None:
         shown = self.shown()["offer"].tolist()
@@ -149,9 +161,10 @@ class OffersModel(FrameModel):
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if not index.isValid():
             return None
-        if self._is_price(index):
+        column = index.column()
+        if column == _PRICE_AT and role in _OF_PRICES:
             return self._price_data(index, role)
-        if role == Qt.ItemDataRole.ToolTipRole and index.column() == COLUMNS.index("why"):
+        if role == Qt.ItemDataRole.ToolTipRole and column == _WHY_AT:
             return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
@@ -192,7 +205,7 @@ class OffersModel(FrameModel):
         return f"{_EDITED_MARK} {shown}" if is_edited and is_text else shown
 
     def _is_price(self, index: QModelIndex | QPersistentModelIndex) -> bool:
-        return index.isValid() and index.column() == COLUMNS.index(PRICE_COLUMN)
+        return index.isValid() and index.column() == _PRICE_AT
 
     @staticmethod
     def _price(value: object) -> str:

@@ -65,10 +65,10 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
 @inlined
 def _start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
-    start_s = fleet.waits[replica, head, ARRIVAL] + fleet.reals[replica, WINDOW]
+    start_s = fleet.waits[head, replica, ARRIVAL] + fleet.reals[replica, WINDOW]
     full = fleet.counts[replica, WIDTH]
     if fleet.counts[replica, WAITING] >= full:
-        start_s = min(start_s, fleet.waits[replica, (head + full - 1) & (fleet.waits.shape[1] - 1), ARRIVAL])
+        start_s = min(start_s, fleet.waits[(head + full - 1) & (fleet.waits.shape[0] - 1), replica, ARRIVAL])
     return float(max(start_s, fleet.reals[replica, DONE]))
 
 
@@ -76,11 +76,11 @@ def _start_s(fleet: Fleet, replica: int) -> float:
 def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
     """All that waits had come by then: a replica is brought up to date before an arrival joins it."""
     most = fleet.counts[replica, WIDTH]
-    factor = factor_of(fleet, replica, fleet.waits[replica, fleet.counts[replica, HEAD], NORMAL])
+    factor = factor_of(fleet, replica, fleet.waits[fleet.counts[replica, HEAD], replica, NORMAL])
     size, work = 0, 0.0
     while size < most and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
-        arrival_s, mark = fleet.waits[replica, head, ARRIVAL], int(fleet.waits[replica, head, MARK])
+        arrival_s, mark = fleet.waits[head, replica, ARRIVAL], int(fleet.waits[head, replica, MARK])
         fleet.works[replica, size, ARRIVAL] = arrival_s
         fleet.works[replica, size, MARK] = mark
         work += fleet.classes[class_of(mark), WORK]

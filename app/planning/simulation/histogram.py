@@ -6,6 +6,9 @@ counted in the first or the last.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, inlined
@@ -22,22 +25,30 @@ def bucket_of(time_s: float) -> int:
     return min(max(bucket, 0), BUCKETS - 1)
 
 
+@cache
 def bucket_edges_s() -> Floats:
-    """The lower edge of every bucket and the upper one of the last."""
+    """The lower edge of every bucket and the upper one of the last; not to be written to."""
     bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DROPPED_BITS
-    return bits.view(np.float64)
+    edges_s = bits.view(np.float64)
+    edges_s.flags.writeable = False
+    return edges_s
 
 
 def quantile_s(counts: Ints, share: float) -> float | None:
     """Even inside a bucket; None where nothing was counted."""
-    total = int(counts.sum())
-    if total == 0:
-        return None
+    return quantiles_s(counts, (share,))[0]
+
+
+def quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
+    """Of one histogram, counted up once."""
     below = np.cumsum(counts)
-    rank = share * total
-    bucket = min(int(np.searchsorted(below, rank, side="left")), BUCKETS - 1)
+    total = int(below[-1])
+    return tuple(_quantile_s(counts, below, share * total) if total else None for share in shares)
+
+
+def _quantile_s(counts: Ints, below: Ints, rank: float) -> float:
+    bucket = min(int(below.searchsorted(rank, side="left")), BUCKETS - 1)
     while counts[bucket] == 0:  # rank 0
         bucket += 1
-    edges = bucket_edges_s()
-    inside = (rank - (below[bucket] - counts[bucket])) / counts[bucket]
-    return float(edges[bucket] + (edges[bucket + 1] - edges[bucket]) * min(max(inside, 0.0), 1.0))
+    edges_s, inside = bucket_edges_s(), (rank - (below[bucket] - counts[bucket])) / counts[bucket]
+    return float(edges_s[bucket] + (edges_s[bucket + 1] - edges_s[bucket]) * min(max(inside, 0.0), 1.0))

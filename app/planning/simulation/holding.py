@@ -58,10 +58,10 @@ def answered_s(fleet: Fleet) -> float:
 @compiled
 def held_ages_s(fleet: Fleet, now_s: float) -> float:
     """How long all that waits or is in work has been there, added up; as of a `settle` at that time."""
-    ages_s, mask = 0.0, fleet.waits.shape[1] - 1
+    ages_s, mask = 0.0, fleet.waits.shape[0] - 1
     for replica in range(fleet.reals.shape[0]):
         for step in range(fleet.counts[replica, WAITING]):
-            ages_s += now_s - fleet.waits[replica, (fleet.counts[replica, HEAD] + step) & mask, ARRIVAL]
+            ages_s += now_s - fleet.waits[(fleet.counts[replica, HEAD] + step) & mask, replica, ARRIVAL]
         if fleet.counts[replica, KIND] != TOKENS:
             for at in range(fleet.counts[replica, WORKING]):
                 ages_s += now_s - fleet.works[replica, at, ARRIVAL]
@@ -80,8 +80,8 @@ def _move_held(fleet: Fleet, place: int, now_s: float) -> None:
     arrivals = fleet.knobs[INDEX]
     for number in range(fleet.counts[place, WAITING]):
         head = fleet.counts[place, HEAD]
-        arrival_s, normal = fleet.waits[place, head, ARRIVAL], fleet.waits[place, head, NORMAL]
-        mark = int(fleet.waits[place, head, MARK])
+        arrival_s, normal = fleet.waits[head, place, ARRIVAL], fleet.waits[head, place, NORMAL]
+        mark = int(fleet.waits[head, place, MARK])
         pop_waiting(fleet, place)
         fleet.knobs[INDEX] = _MOVED + arrivals + number
         replica = route(fleet, now_s)

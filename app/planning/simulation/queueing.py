@@ -44,11 +44,11 @@ def factor_of(fleet: Fleet, replica: int, normal: float) -> float:
 @inlined
 def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, owed_s: float, mark: int) -> None:
     waiting = fleet.counts[replica, WAITING]
-    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.waits.shape[1] - 1)
-    fleet.waits[replica, place, ARRIVAL] = arrival_s
-    fleet.waits[replica, place, NORMAL] = normal
-    fleet.waits[replica, place, OWES] = owed_s
-    fleet.waits[replica, place, MARK] = mark
+    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.waits.shape[0] - 1)
+    fleet.waits[place, replica, ARRIVAL] = arrival_s
+    fleet.waits[place, replica, NORMAL] = normal
+    fleet.waits[place, replica, OWES] = owed_s
+    fleet.waits[place, replica, MARK] = mark
     fleet.counts[replica, WAITING] = waiting + 1
     fleet.reals[replica, OWED] += owed_s
 
@@ -63,8 +63,8 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
         fleet.counts[replica, HEAD] = 0
         fleet.reals[replica, OWED] = 0.0
     else:
-        fleet.counts[replica, HEAD] = (head + 1) & (fleet.waits.shape[1] - 1)
-        fleet.reals[replica, OWED] -= fleet.waits[replica, head, OWES]
+        fleet.counts[replica, HEAD] = (head + 1) & (fleet.waits.shape[0] - 1)
+        fleet.reals[replica, OWED] -= fleet.waits[head, replica, OWES]
 
 
 @inlined
@@ -72,7 +72,7 @@ def expiry_s(fleet: Fleet, replica: int) -> float:
     """When the oldest that waits gives up; inf where none waits."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
-    return float(fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL] + fleet.reals[replica, TIMEOUT])
+    return float(fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.reals[replica, TIMEOUT])
 
 
 @inlined
@@ -80,7 +80,7 @@ def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
     while expiry_s(fleet, replica) <= until_s:
         if fleet.counts[replica, WAITING] == 0:  # until_s is inf
             break
-        mark = int(fleet.waits[replica, fleet.counts[replica, HEAD], MARK])
+        mark = int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK])
         fleet.tallies[class_of(mark), TIMED_OUT] += 1
         pop_waiting(fleet, replica)
 

@@ -192,9 +192,9 @@ def request_owes_s(fleet: Fleet, replica: int, normal: float, mark: int) -> floa
 @compiled
 def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
-    ring = fleet.waits.shape[1]
+    ring = fleet.waits.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
-        mark = int(fleet.waits[replica, (fleet.counts[replica, HEAD] + step) % ring, MARK])
+        mark = int(fleet.waits[(fleet.counts[replica, HEAD] + step) % ring, replica, MARK])
         fleet.tallies[mark & 255, FAILED] += 1
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == TOKENS:

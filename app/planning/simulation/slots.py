@@ -60,10 +60,10 @@ def _begin_waiting(fleet: Fleet, replica: int, now_s: float) -> None:
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return
     head = fleet.counts[replica, HEAD]
-    mark = int(fleet.waits[replica, head, MARK])
+    mark = int(fleet.waits[head, replica, MARK])
     lasts_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
-    lasts_s *= factor_of(fleet, replica, fleet.waits[replica, head, NORMAL])
-    arrival_s = fleet.waits[replica, head, ARRIVAL]
+    lasts_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+    arrival_s = fleet.waits[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
     _put(fleet, replica, now_s + lasts_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1

@@ -43,7 +43,7 @@ class Fleet(NamedTuple):
 
     reals: Floats
     counts: Ints
-    waits: Floats  # a ring a replica, of a size that is a power of 2
+    waits: Floats  # rings of a size that is a power of 2; by place first, so that short queues lie side by side
     works: Floats
     heaps: Ints
     classes: Floats
@@ -61,7 +61,7 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     return Fleet(
         reals=_reals(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
-        waits=np.empty((replicas, ring, 4)),
+        waits=np.empty((ring, replicas, 4)),
         works=np.empty((replicas, width, 3)),
         heaps=_heaps(replicas, width if with_tokens else 1),
         classes=_classes(design),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 
-from app.planning.simulation.arrivals import CHUNK, poisson_arrivals
+from app.planning.simulation.arrivals import CHUNK, in_chunks
+from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle
@@ -23,7 +25,13 @@ from app.planning.simulation.tallying import (
 )
 
 CELL = 64
+_LONGEST_KEPT = 131_072
+"""Of requests, whose chances are kept: two megabytes a seed."""
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
+
+
+_Played = tuple[Fleet, float]
+"""Once all is answered, with its utilisation from the warm-up's end to the last arrival."""
 
 
 class SteadyOutcome(msgspec.Struct, frozen=True):
@@ -60,27 +68,51 @@ def simulate_steady(
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
     chunk = max(1, min(CHUNK, requests // 10))
 
-    def play(number: int) -> tuple[Fleet, float]:
-        of_arrivals, of_service, of_fleet = np.random.SeedSequence(seeds[number]).spawn(3)
-        source = (
-            arrivals[number] if arrivals else poisson_arrivals(np.array([cell_per_s]), np.inf, of_arrivals, chunk=chunk)
+    def play(number: int) -> _Played:
+        of_fleet = np.random.SeedSequence(seeds[number]).spawn(3)[2]
+        gaps, normals = _drawn(seeds[number], requests)
+        source = arrivals[number] if arrivals else in_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
+        varies = any(service.cv > 0 for service in cell.services)
+        return _play(
+            new_fleet(cell, of_fleet), _limited(source, requests), normals if varies else normals[:0], requests
         )
-        return _play(new_fleet(cell, of_fleet), _limited(source, requests), _normals(cell, of_service), requests)
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        played = list(pool.map(play, range(len(seeds))))
+    played = _side_by_side(play, len(seeds), workers)
     fleets = [fleet for fleet, _ in played]
+    overall = class_outcome(fleets, slice(None), percentiles)
+    kinds = len(design.classes)
     return SteadyOutcome(
         rate_per_s=rate_per_s,
         replicas=len(design.services),
         simulated=len(cell.services),
         percentiles=tuple(percentiles),
-        overall=class_outcome(fleets, slice(None), percentiles),
-        classes=tuple(class_outcome(fleets, slice(at, at + 1), percentiles) for at in range(len(design.classes))),
+        overall=overall,
+        classes=(overall,) if kinds == 1 else tuple(_of_class(fleets, at, percentiles) for at in range(kinds)),
         good_share_per_seed=tuple(good_share([fleet.tallies]) for fleet in fleets),
         utilisation=sum(used for _, used in played) / len(played),
         mean_batch=mean_batch(fleets),
     )
+
+
+def _side_by_side(play: Callable[[int], _Played], count: int, workers: int) -> list[_Played]:
+    """In the order of their numbers. This thread is one of the workers: another takes as long to begin as many a play
+    lasts."""
+    numbers, played = iter(range(count)), dict[int, _Played]()
+
+    def work() -> None:
+        for number in numbers:
+            played[number] = play(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        others = [pool.submit(work) for _ in range(workers - 1)]
+        work()
+    for other in others:
+        other.result()
+    return [played[number] for number in range(count)]
+
+
+def _of_class(fleets: Sequence[Fleet], at: int, percentiles: Sequence[float]) -> ClassOutcome:
+    return class_outcome(fleets, slice(at, at + 1), percentiles)
 
 
 def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
@@ -96,13 +128,11 @@ def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
     )
 
 
-def _play(
-    fleet: Fleet, arrivals: Iterator[Floats], normals: Callable[[int], Floats], requests: int
-) -> tuple[Fleet, float]:
+def _play(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
     """The fleet once all is answered, and its utilisation from the warm-up's end to the last arrival."""
     since_s, now_s, served, warm = 0.0, 0.0, 0, False
     for times_s in arrivals:
-        serve(fleet, times_s, normals(times_s.size))
+        serve(fleet, times_s, normals[served : served + times_s.size])
         now_s, served = float(times_s[-1]), served + times_s.size
         if not warm and served >= WARM_UP_SHARE * requests and _has_warmed(fleet, now_s, served, requests):
             settle(fleet, now_s)
@@ -131,8 +161,15 @@ def _limited(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
             return
 
 
-def _normals(design: FleetDesign, seed: np.random.SeedSequence) -> Callable[[int], Floats]:
-    """Draws so many standard normals; none where no service varies."""
-    generator = np.random.Generator(np.random.SFC64(seed))
-    varies = any(service.cv > 0 for service in design.services)
-    return lambda count: generator.standard_normal(count) if varies else np.empty(0)
+def _drawn(seed: int, requests: int) -> tuple[Floats, Floats]:
+    """At least so many unit exponentials and standard normals; shorter plays take the beginning of longer ones'."""
+    draw = _drawn_once if requests <= _LONGEST_KEPT else _drawn_once.__wrapped__
+    return draw(seed, 1 << (requests - 1).bit_length())
+
+
+@lru_cache(20)
+def _drawn_once(seed: int, count: int) -> tuple[Floats, Floats]:
+    """Every play of a search has the same chances, and to draw them takes a quarter of its time."""
+    of_arrivals, of_service, _ = np.random.SeedSequence(seed).spawn(3)
+    gaps = np.random.Generator(np.random.SFC64(branch(of_arrivals, 0))).standard_exponential(count)
+    return gaps, np.random.Generator(np.random.SFC64(of_service)).standard_normal(count)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.histogram import BUCKETS, quantile_s
+from app.planning.simulation.histogram import BUCKETS, quantiles_s
 from app.planning.simulation.state import (
     ARRIVED,
     BATCHES,
@@ -111,15 +111,11 @@ def busy_s(fleet: Fleet, now_s: float) -> Floats:
 def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> Times:
     start = HISTOGRAMS + which * BUCKETS
     each = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
-    pooled = np.sum(each, axis=0)
-    total = int(pooled.sum())
+    total = sum(int(counts.sum()) for counts in each)
     summed_s = sum(float(fleet.classes[classes, SUM + which].sum()) for fleet in fleets)
+    shares = [percentile / 100 for percentile in percentiles]
     return Times(
         mean_s=summed_s / total if total else None,
-        percentiles_s=_quantiles_s(pooled, percentiles),
-        per_seed_s=tuple(_quantiles_s(counts, percentiles) for counts in each),
+        percentiles_s=quantiles_s(np.sum(each, axis=0), shares),
+        per_seed_s=tuple(quantiles_s(counts, shares) for counts in each),
     )
-
-
-def _quantiles_s(counts: Ints, percentiles: Sequence[float]) -> tuple[float | None, ...]:
-    return tuple(quantile_s(counts, percentile / 100) for percentile in percentiles)

@@ -51,7 +51,7 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
         if fleet.counts[replica, WORKING] == 0:
             if fleet.counts[replica, WAITING] == 0:
                 break
-            arrival_s = fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL]
+            arrival_s = fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL]
             fleet.reals[replica, DONE] = max(fleet.reals[replica, DONE], arrival_s)
         if fleet.reals[replica, DONE] > until_s:
             break
@@ -75,7 +75,7 @@ def _fits(fleet: Fleet, replica: int) -> bool:
     """Whether the oldest that waits has a place."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
-    needs = reserve_of(fleet, replica, int(fleet.waits[replica, fleet.counts[replica, HEAD], MARK]))
+    needs = reserve_of(fleet, replica, int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK]))
     return bool(fleet.counts[replica, RESERVED] + needs <= fleet.counts[replica, KV_TOKENS])
 
 
@@ -83,11 +83,11 @@ def _fits(fleet: Fleet, replica: int) -> bool:
 def _admit(fleet: Fleet, replica: int) -> None:
     while _fits(fleet, replica):
         head = fleet.counts[replica, HEAD]
-        arrival_s = fleet.waits[replica, head, ARRIVAL]
+        arrival_s = fleet.waits[head, replica, ARRIVAL]
         if arrival_s > fleet.reals[replica, DONE]:
             return
-        fleet.reals[replica, FACTOR] = factor_of(fleet, replica, fleet.waits[replica, head, NORMAL])
-        begin_reading(fleet, replica, arrival_s, int(fleet.waits[replica, head, MARK]))
+        fleet.reals[replica, FACTOR] = factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+        begin_reading(fleet, replica, arrival_s, int(fleet.waits[head, replica, MARK]))
         pop_waiting(fleet, replica)
 
 
@@ -123,7 +123,7 @@ def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = expiry_s(fleet, replica)
     if _fits(fleet, replica):
-        change_s = fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL]
+        change_s = fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL]
     if change_s < math.inf:
         steps = steps_until((change_s - now_s) / factor, a_step_s, growth_s, steps)
     if until_s < math.inf:
@@ -150,7 +150,7 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
-        return float(fleet.waits[replica, fleet.counts[replica, HEAD], ARRIVAL])
+        return float(fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL])
     steps = 1
     if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]

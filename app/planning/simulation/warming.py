@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.planning.simulation.arrivals import poisson_arrivals
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.holding import held_ages_s, hold_at, move_held
 from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
@@ -29,6 +30,7 @@ def compile_planner() -> None:
 def compile_all() -> None:
     """What plays a day too, and one replica of a language model."""
     compile_planner()
+    next(poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     fleet = new_fleet(_DESIGN, np.random.SeedSequence(1))
     hold_at(fleet, 1)
     set_routable(fleet, [1])

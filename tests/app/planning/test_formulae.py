@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from app.planning.formulae import erlang_b, erlang_c, rate_inside
+from app.planning.formulae import by_replicas, erlang_b, erlang_c, rate_inside
 from app.planning.goals import Goal, Goals, Time
 from app.planning.simulation.replica import batch_latencies
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
@@ -155,3 +155,13 @@ def test_what_only_an_idle_replica_meets_has_no_rate() -> None:
     service = RequestService(2, 1.0, 1.5)
     assert rate_inside(service, goals(7.0, 0.99), 1, "random") == 0.0
     assert rate_inside(service, goals(8.0, 0.99), 1, "random") > 0.1
+
+
+@pytest.mark.parametrize("router", ["round_robin", "random", "power_of_two", "least_outstanding"])
+def test_only_laws_that_pool_their_queues_ask_how_many_replicas_there_are(router: str) -> None:
+    services: tuple[ServiceModel, ...] = (BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002), TOKENS)
+    for service in services:
+        assert not by_replicas(service)
+        one, nine = (rate_inside(service, goals(2.0), replicas, router) for replicas in (1, 9))
+        assert one == nine > 0
+    assert by_replicas(RequestService(2, 0.01, 0.5))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.histogram import BUCKETS, bucket_edges_s, bucket_of, quantile_s
+from app.planning.simulation.histogram import BUCKETS, bucket_edges_s, bucket_of, quantile_s, quantiles_s
 
 
 def test_buckets_are_narrow_from_ten_microseconds_to_an_hour() -> None:
@@ -32,3 +32,10 @@ def test_quantiles_are_within_a_bucket_of_the_exact_ones(share: float) -> None:
 
 def test_there_is_no_quantile_of_nothing() -> None:
     assert quantile_s(np.zeros(BUCKETS, dtype=np.int64), 0.5) is None
+
+
+def test_several_quantiles_at_once_are_those_one_by_one() -> None:
+    counts = np.random.default_rng(3).integers(0, 3, BUCKETS)
+    shares = (0.0, 0.3, 0.5, 0.999, 1.0)
+    assert quantiles_s(counts, shares) == tuple(quantile_s(counts, share) for share in shares)
+    assert quantiles_s(np.zeros(BUCKETS, dtype=np.int64), (0.1, 0.9)) == (None, None)

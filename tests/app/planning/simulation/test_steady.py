@@ -116,3 +116,16 @@ def test_arrivals_may_be_given() -> None:
     outcome = simulate_steady(design, 0.5, 20_000, (1,), (99,), arrivals=[in_chunks(times_s, 500)])
     assert outcome.overall.latency.mean_s == pytest.approx(1.0)
     assert outcome.utilisation == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_how_many_play_side_by_side_changes_nothing(workers: int) -> None:
+    design = FleetDesign((RequestService(2, 1.0, 0.6),) * 3)
+    expected = simulate_steady(design, 4.0, 2_000, (1, 2, 3, 4))
+    assert simulate_steady(design, 4.0, 2_000, (1, 2, 3, 4), workers=workers) == expected
+
+
+def test_what_fails_beside_this_thread_is_told() -> None:
+    design = FleetDesign((RequestService(1, 1.0, 0.5),))
+    with pytest.raises(ValueError, match="non-negative"):
+        simulate_steady(design, 0.5, 100, (1, 2, -1))
