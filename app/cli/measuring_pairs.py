@@ -62,12 +62,13 @@ def _turns(arguments: argparse.Namespace, order: Order, store: ComparisonWriter)
 
         tell("two profiles in turns, each time in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
-        with ControlWatch(store, interruption, add_note=note, change_rate=_refuse_rate):
+        with ControlWatch(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
             return measure_in_turns(order, runs.measure, time.monotonic, tell)
 
 
-def _refuse_rate(_: float) -> str:
-    raise UsageError("this is a comparison, which has no rate", hint="Its runs have: `sizewise runs list` shows them.")
+def _refuse(_: float) -> str:
+    hint = "Its runs have: `sizewise runs list` shows them."
+    raise UsageError("this is a comparison, which has no stage of its own", hint=hint)
 
 
 def _finished(code: int, status: str, message: str) -> RunFinished:
