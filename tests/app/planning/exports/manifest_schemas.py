@@ -6,10 +6,11 @@ required, and what their webhooks ask beyond that. They know no other field, so 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
+import kubernetes_validate.utils
 
 OLDEST, NEWEST = "1.25", "1.37"
 NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -96,6 +97,10 @@ INFERENCE_SERVICE = _object(
     ),
 )
 _CRDS = {"ScaledObject": SCALED_OBJECT, "InferenceService": INFERENCE_SERVICE}
+
+
+# its definitions are a megabyte of JSON, which it would read for every document
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
 def check(document: dict[str, Any]) -> None:
