@@ -37,7 +37,7 @@ class RunCard(QFrame):
         self.setVisible(row is not None)
         if row is None:
             return
-        self._name.setText(one_line(row.name or row.run_id, _LONGEST))
+        self._name.setText(one_line(row.called, _LONGEST))
         self._badge.say(row.verdict or row.state, _why(row))
         self._facts.setText(facts_of(row))
         if not self.tags.hasFocus():
@@ -91,6 +91,7 @@ def facts_of(row: RunRow) -> str:
         row.url,
         row.model,
         size(row.size_bytes),
+        None if row.title is None else row.name,
         row.run_id,
     )
     return " · ".join(one_line(one, _LONGEST) for one in told if one) or NOT_AVAILABLE
