@@ -75,8 +75,9 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 def _head(header: Header, verdict: Verdict) -> list[str]:
     where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    where = where if header.called is None else f"{header.title}: {where}"
     return [
-        f"## {verdict.outcome}: {text(header.title)}",
+        f"## {verdict.outcome}: {text(header.name)}",
         "",
         text(verdict.sentence),
         "",

@@ -41,6 +41,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     profile_hash: str
     target: str
     hardware: str | None
+    called: str | None = None
+    """What people call this run, beside its title, which is its profile's name."""
+
+    @property
+    def name(self) -> str:
+        return self.called or self.title
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,8 +43,9 @@ def render_text(report: Report, width: int = 100) -> str:
     report = printable(report)
     header, verdict = report.header, report.verdict
     where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    where = where if header.called is None else f"{header.title}: {where}"
     blocks = [
-        [f"{verdict.outcome}  {header.title} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
+        [f"{verdict.outcome}  {header.name} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
         _block("Checks", _checks(report.checks), width),
         _block("Self-test", _selftest(report.selftest), width),
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),

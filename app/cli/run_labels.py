@@ -1,4 +1,4 @@
-"""`runs tag` and `runs note`: what people say of a run."""
+"""`runs rename`, `runs tag` and `runs note`: what people say of a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: Verbs) -> None:
+    rename = verbs.add_parser("rename", help="give a run a title; its name stays what series and baselines go by")
+    rename.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    rename.add_argument("title", help='empty ("") takes it away')
+    rename.set_defaults(act=_rename)
     tag = verbs.add_parser("tag", help="give a run tags, or take them away")
     tag.add_argument("run", help="the directory, the id or its beginning, or 'last'")
     tag.add_argument("tags", nargs="+", metavar="TAG")
@@ -19,6 +23,15 @@ def add_verbs(verbs: Verbs) -> None:
     note.add_argument("run", help="the directory, the id or its beginning, or 'last'")
     note.add_argument("text")
     note.set_defaults(act=_note)
+
+
+def _rename(arguments: argparse.Namespace) -> int:
+    from app.storage.labels import set_title
+    from app.storage.run_directory import find_run
+
+    labels = set_title(find_run(arguments.run).directory, arguments.title)
+    print(f"title: {labels.title or 'none'}")
+    return 0
 
 
 def _tag(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ def add_verbs(verbs: Verbs) -> None:
                          help="only those that have it (several: all of them)")  # fmt: skip
     listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only those so much to be trusted")
     listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
-                         help="only those that hold every word, in id, name, target, tags or notes")  # fmt: skip
+                         help="only those that hold every word, in id, name, title, target, tags or notes")  # fmt: skip
     listing.add_argument("--deleted", action="store_true", help="those in the trash, the first deleted first")
     listing.set_defaults(act=_list)
     show = verbs.add_parser("show", help="the summary of one run")
@@ -59,7 +59,11 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
         for row in rows
     ]
     said = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
-    columns = [("tags", [tags for tags, _ in said]), ("notes", [_short(notes) for _, notes in said])]
+    columns = [
+        ("title", [_short(row["title"] or "") for row in rows]),
+        ("tags", [tags for tags, _ in said]),
+        ("notes", [_short(notes) for _, notes in said]),
+    ]
     if deleted:
         columns.append(("deleted", [row["deleted_at"] for row in rows]))
     for title, texts in columns:

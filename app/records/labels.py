@@ -10,6 +10,7 @@ from app.records.control import NOTE_LENGTH
 
 TAG = r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,63}$"
 MOST_TAGS = MOST_NOTES = 100
+TITLE_LENGTH = 120
 Tag = Annotated[str, msgspec.Meta(pattern=TAG)]
 
 
@@ -21,8 +22,10 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """Version 1 is the first. Tags are in the order of the alphabet, notes as they came."""
+    """Version 1 is the first. Tags are in the order of the alphabet, notes as they came. `title` is what people call
+    the run, beside its name, by which it belongs to a series; empty where nobody does."""
 
     sizewise_labels: Literal[1] = 1
+    title: Annotated[str, msgspec.Meta(max_length=TITLE_LENGTH)] = ""
     tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=MOST_TAGS)] = ()
     notes: Annotated[tuple[Note, ...], msgspec.Meta(max_length=MOST_NOTES)] = ()

@@ -67,7 +67,7 @@ def build_report(
     curve = curve_of(result)
     local, answering = model_section(result), answering_stages(result)
     alike = _alike(answering, headline_stage(result, curve))
-    return model.Report(
+    report = model.Report(
         header=_header(result),
         verdict=verdict_of(result),
         tiles=_tiles(result, curve, local),
@@ -87,7 +87,6 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,
-        notes=(*_rescored(result), *map(_sentence, result.notes), *_said(labels)),
         times=formatting.metric(times),
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
@@ -100,6 +99,16 @@ def build_report(
         selftest=_selftest(result),
         distributions=distributions(requests, alike),
         heat_map=heat_map(requests, times),
+    )
+    return with_labels(report, result, labels)
+
+
+def with_labels(report: model.Report, result: Result, labels: Labels) -> model.Report:
+    """The report of the result with what people say of the run, and nothing of what they said before."""
+    return msgspec.structs.replace(
+        report,
+        header=msgspec.structs.replace(report.header, called=labels.title or None),
+        notes=(*_rescored(result), *map(_sentence, result.notes), *_said(labels)),
     )
 
 

@@ -24,7 +24,7 @@ from app.storage.run_index import keep_rows, known_rows, stamp_of
 from app.storage.trash import deleted_runs
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
-_VERSION = f"1 {__version__}"
+_VERSION = f"2 {__version__}"
 """Of how a row is made: one made otherwise is made again."""
 UNREADABLE = "unreadable"
 
@@ -35,6 +35,9 @@ class RunRow(msgspec.Struct, frozen=True):
     run_id: str
     directory: str
     name: str | None = None
+    """The profile's, by which it belongs to a series."""
+    title: str | None = None
+    """What people call it."""
     state: State = "done"
     outcome: str | None = None
     verdict: str | None = None
@@ -51,6 +54,11 @@ class RunRow(msgspec.Struct, frozen=True):
     model: str | None = None
     size_bytes: int = 0
     """On the disk, with its reports."""
+
+    @property
+    def called(self) -> str:
+        """By which a list tells it from others."""
+        return self.title or self.name or self.run_id
 
 
 class DeletedRow(msgspec.Struct, frozen=True):
@@ -96,7 +104,7 @@ def row_of(run: StoredRun) -> RunRow:
     row = RunRow(run.directory.name, str(run.directory), size_bytes=size_of(run.directory))
     try:
         labels = read_labels(run.directory)
-        row = msgspec.structs.replace(row, tags=labels.tags, notes=labels.notes)
+        row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
         result = run.result
         return _without_result(run, row) if result is None else _measured(result, row)
     except UsageError:
@@ -124,7 +132,8 @@ def matching(
 
 def searched_text(row: RunRow) -> str:
     """What words are looked for in."""
-    told = (row.run_id, row.name, row.outcome, row.verdict or row.state, row.carries, row.url, row.model, row.protocol)
+    of_run = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
+    told = (*of_run, row.carries, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
     return " ".join(one for one in (*told, *row.tags, *notes) if one).casefold()
 

@@ -1,4 +1,4 @@
-"""Tags and notes of a run, kept beside its facts."""
+"""Title, tags and notes of a run, kept beside its facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.labels import MOST_NOTES, MOST_TAGS, TAG, Labels, Note
+from app.records.labels import MOST_NOTES, MOST_TAGS, TAG, TITLE_LENGTH, Labels, Note
 from app.storage.run_directory import write_whole
 
 LABELS = "labels.json"
@@ -25,9 +25,18 @@ def read_labels(run_directory: Path) -> Labels:
     try:
         labels = msgspec.json.decode(path.read_bytes(), type=Labels)
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        hint = "It may come from a newer version of Sizewise; without it the run has no tags and notes."
+        hint = "It may come from a newer version of Sizewise; without it the run has no title, tags and notes."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
-    return replace(labels, notes=tuple(Note(_one_line(note.at), _one_line(note.text)) for note in labels.notes))
+    notes = tuple(Note(_one_line(note.at), _one_line(note.text)) for note in labels.notes)
+    return replace(labels, title=_one_line(labels.title), notes=notes)
+
+
+def set_title(run_directory: Path, title: str) -> Labels:
+    """Empty takes it away. Raises UsageError for one that is too long, and changes nothing then."""
+    words = _one_line(title)
+    if len(words) > TITLE_LENGTH:
+        raise UsageError(f"a title has at most {TITLE_LENGTH} characters, and this one {len(words)}")
+    return _written(run_directory, replace(read_labels(run_directory), title=words))
 
 
 def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:

@@ -159,7 +159,7 @@ class Contents(QWidget):
             menu.addAction(tr("Reading the runs…")).setEnabled(False)
         taken = {str(one.path) for one in self.presenter.asked.entries}
         for row in [row for row in self._usable or () if row.directory not in taken][:_MOST_OFFERED]:
-            text = tr("{name}, {id}").format(name=row.name, id=row.run_id).replace("&", "&&")
+            text = tr("{name}, {id}").format(name=row.called, id=row.run_id).replace("&", "&&")
             menu.addAction(text[:_LONGEST]).setData(row.directory)
         menu.addSeparator()
         menu.addAction(tr("A &folder of a run…"))

@@ -23,10 +23,12 @@ class Entry(msgspec.Struct, frozen=True):
     side: Side
     result: Result | None = None
     problem: str | None = None
+    title: str = ""
+    """What people call it."""
 
     @property
     def name(self) -> str:
-        return self.path.name if self.result is None else self.result.name
+        return self.title or (self.path.name if self.result is None else self.result.name)
 
     @property
     def run_id(self) -> str:

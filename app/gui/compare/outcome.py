@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -85,12 +86,22 @@ def drawn_of(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
 def _read(entry: Entry) -> Entry:
     from app.storage.baselines import read_baseline
 
+    entry = msgspec.structs.replace(entry, title=_title(entry.path))
     if entry.result is not None or entry.problem is not None:
         return entry
     try:
         return msgspec.structs.replace(entry, result=read_baseline(str(entry.path), ""))
     except SizewiseError as error:
         return msgspec.structs.replace(entry, problem=str(error))
+
+
+def _title(path: Path) -> str:
+    from app.storage.labels import read_labels
+
+    try:
+        return read_labels(path).title if path.is_dir() else ""
+    except SizewiseError:  # a damaged word of somebody's is no reason not to compare
+        return ""
 
 
 def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:

@@ -52,7 +52,7 @@ def run_line(row: RunRow) -> RunLine:
     is_read = row.verdict is not None and row.state == "done"
     return RunLine(
         directory=row.directory,
-        name=short(row.name or row.run_id),
+        name=short(row.called),
         when="" if row.started_at is None else formatting.clock_time(row.started_at),
         carries=short(row.carries or ""),
         outcome=row.outcome or "",

@@ -37,7 +37,7 @@ def listed_runs(listing: Listing) -> Listed:
 def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "name": [one_line(row.name or row.run_id) for row in rows],
+            "name": [one_line(row.called) for row in rows],
             "when": [row.started_at for row in rows],
             "target": [
                 None if row.protocol is None else one_line(row.url or row.model or row.protocol) for row in rows

@@ -1,4 +1,4 @@
-"""The chosen run: its badge, its tags and notes, which are written here."""
+"""The chosen run: its badge, its title, tags and notes, which are written here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, siz
 from app.gui.widgets import Badge, button, label
 from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
+from app.records.labels import TITLE_LENGTH
 from app.reporting.run_rows import RunRow
 
 _NOTES_SHOWN = 2
@@ -16,6 +17,8 @@ _LONGEST = 160
 
 
 class RunCard(QFrame):
+    title_given = Signal(str)
+    """Empty takes it away."""
     tags_given = Signal(object)
     """The tags that the run is to have, and no others: a tuple of str."""
     note_given = Signal(str)
@@ -28,8 +31,9 @@ class RunCard(QFrame):
         self._badge = Badge()
         self._facts = label("", "muted", wrap=True)
         self._notes = label("", "muted", wrap=True)
-        self.tags, self.note = QLineEdit(), QLineEdit()
+        self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self._build()
+        self.called.returnPressed.connect(self._give_title)
         self.tags.returnPressed.connect(self._give_tags)
         self.note.returnPressed.connect(self._give_note)
 
@@ -37,9 +41,12 @@ class RunCard(QFrame):
         self.setVisible(row is not None)
         if row is None:
             return
-        self._name.setText(one_line(row.name or row.run_id, _LONGEST))
+        self._name.setText(one_line(row.called, _LONGEST))
         self._badge.say(row.verdict or row.state, _why(row))
         self._facts.setText(facts_of(row))
+        self.called.setPlaceholderText(one_line(row.name or row.run_id, _LONGEST))
+        if not self.called.hasFocus():
+            self.called.setText(row.title or "")
         if not self.tags.hasFocus():
             self.tags.setText(" ".join(row.tags))
         told = [f"{clock_time(note.at)}  {note.text[:_LONGEST]}" for note in row.notes[-_NOTES_SHOWN:]]
@@ -58,6 +65,7 @@ class RunCard(QFrame):
         grid.addLayout(head, 0, 0, 1, 3)
         grid.addWidget(self._facts, 1, 0, 1, 3)
         rows = (
+            (self.called, tr("T&itle"), "", button(tr("&Rename"), self._give_title)),
             (self.tags, tr("Ta&gs"), tr("Tags, apart by spaces"), button(tr("Set &tags"), self._give_tags)),
             (self.note, tr("N&ote"), tr("What should be remembered of this run"), button(tr("&Add"), self._give_note)),
         )
@@ -67,10 +75,14 @@ class RunCard(QFrame):
             field.setAccessibleName(text.replace("&", ""))
             grid.addWidget(field, place, 1)
             grid.addWidget(press, place, 2)
+        self.called.setMaxLength(TITLE_LENGTH)
         self.note.setMaxLength(NOTE_LENGTH)
-        grid.addWidget(self._notes, 4, 0, 1, 3)
+        grid.addWidget(self._notes, len(rows) + 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         self.hide()
+
+    def _give_title(self) -> None:
+        self.title_given.emit(self.called.text().strip())
 
     def _give_tags(self) -> None:
         self.tags_given.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
@@ -91,6 +103,7 @@ def facts_of(row: RunRow) -> str:
         row.url,
         row.model,
         size(row.size_bytes),
+        None if row.title is None else row.name,
         row.run_id,
     )
     return " · ".join(one_line(one, _LONGEST) for one in told if one) or NOT_AVAILABLE

@@ -63,6 +63,12 @@ class RunsPresenter(QObject):
         notice = Notice("news", tr("{names} is back.").format(names=", ".join(names)))
         self._do(lambda: _restore(names), lambda _: self._tell(notice))
 
+    def set_title(self, directory: Path, title: str, before: str) -> None:
+        """`before` is what undoing puts back."""
+        if title != before:
+            ways = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, before))
+            self._change(tr("Title"), *ways, None)
+
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
             self._change(tr("Tag"), lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
@@ -167,6 +173,12 @@ def _restore(names: Iterable[str]) -> None:
 
     for name in names:
         restore_run(name)
+
+
+def _set_title(directory: Path, title: str) -> None:
+    from app.storage.labels import set_title
+
+    set_title(directory, title)
 
 
 def _add_tags(directory: Path, tags: Iterable[str]) -> None:

@@ -146,6 +146,11 @@ class RunsTab(QWidget):
         if row is not None:
             QApplication.clipboard().setText(row.directory)
 
+    def give_title(self, title: str) -> None:
+        row = self.chosen()
+        if row is not None:
+            self.presenter.set_title(Path(row.directory), title, row.title or "")
+
     def give_tags(self, tags: tuple[str, ...]) -> None:
         row = self.chosen()
         if row is not None:
@@ -212,6 +217,7 @@ class RunsTab(QWidget):
         self.table.menu_wanted.connect(self._show_menu)
         self.table.selectionModel().selectionChanged.connect(self._tell_state)
         self.model.ticks_changed.connect(self._tell_state)
+        self.card.title_given.connect(self.give_title)
         self.card.tags_given.connect(self.give_tags)
         self.card.note_given.connect(self.give_note)
         look.changed.connect(self._repaint)

@@ -91,7 +91,7 @@ def _frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
     now = datetime.now(UTC)
     return pd.DataFrame(
         {
-            "name": [one.run.name or one.run.run_id for one in rows],
+            "name": [one.run.called for one in rows],
             "run_id": [one.run.run_id for one in rows],
             "when": [one.deleted_at.isoformat() for one in rows],
             "days": [max(0, (one.deleted_at + KEPT_FOR - now).days) for one in rows],

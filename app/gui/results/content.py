@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
-from app.errors import UsageError
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import Shown
@@ -99,6 +96,11 @@ class Content(QWidget):
         self.drawer.show_run(shown)
         self._fill()
 
+    def show_labels(self, shown: Shown) -> None:
+        """People said something else of the same run."""
+        self.header.show_labels(shown.labels)
+        self.drawer.show_run(shown)
+
     def show_moment(self, at_s: float, words: str = "") -> None:
         self.tabs.setCurrentWidget(self.overview)
         self.overview.axis.show_moment(at_s, words)
@@ -110,14 +112,6 @@ class Content(QWidget):
             return None
         self.tabs.setCurrentWidget(self.requests)
         return self.requests.least
-
-    def enter(self) -> None:
-        """Others may have said something of the run meanwhile."""
-        from app.storage.labels import read_labels
-
-        if self._shown is not None:
-            with suppress(UsageError):  # a damaged file was told of when the run was opened
-                self.header.show_labels(read_labels(self._shown.directory))
 
     def leave(self) -> None:
         self.drawer.hide()

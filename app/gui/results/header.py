@@ -10,7 +10,7 @@ from app.gui.results.state import Shown
 from app.gui.widgets import Badge, button, label, tip
 from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
-from app.records.labels import Labels
+from app.records.labels import TITLE_LENGTH, Labels
 
 _WIDEST = 300
 
@@ -22,6 +22,7 @@ class Header(QWidget):
     compare_wished = Signal()
     plan_wished = Signal()
     repeat_wished = Signal()
+    title_written = Signal(str)
     tags_written = Signal(str)
     note_written = Signal(str)
 
@@ -30,7 +31,7 @@ class Header(QWidget):
         self.title = label("", "title", wrap=True)
         self.badge = Badge()
         self.facts = label("", "muted", wrap=True)
-        self.tags, self.note = QLineEdit(), QLineEdit()
+        self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
         self.buttons = (
             button(tr("&Export"), self.export_wished.emit, primary=True),
@@ -39,21 +40,26 @@ class Header(QWidget):
             button(tr("Run &again"), self.repeat_wished.emit),
         )
         self._build()
+        self.called.editingFinished.connect(self._write_title)
         self.tags.editingFinished.connect(self._write_tags)
         self.note.returnPressed.connect(self._write_note)
-        self._labels = Labels()
+        self._labels, self._name = Labels(), ""
+        self._facts: tuple[str, ...] = ()
 
     def show_run(self, shown: Shown) -> None:
         header = shown.own.header
-        self.title.setText(header.title[:_WIDEST])
+        self._name = header.title[:_WIDEST]
         self.badge.say(shown.own.verdict.trust, "; ".join(shown.result.verdict.reasons))
         where = f"{header.target}, {tr('on')} {header.hardware}" if header.hardware else header.target
-        parts = [clock_time(header.started), seconds(header.duration_s), where[:_WIDEST], header.run_id]
-        self.facts.setText(" · ".join(parts))
+        self._facts = (clock_time(header.started), seconds(header.duration_s), where[:_WIDEST], header.run_id)
+        self.called.setPlaceholderText(self._name)
         self.show_labels(shown.labels)
 
     def show_labels(self, labels: Labels) -> None:
         self._labels = labels
+        self.title.setText(labels.title or self._name)
+        self.facts.setText(" · ".join((self._name, *self._facts) if labels.title else self._facts))
+        self.called.setText(labels.title)
         self.tags.setText(", ".join(labels.tags))
         self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
@@ -68,6 +74,10 @@ class Header(QWidget):
             one.setEnabled(why_not is None)
             one.setToolTip(tip(why_not or told))
             one.setAccessibleDescription(why_not or told)
+
+    def _write_title(self) -> None:
+        if self.called.text().strip() != self._labels.title:
+            self.title_written.emit(self.called.text())
 
     def _write_tags(self) -> None:
         if self.tags.text() != ", ".join(self._labels.tags):
@@ -89,6 +99,7 @@ class Header(QWidget):
             first.addWidget(one, 0, Qt.AlignmentFlag.AlignVCenter)
         said = QHBoxLayout()
         for name, field, placeholder in (
+            (tr("T&itle"), self.called, ""),
             (tr("&Tags"), self.tags, tr("none yet: words such as baseline, nightly")),
             (tr("&Note"), self.note, tr("write one and press Enter")),
         ):
@@ -98,6 +109,8 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             said.addWidget(words)
             said.addWidget(field, 1)
+        self.called.setMaxLength(TITLE_LENGTH)
+        self.called.setToolTip(tr("What lists and reports call this run; its series goes by the profile's name."))
         self.note.setMaxLength(NOTE_LENGTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

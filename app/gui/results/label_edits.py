@@ -1,4 +1,4 @@
-"""Tags and notes of a run as steps that can be undone."""
+"""Title, tags and notes of a run as steps that can be undone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PySide6.QtGui import QUndoCommand
 
 from app.gui.words import tr
 from app.records.labels import Labels
-from app.storage.labels import add_note, add_tags, put_labels, read_labels, remove_tags
+from app.storage.labels import add_note, add_tags, put_labels, read_labels, remove_tags, set_title
 
 Told = Callable[[Path, Labels], object]
 
@@ -34,6 +34,13 @@ class LabelStep(QUndoCommand):
         put_labels(self._directory, self._before)
         self._is_done = False
         self._told(self._directory, self._before)
+
+
+def title_step(directory: Path, title: str, told: Told) -> LabelStep | None:
+    """None where nothing changes. Raises UsageError for one that is too long."""
+    before = read_labels(directory)
+    after = set_title(directory, title)
+    return None if after == before else LabelStep(tr("Title"), directory, before, after, told)
 
 
 def tag_step(directory: Path, wanted: frozenset[str], told: Told) -> LabelStep | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ class ResultsPage(Page):
         if self._path is None:
             self.recent.refresh()
         elif self._content is not None and self.presenter.shown is not None:
-            self._content.enter()
+            self._read_labels(self.presenter.shown)
             self._tell_trust(self.presenter.shown)
         self._focus_first()
 
@@ -134,6 +135,7 @@ class ResultsPage(Page):
             header.compare_wished.connect(self._compare)
             header.plan_wished.connect(self._plan)
             header.repeat_wished.connect(self._repeat)
+            header.title_written.connect(self._write_title)
             header.tags_written.connect(self._write_tags)
             header.note_written.connect(self._write_note)
             slo.asked.connect(self.presenter.ask_slo)
@@ -223,6 +225,13 @@ class ResultsPage(Page):
         if self.presenter.shown is not None:
             self.navigation.profile_opened.emit(self.presenter.shown.directory / "spec.yaml")
 
+    def _write_title(self, title: str) -> None:
+        from app.gui.results.label_edits import title_step
+
+        shown = self.presenter.shown
+        if shown is not None:
+            self._step(lambda: title_step(shown.directory, title, self._labelled))
+
     def _write_tags(self, text: str) -> None:
         from app.gui.results.label_edits import tag_step
 
@@ -251,13 +260,25 @@ class ResultsPage(Page):
         if step is not None:
             self._undo.push(step)
 
-    def _labelled(self, directory: Path, labels: Labels) -> None:
-        import msgspec
+    def _read_labels(self, shown: Shown) -> None:
+        """Others may have said something of the run meanwhile."""
+        from app.errors import UsageError
+        from app.storage.labels import read_labels
 
+        with suppress(UsageError):  # a damaged file was told of when the run was opened
+            labels = read_labels(shown.directory)
+            if labels != shown.labels:
+                self._show_labels(labels)
+
+    def _show_labels(self, labels: Labels) -> None:
+        self.presenter.put_labels(labels)
+        if self.presenter.shown is not None:
+            self.content().show_labels(self.presenter.shown)
+
+    def _labelled(self, directory: Path, labels: Labels) -> None:
         shown = self.presenter.shown
         if shown is not None and shown.directory == directory:
-            self.presenter.put_labels(msgspec.structs.replace(shown, labels=labels))
-            self.content().header.show_labels(labels)
+            self._show_labels(labels)
         self.navigation.library_changed.emit()
 
     def _library_changed(self) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest, submit
 from app.gui.results.state import Asked, Shown
+
+if TYPE_CHECKING:
+    from app.records.labels import Labels
 
 _DIGITS = 2
 
@@ -53,9 +57,10 @@ class ResultsPresenter(QObject):
     def as_measured(self) -> None:
         self._ask(Asked())
 
-    def put_labels(self, shown: Shown) -> None:
-        """What was said of the run changed, and nothing else."""
-        self.shown = shown
+    def put_labels(self, labels: Labels) -> None:
+        """What was said of the run changed, and nothing else; a report of it says that too."""
+        if self.shown is not None:
+            self.shown = relabelled(self.shown, labels)
 
     def _ask(self, asked: Asked) -> None:
         shown = self.shown
@@ -75,13 +80,23 @@ class ResultsPresenter(QObject):
 
     def _rescored(self, shown: Shown) -> None:
         if self.shown is not None and shown.opened is self.shown.opened:
-            self.shown = msgspec.structs.replace(shown, labels=self.shown.labels)
+            self.shown = relabelled(shown, self.shown.labels)
             self.rescored.emit(self.shown)
 
     def _refused(self, error: Exception) -> None:
         if self.shown is not None:
             self._wanted = self.shown.asked
             self.refused.emit(error)
+
+
+def relabelled(shown: Shown, labels: Labels) -> Shown:
+    from app.reporting.report import with_labels
+
+    if shown.labels == labels:
+        return shown
+    own = with_labels(shown.own, shown.opened.result, labels)
+    report = own if shown.report is shown.own else with_labels(shown.report, shown.result, labels)
+    return msgspec.structs.replace(shown, own=own, report=report, labels=labels)
 
 
 def _opened(path: Path) -> Shown:

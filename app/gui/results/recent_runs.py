@@ -44,6 +44,7 @@ def recent_runs() -> list[RecentRun]:
 def _recent(path: Path) -> RecentRun:
     from app.reporting.carried import carried_words
     from app.reporting.verdict import verdict_of
+    from app.storage.labels import read_labels
     from app.storage.run_directory import StoredRun
 
     run = StoredRun(path)
@@ -51,7 +52,8 @@ def _recent(path: Path) -> RecentRun:
     if result is None:
         state = tr("running") if run.is_running else tr("cut short") if run.finished is None else tr("not measured")
         return RecentRun(path, path.name, "", state, None)
-    return RecentRun(path, result.name, result.clock.wall_start, verdict_of(result).outcome, carried_words(result))
+    name = read_labels(path).title or result.name
+    return RecentRun(path, name, result.clock.wall_start, verdict_of(result).outcome, carried_words(result))
 
 
 class RecentRuns(QWidget):

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from app.gui.flow import FlowLayout
 from app.gui.frame_model import FrameModel
+from app.gui.results.tabs.tab import fit_height
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import label
 from app.gui.words import tr
@@ -88,10 +89,7 @@ class TellingChoice(QWidget):
         self.changed.emit()
 
     def _fit(self) -> None:
-        """As high as its rows, up to a few."""
-        rows = min(self.names.frame_model.rowCount(), _MOST_ROWS)
-        height = self.names.horizontalHeader().sizeHint().height() + 2 * self.names.frameWidth() + 2
-        self.names.setFixedHeight(height + rows * self.names.verticalHeader().defaultSectionSize())
+        fit_height(self.names, _MOST_ROWS)
 
     def _build(self) -> None:
         ticks = FlowLayout(gap=16)

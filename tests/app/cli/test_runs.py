@@ -116,6 +116,32 @@ def test_who_cannot_be_spoken_to_is_told(
     assert told in capsys.readouterr().err
 
 
+def test_a_title_is_listed_found_and_reported_and_the_name_stays(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, sealed = full_run().result, (runs / "1-whole" / RESULT).read_bytes()
+    assert main(["runs", "rename", "1-whole", " before the\nnew driver "]) == 0
+    assert capsys.readouterr().out == "title: before the new driver\n"
+    assert main(["runs", "list"]) == 0
+    header, _, line, *_ = capsys.readouterr().out.splitlines()
+    assert header.split()[-1] == "title"
+    assert line.endswith("before the new driver")
+    assert main(["runs", "list", "--find", "NEW driver", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["title"], row["name"]) == ("before the new driver", whole.name)
+    assert main(["runs", "show", "1-whole"]) == 0
+    first, where, *_ = capsys.readouterr().out.splitlines()
+    assert "before the new driver (measurement" in first
+    assert where.startswith(f"{whole.name}: ")
+    assert main(["report", "1-whole", "--format", "markdown", "--out", str(runs / "x.md")]) == 0
+    assert ": before the new driver\n" in (runs / "x.md").read_text()
+    assert main(["runs", "rename", "1-whole", ""]) == 0
+    assert main(["runs", "list", "--find", "driver"]) == 0
+    assert capsys.readouterr().out.endswith("title: none\nno run is so\n")
+    assert main(["runs", "rename", "1-whole", "x" * 121]) == ExitCode.USAGE
+    assert (runs / "1-whole" / RESULT).read_bytes() == sealed
+
+
 def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_result_alone(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.labels import Labels, Note
-from app.storage.labels import LABELS, add_note, add_tags, read_labels, remove_tags
+from app.storage.labels import LABELS, add_note, add_tags, read_labels, remove_tags, set_title
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -20,6 +20,15 @@ def test_tags_and_notes_are_kept_together(tmp_path: Path) -> None:
     note = Note("2026-01-02T12:00:00+00:00", "after the [31m driver update")
     assert read_labels(tmp_path) == Labels(tags=("b=2", "nightly"), notes=(note,))
     assert [path.name for path in tmp_path.iterdir()] == [LABELS]
+
+
+def test_a_title_is_one_line_and_leaves_what_else_is_said(tmp_path: Path) -> None:
+    add_tags(tmp_path, ["nightly"])
+    assert set_title(tmp_path, "\x1b[31mbefore\n the  driver ").title == "[31mbefore the driver"
+    assert read_labels(tmp_path) == Labels(title="[31mbefore the driver", tags=("nightly",))
+    with pytest.raises(UsageError, match="at most 120 characters, and this one 121"):
+        set_title(tmp_path, "x" * 121)
+    assert set_title(tmp_path, " ") == Labels(tags=("nightly",))
 
 
 @pytest.mark.parametrize("tag", ["", " ", "two words", "-x", "a" * 65, "x\n", "<b>", "é"])

@@ -11,13 +11,15 @@ import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.compare.entries import label_of
 from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
+from app.storage.labels import set_title
 from tests.app.cli.test_run_trend import RUNS, SLOWER_FROM, scaled
 from tests.app.gui.compare.conftest import settle, store
 from tests.fakes.repeated import result, steady
@@ -277,6 +279,17 @@ def test_one_run_is_added_and_taken_out_again(base: Path, slower: Path, open_pag
     settle(qtbot, page)
     assert page.runs() == (slower,)
     assert "Add a second run" in page.contents.verdict.sentence
+
+
+def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+    set_title(slower, "after the driver")
+    page = open_page()
+    page.compare((base, slower))
+    settle(qtbot, page)
+    assert [label_of(place, one) for place, one in enumerate(page.contents.presenter.asked.entries)][1] == (
+        "2 after the driver"
+    )
+    assert any("2 after the driver · " in one.text() for one in page.contents.picker.findChildren(QLabel))
 
 
 def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(

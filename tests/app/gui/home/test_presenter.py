@@ -63,6 +63,7 @@ def test_a_look_that_failed_says_why() -> None:
 def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:
     measured = RunRow("id", "/runs/id", "fraud", outcome="FAIL", verdict="INVALID", carries="198/s")
     assert (run_line(measured).outcome, run_line(measured).trust, run_line(measured).state) == ("FAIL", "INVALID", "")
+    assert run_line(replace(measured, title="before the driver")).name == "before the driver"
     cut = RunRow("20261127-fraud", "/runs/id", state="cut short")
     assert (run_line(cut).name, run_line(cut).trust, run_line(cut).state) == ("20261127-fraud", "", "cut short")
 

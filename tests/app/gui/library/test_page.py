@@ -177,6 +177,20 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
     assert "is no tag" in page.shelves.strip.text()
 
 
+def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
+    page = open_page()
+    choose(page, "run-b")
+    card = page.shelves.runs.card
+    card.called.setText("before the new driver")
+    qtbot.keyClick(card.called, Qt.Key.Key_Return)
+    settle(qtbot, page)
+    assert read_labels(stored[1]).title == "before the new driver"
+    assert "before the new driver" in page.shelves.runs.model.frame["name"].tolist()
+    page.shelves.presenter.undo.undo()
+    settle(qtbot, page)
+    assert read_labels(stored[1]).title == ""
+
+
 def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:

@@ -17,7 +17,8 @@ from app.gui.results.page import ResultsPage
 from app.gui.results.state import Shown
 from app.gui.results.tiles import tile_lines
 from app.records.events import Noted
-from app.storage.labels import read_labels
+from app.reporting.stored import report_of
+from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
 from reports import formatting
 from reports.rendering import render
@@ -175,6 +176,35 @@ def test_requests_are_filtered_by_stage_result_and_least_latency(
     assert requests.model.rowCount() == every
     requests.result.setCurrentText("failed")
     assert requests.model.rowCount() == 0
+
+
+def test_a_title_is_shown_exported_and_undone(
+    page: ResultsPage, opened: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot, navigation: Navigation
+) -> None:
+    opened(stages)
+    header, undo = page.content().header, page.undo_stack()
+    assert undo is not None
+    assert (header.title.text(), header.called.placeholderText()) == ("three stages", "three stages")
+    header.called.setText("before the new driver")
+    with qtbot.waitSignal(navigation.library_changed):
+        header.called.editingFinished.emit()
+    assert read_labels(stages).title == "before the new driver"
+    assert header.title.text() == "before the new driver"
+    assert header.facts.text().startswith("three stages · ")
+    shown = page.presenter.shown
+    assert shown is not None
+    assert "before the new driver" in render(shown.report, "markdown")
+    told = report_of(StoredRun(stages))
+    assert (shown.report.header, shown.report.notes) == (told.header, told.notes)
+    undo.undo()
+    assert (header.title.text(), header.called.text(), read_labels(stages).title) == ("three stages", "", "")
+    undo.redo()
+    set_title(stages, "by another hand")
+    page.enter()
+    assert header.title.text() == "by another hand"
+    with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
+        page.open_run(tmp_path / "none")
+    qtbot.waitUntil(lambda: "by another hand" in [one.text() for one in page.recent.findChildren(QPushButton)])
 
 
 def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
