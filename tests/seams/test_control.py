@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen.reference.script import Script
+from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise, wait_until
 
@@ -51,6 +51,36 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
     (stage,) = result["stages"]
     assert (stage["kind"], stage["scheduled_per_s"]) == ("varying", None)
     assert "Noted during the run: raised by hand" in result["notes"]
+
+
+def test_a_running_stage_is_made_longer_and_its_errors_are_told(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with (
+        ScriptedServer(Script(Reply(503, body=b"the secret of the server"))) as server,
+        running(sizewise, profile(server.url, rate="50/s", duration="4s"), run) as process,
+    ):
+        done = sizewise("runs", "extend", str(run), "2s")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "stage steady was extended by 2 s, to 6 s\n"
+        attached = sizewise("runs", "attach", str(run))
+        process.communicate(timeout=60)
+    assert attached.stderr.count("error http-5xx, the first: status 503 (Service Unavailable)\n") == 1
+    assert "stage extended by 2 s, to 6 s" in attached.stderr
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    facts = next(event["facts"] for event in events if event["type"] == "stage_finished")
+    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (6.0, 2.0, "steady")
+    (stage,) = sizewise.result(run)["stages"]
+    assert [(one["error"], one["text"]) for one in stage["error_samples"]] == [
+        ("http-5xx", "status 503 (Service Unavailable)")
+    ]
+    assert stage["errors"] == {"http-5xx": 300}
+    told = sizewise("report", str(run), "--format", "text").stdout
+    assert "the first: status 503" in " ".join(told.split())
+    assert "stage steady was extended by 2 s, to 6 s." in " ".join(told.split())
+    for path in run.iterdir():
+        assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
 
 def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:

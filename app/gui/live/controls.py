@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
 
+from app.gui.flow import flow_in
 from app.gui.live.state import StageCell
 from app.gui.widgets import button, label, tip
 from app.gui.words import tr
 from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
 
 _USUAL_S = 30.0
+_NOTE_LETTERS = 28
 
 
 class RunControls(QWidget):
@@ -46,21 +49,28 @@ class RunControls(QWidget):
         self.longer.setSuffix(tr(" s"))
         self.longer.setAccessibleName(tr("How much longer the running stage is to last, seconds"))
         self.extend = button(tr("E&xtend"), self._extend)
-        self.copy = button(tr("Cop&y command"), self._copy)
+        self.copy = button(tr("Cop&y"), self._copy)
         self.copy.setAccessibleName(tr("Copy the command that extends the running stage"))
         for field in (self.rate, self.longer):
             field.valueChanged.connect(self._tell_commands)
         self._stage: int | None = None
         self._cell: StageCell | None = None
         self._run = ""
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
         note = label(tr("&Note"), "muted")
         note.setBuddy(self.note)
-        for widget, stretch in ((note, 0), (self.note, 1), (self.rate, 0), (self.change, 0), (self.longer, 0),
-                                (self.extend, 0), (self.copy, 0)):  # fmt: skip
-            row.addWidget(widget, stretch)
+        flow = flow_in(self)
+        for group in ((note, self.note), (self.rate, self.change), (self.longer, self.extend, self.copy)):
+            flow.addWidget(_in_a_row(group))
+        self._fit_note()
         self.show_stage(None)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_note()
+
+    def _fit_note(self) -> None:
+        self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _NOTE_LETTERS))
 
     def show_run(self, name: str) -> None:
         """As commands call it."""
@@ -114,3 +124,13 @@ class RunControls(QWidget):
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.command())
+
+
+def _in_a_row(widgets: Sequence[QWidget]) -> QWidget:
+    """What is not to be parted where the line ends."""
+    group = QWidget()
+    row = QHBoxLayout(group)
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    return group

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, elapsed
@@ -89,24 +89,47 @@ def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
 
 
 class FailureTable(QWidget):
+    """Under the table, what was seen of the class that is chosen, else of the newest: a column is too narrow for it."""
+
     def __init__(self) -> None:
         super().__init__()
         self._none = label(tr("No errors."), "muted")
         headers = {"error": tr("Error"), "first_s": tr("First seen"), "count": tr("Count"), "sample": tr("Sample")}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), tr("Errors"))
+        self.seen = label("", "muted", wrap=True)
+        self._lines: tuple[FailureLine, ...] = ()
+        self._chosen: str | None = None
+        self.table.selectionModel().currentChanged.connect(self._choose)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._none)
         layout.addWidget(self.table, 1)
+        layout.addWidget(self.seen)
         layout.addStretch(0)
         self.show_failures(())
 
     def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
         self._none.setVisible(not lines)
         self.table.setVisible(bool(lines))
+        if not lines:  # another run
+            self._chosen = None
+        self._lines = lines
         rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
         describe(self.table, tr("Errors by class"))
+        self._tell_seen()
+
+    def _choose(self, current: QModelIndex) -> None:
+        """By its class: the rows are made again with every count."""
+        if current.isValid():
+            self._chosen = self._lines[self.table.frame_model.frame_row(current.row())].error
+            self._tell_seen()
+
+    def _tell_seen(self) -> None:
+        line = next((one for one in self._lines if one.error == self._chosen), self._lines[-1] if self._lines else None)
+        self.seen.setVisible(line is not None and bool(line.sample))
+        if line is not None:
+            self.seen.setText(tr("{error}, the first: {text}").format(error=line.error[:200], text=line.sample))
 
 
 class VariantTable(FrameTable):

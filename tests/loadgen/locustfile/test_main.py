@@ -234,3 +234,17 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
             Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
     assert failed.value.is_workload_wrong
     assert "--host" in str(failed.value.hint)
+
+
+def test_users_go_on_to_a_later_end_and_what_failed_is_told_once(tmp_path: Path) -> None:
+    with ScriptedServer(Script(Reply(503))) as server, LoadProcess("loadgen.locustfile") as load:
+        test = written(tmp_path, ONE_CLASS.format(host=server.url))
+        load.configure(Endpoint(()), LocustWorkload(test, spawn_per_s=100))
+        extend = threading.Timer(0.2, load.extend, (3.0,))
+        played = Played(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
+    assert played.ended.duration_s == 3.0
+    last_s = (played.rows["sent_ns"].max() - played.ended.start_ns) / 1e9
+    assert 2.5 < last_s < 4.0
+    (first,) = played.ended.first_errors
+    assert (first.error, first.text[:32]) == ("http-5xx", "status 503 (Service Unavailable)")
+    assert first.at_ns <= played.rows["end_ns"].min() + 1_000_000

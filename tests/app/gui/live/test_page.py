@@ -14,7 +14,8 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
-from app.gui.live.state import LiveState
+from app.gui.live.panels import FailureTable
+from app.gui.live.state import FailureLine, LiveState
 from app.gui.navigation import Launch, Navigation
 from app.gui.strip import Strip
 from app.gui.theme import Look
@@ -179,6 +180,24 @@ def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> Non
     model = body.failures.table.frame_model
     shown = [model.data(model.index(0, column)) for column in range(4)]
     assert shown == ["timeout", "0:04", "2", "no complete answer in time"]
+    assert body.failures.seen.text() == "timeout, the first: no complete answer in time"
+
+
+def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot) -> None:
+    table = FailureTable()
+    qtbot.addWidget(table)
+    table.show()
+    lines = tuple(FailureLine(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
+    table.show_failures(lines[:2])
+    assert table.seen.text() == "b, the first: seen b", "the newest"
+    table.table.selectRow(0)
+    assert table.seen.text() == "a, the first: seen a"
+    table.show_failures(lines)
+    assert table.seen.text() == "a, the first: seen a"
+    table.show_failures(())
+    assert table.seen.isHidden()
+    table.show_failures(lines)
+    assert table.seen.text() == "c, the first: seen c"
 
 
 def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
@@ -249,7 +268,13 @@ def test_a_run_from_start_to_stop(
         body.controls.rate.setValue(90)
         qtbot.mouseClick(body.controls.change, Qt.MouseButton.LeftButton)
         texts = body.charts.rates.marks
-        qtbot.waitUntil(lambda: {mark.label for mark in texts.marks} == {"driver updated", "rate 90/s"}, timeout=20_000)
+        body.controls.longer.setValue(20)
+        assert body.controls.command() == "sizewise runs extend 20260101-real 20s"
+        qtbot.mouseClick(body.controls.copy, Qt.MouseButton.LeftButton)
+        assert QApplication.clipboard().text() == body.controls.command()
+        qtbot.mouseClick(body.controls.extend, Qt.MouseButton.LeftButton)
+        told = {"driver updated", "rate 90/s", "extended by 20 s"}
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.marks} == told, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
         assert page.state.going == "running", "one Escape only asks"
@@ -263,6 +288,7 @@ def test_a_run_from_start_to_stop(
     result = StoredRun(run).result
     assert result is not None
     assert "Noted during the run: driver updated" in result.notes
+    assert any(note.endswith("stage steady was extended by 20 s, to 80 s.") for note in result.notes)
     assert states[0].going == "starting"
     assert not page.is_running
     pid = next(event.pid for event in StoredRun(run).events() if isinstance(event, RunStarted))
