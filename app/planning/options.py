@@ -126,9 +126,11 @@ def _considered(offer: Offer, capacity: Capacity, demand: Demand, question: Plan
 def _carried(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
     accelerators, other_cards = question.catalogue.accelerators, question.limits.other_cards
     capacity = carry_over(target.curve, target.hardware, offer, accelerators, other_cards)
-    if isinstance(capacity, Refusal) or not target.is_assumed:
+    if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_said):
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")
+    if not target.is_assumed:
+        risk = Risk(2, f"that {target.name} ran on {target.hardware.description} was said, not measured")
     return msgspec.structs.replace(capacity, basis="assumed", risks=(risk, *capacity.risks))
 
 

@@ -36,9 +36,12 @@ def notes_of(
 def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
     carried = f"{amount(target.curve.max_rate_per_s)}/s inside the SLO"
     where = target.hardware.description
-    yield (
-        f"Assumed of {target.name} on {where}: {carried}." if target.is_assumed else f"Measured on {where}: {carried}."
-    )
+    if target.is_assumed:
+        yield f"Assumed of {target.name} on {where}: {carried}."
+    elif target.is_hardware_said:
+        yield f"Measured, on what was said to be {where}: {carried}. The run does not tell what it ran on."
+    else:
+        yield f"Measured on {where}: {carried}."
     yield from target.notes
     if target.why_no_fit is not None:
         alone = "Fleets are sized by that rate alone, as if each replica had its own share of requests"

@@ -26,6 +26,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     why_no_fit: str | None = None
     is_assumed: bool = False
     """Its load points are a person's word, and so is all that follows from them."""
+    is_hardware_said: bool = False
+    """What it ran on is a person's word, given for the plan: the measurement does not tell, or tells otherwise."""
     joules_per_inference: float | None = None
     """Of the accelerators, above their idling; None where it was not measured."""
     lengths: tuple[float, float] | None = None

@@ -78,7 +78,9 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
         sources=tuple(
             SourceRow(
                 name=target.name,
-                hardware=target.hardware.description,
+                hardware=f"{target.hardware.description}, as was said"
+                if target.is_hardware_said
+                else target.hardware.description,
                 max_rate=quantity(
                     Estimate(
                         target.curve.max_rate_per_s,

@@ -38,6 +38,10 @@ class NoTrafficError(UsageError):
     """Neither the sources nor the request say what traffic is planned for."""
 
 
+class NoHardwareError(UsageError):
+    """A source does not say what its target ran on, and neither does the request."""
+
+
 class PlanRequest(msgspec.Struct, frozen=True):
     """`sources` are runs, result files or folders of one other tool, or one plan file; `overrides` are `key=value`."""
 
@@ -135,9 +139,15 @@ def _of_run(
     profile = _profile(run, catalogue)
     told = None if said.hardware is None else hardware_named(said.hardware, catalogue)
     own = profile.target.hardware
-    hardware = told or (None if own is None else hardware_named(own, catalogue)) or result.target.hardware
+    recorded = result.target.hardware if own is None else hardware_named(own, catalogue)
+    hardware = told or recorded
     if hardware is None:
-        raise UsageError(
+        if getattr(profile.target, "scripted", None) is not None:
+            raise UsageError(
+                "nothing is planned from a scripted target: its timings are not those of any hardware",
+                hint="Measure a server, or a model on this machine.",
+            )
+        raise NoHardwareError(
             "this run does not say what hardware its target ran on",
             hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
         )
@@ -164,7 +174,7 @@ def _of_run(
         capacity_curve(result.stages, profile.slo, result.max_rate),
         rungs_of(result.stages, hardware.replicas),
     )
-    return (target,)
+    return (msgspec.structs.replace(target, is_hardware_said=hardware != recorded),)
 
 
 def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
@@ -172,7 +182,7 @@ def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, cata
     from app.storage.foreign.reading import read_foreign
 
     if said.hardware is None:
-        raise UsageError(
+        raise NoHardwareError(
             "a result of another tool does not say what hardware its target ran on",
             hint="Name it: --set target.hardware.accelerator=l4, or target.hardware.offer=aws/g6.2xlarge.",
         )

@@ -209,7 +209,7 @@ _BASES = {
     "measured": "Measured on this very kind of hardware.",
     "interpolated": "Between what was measured.",
     "extrapolated": "Reached by ratios from other hardware that was measured; the interval says how far it may be off.",
-    "assumed": "Nobody measured it: it follows from what was typed in.",
+    "assumed": "Not all of it was measured: it follows from what was typed in or chosen here.",
 }
 
 

@@ -10,6 +10,8 @@ from app.gui.background import submit
 from app.gui.navigation import Navigation, Notice, notice_of
 from app.gui.plan.empty import EmptyPlan
 from app.gui.plan.exporting import Kind, write_export
+from app.gui.plan.hardware_choices import choices_of
+from app.gui.plan.hardware_picker import HardwarePicker
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.source_bar import SourceBar
 from app.gui.plan.sources import PlannableRun, plannable_runs
@@ -32,7 +34,8 @@ class PlanContent(QWidget):
         self.presenter = PlanPresenter(self)
         self.bar = SourceBar(self.presenter.undo)
         self.strip = Strip()
-        self.empty = EmptyPlan()
+        self.empty, self.picker = EmptyPlan(), HardwarePicker()
+        self._unplaced: PlanRequest | None = None
         self.loading = label(tr("Reading what was measured, and fitting a service model to it …"), "muted", wrap=True)
         self.bench = Workbench(self.presenter, look)
         self.stack = QStackedWidget()
@@ -40,7 +43,7 @@ class PlanContent(QWidget):
         self.at_work.setFrameShape(QScrollArea.Shape.NoFrame)
         self.at_work.setWidgetResizable(True)
         self.at_work.setWidget(self.bench)
-        for widget in (self.empty, self.loading, self.at_work):
+        for widget in (self.empty, self.picker, self.loading, self.at_work):
             self.stack.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -63,6 +66,8 @@ class PlanContent(QWidget):
         self.empty.open_wanted.connect(self.bar.ask_for_files)
         self.empty.assumptions.assumed.connect(self.presenter.open)
         self.empty.assumptions.failed.connect(self._tell)
+        self.picker.chosen.connect(self.presenter.place)
+        self.picker.given_up.connect(self.presenter.close)
         self._navigation.library_changed.connect(self.look_for_runs)
 
     def enter(self) -> None:
@@ -109,13 +114,23 @@ class PlanContent(QWidget):
         self.bar.show_state(state)
         self._show_error(state)
         self._say_supposed(state.loaded)
-        if state.phase in ("empty", "failed"):
+        if state.unplaced is not None:
+            self._ask_for_hardware(state.unplaced)
+        elif state.phase in ("empty", "failed"):
             self.stack.setCurrentWidget(self.empty)
         elif state.phase == "loading":
             self.stack.setCurrentWidget(self.loading)
         else:
             self.bench.show_state(state)
             self.stack.setCurrentWidget(self.at_work)
+
+    def _ask_for_hardware(self, request: PlanRequest) -> None:
+        self.stack.setCurrentWidget(self.picker)
+        if request is not self._unplaced:
+            self._unplaced = request
+            self.picker.ask_of(tuple(Path(source).name for source in request.sources))
+            today = self.presenter.today
+            submit(self, lambda: choices_of(request, today), self.picker.show_choices, self._tell)
 
     def _say_supposed(self, loaded: Loaded | None) -> None:
         if loaded is self._loaded:
@@ -129,6 +144,9 @@ class PlanContent(QWidget):
     def _show_error(self, state: PlanState) -> None:
         """Once, and until there is none."""
         if state.error is self._shown_error:
+            return
+        if state.unplaced is not None:  # the picker says it, and what to do
+            self.strip.hide()
             return
         if state.error is not None:
             self.strip.say(notice_of(state.error))

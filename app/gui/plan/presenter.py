@@ -15,11 +15,12 @@ from app.errors import SizewiseError
 from app.gui.background import Latest, submit
 from app.gui.plan.answering import Answer, answer, changed_by, compile_simulator, load
 from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
+from app.gui.plan.hardware_choices import with_hardware
 from app.gui.plan.state import Loaded, PlanState
 from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
-from app.wiring.planning import PlanRequest
+from app.wiring.planning import NoHardwareError, PlanRequest
 
 QUIET_MS = 300
 """After the last edit, until the simulation settles the answer."""
@@ -41,6 +42,7 @@ class PlanPresenter(QObject):
         super().__init__(parent)
         self.state = PlanState()
         self.undo = QUndoStack(self)
+        self._asked: PlanRequest | None = None
         self._loading: Latest[Loaded] = Latest(self, self._loaded, self._not_loaded)
         self._preview: Latest[tuple[Edits, Answer]] = Latest(self, self._previewed, self._not_answered)
         self._full: Latest[tuple[Edits, Answer]] = Latest(self, self._settled, self._not_answered)
@@ -68,9 +70,15 @@ class PlanPresenter(QObject):
         self._forget()
         self.undo.clear()
         self.state = PlanState(phase="loading", kernels=self.state.kernels)
+        self._asked = request
         self._tell()
         today = self.today
         self._loading.ask(lambda: load(request, today))
+
+    def place(self, hardware: tuple[str, ...]) -> None:
+        """What was asked for, on what the user says that it ran on: keys of `target.hardware` as `--set` takes them."""
+        if self.state.unplaced is not None:
+            self.open(with_hardware(self.state.unplaced, hardware))
 
     def close(self) -> None:
         """Back to no sources."""
@@ -146,7 +154,8 @@ class PlanPresenter(QObject):
         self._ask()
 
     def _not_loaded(self, error: Exception) -> None:
-        self._become(phase="failed", error=error)
+        unplaced = self._asked if isinstance(error, NoHardwareError) else None
+        self._become(phase="failed", error=error, unplaced=unplaced)
 
     def _previewed(self, outcome: tuple[Edits, Answer]) -> None:
         edits, found = outcome

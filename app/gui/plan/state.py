@@ -41,5 +41,7 @@ class PlanState(msgspec.Struct, frozen=True):
     took_ms: float = 0.0
     kernels: Kernels = "unknown"
     error: Exception | None = None
+    unplaced: PlanRequest | None = None
+    """What was asked for where its sources do not say what they ran on, and the user may."""
     relaxations: tuple[Relaxation, ...] | None = None
     """None while it is not known what would let an offer fit."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.plan.card import PlanCard
+from app.gui.plan.folding import Folding, Parts
 from app.gui.plan.front_chart import FrontChart
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
@@ -24,22 +25,10 @@ class Workbench(QWidget):
         self.chart = FrontChart(look)
         self.card = PlanCard()
         self.offers = OffersView()
-        upper = QSplitter(Qt.Orientation.Horizontal)
-        for widget, stretch in ((self.inputs, 3), (self.chart, 5), (self.card, 4)):
-            upper.addWidget(widget)
-            upper.setStretchFactor(upper.count() - 1, stretch)
-            upper.setCollapsible(upper.count() - 1, False)
-        whole = QSplitter(Qt.Orientation.Vertical)
-        whole.addWidget(upper)
-        whole.addWidget(self.offers)
-        whole.setStretchFactor(0, 5)
-        whole.setStretchFactor(1, 3)
-        whole.setChildrenCollapsible(False)
-        whole.setSizes([620, 260])
-        self.upper, self.whole = upper, whole
+        self.folding = Folding(Parts(self.inputs, self.chart, self.card, self.offers))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(whole)
+        column.addWidget(self.folding)
         for part in (self.inputs, self.card, self.offers):
             part.wanted.connect(presenter.change)
         self.offers.prices_wanted.connect(presenter.add_prices)

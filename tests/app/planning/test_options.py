@@ -90,3 +90,9 @@ def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:
     assert not option.is_feasible
     assert option.carried is None
     assert "measured on NVIDIA L4" in (refused(option) or "")
+
+
+def test_hardware_that_a_person_said_is_a_risk_too() -> None:
+    found = candidate_of(only(question(target(is_hardware_said=True)))).capacity
+    assert (found.basis, found.risks[0].level) == ("assumed", 2)
+    assert found.risks[0].sentence == "that run-1 ran on acme/c16 was said, not measured"

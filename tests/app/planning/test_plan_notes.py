@@ -73,3 +73,8 @@ def test_formulae_and_vcpus_are_owned_up_to() -> None:
     assert "Offers that do not lead are sized by queueing formulae" in told
     assert "A vCPU may be a whole core or half of one" in told
     assert "A vCPU may be" not in notes(question())
+
+
+def test_hardware_that_was_said_is_told_as_that() -> None:
+    told = notes(question(target(is_hardware_said=True)))
+    assert "Measured, on what was said to be acme/c16: 100/s inside the SLO. The run does not tell" in told

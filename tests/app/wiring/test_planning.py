@@ -13,7 +13,7 @@ from app.records.local import BatchLaw
 from app.records.plan_question import PlanQuestion
 from app.records.result import Estimate
 from app.records.traffic import TokenLengths
-from app.wiring.planning import PlanRequest, question_of
+from app.wiring.planning import NoHardwareError, PlanRequest, question_of
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned
 from tests.fakes.local_runs import variant
@@ -124,6 +124,29 @@ def test_another_tools_result_is_planned_on_the_hardware_that_is_named(asked: As
     (target,) = question.measured
     assert (target.hardware.accelerator, target.curve.max_rate_per_s) == ("l4", 20.0)
     assert target.is_assumed
+
+
+@pytest.mark.parametrize(("name", "said", "is_said"), [
+    ("run", (), False),
+    ("run", ("target.hardware.offer=aws/g6.2xlarge",), True),
+    ("nowhere", ("target.hardware.offer=aws/g6.2xlarge",), True),
+])  # fmt: skip
+def test_hardware_that_the_run_does_not_tell_is_known_to_be_said(
+    asked: Asked, name: str, said: tuple[str, ...], is_said: bool
+) -> None:
+    (target,) = asked(name, overrides=said).measured
+    assert target.is_hardware_said == is_said
+
+
+def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, tmp_path: Path) -> None:
+    with pytest.raises(NoHardwareError):
+        asked("nowhere")
+    scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
+    bare = replace(sources.results.full_run().result.target, hardware=None)
+    run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
+    with pytest.raises(UsageError, match="from a scripted target") as told:
+        asked(run)
+    assert not isinstance(told.value, NoHardwareError)
 
 
 def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:

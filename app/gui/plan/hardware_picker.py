@@ -1,0 +1,138 @@
+"""Where a run does not say what it ran on: the user does."""
+
+from __future__ import annotations
+
+import re
+
+from PySide6.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
+from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+
+from app.gui.plan.hardware_choices import HardwareChoice
+from app.gui.plan.steppers import CountField, NumberField
+from app.gui.widgets import button, label
+from app.gui.words import tr
+
+_CHOICE = Qt.ItemDataRole.UserRole
+
+
+class HardwarePicker(QWidget):
+    """`chosen` has the keys of `target.hardware` as `--set` takes them."""
+
+    chosen = Signal(object)
+    given_up = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = QStandardItemModel(self)
+        self._proxy = QSortFilterProxyModel(self)
+        self._proxy.setSourceModel(self.model)
+        self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.title = label(tr("What did it run on?"), "title", wrap=True)
+        self.source = label("", "muted", wrap=True)
+        self.filter = QLineEdit()
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setPlaceholderText(tr("Find: a card, a provider, an instance, a number of vCPUs …"))
+        self.filter.setAccessibleName(tr("Find what it ran on"))
+        self.list = QListView()
+        self.list.setModel(self._proxy)
+        self.list.setUniformItemSizes(True)
+        self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
+        self.list.setSpacing(2)
+        self.list.setAccessibleName(tr("What it may have run on"))
+        self.counted = label("", "muted")
+        self.many, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
+        self.many.setValue(1)
+        self.plan = button(tr("&Plan with this"), self._choose, primary=True)
+        self.back = button(tr("Plan from something &else"), self._give_up)
+        self._many_words = QLabel()
+        self._lay_out()
+        self.filter.textChanged.connect(self._filter)
+        self.filter.returnPressed.connect(self._to_list)
+        self.list.activated.connect(self._activated)
+        self.list.selectionModel().currentChanged.connect(self._show_chosen)
+        self._show_chosen()
+
+    def _lay_out(self) -> None:
+        what = tr(
+            "This run does not say what it ran on: choose the offer or card it ran on. Nobody measured that, "
+            "and every number of the plan will say so."
+        )
+        beside = QLabel(tr("&Copies of the model on it:"))
+        beside.setBuddy(self.replicas)
+        self._many_words.setBuddy(self.many)
+        self.replicas.setAccessibleName(tr("Copies of the model on it"))
+        said = QHBoxLayout()
+        for widget in (self._many_words, self.many, beside, self.replicas):
+            said.addWidget(widget)
+        said.addStretch(1)
+        buttons = QHBoxLayout()
+        for one in (self.plan, self.back):
+            buttons.addWidget(one)
+        buttons.addStretch(1)
+        head = QHBoxLayout()
+        head.addWidget(self.filter, 1)
+        head.addWidget(self.counted)
+        column = QVBoxLayout(self)
+        column.setSpacing(10)
+        for widget in (self.title, label(what, wrap=True), self.source):
+            column.addWidget(widget)
+        column.addLayout(head)
+        column.addWidget(self.list, 1)
+        column.addLayout(said)
+        column.addLayout(buttons)
+
+    def ask_of(self, sources: tuple[str, ...]) -> None:
+        """Anew, before there are choices."""
+        self.source.setText(tr("Asked of: {sources}").format(sources=", ".join(sources))[:400])
+        self.filter.clear()
+        self.model.clear()
+        self.counted.setText(tr("reading the catalogue …"))
+        self._show_chosen()
+        self.filter.setFocus()
+
+    def show_choices(self, choices: tuple[HardwareChoice, ...]) -> None:
+        self.model.clear()
+        for choice in choices:
+            item = QStandardItem(choice.words)
+            item.setData(choice, _CHOICE)
+            self.model.appendRow(item)
+        self._filter(self.filter.text())
+
+    def _filter(self, text: str) -> None:
+        """Every word is somewhere in it."""
+        words = [re.escape(word) for word in text.split()]
+        self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in words))
+        shown, among = self._proxy.rowCount(), self.model.rowCount()
+        self.counted.setText(tr("{shown} of {all}").format(shown=shown, all=among))
+        self._show_chosen()
+
+    def _to_list(self) -> None:
+        if self._proxy.rowCount():
+            self.list.setCurrentIndex(self._proxy.index(0, 0))
+            self.list.setFocus()
+
+    def choice(self) -> HardwareChoice | None:
+        found = self.list.currentIndex().data(_CHOICE)
+        return found if isinstance(found, HardwareChoice) else None
+
+    def _show_chosen(self, *_: QModelIndex) -> None:
+        choice = self.choice()
+        self.plan.setEnabled(choice is not None)
+        is_counted = choice is not None and choice.kind != "offer"
+        is_cpu = choice is not None and choice.kind == "cpu"
+        self._many_words.setText(tr("&vCPUs:") if is_cpu else tr("How &many of it:"))
+        self.many.setAccessibleName(tr("vCPUs") if is_cpu else tr("How many of it"))
+        for widget in (self._many_words, self.many):
+            widget.setVisible(is_counted)
+
+    def _activated(self, _: QModelIndex) -> None:
+        self._choose()
+
+    def _choose(self) -> None:
+        choice = self.choice()
+        if choice is not None:
+            self.chosen.emit(choice.overrides(self.many.value(), self.replicas.value()))
+
+    def _give_up(self) -> None:
+        self.given_up.emit()

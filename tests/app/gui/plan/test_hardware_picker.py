@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.plan.hardware_picker import HardwarePicker
+from app.gui.plan.page import PlanPage
+from tests.app.gui.plan.conftest import answered
+from tests.fakes import plan_sources as sources
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A run of an endpoint that does not say what it ran on."""
+    target = replace(sources.results.full_run().result.target, hardware=None)
+    return Path(sources.endpoint_run(tmp_path / "nowhere", target=target))
+
+
+@pytest.fixture
+def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
+    page.content.presenter.settle_after(600_000)
+    page.open_sources((nowhere,))
+    content = page.content
+    qtbot.waitUntil(lambda: content.stack.currentWidget() is content.picker)
+    qtbot.waitUntil(lambda: content.picker.model.rowCount() > 0)
+    return content.picker
+
+
+def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePicker) -> None:
+    assert "nowhere" in picker.source.text()
+    assert page.content.strip.isHidden()
+    assert not picker.plan.isEnabled()
+
+
+def test_the_plan_follows_and_says_that_nobody_measured_it(
+    page: PlanPage, picker: HardwarePicker, qtbot: QtBot
+) -> None:
+    qtbot.keyClicks(picker.filter, "g6.2xl 8 aws")
+    assert picker.counted.text().startswith("1 of ")
+    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    assert not picker.many.isVisible()
+    qtbot.mouseClick(picker.plan, Qt.MouseButton.LeftButton)
+    answered(page, qtbot)
+    command, plan = page.command_line(), page.content.presenter.state.plan
+    assert command is not None
+    assert "--set target.hardware.offer=aws/g6.2xlarge" in command
+    assert plan is not None
+    known = [fleet for fleet in plan.offers if fleet.rejected is None]
+    assert known
+    assert {fleet.basis for fleet in known} == {"assumed"}
+    assert "was said, not measured" in " ".join(known[0].risk_reasons)
+    assert any("The run does not tell what it ran on." in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "keys"),
+    [
+        ("L4 24 card", "How many of it", ("accelerator=l4", "count=2")),
+        ("processor alone", "vCPUs", ("vcpus=2",)),
+    ],
+)
+def test_of_a_card_and_of_a_processor_it_asks_how_many(
+    page: PlanPage, picker: HardwarePicker, qtbot: QtBot, text: str, name: str, keys: tuple[str, ...]
+) -> None:
+    picker.filter.setText(text)
+    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    assert picker.many.isVisible()
+    assert picker.many.accessibleName() == name
+    picker.many.setValue(2)
+    with qtbot.waitSignal(picker.chosen) as told:
+        picker.list.activated.emit(picker.list.currentIndex())
+    assert told.args == [tuple(f"target.hardware.{key}" for key in keys)]
+    answered(page, qtbot)
+
+
+def test_nothing_found_is_nothing_to_plan_with(picker: HardwarePicker, qtbot: QtBot) -> None:
+    picker.filter.setText("no such thing")
+    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    assert picker.counted.text().startswith("0 of ")
+    assert not picker.plan.isEnabled()
+
+
+def test_or_something_else_is_planned_from(page: PlanPage, picker: HardwarePicker, qtbot: QtBot) -> None:
+    qtbot.mouseClick(picker.back, Qt.MouseButton.LeftButton)
+    assert page.content.stack.currentWidget() is page.content.empty
