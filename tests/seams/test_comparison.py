@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.comparison import Comparison
-from app.records.events import TurnFinished
+from app.records.events import TurnFinished, TurnStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
@@ -71,18 +71,26 @@ def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
     with ScriptedServer(Script(delay_s=0.01)) as server:
         profile = write_profile(folders[0], server.url, rate="20/s", duration="60s")
         going = sizewise.start("compare", "--measure", profile, profile, "--record", str(record))
-        wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(sizewise)))
-        assert sizewise("runs", "stop", str(record)).stdout.startswith("the run is stopping")
-        _, said = going.communicate(timeout=60)
+        try:
+            wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(record)))
+            assert sizewise("runs", "stop", str(record)).stdout.startswith("the run is stopping")
+            _, said = going.communicate(timeout=60)
+        finally:
+            going.kill()
     assert going.returncode == ExitCode.INTERRUPTED
     assert "the comparison was stopped during a run of the base" in said
     assert sizewise("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
-    (run,) = (path.parent for path in events_of_runs(sizewise))
+    (run,) = (path.parent for path in events_of_runs(record))
     assert "stopped by the user" in (run / "result.json").read_text()
 
 
-def events_of_runs(sizewise: Sizewise) -> list[Path]:
-    return list((sizewise.home / "runs").glob("*/events.jsonl"))
+def events_of_runs(record: Path) -> list[Path]:
+    """Of the comparison's own, as far as they are there."""
+    if not (record / "events.jsonl").exists():
+        return []
+    told = (event for event in StoredRun(record).events() if isinstance(event, TurnStarted))
+    files = [Path(one.directory) / "events.jsonl" for one in told]
+    return [path for path in files if path.exists()]
 
 
 def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_run(
