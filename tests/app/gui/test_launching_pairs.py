@@ -98,7 +98,7 @@ def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
 def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     opened: tuple[Window, Parts], going: WrittenPairs, qtbot: QtBot
 ) -> None:
-    window, parts = opened
+    window, _ = opened
     qtbot.waitUntil(lambda: window.pages.compare.contents.pairs.state.going == "running")
 
     def stop() -> None:
@@ -114,4 +114,5 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     heard = list[Wish]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
     assert heard == [StopRun()]
-    assert parts.queue.running is not None
+    assert window.pages.compare.contents.pairs.state.going == "stopping"
+    assert window.pages.found("live") is None
