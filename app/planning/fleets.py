@@ -26,19 +26,21 @@ from app.planning.peak_day import peak_day
 from app.planning.plan_notes import bound_note, notes_of
 from app.planning.sensitivity import sensitivity_of
 from app.planning.sizing import Demand, demand_of
+from app.planning.wanted import Wanted, always
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 
 
-def plan_fleets(question: PlanQuestion, *, preview: bool = False) -> Plan:
+def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted = always) -> Plan:
     """Feasible fleets come first in `offers`, cheapest first; refused ones after them, with the reason.
 
-    A preview stops at the formulae, within 200 ms; what leads is otherwise simulated.
+    A preview stops at the formulae, within 200 ms; what leads is otherwise simulated, and `wanted` is asked between
+    plays: raises NoLongerWantedError where the plan is not.
     """
     question = with_measured_tokens(question)
     demand = demand_of(question.traffic, question.limits, question.today)
     goals = goals_of(question.slo)
-    options = options_of(question, demand, goals, preview=preview)
+    options = options_of(question, demand, goals, preview=preview, wanted=wanted)
     ranked = _ranked(options, demand, question)
     refused = _refused(options, question.today)
     best, best_fleet = ranked[0] if ranked else (None, None)

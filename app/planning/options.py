@@ -14,6 +14,7 @@ from app.planning.refusal import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
 from app.planning.supposed import supposed_capacity, supposed_target
+from app.planning.wanted import Wanted, always
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
@@ -42,9 +43,11 @@ class Option(msgspec.Struct, frozen=True):
         return isinstance(self.looked_at, Candidate) and self.looked_at.refused is None
 
 
-def options_of(question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool) -> list[Option]:
+def options_of(
+    question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool, wanted: Wanted = always
+) -> list[Option]:
     """In the catalogue's order."""
-    settling = _settling(question, demand, goals)
+    settling = _settling(question, demand, goals, wanted)
     supposed = _supposed(question, goals)
     options = [_option(offer, question, demand, settling, supposed) for offer in question.catalogue.offers]
     return options if settling is None or preview else _settled(options, question, demand, settling)
@@ -55,14 +58,14 @@ def candidate_of(option: Option) -> Candidate:
     return option.looked_at
 
 
-def _settling(question: PlanQuestion, demand: Demand, goals: Goals) -> Settling | None:
+def _settling(question: PlanQuestion, demand: Demand, goals: Goals, wanted: Wanted) -> Settling | None:
     """None where no target has a service model: then its max rate is all there is."""
     if question.supposed is None and all(target.fit is None for target in question.measured):
         return None
     from app.planning.fleet_rate import shape_of  # the simulation takes a second to import
     from app.planning.settling import Settling
 
-    return Settling(shape_of(question.traffic, goals, question.limits.router), demand)
+    return Settling(shape_of(question.traffic, goals, question.limits.router), demand, wanted)
 
 
 def _supposed(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:

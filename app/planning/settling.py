@@ -18,6 +18,7 @@ from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, middl
 from app.planning.formulae import by_replicas
 from app.planning.latency_curve import LatencyCurve
 from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
+from app.planning.wanted import NoLongerWantedError, Wanted, always
 from app.records.plan import Settled
 from app.records.plan_question import MeasuredTarget
 from app.records.service import ServiceFit
@@ -51,8 +52,8 @@ class Played(msgspec.Struct, frozen=True):
 class Settling:
     """Remembers what was played. Not for several threads."""
 
-    def __init__(self, shape: FleetShape, demand: Demand) -> None:
-        self._shape, self._demand = shape, demand
+    def __init__(self, shape: FleetShape, demand: Demand, wanted: Wanted = always) -> None:
+        self._shape, self._demand, self._wanted = shape, demand, wanted
         self._formulae: dict[tuple[Kind, int], ReplicaRate] = {}
         self._played: dict[tuple[Kind, int], Played] = {}
 
@@ -108,6 +109,8 @@ class Settling:
     def _play(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
         """A kind's doubt and latencies are played once, at the first number of replicas; its middle at each."""
         key = (_kind(name, capacity), replicas)
+        if not self._wanted():
+            raise NoLongerWantedError
         if key not in self._played:
             alike = next((played for (kind, _), played in self._played.items() if kind == key[0]), None)
             if alike is None or alike.rate.per_s <= 0:

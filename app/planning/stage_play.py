@@ -35,15 +35,17 @@ class StagePlay(msgspec.Struct, frozen=True):
 
     def played(self, service: ServiceModel, quantiles: Floats) -> Play:
         """Percentiles by the smallest value that so large a share does not exceed."""
-        latencies = np.empty_like(self.arrivals_s)
-        for row, (arrivals, normals) in enumerate(zip(self.arrivals_s, self.normals, strict=True)):
-            match service:
-                case RequestService():
-                    latencies[row] = request_latencies(arrivals, normals, service)
-                case BatchService():
-                    latencies[row] = batch_latencies(arrivals, normals, service)
-                case _:
-                    raise TypeError("a language model's stages are played by tokens")
+        plays, requests = self.arrivals_s.shape
+        arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
+        starts = np.arange(plays, dtype=np.int64) * requests
+        match service:
+            case RequestService():
+                latencies = request_latencies(arrivals_s, normals, service, starts)
+            case BatchService():
+                latencies = batch_latencies(arrivals_s, normals, service, starts)
+            case _:
+                raise TypeError("a language model's stages are played by tokens")
+        latencies = latencies.reshape(plays, requests)
         ranks = np.ceil(quantiles * latencies.shape[1]).astype(int) - 1
         latencies.partition(ranks, axis=1)
         return Play(np.log(latencies[:, ranks]))

@@ -13,6 +13,7 @@ from app.gui.plan.edits import Edits, request_with
 from app.gui.plan.state import Loaded, Source
 from app.planning.fleets import plan_fleets
 from app.planning.relaxation import Relaxation, relaxations_of
+from app.planning.wanted import Wanted, always
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 from app.storage.plan_file import is_plan_file
@@ -65,10 +66,10 @@ def changed_by(question: PlanQuestion, edits: Edits) -> PlanQuestion:
     return overridden(question, edits.overrides) if edits.values else question
 
 
-def answer(loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool) -> Answer:
+def answer(loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool, wanted: Wanted = always) -> Answer:
     question = edited_question(loaded, edits, today)
     began = time.perf_counter()
-    plan = plan_fleets(question, preview=preview)
+    plan = plan_fleets(question, preview=preview, wanted=wanted)
     took_ms = 1000 * (time.perf_counter() - began)
     blocked = plan.recommendation is None and not preview
     return Answer(question, plan, relaxations_of(question) if blocked else (), took_ms)

@@ -6,6 +6,7 @@ import datetime
 import itertools
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -18,6 +19,7 @@ from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
 from app.gui.plan.hardware_choices import with_hardware
 from app.gui.plan.state import Loaded, PlanState
 from app.gui.words import tr
+from app.planning.wanted import always
 from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
@@ -46,6 +48,7 @@ class PlanPresenter(QObject):
         self._loading: Latest[Loaded] = Latest(self, self._loaded, self._not_loaded)
         self._preview: Latest[tuple[Edits, Answer]] = Latest(self, self._previewed, self._not_answered)
         self._full: Latest[tuple[Edits, Answer]] = Latest(self, self._settled, self._not_answered)
+        self._outdated = Event()
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
         self.settle_after(quiet_ms)
@@ -142,10 +145,12 @@ class PlanPresenter(QObject):
 
     def _settle(self) -> None:
         if self.state.loaded is not None:
-            self._full.ask(partial(_answered, self.state.loaded, self.state.edits, self.today, False))
+            self._outdated = Event()
+            self._full.ask(partial(_answered, self.state.loaded, self.state.edits, self.today, False, self._outdated))
 
     def _forget(self) -> None:
         self._quiet.stop()
+        self._outdated.set()
         self._preview.forget()
         self._full.forget()
 
@@ -198,8 +203,12 @@ class PlanPresenter(QObject):
         self.changed.emit(self.state)
 
 
-def _answered(loaded: Loaded, edits: Edits, today: datetime.date, preview: bool) -> tuple[Edits, Answer]:
-    return edits, answer(loaded, edits, today, preview=preview)
+def _answered(
+    loaded: Loaded, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
+) -> tuple[Edits, Answer]:
+    """A simulation that is outdated leaves the processor to the preview of what is asked now."""
+    wanted = always if outdated is None else lambda: not outdated.is_set()
+    return edits, answer(loaded, edits, today, preview=preview, wanted=wanted)
 
 
 class _Step(QUndoCommand):
