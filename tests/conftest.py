@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,19 @@ FAKES = Path(__file__).parent / "fakes"
 # the same examples every time, and no file of them
 hypothesis.settings.register_profile("sizewise", deadline=None, derandomize=True, database=None, max_examples=100)
 hypothesis.settings.load_profile("sizewise")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected lasts as long as the session: six hundred thousand objects that no collection of
+    garbage need look at again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

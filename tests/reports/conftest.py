@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
+import vl_convert
 from selenium import webdriver
 
 from app.analysis.comparison import compare_runs
@@ -53,6 +55,26 @@ def chromium() -> Iterator[webdriver.Chrome]:
 def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     with tab_of(chromium) as driver:
         yield driver
+
+
+@pytest.fixture(scope="session")
+def svgs() -> dict[bytes, str]:
+    """What was drawn, by its specification."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that differ in a word have the same pictures but for one or none."""
+    draw = vl_convert.vegalite_to_svg
+
+    def drawn(spec: dict[str, Any]) -> str:
+        key = msgspec.json.encode(spec)
+        if key not in svgs:
+            svgs[key] = draw(spec)
+        return svgs[key]
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", drawn)
 
 
 @pytest.fixture(scope="session")

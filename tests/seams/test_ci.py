@@ -8,6 +8,8 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +21,7 @@ from app.storage.checksums import CHECKSUMS
 from tests.fakes.program import SIZEWISE, until_valid
 
 _CI = Path(__file__).parents[2] / "docs" / "ci"
+Ran = tuple[Path, subprocess.CompletedProcess[str]]
 _SHORT = ["--set", "load.stages.0.duration=2s", "--set", "load.stages.0.rate=400/s", "--set", "load.warmup=0s"]
 _FILES = {"result.json", "summary.md", "report.html", "junit.xml", "metrics.prom", "report.json", CHECKSUMS}
 
@@ -83,14 +86,25 @@ def runner(tmp_path: Path, calibrated_home: Path) -> Runner:
     return Runner(tmp_path, calibrated_home)
 
 
+@pytest.fixture(scope="module")
+def ran(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
+    """What a command left and told; one that several examples have is run once."""
+
+    @cache
+    def run(*command: str) -> Ran:
+        runner = Runner(tmp_path_factory.mktemp("runner"), calibrated_home)
+        return runner.folder / "results", runner(list(command), NO_COLOR="1", FORCE_COLOR="1")
+
+    return run
+
+
 @pytest.mark.parametrize("command", [_from_github, _from_gitlab, _from_dockerfile, _from_job])
-def test_the_examples_command_leaves_every_file_whole(command: Any, runner: Runner) -> None:
-    done = runner(command(), NO_COLOR="1", FORCE_COLOR="1")
+def test_the_examples_command_leaves_every_file_whole(command: Any, ran: Callable[..., Ran]) -> None:
+    results, done = ran(*command())
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert "::" not in done.stderr, "annotations are for GitHub alone"
     assert done.stdout.startswith("PASS  scoring")
-    results = runner.folder / "results"
     assert {path.name for path in results.iterdir()} >= _FILES
     assert not list(results.rglob("*.part"))
     program = shutil.which("sha256sum")
