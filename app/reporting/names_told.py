@@ -15,7 +15,9 @@ from app.records.result import Result
 from app.reporting.texts import texts_of
 
 NamedKind = Literal["hosts", "models"]
-_URL_HOST = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@]*@)?(\[[0-9a-f:.]+\]|[^\s/:?#,;'\"<>()\[\]]+)", re.IGNORECASE)
+_URL_HOST = re.compile(
+    r"\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@]*@)?(\[[0-9a-f:.]+\]|[^\s/:?#,;'\"<>()\[\]]+)", re.IGNORECASE
+)
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MACHINE_LIKE = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
 """A first label that names one machine, as gpu-box-7; not `api` or `www`."""
