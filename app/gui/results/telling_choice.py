@@ -36,7 +36,7 @@ class TellingChoice(QWidget):
         self.beside = QCheckBox(tr("Rows and ta&bles beside it"))
         headers = {"written": tr("written as"), "places": tr("places"), "shown": tr("in the file")}
         self.names = FrameTable(FrameModel(headers=headers), tr("Names in the file"), widest=_WIDEST)
-        self.names.setToolTip(tr("Whole names are found, in titles and notes too; a part of one is not: read it before."))
+        self.names.setToolTip(tr("Whole names are found, in titles and notes too; parts of one are not."))
         self._told: tuple[StandIn, ...] = ()
         self._has_prompts = True
         self._build()
