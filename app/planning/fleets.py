@@ -87,8 +87,9 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
 
 
 def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[Fleet, ...]:
+    """Of those whose latency is known: no other is on it, or keeps one from it."""
     budget, sized = question.limits.budget_usd_per_month, []
-    for option in (option for option in options if option.is_feasible):
+    for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
         fleets = fleets_of(candidate_of(option), demand, option.latencies, budget, question.today)
         sized += [(option, fleet) for fleet in fleets]
     return with_front_chances(pareto_front(fleet for _, fleet in sized), sized, demand, question.today)
