@@ -63,9 +63,9 @@ def svgs() -> dict[bytes, str]:
     return {}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports that differ in a word have the same pictures but for one or none."""
+    """For tests of what stands around pictures: reports that differ in a word have the same ones."""
     draw = vl_convert.vegalite_to_svg
 
     def drawn(spec: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
 from tests.reports.hostile import PAYLOADS, hostile
 
+pytestmark = pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")
+
 _SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
 
 

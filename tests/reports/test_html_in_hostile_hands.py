@@ -15,7 +15,7 @@ from reports.model import Download, GroupTable, Report
 from tests.fakes.browsing import requested, wait_until_drawn
 from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")]
 
 _ALL = (*PAYLOADS, *MORE_PAYLOADS)
 _PAGES_A_TEST = 5
