@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from app.gui.theme import Choice
 from app.gui.window import Window
 
 _SETTLED_S, _PATIENCE_S = 0.6, 40.0
-_TURN_MS = 20
+_TURN_MS, _LEAST_TURNS = 20, 5
 
 
 def render_pages(
@@ -94,11 +95,15 @@ def settle(
     moment_s: float = _SETTLED_S,
 ) -> None:
     """Until no work is done in the background, and a moment after: timers and repaints have had their turn. A busy
-    machine is given as many turns as a quiet one has in that moment."""
-    deadline, turns = QDeadlineTimer(int(_PATIENCE_S * 1000)), 0
-    while turns * _TURN_MS < moment_s * 1000 and not deadline.hasExpired():
+    machine, which has few in that moment, is given some all the same."""
+    deadline, quiet_since, turns = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic(), 0
+    while not deadline.hasExpired():
         QTest.qWait(_TURN_MS)
-        turns = turns + 1 if quiet() else 0
+        turns += 1
+        if not quiet():
+            quiet_since, turns = time.monotonic(), 0
+        elif turns >= _LEAST_TURNS and time.monotonic() - quiet_since > moment_s:
+            return
 
 
 def _choice(name: str) -> Choice:
