@@ -56,11 +56,6 @@ def judged_stages(
     return (heaviest_held(stages) if is_sweep else ()) or tuple(answering)
 
 
-def is_pooled(stage: Stage) -> bool:
-    """Whether it is several holds judged together, each of them a stage too."""
-    return "pooled" in stage.tags
-
-
 def _swept(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
     swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)

@@ -76,7 +76,7 @@ def places_of(result: Result, *, one_model: bool) -> Iterator[tuple[Place, Stage
     """Stages that stand for themselves: no warm-ups, nothing INVALID, and not the holds of a search taken together."""
     has_other = any(IN_SWEEP not in one.tags and one.kind in ("steady", "closed") for one in _loads(result))
     for stage in result.stages:
-        if stage.kind == "warmup" or "pooled" in stage.tags or stage.verdict.status == "INVALID":
+        if stage.kind == "warmup" or stage.is_pooled or stage.verdict.status == "INVALID":
             continue
         if stage.variant is None:
             is_probe = stage.kind == "probe" or (has_other and IN_SWEEP in stage.tags)

@@ -18,8 +18,9 @@ _KINDS: tuple[StageKind, ...] = ("probe", "hold", "steady")
 
 
 def on_the_curve(stages: Sequence[Stage]) -> list[Stage]:
-    """Those with one rate that was chosen: a point each of the capacity curve."""
-    return [stage for stage in stages if stage.kind in _KINDS and stage.scheduled_per_s is not None]
+    """Those with one rate that was chosen: a point each of the capacity curve. Pooled holds are there alone."""
+    alone = (stage for stage in stages if not stage.is_pooled)
+    return [stage for stage in alone if stage.kind in _KINDS and stage.scheduled_per_s is not None]
 
 
 def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from app.analysis.answering import (
     answering_stages,
     holds_of_the_answer,
-    is_pooled,
     judged_stages,
     rate_of_stages,
 )
@@ -117,7 +116,7 @@ def _within(result: Result, window_s: tuple[float, float] | None) -> Window | No
 def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is_own: bool) -> list[_Part]:
     """Of a whole stage, what hangs on no SLO is as the run found it; but where the run's own is asked for, all is made
     again: that it comes out the same is the proof of the rest."""
-    stored = [stage for stage in run.result.stages if stage.variant is None and not is_pooled(stage)]
+    stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     found = []
     for facts, rows, own in zip(run.facts, run.rows, stored, strict=True):
         part = facts if within is None else clipped(facts, rows, within)

@@ -159,6 +159,11 @@ class Stage(msgspec.Struct, frozen=True):
     error_samples: tuple[ErrorSample, ...] = ()
     """One a class, of all that was sent in the stage, its lead-in and drain too."""
 
+    @property
+    def is_pooled(self) -> bool:
+        """Several stages together, which stand in the result themselves too."""
+        return "pooled" in self.tags
+
 
 class MaxRate(msgspec.Struct, frozen=True):
     """The highest offered rate that held every SLO in all its repeats, and what stopped the next higher one."""

@@ -37,7 +37,7 @@ _RESPONSES = (
 
 def definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
     """None where no load was sent. Of the stages but warm-ups and those that stand for several others."""
-    stages = [one for one in result.stages if one.variant is None and one.kind != "warmup" and "pooled" not in one.tags]
+    stages = [one for one in result.stages if one.variant is None and one.kind != "warmup" and not one.is_pooled]
     found = [(stage, numbers) for stage in stages if (numbers := _numbers(rows, stage))]
     if not found:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from app.analysis.answering import is_pooled
 from app.records.result import Estimate, Result, Stage
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
@@ -17,7 +16,7 @@ def llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
     """Of every stage that put load on an endpoint, warm-ups left out, in the order they ran. What several holds come to
     together is no load point of its own. Latency and TTFT count from the intended start where one is known."""
     points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
-    alone = [stage for stage in points if not is_pooled(stage)]
+    alone = [stage for stage in points if not stage.is_pooled]
     return tuple(_report(result, stage, place, spec_text) for place, stage in enumerate(alone))
 
 

@@ -6,7 +6,6 @@ import math
 from typing import Literal
 
 from app.analysis.accuracy import rows_to_settle
-from app.analysis.answering import is_pooled
 from app.analysis.objectives import unit_of as unit_of_limit
 from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES, RUN_METRICS
@@ -31,7 +30,7 @@ def answering_stages(result: Result) -> tuple[Stage, ...]:
         )
         if probes:
             return probes
-    pooled = tuple(stage for stage in holds if is_pooled(stage))
+    pooled = tuple(stage for stage in holds if stage.is_pooled)
     if holds:
         of_the_answer = tuple(stage for stage in holds if stage.scheduled_per_s == found)
         return pooled or of_the_answer or tuple(stage for stage in holds if stage.name == holds[-1].name)
@@ -98,7 +97,7 @@ def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> mo
         judged=stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
         held=stage.held,
-        pooled=is_pooled(stage),
+        pooled=stage.is_pooled,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from app.analysis.answering import is_pooled
 from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.result import Estimate, Result, Stage
@@ -151,7 +150,7 @@ def _has_value(estimates: dict[str, Estimate]) -> bool:
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     """Not every hold held: the search steps back until one rate does."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
-    holds = [stage for stage in loaded if stage.kind == "hold" and not is_pooled(stage)]
+    holds = [stage for stage in loaded if stage.kind == "hold" and not stage.is_pooled]
     if not probes:
         return ()
     failed = sum(stage.held is False for stage in probes)

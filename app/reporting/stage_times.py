@@ -37,7 +37,7 @@ def _told(result: Result) -> Iterator[Stage]:
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
-        if stage.kind != "warmup" and "pooled" not in stage.tags and stage.verdict.status != "INVALID":
+        if stage.kind != "warmup" and not stage.is_pooled and stage.verdict.status != "INVALID":
             yield stage
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from app.analysis.answering import is_pooled
 from app.analysis.worker_totals import worker_totals
 from app.records.result import Estimate, Result, Stage, WorkerFacts
 from app.reporting.quantities import quantity
@@ -14,7 +13,7 @@ from reports import formatting, model
 
 def workers_of(stages: Sequence[Stage]) -> tuple[WorkerFacts, ...]:
     """What each did in all stages but the warm-ups; none where one worker sent alone."""
-    return worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not is_pooled(stage))
+    return worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
 
 
 def who_sent(stages: Sequence[Stage]) -> str | None:

@@ -128,3 +128,10 @@ def test_only_poissons_arrivals_came_at_random(arrivals: str | None, gaps: str) 
 
 def test_what_many_sessions_bring_is_not_known_to_be_random() -> None:
     assert [one.gaps for one in rungs_of([long_stage(100, sessions=True)])] == ["other"]
+
+
+def test_pooled_holds_are_one_point_each_so_that_a_stored_run_is_planned_as_it_was_measured() -> None:
+    holds = [stage(100.0, "hold", held=True), stage(50.0, "probe", held=True)]
+    stored = [*holds, replace(holds[0], name="3 holds at 100/s", tags={"pooled": "3"})]
+    assert capacity_curve(stored, SLO, FOUND) == capacity_curve(holds, SLO, FOUND)
+    assert rungs_of(stored) == rungs_of(holds)

@@ -83,5 +83,5 @@ def test_warm_ups_pooled_stages_and_runs_without_load_have_no_table() -> None:
     found = of(full_run())
     assert found is not None
     shown = [one for one in full_run().result.stages if one.variant is None and one.kind != "warmup"]
-    assert len(found.tables) == len([one for one in shown if "pooled" not in one.tags]) < len(shown)
+    assert len(found.tables) == len([one for one in shown if not one.is_pooled]) < len(shown)
     assert of(nothing_measured()) is None

@@ -5,7 +5,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.analysis.answering import is_pooled
 from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarise_rows
 from app.errors import UsageError
@@ -53,7 +52,7 @@ def test_a_stage_judged_again_is_what_its_rows_say_by_that_slo(
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
     objectives = (parse_objective(slo),)
-    judged = [stage for stage in run.rescored([slo]).stages if not is_pooled(stage)]
+    judged = [stage for stage in run.rescored([slo]).stages if not stage.is_pooled]
     for rows, facts, stage in zip(run.facts.rows, run.facts.facts, judged, strict=True):
         assert stage == summarise_rows(rows, run.facts.telemetry, facts, objectives), facts.name
 

@@ -42,7 +42,7 @@ def test_clocks_are_told_with_how_well_they_are_known() -> None:
 
 def test_each_has_a_row_in_text_and_page() -> None:
     result = shared(HERE, LOST)
-    measured = [stage for stage in result.stages if stage.kind != "warmup" and "pooled" not in stage.tags]
+    measured = [stage for stage in result.stages if stage.kind != "warmup" and not stage.is_pooled]
     rows = worker_rows(result)
     assert [(row.host, row.sent, row.lost_s) for row in rows] == [
         ("bench", 100 * len(measured), None), ("other <b>", 99 * len(measured), 12.0),
