@@ -8,6 +8,7 @@ from app.analysis.objectives import parse_objective
 from app.records.abort import AbortRule
 from app.records.events import Event, Snapshot
 from app.records.result import StageKind
+from app.session.first_errors import FirstErrors
 from app.session.limits import LimitWatch
 from app.session.orders import StageOrder
 from app.session.spec import LimitSpec
@@ -28,7 +29,9 @@ class Watched:
         self.drained = 0
         self.is_gone = False
         self.limits = LimitWatch(LimitSpec(requests=requests, abort_when=abort_when), 0)
-        self.watch = StageWatch(order, 0, (), self.events.append, self.limits, self._drain, lambda: self.is_gone)
+        emit = self.events.append
+        first_errors = FirstErrors(emit)
+        self.watch = StageWatch(order, 0, (), emit, self.limits, self._drain, lambda: self.is_gone, first_errors)
 
     def _drain(self) -> None:
         self.drained += 1
