@@ -21,6 +21,7 @@ import numpy as np
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, Qt
 from PySide6.QtWidgets import QApplication
 
+from app.gui.collecting import Collecting
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.theme import Look
@@ -55,7 +56,7 @@ def write_run(directory: Path, rows: int) -> None:
 
 
 def measure(application: QApplication, directory: Path) -> None:
-    page = ResultsPage(Navigation(), Look(application, "light"))
+    page, collecting = ResultsPage(Navigation(), Look(application, "light")), Collecting(application)
     page.resize(1280, 800)
     page.show()
     opened: list[object] = []
@@ -96,6 +97,7 @@ def measure(application: QApplication, directory: Path) -> None:
         print(f"{name}: {1e3 * (time.perf_counter() - start):.0f} ms")
     requests.least.setText("")
     scroll(requests.table.verticalScrollBar())
+    collecting.end()
     page.close()
     page.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

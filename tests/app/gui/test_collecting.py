@@ -43,3 +43,21 @@ def test_nothing_is_collected_before_it_is_due(owner: QWidget) -> None:
     gc.collect()
     assert collecting.look() is None
     collecting.end()
+
+
+def test_all_is_looked_through_only_once_it_has_grown(owner: QWidget) -> None:
+    def make_due() -> None:
+        for _ in range(gc.get_threshold()[2] + 1):
+            gc.collect(1)
+
+    collecting = Collecting(owner)
+    make_due()
+    assert collecting.look() == 2
+    make_due()
+    assert collecting.look() == 1
+    many = [[number] for number in range(len(gc.get_objects(2)))]
+    assert collecting.look() == 1, "now they are old"
+    many.extend([number] for number in range(1_000))
+    assert collecting.look() == 2
+    assert many
+    collecting.end()
