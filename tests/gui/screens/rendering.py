@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QPoint, QThreadPool
-from PySide6.QtTest import QTest
+from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop, QPoint, QThreadPool, QTimer
 from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
@@ -98,12 +97,19 @@ def settle(
     machine, which has few in that moment, is given some all the same."""
     deadline, quiet_since, turns = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic(), 0
     while not deadline.hasExpired():
-        QTest.qWait(_TURN_MS)
+        _turn()
         turns += 1
         if not quiet():
             quiet_since, turns = time.monotonic(), 0
         elif turns >= _LEAST_TURNS and time.monotonic() - quiet_since > moment_s:
             return
+
+
+def _turn() -> None:
+    """Of the event loop, which lets other threads have Python meanwhile, as QTest.qWait does not."""
+    loop = QEventLoop()
+    QTimer.singleShot(_TURN_MS, loop.quit)
+    loop.exec()
 
 
 def _choice(name: str) -> Choice:
