@@ -72,10 +72,7 @@ class PairsRun(QObject):
     def _begin(self, directory: Path, name: str) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            watch.stop()
-            if watch.engine is not None and watch.engine.poll() is None:
-                self._reaper.keep(watch.engine)
-            watch.deleteLater()
+            self._reaper.take_over(watch)
         self._is_called_off = False
         self._put(PairsState(going="starting", directory=directory, name=name))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, QTimer
 
 from app.gui.engine.launch import EngineProcess
+from app.gui.engine.watch import EngineWatch
 
 _LOOK_MS = 1_000
 
@@ -19,9 +20,13 @@ class Reaper(QObject):
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self._look)
 
-    def keep(self, engine: EngineProcess) -> None:
-        self._engines.append(engine)
-        self._timer.start()
+    def take_over(self, watch: EngineWatch) -> None:
+        """Of a run that is watched no more; it ends, its engine may go on."""
+        watch.stop()
+        if watch.engine is not None and watch.engine.poll() is None:
+            self._engines.append(watch.engine)
+            self._timer.start()
+        watch.deleteLater()
 
     def __len__(self) -> int:
         return len(self._engines)

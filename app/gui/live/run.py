@@ -124,12 +124,8 @@ class LiveRun(QObject):
 
     def _let_go(self) -> None:
         watch, self._watch = self._watch, None
-        if watch is None:
-            return
-        watch.stop()
-        if watch.engine is not None and watch.engine.poll() is None:
-            self._reaper.keep(watch.engine)
-        watch.deleteLater()
+        if watch is not None:
+            self._reaper.take_over(watch)
 
     def _drained(self, _: int) -> None:
         presenter = self.presenter
