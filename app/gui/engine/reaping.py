@@ -24,9 +24,12 @@ class Reaper(QObject):
         """Of a run that is watched no more; it ends, its engine may go on."""
         watch.stop()
         if watch.engine is not None and watch.engine.poll() is None:
-            self._engines.append(watch.engine)
-            self._timer.start()
+            self.keep(watch.engine)
         watch.deleteLater()
+
+    def keep(self, engine: EngineProcess) -> None:
+        self._engines.append(engine)
+        self._timer.start()
 
     def __len__(self) -> int:
         return len(self._engines)
