@@ -1,0 +1,99 @@
+"""Version 0.1.0's runs, bundle and plan file are read, and their numbers are what that version showed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.records.result import Estimate, Result
+from app.reporting.opened import open_facts
+from app.storage.bundle_import import import_run
+from app.storage.plan_file import read_plan
+from app.storage.run_directory import StoredRun
+from tests.fakes.golden_runs import GOLDEN_RUNS, golden_bundle, golden_plan, golden_run
+
+NUMBERS = GOLDEN_RUNS / "numbers.json"
+
+
+def _numbers(estimate: Estimate | None) -> list[float | None] | None:
+    return None if estimate is None else [estimate.value, *(estimate.ci95 or ()), estimate.n]
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    return {
+        "exit_code": result.exit.code,
+        "validity": result.verdict.status,
+        "max_rate": _numbers(result.max_rate.per_s) if result.max_rate else None,
+        "slo": [judged.judgement for judged in result.slo],
+        "stages": [
+            {
+                "name": stage.name,
+                "offered": _numbers(stage.offered_per_s),
+                "achieved": _numbers(stage.achieved_per_s),
+                "goodput": _numbers(stage.good_per_s),
+                "completed": stage.completed,
+                "errors": dict(stage.errors),
+                "metrics": {
+                    f"{name}.{aggregate}": _numbers(estimate)
+                    for name, estimates in sorted(stage.metrics.items())
+                    for aggregate, estimate in sorted(estimates.items())
+                },
+            }
+            for stage in result.stages
+        ],
+        "variants": [
+            _numbers(variant.accuracy.value) if variant.accuracy else None for variant in result.local.variants
+        ]
+        if result.local
+        else [],
+    }
+
+
+def _of_plan(path: Path) -> dict[str, Any]:
+    plan = read_plan(path).plan
+    assert plan.recommendation is not None
+    fleet = plan.recommendation.fleet
+    return {
+        "offer": fleet.offer,
+        "instances": fleet.instances,
+        "capacity": _numbers(fleet.capacity_per_instance_per_s),
+        "cost": _numbers(fleet.usd_per_month),
+        "offers": len(plan.offers),
+    }
+
+
+def _assert_golden(name: str, shown: dict[str, Any]) -> None:
+    shown = json.loads(json.dumps(shown))
+    known: dict[str, Any] = json.loads(NUMBERS.read_text()) if NUMBERS.exists() else {}
+    if os.environ.get("REFRESH_GOLDEN") == "1":
+        NUMBERS.write_text(json.dumps(known | {name: shown}, indent=1, sort_keys=True) + "\n")
+        return
+    assert shown == known[name]
+
+
+@pytest.mark.parametrize("name", ["search", "llm", "local"])
+def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path: Path) -> None:
+    run = StoredRun(golden_run(name, tmp_path))
+    opened = open_facts(run)
+    _assert_golden(name, _shown(opened.result))
+    _assert_golden(name, _shown(opened.rescored()))
+
+
+def test_a_killed_run_shows_the_numbers_of_its_complete_stages(tmp_path: Path) -> None:
+    opened = open_facts(StoredRun(golden_run("killed", tmp_path)), recover=True)
+    _assert_golden("killed", _shown(opened.result) | {"rows": opened.table.num_rows})
+
+
+def test_an_imported_bundle_shows_the_numbers_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    directory, is_new = import_run(golden_bundle(tmp_path))
+    assert is_new
+    _assert_golden("llm", _shown(open_facts(StoredRun(directory)).rescored()))
+
+
+def test_a_plan_file_shows_the_numbers_that_its_own_version_showed(tmp_path: Path) -> None:
+    _assert_golden("plan", _of_plan(golden_plan(tmp_path)))
