@@ -52,7 +52,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     slo = tuple(objective.text for objective in question.slo)
     limits = question.limits
     plan = Plan(
-        traffic=question.traffic,
+        traffic=msgspec.structs.replace(question.traffic, rows=None),
         slo=slo,
         assurance=limits.assurance,
         redundancy=limits.redundancy,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import msgspec
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.analysis.trace_facts import MODULATION_WINDOW_S
@@ -38,8 +39,8 @@ from app.profiles.traffic_parts import (
     spike_of,
     tokens_of,
 )
-from app.profiles.traffic_trace import facts_of_trace
-from app.records.traffic import Dispersion, TokenLengths, TraceFacts, Traffic
+from app.profiles.traffic_trace import facts_of_trace, rows_of_trace
+from app.records.traffic import Dispersion, TokenLengths, TraceFacts, TraceRows, Traffic
 
 Shape = Literal["workday", "evening", "flat"]
 SHAPES: dict[Shape, tuple[float, ...]] = {
@@ -88,7 +89,7 @@ def _same(value: Any) -> Any:
 
 
 class TrafficSettings(Settings):
-    """One of `peak`, `users` and `trace` says how much comes.
+    """One of `peak`, `users` and `trace` says how much comes; `peak` beside `trace` plans the trace at that level.
 
     `shape` and `week` may be names, or shares of the peak's hour and day; "trace" is what the trace shows of them, as
     far as it is long enough. Without `dispersion` requests are as bursty as the trace, or as Poisson's.
@@ -136,7 +137,7 @@ class TrafficSettings(Settings):
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         given = [name for name, one in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if one]
-        if len(given) != 1:
+        if len(given) != 1 and given != ["peak", "trace"]:
             what = f"has {' and '.join(given)}" if given else "does not say how much comes"
             raise BadValueError(what, hint=f"Give exactly one of {', '.join(_SOURCES)}.")
         for key, one in (("shape", self.shape), ("week", self.week)):
@@ -181,6 +182,7 @@ def traffic_of(settings: TrafficSettings) -> Traffic:
         tokens=tuple(tokens_of(one) for one in settings.tokens) or _tokens_of_trace(facts),
         classes=tuple(class_of(one) for one in settings.classes),
         trace=facts,
+        rows=_rows(settings),
     )
 
 
@@ -192,13 +194,21 @@ def _facts(trace: Path | None) -> TraceFacts | None:
 
 
 def _peak_per_s(settings: TrafficSettings, facts: TraceFacts | None) -> float:
-    """Of a trace: its busiest hour's, or its mean where it is shorter; what bursts are in it, the dispersion has."""
+    """The stated peak; of a trace alone its busiest hour's mean rate, or the mean of a shorter trace."""
+    if settings.peak_per_s is not None:
+        return settings.peak_per_s
     if facts is not None:
         return facts.peak_1h_per_s or facts.mean_per_s
-    if settings.users is not None:
-        return settings.users.peak_per_s
-    assert settings.peak_per_s is not None
-    return settings.peak_per_s
+    assert settings.users is not None
+    return settings.users.peak_per_s
+
+
+def _rows(settings: TrafficSettings) -> TraceRows | None:
+    """Requests to replay: none where `dispersion` states the bursts, and without lengths where `tokens` states them."""
+    if settings.trace is None or settings.dispersion is not None:
+        return None
+    rows = rows_of_trace(settings.trace)
+    return msgspec.structs.replace(rows, input_tokens=b"", output_tokens=b"") if settings.tokens else rows
 
 
 def _hourly_share(shape: str | tuple[float, ...], facts: TraceFacts | None) -> tuple[float, ...]:

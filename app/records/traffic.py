@@ -76,6 +76,23 @@ class TraceFacts(msgspec.Struct, frozen=True):
     mean_output_tokens: float | None = None
 
 
+class TraceRows(msgspec.Struct, frozen=True):
+    """The requests of a trace's busiest hour in order of arrival, one row each: arrival time, input and output tokens.
+
+    Columns are little-endian arrays, which keeps a plan file small: `at_us` of unsigned 32-bit microseconds from the
+    start of the window, the token columns of signed 32-bit integers, empty where the trace has none. `app.analysis.
+    trace_rows` reads and writes them.
+    """
+
+    window_s: float
+    """Length of the recorded window: an hour, or the whole trace where it is shorter."""
+    at_us: bytes
+    input_tokens: bytes = b""
+    output_tokens: bytes = b""
+    kept_share: float = 1.0
+    """Share of the window's requests that have a row; less than 1 where there are more requests than rows allowed."""
+
+
 class Traffic(msgspec.Struct, frozen=True):
     """`hourly_share` are 24 shares of the peak, from midnight; `growth_per_year` is a fraction.
 
@@ -96,3 +113,5 @@ class Traffic(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLengths, ...] = ()
     classes: tuple[RequestClass, ...] = ()
     trace: TraceFacts | None = None
+    rows: TraceRows | None = None
+    """What is replayed; None without a trace, and in a plan's answer, which repeats no rows."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from app.analysis.trace_rows import invalid_rows
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
@@ -24,6 +25,8 @@ def impossible_fact(question: PlanQuestion) -> str | None:
 
 def _impossible(question: PlanQuestion) -> Iterator[str]:
     yield from _no_numbers(msgspec.to_builtins(question), "question")
+    if question.traffic.rows is not None and (wrong := invalid_rows(question.traffic.rows)) is not None:
+        yield wrong
     for name, value, least, most in _bounds(question):
         if not least <= value <= most:
             yield f"{name} is {value:g}, and may be {least:g} to {most:g}"

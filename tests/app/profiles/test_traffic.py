@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from app.analysis.trace_rows import rate_per_s
 from app.errors import ProfileError, UsageError
 from app.profiles.loading import load_profile, load_traffic
 from app.profiles.plan import PlanSettings, plan_limits_of
@@ -266,3 +267,15 @@ def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
     assert stored is not None
     with pytest.raises(UsageError, match="no such file"):
         traffic_of(stored)
+
+
+def test_a_trace_may_be_planned_at_another_level_and_keeps_its_rows(tmp_path: Path) -> None:
+    written(tmp_path, "timestamp,input_tokens,output_tokens\n" + "".join(f"{at},7,3\n" for at in range(100)), "a.csv")
+    traffic = read(tmp_path, "trace: a.csv\npeak: 5/s\n")
+    assert (traffic.peak_per_s, traffic.trace and traffic.trace.mean_per_s) == (5.0, 1.0)
+    assert traffic.rows is not None
+    assert rate_per_s(traffic.rows) == pytest.approx(1.0)
+    assert read(tmp_path, "trace: a.csv\ndispersion: 3\n").rows is None  # the stated bursts take the trace's place
+    stated = read(tmp_path, "trace: a.csv\ntokens: {input: 5, output: 6}\n").rows
+    assert stated is not None
+    assert stated.input_tokens == b""
