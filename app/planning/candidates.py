@@ -21,6 +21,7 @@ from app.planning.sizing import (
     monthly_cost,
     monthly_estimate,
     needed_spread,
+    peak_carried_per_s,
     per_1k_estimate,
 )
 from app.planning.wording import usd
@@ -160,6 +161,7 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         instances_needed=needs,
         usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, price_sigma(offer, today), demand),
         chances=chances_of(instances - demand.spares_of(candidate.needed), capacity, demand),
+        planned_rate_per_replica_per_s=peak_carried_per_s(1, capacity, demand) / capacity.replicas,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.errors import UsageError
-from app.planning.capacity import Z95, Capacity, carry_over
+from app.planning.capacity import carry_over
 from app.planning.demand import rates_per_s, year_rates_per_s
 from app.planning.fleet_rate import FleetShape, design_of, play, shape_of
 from app.planning.goals import Goals, goals_of
@@ -19,7 +19,8 @@ from app.planning.measured import with_measured_tokens
 from app.planning.refusal import Refusal
 from app.planning.service_speed import faster
 from app.planning.simulation.design import most_per_s
-from app.planning.sizing import demand_of, peak_carried_per_s
+from app.planning.sizing import planned_rate_per_s
+from app.planning.supposed import supposed_target
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.scaling import PlannedReplica
@@ -53,22 +54,23 @@ def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances
     fleet = _fleet(plan, key)
     target = _target(fleet, question)
     fit = _fit(target)
-    capacity = _capacity(fleet, target, question)
+    speed = _speed(fleet, target, question)
     question = with_measured_tokens(question)
     shape = shape_of(question.traffic, played_goals(goals_of(question.slo)), question.limits.router)
-    demand = demand_of(question.traffic, question.limits, question.today)
     per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
+    sized_per_s = planned_rate_per_s(fleet)
     assert per_instance is not None
     assert count is not None
     assert fleet.usd_per_hour_each is not None
+    assert sized_per_s is not None
     return PlannedFleet(
         fleet=fleet,
         instances=count,
         replicas_per_instance=per_instance,
         usd_per_hour_each=fleet.usd_per_hour_each,
-        service=faster(fit.laws[0].service, capacity.speed),
+        service=faster(fit.laws[0].service, speed),
         shape=shape,
-        sized_per_s=peak_carried_per_s(1, capacity, demand) / per_instance,
+        sized_per_s=sized_per_s,
         median_error=fit.median_error,
     )
 
@@ -136,7 +138,13 @@ def _fleet(plan: Plan, key: str | None) -> Fleet:
 
 
 def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
-    return next((one for one in question.measured if one.name == fleet.measured_on), question.measured[0])
+    """The target that the fleet is based on, or the assumed one of its card where nothing measured reaches it."""
+    found = next((one for one in question.measured if one.name == fleet.measured_on), None)
+    if found is None and question.supposed is not None and fleet.accelerator is not None:
+        card = question.catalogue.accelerators[fleet.accelerator]
+        assumed = supposed_target(card, question, goals_of(question.slo))
+        found = None if isinstance(assumed, Refusal) else assumed
+    return found or question.measured[0]
 
 
 def _fit(target: MeasuredTarget) -> ServiceFit:
@@ -148,14 +156,13 @@ def _fit(target: MeasuredTarget) -> ServiceFit:
     return target.fit
 
 
-def _capacity(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> Capacity:
-    """As the plan settled it, with the speed that the plan file leaves to be worked out."""
+def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> float:
+    """Speed of one of the fleet's replicas relative to the measured replica's."""
+    if target not in question.measured:
+        return 1.0
     offer = next(one for one in question.catalogue.offers if one.key == fleet.offer)
     catalogue, limits = question.catalogue, question.limits
     carried = carry_over(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
     if isinstance(carried, Refusal):
         raise UsageError(f"{fleet.offer} cannot be played: {carried.sentence}")
-    found = fleet.capacity_per_instance_per_s
-    assert found.value is not None
-    sigma = carried.sigma if found.ci95 is None else math.log(found.ci95[1] / found.value) / Z95
-    return msgspec.structs.replace(carried, per_s=found.value, sigma=sigma)
+    return carried.speed

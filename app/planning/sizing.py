@@ -17,7 +17,7 @@ from app.planning.capacity import Z95, Capacity
 from app.planning.demand import mean_per_s, peak_per_s, peak_sigma
 from app.records.offers import PlanLimits
 from app.records.plan import Chances, Spread
-from app.records.result import Estimate, Traffic
+from app.records.result import Estimate, Fleet, Traffic
 
 HOURS_A_MONTH = 730
 Z80 = 1.281552
@@ -70,6 +70,20 @@ def instances_at(demand: Demand, per_s: float, sigma: float, z: float) -> int:
 def peak_carried_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
     """The highest peak so many instances carry at the assurance, planned as surely as the demand's."""
     return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
+
+
+def planned_rate_per_s(fleet: Fleet) -> float | None:
+    """Rate that one replica of a planned fleet is sized for; `None` where the fleet has no size.
+
+    Plan files of version 0.1.0 do not state it: there it is the share of the peak that falls on each replica needed.
+    """
+    if fleet.planned_rate_per_replica_per_s is not None:
+        return fleet.planned_rate_per_replica_per_s
+    utilization, capacity = fleet.utilisation_at_peak.value, fleet.capacity_per_instance_per_s.value
+    if utilization is None or capacity is None or not fleet.instances:
+        return None
+    needed = max(1, fleet.instances - (fleet.spare_instances or 0))
+    return utilization * capacity * fleet.instances / needed / (fleet.replicas_per_instance or 1)
 
 
 def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> float:

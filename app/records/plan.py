@@ -88,6 +88,9 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     front_chance: float | None = None
     """That no other fleet is both cheaper and faster, given what is not sure of each."""
+    planned_rate_per_replica_per_s: float | None = None
+    """Rate that each replica is planned at: the SLO is met there with the plan's confidence. The plan's count of
+    instances, `simulate` and the exported autoscalers all use this number. `None` in plan files of version 0.1.0."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):

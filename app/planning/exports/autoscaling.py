@@ -13,7 +13,7 @@ _FAILED_POLLS = 4
 
 
 def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """By each pod's requests a second, which a metrics adapter has to offer."""
+    """By each pod's requests per second, which a metrics adapter has to provide. An HPA cannot add spares to that."""
     target = {"type": "AverageValue", "averageValue": rounded_down(scale.target_per_s)}
     metric = {"metric": {"name": text_of(settings, "metric_name")}, "target": target}
     return {
@@ -30,14 +30,16 @@ def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
 
 
 def keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """By the whole service's requests a second. While Prometheus does not answer, the whole fleet runs."""
+    """By the whole service's requests per second, with the spares' share added to the query so that they run at every
+    rate. While Prometheus does not answer, the whole fleet runs."""
+    threshold, query = rounded_down(scale.target_per_s), text_of(settings, "metric_query")
     trigger = {
         "type": "prometheus",
         "metricType": "AverageValue",
         "metadata": {
             "serverAddress": text_of(settings, "prometheus_url"),
-            "query": text_of(settings, "metric_query"),
-            "threshold": rounded_down(scale.target_per_s),
+            "query": f"( {query} ) + {scale.spare} * {threshold}" if scale.spare else query,
+            "threshold": threshold,
         },
     }
     fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.most}

@@ -107,7 +107,8 @@ def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> 
     if settings.autoscaler != "none":
         notes.append(
             f"{scale.least} to {scale.most} pods, {scale.spare} spare in both, by Knative's autoscaler at "
-            f"{rounded_down(scale.target_per_s)}/s a pod, the peak's rate. The plan's month pays for {scale.most}."
+            f"{rounded_down(scale.target_per_s)}/s per pod, the rate that the plan sizes each pod for. The plan's "
+            f"month pays for {scale.most}."
         )
     if "nodeSelector" in placement(fleet, settings):
         notes.append("Knative refuses nodeSelector and tolerations until its config-features enables them.")

@@ -111,10 +111,10 @@ def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> 
             f"The plan's router is {plan.router}. A Service spreads connections at random, with longer tails: put a "
             f"proxy that does it in front."
         )
-    return notes + _scaling_notes(plan, fleet, scale, settings)
+    return notes + _scaling_notes(plan, scale, settings)
 
 
-def _scaling_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[str]:
     if settings.autoscaler == "none":
         return []
     bounds = (
@@ -129,9 +129,16 @@ def _scaling_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSetti
             "By the clock alone: it knows the usual day, not a surprise, nor a campaign's days.",
             f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and model.",
         ]
-    busy = fleet.utilisation_at_peak.value
-    of_slo = "" if busy is None else f", {share(busy)} of what one carries inside the SLO"
-    notes = [bounds, nodes, f"The target, {rounded_down(scale.target_per_s)}/s a pod, is that of the peak{of_slo}."]
+    target = f"{rounded_down(scale.target_per_s)}/s per pod"
+    notes = [bounds, nodes, f"The target, {target}, is the rate that the plan sizes each pod for."]
+    if settings.autoscaler == "keda" and scale.spare:
+        notes.append(f"The query adds {scale.spare} times the target, so that the {scale.spare} spare pods always run.")
     if settings.autoscaler == "hpa":
+        if scale.spare:
+            notes.append(
+                f"At its peak an HPA runs the {scale.most - scale.spare} pods that the load needs, without the "
+                f"{scale.spare} spare: it cannot add to a metric. Export with autoscaler=keda to keep them, or raise "
+                "minReplicas."
+            )
         notes.append("It needs a metrics adapter; until that offers the metric, the HPA keeps the pods that there are.")
     return notes

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from app.errors import UsageError
-from app.planning.demand import peak_per_s, rates_per_s
+from app.planning.demand import rates_per_s
+from app.planning.sizing import planned_rate_per_s
 from app.records.plan import Fleet, Plan
 from app.records.traffic import Traffic
 
@@ -22,7 +23,8 @@ class Scale(msgspec.Struct, frozen=True):
     """Pods of the recommended fleet, one for each replica. `most` carries the peak at the assurance, spares included.
 
     `least` is the quietest hour's need, in proportion to the peak's, and the spares; so few may need a little more.
-    `target_per_s` is a pod's rate at which the peak asks for exactly `most`.
+    `target_per_s` is the rate that the plan sizes a pod for, the same in the plan, in `simulate` and in every
+    autoscaler. An autoscaler that aims at it runs what the load needs; spares come on top where it can add them.
     """
 
     most: int
@@ -55,7 +57,7 @@ def scale_of(plan: Plan) -> Scale:
     spare = min(most - 1, (fleet.spare_instances or 0) * each)
     quietest = min(plan.traffic.hourly_share) * min(plan.traffic.weekly_share)
     least = _pods(quietest * plan.traffic.peak_per_s / _typical_peak_per_s(plan.traffic), most - spare) + spare
-    return Scale(most, least, spare, each, _target_per_s(plan, fleet, most, each))
+    return Scale(most, least, spare, each, _target_per_s(fleet))
 
 
 def daily_pods(plan: Plan) -> tuple[int, ...]:
@@ -82,14 +84,9 @@ def _pods(share_of_peak: float, needed: int) -> int:
     return min(needed, max(1, math.ceil(share_of_peak * needed - 1e-9)))
 
 
-def _target_per_s(plan: Plan, fleet: Fleet, most: int, each: int) -> float:
-    """The rate of one pod at the planned peak: its utilisation there, of what it carries inside the SLO."""
-    utilisation, capacity = fleet.utilisation_at_peak.value, fleet.capacity_per_instance_per_s.value
-    if utilisation is not None and capacity is not None:
-        target = utilisation * capacity / each
-    else:
-        target = peak_per_s(plan.traffic, datetime.date.fromisoformat(plan.planned_on)) / most
-    if not (math.isfinite(target) and target > 0):
+def _target_per_s(fleet: Fleet) -> float:
+    target = planned_rate_per_s(fleet)
+    if target is None or not (math.isfinite(target) and target > 0):
         raise UsageError("the plan's traffic has no requests, so there is nothing to scale a fleet by")
     return target
 

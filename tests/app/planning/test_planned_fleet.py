@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import datetime
+import json
+import math
+import random
 
 import msgspec
 import numpy as np
 import pytest
+import yaml
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
+from app.planning.exports.autoscaling import hpa, keda_by_rate
+from app.planning.exports.kserve import kserve
+from app.planning.exports.scale import rounded_down, scale_of
+from app.planning.exports.settings import ExportSettings
+from app.planning.exports.terraform import terraform
+from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.planned_fleet import (
     asked_share,
@@ -18,10 +28,14 @@ from app.planning.planned_fleet import (
     planned_replica,
     played_goals,
 )
+from app.planning.sizing import demand_of
+from app.planning.wording import amount
 from app.records.offers import OtherCards, PlanLimits
+from app.records.plan import Spread
 from app.records.result import Hardware
 from app.records.service import RequestService
 from app.records.traffic import Campaign, Traffic
+from tests.app.planning.test_fleets_in_any_question import question as any_question
 from tests.fakes.offers import TODAY, catalogue, gpu_offer
 from tests.fakes.planned import DAYTIME, LAW, planned, question
 
@@ -42,6 +56,47 @@ def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
     fleet = planned_fleet(PLAN, QUESTION, None, None)
     needed = fleet.instances - (fleet.fleet.spare_instances or 0)
     assert 60 / needed / 2 <= fleet.sized_per_s < 60 / (needed - 1) / 2
+
+
+def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports() -> None:
+    bounded, checked = 0, 0
+    for seed in range(107):
+        asked = any_question(random.Random(seed))
+        plan = plan_fleets(asked, preview=True)
+        if plan.recommendation is None:
+            continue
+        fleet = plan.recommendation.fleet
+        rate = fleet.planned_rate_per_replica_per_s
+        assert rate is not None
+        assert fleet.instances is not None
+        assert fleet.replicas_per_instance is not None
+        needed = fleet.instances - (fleet.spare_instances or 0)
+        peak_per_s = demand_of(asked.traffic, asked.limits, asked.today).peak_per_s
+        assert needed == max(1, math.ceil(peak_per_s / (rate * fleet.replicas_per_instance) - 1e-9)), seed
+        per_instance = amount(rate * fleet.replicas_per_instance)
+        assert f"one instance is sized at {per_instance}/s" in plan.recommendation.binding_constraint, seed
+        assert planned_fleet(plan, asked, None, None).sized_per_s == rate, seed
+        scale = scale_of(plan)
+        (metric,) = hpa("x", scale, ExportSettings())["spec"]["metrics"]
+        (trigger,) = keda_by_rate("x", scale, ExportSettings())["spec"]["triggers"]
+        target = metric["pods"]["target"]["averageValue"]
+        assert target == trigger["metadata"]["threshold"] == rounded_down(rate), seed
+        if seed % 20 == 0 and rate >= 1:
+            (service,) = yaml.load_all(kserve(plan, ExportSettings(autoscaler="hpa")), Loader=yaml.CSafeLoader)
+            assert service["spec"]["predictor"]["scaleTarget"] == math.floor(rate), seed
+        assert json.loads(terraform(plan, ExportSettings()))["rate_per_replica"] == rate, seed
+        bounded += (fleet.instances_needed or Spread(0, 0, 0)).p10 < needed
+        checked += 1
+    assert checked >= 100
+    assert bounded >= 10
+
+
+def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_replica_needed() -> None:
+    assert PLAN.recommendation is not None
+    fleet = msgspec.structs.replace(PLAN.recommendation.fleet, planned_rate_per_replica_per_s=None)
+    older = msgspec.structs.replace(PLAN, recommendation=msgspec.structs.replace(PLAN.recommendation, fleet=fleet))
+    needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
+    assert planned_fleet(older, QUESTION, None, None).sized_per_s == pytest.approx(60 / needed / 2)
 
 
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:

@@ -83,7 +83,7 @@ def test_it_says_what_the_plan_says() -> None:
     assert predictor["maxReplicas"] == pods_of(plan)
     assert predictor["minReplicas"] == 24
     assert predictor["scaleMetric"] == "rps"
-    assert predictor["scaleTarget"] == math.floor(5000 / 96)
+    assert predictor["scaleTarget"] == math.floor(fleet_of(plan).planned_rate_per_replica_per_s or 0.0)
     annotations = service_of(plan)["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/target-utilization-percentage"] == "100"
     fixed = predictor_of(plan, ExportSettings())
@@ -111,7 +111,7 @@ def test_a_part_of_the_time_says_nothing_of_the_number_in_flight(metric: str) ->
 
 
 def test_slow_pods_are_scaled_by_what_they_have_in_hand() -> None:
-    rare = with_fleet(planned(), utilisation_at_peak=Estimate(0.005), latency_at_peak=Estimate(6000.0))
+    rare = with_fleet(planned(), planned_rate_per_replica_per_s=0.5, latency_at_peak=Estimate(6000.0))
     assert (predictor_of(rare)["scaleMetric"], predictor_of(rare)["scaleTarget"]) == ("concurrency", 3)
     blind = with_fleet(rare, latency_at_peak=UNKNOWN)
     assert (predictor_of(blind)["scaleMetric"], predictor_of(blind)["scaleTarget"]) == ("concurrency", 1)

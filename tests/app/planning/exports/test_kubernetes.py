@@ -127,10 +127,16 @@ def test_it_says_what_the_plan_says(plan: Plan) -> None:
     assert max(int(trigger["metadata"]["desiredReplicas"]) for trigger in clock["triggers"]) == pods
 
 
-def test_at_the_peak_the_target_asks_for_the_whole_fleet() -> None:
+def test_the_target_is_the_planned_rate_and_keda_adds_the_spares() -> None:
     plan = PLANS["cpu"]
-    target = float(exported(plan, "keda")["ScaledObject"]["spec"]["triggers"][0]["metadata"]["threshold"])
-    assert pods_of(plan) <= plan.traffic.peak_per_s / target < pods_of(plan) * 1.01
+    fleet = fleet_of(plan)
+    assert fleet.planned_rate_per_replica_per_s is not None
+    trigger = exported(plan, "keda")["ScaledObject"]["spec"]["triggers"][0]["metadata"]
+    target = float(trigger["threshold"])
+    assert 0.999 * fleet.planned_rate_per_replica_per_s <= target <= fleet.planned_rate_per_replica_per_s
+    assert trigger["query"].endswith(f" ) + 16 * {trigger['threshold']}")
+    assert pods_of(plan) - 16 < plan.traffic.peak_per_s / target + 16 <= pods_of(plan)
+    assert "without the 16 spare" in kubernetes(plan, msgspec.structs.replace(FULL, autoscaler="hpa"))
 
 
 @pytest.mark.parametrize("autoscaler", AUTOSCALERS[1:])
@@ -225,7 +231,7 @@ def test_untrusted_text_stays_what_it_is() -> None:
         check(document)
     by_kind = documents(text)
     assert container(by_kind)["image"] == HOSTILE
-    assert by_kind["ScaledObject"]["spec"]["triggers"][0]["metadata"]["query"] == HOSTILE
+    assert by_kind["ScaledObject"]["spec"]["triggers"][0]["metadata"]["query"].startswith(f"( {HOSTILE} ) + ")
     assert "nodeSelector" not in by_kind["Deployment"]["spec"]["template"]["spec"]
     head = text.partition("\n---")[0]
     assert all(line.startswith("#") for line in re.split("[\n\r\x85\u2028\u2029]", head))

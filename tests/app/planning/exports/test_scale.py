@@ -4,7 +4,6 @@ import datetime
 import math
 import random
 
-import msgspec
 import pytest
 
 from app.errors import UsageError
@@ -28,7 +27,8 @@ def test_the_bounds_are_the_plans_peak_and_its_quietest_hour() -> None:
     assert (scale.most, scale.spare, scale.per_instance) == (96, 16, 16)
     assert scale.least == math.ceil(0.1 * 80) + 16
     assert scale.may_be_missing == 16
-    assert scale.target_per_s == pytest.approx(5000 / 96)
+    assert scale.target_per_s == fleet_of(plan).planned_rate_per_replica_per_s
+    assert 5000 / 80 <= scale.target_per_s < 5000 / 64
 
 
 def test_a_quiet_weekend_lowers_the_least() -> None:
@@ -62,7 +62,7 @@ def test_growth_does_not_lift_the_quiet_hours_share() -> None:
     scale = scale_of(grown)
     assert scale.most > 96
     assert scale.least == math.ceil(0.1 * (scale.most - 16) - 1e-9) + 16
-    assert scale.target_per_s * scale.most == pytest.approx(10_000)
+    assert scale.target_per_s == scale_of(planned()).target_per_s
 
 
 def test_the_cache_answers_its_share_of_every_hour() -> None:
@@ -94,10 +94,10 @@ def test_a_spike_is_in_its_hour_on_the_table() -> None:
     assert daily_pods(usual)[3] == min(daily_pods(usual))
 
 
-def test_the_peak_itself_is_the_target_where_the_plan_knows_no_utilisation() -> None:
-    known = planned(growth_per_year=0.2)
-    unknown = with_fleet(known, utilisation_at_peak=UNKNOWN)
-    assert scale_of(unknown).target_per_s == pytest.approx(scale_of(known).target_per_s)
+def test_a_plan_file_of_0_1_0_is_scaled_by_the_share_of_the_peak_of_each_pod_needed() -> None:
+    plan = with_fleet(planned(growth_per_year=0.2), planned_rate_per_replica_per_s=None)
+    scale = scale_of(plan)
+    assert scale.target_per_s * (scale.most - scale.spare) == pytest.approx(6000)
 
 
 def test_the_spares_stay_within_the_fleet() -> None:
@@ -110,7 +110,7 @@ def test_nothing_to_scale_is_refused() -> None:
     for plan in (without_recommendation(planned()), with_fleet(planned(), instances=None)):
         with pytest.raises(UsageError, match="recommends no fleet"):
             scale_of(plan)
-    silent = with_fleet(planned(), utilisation_at_peak=msgspec.structs.replace(UNKNOWN, value=0.0))
+    silent = with_fleet(planned(), planned_rate_per_replica_per_s=None, utilisation_at_peak=UNKNOWN)
     with pytest.raises(UsageError, match="no requests"):
         scale_of(silent)
     assert fleet_of(silent).instances
