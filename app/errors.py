@@ -62,6 +62,10 @@ class UsageError(SizewiseError):
     exit_code = ExitCode.USAGE
 
 
+class DamagedError(UsageError):
+    """A stored file is not what was written: bytes changed, or are missing."""
+
+
 class ProfileError(UsageError):
     """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file.
 

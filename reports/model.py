@@ -436,5 +436,5 @@ def read_report(text: bytes | str) -> Report | PlanReport:
         if msgspec.json.decode(text, type=_Kind).kind == "plan":
             return msgspec.json.decode(text, type=PlanReport)
         return msgspec.json.decode(text, type=Report)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(f"not a report of schema {SCHEMA}: {error}") from error

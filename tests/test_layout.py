@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,3 +19,19 @@ def test_every_test_file_names_a_module_or_package_of_ours() -> None:
             if not any(module.exists() for module in modules):
                 astray.append(str(test.relative_to(ROOT)))
     assert not astray
+
+
+JSON_IS_DECODED_IN = {"loadgen/decoding.py", "reports/model.py"}
+"""msgspec raises UnicodeDecodeError and RecursionError beside its own DecodeError: both of these handle them."""
+
+
+def test_json_is_decoded_by_one_function() -> None:
+    astray = []
+    for package in ("app", "loadgen", "reports"):
+        for source in (ROOT / package).rglob("*.py"):
+            name = str(source.relative_to(ROOT))
+            if name not in JSON_IS_DECODED_IN and re.search(
+                r"msgspec\.json\.(decode|Decoder)\b", source.read_text("utf-8")
+            ):
+                astray.append(name)
+    assert not astray, "use loadgen.decoding.decode_json or json_decoder"

@@ -16,6 +16,7 @@ import msgspec
 
 from app.inference.child import leave_with_parent, reported
 from app.records.local import Peaks
+from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
     from app.inference.peak_graphs import PeakGraph
@@ -36,7 +37,7 @@ def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> d
     what = "the measurement of this CPU's peaks"
     arguments = ["--threads", str(threads), "--weight-bytes", str(weight_bytes)]
     answer = answer_of(what, "app.inference.peaks", *arguments, timeout_s=timeout_s)
-    return msgspec.json.decode(answer, type=dict[str, Peaks])
+    return decode_json(answer, dict[str, Peaks])
 
 
 def _main() -> None:

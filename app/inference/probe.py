@@ -9,6 +9,7 @@ import msgspec
 from app.errors import SizewiseError
 from app.inference.bundled import DIGITS_MODEL
 from app.inference.child import leave_with_parent, reported
+from loadgen.decoding import decode_json
 
 
 class RefusedProvider(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     from app.inference.parent import answer_of
 
     answer = answer_of("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
-    return msgspec.json.decode(answer, type=ProviderProbe)
+    return decode_json(answer, ProviderProbe)
 
 
 def _main() -> None:

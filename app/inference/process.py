@@ -141,7 +141,10 @@ class VariantProcess:
         try:
             while (report := read_report(self._stdout)) is not None:
                 self._heard.put(report)
-        except msgspec.DecodeError:  # native code has written over a message: nothing after it can be read
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+        ):  # native code has written over a message: nothing after it can be read
             self._process.kill()
         finally:
             self._heard.put(None)

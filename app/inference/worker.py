@@ -15,8 +15,6 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 
-import msgspec  # noqa: E402
-
 from app.errors import ExitCode, InstrumentError, SizewiseError  # noqa: E402
 from app.inference.job import (  # noqa: E402
     Command,
@@ -31,10 +29,11 @@ from app.inference.job import (  # noqa: E402
 )
 from app.inference.memory import MORE_MEMORY, limit_memory, tells_of_want  # noqa: E402
 from app.inference.output_capture import stdout_for_reports  # noqa: E402
+from loadgen.decoding import decode_json  # noqa: E402
 
 
 def main() -> int:
-    job = msgspec.json.decode(sys.argv[1], type=Job)
+    job = decode_json(sys.argv[1], Job)
     commands = _commands()
     with stdout_for_reports() as reports:
 

@@ -9,6 +9,7 @@ import msgspec
 
 from app.errors import UsageError
 from app.records.prices import PriceList, PriceRow
+from loadgen.decoding import decode_json
 
 VERSION = 1
 _AGAIN = "Import the price list again with `sizewise offers import`, or remove this file."
@@ -28,10 +29,10 @@ def imported_list() -> PriceList | None:
     """None where none was imported. Raises UsageError where it cannot be read."""
     path = imported_path()
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=PriceList)
+        found = decode_json(path.read_bytes(), PriceList)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
     if found.version != VERSION:
         raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}", hint=_AGAIN)

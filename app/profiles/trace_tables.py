@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from app.errors import ProfileError
+from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,7 +122,7 @@ def _decoded(path: Path, line: bytes, number: int, kind: Any) -> Any:
     if len(line) > _LONGEST_LINE:
         raise ProfileError("this line is longer than 1 MiB", path=str(path), line=number)
     try:
-        return msgspec.json.decode(line, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode_json(line, kind)
+    except msgspec.DecodeError as error:
         what = "".join(one for one in str(error) if one.isprintable() and one.isascii())[:100]
         raise ProfileError(f"not a JSON object of a request: {what}", path=str(path), line=number) from error

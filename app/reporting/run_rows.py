@@ -22,6 +22,7 @@ from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun, stored_runs
 from app.storage.run_index import keep_rows, known_rows, stamp_of
 from app.storage.trash import deleted_runs
+from loadgen.decoding import decode_json
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
 _VERSION = f"2 {__version__}"
@@ -150,7 +151,7 @@ def _kept(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRo
     if known is None or known[0] != stamp:
         return None
     try:
-        row = msgspec.json.decode(known[1], type=RunRow)
+        row = decode_json(known[1], RunRow)
     except msgspec.DecodeError:
         return None
     return row if row.directory == str(directory) else msgspec.structs.replace(row, directory=str(directory))

@@ -17,6 +17,7 @@ from app.serving.tensors import (
     binary_values,
     json_values,
 )
+from loadgen.decoding import json_decoder
 
 VERSION = "1"
 JSON_LENGTH_HEADER = b"inference-header-content-length"
@@ -63,7 +64,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     wanted: tuple[tuple[int, bool], ...]
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decode = json_decoder(_Request)
 
 
 def read_request(
@@ -74,8 +75,8 @@ def read_request(
         raise BadRequestError(f"Inference-Header-Content-Length is {json_length}; the body has {len(body)} bytes")
     text = memoryview(body)[: len(body) if json_length is None else json_length]
     try:
-        request = _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        request = _decode(text)
+    except msgspec.DecodeError as error:
         raise BadRequestError(f"the body is not a request of the Open Inference Protocol: {error}") from error
     feeds = _feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
     return InferenceRequest(request.id, feeds, _wanted(request, [spec.name for spec in outputs]))

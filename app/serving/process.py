@@ -15,6 +15,7 @@ from app.serving.arguments import command_line
 from app.serving.ready import EndpointReady
 from app.serving.settings import ServingSettings
 from loadgen.child import end_within, start_module
+from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
 """More than the endpoint gives itself to drain."""
@@ -56,7 +57,7 @@ class EndpointProcess:
             self._process = process
             line = self._first_line(process)
             if line.endswith(b"\n"):
-                self._ready = msgspec.json.decode(line, type=EndpointReady)
+                self._ready = decode_json(line, EndpointReady)
                 return
             code = self.stop()
             errors.seek(0)

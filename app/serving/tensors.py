@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.decoding import decode_json
+
 Array = npt.NDArray[Any]
 
 DATATYPES = {
@@ -43,7 +45,7 @@ def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
         # NumPy would give every element the length of the longest string
         raise BadTensorError(f"its data holds values that {DATATYPES[dtype]} does not have")
     try:
-        values: Array = np.array(msgspec.json.decode(data), dtype=object if dtype == "object" else None)
+        values: Array = np.array(decode_json(data), dtype=object if dtype == "object" else None)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
         raise BadTensorError(f"its data is not an array of equal rows: {error}") from error
     _check_count(values.size, shape)

@@ -12,6 +12,7 @@ from app.errors import UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.run_directory import StoredRun, find_run, runs_home, write_whole
+from loadgen.decoding import decode_json
 
 PROMOTED = "promoted"
 _POINTERS = "baselines.json"
@@ -76,8 +77,8 @@ def _result_of(reference: str, profile_name: str) -> Result:
     if not path.is_file():
         return find_run(reference).measured
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Result)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        return decode_json(path.read_bytes(), Result)
+    except (msgspec.DecodeError, OSError) as error:
         return _of_another_tool(path, f"{path} cannot be read as a result: {error}")
 
 
@@ -102,7 +103,7 @@ def _promoted(profile_name: str) -> StoredRun:
 def _pointers() -> dict[str, str]:
     path = runs_home() / _POINTERS
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return decode_json(path.read_bytes(), dict[str, str])
     except FileNotFoundError:
         return {}
     except (msgspec.DecodeError, OSError) as error:

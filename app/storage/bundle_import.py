@@ -23,6 +23,7 @@ from app.records.bundle import Bundle, BundledFile
 from app.records.result import SCHEMA, Result
 from app.storage.bundle import BUNDLE, MOST_FILES, PIECE_BYTES, export_run, is_name, is_run_id
 from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
+from loadgen.decoding import decode_json
 
 MOST_BYTES = 16 << 30
 MOST_RATIO = 250
@@ -143,8 +144,8 @@ def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if archive.getinfo(BUNDLE).file_size > _LONGEST_LIST:
         raise _refused(path, f"its {BUNDLE} is longer than that of any run")
     try:
-        bundle = msgspec.json.decode(archive.read(BUNDLE), type=Bundle)
-    except (msgspec.DecodeError, RecursionError) as error:
+        bundle = decode_json(archive.read(BUNDLE), Bundle)
+    except msgspec.DecodeError as error:
         raise _refused(path, f"its {BUNDLE} is of a newer version, or damaged: {error}") from error
     if not is_run_id(bundle.run_id):
         raise _refused(path, f"{bundle.run_id!r} is no id of a run")
@@ -188,7 +189,7 @@ def _verify(path: Path, bundle: Bundle, directory: Path) -> None:
         raise _refused(path, f"its {RESULT} is longer than that of any run")
     text = (directory / RESULT).read_bytes()
     try:
-        result = msgspec.json.decode(text, type=Result)
+        result = decode_json(text, Result)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         schema = _schema_of(text)
         if isinstance(schema, int) and schema > SCHEMA:
@@ -210,7 +211,7 @@ def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
 
 def _schema_of(text: bytes) -> Any:
     try:
-        document = msgspec.json.decode(text)
+        document = decode_json(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     return document.get("schema") if isinstance(document, dict) else None

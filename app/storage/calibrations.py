@@ -9,6 +9,7 @@ import msgspec
 
 from app.records.calibration import Calibration
 from app.storage.run_directory import runs_home, write_whole
+from loadgen.decoding import decode_json
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -33,7 +34,7 @@ def store_calibration(calibration: Calibration) -> None:
 def stored_calibration(fingerprint: str, now: datetime) -> Calibration | None:
     """The stored one, when it is of this machine as it is now and younger than a day."""
     try:
-        calibration = msgspec.json.decode(calibration_path().read_bytes(), type=Calibration)
+        calibration = decode_json(calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
     except (OSError, ValueError, TypeError):
         return None  # a cache: what cannot be read, or was written by another version, is measured again

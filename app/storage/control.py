@@ -20,12 +20,17 @@ import msgspec
 
 from app.errors import UsageError
 from app.records.control import Answer, Wish
+from loadgen.decoding import decode_json, json_decoder
 
 CONTROL = "control"
 _WISH, _ANSWER = ".wish", ".answer"
+_LOCK = ".engine.lock"
+"""Locked by the engine as long as it lives: the operating system unlocks it whatever ends the engine."""
 _LARGEST_WISH = 8192
 _MOST_AT_ONCE = 100
 _LOOK_S = 0.05
+_SILENT_S = 3600.0
+"""Without a lock (older versions, file systems without locks) a run that wrote nothing for so long is not running."""
 _RUNS = "`sizewise runs list` shows the runs there are."
 
 
@@ -35,7 +40,9 @@ class ControlBox:
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / CONTROL
         self._folder.mkdir()
-        self._decode = msgspec.json.Decoder(Wish).decode
+        self._lock_path = run_directory / _LOCK
+        self._lock = _locked_file(self._lock_path)
+        self._decode = json_decoder(Wish)
 
     def obey(self, obey: Callable[[Wish], Answer]) -> None:
         """Take the wishes there are, the oldest first, and leave an answer to each."""
@@ -54,6 +61,10 @@ class ControlBox:
     def close(self) -> None:
         """From here on there is nobody to ask."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock_path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
 
     def _wishes(self) -> list[Path]:
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
@@ -63,18 +74,74 @@ class ControlBox:
 
 
 def is_engine_there(run_directory: Path, pid: int) -> bool:
-    """Whether a run's engine still hears wishes. One that was killed leaves its folder, but not its process."""
+    """Whether a run's engine still hears wishes. One that was killed leaves its folder, but neither its lock nor its
+    process; another process may have its pid by now."""
     if not (run_directory / CONTROL).is_dir():
         return False
     if sys.platform == "win32":  # where asking for a process is not harmless
         return True
+    if not _is_process(pid):
+        return False
+    is_locked = _is_locked(run_directory / _LOCK)
+    return _seconds_silent(run_directory) < _SILENT_S if is_locked is None else is_locked
+
+
+def _is_process(pid: int) -> bool:
+    if pid <= 0:  # which would mean a group of processes
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # somebody else's
         return True
     return True
+
+
+def _locked_file(path: Path) -> int | None:
+    """Lock a file and show it under its name, so that nobody sees it unlocked. None where that is not possible."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    draft = path.with_name(path.name + ".part")
+    file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.replace(path)
+    except OSError:  # a file system without locks
+        os.close(file)
+        draft.unlink(missing_ok=True)
+        return None
+    return file
+
+
+def _is_locked(path: Path) -> bool | None:
+    """None where there is no such file, or it cannot be asked for."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    return False
+
+
+def _seconds_silent(run_directory: Path) -> float:
+    """Since the last write to a file of the run."""
+    with contextlib.suppress(OSError), os.scandir(run_directory) as entries:
+        return time.time() - max((entry.stat().st_mtime for entry in entries), default=0.0)
+    return float("inf")
 
 
 def ask_engine(run_directory: Path, wish: Wish, *, within_s: float = 10.0) -> str:
@@ -105,7 +172,7 @@ def _await_answer(wish: Path, within_s: float) -> Answer:
             raise UsageError(f"the run in {wish.parents[1]} does not answer", hint=hint)
         time.sleep(_LOOK_S)
     try:
-        return msgspec.json.decode(_read(answer), type=Answer)
+        return decode_json(_read(answer), Answer)
     except (OSError, msgspec.DecodeError):
         raise _ended(wish.parents[1]) from None
     finally:

@@ -13,9 +13,10 @@ from app.errors import ExitCode
 from app.records.events import Event, RunFinished, RunStarted
 from app.storage.control import is_engine_there
 from app.storage.run_directory import EVENTS, RESULT, runs_home
+from loadgen.decoding import json_decoder
 
 Ending = Literal["ended", "running", "cut short"]
-_DECODE: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode
+_DECODE: Callable[[bytes], Event] = json_decoder(Event)
 _HEAD, _TAIL = 1 << 16, 1 << 16
 _RECENT = timedelta(days=14)
 _MOST = 50
@@ -85,7 +86,7 @@ def _finished(events: Path) -> RunFinished | None:
 def _event(line: bytes) -> Event | None:
     try:
         return _DECODE(line)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
 
 

@@ -12,6 +12,8 @@ import msgspec
 from app.records.events import Event, RunFinished, RunStarted
 from app.storage.control import CONTROL, is_engine_there
 from app.storage.run_directory import EVENTS
+from app.storage.streams import whole_batch_ahead
+from loadgen.decoding import json_decoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,7 @@ class EventFollower:
     def __init__(self, path: Path) -> None:
         self._path, self._at, self._rest = path, 0, b""
         self._lines: deque[bytes] = deque()
-        self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode
+        self._decode: Callable[[bytes], Event] = json_decoder(Event)
         self.damaged = 0
         """Lines that are no event of this version, and were left out."""
 
@@ -40,7 +42,7 @@ class EventFollower:
                 line = self._lines.popleft()
                 try:
                     return self._decode(line)
-                except (msgspec.DecodeError, RecursionError):
+                except msgspec.DecodeError:
                     self.damaged += 1
 
     def _read(self) -> bool:
@@ -110,9 +112,11 @@ class StreamFollower:
                 if self._at is None:
                     self._at = source.tell()
                 source.seek(self._at)  # the reader takes each batch from where the file stands
-                while len(batches) < most:
-                    batches.append(stream.read_next_batch())
+                while len(batches) < most and whole_batch_ahead(source):
+                    batch = stream.read_next_batch()
+                    batch.validate(full=True)
+                    batches.append(batch)
                     self._at = source.tell()
-        except (StopIteration, EOFError, pa.ArrowInvalid, OSError):  # the end, or a batch on its way
-            return batches
+        except (StopIteration, EOFError, ValueError, OSError, pa.ArrowException):
+            return batches  # no schema yet, or damage: nothing behind it can be read
         return batches

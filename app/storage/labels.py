@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.records.labels import MOST_NOTES, MOST_TAGS, TAG, TITLE_LENGTH, Labels, Note
 from app.storage.run_directory import write_whole
+from loadgen.decoding import decode_json
 
 LABELS = "labels.json"
 
@@ -23,8 +24,8 @@ def read_labels(run_directory: Path) -> Labels:
     if not path.exists():
         return Labels()
     try:
-        labels = msgspec.json.decode(path.read_bytes(), type=Labels)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        labels = decode_json(path.read_bytes(), Labels)
+    except (OSError, msgspec.DecodeError) as error:
         hint = "It may come from a newer version of Sizewise; without it the run has no title, tags and notes."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
     notes = tuple(Note(_one_line(note.at), _one_line(note.text)) for note in labels.notes)

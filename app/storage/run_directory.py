@@ -27,6 +27,7 @@ from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import ControlBox, is_engine_there
 from app.storage.streams import StreamWriter, WholeFile, read_stream
+from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
@@ -127,7 +128,7 @@ class RunWriter:
     def stage_requests(self, stage: int, without: Collection[str] = ()) -> pa.Table:
         """Of one stage, read back from the file but for the columns that nobody asks for."""
         span = self._spans.get(stage, (0, 0))
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span)
+        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span, is_own=True)
 
     def append_calls(self, batch: pa.RecordBatch) -> None:
         """As requests, of a local model: a run has either. The file is made with the first of them."""
@@ -138,7 +139,7 @@ class RunWriter:
     def stage_calls(self, stage: int) -> pa.Table:
         if self._calls is None:
             return CALL_SCHEMA.empty_table()
-        return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)))
+        return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)), is_own=True)
 
     def _append(self, stream: StreamWriter, batch: pa.RecordBatch) -> None:
         before = stream.size
@@ -213,11 +214,11 @@ class StoredRun:
     @property
     def result(self) -> Result | None:
         """Raises UsageError when result.json was written by a newer schema or is damaged."""
-        return self._read(RESULT, msgspec.json.Decoder(Result).decode)
+        return self._read(RESULT, json_decoder(Result))
 
     @property
     def environment(self) -> Environment | None:
-        return self._read(ENVIRONMENT, msgspec.json.Decoder(Environment).decode)
+        return self._read(ENVIRONMENT, json_decoder(Environment))
 
     @property
     def spec_text(self) -> str | None:
@@ -229,7 +230,7 @@ class StoredRun:
 
     def events(self) -> list[Event]:
         """All whole lines; a last line cut short is left out."""
-        decode = msgspec.json.Decoder(Event).decode
+        decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         try:
@@ -290,7 +291,7 @@ class StoredRun:
             return None
         try:
             return decode(path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
             ) from None

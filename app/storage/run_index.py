@@ -13,6 +13,7 @@ from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 INDEX = ".index.sqlite"
 _WAIT_S = 2.0
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, row BLOB NOT NULL)"
+_GET = "SELECT name, stamp, row FROM rows WHERE typeof(name) = 'text' AND typeof(row) = 'blob'"
 _PUT = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, row = excluded.row"
 
 
@@ -31,7 +32,7 @@ def known_rows() -> dict[str, tuple[str, bytes]]:
         return {}
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as index:
-            return {name: (stamp, row) for name, stamp, row in index.execute("SELECT name, stamp, row FROM rows")}
+            return {name: (stamp, row) for name, stamp, row in index.execute(_GET)}
     except sqlite3.Error:  # damaged, or of another kind: it is written anew
         with contextlib.suppress(OSError):
             path.unlink()

@@ -10,6 +10,7 @@ from app import __version__
 from app.errors import UsageError
 from app.records.selftest import SelfTest
 from app.storage.run_directory import runs_home, write_whole
+from loadgen.decoding import decode_json
 
 
 def selftest_path() -> Path:
@@ -29,7 +30,7 @@ def store_selftest(selftest: SelfTest) -> None:
 def stored_selftest(fingerprint: str) -> SelfTest | None:
     """When it is of this machine as it is now, and of this version: what has changed since was not proved."""
     try:
-        selftest = msgspec.json.decode(selftest_path().read_bytes(), type=SelfTest)
+        selftest = decode_json(selftest_path().read_bytes(), SelfTest)
     except (OSError, ValueError, RecursionError):
         return None  # as good as none: what cannot be read, or was written by another version
     is_ours = selftest.fingerprint == fingerprint and selftest.tool == __version__

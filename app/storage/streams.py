@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from app.errors import UsageError
+from app.errors import DamagedError, UsageError
+from loadgen.decoding import MESSAGE_PREFIX_BYTES, batch_header, metadata_length
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_HINT = "Restore the file from a copy. `sizewise report RUN --recover` uses what is whole."
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """Of an Arrow IPC stream: the mark of a message, of no length."""
+
+MAX_ROWS = 100_000_000
+"""Limit for one file. A run of a day at 1,000 requests/s has 86 million."""
+MAX_COLUMNS = 256
+MAX_BATCH_ROWS = 1 << 20
+MAX_BATCH_BYTES = 1 << 30
 
 _TOGETHER = 256
 """Batches made one piece of a column: many enough that pieces are few, few enough that what is copied is small."""
@@ -78,38 +86,88 @@ def read_stream(
     added_later: Collection[str] = (),
     without: Collection[str] = (),
     span: tuple[int, int] | None = None,
+    is_own: bool = False,
 ) -> pa.Table:
     """Every whole batch of the file, in order; an empty table when the file holds not even its schema.
 
     Columns that `schema` lacks, and those named in `without`, are left out; older files lack those `added_later`, which
     are then null. `span` are the bytes from the beginning of one batch to the end of another, else all are read. What
-    is all null takes no memory. Raises UsageError when another column is missing or of another type.
+    is all null takes no memory. Raises UsageError when another column is missing or of another type, and DamagedError
+    when what is there is not what any writer wrote. `is_own` leaves out the validation of values: for the process that
+    wrote the file.
     """
     wanted = pa.schema([field for field in schema if field.name not in without], schema.metadata)
-    try:
-        found = _read_schema(path)
-    except (pa.ArrowInvalid, EOFError, OSError):
+    found = _read_schema(path)
+    if found is None:
         return wanted.empty_table()
     batches = _whole_batches(path, _places(path, found, wanted, added_later), span)
-    parts = [_compact(some, wanted) for some in iter(lambda: list(islice(batches, _TOGETHER)), [])]
+    parts = [
+        _compact(None if is_own else path, some, wanted) for some in iter(lambda: list(islice(batches, _TOGETHER)), [])
+    ]
     return pa.concat_tables(parts) if parts else wanted.empty_table()
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Every whole batch that has a row, one by one, with those columns of `schema` that the file has too. None where it
-    holds not even its own schema."""
-    try:
-        found = _read_schema(path)
-    except (pa.ArrowInvalid, EOFError, OSError):
+    holds not even its own schema. Raises as `read_stream` does."""
+    found = _read_schema(path)
+    if found is None:
         return
-    common = [field.name for field in schema if found.get_all_field_indices(field.name)]
-    batches = _whole_batches(path, [found.get_field_index(name) for name in common], None)
-    yield from (batch for batch in batches if batch.num_rows)
+    common = pa.schema([field for field in schema if found.get_all_field_indices(field.name)])
+    for batch in _whole_batches(path, _places(path, found, common, ()), None):
+        if batch.num_rows:
+            _validate(path, batch)
+            yield batch
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    with pa.OSFile(str(path)) as source:
-        return pa.ipc.read_schema(source)
+def is_cut_off(path: Path) -> bool:
+    """Whether a stream that was closed lacks its end: bytes are missing, and those that are there may be right."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
+        return file.read() != _END
+
+
+def whole_batch_ahead(source: pa.NativeFile) -> bool:
+    """Whether a whole batch begins where the file stands, which is left there. False at the end of the stream, and
+    where the writer has not finished one. Raises ValueError for bytes that no writer of ours wrote: compressed ones
+    too, and more rows than a batch ever has."""
+    at, size = source.tell(), source.size()
+    prefix = source.read(MESSAGE_PREFIX_BYTES)
+    if len(prefix) < MESSAGE_PREFIX_BYTES:
+        return False
+    length = metadata_length(prefix)
+    if not length:
+        if source.tell() != size:
+            raise ValueError("the stream ends before the file does")
+        return False
+    metadata = source.read(length)
+    if len(metadata) < length:
+        return False
+    header = batch_header(prefix + metadata)
+    if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
+        raise ValueError(f"a batch of {header.rows:,} rows and {header.body_bytes:,} bytes")
+    if at + len(prefix) + length + header.body_bytes > size:
+        return False
+    source.seek(at)
+    return True
+
+
+def _read_schema(path: Path) -> pa.Schema | None:
+    """None where there is no file, or not the whole schema."""
+    try:
+        with pa.OSFile(str(path)) as source:
+            prefix = source.read(MESSAGE_PREFIX_BYTES)
+            if len(prefix) < MESSAGE_PREFIX_BYTES or source.size() < len(prefix) + metadata_length(prefix):
+                return None
+            source.seek(0)
+            schema = pa.ipc.read_schema(source)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except (ValueError, EOFError, OSError, pa.ArrowException) as error:
+        raise _damaged(path, 0, error) from error
+    if len(schema) > MAX_COLUMNS:
+        raise DamagedError(f"{path} is damaged: it has {len(schema):,} columns", hint=_HINT)
+    return schema
 
 
 def _places(path: Path, found: pa.Schema, wanted: pa.Schema, added_later: Collection[str]) -> list[int]:
@@ -129,21 +187,44 @@ def _places(path: Path, found: pa.Schema, wanted: pa.Schema, added_later: Collec
 
 
 def _whole_batches(path: Path, places: list[int], span: tuple[int, int] | None) -> Iterator[pa.RecordBatch]:
-    """To the end of the span or the stream, or the place where the writer was killed."""
+    """To the end of the span or the stream, or the place where the writer was killed. Not yet validated."""
     options = pa.ipc.IpcReadOptions(included_fields=places)
+    at, rows = 0, 0
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
             if span is not None:
                 source.seek(span[0])  # the reader takes each batch from where the file stands
             while span is None or source.tell() < span[1]:
-                yield stream.read_next_batch()
-    except (StopIteration, pa.ArrowInvalid, OSError):
-        return
+                at = source.tell()
+                if not whole_batch_ahead(source):
+                    return
+                batch = stream.read_next_batch()
+                rows += batch.num_rows
+                if rows > MAX_ROWS:
+                    raise UsageError(f"{path} has more than {MAX_ROWS:,} rows", hint="Split the measurement into runs.")
+                yield batch
+    except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
+        raise _damaged(path, at, error) from error
 
 
-def _compact(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
+    """Arrow reads offsets and lengths as the file has them; used unchecked, wrong ones end the process by a signal."""
+    try:
+        rows.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise _damaged(path, None, error) from error
+
+
+def _damaged(path: Path, at: int | None, error: Exception) -> DamagedError:
+    where = "" if at is None else f" after byte {at:,}"
+    return DamagedError(f"{path} is damaged{where}: {' '.join(str(error).split())[:200]}", hint=_HINT)
+
+
+def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Each column in one piece: as it was read, it would hold on to all columns of its batch, also those left out."""
     table = pa.Table.from_batches(batches)
+    if untrusted is not None:
+        _validate(untrusted, table)
     columns = []
     for field in schema:
         column = table[field.name] if field.name in table.schema.names else None

@@ -21,6 +21,7 @@ from app.session.interruption import Interruption
 from app.session.turns import Turn
 from app.storage.run_directory import new_run_id, runs_home
 from loadgen.child import end_within, start_module
+from loadgen.decoding import decode_json
 
 _COMPARED = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
 _LEAVE_S = 30.0
@@ -97,7 +98,7 @@ class ProfileRuns:
         if child.returncode not in _COMPARED:
             raise RepeatError(f"a run of the {side} ended with {child.returncode}", _code_of(child.returncode), said)
         try:
-            return msgspec.json.decode(output, type=Result)
+            return decode_json(output, Result)
         except msgspec.DecodeError as error:
             message = f"a run of the {side} ended with {child.returncode} and told no result: {error}"
             raise RepeatError(message, _code_of(child.returncode) or ExitCode.BUG, said) from error

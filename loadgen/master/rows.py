@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 
 import msgspec
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from loadgen.decoding import batch_header
 from loadgen.frames import rows_body, rows_of
 from loadgen.master.clocks import SAME_CLOCK, ClockLine, Times
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
@@ -17,10 +17,6 @@ from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 _TIMES = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
 _WORDS = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
 _LISTS_OF_TIMES = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.list_(pa.int64()))
-
-_CONTINUATION, _METADATA = b"\xff\xff\xff\xff", 8
-_HEADER, _CUSTOM_METADATA = 2, 4
-_COMPRESSION = 3
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -47,11 +43,10 @@ def passed_rows(body: bytes, stage: int, share: int, worker: int, line: ClockLin
 
 def _looked_at(body: bytes, stage: int, share: int) -> pa.RecordBatch:
     try:
-        if not _is_plain(body):
-            raise ValueError("rows that may be compressed")
+        batch_header(body)
         batch = rows_of(body)
         batch.validate(full=True)
-    except (pa.ArrowException, OSError, EOFError, struct.error) as error:
+    except (pa.ArrowException, OSError, EOFError) as error:
         raise ValueError(f"no batch of rows ({type(error).__name__})") from error
     count = batch.num_rows
     if not 0 < count <= BATCH_ROWS:
@@ -65,35 +60,6 @@ def _looked_at(body: bytes, stage: int, share: int) -> pa.RecordBatch:
         if column.null_count < count and not words.issuperset(column.to_pylist()):
             raise ValueError(f"rows with another {name}")
     return batch
-
-
-def _is_plain(body: bytes) -> bool:
-    """Whether a batch is of the format's present kind and its buffers are what they look like, as all of ours are: of
-    50 kB that are compressed come gigabytes. Raises struct.error for what is no batch.
-
-    What is where in the flatbuffer: Message.fbs and "Encapsulated message format" of Apache Arrow, "Internals" of
-    FlatBuffers. Arrow 0.17 put the compression among the custom metadata.
-    """
-    root = _METADATA + _field("<I", body, _METADATA)
-    header = _slot(body, root, _HEADER)
-    if not body.startswith(_CONTINUATION) or header is None or _slot(body, root, _CUSTOM_METADATA) is not None:
-        return False
-    return _slot(body, header + _field("<I", body, header), _COMPRESSION) is None
-
-
-def _slot(body: bytes, table: int, number: int) -> int | None:
-    """Where the field of that number of a table is; None where it is absent."""
-    slots = table - _field("<i", body, table)
-    place = 4 + 2 * number
-    offset = _field("<H", body, slots + place) if place < _field("<H", body, slots) else 0
-    return table + offset if offset else None
-
-
-def _field(kind: str, body: bytes, at: int) -> int:
-    if at < 0:
-        raise struct.error("before the beginning")
-    value: int = struct.unpack_from(kind, body, at)[0]
-    return value
 
 
 def _max_lag_ms(batch: pa.RecordBatch) -> float | None:

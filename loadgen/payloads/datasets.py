@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from loadgen.decoding import decode_json
 from loadgen.workloads import Dataset
 
 Row = dict[str, object]
@@ -116,8 +117,8 @@ def _jsonl(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
             if not raw:
                 continue
             try:
-                value = msgspec.json.decode(raw)
-            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                value = decode_json(raw)
+            except msgspec.DecodeError as error:
                 raise DatasetError(f"{path}, line {number}: not JSON: {error}") from error
             yield OneRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
 

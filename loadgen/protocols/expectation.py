@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen.decoding import decode_json
 from loadgen.protocols.built import AS_PROMISED, Judge, Judgement, WorkloadError, status_error
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
@@ -37,7 +38,7 @@ def judge_of(expect: Expectation | None) -> Judge:
             return judgement
         try:
             return AS_PROMISED if is_right(exchange.body) else _BAD_OUTPUT
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             return _BAD_PAYLOAD
 
     return judge_both
@@ -63,7 +64,7 @@ def _body_test(expect: Expectation) -> _Test | None:
     has_match = None if expect.matches is None else _searcher(expect.matches)
 
     def is_right(body: bytes) -> bool:
-        value = None if steps is None and wanted is None else _led_to(msgspec.json.decode(body), steps or [])
+        value = None if steps is None and wanted is None else _led_to(decode_json(body), steps or [])
         if value is _NOWHERE or (wanted is not None and not _same(value, wanted[0])):
             return False
         return has_match is None or has_match(body if steps is None else _searched(value))
@@ -77,8 +78,8 @@ def _searched(value: Any) -> bytes:
 
 def _decoded(equals: bytes) -> Any:
     try:
-        return msgspec.json.decode(equals)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decode_json(equals)
+    except msgspec.DecodeError as error:
         raise WorkloadError(f"what the answer should equal is not JSON: {error}") from error
 
 

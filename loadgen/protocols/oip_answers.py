@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from loadgen.decoding import json_decoder
 from loadgen.payloads.tensors import DTYPES, Tensor
 from loadgen.protocols.oip_outputs import NO_TENSOR, AnswerError, count_of, from_bytes, shaped
 from loadgen.transport.exchange import Headers, header_value
@@ -28,7 +29,7 @@ class _Answer(msgspec.Struct, frozen=True):
     outputs: list[_Output]
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = json_decoder(_Answer)
 
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
@@ -62,9 +63,7 @@ def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
 def _decode_head(head: bytes) -> list[_Output]:
     try:
         return _decode(head).outputs
-    except RecursionError as error:
-        raise AnswerError from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         if b"NaN" not in head and b"Infinity" not in head:
             raise AnswerError from error
     # not JSON, but many servers write it for a NaN, and then the output is at fault, not the message

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
+from loadgen.decoding import decode_json
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, to_bytes, to_list
 from loadgen.protocols.asking import Ask, TargetError, answer_to
 from loadgen.protocols.built import Judge
@@ -63,8 +64,8 @@ def model_path(address: Address, model: str, version: str | None) -> str:
 def read_metadata(answer: Exchange) -> tuple[TensorSpec, ...]:
     """Raises TargetError."""
     try:
-        inputs = msgspec.json.decode(answer.body, type=_Metadata).inputs
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        inputs = decode_json(answer.body, _Metadata).inputs
+    except msgspec.DecodeError as error:
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", answer.status) from error
     if not inputs:
         raise TargetError("the model's metadata names no inputs", "bad-payload", answer.status)

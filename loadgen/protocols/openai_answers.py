@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from loadgen.decoding import decode_json, json_decoder
 from loadgen.protocols.openai_chunks import MALFORMED, Part, ToolCall
 from loadgen.protocols.openai_tokens import CountTokens, believable, usage_of
 from loadgen.transport.exchange import Tokens
@@ -44,7 +45,7 @@ class _ErrorAnswer(msgspec.Struct):
 
 def _is_error(body: bytes) -> bool:
     try:
-        return bool(msgspec.json.decode(body, type=_ErrorAnswer).error)
+        return bool(decode_json(body, _ErrorAnswer).error)
     except MALFORMED:
         return False
 
@@ -71,7 +72,7 @@ class _Completion(msgspec.Struct):
     kind: str | None = msgspec.field(default=None, name="object")
 
 
-_decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_completion = json_decoder(_Completion)
 
 
 def _read_choices(body: bytes, count_tokens: CountTokens | None) -> Answer:
@@ -129,7 +130,7 @@ class _Response(msgspec.Struct):
     error: object = None
 
 
-_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_response = json_decoder(_Response)
 
 
 def _read_response(body: bytes, count_tokens: CountTokens | None) -> Answer:
@@ -161,7 +162,7 @@ class _Embeddings(msgspec.Struct):
     usage: object = None
 
 
-_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+_decode_embeddings = json_decoder(_Embeddings)
 
 
 def _read_embeddings(body: bytes, asked: int) -> Answer:
@@ -194,7 +195,7 @@ class _Ranking(msgspec.Struct):
     usage: object = None
 
 
-_decode_ranking = msgspec.json.Decoder(_Ranking | list[_Rank]).decode
+_decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
 def _read_ranking(body: bytes, asked: int) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen.decoding import decode_json
 from loadgen.payloads.prompts import Prompt, PromptError, Session, alone
 from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.openai_answers import Api
@@ -22,8 +23,8 @@ Body = dict[str, Any]
 def read_extra(extra: bytes) -> Body:
     """Raises WorkloadError."""
     try:
-        return msgspec.json.decode(extra, type=Body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return decode_json(extra, Body)
+    except msgspec.DecodeError as error:
         raise WorkloadError(f"extra_body must be a JSON object: {error}") from error
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_tokens import Tally
 
 _MAX_CHOICES = 1024
 DONE = b"[DONE]"
-MALFORMED = (msgspec.DecodeError, ValueError, RecursionError)
+MALFORMED = msgspec.DecodeError
 
 
 class Part(msgspec.Struct, gc=False):
@@ -53,7 +54,7 @@ class _Chunk(msgspec.Struct, gc=False):
     kind: str | None = msgspec.field(default=None, name="object")
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = json_decoder(_Chunk)
 
 _NOTHING, _REASONING, _OUTPUT = 0, 1, 2
 

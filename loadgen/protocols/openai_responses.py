@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_chunks import DONE, MALFORMED
 from loadgen.protocols.openai_tokens import Tally
 
@@ -25,7 +26,7 @@ class _Happening(msgspec.Struct, gc=False):
     error: object = None
 
 
-_decode = msgspec.json.Decoder(_Happening).decode
+_decode = json_decoder(_Happening)
 
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
 _FAILURES = ("error", "response.failed", "response.cancelled", "response.error")

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from loadgen.decoding import decode_json
 from loadgen.payloads.datasets import as_json
 from loadgen.protocols.built import MAX_BUILT_BYTES, WorkloadError
 
@@ -92,8 +93,8 @@ def _parts(text: str) -> list[str | _Hole]:
 
 def _is_json(parts: list[str | _Hole]) -> bool:
     try:
-        msgspec.json.decode("".join(part if isinstance(part, str) else "0" for part in parts))
-    except (msgspec.DecodeError, RecursionError):
+        decode_json("".join(part if isinstance(part, str) else "0" for part in parts))
+    except msgspec.DecodeError:
         return False
     return True
 

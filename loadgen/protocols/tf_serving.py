@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
+from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.popularity import picks
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_from, made_up, read_npz
 from loadgen.protocols.asking import Ask, TargetError, answer_to
@@ -99,7 +100,7 @@ async def build_tf_serving(workload: TfServingWorkload, endpoint: Endpoint, addr
     )
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = json_decoder(_Answer)
 
 
 def judge_prediction(exchange: Exchange) -> Judgement:
@@ -108,7 +109,7 @@ def judge_prediction(exchange: Exchange) -> Judgement:
         return Judgement(error)
     try:
         answer = _decode(exchange.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except msgspec.DecodeError:
         # not JSON, but it is how the server writes a NaN, and then the output is at fault, not the message
         return Judgement("bad-output" if b"NaN" in exchange.body else "bad-payload")
     return AS_PROMISED if memoryview(answer.predictions) or memoryview(answer.outputs) else Judgement("bad-payload")
@@ -122,8 +123,8 @@ def _model_path(workload: TfServingWorkload, address: Address) -> str:
 def _specs(answer: Exchange, signature: str) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
     """What the signature takes, in the order of names, and what had to be guessed."""
     try:
-        signatures = msgspec.json.decode(answer.body, type=_Metadata).metadata.signature_def.signature_def
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        signatures = decode_json(answer.body, _Metadata).metadata.signature_def.signature_def
+    except msgspec.DecodeError as error:
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", answer.status) from error
     if signature not in signatures:
         known = ", ".join(sorted(signatures)[:10]) or "none"

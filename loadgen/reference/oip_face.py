@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from loadgen.decoding import json_decoder
 from loadgen.payloads.tensors import DTYPES, TensorSpec
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import Course
@@ -38,7 +39,7 @@ class _Asked(msgspec.Struct, frozen=True):
     parameters: _Parameters = _Parameters()
 
 
-_decode = msgspec.json.Decoder(_Asked).decode
+_decode = json_decoder(_Asked)
 
 
 def oip_answer(face: OipFace) -> Answer:
@@ -73,7 +74,7 @@ def _inference(face: OipFace) -> Answer:
         found = _HEAD_SIZE.search(request.head)
         try:
             asked = _decode(request.body[: int(found[1])] if found else request.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             return refused(400, "the body cannot be read")
         wrong = _wrong_inputs(face.inputs, asked.inputs)
         if wrong is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen.decoding import decode_json, json_decoder
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import LAST_CHUNK, Course, chunk, head_bytes
 from loadgen.reference.laws import Desk
@@ -37,7 +38,7 @@ class _Asked(msgspec.Struct, frozen=True):
         return next((tokens for tokens in given if tokens is not None), default)
 
 
-_decode = msgspec.json.Decoder(_Asked).decode
+_decode = json_decoder(_Asked)
 
 _GENERATING: dict[str, Api] = {
     "/v1/chat/completions": "chat",
@@ -66,7 +67,7 @@ def openai_answer(face: OpenAiFace) -> Answer:
             return None
         try:
             asked = _decode(request.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             return refused(400, "the body cannot be read")
         return handle(request, asked) if asked.model == face.model else refused(404, _NOT_FOUND)
 
@@ -112,7 +113,7 @@ def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) 
 
 
 def _embeddings(face: OpenAiFace, desk: Desk, request: Request, asked: _Asked) -> Course:
-    given: Any = msgspec.json.decode(asked.input)
+    given: Any = decode_json(asked.input)
     texts = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
     vector = [0.5] * face.embedding_size
     answer = {

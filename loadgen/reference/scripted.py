@@ -20,6 +20,7 @@ from typing import cast, get_args
 
 import msgspec
 
+from loadgen.decoding import decode_json
 from loadgen.pacing import Agenda, alarm_on
 from loadgen.reference.asked import request_of
 from loadgen.reference.child import new_event_loop, serve_until_stdin_closes
@@ -188,7 +189,7 @@ def main() -> None:
 def _script(given: argparse.Namespace) -> Script:
     if given.script is not None:
         is_text = given.script.lstrip().startswith("{")
-        return msgspec.json.decode(given.script if is_text else Path(given.script).read_bytes(), type=Script)
+        return decode_json(given.script if is_text else Path(given.script).read_bytes(), Script)
     return Script(
         reply=Reply(status=given.status, manner=given.manner),
         delay_s=given.delay,

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from loadgen.decoding import json_decoder
 from loadgen.payloads.tensors import TensorSpec
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import Course
@@ -24,7 +25,7 @@ class _Asked(msgspec.Struct, frozen=True):
     signature_name: str = "serving_default"
 
 
-_decode = msgspec.json.Decoder(_Asked).decode
+_decode = json_decoder(_Asked)
 
 
 def tf_serving_answer(face: TfServingFace) -> Answer:
@@ -56,7 +57,7 @@ def _prediction(face: TfServingFace) -> Answer:
     def predict(request: Request) -> Course:
         try:
             asked = _decode(request.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             return refused(400, "the body cannot be read")
         if (asked.instances is None) == (not memoryview(asked.inputs)) or asked.signature_name != face.signature:
             return refused(400, "give instances or inputs, of the model's signature")

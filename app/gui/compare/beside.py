@@ -9,6 +9,7 @@ import msgspec
 
 from app.gui.compare.entries import Asked, Entry, Side
 from app.storage.run_directory import EVENTS
+from loadgen.decoding import decode_json
 
 BESIDE, SHOWN = "beside.json", "shown"
 
@@ -29,7 +30,7 @@ def keep_beside(directory: Path, asked: Asked) -> None:
 def kept_beside(directory: Path) -> Asked | None:
     """None where nothing was, as of pairs that were started in a terminal."""
     try:
-        kept = msgspec.json.decode((directory / BESIDE).read_bytes(), type=_Beside)
+        kept = decode_json((directory / BESIDE).read_bytes(), _Beside)
     except (OSError, msgspec.DecodeError):
         return None
     return Asked(tuple(Entry(Path(path), side) for path, side in kept.entries), kept.tolerance, kept.is_forced)

@@ -14,6 +14,7 @@ from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 from app.gui.background import submit
 from app.gui.navigation import Launch, LaunchKind
 from app.gui.words import tr
+from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
     from app.analysis.run_progress import RunProgress
@@ -263,7 +264,7 @@ class JobQueue(QObject):
 
 def _kept(settings: QSettings) -> tuple[Launch, ...]:
     try:
-        kept = msgspec.json.decode(str(settings.value(_KEY, "[]")), type=list[_Kept])
+        kept = decode_json(str(settings.value(_KEY, "[]")), list[_Kept])
     except msgspec.DecodeError:  # of another version
         return ()
     return tuple(Launch(one.arguments, Path(one.directory), one.name, one.kind) for one in kept)

@@ -18,6 +18,7 @@ from app.gui.strip import Strip
 from app.gui.widgets import Badge, button, card, label
 from app.gui.words import tr
 from app.records.trial import Trial
+from loadgen.decoding import decode_json
 
 
 class ConnectionEditor(Editor):
@@ -90,7 +91,7 @@ class ConnectionEditor(Editor):
         self.stop.hide()
         self.test.setEnabled(True)
         try:
-            trial = msgspec.json.decode(out, type=Trial)
+            trial = decode_json(out, Trial)
         except msgspec.DecodeError:
             self.said.setText("")
             self.strip.say(error_notice(code, said))

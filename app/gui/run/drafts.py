@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.storage.run_directory import runs_home, write_whole
+from loadgen.decoding import decode_json
 
 _NAME = "draft.json"
 
@@ -32,7 +33,7 @@ def keep(draft: Draft) -> None:
 def kept() -> Draft | None:
     """What a window left unsaved; None where there is nothing, or nothing that can be read."""
     try:
-        return msgspec.json.decode(draft_file().read_bytes(), type=Draft)
+        return decode_json(draft_file().read_bytes(), Draft)
     except (OSError, msgspec.DecodeError):
         return None
 

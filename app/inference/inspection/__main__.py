@@ -13,11 +13,12 @@ from app.inference.inspection.facts import facts_of
 from app.inference.inspection.limits import limit_this_process
 from app.inference.model_file import check_model_file
 from app.records.model import GivenShapes
+from loadgen.decoding import decode_json
 
 
 def main() -> None:
     leave_with_parent()
-    path, given = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=GivenShapes)
+    path, given = Path(sys.argv[1]), decode_json(sys.argv[2], GivenShapes)
     check_model_file(path)
     limit_this_process(path.stat().st_size)
     try:

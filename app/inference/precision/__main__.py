@@ -16,11 +16,12 @@ from app.inference.precision.limits import limit_memory
 from app.inference.precision.made import Delivery, Order
 from app.inference.printable import printable
 from app.inference.rows import Feeds, synthetic_feeds
+from loadgen.decoding import decode_json
 
 
 def main() -> None:
     leave_with_parent()
-    order = msgspec.json.decode(sys.argv[1], type=Order)
+    order = decode_json(sys.argv[1], Order)
     tempfile.tempdir = str(Path(order.draft).parent)  # which the parent clears, whatever becomes of this process
     with captured_output():  # the tools advise, warn and show their progress
         delivery = _translated(order)

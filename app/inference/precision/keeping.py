@@ -12,6 +12,7 @@ import msgspec
 
 from app.inference.precision.made import Delivery
 from app.inference.precision.recipe import Recipe, sha256_of
+from loadgen.decoding import decode_json
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +38,9 @@ def model_path(cache: Path, entry: Entry) -> Path:
 def kept_entry(cache: Path, recipe: Recipe) -> Entry | None:
     """None where nothing was kept, or not all of it is as it was."""
     try:
-        entry = msgspec.json.decode((cache / f"{recipe.key}.json").read_bytes(), type=Entry)
+        entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), Entry)
         is_whole = entry.recipe == recipe and sha256_of(model_path(cache, entry)) == entry.sha256
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError):
         return None  # it is made again, which mends it
     return entry if is_whole else None
 

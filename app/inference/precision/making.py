@@ -19,6 +19,7 @@ from app.inference.precision.recipe import Recipe, recipe_of, sha256_of
 from app.inference.rows import Feeds
 from app.records.local import Precision
 from app.records.model import GivenShapes
+from loadgen.decoding import decode_json
 
 _CHILD = "app.inference.precision"
 
@@ -97,7 +98,7 @@ def _delivered(model: Path, recipe: Recipe, calibration: Feeds | None, folder: P
         inputs=tuple(feeds),
     )
     answer = answer_of("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
-    return msgspec.json.decode(answer, type=Delivery)
+    return decode_json(answer, Delivery)
 
 
 def _draft(folder: Path) -> Path:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from app.records.events import RunStarted
-from app.reporting.run_rows import RunRow, matching, run_rows
-from app.storage.labels import add_tags
-from app.storage.run_directory import RESULT, RunWriter, StoredRun
+from app.reporting.run_rows import UNREADABLE, RunRow, matching, run_rows
+from app.storage.control import CONTROL
+from app.storage.labels import LABELS, add_tags
+from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
 from app.storage.run_index import INDEX, known_rows
 from app.storage.trash import delete_runs
 from tests.fakes.results import full_run
@@ -110,3 +114,39 @@ def test_words_tags_and_trust_all_have_to_be_met() -> None:
     assert ids(tags=["nightly", "l4"]) == "1"
     assert ids(trust="VALID", words="score") == "3"
     assert ids(trust="INVALID") == ""
+
+
+@pytest.mark.parametrize("pid", ["9" * 25, "9223372036854775807", "-1", "0", "1e300"])
+def test_a_pid_that_no_system_has_hides_no_run(home: Path, pid: str) -> None:
+    directory = home / "run-4"
+    (directory / CONTROL).mkdir(parents=True)
+    started = msgspec.json.encode(RunStarted(1, "run-4", "test", str(directory), 77))
+    (directory / EVENTS).write_bytes(started.replace(b'"pid":77', b'"pid":' + pid.encode()) + b"\n")
+    rows = {row.run_id: row for row in run_rows().rows}
+    assert len(rows) == 5
+    assert rows["run-4"].state != "running"
+    assert rows["run-0"].verdict == "WARN"
+
+
+@pytest.mark.parametrize("name", [LABELS, RESULT, EVENTS])
+def test_a_byte_that_is_no_text_hides_no_run(home: Path, name: str) -> None:
+    add_tags(home / "run-1", ["nightly"])
+    path = home / "run-1" / name
+    if name == EVENTS:
+        (home / "run-1" / RESULT).unlink()
+        path.write_bytes(b'{"type":"noted","at_ns":1,"text":"\xff"}\n')
+    else:
+        content = path.read_bytes()
+        place = content.index(b"nightly") if name == LABELS else content.index(WHOLE.name.encode())
+        path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    rows = {row.run_id: row.verdict for row in run_rows().rows}
+    assert rows == {"run-0": "WARN", "run-1": UNREADABLE, "run-2": "WARN", "run-3": None}
+
+
+@pytest.mark.parametrize("column", ["CAST(? AS TEXT)", "CAST(? AS BLOB)", "1"])
+@pytest.mark.parametrize("content", [b'{"run_id": "\xff", "directory": ""}', b"{}", b"[" * 100_000])
+def test_an_index_row_that_cannot_be_read_is_made_again(home: Path, column: str, content: bytes) -> None:
+    before = run_rows()
+    with contextlib.closing(sqlite3.connect(home / INDEX)) as index, index:
+        index.execute(f"UPDATE rows SET row = {column} WHERE ?1 IS NOT NULL AND name = 'run-1'", (content,))
+    assert run_rows() == before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
-from app.storage.control import CONTROL, ControlBox, ask_engine
+from app.storage.control import CONTROL, ControlBox, ask_engine, is_engine_there
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ def test_wishes_are_obeyed_in_their_order(box: ControlBox, tmp_path: Path) -> No
         b'{"type":"rate","rate_per_s":1e300}',
         b'{"type":"rate","rate_per_s":"fast"}',
         b'{"type":"note","text":""}',
+        b'{"type":"note","text":"\xff"}',
         b'{"type":"note","text":"' + b"x" * 501 + b'"}',
         b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
     ],
@@ -115,3 +117,30 @@ def test_only_plain_files_are_wishes(box: ControlBox, tmp_path: Path) -> None:
     taken: list[Wish] = []
     box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
+
+
+def test_a_killed_engine_is_gone_though_its_pid_is_another_process_by_now(box: ControlBox, tmp_path: Path) -> None:
+    assert is_engine_there(tmp_path, os.getpid())
+    left = shutil.copytree(tmp_path, tmp_path / "as a kill leaves it")
+    assert not is_engine_there(left, os.getpid())
+    assert not is_engine_there(left, 1)
+
+
+def test_a_run_of_an_older_version_is_running_as_long_as_it_writes(tmp_path: Path) -> None:
+    (tmp_path / CONTROL).mkdir()
+    (tmp_path / "events.jsonl").write_text("")
+    assert is_engine_there(tmp_path, os.getpid())
+    for path in (tmp_path / "events.jsonl", tmp_path / CONTROL):
+        os.utime(path, (1e9, 1e9))
+    assert not is_engine_there(tmp_path, os.getpid())
+
+
+def test_an_engine_that_ends_leaves_no_lock(box: ControlBox, tmp_path: Path) -> None:
+    box.close()
+    assert list(tmp_path.iterdir()) == []
+    assert not is_engine_there(tmp_path, os.getpid())
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 2**63, 10**30])
+def test_no_process_has_such_a_pid(box: ControlBox, tmp_path: Path, pid: int) -> None:
+    assert not is_engine_there(tmp_path, pid)

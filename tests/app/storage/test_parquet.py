@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.errors import DamagedError
 from app.storage.parquet import write_parquet
 from app.storage.streams import StreamWriter
 
@@ -49,10 +50,17 @@ def test_what_was_killed_keeps_its_whole_batches_and_an_older_file_its_columns(t
     assert pq.read_table(tmp_path / "rows.parquet").column_names == ["stage", "end_ns"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no stream"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xff\xff"])
 def test_nothing_is_made_of_nothing(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "broken.arrow").write_bytes(content)
     _stream(tmp_path / "empty.arrow", 0)
     for name in ("broken.arrow", "empty.arrow", "none.arrow"):
         assert write_parquet(tmp_path / name, _SCHEMA, tmp_path / "rows.parquet") == 0
+    assert not (tmp_path / "rows.parquet").exists()
+
+
+def test_a_file_that_is_no_stream_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.arrow").write_bytes(b"no stream")
+    with pytest.raises(DamagedError, match=r"broken\.arrow is damaged"):
+        write_parquet(tmp_path / "broken.arrow", _SCHEMA, tmp_path / "rows.parquet")
     assert not (tmp_path / "rows.parquet").exists()

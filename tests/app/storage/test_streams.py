@@ -1,11 +1,13 @@
 import errno
+import struct
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from app.errors import UsageError
-from app.storage.streams import StreamWriter, WholeFile, read_stream
+from app.errors import DamagedError, UsageError
+from app.storage import streams
+from app.storage.streams import StreamWriter, WholeFile, is_cut_off, read_stream, stream_batches
 from tests.fakes.disk import largest_file
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -142,3 +144,79 @@ def test_what_is_all_null_takes_no_memory_of_its_own(tmp_path: Path) -> None:
     taken = pa.total_allocated_bytes() - before
     assert table["g"].null_count == table.num_rows == 51_200
     assert taken < 2 * 51_200 * 8  # of eight columns
+
+
+TEXTS = pa.schema([("word", pa.utf8())])
+
+
+def texts(*words: str) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(words, pa.utf8())], schema=TEXTS)
+
+
+def stream_of(path: Path, *batches: pa.RecordBatch) -> Path:
+    with StreamWriter(path, batches[0].schema) as writer:
+        for one in batches:
+            writer.append(one)
+    return path
+
+
+_OFFSETS = struct.pack("<2i", 3, 6)
+"""Of the words "one" and "two", which no writer gives otherwise."""
+
+
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [(_OFFSETS, struct.pack("<2i", 3, 1 << 30)), (_OFFSETS, struct.pack("<2i", -3, 6)), (b"onetwo", b"on\xff\xfewo")],
+    ids=["beyond the buffer", "backwards", "no UTF-8"],
+)
+def test_values_that_could_end_the_process_are_refused(written: bytes, changed: bytes, tmp_path: Path) -> None:
+    path = stream_of(tmp_path / "rows.arrow", texts("good"), texts("one", "two"))
+    content = path.read_bytes()
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, changed))
+    with pytest.raises(DamagedError, match=r"rows\.arrow is damaged"):
+        read_stream(path, TEXTS)
+    with pytest.raises(DamagedError):
+        list(stream_batches(path, TEXTS))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_compressed_batch_is_refused_before_it_is_unpacked(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    zeros = pa.record_batch([pa.array([0] * 500_000, pa.int64())], schema=SCHEMA)
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
+        stream.write_batch(zeros)
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DamagedError, match="compressed"):
+        read_stream(path, SCHEMA)
+    assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+def test_rows_and_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = pa.schema([(f"n{place}", pa.int64()) for place in range(streams.MAX_COLUMNS + 1)])
+    StreamWriter(tmp_path / "wide.arrow", wide).close()
+    with pytest.raises(DamagedError, match="257 columns"):
+        read_stream(tmp_path / "wide.arrow", SCHEMA)
+    long = pa.schema([("n", pa.int8())])
+    rows = pa.record_batch([pa.array(bytes(streams.MAX_BATCH_ROWS + 1), pa.int8())], schema=long)
+    with pytest.raises(DamagedError, match="1,048,577 rows"):
+        read_stream(stream_of(tmp_path / "long.arrow", rows), long)
+    monkeypatch.setattr(streams, "MAX_ROWS", 25)
+    with pytest.raises(UsageError, match="more than 25 rows"):
+        read_stream(stream_of(tmp_path / "many.arrow", batch(0), batch(10), batch(20)), SCHEMA)
+
+
+def test_an_end_before_the_end_of_the_file_is_damage(written: Path) -> None:
+    content = bytearray(written.read_bytes())
+    second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 8) + 8)
+    content[second + 4 : second + 8] = bytes(4)
+    written.write_bytes(content)
+    with pytest.raises(DamagedError, match="ends before the file does"):
+        read_stream(written, SCHEMA)
+
+
+def test_a_stream_tells_whether_its_end_is_there(written: Path) -> None:
+    assert not is_cut_off(written)
+    written.write_bytes(written.read_bytes()[:-1])
+    assert is_cut_off(written)
