@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui test check bench bench-peers lock proto
+.PHONY: demo gui test check fuzz bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -19,6 +19,11 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Ten minutes of damaged input for every reader of foreign files and responses; .ci/run takes 30 seconds of it.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: $(VENV)/.installed-test
 	tests/install-system-libraries --bench

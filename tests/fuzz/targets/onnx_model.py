@@ -1,0 +1,21 @@
+"""An ONNX file, inspected without running it, as the child process of `models inspect` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.inference.inspection.facts import facts_of
+from app.records.model import GivenShapes
+from tests.fuzz.scratch import ROOT, input_file
+
+_LARGEST = 64 << 10
+
+
+def read(data: bytes) -> None:
+    with input_file(b"\0" + data, "model.onnx") as path:
+        facts_of(path, GivenShapes())
+
+
+def seeds() -> Iterable[bytes]:
+    models = sorted((ROOT / "profiles" / "models").glob("*.onnx"))
+    return (path.read_bytes() for path in models if path.stat().st_size < _LARGEST)

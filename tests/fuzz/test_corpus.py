@@ -1,0 +1,48 @@
+"""Inputs that were defects once stay read or refused, and each fuzz target accepts a well-formed input."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from app.errors import SizewiseError
+from tests.fuzz.__main__ import CORPUS, TARGETS
+
+KEPT = sorted(CORPUS.glob("*/*"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+
+
+def _target(name: str) -> ModuleType:
+    return importlib.import_module(f"tests.fuzz.targets.{name}")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_well_formed_input_is_accepted(name: str) -> None:
+    """A target that refuses all its seeds would fuzz only the refusal."""
+    target = _target(name)
+    refusals = []
+    for content in target.seeds():
+        try:
+            target.read(content)
+            return
+        except SizewiseError as error:
+            refusals.append(str(error))
+    pytest.fail("; ".join(refusals))
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_an_input_that_was_a_defect_is_read_or_refused(path: Path) -> None:
+    with contextlib.suppress(SizewiseError):
+        _target(path.parent.name).read(path.read_bytes())
+
+
+def test_every_kept_input_belongs_to_a_target() -> None:
+    assert {path.parent.name for path in KEPT} <= set(TARGETS)
