@@ -33,10 +33,7 @@ class LimitBelief:
         failed = [rate for rate, has_held in tried if not has_held]
         lowest, highest = min([*failed, max(held)]) / _MARGIN, max([*held, min(failed)]) * _MARGIN
         self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + STEP, STEP)
-        log_odds = np.zeros_like(self._logs)
-        for rate, has_held in tried:
-            chance = self._chance_each(rate)
-            log_odds += np.log(chance if has_held else 1 - chance)
+        log_odds = log_likelihood(self._logs, tried)
         weights = np.exp(log_odds - log_odds.max())
         self._weights: Floats = weights / weights.sum()
 
@@ -61,5 +58,18 @@ class LimitBelief:
 
     def _chance_each(self, rate_per_s: float) -> Floats:
         """For each limit thought of, that one stage at this rate holds."""
-        distance = np.clip((self._logs - math.log(rate_per_s)) / _SPREAD, -50, 50)
-        return np.asarray(_LAPSE / 2 + (1 - _LAPSE) / (1 + np.exp(-distance)))
+        return _chance_of_holding(self._logs, rate_per_s)
+
+
+def log_likelihood(log_limits: Floats, tried: Sequence[tuple[float, bool]]) -> Floats:
+    """For each limit, given as a logarithm, how likely it makes what was tried."""
+    total = np.zeros_like(log_limits)
+    for rate, has_held in tried:
+        chance = _chance_of_holding(log_limits, rate)
+        total += np.log(chance if has_held else 1 - chance)
+    return total
+
+
+def _chance_of_holding(log_limits: Floats, rate_per_s: float) -> Floats:
+    distance = np.clip((log_limits - math.log(rate_per_s)) / _SPREAD, -50, 50)
+    return np.asarray(_LAPSE / 2 + (1 - _LAPSE) / (1 + np.exp(-distance)))

@@ -17,6 +17,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.planning.bursts import burst_factor
+from app.planning.evidence import Z80, Evidence
 from app.planning.formulae import LEAST_LOAD, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
@@ -40,6 +41,10 @@ _FULL = 0.995
 _DOUBT_STEP = 0.5
 _DOUBT_PRECISION = 0.01
 _SLOPE_STEP = 0.01
+_NO_MODEL_SIGMA = 1.0
+_NO_POOLING = 0.98
+"""A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
+batches thin; the load points are then no bound from below."""
 _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
@@ -91,26 +96,79 @@ class ReplicaRate(msgspec.Struct, frozen=True):
     """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is.
 
     `unseen_per_s` is what the law would carry beyond the most that was seen; None where that is no bound.
+    `model_sigma` is the sigma before load points at the SLO narrowed it.
     """
 
     per_s: float
     sigma: float
     unseen_per_s: float | None = None
+    model_sigma: float | None = None
 
 
-def formula_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
-    best = fit.laws[0]
-    per_s = rate_inside(
-        faster(best.service, speed / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
-    )
+NO_EVIDENCE = Evidence()
+
+
+class _Model(msgspec.Struct, frozen=True):
+    """What a service model alone gives: the rate of each replica in the fleet, that of one replica by itself under
+    Poisson arrivals, as load points are measured, and the sigmas of both and of the speed carried over."""
+
+    per_s: float
+    alone_per_s: float
+    sigma: float
+    speed_sigma: float
+
+
+def formula_rate(
+    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
+    evidence: Evidence = NO_EVIDENCE,
+) -> ReplicaRate:  # fmt: skip
+    best, goals, lengths = fit.laws[0], shape.goals, shape.mean_lengths
+    service = faster(best.service, speed)
+    per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
-    return _as_seen(per_s, fit.highest_per_s * speed, 1.0, sigma)
+    alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
+    model = _Model(per_s, alone_per_s, sigma, speed_sigma)
+    return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, 1.0)
+
+
+def _as_measured(
+    model: _Model, evidence: Evidence, most_seen_per_s: float, shape: FleetShape, burst_factor: float
+) -> ReplicaRate:
+    """The model's rate, held to the load points: those at the SLO, and the most that was answered.
+
+    One replica by itself is held to the load points directly. A fleet pools its replicas' queues, so its rate is the
+    model's times the same correction, and not below what one replica was seen to do.
+    """
+    if not evidence.tried:
+        return _as_seen(model.per_s, most_seen_per_s, burst_factor, model.sigma)
+    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2, RUN_TO_RUN_SIGMA**2))
+    alone, low = evidence.belief(model.alone_per_s, own_sigma), evidence.interval[0]
+    pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
+    per_s = max(alone.p50 * pooling, low if pooling > _NO_POOLING and not shape.classes else 0.0)
+    if per_s <= 0:
+        return ReplicaRate(0.0, 0.0)
+    seen_per_s = min(per_s, most_seen_per_s)
+    below = max(0.0, math.log(seen_per_s / min(seen_per_s, alone.p10 * pooling))) / Z80
+    sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
+    unseen_per_s = None
+    if per_s > most_seen_per_s:
+        unseen_per_s = max(per_s, alone.p90 * pooling * math.exp(-Z80 * sigma)) * burst_factor
+    return ReplicaRate(seen_per_s * burst_factor, sigma, unseen_per_s, model.sigma)
 
 
 def _as_seen(per_s: float, most_seen_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
     if per_s <= most_seen_per_s:
         return ReplicaRate(per_s * burst_factor, sigma)
     return ReplicaRate(most_seen_per_s * burst_factor, sigma, per_s * burst_factor)
+
+
+def _alone_rate(service: ServiceModel, shape: FleetShape, per_s: float) -> float:
+    """Of one replica by itself under Poisson arrivals, as load points are measured: every request alike."""
+    if shape.router == "random" and not shape.classes:
+        return per_s
+    alone = msgspec.structs.replace(shape, router="random", classes=(), class_goals=())
+    guess = rate_inside(service, shape.goals, 1, "random", shape.mean_lengths)
+    return highest_rate(service, alone, 1, guess)[0]
 
 
 def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
@@ -125,27 +183,41 @@ def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
     return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(law.log_covariance) @ np.array(slopes))))
 
 
-def simulated_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
+def simulated_rate(
+    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
+    evidence: Evidence = NO_EVIDENCE,
+) -> ReplicaRate:  # fmt: skip
     """`speed` is of the measured replica's; `speed_sigma` that of its logarithm."""
     played = _played(fit.laws[0], shape, replicas, speed, speed_sigma)
-    middle = played.per_s
+    middle, evidence = played.per_s, evidence.scaled(speed)
     if middle <= 0:
-        return played
+        without = _Model(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
+        return _as_measured(without, evidence, fit.highest_per_s * speed, shape, 1.0) if evidence.tried else played
     others = sum(
         law.chance * math.log(_rough_rate(faster(law.service, speed), shape, replicas, middle) / middle) ** 2
         for law in fit.laws[1:]
     )
     most_seen_per_s = fit.highest_per_s * speed
-    factor = _burst_factor(faster(fit.laws[0].service, speed), shape, replicas, min(middle, most_seen_per_s))
-    return _as_seen(middle, most_seen_per_s, factor, math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA))
+    service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
+    factor = _burst_factor(service, shape, replicas, min(middle, most_seen_per_s))
+    alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
+    model = _Model(middle, alone_per_s, sigma, speed_sigma)
+    return _as_measured(model, evidence, most_seen_per_s, shape, factor)
 
 
-def middle_rate(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate) -> ReplicaRate:
+def middle_rate(
+    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate,
+    evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0,
+) -> ReplicaRate:  # fmt: skip
     """The median anew, of the likeliest law; the doubt is that of another number of replicas."""
     service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
     middle = highest_rate(service, shape, replicas, near.per_s)[0]
     factor = _burst_factor(service, shape, replicas, min(middle, most_seen_per_s))
-    return _as_seen(middle, most_seen_per_s, factor, near.sigma)
+    evidence = evidence.scaled(speed)
+    alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
+    sigma = near.sigma if near.model_sigma is None else near.model_sigma
+    model = _Model(middle, alone_per_s, sigma, speed_sigma)
+    return _as_measured(model, evidence, most_seen_per_s, shape, factor)
 
 
 def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float) -> float:

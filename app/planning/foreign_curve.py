@@ -6,25 +6,19 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from app.analysis.objectives import binding, is_met
+from app.analysis.objectives import binding
 from app.errors import UsageError
+from app.planning.evidence import TIMES, evidence_of, meets, time_of
 from app.planning.goals import Goals, goals_of
 from app.planning.measured import measured_target
 from app.records.curves import ForeignCurve, Rung
-from app.records.estimate import Estimate
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.plan_question import MeasuredTarget
 from app.records.result import Hardware, Objective
 from app.records.service import ServiceFit
 
-_TIMES = {
-    "latency_ms": "latency",
-    "service_ms": "latency",
-    "ttft_ms": "ttft",
-    "ttft_service_ms": "ttft",
-    "tpot_ms": "tpot",
-    "itl_ms": "itl",
-}
+_FORMULA_SIGMA = 0.1
+"""How far a formula's rate is taken to be off, as one sigma of its logarithm."""
 
 
 def foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
@@ -47,9 +41,9 @@ def foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Object
 
 def _by_fit(target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequence[Objective]) -> CapacityCurve:
     """The rate that the service model holds, where no load point does, or none can be judged."""
-    rate = 0.0 if target.fit is None else _rate_of(target, target.fit, goals)
+    rate = 0.0 if target.fit is None else _rate_of(target, target.fit, goals, slo)
     if rate <= 0:
-        untold = [one.text for one in _of_times(slo) if all(_told(rung, one) is None for rung in curve.rungs)]
+        untold = [one.text for one in _of_times(slo) if all(time_of(rung, one) is None for rung in curve.rungs)]
         if untold:
             what = f"no load point of {curve.source} tells what {untold[0]} is of"
             raise UsageError(what, hint=f"It tells {', '.join(_all_told(curve)) or 'no times'}.")
@@ -60,11 +54,13 @@ def _by_fit(target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequ
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
 
 
-def _rate_of(target: MeasuredTarget, fit: ServiceFit, goals: Goals) -> float:
+def _rate_of(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
+    """Within what the load points leave: below the lowest rate that missed the SLO."""
     from app.planning.formulae import rate_inside
 
     lengths = target.lengths or (1.0, 1.0)
     rate = min(rate_inside(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate = evidence_of(target, slo).belief(rate, _FORMULA_SIGMA).p50
     return rate * target.hardware.replicas
 
 
@@ -88,31 +84,14 @@ def _point(rung: Rung, slo: Sequence[Objective]) -> CurvePoint | None:
     if rate <= 0:
         return None
     decides = next(iter(_of_times(slo)), None)
-    latency_s = None if decides is None else _told(rung, decides)
-    return CurvePoint(rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, _held(rung, slo))
-
-
-def _held(rung: Rung, slo: Sequence[Objective]) -> bool:
-    """Times must be told and inside their limits; errors that the file does not count are taken to be none."""
-    judged: list[bool] = []
-    for one in binding(slo):
-        if one.metric in _TIMES:
-            told = _told(rung, one)
-            judged.append(told is not None and is_met(one, Estimate(1000 * told)) is True)
-        elif one.metric == "error_rate":
-            sent = (rung.completed or 0) + (rung.failed or 0)
-            judged.append(is_met(one, Estimate((rung.failed or 0) / sent if sent else 0.0)) is True)
-        else:
-            judged.append(False)
-    return all(judged)
+    latency_s = None if decides is None else time_of(rung, decides)
+    return CurvePoint(
+        rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets(rung, slo) is True
+    )
 
 
 def _of_times(slo: Sequence[Objective]) -> list[Objective]:
-    return [one for one in binding(slo) if one.metric in _TIMES]
-
-
-def _told(rung: Rung, one: Objective) -> float | None:
-    return rung.latencies_s.get(_TIMES[one.metric], {}).get(one.aggregate or "")
+    return [one for one in binding(slo) if one.metric in TIMES]
 
 
 def _metric(slo: Sequence[Objective]) -> str:

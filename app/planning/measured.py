@@ -22,8 +22,8 @@ def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: 
     try:
         fit = _fit(rungs)
     except CannotFitError as error:
-        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error))
-    return MeasuredTarget(name, hardware, curve, fit, lengths=mean_lengths(rungs))
+        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=tuple(rungs))
+    return MeasuredTarget(name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=tuple(rungs))
 
 
 def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from app.records.curves import Rung
 from app.records.offers import CapacityCurve
 from app.records.plan_question import MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
@@ -32,7 +33,21 @@ def faster(service: ServiceModel, speed: float) -> ServiceModel:
 def faster_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
     """All that was measured of it moved along; it is assumed from then on."""
     fit = None if target.fit is None else _faster_fit(target.fit, speed)
-    return msgspec.structs.replace(target, curve=_faster_curve(target.curve, speed), fit=fit, is_assumed=True)
+    points = tuple(_faster_point(point, speed) for point in target.load_points)
+    curve = _faster_curve(target.curve, speed)
+    return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=points, is_assumed=True)
+
+
+def _faster_point(point: Rung, speed: float) -> Rung:
+    return msgspec.structs.replace(
+        point,
+        offered_per_s=None if point.offered_per_s is None else point.offered_per_s * speed,
+        achieved_per_s=point.achieved_per_s * speed,
+        duration_s=None if point.duration_s is None else point.duration_s / speed,
+        latencies_s={
+            time: {name: value / speed for name, value in times.items()} for time, times in point.latencies_s.items()
+        },
+    )
 
 
 def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from app.planning.capacity import Capacity
+from app.planning.evidence import Evidence, evidence_of
 from app.planning.fleet_curve import fleet_curve
-from app.planning.fleet_rate import FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
+from app.planning.fleet_rate import NO_EVIDENCE, FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
 from app.planning.formulae import by_replicas
 from app.planning.latency_curve import LatencyCurve
 from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
 from app.planning.wanted import NoLongerWantedError, Wanted, always
 from app.records.plan import Settled
 from app.records.plan_question import MeasuredTarget
+from app.records.result import Objective
 from app.records.service import ServiceFit
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
@@ -52,8 +54,12 @@ class Played(msgspec.Struct, frozen=True):
 class Settling:
     """Remembers what was played. Not for several threads."""
 
-    def __init__(self, shape: FleetShape, demand: Demand, wanted: Wanted = always) -> None:
-        self._shape, self._demand, self._wanted = shape, demand, wanted
+    def __init__(
+        self, shape: FleetShape, demand: Demand, wanted: Wanted = always, slo: Sequence[Objective] = ()
+    ) -> None:
+        """`slo` is what load points are judged by; without it they are no evidence."""
+        self._shape, self._demand, self._wanted, self._slo = shape, demand, wanted, slo
+        self._evidence: dict[str, Evidence] = {}
         self._formulae: dict[tuple[Kind, int], ReplicaRate] = {}
         self._played: dict[tuple[Kind, int], Played] = {}
 
@@ -62,17 +68,15 @@ class Settling:
         fit = target.fit
         if fit is None:
             return capacity
-        return self._sized(capacity, "formula", lambda replicas: self._formula(target.name, fit, capacity, replicas))
+        return self._sized(capacity, "formula", lambda replicas: self._formula(target, fit, capacity, replicas))
 
     def settle(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
         """By simulation, at the number of replicas that comes out; None where no service model could be fitted."""
         fit = target.fit
         if fit is None:
             return None
-        sized = self._sized(
-            capacity, "simulated", lambda replicas: self._play(target.name, fit, capacity, replicas).rate
-        )
-        return sized, self._play(target.name, fit, capacity, self._replicas(sized)).latencies
+        sized = self._sized(capacity, "simulated", lambda replicas: self._play(target, fit, capacity, replicas).rate)
+        return sized, self._play(target, fit, capacity, self._replicas(sized)).latencies
 
     def _sized(self, capacity: Capacity, settled: Settled, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
         """The rate of the fewest replicas that carry the load at their own rate, which pooling makes higher for more.
@@ -99,26 +103,36 @@ class Settling:
                 return msgspec.structs.replace(sized, per_s=max(slow, just))
             place = min(max(asked, too_few + 1), enough - 1)
 
-    def _formula(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
+    def _evidence_of(self, target: MeasuredTarget) -> Evidence:
+        if target.name not in self._evidence:
+            self._evidence[target.name] = evidence_of(target, self._slo) if self._slo else NO_EVIDENCE
+        return self._evidence[target.name]
+
+    def _formula(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
         replicas = replicas if by_replicas(fit.laws[0].service) else 1
-        key = (_kind(name, capacity), replicas)
+        key = (_kind(target.name, capacity), replicas)
         if key not in self._formulae:
-            self._formulae[key] = _formula_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+            evidence = self._evidence_of(target)
+            self._formulae[key] = _formula_rate(
+                fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence
+            )
         return self._formulae[key]
 
-    def _play(self, name: str, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
+    def _play(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
         """A kind's doubt and latencies are played once, at the first number of replicas; its middle at each."""
-        key = (_kind(name, capacity), replicas)
+        key, evidence = (_kind(target.name, capacity), replicas), self._evidence_of(target)
         if not self._wanted():
             raise NoLongerWantedError
         if key not in self._played:
             alike = next((played for (kind, _), played in self._played.items() if kind == key[0]), None)
             if alike is None or alike.rate.per_s <= 0:
-                rate = _simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma)
+                rate = _simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence)
                 latencies = _fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
                 self._played[key] = Played(rate, latencies)
             else:
-                rate = _middle_rate(fit, self._shape, replicas, capacity.speed, alike.rate)
+                rate = _middle_rate(
+                    fit, self._shape, replicas, capacity.speed, alike.rate, evidence, capacity.speed_sigma
+                )
                 self._played[key] = Played(rate, alike.latencies.stretched(rate.per_s / alike.rate.per_s))
         return self._played[key]
 

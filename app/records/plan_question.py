@@ -6,6 +6,7 @@ import datetime
 
 import msgspec
 
+from app.records.curves import Rung
 from app.records.language_model import SupposedModel
 from app.records.offers import CapacityCurve, Catalogue, PlanLimits
 from app.records.result import Hardware, Objective
@@ -34,6 +35,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Mean tokens of the prompts and of the answers it was measured with; None where none were counted."""
     notes: tuple[str, ...] = ()
     """What a reader must know of the measurement, as sentences."""
+    load_points: tuple[Rung, ...] = ()
+    """Of one replica: a plan is held to the rates at which they met or missed the SLO."""
 
 
 class PlanQuestion(msgspec.Struct, frozen=True):

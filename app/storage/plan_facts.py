@@ -79,6 +79,8 @@ def _bounds(question: PlanQuestion) -> Iterator[Bound]:
 def _of_target(target: MeasuredTarget) -> Iterator[Bound]:
     yield f"replicas of {target.name}", target.hardware.replicas, 1, _MOST_AT_ONCE
     yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MOST
+    for point in target.load_points:
+        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MOST
     for law in () if target.fit is None else target.fit.laws:
         for name, value, least, most in _of_law(law):
             yield f"{name} of a law of {target.name}", value, least, most
