@@ -7,6 +7,7 @@ with them all links. Needs root, unshare, nsenter and ip.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,23 @@ class Host:
     def listening(self) -> set[str]:
         """The addresses, with their ports, at which anybody listens there."""
         return set(listening(self.pid).values())
+
+    def count_packets(self) -> None:
+        """Give it loopback, and a default route to a cable that nobody listens at."""
+        self.ip("link set lo up")
+        self.ip("link add out type veth peer name nobody")
+        for end in ("out", "nobody"):  # without an address of IPv6, which a host announces unasked
+            self.ip(f"link set {end} addrgenmode none")
+        self.ip(f"addr add {self.address}/24 dev out")
+        self.ip("link set out up")
+        self.ip("link set nobody up")
+        self.ip("route add default dev out")
+
+    def packets_sent(self) -> int:
+        """By anybody there, beyond loopback: requests for a neighbour's address and for a name are among them."""
+        command = [*self.enter, "ip", "-json", "-statistics", "link", "show", "out"]
+        told = subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
+        return int(json.loads(told)[0]["stats64"]["tx"]["packets"])
 
     def close(self) -> None:
         assert self._holder.stdin is not None

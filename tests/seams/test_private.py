@@ -1,0 +1,129 @@
+"""Nothing a user starts reaches beyond this machine unasked, nor writes what would be sent later.
+
+ONNX Runtime does both unless it is told not to, except where `CI` is set: it is not set here, and HOME is empty.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.inference.bundled import DIGITS_MODEL
+from tests.fakes.hosts import Host
+from tests.fakes.program import SIZEWISE, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
+
+_PROFILE = """sizewise: 1
+name: private
+target: {model: digits}
+load: {warmup: 0s, at_least: 300ms, at_most: 300ms, cold_starts: 0}
+"""
+_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Host | None]:
+    """A machine whose every packet beyond loopback is counted; None where this system lets no test make one."""
+    try:
+        host = Host("private", "10.77.0.1", 0)
+    except (OSError, ValueError):
+        yield None
+        return
+    try:
+        host.count_packets()
+    except (OSError, subprocess.CalledProcessError):
+        host.close()
+        yield None
+        return
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="module")
+def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HOME of a user, after a run of a model, a window and a served model."""
+    folder = tmp_path_factory.mktemp("private")
+    home, profile = folder / "home", folder / "profile.yaml"
+    home.mkdir()
+    profile.write_text(_PROFILE)
+    # its network alone: with a clock of its own nsenter forks, and a signal would not pass it
+    enter = [] if machine is None else ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "--"]
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(home), "SIZEWISE_HOME": str(folder / "sizewise"),
+        "QT_QPA_PLATFORM": "offscreen",
+    }  # fmt: skip
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*enter, SIZEWISE, *arguments], cwd=folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    started = [serving := start("serve", str(DIGITS_MODEL))]
+    try:
+        assert serving.stdout is not None
+        url = serving.stdout.readline().strip()
+        asked = [*enter, sys.executable, "-c", _ASK, f"{url}/v2/health/ready"]
+        assert subprocess.run(asked, capture_output=True, timeout=60, check=True).stdout == b"200\n"
+        started.append(window := start("gui"))
+        _wait_for_probe(window.pid)
+        started.append(running := start("run", str(profile), "--out", str(folder / "run")))
+        _, told = running.communicate(timeout=120)
+        assert running.returncode in (0, 4), told  # 4: a busy machine spoiled the measurement
+        assert (folder / "run" / "result.json").exists()
+        for process in (window, serving):
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+            assert process.returncode == 0, told
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    return home
+
+
+def _wait_for_probe(window: int) -> None:
+    """Until the window has tried ONNX Runtime's providers, in a child."""
+    children: list[psutil.Process] = []
+
+    def has_probed() -> bool:
+        children.extend(child for child in psutil.Process(window).children() if "app.inference.probe" in _words(child))
+        return bool(children) and not any(child.is_running() for child in children)
+
+    wait_until(has_probed)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+def test_onnx_runtime_stores_no_telemetry(home: Path) -> None:
+    assert [str(path.relative_to(home)) for path in home.rglob("*") if "Microsoft" in path.parts] == []
+
+
+def test_nothing_is_sent_beyond_loopback(home: Path, machine: Host | None) -> None:
+    assert home.is_dir()
+    if machine is None:
+        pytest.skip("NOTHING WAS PROVED OF THE NETWORK: this system does not let the test make one")
+    assert machine.packets_sent() == 0
+
+
+@pytest.mark.parametrize(("users", "read"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_a_user_may_decide_otherwise(users: dict[str, str], read: str) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "import os, sizewise; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment | users, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"{read}\n"
