@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
+from app.profiles.bodies import BodyKeys
 from app.profiles.datasets import DatasetPath
 from app.profiles.lengths import MOST_TOKENS, TokenLength
 from app.profiles.popularity import PopularityText
@@ -91,7 +92,7 @@ class PromptDatasetSettings(TextDatasetSettings):
 class _OpenAiRequests(Settings):
     """`extra_body` is merged over the request; what the profile says elsewhere is not said there again."""
 
-    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    extra_body: BodyKeys = Field(default_factory=dict)
     """Merged over each request's body, like temperature: 0."""
     tokenizer: ExistingFile | None = None
     """A tokenizer.json to count tokens by; without it lengths are estimates."""

@@ -8,11 +8,12 @@ from typing import Any
 
 from app.errors import ProfileError
 from app.profiles import secrets
+from app.profiles.bodies import secrets_in_body
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import rewritten, with_value
 from app.profiles.problems import BadValueError
 
-_MAY_HOLD_ONE = re.compile(r"headers|api_key|\benv\b|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
+_MAY_HOLD_ONE = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
 
 
 def places_of_secrets(spec_text: str) -> tuple[str, ...]:
@@ -46,6 +47,10 @@ def _places(profile: Any) -> Iterator[KeyPath]:
             yield "target", "start", "env", name
     for key in ("url", "urls"):
         yield from _in_urls(target.get(key), ("target", key))
+    workload = _mapping(_mapping(profile).get("workload"))
+    for key in ("body", "bodies", "template", "extra_body"):
+        yield from secrets_in_body(workload.get(key), ("workload", key))
+    yield from _in_urls(workload.get("path"), ("workload", "path"))
     scraped = _mapping(profile).get("telemetry")
     for place, scrape in _each(scraped, ("telemetry",)):
         yield from _in_headers(_mapping(scrape), place)

@@ -21,6 +21,21 @@ _REFERENCE = re.compile(
 )
 _SECRET_SUFFIXES = ("token", "key", "secret", "password", "passwd", "pwd", "signature", "credential", "auth")
 _SECRET_NAMES = ("sig", "jwt", "code", "authorization", "credentials")
+_SECRET_LAST_WORDS = frozenset(
+    ("pass", "passcode", "passphrase", "pat", "pw", "pswd", "bearer", "jwt", "otp", "sas", "session", "sessionid",
+     "sid", "cookie")
+)  # fmt: skip
+"""Names of secrets where they are a word by themselves, as in `db_pass`, and not the end of one, as in `bypass`."""
+_HARMLESS_BODY_KEYS = frozenset(
+    ("bostoken", "eostoken", "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "code",
+     "session", "cachekey", "promptcachekey", "primarykey", "partitionkey", "sortkey", "foreignkey")
+)  # fmt: skip
+"""Keys of request bodies that end like a secret's name and hold settings or data."""
+_TOKEN = re.compile(
+    r"sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+)
+"""Tokens that show by their form whose they are, and that they are secret."""
 
 
 def is_sensitive(header: str) -> bool:
@@ -87,8 +102,35 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
 
 def names_a_secret(name: str) -> bool:
     """Whether a value of that name is likely one: of a query, a command's option, an environment variable."""
-    word = re.sub(r"[^a-z0-9]", "", name.casefold())
-    return word in _SECRET_NAMES or word.endswith(_SECRET_SUFFIXES)
+    word = _joined(name)
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    return (
+        word in _SECRET_NAMES
+        or word.endswith(_SECRET_SUFFIXES)
+        or word in _SECRET_LAST_WORDS
+        or bool(words and words[-1].casefold() in _SECRET_LAST_WORDS)
+    )
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a service's access token, whatever its name."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_secret_in_body(key: str, value: object) -> bool:
+    """Whether a value of a request's body is likely a secret, by its key or by its form. Only text can be one."""
+    if not isinstance(value, str) or value in ("", REDACTED) or is_placeholder(value):
+        return False
+    return is_token(value) or (names_a_secret(key) and _joined(key) not in _HARMLESS_BODY_KEYS)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a template's text is filled in from a dataset, like {{column}}."""
+    return text.startswith("{{") and text.endswith("}}")
+
+
+def _joined(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def refuse_secrets_in_url(url: str) -> None:
@@ -97,6 +139,6 @@ def refuse_secrets_in_url(url: str) -> None:
     hint = "Give it in target.headers as env:NAME or file:PATH."
     if "@" in parts.netloc:
         raise BadValueError("the URL holds a user or a password", hint=hint)
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        if names_a_secret(name):
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if names_a_secret(name) or is_token(value):
             raise BadValueError(f"the URL's query holds a secret: {name}=…", hint=hint)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles import secrets
+from app.profiles.bodies import Body
 from app.profiles.datasets import DatasetPath
 from app.profiles.popularity import PopularityText
 from app.profiles.problems import BadValueError
@@ -83,13 +84,13 @@ class HttpRequests(Settings):
     """How it is asked; POST where there is a body."""
     path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = None
     """Where on the host, in place of the URL's path, like /v1/score."""
-    body: JsonValue = None
+    body: Body = None
     """What is sent with each request, as JSON or text."""
-    bodies: Listed[JsonValue] = ()
+    bodies: Listed[Body] = ()
     """Several bodies that take turns."""
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
-    template: JsonValue = None
+    template: Body = None
     """A body in which {{column}} is filled in from each row of the dataset."""
     expect: ExpectSettings | None = None
     """What an answer must be to count as right."""
@@ -169,9 +170,9 @@ class TorchServeRequests(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
-    body: JsonValue = None
+    body: Body = None
     """What is sent with each request, as JSON or text."""
-    bodies: Listed[JsonValue] = ()
+    bodies: Listed[Body] = ()
     """Several bodies that take turns."""
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""

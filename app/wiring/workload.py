@@ -7,6 +7,8 @@ from typing import Any, Literal, assert_never
 
 from pydantic import JsonValue
 
+from app.errors import UsageError
+from app.profiles.bodies import is_redacted
 from app.profiles.datasets import dataset_of
 from app.profiles.profile import (
     EmbeddingsProfile,
@@ -49,7 +51,8 @@ _APIS: dict[str, _Api] = {
 
 
 def workload_of(profile: EndpointProfile) -> Workload:
-    """Raises UsageError for files that are not what they should be."""
+    """Raises UsageError for files that are not what they should be, and for a body that was redacted when written."""
+    _require_whole_body(profile)
     match profile:
         case HttpProfile():
             return _http(profile)
@@ -66,6 +69,13 @@ def workload_of(profile: EndpointProfile) -> Workload:
             return LocustWorkload(str(profile.target.file), wanted.user_classes, wanted.spawn_per_s)
         case _:
             assert_never(profile)
+
+
+def _require_whole_body(profile: EndpointProfile) -> None:
+    for key in ("body", "bodies", "template", "extra_body"):
+        if is_redacted(getattr(profile.workload, key, None)):
+            hint = "Put the secret back in its place there, or run the profile that this one was written from."
+            raise UsageError(f"a secret was taken out of workload.{key} when this profile was written", hint=hint)
 
 
 def _http(profile: HttpProfile) -> HttpWorkload:

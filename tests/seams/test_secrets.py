@@ -1,4 +1,4 @@
-"""Twelve places where people keep secrets, and all that a run leaves behind: nothing of the one is in the other."""
+"""Thirteen places where people keep secrets, and all that a run leaves behind: nothing of the one is in the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARIES = {
     kind: f"canary{kind.replace(' ', '')}7f3a91"
     for kind in (
         "header", "cookie", "URL user", "query", "environment", "proxy", "prompt", "error body", "crash dump",
-        "clipboard command", "profile", "log",
+        "clipboard command", "profile", "log", "request body",
     )
 }  # fmt: skip
 _PROFILE = """sizewise: 1
@@ -31,7 +31,7 @@ target:
   permitted: true
   timeouts: {{connect: 1s, idle: 1s, total: 1s}}
   headers: {{X-Api-Key: "env:HEADER_SECRET", Cookie: "file:cookie.txt", X-Other: "{profile}"}}
-workload: {{dataset: prompts.jsonl, template: {{prompt: "{{{{question}}}}"}}}}
+workload: {{dataset: prompts.jsonl, template: {{prompt: "{{{{question}}}}", api_key: "{body}"}}}}
 load:
   warmup: 0s
   stages: [{{name: steady, arrivals: constant, rate: 50/s, duration: 1s}}]
@@ -43,7 +43,7 @@ def _written(folder: Path, port: int) -> str:
     (folder / "cookie.txt").write_text(f"session={CANARIES['cookie']}\n")
     (folder / "prompts.jsonl").write_text(f'{{"question": "tell {CANARIES["prompt"]}"}}\n')
     profile = folder / "profile.yaml"
-    profile.write_text(_PROFILE.format(port=port, profile=CANARIES["profile"]))
+    profile.write_text(_PROFILE.format(port=port, profile=CANARIES["profile"], body=CANARIES["request body"]))
     return str(profile)
 
 
@@ -133,6 +133,8 @@ def test_no_secret_is_in_anything_a_run_leaves(kind: str, artefacts: dict[str, b
     [
         ("URL user", "target.url=http://me:{}@127.0.0.1:9/"),
         ("query", "target.url=http://127.0.0.1:9/?api_key={}"),
+        ("query", "target.url=http://127.0.0.1:9/?pass={}"),
+        ("query", "target.url=http://127.0.0.1:9/?pat={}"),
         ("profile", "target.headers.X-Other=[{}]"),
         ("log", "target.headers.X-Other={}\\u0001"),
     ],

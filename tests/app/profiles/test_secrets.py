@@ -46,8 +46,13 @@ def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", ["?token=x", "?a=1&api_key=x", "?X-Amz-Signature=x", "?sig=x", "?clientSecret=x", "?key="]
-)
+    "rest",
+    [
+        "?token=x", "?a=1&api_key=x", "?X-Amz-Signature=x", "?sig=x", "?clientSecret=x", "?key=", "?pass=x", "?pat=x",
+        "?dbPass=x", "?user_pass=x", "?PAT=x", "?q=ghp_0123456789abcdefghijABCDEFGHIJ012345",
+        "?u=eyJhbGciOiJIUzI1NiJ9.e30e30e30.sig",
+    ],
+)  # fmt: skip
 def test_a_secret_in_the_query_is_refused(rest: str) -> None:
     with pytest.raises(BadValueError, match="query"):
         refuse_secrets_in_url(f"http://h/{rest}")
@@ -59,7 +64,7 @@ def test_user_information_is_refused() -> None:
 
 
 def test_other_queries_pass() -> None:
-    refuse_secrets_in_url("http://h/?version=2024&model=a")
+    refuse_secrets_in_url("http://h/?version=2024&model=a&bypass=1&compat=2&pattern=x&api-version=2024-10-21")
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:

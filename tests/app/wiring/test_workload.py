@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.errors import UsageError
 from app.wiring.workload import workload_of
 from loadgen.workloads import (
     Dataset,
@@ -126,3 +127,11 @@ def test_a_locust_test(written: Written, tmp_path: Path) -> None:
     target = {"protocol": "locust", "file": "locustfile.py"}
     workload = workload_of(written(target, {"user_classes": ["Shop"], "spawn": "2/s"}, load))
     assert workload == LocustWorkload(str(tmp_path / "locustfile.py"), ("Shop",), 2.0)
+
+
+def test_a_secret_in_a_body_is_sent_and_one_that_was_taken_out_is_refused(written: Written) -> None:
+    sent = workload_of(written(workload={"body": {"api_key": "canary"}}))
+    assert isinstance(sent, HttpWorkload)
+    assert sent.bodies == (b'{"api_key":"canary"}',)
+    with pytest.raises(UsageError, match=r"taken out of workload\.body"):
+        workload_of(written(workload={"body": {"api_key": "<redacted>"}}))
