@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,22 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Returns the exit code of the design's table."""
+    signal.signal(signal.SIGINT, _exit)
+    from app.cli.signals import handle_signals
+    from app.cli.streams import replace_missing_streams
+
+    replace_missing_streams()
+    handle_signals()
     from app.cli.main import main as run_command_line
 
-    return run_command_line(sys.argv[1:], _open_window)
+    try:
+        return run_command_line(sys.argv[1:], _open_window)
+    finally:
+        signal.signal(signal.SIGINT, _exit)  # Python prints a traceback where its own shutdown is interrupted
+
+
+def _exit(_number: int, _frame: object) -> None:
+    os._exit(130)
 
 
 def _open_window(paths: tuple[Path, ...]) -> int:

@@ -39,7 +39,11 @@ def _deliver(report: Report | PlanReport, out: Path | None) -> None:
     form = SUFFIXES.get(out.suffix.lower())
     if form is None:
         raise ValueError(f"{out.name} ends with none of {', '.join(SUFFIXES)}, .pdf")
-    out.write_text(render(report, form), "utf-8", newline="\n")
+    out.write_text(render(report, form, _warn), "utf-8", newline="\n")
+
+
+def _warn(sentence: str) -> None:
+    sys.stderr.write(f"warning: {sentence}\n")
 
 
 if __name__ == "__main__":

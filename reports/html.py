@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_front, role_of
 from reports.charts.peak_day import peak_day
 from reports.charts.picture import Drawing, static_svg
+from reports.charts.renderer import ChartError, chart_renderer
 from reports.charts.roofline import roofline
 from reports.charts.spectrum import latency_spectrum
 from reports.charts.tornado import tornado
@@ -43,6 +44,7 @@ from reports.printable import printable
 from reports.shortening import shortened, shortened_plan
 from reports.tables import plan_tables, tables_of
 
+Warn = Callable[[str], None]
 USUAL_BYTES, MAX_BYTES = 2_000_000, 5_000_000
 _ROWS_THAT_FIT = (1000, 300, 100)
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -55,17 +57,29 @@ class Picture(msgspec.Struct, frozen=True):
     data: Markup
 
 
-def render_html(report: Report) -> str:
+class Pictures(msgspec.Struct, frozen=True):
+    """The charts of one page by their keys; `library` is the script that makes them interactive. `failure` says why
+    there are none although the report has charts."""
+
+    drawn: dict[str, Picture]
+    library: Markup | None = None
+    failure: str | None = None
+
+
+def render_html(report: Report, warn: Warn = lambda _: None) -> str:
     """The same report makes the same bytes. Raw data that would make the file larger than USUAL_BYTES stays out; rows
-    that would make it larger than MAX_BYTES too, and then the page says so."""
+    that would make it larger than MAX_BYTES too, and then the page says so. Where charts cannot be drawn, the page has
+    none, and `warn` is called with the reason."""
     raw = packed("result.json", report.result_json)  # byte for byte, and so before it is made printable
-    return _first_that_fits(_pages(printable(msgspec.structs.replace(report, result_json="")), raw))
+    return _first_that_fits(_pages(printable(msgspec.structs.replace(report, result_json="")), raw, warn))
 
 
-def _pages(report: Report, raw: Block) -> Iterator[tuple[int, str]]:
+def _pages(report: Report, raw: Block, warn: Warn) -> Iterator[tuple[int, str]]:
     """Ever less in one, each with how large it may be."""
     tables = packed_tables(tables_of(report))
     pictures = _pictures(report)
+    if pictures.failure is not None:
+        warn(_charts_missing(pictures.failure))
     yield USUAL_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
     yield MAX_BYTES, _render(report, pictures, tables, raw.sha256)
     for most in _ROWS_THAT_FIT:
@@ -73,9 +87,9 @@ def _pages(report: Report, raw: Block) -> Iterator[tuple[int, str]]:
         yield MAX_BYTES, _render(short, _pictures(short), tables, raw.sha256)
 
 
-def render_plan_html(report: PlanReport) -> str:
+def render_plan_html(report: PlanReport, warn: Warn = lambda _: None) -> str:
     """A plan as a page of its own, by the same rules."""
-    return _first_that_fits(_plan_pages(printable(report)))
+    return _first_that_fits(_plan_pages(printable(report), warn))
 
 
 def render_comparison_html(report: ComparisonReport) -> str:
@@ -85,8 +99,10 @@ def render_comparison_html(report: ComparisonReport) -> str:
     return template.render(report=printable(report), style=style, policy=_policy(style))
 
 
-def _plan_pages(report: PlanReport) -> Iterator[tuple[int, str]]:
+def _plan_pages(report: PlanReport, warn: Warn) -> Iterator[tuple[int, str]]:
     tables, pictures = packed_tables(plan_tables(report.plan)), _drawn(_plan_drawings(report.plan))
+    if pictures.failure is not None:
+        warn(_charts_missing(pictures.failure))
     for short in (report, *(shortened_plan(report, most) for most in _ROWS_THAT_FIT)):
         yield MAX_BYTES, _render(short, pictures, tables, None, template="plan_report.html")
 
@@ -108,22 +124,24 @@ def inert_json(value: Any) -> Markup:
 
 def _render(
     report: Report | PlanReport,
-    pictures: dict[str, Picture],
+    pictures: Pictures,
     carried: tuple[Block, ...],
     result_sha256: str | None,
     template: str = "report.html",
 ) -> str:
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
-    library, script = _library(), Markup((_TEMPLATES / "report.js").read_text("utf-8"))
+    script = Markup((_TEMPLATES / "report.js").read_text("utf-8"))
+    scripts = (script,) if pictures.library is None else (pictures.library, script)
     return (
         _environment()
         .get_template(template)
         .render(
             report=report,
             style=style,
-            scripts=(library, script) if pictures else (script,),
-            policy=_policy(style, library, script),
-            pictures=pictures,
+            scripts=scripts,
+            policy=_policy(style, *scripts),
+            pictures=pictures.drawn,
+            charts_missing=None if pictures.failure is None else _charts_missing(pictures.failure),
             carried=carried,
             result_sha256=result_sha256,
             refusals=_refusals(report.plan),
@@ -131,7 +149,7 @@ def _render(
     )
 
 
-def _pictures(report: Report) -> dict[str, Picture]:
+def _pictures(report: Report) -> Pictures:
     return _drawn(
         (
             rate_curve(report),
@@ -154,8 +172,19 @@ def _plan_drawings(plan: PlanSection | None) -> tuple[Drawing | None, ...]:
     return cost_front(plan), tornado(plan), peak_day(plan)
 
 
-def _drawn(drawings: Iterable[Drawing | None]) -> dict[str, Picture]:
-    return {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in drawings if one is not None}
+def _drawn(drawings: Iterable[Drawing | None]) -> Pictures:
+    wanted = [drawing for drawing in drawings if drawing is not None]
+    if not wanted:
+        return Pictures({})
+    try:
+        drawn = {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in wanted}
+        return Pictures(drawn, _library())
+    except ChartError as error:
+        return Pictures({}, failure=str(error))
+
+
+def _charts_missing(failure: str) -> str:
+    return f"The report has no charts: {failure}. Its tables hold their numbers."
 
 
 def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
@@ -193,13 +222,11 @@ def _source_hash(text: str) -> str:
 
 @cache
 def _library() -> Markup:
-    """Bundling takes a second, so that the bundle of each version is kept in the user's cache."""
+    """Bundling takes a second, so that the bundle of each version is kept in the user's cache. Raises ChartError."""
     kept = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return Markup(kept.read_bytes().decode())
-    import vl_convert
-
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    bundle = chart_renderer().library("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # without a cache it is made again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         written = kept.with_suffix(f".{os.getpid()}")

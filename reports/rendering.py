@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import msgspec
@@ -30,11 +31,12 @@ SUFFIXES: dict[str, Format] = {
 }
 
 
-def render(report: Report | PlanReport, form: Format) -> str:
-    """Raises ValueError where a plan has no such format. Only what the format needs is imported."""
+def render(report: Report | PlanReport, form: Format, warn: Callable[[str], None] = lambda _: None) -> str:
+    """Raises ValueError where a plan has no such format. Only what the format needs is imported. `warn` is called with
+    what is missing from the document, and why."""
     if form == "json":
         return msgspec.json.encode(report).decode()
-    return _plan(report, form) if isinstance(report, PlanReport) else _run(report, form)
+    return _plan(report, form, warn) if isinstance(report, PlanReport) else _run(report, form, warn)
 
 
 def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
@@ -52,11 +54,11 @@ def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
     return render_comparison(report.comparison)
 
 
-def _run(report: Report, form: Format) -> str:
+def _run(report: Report, form: Format, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_html
 
-        return render_html(report)
+        return render_html(report, warn)
     if form == "text":
         from reports.text import render_text
 
@@ -74,11 +76,11 @@ def _run(report: Report, form: Format) -> str:
     return render_openmetrics(report)
 
 
-def _plan(report: PlanReport, form: Format) -> str:
+def _plan(report: PlanReport, form: Format, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_plan_html
 
-        return render_plan_html(report)
+        return render_plan_html(report, warn)
     if form == "text":
         from reports.text import render_plan
 

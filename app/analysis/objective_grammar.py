@@ -11,6 +11,7 @@ limit  = number | number "%" ["of" name ["." aggregate]]
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -117,6 +118,8 @@ def _read_of(metric: Metric, parts: re.Match[str]) -> str | None:
 
 def _read_limit(metric: Metric, parts: re.Match[str]) -> float:
     number, unit = parts["number"], parts["unit"]
+    if math.isinf(float(number)):
+        raise UsageError(f"the limit of {metric.name} is too large to be a number", hint="Write a smaller one.")
     if parts["change"] is not None or parts["of"] is not None:
         if unit != "%":
             what = "a change" if parts["change"] is not None else f"a limit of {parts['of']}"

@@ -57,10 +57,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
     """`open_window` is what `sizewise gui` calls: the two faces do not know each other."""
     debug = "--debug" in argv  # wherever it stands, since it belongs to no command
-    arguments = parser().parse_args([one for one in argv if one != "--debug"])
-    arguments.open_window = open_window
     code = ExitCode.OK
     try:
+        arguments = parser().parse_args([one for one in argv if one != "--debug"])
+        arguments.open_window = open_window
         with leaving_reader():
             code = arguments.execute(arguments)
     except SizewiseError as error:

@@ -16,7 +16,7 @@ from app.analysis.gating import DEFAULT, Gating, warnings_of
 from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
 from app.cli.signals import stoppable
-from app.cli.streams import leaving_reader
+from app.cli.streams import leaving_reader, warn
 from app.errors import SizewiseError, StorageError, UsageError
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
@@ -112,7 +112,7 @@ def _running(
 
 def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOutcome, Report]:
     """The run, and its report. Raises OSError where the directory cannot be written, be it on closing it."""
-    with RunWriter(started.directory) as store, open_progress() as progress, stoppable() as interruption:
+    with stoppable() as interruption, RunWriter(started.directory) as store, open_progress() as progress:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
         where = str(started.directory.resolve())
@@ -134,7 +134,7 @@ def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     report = with_sidecars(report, store.directory, store.directory / REPORT_HTML)
     for form, name in FILES.items():
-        store.write_file(name, render(report, form).encode())
+        store.write_file(name, render(report, form, warn).encode())
     return report
 
 
@@ -145,7 +145,7 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     print(text, file=where)
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
     for sentence in warnings_of(outcome.result, gating):
-        print(f"warning: {sentence}", file=sys.stderr)
+        warn(sentence)
     for place, cause in enumerate(outcome.result.exit.causes):
         print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 

@@ -10,6 +10,7 @@ from app.cli.report_again import add_arguments as add_again
 from app.cli.report_again import is_asked, is_judged_again, refuse_for_others, report_again, rescored_name
 from app.cli.report_hidden import add_arguments as add_hiding
 from app.cli.report_hidden import hidden_name, hidden_of, refuse_hiding
+from app.cli.streams import warn
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _content(report: Report | PlanReport, form: str) -> bytes:
     known = next((one for one in FORMATS if one == form), None)
     if known is None:
         raise ValueError(f"a plan is not written as {form}: it has no load point")
-    return render(report, known).encode()
+    return render(report, known, warn).encode()
 
 
 def _pdf(report: Report | PlanReport) -> bytes:

@@ -1,24 +1,47 @@
-"""Ctrl-C and SIGTERM as a wish to stop."""
+"""Ctrl-C, SIGTERM and SIGHUP: an immediate exit while a command starts, a request to stop while it measures."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from app.errors import ExitCode
-from app.session.interruption import Interruption
+
+if TYPE_CHECKING:
+    from app.session.interruption import Interruption
 
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_MESSAGES = (
+    "Stopping… Ctrl-C again to cancel in-flight requests.",
+    "Canceling in-flight requests… Ctrl-C again to exit at once, without a report.",
+)
+
+
+def handle_signals() -> None:
+    """Handle SIGHUP as SIGTERM, and exit silently on a Ctrl-C during an import; elsewhere it raises KeyboardInterrupt.
+
+    An interrupted import can surface as any exception, or as a traceback of Python's own.
+    """
+    signal.signal(signal.SIGINT, _exit_or_raise)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
 
 
 @contextmanager
 def stoppable() -> Iterator[Interruption]:
-    """The first signal lets what is in flight finish, the second cuts it, the third leaves at once."""
+    """The first signal lets requests in flight finish, the second cancels them, the third exits at once."""
+    from app.session.interruption import Interruption
+
     interruption = Interruption()
+    messages = iter(_MESSAGES)
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        _acknowledge(next(messages, None))
         interruption.request(_CODES[signal.Signals(number)])
 
     before = {number: signal.signal(number, stop) for number in _CODES}
@@ -27,3 +50,19 @@ def stoppable() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _acknowledge(message: str | None) -> None:
+    """Write a line to standard error past Python's buffers, which the interrupted code may be writing to."""
+    if message is None:
+        return
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(2, f"{chr(10) * os.isatty(2)}{message}\n".encode())
+
+
+def _exit_or_raise(_number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(ExitCode.INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt

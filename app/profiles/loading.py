@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +47,7 @@ _BEGINNINGS = {
     "String should have": "text of",
 }
 
+_LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
 
@@ -203,7 +205,7 @@ def _override(source: _Source, text: str) -> None:
     place = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
         raise ProfileError("an override is written key.key=value", path=place)
-    where = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
+    where = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted.split("."))
     holder: Any = source.document.value
     for part, following in itertools.pairwise(where):
         holder = _step(holder, part, place, default={} if isinstance(following, str) else [])

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from reports.charts.renderer import chart_renderer
 from reports.charts.style import WIDTH
 
 
@@ -23,9 +24,8 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def static_svg(drawing: Drawing) -> str:
-    import vl_convert
-
-    svg: str = vl_convert.vegalite_to_svg({**drawing.spec, "width": WIDTH})
+    """Raises ChartError where it cannot be drawn."""
+    svg = chart_renderer().svg_of({**drawing.spec, "width": WIDTH})
     numbers: dict[str, int] = {}
 
     def renumbered(found: re.Match[str]) -> str:

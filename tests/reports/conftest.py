@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import vl_convert
 from selenium import webdriver
 
 from app.analysis.comparison import compare_runs
 from app.reporting import build_report, plan_section
 from app.reporting.comparison import comparison_section
 from app.reporting.plan import plan_report
+from reports.charts.renderer import chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
@@ -66,7 +66,8 @@ def svgs() -> dict[bytes, str]:
 @pytest.fixture
 def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what stands around pictures: reports that differ in a word have the same ones."""
-    draw = vl_convert.vegalite_to_svg
+    renderer = chart_renderer()
+    draw = renderer.svg_of
 
     def drawn(spec: dict[str, Any]) -> str:
         key = msgspec.json.encode(spec)
@@ -74,7 +75,7 @@ def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytes
             svgs[key] = draw(spec)
         return svgs[key]
 
-    monkeypatch.setattr(vl_convert, "vegalite_to_svg", drawn)
+    monkeypatch.setattr(renderer, "svg_of", drawn)
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,8 @@ def test_overrides_go_in(folder: Path) -> None:
         ("name.x=1", "--set name.x: there is nothing to set"),
         ("load.seed=[", "--set load.seed"),
         ("slo=[latency_ms.p9 < 1]", "--set slo: "),
+        (f"load.stages.{'9' * 5000}.rate=50/s", "--set load.stages.999"),
+        (f"slo=[latency_ms.p95 < {'9' * 5000}]", "--set slo: "),
     ],
 )
 def test_a_wrong_override_is_named(folder: Path, override: str, says: str) -> None:

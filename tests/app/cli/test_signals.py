@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from app.cli.signals import handle_signals, stoppable
+from app.errors import ExitCode
+
+INTERRUPTED_IMPORT = """
+import signal, sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            signal.raise_signal(signal.SIGINT)
+from app.__main__ import main
+module = sys.argv[1]
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["run", "quickstart"]
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The signal handlers of the test run, back after the test."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("module", ["app.cli.streams", "app.cli.main", "app.cli.measuring", "numpy"])
+def test_ctrl_c_while_modules_are_imported_exits_silently(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+    with stoppable():
+        signal.raise_signal(signal.SIGINT)
+        assert capfd.readouterr().err == "Stopping… Ctrl-C again to cancel in-flight requests.\n"
+        signal.raise_signal(signal.SIGINT)
+        assert capfd.readouterr().err == (
+            "Canceling in-flight requests… Ctrl-C again to exit at once, without a report.\n"
+        )
+
+
+@pytest.mark.usefixtures("handlers")
+def test_sighup_stops_a_run_as_sigterm_does() -> None:
+    handle_signals()
+    with stoppable() as interruption:
+        signal.raise_signal(signal.SIGHUP)
+    assert interruption.code == ExitCode.TERMINATED
+
+
+@pytest.mark.usefixtures("handlers")
+def test_sighup_stays_ignored_under_nohup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handle_signals()
+    with stoppable() as interruption:
+        signal.raise_signal(signal.SIGHUP)
+    assert not interruption.is_requested

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports.charts.renderer import ChartError, ChartRenderer
+from reports.model import Report
+from tests.fakes.processes import children_of
+
+SPEC = {"data": {"values": [{"x": 1}]}, "mark": "bar", "encoding": {"x": {"field": "x"}}}
+TOO_LITTLE_FOR_V8 = 6 << 20
+"""KiB of address space: V8 reserves more than is left of it, and everything else in a report fits."""
+
+
+@pytest.fixture
+def renderer() -> Iterator[ChartRenderer]:
+    renderer = ChartRenderer()
+    yield renderer
+    renderer.close()
+
+
+def test_a_renderer_that_died_starts_again(renderer: ChartRenderer) -> None:
+    before = set(children_of(os.getpid()))
+    assert renderer.svg_of(SPEC).startswith("<svg")
+    (child,) = set(children_of(os.getpid())) - before
+    os.kill(child, signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert renderer.svg_of(SPEC).startswith("<svg")
+
+
+def test_a_chart_that_vega_refuses_is_an_error_with_its_reason(renderer: ChartRenderer) -> None:
+    with pytest.raises(ChartError, match="Cannot read properties of undefined"):
+        renderer.svg_of({"mark": {}})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_report_without_memory_for_charts_has_everything_else(full_report: Report, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(full_report))
+    script = f'ulimit -v {TOO_LITTLE_FOR_V8}; exec "$0" -m reports report.json -o report.html'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    message = "The report has no charts: the chart renderer was killed by signal"
+    assert done.stderr.startswith(f"warning: {message}")
+    page = (tmp_path / "report.html").read_text()
+    assert message in page
+    assert "<svg" not in page
+    assert "Latency p95" in page
