@@ -24,17 +24,15 @@ def on_the_curve(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
-    """Every rate tried, failed ones too, by rising rate. Raises ValueError when no rate held: there is no capacity."""
+    """Every rate tried, failed ones too, by rising rate. The max rate is 0 where no rate met the SLO."""
     found = max_rate.per_s
-    if found.value is None:
-        raise ValueError("no rate held, so there is no capacity to draw a curve of")
     metric, aggregate = _latency_of(slo)
     tried = on_the_curve(stages)
     points = [_point(stage, metric, aggregate) for stage in tried]
     return CapacityCurve(
         points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
         latency_metric=f"{metric}.{aggregate}",
-        max_rate_per_s=found.value,
+        max_rate_per_s=found.value or 0.0,
         max_rate_ci95=found.ci95,
         cores_used=_cores_used(
             [one for one in tried if one.kind in ("hold", "steady") and one.scheduled_per_s == found.value]

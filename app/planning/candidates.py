@@ -68,7 +68,7 @@ def consider(
     if price is None:
         return Refused(offer, forbidden or f"no {limits.price} price is known")
     if capacity.per_s <= 0:
-        return Refused(offer, forbidden or "misses the SLO with hardly any load")
+        return Refused(offer, forbidden or "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = instances_needed(demand, capacity, demand.z)
     candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, demand.spares_of(needed), forbidden)

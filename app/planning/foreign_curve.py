@@ -10,7 +10,7 @@ from app.analysis.objectives import binding
 from app.errors import UsageError
 from app.planning.evidence import TIMES, evidence_of, meets, time_of
 from app.planning.goals import Goals, goals_of
-from app.planning.measured import measured_target
+from app.planning.measured import may_meet_in_a_fleet, measured_target
 from app.records.curves import ForeignCurve, Rung
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.plan_question import MeasuredTarget
@@ -47,6 +47,8 @@ def _by_fit(target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequ
         if untold:
             what = f"no load point of {curve.source} tells what {untold[0]} is of"
             raise UsageError(what, hint=f"It tells {', '.join(_all_told(curve)) or 'no times'}.")
+        if may_meet_in_a_fleet(target, slo):
+            return target.curve
         raise UsageError(
             f"no load point of {curve.source} held {' and '.join(one.text for one in slo)}",
             hint="Measure it at a lower load, or ask for less.",

@@ -72,6 +72,24 @@ def rate_inside(
     return low
 
 
+def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
+    """Whether requests that never wait for another meet the goals, as in a large fleet whose replicas pool queues."""
+    return all(_unloaded_s(service, goal) <= goal.limit_s for goal in goals.times)
+
+
+def _unloaded_s(service: ServiceModel, goal: Goal) -> float:
+    match service:
+        case RequestService(mean_s=busy_s) if goal.quantile is not None:
+            busy_s = float(np.quantile(_lognormal(busy_s, service.cv), goal.quantile))
+        case RequestService(mean_s=busy_s):
+            pass
+        case BatchService():
+            busy_s = service.fixed_s + service.per_item_s
+        case TokenService():
+            busy_s = service.step_s + service.per_sequence_s
+    return service.outside_s + busy_s
+
+
 def by_replicas(service: ServiceModel) -> bool:
     """Whether `rate_inside` asks how many replicas there are: of other laws each has its own queue."""
     return isinstance(service, RequestService)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.planning.goals import goals_of
 from app.records.curves import Rung
 from app.records.offers import CapacityCurve
 from app.records.plan_question import MeasuredTarget, PlanQuestion
-from app.records.result import Hardware
+from app.records.result import Hardware, Objective
 from app.records.service import ServiceFit
 from app.records.traffic import TokenLengths
 
@@ -24,6 +25,13 @@ def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: 
     except CannotFitError as error:
         return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=tuple(rungs))
     return MeasuredTarget(name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=tuple(rungs))
+
+
+def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
+    """Whether replicas that miss the SLO one by one may still meet it together, since a fleet pools their queues."""
+    from app.planning.formulae import meets_without_waiting
+
+    return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, goals_of(slo))
 
 
 def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:

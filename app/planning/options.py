@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -142,7 +143,10 @@ def _risk(capacity: Capacity) -> int:
 
 
 def _settled(options: list[Option], question: PlanQuestion, demand: Demand, settling: Settling) -> list[Option]:
-    """Simulates the kinds of replica of the cheapest offers, until none that leads is left to its formula."""
+    """Simulates the kinds of replica of the cheapest offers, until none that leads is left to its formula.
+
+    What misses the SLO by formula is simulated after them: formulae know less of pooled queues than the simulation.
+    """
     settled: dict[tuple[str, float, float], int] = {}
     options = list(options)
     for _ in range(_MOST_SETTLED * 2):
@@ -150,8 +154,12 @@ def _settled(options: list[Option], question: PlanQuestion, demand: Demand, sett
             (place for place, option in enumerate(options) if option.is_feasible),
             key=lambda place: candidate_of(options[place]).usd_per_month,
         )
-        waiting = [place for place in order if _kind(options[place]) not in settled and options[place].target.fit]
-        leads = bool(waiting) and bool(order) and waiting[0] == order[0]
+        missing = [place for place, option in enumerate(options) if _misses_by_formula(option)]
+        missing.sort(key=lambda place: options[place].looked_at.offer.on_demand_usd_per_hour or math.inf)
+        waiting = [
+            place for place in (*order, *missing) if _kind(options[place]) not in settled and options[place].target.fit
+        ]
+        leads = bool(waiting) and waiting[0] == (order or missing)[0]
         if not waiting or len(settled) >= _MOST_SETTLED or (len(settled) >= _SETTLED and not leads):
             break
         kind = _kind(options[waiting[0]])
@@ -163,18 +171,22 @@ def _settled(options: list[Option], question: PlanQuestion, demand: Demand, sett
     return options
 
 
+def _misses_by_formula(option: Option) -> bool:
+    return isinstance(option.looked_at, Refused) and option.carried is not None and option.carried.per_s <= 0
+
+
 def _kind(option: Option) -> tuple[str, float, float]:
     assert option.carried is not None
     return option.target.name, round(option.carried.speed, 9), round(option.carried.speed_sigma, 9)
 
 
 def _settle(option: Option, question: PlanQuestion, demand: Demand, settling: Settling) -> Option:
-    looked_at = option.looked_at
-    if not isinstance(looked_at, Candidate):
+    assert option.carried is not None
+    if not (isinstance(option.looked_at, Candidate) or _misses_by_formula(option)):
         return option
-    found = settling.settle(option.target, looked_at.capacity)
+    found = settling.settle(option.target, option.carried)
     if found is None:
         return option
     capacity, latencies = found
-    again = _considered(looked_at.offer, capacity, demand, question)
-    return msgspec.structs.replace(option, looked_at=again, latencies=latencies)
+    again = _considered(option.looked_at.offer, capacity, demand, question)
+    return msgspec.structs.replace(option, looked_at=again, latencies=latencies, carried=capacity)

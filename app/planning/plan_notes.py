@@ -34,7 +34,10 @@ def notes_of(
 
 
 def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
-    carried = f"{amount(target.curve.max_rate_per_s)}/s inside the SLO"
+    rate_per_s = target.curve.max_rate_per_s
+    carried = f"{amount(rate_per_s)}/s inside the SLO"
+    if rate_per_s == 0:
+        carried = "no rate of one replica met the SLO; replicas that pool their queues may meet it together"
     where = target.hardware.description
     if target.is_assumed:
         yield f"Assumed of {target.name} on {where}: {carried}."

@@ -27,6 +27,8 @@ from app.records.service import ServiceFit
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Fleets are played at these numbers of replicas; one between two is taken as the smaller, which pools less."""
+_NEXT_SIZE = 3
+"""Steps to the next size that is tried after one that misses the SLO at any load."""
 
 
 _KEPT = 1024
@@ -82,25 +84,25 @@ class Settling:
         """The rate of the fewest replicas that carry the load at their own rate, which pooling makes higher for more.
 
         Where a size is enough by its own rate and asks for fewer, which by theirs are not, its rate is lowered to what
-        just asks for it.
+        just asks for it. A size that misses the SLO at any load is too few: more replicas may still pool their queues.
         """
-        if capacity.per_s <= 0:
-            return capacity
+        last = len(_SIZES) - 1
         too_few, enough, slow, place = -1, len(_SIZES), 0.0, self._place(capacity)
+        at_enough = capacity
         while True:
-            rate = rate_at(_SIZES[place])
-            sized = _of(rate, capacity, settled)
-            asked = self._place(sized)
-            if asked == place or sized.per_s <= 0:
+            sized = _of(rate_at(_SIZES[place]), capacity, settled)
+            asked = self._place(sized) if sized.per_s > 0 else min(place + _NEXT_SIZE, last)
+            if asked == place:
                 return sized
             if asked > place:
                 too_few, slow = place, sized.per_s
             else:
-                enough = place
+                enough, at_enough = place, sized
             if enough - too_few == 1:
                 instances = math.ceil(_SIZES[enough] / capacity.replicas)
-                just = sized.per_s * self._demand.peak_per_s / peak_carried_per_s(instances, sized, self._demand)
-                return msgspec.structs.replace(sized, per_s=max(slow, just))
+                known = sized if sized.per_s > 0 else at_enough
+                just = known.per_s * self._demand.peak_per_s / peak_carried_per_s(instances, known, self._demand)
+                return msgspec.structs.replace(known, per_s=max(slow, just))
             place = min(max(asked, too_few + 1), enough - 1)
 
     def _evidence_of(self, target: MeasuredTarget) -> Evidence:
@@ -124,8 +126,10 @@ class Settling:
         if not self._wanted():
             raise NoLongerWantedError
         if key not in self._played:
-            alike = next((played for (kind, _), played in self._played.items() if kind == key[0]), None)
-            if alike is None or alike.rate.per_s <= 0:
+            alike = next(
+                (one for (kind, _), one in self._played.items() if kind == key[0] and one.rate.per_s > 0), None
+            )
+            if alike is None:
                 rate = _simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence)
                 latencies = _fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
                 self._played[key] = Played(rate, latencies)

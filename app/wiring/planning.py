@@ -12,7 +12,7 @@ from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.local_service import local_targets
-from app.planning.measured import measured_target
+from app.planning.measured import may_meet_in_a_fleet, measured_target
 from app.profiles.catalogue import load_catalogue
 from app.profiles.endpoint import HardwareSettings
 from app.profiles.language_model import is_language_model
@@ -163,17 +163,16 @@ def _of_run(
             )
             raise UsageError(what, hint=hint)
         return targets
-    if result.max_rate is None or result.max_rate.per_s.value is None:
-        raise UsageError(
-            f"{run.directory} has no rate that held its SLO, so there is nothing to plan with",
-            hint="Run a profile with an slo and load.search, or with a steady stage that holds it.",
-        )
-    target = measured_target(
-        result.run_id,
-        hardware,
-        capacity_curve(result.stages, profile.slo, result.max_rate),
-        rungs_of(result.stages, hardware.replicas),
+    no_rate = UsageError(
+        f"{run.directory} has no rate that met its SLO, so there is nothing to plan with",
+        hint="Run a profile with an slo and load.search, or with a steady stage that meets it.",
     )
+    if result.max_rate is None:
+        raise no_rate
+    curve = capacity_curve(result.stages, profile.slo, result.max_rate)
+    target = measured_target(result.run_id, hardware, curve, rungs_of(result.stages, hardware.replicas))
+    if curve.max_rate_per_s == 0 and not may_meet_in_a_fleet(target, slo):
+        raise no_rate
     return (msgspec.structs.replace(target, is_hardware_said=hardware != recorded),)
 
 

@@ -85,9 +85,10 @@ def test_an_slo_on_first_tokens_is_what_the_curve_is_of() -> None:
     assert curve.latency_metric == "ttft_ms.p99"
 
 
-def test_no_rate_has_no_curve() -> None:
-    with pytest.raises(ValueError, match="no rate held"):
-        capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))
+def test_without_a_rate_that_met_the_slo_the_curve_has_points_and_a_max_rate_of_0() -> None:
+    curve = capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))
+    assert (curve.max_rate_per_s, curve.max_rate_ci95) == (0.0, None)
+    assert curve.points == capacity_curve(STAGES, SLO, FOUND).points
 
 
 def long_stage(rate: float, **changes: Any) -> Stage:

@@ -69,6 +69,15 @@ def test_a_fitted_model_says_what_no_load_point_tells() -> None:
     assert not any(point.held for point in target.curve.points)
 
 
+def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it() -> None:
+    rungs = measured_rungs(RequestService(1, 0.1, 0.2), (0.3, 0.5, 0.7, 0.85))
+    target = foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 200"),))
+    assert target.fit is not None
+    assert (target.curve.max_rate_per_s, len(target.curve.points)) == (0.0, 4)
+    with pytest.raises(UsageError, match=r"held latency_ms\.p99 < 120"):
+        foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
+
+
 def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     service_s, slots = 0.01, 4
     closed = [rung(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from app.analysis.objectives import parse_objective
 from app.planning.candidates import Candidate, Refused
 from app.planning.goals import goals_of
 from app.planning.options import Option, candidate_of, options_of
@@ -9,7 +10,7 @@ from app.planning.sizing import demand_of
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
 from app.records.result import Hardware
-from app.records.service import RequestService
+from app.records.service import BatchService, RequestService
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer, question, target
 from tests.fakes.planned import sized
 from tests.fakes.services import fit_of, fitted
@@ -34,6 +35,21 @@ def test_an_offer_rests_on_the_measurement_that_says_most_of_it() -> None:
     assert only(question(slower, here)).target.name == "here"  # the faster of two as sure
     wide = target(curve(900.0, max_rate_ci95=(600.0, 1300.0)), name="wide")
     assert only(question(wide, here)).target.name == "here"
+
+
+def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> None:
+    law = BatchService(0.05, 0.002, 8, cv=0.05)
+    measured = target(curve(0.0), fit=fit_of(fitted(law, fixed_s=0.01)))
+    asked = question(measured, peak_per_s=200.0, slo=("latency_ms.p99 < 60",))
+    asked = replace(asked, limits=PlanLimits(router="least_outstanding"))
+    goals, demand = goals_of(asked.slo), demand_of(asked.traffic, asked.limits)
+    assert refused(options_of(asked, demand, goals, preview=True)[0]) == "misses the SLO at any load"
+    (option,) = options_of(asked, demand, goals, preview=False)
+    assert option.is_feasible
+    assert 10 < candidate_of(option).needed < 40
+    (hopeless,) = options_of(replace(asked, slo=()), demand, goals_of([parse_objective("latency_ms.p99 < 40")]),
+                             preview=False)  # fmt: skip
+    assert refused(hopeless) == "misses the SLO at any load"
 
 
 def test_what_a_person_said_is_a_risk_of_its_own() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 
+import msgspec
 import pytest
 
 from app.analysis.objectives import parse_objective
@@ -62,6 +63,23 @@ def test_more_load_never_needs_fewer(replicas: int) -> None:
     assert counts == sorted(counts)
     assert counts[0] == 1
     assert counts[-1] == pytest.approx(70 / replicas, rel=0.1)
+
+
+def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_it() -> None:
+    """2 % of the requests of one wait even at its least load, so its p99 is over the limit; 32 share their queue."""
+    near = RequestService(1, 0.1, 0.2)
+    tight = shape_of(
+        Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective("latency_ms.p99 < 165")]), "least_outstanding"
+    )
+    asked = demand(200.0)
+    settling, measured = Settling(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))
+    previewed = settling.preview(measured, capacity(0.0))
+    assert 20 < instances_needed(asked, previewed, asked.z) < 40
+    found = settling.settle(measured, capacity(0.0))
+    assert found is not None
+    assert 28 <= instances_needed(asked, found[0], asked.z) <= 33  # 6.8/s each, by simulation of 32
+    alone = Settling(msgspec.structs.replace(tight, router="random"), asked)
+    assert alone.preview(measured, capacity(0.0)).per_s == 0
 
 
 def test_without_a_service_model_the_measured_rate_stands() -> None:

@@ -194,7 +194,7 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
         (["run"], {"overrides": ("target.hardwareoffer=3",)}, "does not change a plan"),
         (["run"], {"overrides": ("plan.regoins=[here]",)}, "unknown key 'regoins' in plan"),
         (["nowhere"], {}, "does not say what hardware its target ran on"),
-        (["no-rate"], {}, "has no rate that held its SLO"),
+        (["no-rate"], {}, "has no rate that met its SLO"),
         (["no-law"], {"overrides": ("traffic.peak=9/s",)}, "no-law has no variant to plan with$"),
         (["bad-law"], {"overrides": ("traffic.peak=9/s",)}, r"\(.*: two are no line\)"),
         (["curve.yaml"], {"overrides": ("traffic.peak=9/s",)}, "does not say what hardware"),
