@@ -18,9 +18,11 @@ from loadgen.workloads import Workload
 
 ERROR_CLASSES = (
     "dns", "connect", "tls", "send", "http-4xx", "http-5xx", "timeout", "truncated", "bad-payload", "bad-output",
+    "local-limit",
 )  # fmt: skip
 """`send`: the connection was lost before any byte of an answer; `truncated`: after some; `bad-payload`: the answer is
-not what the protocol promises; `bad-output`: it is well formed and wrong."""
+not what the protocol promises; `bad-output`: it is well formed and wrong. `local-limit`: the load generator's own
+machine had no file descriptor, local port, buffer or memory left."""
 
 NOT_STARTED = "not-started"
 """What stands for the error of an arrival that was never sent, where it is told of."""
@@ -366,6 +368,8 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     bytes_received: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """Of the answer; the values of those that could hold a secret are left out, as `<redacted>`."""
+    can_send: bool = True
+    """False when the target did not return the metadata that requests are built from."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):

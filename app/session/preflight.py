@@ -13,21 +13,28 @@ _HINTS: dict[str | int | None, str] = {
     401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
     403: "The credential is known and may not do this: check target.headers.",
     404: "Check the path in target.url, or the model's name in target.model.",
+    405: "Check the path in target.url, and that target.protocol names what the server speaks.",
+    501: "Check the path in target.url, and that target.protocol names what the server speaks.",
+    "local-limit": "Raise the limit on this machine (`ulimit -n` for open files): the target was not reached.",
+    "bad-payload": "Check that target.protocol names what the server speaks, and that target.url is its base URL.",
 }
+_HINT_WITHOUT_METADATA = "Check target.model and the server's log: requests are built from the model's metadata."
 
 
 def hint_where_unreachable(report: PreflightDone) -> str | None:
-    """What to do where no load could tell anything: DNS, connect, TLS, 401, 403, 404 that nobody expects.
+    """What to do where no load can be measured: no connection, no permission, another protocol than the profile's, or
+    no metadata to build requests from.
 
-    None for any other failure: it is the target's answer to the workload, and the run measures it.
+    None for any other failure: it is the target's response to the workload, and the run measures it.
     """
     if report.error is None:  # of a status, because workload.expect has it
         return None
-    return _HINTS.get(report.status) or _HINTS.get(report.error)
+    hint = _HINTS.get(report.status) or _HINTS.get(report.error)
+    return hint if report.can_send else hint or _HINT_WITHOUT_METADATA
 
 
 def require_reachable(report: PreflightDone, url: str) -> None:
-    """Raises UnavailableError where no load could tell anything."""
+    """Raises UnavailableError where no load can be measured."""
     hint = hint_where_unreachable(report)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)

@@ -69,7 +69,7 @@ class Target:
         try:
             built = await self.prepare()
         except TargetError as error:
-            return PreflightDone(error=error.error, status=error.status, detail=str(error), service_ms=None)
+            return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
         reader = None if built.new_reader is None else built.new_reader()
         number = 0 if built.picks is None else int(built.picks[0])
         closed_before = self.transport.closed_idle

@@ -64,7 +64,7 @@ def test_one_request_is_sent_and_told() -> None:
         ({"status": 429}, "busy", True),
         ({"status": 500}, "server error", True),
         ({"manner": "cut-body"}, "cut off", True),
-        ({"manner": "garbage"}, "wrong answer", True),
+        ({"manner": "garbage"}, "wrong answer", False),
     ],
 )
 def test_each_failure_has_its_word_and_a_remedy(reply: dict[str, Any], problem: Problem, is_measurable: bool) -> None:
