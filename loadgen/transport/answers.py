@@ -7,9 +7,12 @@ from collections.abc import Callable
 import httptools
 
 from loadgen.transport.exchange import Exchange, Headers, StreamReader, header_value
+from loadgen.transport.local_limits import LOCAL_LIMIT
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Of an answer that is kept in memory."""
+MAX_RECEIVING_BYTES = 256 * 2**20
+"""Of all responses together that have not come whole, in one load worker."""
 MAX_HEAD_BYTES = 2**20
 """Of a head, of trailers, and of anything else that comes without a byte of a body."""
 _MOST_HEADERS = 1000
@@ -21,6 +24,13 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
+class ReceivedBytes:
+    """Bytes of the responses that a load worker is receiving, which are kept until each is whole."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
 class AnswerParser:
     """What is known of the answer that is being read. `status` is 0 until the head is whole.
 
@@ -28,7 +38,8 @@ class AnswerParser:
     or sent in consequence of an answer can then meet the parser halfway.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, received: ReceivedBytes) -> None:
+        self._all_received, self._own = received, 0
         self._renew()
         self.status = 0
         self.headers: Headers = []
@@ -51,7 +62,7 @@ class AnswerParser:
         self.is_complete = self.keeps_alive = False
         self.error = self.detail = None
         self._is_head, self._is_compressed = exchange.is_head, False
-        self._body = []
+        self.drop_body()
         self._reader = exchange.reader
         self._feed_reader = None  # until the status is known to be one of success
         self.received = self._without_body = 0
@@ -65,6 +76,7 @@ class AnswerParser:
             return
         self.received = received
         self._without_body += len(data)
+        pieces = len(self._body)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -72,6 +84,8 @@ class AnswerParser:
             self._refuse(not_http(data, error))
         if self._feed_reader is not None and self._body:
             self._pass_on(self._feed_reader, at_ns)
+        elif self._feed_reader is None and not self.is_complete:
+            self._keep(pieces, len(data))
         if len(self.headers) > _MOST_HEADERS:
             self._refuse(f"the answer has more than {_MOST_HEADERS:,} headers")
         if self._without_body > MAX_HEAD_BYTES:
@@ -79,9 +93,16 @@ class AnswerParser:
 
     def take_body(self) -> bytes:
         """The body of an answer that is not streamed; it is not kept here."""
-        pieces, self._body = self._body, []
+        pieces = self._body
+        self.drop_body()
         self._reader = self._feed_reader = None  # a kept connection is not to keep what its last reader holds
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def drop_body(self) -> None:
+        self._body = []
+        if self._own:
+            self._all_received.total -= self._own
+            self._own = 0
 
     def ends_with_connection(self) -> bool:
         """The answer has no end but the connection's."""
@@ -90,6 +111,7 @@ class AnswerParser:
 
     def release(self) -> None:
         """Nothing is fed any more. The parser holds us as we hold it: without this, both wait for a collection."""
+        self.drop_body()
         del self._feed, self._parser
 
     # httptools
@@ -136,6 +158,17 @@ class AnswerParser:
             self.is_complete = True
             self.keeps_alive = self._parser.should_keep_alive()
 
+    def _keep(self, pieces: int, size: int) -> None:
+        """Of a response that goes on: one piece of each read, as chunks of a few bytes would take many times their
+        size."""
+        if len(self._body) > pieces + 1:
+            self._body[pieces:] = [b"".join(self._body[pieces:])]
+        self._own += size
+        self._all_received.total += size
+        if self._all_received.total > MAX_RECEIVING_BYTES:
+            megabytes = MAX_RECEIVING_BYTES / 2**20
+            self._refuse(f"the responses being received hold more than {megabytes:.0f} MiB together", LOCAL_LIMIT)
+
     def _pass_on(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
         """All of one read at once: its pieces have one time, and a reader is cheaper called once."""
         pieces = self._body
@@ -148,9 +181,9 @@ class AnswerParser:
         except Exception as broken:  # it costs the request, not the run
             self.error, self.detail = "bad-payload", f"its reader failed: {type(broken).__name__}"
 
-    def _refuse(self, detail: str) -> None:
+    def _refuse(self, detail: str, error: str = "bad-payload") -> None:
         if self.error is None and not self.is_complete:
-            self.error, self.detail = "bad-payload", detail
+            self.error, self.detail = error, detail
 
     def _renew(self) -> None:
         self._parser = httptools.HttpResponseParser(self)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import cast
 
-from loadgen.transport.answers import AnswerParser, not_http
+from loadgen.transport.answers import AnswerParser, ReceivedBytes, not_http
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.heads import KnownHeads
 from loadgen.transport.rewriting import Rewrite
@@ -29,10 +29,11 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection], None],
         heads: KnownHeads,
         rewrite: Rewrite | None = None,
+        received: ReceivedBytes | None = None,
     ) -> None:
         self._on_free, self._on_lost = on_free, on_lost
         self._heads, self._rewrite = heads, rewrite
-        self._answer = AnswerParser()
+        self._answer = AnswerParser(received or ReceivedBytes())
         self._transport: asyncio.Transport | None = None
         self._write: Callable[[bytes], None]
         self._is_closing: Callable[[], bool]
@@ -170,6 +171,7 @@ class Connection(asyncio.Protocol):
         exchange.error, exchange.detail = error, detail
         if exchange.first_byte_ns is not None:
             exchange.status = self._answer.status or None
+            self._answer.drop_body()
         exchange.on_done(exchange)
 
     def _has_news(self) -> bool:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import grpc
 
+from loadgen.transport.local_limits import LOCAL_LIMIT, names_local_limit
+
 _OK = 200
 _STATUSES = {
     grpc.StatusCode.CANCELLED: 499,
@@ -52,6 +54,8 @@ def end_of(code: grpc.StatusCode, details: str | None, has_answer: bool) -> End:
         # grpc says what it found itself under the code that a server may send too; only the words differ
         if details.startswith(_NO_CONNECTION):
             reason = details.rpartition("last error: ")[2]
+            if names_local_limit(reason):
+                return End(None, LOCAL_LIMIT, reason[:200])
             return End(None, "tls" if "andshake failed" in reason else "connect", reason[:200])
         if details.startswith(_LOST):
             return End(None, "truncated" if has_answer else "send", None)

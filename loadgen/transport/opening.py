@@ -8,6 +8,7 @@ import socket
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address, UrlError, address_of
+from loadgen.transport.answers import ReceivedBytes
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import Transport
 from loadgen.transport.pool import ConnectionPool
@@ -25,11 +26,14 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
     if len(addresses) == 1:
         return ConnectionPool(loop, addresses[0], endpoint)
     share = max(1, endpoint.max_connections // len(addresses))
+    received = ReceivedBytes()
     pools: list[ConnectionPool] = []
     try:
         for address in addresses:
             pools.append(  # noqa: PERF401  what was made is closed when a later one cannot be
-                ConnectionPool(loop, address, endpoint, max_connections=share, built_for=addresses[0])
+                ConnectionPool(
+                    loop, address, endpoint, max_connections=share, built_for=addresses[0], received=received
+                )
             )
     except ValueError:
         for pool in pools:

@@ -9,9 +9,11 @@ from time import perf_counter_ns
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
+from loadgen.transport.answers import ReceivedBytes
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.heads import KnownHeads
+from loadgen.transport.local_limits import LOCAL_LIMIT, connect_error
 from loadgen.transport.proxy import proxy_of
 from loadgen.transport.rewriting import rewrite_for
 from loadgen.transport.routes import route_to
@@ -37,14 +39,16 @@ class ConnectionPool:
         *,
         max_connections: int | None = None,
         built_for: Address | None = None,
+        received: ReceivedBytes | None = None,
     ) -> None:
-        """Raises EndpointError. `built_for`: whose Host header the requests have, if it is not this address."""
+        """Raises EndpointError. `built_for`: whose Host header the requests have, if it is not this address.
+        `received` is shared with the other pools of the worker."""
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else proxy_of(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
         self._max_connections = max_connections or endpoint.max_connections
         self._route = route_to(loop, address, endpoint, proxy)
         self._rewrite = rewrite_for(address, built_for or address, proxy)
-        self._heads = KnownHeads()
+        self._heads, self._received = KnownHeads(), received or ReceivedBytes()
         self._idle: dict[Connection, None] = {}
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -117,7 +121,9 @@ class ConnectionPool:
         except TimeoutError:
             self._fail_oldest("connect", f"no connection within {self._timeouts.connect_s:g} s")
         except OSError as error:
-            self._fail_oldest("connect", error.strerror or str(error))
+            self._fail_oldest(connect_error(error), error.strerror or str(error))
+        except MemoryError:
+            self._fail_oldest(LOCAL_LIMIT, "out of memory")
         except Exception as error:  # whatever it is: unanswered, the request would ask for a connection again and again
             self._fail_oldest("connect", type(error).__name__)
         else:
@@ -126,7 +132,7 @@ class ConnectionPool:
             self._free(connection)
 
     def _new_connection(self) -> Connection:
-        return Connection(self._when_free, self._lost, self._heads, self._rewrite)
+        return Connection(self._when_free, self._lost, self._heads, self._rewrite, self._received)
 
     def _fail_oldest(self, error: str, detail: str) -> None:
         if self._waiting:

@@ -13,6 +13,7 @@ from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import ResolveError
+from loadgen.transport.local_limits import is_local_limit
 from loadgen.transport.proxy import Proxy
 from loadgen.transport.tls import tls_context
 
@@ -55,6 +56,8 @@ class _Hosts:
         try:
             found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
+            if self._found:  # a lookup opens files: idle connections may have left no descriptor for it
+                return
             reason = getattr(error, "strerror", None) or error
             raise ResolveError(f"{self._host} cannot be resolved: {reason}") from error
         self._found = list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -65,7 +68,8 @@ class _Hosts:
             try:
                 made = await attempt(host)
             except OSError as error:
-                failure = failure or error
+                # one of several addresses may be of a family that this machine has no address of
+                failure = error if failure is None or is_local_limit(failure) else failure
                 continue
             if self._found[0] != host:
                 self._found.sort(key=lambda other: other != host)
@@ -179,7 +183,8 @@ async def _resolve_proxy(hosts: _Hosts) -> None:
 
 
 def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
-    return OSError(f"the proxy {proxy.shown}: {error.strerror or error}")
+    text = f"the proxy {proxy.shown}: {error.strerror or error}"
+    return OSError(text) if error.errno is None else OSError(error.errno, text)
 
 
 def _alive(connection: Connection) -> Connection:

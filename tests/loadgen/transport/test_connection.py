@@ -2,6 +2,7 @@
 
 import random
 import ssl
+import tracemalloc
 import weakref
 from collections.abc import Callable
 
@@ -26,12 +27,12 @@ def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 class Wire:
     """Stands in for the event loop's transport, and for the pool."""
 
-    def __init__(self, heads: KnownHeads | None = None) -> None:
+    def __init__(self, heads: KnownHeads | None = None, received: answers.ReceivedBytes | None = None) -> None:
         self.written: list[bytes] = []
         self.done: list[Exchange] = []
         self.is_closed = False
         self.times_free = 0
-        self.connection = Connection(self._free, lambda _: None, heads or KnownHeads())
+        self.connection = Connection(self._free, lambda _: None, heads or KnownHeads(), received=received)
         self.connection.connection_made(self)
 
     def ask(self, *, is_head: bool = False, reader: StreamReader | None = None) -> None:
@@ -334,3 +335,46 @@ def test_a_head_that_only_looks_whole_is_not_learned() -> None:
         wire.ask()
         wire.bring(ANSWERS[number])
     assert heads.latest is nothing
+
+
+def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "MAX_RECEIVING_BYTES", 3 * 2**20)
+    received = answers.ReceivedBytes()
+    first, second = Wire(received=received), Wire(received=received)
+    head, piece = OK + b"Content-Length: 2097152\r\n\r\n", b"x" * 2**20
+    for wire in (first, second):
+        wire.ask()
+        wire.bring(head + piece)
+    first.bring(piece)
+    assert (first.done[0].error, len(first.done[0].body)) == (None, 2**21)
+    assert received.total == len(head) + 2**20, "what came whole counts no more"
+    first.ask()
+    first.bring(head + piece, b"x" * (2**20 - 1))
+    assert (first.done[1].error, first.done[1].first_byte_ns is None) == ("local-limit", False)
+    assert first.done[1].detail == "the responses being received hold more than 3 MiB together"
+    second.end()
+    assert received.total == 0
+
+
+def test_streamed_pieces_are_not_counted_as_kept() -> None:
+    received = answers.ReceivedBytes()
+    wire = Wire(received=received)
+    wire.ask(reader=KeptPieces())
+    wire.bring(EVENTS, b"4\r\n", b"data\r\n")
+    kept = received.total
+    wire.bring(*[b"4\r\n", b"data\r\n"] * 100)
+    assert received.total == kept <= len(EVENTS)
+
+
+def test_chunks_of_a_few_bytes_take_no_more_memory_than_their_size() -> None:
+    wire = Wire()
+    wire.ask()
+    wire.bring(EVENTS)
+    read = b"2\r\nab\r\n" * 8_000
+    tracemalloc.start()
+    wire.bring(*[read] * 20)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 20 * len(read)

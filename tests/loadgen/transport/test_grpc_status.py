@@ -27,6 +27,7 @@ def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) 
             False,
             "connect",
         ),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: Too many open files", False, "local-limit"),
         ("UNAVAILABLE", "failed to connect to all addresses; last error: Tls handshake failed (x)", False, "tls"),
         ("UNAVAILABLE", "failed to connect to all addresses; last error: Ssl handshake failed", False, "tls"),
         ("UNAVAILABLE", "Stream removed (Socket closed)", False, "send"),

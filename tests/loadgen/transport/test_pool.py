@@ -1,6 +1,7 @@
 import asyncio
 import select
 import socket
+import sys
 from time import perf_counter
 
 import pytest
@@ -106,6 +107,24 @@ def test_a_closed_port_is_a_failed_connection(converse: Converse) -> None:
         assert asker.transport.sent == 1
 
     converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), talk)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
+def test_a_connection_without_a_descriptor_is_a_local_limit(converse: Converse) -> None:
+    import resource
+
+    async def talk(asker: Asker) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            done = await asker.ask()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (done.error, done.detail) == ("local-limit", "Too many open files")
+        assert (await asker.ask()).error is None
+
+    with ScriptedServer(Script()) as server:
+        converse(Endpoint((server.url,)), talk)
 
 
 def test_a_connection_that_is_not_taken_in_time_is_a_failed_connection(converse: Converse) -> None:
