@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from loadgen.frames import message_frame, read_report
 from loadgen.records import Command, Failed, Quit, Report, StopStage
 
 _QUIT_S = 2.0
+_SLICE_S = 0.25
 _STDERR_LINES = 20
 _MOST_OF_A_LINE = 4096
 
@@ -69,7 +72,12 @@ def end_within(within_s: float, child: subprocess.Popen[bytes]) -> int:
 
 
 def how_it_ended(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # real-time signals between the first and the last have no name
+        return f"was killed by signal {-code}"
 
 
 class LastWords:
@@ -123,16 +131,20 @@ class Child:
 
     def next(self, patience_s: float) -> Report | pa.RecordBatch | StopStage:
         """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing."""
-        try:
-            report = self._heard.get(timeout=patience_s)
-        except queue.Empty:
-            message = f"the load worker has said nothing for {patience_s:g} s"
-            raise SilenceError(message, hint=self._last_words.text) from None
+        report = self._wait(patience_s)
         if report is None:
             raise self._lost()
         if isinstance(report, Failed):
             raise self._told(report)
         return report
+
+    def _wait(self, patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
+        """In slices, so that a pause of this process is one slice of silence, and not the child's."""
+        for _ in range(math.ceil(patience_s / _SLICE_S)):
+            with contextlib.suppress(queue.Empty):
+                return self._heard.get(timeout=min(patience_s, _SLICE_S))
+        message = f"the load worker has not responded for {patience_s:g} s"
+        raise SilenceError(message, hint=self._last_words.text)
 
     def interrupt(self, stop: StopStage) -> None:
         """Have `next` give that back, after what was told before."""

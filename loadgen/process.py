@@ -37,6 +37,8 @@ from loadgen.workloads import Workload
 __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_S = 30.0
+_SILENCE_IN_STAGE_S = 3.0
+"""Of a load worker that sends: it reports progress every 0.25 s. A master of several workers watches them itself."""
 _AGAIN_S = 0.25
 
 _LEAD_NS = 50_000_000
@@ -64,6 +66,8 @@ class LoadProcess:
     ) -> None:
         self._child = Child(module if gather is None else "loadgen.master")
         self._timeouts = Timeouts()
+        is_one_worker = module == "loadgen.worker" and gather is None
+        self._silence_in_stage_s = _SILENCE_IN_STAGE_S if is_one_worker else _SILENCE_S
         self._is_running = self._is_asking = False
         self._stop_asked: StopStage | None = None
         try:
@@ -113,11 +117,12 @@ class LoadProcess:
             self._child.tell(self._stop_asked)
         is_cut, patience_s = False, self._preparing_s()
         while True:
-            report, patience_s = self._next(patience_s), _SILENCE_S
+            report = self._next(patience_s)
             match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
                 case StagePrepared():
+                    patience_s = self._silence_in_stage_s
                     start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
                     self._child.tell(StartStage(plan.index, start_ns))
                 case StageStarted() as started:

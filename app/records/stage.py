@@ -59,5 +59,7 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The profile says how long answers are to be, in tokens; a limit that keeps them from running on says nothing."""
     error_samples: tuple[ErrorSample, ...] = ()
     """Of each class of errors the first."""
+    target_ended: str | None = None
+    """Which process of the target, started by the run, had ended by the end of the stage, and how."""
     extended_s: float = 0.0
     """Of `duration_s`, what the user added while the stage ran."""

@@ -14,7 +14,7 @@ from app.inference.parent import error_told
 from app.serving.arguments import command_line
 from app.serving.ready import EndpointReady
 from app.serving.settings import ServingSettings
-from loadgen.child import end_within, start_module
+from loadgen.child import end_within, how_it_ended, start_module
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
@@ -66,6 +66,11 @@ class EndpointProcess:
         if self._is_overdue:
             raise UnavailableError(f"{what} was not ready within {self._start_limit_s:g} s")
         raise error_told(what, code, text)
+
+    def ending(self) -> str | None:
+        """How the endpoint's process ended; None while it runs, and before it was started."""
+        code = None if self._process is None else self._process.poll()
+        return None if code is None else how_it_ended(code)
 
     def stop(self) -> int:
         """Lets it answer what waits, then ends it; the exit code, 0 when it was never started."""

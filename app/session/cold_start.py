@@ -58,7 +58,7 @@ def await_answer(
     while True:
         report = load.preflight()
         if (how := ending()) is not None and report.error is not None:
-            raise UnavailableError(f"target.start: the server {how} before its first answer: {report.detail}")
+            raise UnavailableError(f"{how} before its first response: {report.detail}")
         is_over = waiting.now_ns() >= deadline_ns or waiting.interruption.is_requested
         if is_over or not _may_come(report):
             require_reachable(report, url)

@@ -60,6 +60,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     target_failure: str | None
     """Why the target could not be loaded, or not to the end, though it was reached."""
     interrupted: ExitCode | None
+    target_ended: str | None = None
+    """Which process of the target ended during the run, and how."""
     cold_start: ColdStart | None = None
     notes: tuple[str, ...] = ()
 
@@ -109,7 +111,8 @@ def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
-    checks = run_checks(answering or measured.stages)
+    reported = {check.check for check in measured.checks}
+    checks = tuple(check for check in run_checks(answering or measured.stages) if check.check not in reported)
     if measured.search is not None:
         checks = (*checks, *reach_check(measured.search))
     if measured.stages:
@@ -143,13 +146,15 @@ def _causes(
     if measured.limit_reached is not None:
         causes.append((ExitCode.LIMIT, measured.limit_reached))
     loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
-    if not any(stage.completed for stage in loaded) and (loaded or not causes):
+    has_ended = measured.target_ended is not None  # then its process is the cause, and not what it sustains
+    if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
         causes.append((ExitCode.GATE_FAILED, measured.target_failure or "the target answered no request with success"))
     elif measured.target_failure is not None:
         causes.append((ExitCode.GATE_FAILED, measured.target_failure))
     causes += causes_of(judged, spec.gating)
     is_without = found is None or (found.per_s.value is None and not found.is_generators)
-    if spec.search is not None and measured.interrupted is None and is_without and "slo" in spec.gating.kinds:
+    is_searched = spec.search is not None and measured.interrupted is None and not has_ended
+    if is_searched and is_without and "slo" in spec.gating.kinds:
         reason = found.per_s.reason if found else "the search did not run"
         causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))
     return causes

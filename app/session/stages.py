@@ -70,11 +70,11 @@ class StageRunner:
         interruption: Interruption,
         ceilings: Ceilings,
         workload: Workload,
-        is_target_gone: Callable[[], bool] = lambda: False,
+        target_ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
-        self._interruption, self._is_target_gone = interruption, is_target_gone
+        self._interruption, self._target_ending = interruption, target_ending
         self._ceilings, self._workload = ceilings, workload
         self._running: _Running | None = None
         self._first_errors = FirstErrors(emit)
@@ -87,7 +87,8 @@ class StageRunner:
 
     @property
     def may_go_on(self) -> bool:
-        return not self._interruption.is_requested and not self._is_target_gone() and self._limits.check(self._now_ns())
+        is_stopped = self._interruption.is_requested or self._target_ending() is not None
+        return not is_stopped and self._limits.check(self._now_ns())
 
     def run(self, order: StageOrder) -> Stage:
         """Run one stage to its end, however it ends. Its rows are stored before this returns.
@@ -112,7 +113,7 @@ class StageRunner:
             self._emit,
             self._limits,
             lambda: self._load.stop(True),
-            self._is_target_gone,
+            lambda: self._target_ending() is not None,
             self._first_errors,
         )
 
@@ -231,6 +232,7 @@ class StageRunner:
             worker_waited_s=ended.waited_s,
             ceiling_is_at_least=ceilings.is_at_least,
             lengths_asked=asks_lengths(workload),
+            target_ended=self._target_ending(),
             error_samples=self._first_errors.take(ended.first_errors, ended.index, self._now_ns()),
         )
 

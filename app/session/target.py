@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import msgspec
 
+from app.analysis.stage_checks import TARGET_PROCESS
 from app.analysis.validity import provider_check
 from app.errors import UsageError
 from app.records import events
@@ -25,7 +27,8 @@ _CLOSES = (
 
 
 class MeasuredTarget:
-    """Starts what the profile wants started; `parts_running` closes it. `ending` tells when a server left by itself."""
+    """Starts what the profile wants started; `parts_running` closes it. `ending` reports a process of the target that
+    ended by itself."""
 
     def __init__(
         self, spec: RunSpec, parts: Parts, telling: Telling, waiting: Waiting, parts_running: ExitStack
@@ -33,6 +36,8 @@ class MeasuredTarget:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._waiting, self._parts_running = waiting, parts_running
         self._server: StartedServer | None = None
+        self._processes: list[tuple[str, Callable[[], str | None]]] = []
+        """The name of each process that was started to be measured, and how it ended."""
         self._began_ns = 0
         self._ready_ns: int | None = None
         self._answered_ns: int | None = None
@@ -49,11 +54,13 @@ class MeasuredTarget:
             self._telling.phase("endpoint", "starting the scripted server")
             scripted = self._parts.start_scripted()
             self._parts_running.callback(scripted.close)
+            self._processes.append(("the scripted server", scripted.ending))
             self._take(scripted.url, scripted.pid)
         if self._parts.start_endpoint is not None:
             self._telling.phase("endpoint", "starting the embedded endpoint")
             served = self._parts.start_endpoint()
             self._parts_running.callback(served.stop)
+            self._processes.append(("the embedded endpoint", served.ending))
             ready = served.ready
             self._take(ready.url, served.pid)
             if not any(check.check == "provider" for check in self._telling.checks):
@@ -92,16 +99,21 @@ class MeasuredTarget:
         self._telling.emit(events.ColdStarted(self._parts.now_ns(), told.ready_ms.value, told.first_answer_ms.value))
 
     def ending(self) -> str | None:
-        """How the server ended that was started for this run; None while it runs, and where none was."""
-        return None if self._server is None else self._server.ending()
+        """Which process of the target ended and how, as in "the scripted server was killed by SIGKILL"; None while all
+        run, and where the run started none."""
+        ended = ((name, ending()) for name, ending in self._processes)
+        return next((f"{name} {how}" for name, how in ended if how is not None), None)
 
     def end_check(self) -> Check | None:
-        """Why the run ended with its server; None where it did not."""
-        if self._server is None or (how := self._server.ending()) is None:
+        """INVALID with the process of the target that ended during the run; None where all still run."""
+        how = self.ending()
+        if how is None:
             return None
-        lines = self._server.last_lines()
-        said = f"It said last: {lines[-1]}" if lines else "It printed nothing."
-        return Check("server", how, None, None, "WARN", f"The server ended while it was measured. {said}")
+        hint = "The target did not run to the end of the measurement: find out why it ended, and measure again."
+        if self._server is not None:
+            lines = self._server.last_lines()
+            hint += f" Its last output: {lines[-1]}" if lines else " It printed nothing."
+        return Check(TARGET_PROCESS, how, None, None, "INVALID", hint)
 
     def cold_start(self, steady_ns: int | None) -> ColdStart:
         warms_up = self._spec.warmup_s > 0
@@ -115,6 +127,7 @@ class MeasuredTarget:
         self._telling.phase("start", f"starting {start.command[0]}")
         server = self._parts.start_server(start)
         self._server, self._began_ns = server, server.started_ns
+        self._processes.append(("target.start: the server", server.ending))
         self._parts_running.callback(server.stop)
         self._waiting.interruption.before_leaving(server.kill)
         self._parts.telemetry.watch("endpoint", server.pid)

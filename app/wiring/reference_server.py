@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from app.errors import InstrumentError
-from loadgen.child import end_within, start_module
+from loadgen.child import end_within, how_it_ended, start_module
 
 _LEAVE_S = 2.0
 
@@ -22,6 +22,11 @@ class ReferenceServer:
             raise InstrumentError(f"{module} did not start", hint="Its own words are above.")
         self.pid = self._child.pid
         self.url = f"http://127.0.0.1:{int(port)}{path}"
+
+    def ending(self) -> str | None:
+        """How the server ended; None while it runs."""
+        code = self._child.poll()
+        return None if code is None else how_it_ended(code)
 
     def close(self) -> None:
         assert self._child.stdin is not None

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
 from app.session.spec import StartSpec
-from loadgen.child import start_module
+from loadgen.child import how_it_ended, start_module
 
 _STOP_LIMIT_S = 10.0
 _ASK_S = 1.0
@@ -69,11 +69,7 @@ class ServerProcess:
 
     def ending(self) -> str | None:
         code = self._child.poll()
-        if code is None or self._is_stopped:
-            return None
-        if code >= 0:
-            return f"ended with code {code}"
-        return f"was killed by {signal.Signals(-code).name}"
+        return None if code is None or self._is_stopped else how_it_ended(code)
 
     def last_lines(self) -> tuple[str, ...]:
         if self._child.poll() is not None:

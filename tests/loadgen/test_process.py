@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 
@@ -384,10 +386,69 @@ def test_a_killed_worker_is_a_load_error() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.pid, signal.SIGKILL)).start()
-        with pytest.raises(LoadError, match="killed by signal 9") as failed:
+        with pytest.raises(LoadError, match="killed by SIGKILL") as failed:
             Played(load, plan(duration=60))
         load.stop(drain=True)
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
+
+
+def test_a_stopped_worker_is_noticed_within_seconds() -> None:
+    stopped_ns: list[int] = []
+
+    def stop(_: StageStarted) -> None:
+        os.kill(load.pid, signal.SIGSTOP)
+        stopped_ns.append(perf_counter_ns())
+
+    with ScriptedServer(Script()) as server, LoadProcess() as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        with pytest.raises(LoadError, match="the load worker has not responded for 3 s"):
+            load.run_stage(plan(duration=60), lambda _: None, stop, lambda _: True)
+        assert perf_counter_ns() - stopped_ns[0] < 15e9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
+def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> None:
+    with endless_server() as url, LoadProcess() as load:
+        load.configure(Endpoint((url,)), HttpWorkload())
+        seen: set[str] = set()
+
+        def goes_on(progress: Progress) -> bool:
+            seen.update(one.error for one in progress.first_errors)
+            return "local-limit" not in seen
+
+        clients = plan(duration=60, arrivals=ClosedArrivals(40))
+        load.run_stage(clients, lambda _: None, lambda _: None, goes_on)
+        status = Path(f"/proc/{load.pid}/status").read_text()
+    peak_mib = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    assert "local-limit" in seen
+    assert 256 < peak_mib < 640, "256 MiB are kept, beside the interpreter and what the sockets have read"
+
+
+@contextmanager
+def endless_server() -> Iterator[str]:
+    """Each response goes on for as long as it is read."""
+    loop, block = asyncio.new_event_loop(), b"x" * 262_144
+
+    async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(block)
+                await writer.drain()
+
+    server = loop.run_until_complete(asyncio.start_server(respond, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:

@@ -65,11 +65,13 @@ def test_a_server_that_leaves_between_ready_and_answer_is_unavailable(bench: Ben
             server.leave("was killed by SIGKILL")
             return NOT_YET
 
-    with pytest.raises(UnavailableError, match="was killed by SIGKILL before its first answer"):
+    with pytest.raises(UnavailableError, match="was killed by SIGKILL before its first response"):
         bench.run(STARTS, Leaving(bench.clock), start_server=lambda _: server)
 
 
-def test_a_server_that_leaves_while_it_is_measured_ends_the_run_with_what_was_measured(bench: Bench) -> None:
+def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps_the_rows(
+    bench: Bench,
+) -> None:
     server = FakeServer(bench.clock, ready_after_s=0.0, said=("segmentation fault",))
 
     def leave(progress: Progress) -> None:
@@ -81,9 +83,9 @@ def test_a_server_that_leaves_while_it_is_measured_ends_the_run_with_what_was_me
     outcome = bench.run(spec, ScriptedLoad(bench.clock, on_progress=leave), start_server=lambda _: server)
     assert [stage.name for stage in outcome.result.stages] == ["steady"]
     assert outcome.result.stages[0].completed >= 300
-    assert outcome.result.exit.code == ExitCode.GATE_FAILED
-    assert "the server was killed by SIGSEGV while it was measured" in outcome.result.exit.causes
-    check = check_of(outcome, "server")
+    assert outcome.result.exit.code == ExitCode.INVALID
+    assert "target.start: the server was killed by SIGSEGV" in outcome.result.exit.causes[0]
+    check = check_of(outcome, "target process")
     assert check is not None
     assert "segmentation fault" in str(check.hint)
 

@@ -17,7 +17,7 @@ from app.records.result import Check
 from app.records.selftest import finding, selftest
 from app.serving.ready import EndpointReady
 from app.session.rate_search import hold_s
-from app.session.spec import AloneSpec, LimitSpec, StageSpec
+from app.session.spec import AloneSpec, LimitSpec, RunSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone, StageEnded, StagePlan
@@ -112,6 +112,8 @@ def test_a_target_that_fails_every_request_is_no_success(bench: Bench) -> None:
         PreflightDone("connect", None, "connection refused", None),
         PreflightDone("tls", None, "self-signed certificate", None),
         PreflightDone("http-4xx", 404, "answered 404", 1.0),
+        PreflightDone("bad-payload", 200, "another protocol", 1.0),
+        PreflightDone("http-5xx", 500, "no metadata", None, can_send=False),
     ],
 )
 def test_a_target_that_cannot_be_reached_is_unavailable(bench: Bench, report: PreflightDone) -> None:
@@ -305,9 +307,43 @@ class FallenBack:
         runtime_version="1",
     )
     is_stopped = False
+    how: str | None = None
+
+    def ending(self) -> str | None:
+        return self.how
 
     def stop(self) -> None:
         self.is_stopped = True
+
+
+class Served(FallenBack):
+    ready = msgspec.structs.replace(FallenBack.ready, provider_requested="cpu", nodes_elsewhere=())
+
+
+@pytest.mark.parametrize("spec", [SPEC, SEARCH])
+def test_an_embedded_endpoint_that_is_killed_makes_the_run_invalid_and_is_the_only_cause(
+    bench: Bench, spec: RunSpec
+) -> None:
+    endpoint = Served()
+
+    class Refusing(ScriptedLoad):
+        def run_stage(self, plan: StagePlan, *told: Any) -> StageEnded:
+            if plan.index == 0:
+                endpoint.how = "was killed by SIGKILL"
+            return super().run_stage(plan, *told)
+
+    result = bench.run(spec, Refusing(bench.clock, error="connect"), start_endpoint=lambda: endpoint).result
+    assert result.exit.codes == (ExitCode.INVALID,)
+    assert "target process: the embedded endpoint was killed by SIGKILL" in result.exit.causes[0]
+    assert sum(check.check == "target process" for check in result.validity) == 1
+    assert len(result.stages) == 1
+    assert result.stages[0].verdict.status == "INVALID"
+    if result.max_rate is not None:
+        assert result.max_rate.per_s.value is None
+        assert spec is SPEC or result.max_rate.per_s.reason == (
+            "the embedded endpoint was killed by SIGKILL during the search"
+        )
+    assert not any("cannot carry" in (check.hint or "") for check in result.stages[0].checks)
 
 
 def test_another_provider_than_asked_for_is_invalid_and_nothing_is_sent(bench: Bench) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import urllib.request
 from typing import Any
 
@@ -10,6 +12,7 @@ from app.wiring.scripted import face_of, start_scripted
 from loadgen.payloads.tensors import TensorSpec
 from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, TfServingFace, TorchServeFace
 from tests.app.wiring.conftest import Written
+from tests.fakes.program import wait_until
 
 PROMPTS = {"prompts": {"input_tokens": 5}}
 SPECS = ((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("output", "FP32", (-1, 2)),))
@@ -44,6 +47,17 @@ def test_each_protocol_has_its_face(
 
 def test_what_is_not_scripted_has_none(written: Written) -> None:
     assert face_of(written()) is None
+
+
+def test_a_killed_server_reports_the_signal() -> None:
+    server = start_scripted(HttpFace(Law()))
+    try:
+        assert server.ending() is None
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: server.ending() is not None)
+        assert server.ending() == "was killed by SIGKILL"
+    finally:
+        server.close()
 
 
 def test_the_server_answers_and_leaves() -> None:
