@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.analysis.curve import on_the_curve
+from app.analysis.local_limit_checks import LOCAL_LIMITS
 from app.analysis.max_rate import highest_held, max_rate
 from app.analysis.search import SearchOutcome
+from app.analysis.stage_checks import TARGET_PROCESS
 from app.analysis.sweeps import heaviest_held
 from app.records.result import IN_SWEEP, MaxRate, Objective, Stage, StageKind
 
@@ -52,8 +54,15 @@ def judged_stages(
     held."""
     if pooled is not None:
         return (pooled,)
-    is_sweep = all(IN_SWEEP in stage.tags for stage in answering)
+    answering = tuple(stage for stage in answering if not _is_cut_off(stage))
+    is_sweep = bool(answering) and all(IN_SWEEP in stage.tags for stage in answering)
     return (heaviest_held(stages) if is_sweep else ()) or tuple(answering)
+
+
+def _is_cut_off(stage: Stage) -> bool:
+    """Whether its errors are those of a target that had ended, or of this machine's limits: no objective is evaluated
+    on them."""
+    return any(check.check in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
 def _swept(stages: Sequence[Stage]) -> tuple[Stage, ...]:

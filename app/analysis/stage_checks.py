@@ -17,6 +17,7 @@ from app.analysis.arrival_checks import arrival_checks
 from app.analysis.drift import CHANGE_LIMIT, latency_drift
 from app.analysis.generator_checks import generator_checks
 from app.analysis.grading import grade_high, grade_low
+from app.analysis.local_limit_checks import local_limit_check
 from app.analysis.objectives import samples_needed
 from app.analysis.rows import StageRows
 from app.analysis.send_checks import in_step_check, never_started_check
@@ -25,6 +26,7 @@ from app.analysis.worker_checks import worker_checks
 from app.records.result import Check, Objective, StageKind, Window
 from app.records.stage import StageFacts
 
+TARGET_PROCESS = "target process"
 _FROM_LITTLE = 0.1
 _CHANGING: tuple[StageKind, ...] = ("varying", "spike")
 
@@ -39,6 +41,8 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
     return (
         *sending,
         *worker_checks(facts),
+        *_target_check(facts),
+        *local_limit_check(rows, facts),
         _samples_check(rows, slo),
         *(() if facts.kind in _CHANGING else (_drift_check(rows, facts),)),
         *_clients_check(rows, facts, window),
@@ -86,7 +90,9 @@ def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
     is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.over_saturated
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")
-    if facts.over_saturated:
+    if facts.target_ended is not None:
+        hint = "The target's process ended during the stage."
+    elif facts.over_saturated:
         hint = "The backlog kept growing, so the stage was ended: the endpoint cannot carry this rate."
     elif change is None:
         hint = "Too few answers to tell: lengthen the stage."
@@ -127,6 +133,14 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
         hint = "The server counts no tokens: name its tokenizer in the profile, or ask it for usage."
         return (Check("token counts", "chunks, not tokens", None, None, "WARN", hint),)
     return (Check("token counts", "tokens", None, None, "VALID"),)
+
+
+def _target_check(facts: StageFacts) -> tuple[Check, ...]:
+    """A server that ended says nothing of what it sustains while it runs."""
+    if facts.target_ended is None:
+        return ()
+    hint = "The target's process ended during the stage: find out why, and measure again."
+    return (Check(TARGET_PROCESS, facts.target_ended, None, None, "INVALID", hint),)
 
 
 def _error_check(rows: StageRows) -> Check:

@@ -8,7 +8,7 @@ import msgspec
 
 Problem = Literal[
     "dns", "connect", "tls", "unauthorised", "forbidden", "not found", "refused", "busy", "server error", "timeout",
-    "cut off", "wrong answer", "not streaming",
+    "cut off", "wrong answer", "not streaming", "local limit",
 ]  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from app.inference.child import reported
 from app.serving.arguments import add_serving_arguments, settings_of
 from app.serving.ready import EndpointReady
 from app.serving.server import run
+from loadgen.descriptors import raise_limit
 
 
 def main() -> None:
+    raise_limit()
     parser = argparse.ArgumentParser(prog="python -m app.serving", description="Serve an ONNX model.")
     add_serving_arguments(parser)
     run(settings_of(parser.parse_args()), _announce)

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
+from app.analysis.local_limit_checks import LocalLimits
 from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
@@ -97,6 +98,9 @@ class ServedEndpoint(Protocol):
     @property
     def ready(self) -> EndpointReady: ...
 
+    def ending(self) -> str | None:
+        """How its process ended, as in "was killed by SIGKILL"; None while it runs."""
+
     def stop(self) -> object: ...
 
 
@@ -109,6 +113,9 @@ class ScriptedTarget(Protocol):
     @property
     def url(self) -> str:
         """As a target's URL: with the path that its protocol's base URL has."""
+
+    def ending(self) -> str | None:
+        """How its process ended, as in "was killed by SIGKILL"; None while it runs."""
 
     def close(self) -> None: ...
 
@@ -218,6 +225,7 @@ class Parts(msgspec.Struct, frozen=True):
     """Of this machine, and what this process and those of some ids use of it."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
     """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
+    local_limits: LocalLimits = LocalLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
     """The last one of this machine's fingerprint."""
 

@@ -18,6 +18,7 @@ from app.session.baseline import refuse_other_machine
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
+from app.session.forecast import capacity_checks, require_capacity
 from app.session.gathering import while_gathering
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
@@ -81,6 +82,7 @@ class _Session:
         self._search: SearchOutcome | None = None
         self._steady_ns: int | None = None
         self._target_failure: str | None = None
+        self._target_ended: str | None = None
 
     def execute(self) -> RunOutcome:
         control = ControlWatch(
@@ -144,6 +146,7 @@ class _Session:
             self._parts.telemetry.watch("generator", load.pid)
             ceilings = self._reach_target(load, environment)
             self._practice.heed(self._target.preflight)
+            self._check_capacity(load)
             self._runner = runner = self._new_runner(load, ceilings)
             if runner.may_go_on and self._spec.warmup_s > 0:
                 self._telling.phase("warmup", "warming up until three windows agree")
@@ -173,6 +176,7 @@ class _Session:
         """
         if not self._may_measure:
             return Ceilings()
+        require_capacity(self._spec, self._target.endpoint, load, self._parts.local_limits)
         if self._target.starts_cold:
             ceilings = self._calibrate(load, environment)
             if self._may_measure:
@@ -180,6 +184,14 @@ class _Session:
             return ceilings
         self._target.ask(load)
         return self._calibrate(load, environment)
+
+    def _check_capacity(self, load: Load) -> None:
+        """Before the load: does this machine have the connections, descriptors and ports that it needs?"""
+        report = self._target.preflight
+        service_ms = None if report is None or self._target.starts_cold else report.service_ms
+        service_s = None if service_ms is None else service_ms / 1e3
+        for check in capacity_checks(self._spec, self._target.endpoint, load, self._parts.local_limits, service_s):
+            self._telling.check(check)
 
     def _calibrate(self, load: Load, environment: Environment) -> Ceilings:
         finder = CeilingFinder(self._parts, environment.fingerprint, self._interruption)
@@ -205,7 +217,7 @@ class _Session:
             interruption=self._interruption,
             ceilings=ceilings,
             workload=self._spec.workload,
-            is_target_gone=lambda: self._target.ending() is not None,
+            target_ending=self._target.ending,
         )
 
     def _run_stages(self, runner: StageRunner) -> None:
@@ -225,14 +237,16 @@ class _Session:
         )
 
     def _look_after_server(self) -> None:
-        """Tell of a server that left by itself; raises UnavailableError when it left before the first stage."""
+        """Report a process of the target that ended; raises UnavailableError when that was before the first stage."""
         check = self._target.end_check()
         if check is None:
             return
         if self._runner is None or not self._runner.facts:
-            raise UnavailableError(f"target.start: the server {check.value} before it was measured", hint=check.hint)
+            raise UnavailableError(f"{check.value} before it was measured", hint=check.hint)
         self._telling.check(check)
-        self._target_failure = f"the server {check.value} while it was measured"
+        self._target_ended, self._target_failure = str(check.value), None
+        if self._search is not None and self._search.max_rate_per_s is None:
+            self._search = msgspec.structs.replace(self._search, reason=f"{check.value} during the search")
 
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._telling.phase("report", "judging and storing the result")
@@ -257,6 +271,7 @@ class _Session:
             wall_start=self._wall_start,
             limit_reached=self._limits.reached,
             target_failure=self._target_failure,
+            target_ended=self._target_ended,
             interrupted=self._interruption.code,
             cold_start=self._target.cold_start(self._steady_ns) if self._target.starts_cold else None,
             notes=notes_of(

@@ -30,11 +30,20 @@ def endpoint_of(profile: EndpointProfile) -> Endpoint:
         key_files=key_files,
         tls=_tls(target.tls),
         timeouts=_timeouts(target.timeouts),
-        max_connections=target.max_connections,
+        max_connections=_max_connections(profile, target),
         balance=target.balance,
         unix_socket=None if socket is None else str(socket),
         proxy=proxy,
     )
+
+
+def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
+    """Every client of a closed loop has one, unless the profile sets another number."""
+    if "max_connections" in target.model_fields_set:
+        return target.max_connections
+    load = profile.load
+    swept = () if load.sweep is None else load.sweep.clients
+    return max(target.max_connections, 0, *(stage.concurrency or 0 for stage in load.stages), *swept)
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:

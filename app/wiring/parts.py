@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from app.analysis.local_limit_checks import LocalLimits
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
 from app.session.parts import Parts
@@ -15,6 +16,7 @@ from app.storage.run_directory import RunWriter
 from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.core_use import read_core_use
+from app.telemetry.local_ports import local_ports
 from app.telemetry.prometheus import read_metrics
 from app.wiring.endpoint import require_permission
 from app.wiring.machine import inspect_machine
@@ -23,6 +25,7 @@ from app.wiring.sampling import sampler_of
 from app.wiring.scripted import face_of, start_scripted
 from app.wiring.served import start_endpoint_of
 from app.wiring.server_process import ServerProcess
+from loadgen.descriptors import reachable_limit
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
 
@@ -49,6 +52,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         start_server=ServerProcess,
         read_metrics=read_metrics,
         load_selftest=stored_selftest,
+        local_limits=LocalLimits(reachable_limit(), local_ports()),
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 

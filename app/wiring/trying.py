@@ -25,6 +25,7 @@ _BY_STATUS: dict[int, Problem] = {401: "unauthorised", 403: "forbidden", 404: "n
 _BY_ERROR: dict[str, Problem] = {
     "dns": "dns", "connect": "connect", "tls": "tls", "send": "cut off", "truncated": "cut off", "timeout": "timeout",
     "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong answer", "bad-output": "wrong answer",
+    "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
     "refused": "The server does not take this request: check workload against what its API wants.",
@@ -33,6 +34,7 @@ _REMEDIES: dict[Problem, str] = {
     "timeout": "Is the server still loading its model? Else raise target.timeouts.total.",
     "cut off": "The connection ended before the answer did: look at the server's log, and at proxies between.",
     "wrong answer": "Does target.protocol name what the server speaks, and workload.expect what it answers?",
+    "local limit": "This machine has no open file, local port or memory left for the request: raise its limits.",
     "not streaming": "Let the server stream, or set workload.stream: false and judge whole answers.",
 }
 """Where a run begins all the same: where it does not, it says itself what to do."""
@@ -111,7 +113,7 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         total_ms=report.service_ms,
         tokens_out=report.tokens_out,
         bytes_received=report.bytes_received,
-        tls=None if endpoint is None or problem in ("dns", "connect") else tls_facts(endpoint),
+        tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else tls_facts(endpoint),
         asked_headers=_asked_headers(target) if isinstance(target, EndpointSettings) else (),
         answer_headers=report.headers,
         notes=report.notes,

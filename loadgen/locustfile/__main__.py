@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import gevent
 from gevent.queue import Queue
 
+from loadgen.descriptors import raise_limit
 from loadgen.frames import Reports, read_command
 from loadgen.locustfile.stage import LocustStage
 from loadgen.locustfile.user_test import UserTest, load
@@ -117,6 +118,7 @@ class LocustChild:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    raise_limit()
     # the test may print, and may read, without breaking a frame
     commands, reports = os.fdopen(os.dup(0), "rb"), Reports(os.fdopen(os.dup(1), "wb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

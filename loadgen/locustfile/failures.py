@@ -11,6 +11,7 @@ from loadgen.plain import plain_line
 from loadgen.protocols.asking import status_in_words
 from loadgen.protocols.built import status_error
 from loadgen.records import MOST_OF_A_SAMPLE
+from loadgen.transport.local_limits import LOCAL_LIMIT, is_local_limit
 
 _DEPTH = 8
 
@@ -54,6 +55,8 @@ def what_failed(exception: object, status: int | None) -> str:
 
 def _by_cause(exception: object, otherwise: str) -> str:
     for cause in _causes(exception, _DEPTH):
+        if is_local_limit(cause):
+            return LOCAL_LIMIT
         for kind in type(cause).__mro__:
             if (error := _BY_NAME.get(kind.__name__)) is not None:
                 return error

@@ -21,6 +21,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from loadgen.curve import FEWEST_CHARACTERS, new_token
+from loadgen.descriptors import raise_limit
 from loadgen.frames import read_command
 from loadgen.master.conductor import Conductor
 from loadgen.master.gathering import Gathering
@@ -150,6 +151,7 @@ def _leave(code: int) -> NoReturn:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    raise_limit()
     # what prints by mistake prints to standard error, and cannot break a frame
     outlet = Outlet(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

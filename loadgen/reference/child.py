@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from loadgen.descriptors import raise_limit
+
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     try:
@@ -19,6 +21,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
     """Serve on the loopback, any free port for 0, and print the port first of all."""
+    raise_limit()
     loop = new_event_loop()
     server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", port, backlog=4096))
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")

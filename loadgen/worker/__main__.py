@@ -13,6 +13,7 @@ import sys
 # before anything imports Locust: patched threads would be greenlets, and the sender must be a real one
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
+from loadgen.descriptors import raise_limit
 from loadgen.frames import Reports
 
 _SWITCH_S = 0.0001
@@ -21,6 +22,7 @@ _SWITCH_S = 0.0001
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    raise_limit()
     sys.setswitchinterval(_SWITCH_S)
     # what prints by mistake prints to standard error, and cannot break a frame
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -21,7 +21,7 @@ Send = Callable[[int, int], None]
 
 _BLOCK = 4096
 _BACK_OFF_NS = 100_000_000
-_NO_CONNECTION = ("dns", "connect", "tls", "send")
+_NO_CONNECTION = ("dns", "connect", "tls", "send", "local-limit")
 
 
 class Traffic(Protocol):

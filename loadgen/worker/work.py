@@ -24,11 +24,14 @@ from loadgen.records import (
     StartStage,
     StopStage,
 )
+from loadgen.transport.local_limits import is_local_limit
 from loadgen.worker.orchestration import Orchestra, without_blocking
 from loadgen.worker.rows import load_ahead
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import Target
+
+_HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or lower the rate or the concurrency."
 
 PACING = "timerfd" if HAS_TIMERFD else "sleep"
 
@@ -40,8 +43,9 @@ def failure(error: Exception) -> Failed:
     if isinstance(error, TargetError):
         return Failed(message=str(error), error=error.error)
     traceback.print_exception(error)
+    hint = _HINT_LIMIT if is_local_limit(error) else None
     # not by its repr, which of some errors holds the text that they are about
-    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
+    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}", hint=hint)
 
 
 class Worker:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
+from app.analysis.local_limit_checks import LocalLimits
 from app.inference.job import Job
 from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
 from app.records.gpu import GpuProcess
@@ -114,6 +115,9 @@ class FakeServer:
         self.is_stopped = True
 
 
+_NO_LIMITS = LocalLimits()
+
+
 def no_null_server(kind: LoadKind) -> NullServer:
     raise AssertionError(f"a calibration is stored: nothing is to be calibrated, and not {kind}")
 
@@ -137,6 +141,7 @@ def fake_parts(
     store_calibration: Callable[[Calibration], object] = lambda _: None,
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None,
+    local_limits: LocalLimits = _NO_LIMITS,
 ) -> Parts:
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),
@@ -156,4 +161,5 @@ def fake_parts(
         pause=clock.advance,
         read_metrics=read_metrics,
         load_selftest=load_selftest,
+        local_limits=local_limits,
     )

@@ -68,6 +68,7 @@ _TITLES = {
     "timeout": lambda: tr("No answer in time"),
     "cut off": lambda: tr("The answer was cut off"),
     "wrong answer": lambda: tr("Not the answer that was expected"),
+    "local limit": lambda: tr("A limit of this machine"),
     "not streaming": lambda: tr("Not streaming"),
 }  # one a word, so that translation happens when it is shown
 

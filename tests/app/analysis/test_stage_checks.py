@@ -54,6 +54,13 @@ def test_late_sends_are_judged_by_the_slo(share: float, by_s: float, slo: str | 
     assert check("late sends", rows(late(share, by_s)), slo=slo).verdict == verdict
 
 
+def test_a_target_process_that_ended_makes_the_stage_invalid_and_is_the_reason_for_a_backlog() -> None:
+    facts = replace(FACTS, target_ended="the scripted server was killed by SIGKILL", over_saturated=True)
+    found = check("target process", rows(), facts)
+    assert (found.verdict, found.value) == ("INVALID", "the scripted server was killed by SIGKILL")
+    assert "endpoint" not in str(check("stationarity", rows(), facts).hint)
+
+
 @pytest.mark.parametrize(("share", "verdict"), [(0.009, "VALID"), (0.011, "WARN")])
 def test_a_lag_of_5_ms_is_a_warning(share: float, verdict: str) -> None:
     assert check("send lag p99", rows(late(share, 0.006))).verdict == verdict

@@ -15,6 +15,21 @@ def test_a_plain_target(written: Written) -> None:
     assert endpoint == Endpoint(urls=(f"{URL}/score",), timeouts=Timeouts(5.0, 30.0, 5.0), max_connections=10)
 
 
+@pytest.mark.parametrize(
+    ("target", "load", "expected"),
+    [
+        ({}, {"stages": [{"rate": "1/s", "duration": "1s"}]}, 2048),
+        ({}, {"stages": [{"concurrency": 10_000, "duration": "1s"}]}, 10_000),
+        ({}, {"sweep": {"concurrency": [10, 4_000], "hold": "1s"}}, 4_000),
+        ({"max_connections": 500}, {"stages": [{"concurrency": 10_000, "duration": "1s"}]}, 500),
+    ],
+)
+def test_each_client_has_a_connection_unless_the_profile_sets_another_number(
+    written: Written, target: dict[str, object], load: dict[str, object], expected: int
+) -> None:
+    assert endpoint_of(written({**HTTP, **target}, load=load)).max_connections == expected
+
+
 def test_replicas_and_their_balance(written: Written) -> None:
     urls = [f"{URL}/score", "http://127.0.0.1:8001/score"]
     endpoint = endpoint_of(written({"protocol": "http", "urls": urls, "balance": "least-outstanding"}))

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import ssl
@@ -38,6 +39,7 @@ def wrapped(inner: Exception) -> Exception:
         (requests.exceptions.SSLError(), None, "tls"),
         (requests.exceptions.ChunkedEncodingError(), 200, "truncated"),
         (wrapped(ConnectionRefusedError()), None, "connect"),
+        (wrapped(OSError(errno.EMFILE, "Too many open files")), None, "local-limit"),
         (wrapped(socket.gaierror()), None, "dns"),
         (wrapped(ssl.SSLCertVerificationError()), None, "tls"),
         (wrapped(ConnectionResetError()), None, "send"),

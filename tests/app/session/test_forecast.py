@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.analysis.local_limit_checks import LocalLimits
+from app.errors import ExitCode, UsageError
+from app.records.events import Checked, PhaseChanged
+from app.session.forecast import demand_of
+from app.session.spec import StageSpec
+from loadgen.records import ClosedArrivals, TraceArrivals
+from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
+from tests.fakes.load import OK, ScriptedLoad
+
+CLIENTS = msgspec.structs.replace(SPEC, stages=(StageSpec("clients", "closed", ClosedArrivals(200), 1.0),))
+
+
+def test_the_peak_of_all_stages_is_what_is_needed() -> None:
+    offsets = np.array([0, 1, 2, 1_500_000_000], "<i8").tobytes()
+    stages = (StageSpec("a", "steady", poisson(2.0), 1.0), StageSpec("b", "varying", TraceArrivals(offsets), 2.0))
+    demand = demand_of(msgspec.structs.replace(SPEC, stages=stages), SPEC.endpoint, 1, 1.0)
+    assert (demand.rate_per_s, demand.concurrency) == (3.0, 0)
+    assert demand_of(CLIENTS, SPEC.endpoint, 1, None).concurrency == 200
+    assert demand_of(SEARCH, SPEC.endpoint, 1, None).rate_per_s == 20.0
+
+
+def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="200 clients are more than this machine can connect") as raised:
+        bench.run(CLIENTS, local_limits=LocalLimits(descriptors=100))
+    assert "264 open files" in str(raised.value.hint)
+    assert bench.load.asked == 0
+
+
+def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
+    slow = msgspec.structs.replace(OK, service_ms=1_000.0)
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=LocalLimits(descriptors=100))
+    check = check_of(outcome, "file descriptors")
+    assert check is not None
+    assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
+    told = [event for event in bench.events if isinstance(event, Checked | PhaseChanged)]
+    stages = next(n for n, event in enumerate(told) if isinstance(event, PhaseChanged) and event.phase == "stages")
+    assert any(isinstance(event, Checked) and event.check == check for event in told[:stages])
+
+
+def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(bench: Bench) -> None:
+    result = bench.run(SPEC, ScriptedLoad(bench.clock, error="local-limit", error_share=0.5)).result
+    assert result.exit.codes == (ExitCode.INVALID,)
+    assert "local limits" in result.exit.causes[0]
+    assert {one.judgement for one in result.slo} == {"INCONCLUSIVE"}
