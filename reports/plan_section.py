@@ -20,6 +20,15 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     p90: float
 
 
+class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
+    """That the capacity is not known well enough: the headline, and the measurement that tells more."""
+
+    state: Literal["uncertain", "unknown"]
+    per_instance_per_s: Spread
+    headline: str
+    next_step: str
+
+
 class Chances(msgspec.Struct, frozen=True, kw_only=True):
     """P(the SLO is met at the peak) with the instances for the load, spares left out; and with one fewer or more."""
 
@@ -56,6 +65,8 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settled: Settled | None = None
     price_kind: str = "on demand"
     measured_on: str | None = None
+    fit_error_at_slo: float | None = None
+    """Of the service model at the SLO's own percentile, as a share of the measured value."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +190,8 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     outlook: str | None = None
     """How the fleet goes through the coming year, as a sentence."""
     break_even: tuple[str, ...] = ()
+    knowledge: Knowledge | None = None
+    """Where the capacity is not known well enough; None where it is."""
 
     @property
     def chosen(self) -> OfferRow | None:

@@ -11,9 +11,11 @@ _MOST_SWINGS = 3
 
 
 def summary_lines(plan: PlanSection) -> list[str]:
+    first = [] if plan.knowledge is None else [plan.knowledge.headline, plan.knowledge.next_step]
     if plan.recommendation is None:
-        return [f"No offer fits a peak of {formatting.number(plan.peak_per_s)}/s.", *plan.notes]
+        return [*first, f"No offer fits a peak of {formatting.number(plan.peak_per_s)}/s.", *plan.notes]
     return [
+        *first,
         plan.recommendation.sentence,
         f"What binds: {plan.recommendation.binding_constraint}",
         *_named(plan),
@@ -43,7 +45,8 @@ def _sureness(plan: PlanSection) -> Iterator[str]:
     cells = plan_words.chance_cells(row)
     if cells:
         told = ", ".join(f"{chance} with {count}" for count, chance in cells)
-        yield f"P(SLO met) at the peak, by instances for the load: {told}"
+        error = plan_words.fit_error(row)
+        yield f"P(SLO met) at the peak, by instances for the load: {told}{'' if error is None else f'; {error}'}"
     if (need := plan_words.need(row)) is not None:
         yield f"Instances for the load: {need}"
     if (sizing := plan_words.sizing(plan, row)) is not None:

@@ -29,6 +29,13 @@ def chance_cells(row: OfferRow) -> list[tuple[str, str]]:
     ]
 
 
+def fit_error(row: OfferRow) -> str | None:
+    """How well the service model reproduces what P(SLO met) depends on most."""
+    if row.fit_error_at_slo is None:
+        return None
+    return f"the service model is off by {formatting.percent(row.fit_error_at_slo)} at the SLO's percentile"
+
+
 def need(row: OfferRow) -> str | None:
     """Of instances for the load."""
     count, spread = needed(row), row.instances_needed

@@ -15,6 +15,7 @@ from app.planning.sizing import (
 )
 from app.planning.wording import amount, share, usd
 from app.records.offers import CapacityCurve, PlanLimits
+from app.records.plan import CapacityKnowledge
 from app.records.result import Fleet, Recommendation
 
 _MOST_STEPS = 2000
@@ -30,13 +31,18 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def recommend(
-    choice: Choice, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: tuple[str, ...]
+    choice: Choice,
+    demand: Demand,
+    limits: PlanLimits,
+    curve: CapacityCurve,
+    slo: tuple[str, ...],
+    knowledge: CapacityKnowledge | None = None,
 ) -> Recommendation:
     return Recommendation(
         fleet=choice.fleet,
         sentence=_sentence(choice.best, choice.fleet),
         binding_constraint=_binding_constraint(choice.best, demand, limits, curve, slo),
-        why=tuple(_why(choice, demand, limits)),
+        why=tuple(_why(choice, demand, limits, knowledge)),
         would_change_it=tuple(_would_change_it(choice.best, choice.runner_up, demand, limits)),
     )
 
@@ -72,11 +78,15 @@ def _binding_constraint(
     return words
 
 
-def _why(choice: Choice, demand: Demand, limits: PlanLimits) -> list[str]:
+def _why(choice: Choice, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None) -> list[str]:
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
     reached = share(assurance_reached(best.needed, best.capacity, demand))
     subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"
     words = [f"{subject} the peak with a probability of {reached}; {share(limits.assurance)} was asked."]
+    if knowledge is not None and knowledge.state != "known":
+        words = [knowledge.headline, knowledge.next_step, *words]
+    if knowledge is not None and knowledge.reason == "contradictory load points":
+        words[-1] = "No probability is stated: the load points contradict each other."
     if runner_up is None:
         words.append("No other offer fits.")
     else:

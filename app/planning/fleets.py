@@ -6,7 +6,7 @@ All of it is arithmetic on the question, chances seeded: the same one gives the 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from app.planning.explanation import Choice, recommend
 from app.planning.fleet_costs import with_costs
 from app.planning.front_chance import with_front_chances
 from app.planning.goals import Goals, goals_of
+from app.planning.knowledge import SloEvidence, knowledge_of, slo_evidence
 from app.planning.measured import with_measured_tokens
 from app.planning.options import Option, candidate_of, options_of
 from app.planning.outlook import outlook_of
@@ -27,7 +28,8 @@ from app.planning.plan_notes import bound_note, notes_of
 from app.planning.sensitivity import sensitivity_of
 from app.planning.sizing import Demand, demand_of
 from app.planning.wanted import Wanted, always
-from app.records.plan import Fleet, Plan
+from app.planning.wording import amount
+from app.records.plan import CapacityKnowledge, Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 
 
@@ -40,8 +42,11 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     question = with_measured_tokens(question)
     demand = demand_of(question.traffic, question.limits, question.today)
     goals = goals_of(question.slo)
-    options = options_of(question, demand, goals, preview=preview, wanted=wanted)
-    ranked = _ranked(options, demand, question)
+    sized = options_of(question, demand, goals, preview=preview, wanted=wanted)
+    found = _slo_evidence(sized, question, goals)
+    knowledge = [_knowledge_of(option, found, goals, demand) for option in sized]
+    options = [_unless_unknown(option, known) for option, known in zip(sized, knowledge, strict=True)]
+    ranked = _ranked(options, demand, question, found)
     refused = _refused(options, question.today)
     best, best_fleet = ranked[0] if ranked else (None, None)
     others = [(option, fleet) for option, fleet in ranked[1:] if best and _is_another(option, best)]
@@ -65,6 +70,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
         pareto=(),
         notes=notes_of(question, demand, goals, [fleet for _, fleet in ranked], refused),
         router=limits.router,
+        knowledge=_leading_knowledge(best, options, knowledge),
     )
     if best is None or best_fleet is None:
         return plan
@@ -74,7 +80,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     return msgspec.structs.replace(
         plan,
         notes=plan.notes if bound is None else (*plan.notes, bound),
-        recommendation=recommend(choice, demand, limits, target.curve, slo),
+        recommendation=recommend(choice, demand, limits, target.curve, slo, plan.knowledge),
         pareto=_front(options, demand, question),
         sensitivity=sensitivity_of(options, demand, question, goals),
         day=() if preview else peak_day(best, question, goals),
@@ -84,6 +90,40 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
         savings=savings_of(options, best, demand, question, goals, preview=preview),
         mix=None if preview else mix_of(options, demand, question),
     )
+
+
+def _slo_evidence(options: Sequence[Option], question: PlanQuestion, goals: Goals) -> dict[str, SloEvidence]:
+    """By the name of the target: many offers share one."""
+    targets = {option.target.name: option.target for option in options}
+    return {name: slo_evidence(target, question.slo, goals) for name, target in targets.items()}
+
+
+def _knowledge_of(
+    option: Option, found: Mapping[str, SloEvidence], goals: Goals, demand: Demand
+) -> CapacityKnowledge | None:
+    """None of an offer that is refused for another reason."""
+    if not option.is_feasible:
+        return None
+    return knowledge_of(candidate_of(option).capacity, found[option.target.name], goals, demand)
+
+
+def _unless_unknown(option: Option, known: CapacityKnowledge | None) -> Option:
+    if known is None or known.state != "unknown":
+        return option
+    spread = known.per_instance_per_s
+    why = f"its capacity is not known well enough: {amount(spread.p10)} to {amount(spread.p90)}/s per instance"
+    return msgspec.structs.replace(option, looked_at=msgspec.structs.replace(candidate_of(option), refused=why))
+
+
+def _leading_knowledge(
+    best: Option | None, options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
+) -> CapacityKnowledge | None:
+    """Of the recommended offer, else of the cheapest one that is refused because its capacity is unknown."""
+    if best is not None:
+        return next(known for option, known in zip(options, knowledge, strict=True) if option is best)
+    unknown = [(option, known) for option, known in zip(options, knowledge, strict=True) if known is not None]
+    cheapest = min(unknown, key=lambda pair: candidate_of(pair[0]).usd_per_month, default=(None, None))
+    return cheapest[1]
 
 
 def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[Fleet, ...]:
@@ -101,9 +141,15 @@ def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
     return goals.times[0].text.split("<")[0].strip()
 
 
-def _ranked(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> list[tuple[Option, Fleet]]:
+def _ranked(
+    options: Sequence[Option], demand: Demand, question: PlanQuestion, found: Mapping[str, SloEvidence]
+) -> list[tuple[Option, Fleet]]:
     """By cost; then the less risky, then the faster."""
-    fleets = [(option, _fleet(option, demand, question)) for option in options if option.is_feasible]
+    fleets = [
+        (option, _fleet(option, demand, question, found[option.target.name]))
+        for option in options
+        if option.is_feasible
+    ]
     unknown_ms = float("inf")
     return sorted(
         fleets,
@@ -116,10 +162,16 @@ def _ranked(options: Sequence[Option], demand: Demand, question: PlanQuestion) -
     )
 
 
-def _fleet(option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
+def _fleet(option: Option, demand: Demand, question: PlanQuestion, found: SloEvidence) -> Fleet:
     candidate = candidate_of(option)
     fleet = fleet_of(candidate, candidate.instances, demand, option.latencies, question.today)
-    return with_costs(msgspec.structs.replace(fleet, measured_on=option.target.name), option, demand, question)
+    fleet = msgspec.structs.replace(
+        fleet,
+        measured_on=option.target.name,
+        fit_error_at_slo=found.fit_error,
+        chances=None if found.is_contradictory else fleet.chances,
+    )
+    return with_costs(fleet, option, demand, question)
 
 
 def _refused(options: Sequence[Option], today: datetime.date) -> list[Fleet]:

@@ -22,6 +22,35 @@ class Spread(msgspec.Struct, frozen=True):
     p90: float
 
 
+KnowledgeState = Literal["known", "uncertain", "unknown"]
+"""known: the P10–P90 range of the capacity is narrow enough to buy by. uncertain: it is over 3×, or the load points
+contradict each other. unknown: it is over 10×, and nothing is recommended."""
+KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
+
+
+class NextMeasurement(msgspec.Struct, frozen=True):
+    """The stage that narrows the capacity most: one replica under this load for so long."""
+
+    rate_per_s: float
+    duration_s: float
+    expected_ratio: float
+    """P90 over P10 of the capacity afterwards."""
+
+
+class CapacityKnowledge(msgspec.Struct, frozen=True):
+    """How well the capacity of an instance that a plan is based on is known.
+
+    `headline` and `next_step` say the other fields in words; they are empty where the state is "known".
+    """
+
+    state: KnowledgeState
+    reason: KnowledgeReason
+    per_instance_per_s: Spread
+    next_measurement: NextMeasurement | None = None
+    headline: str = ""
+    next_step: str = ""
+
+
 class Chances(msgspec.Struct, frozen=True):
     """P(the SLO is met at the peak) with the instances that carry the load, spares left out; and one fewer or more."""
 
@@ -88,6 +117,9 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     front_chance: float | None = None
     """That no other fleet is both cheaper and faster, given what is not sure of each."""
+    fit_error_at_slo: float | None = None
+    """Of the service model at the SLO's own percentile: the median over all rates of its factor to the measured value,
+    minus 1. None without a service model or where that percentile was not measured."""
     planned_rate_per_replica_per_s: float | None = None
     """Rate that each replica is planned at: the SLO is met there with the plan's confidence. The plan's count of
     instances, `simulate` and the exported autoscalers all use this number. `None` in plan files of version 0.1.0."""
@@ -192,3 +224,5 @@ class Plan(msgspec.Struct, frozen=True):
     """Of owned hardware against rented, and of one's own fleet against an API's price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
+    knowledge: CapacityKnowledge | None = None
+    """Of the recommended fleet, else of the fleet that would be recommended if its capacity were known."""

@@ -18,6 +18,7 @@ from reports.plan_section import (
     Commitment,
     DaySeries,
     FrontRow,
+    Knowledge,
     Mix,
     MixPart,
     PlanReport,
@@ -66,6 +67,7 @@ def plan_section(plan: Plan) -> model.PlanSection:
         mix=_mix(plan.mix),
         outlook=_outlook(plan.outlook),
         break_even=plan.break_even,
+        knowledge=_knowledge(plan.knowledge),
     )
 
 
@@ -158,6 +160,19 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
         settled=fleet.settled if fleet.rejected is None else None,
         price_kind=fleet.price_kind,
         measured_on=fleet.measured_on,
+        fit_error_at_slo=fleet.fit_error_at_slo,
+    )
+
+
+def _knowledge(known: records.CapacityKnowledge | None) -> Knowledge | None:
+    if known is None or known.state == "known":
+        return None
+    spread = known.per_instance_per_s
+    return Knowledge(
+        state=known.state,
+        per_instance_per_s=Spread(p10=spread.p10, p50=spread.p50, p90=spread.p90),
+        headline=known.headline,
+        next_step=known.next_step,
     )
 
 

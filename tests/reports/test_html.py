@@ -19,6 +19,7 @@ import pytest
 from reports import html
 from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
+from reports.plan_section import Knowledge, Spread
 from reports.text import render_plan
 from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
@@ -434,6 +435,14 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
                  "prices are of 2026-07-09 to 2026-08-01", "sizewise plan chat.yaml"):  # fmt: skip
         assert part in text
     assert len(html.encode()) < MAX_BYTES
+
+
+def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_plan_report: PlanReport) -> None:
+    spread = Spread(p10=2.0, p50=4.0, p90=9.0)
+    unsure = Knowledge(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it.")
+    plan = msgspec.structs.replace(max_rate_plan_report.plan, knowledge=unsure)
+    text = _text(render_plan_html(msgspec.structs.replace(max_rate_plan_report, plan=plan)))
+    assert text.index("Not known.") < text.index("Measure it.") < text.index("What binds")
 
 
 def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rendered) -> None:

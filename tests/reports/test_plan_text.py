@@ -3,6 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reports.model import PlanReport, PlanSection
+from reports.plan_section import Knowledge, Spread
 from reports.plan_text import more_lines, summary_lines
 from reports.text import render_plan
 
@@ -31,6 +32,21 @@ def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: Pl
     plan = no_offer_plan_report.plan
     assert not [lines for _, lines in more_lines(plan) if lines]
     assert render_plan(plan).startswith("Plan      No offer fits a peak of 90.0/s.")
+
+
+def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
+    knowledge = Knowledge(
+        state="uncertain",
+        per_instance_per_s=Spread(p10=2.0, p50=4.0, p90=9.0),
+        headline="Unsure.",
+        next_step="Measure.",
+    )
+    row = replace(plan.offers[0], fit_error_at_slo=0.123)
+    unsure = replace(plan, knowledge=knowledge, offers=(row, *plan.offers[1:]))
+    assert summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
+    assert summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
+    (sure, *_) = dict(more_lines(unsure))["Sure"]
+    assert sure.endswith("; the service model is off by 12.3\u202f% at the SLO's percentile")
 
 
 def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:

@@ -140,7 +140,7 @@ class PlanCard(Side):
             self.title.setText(tr("A refused offer"))
             self.sentence.setText(tr("{offer} is refused: {why}").format(offer=fleet.offer, why=fleet.rejected))
         elif is_recommended and plan.recommendation is not None:
-            self.sentence.setText(plan.recommendation.sentence)
+            self.sentence.setText(_headline(plan, plan.recommendation.sentence))
         else:
             words = tr("{instances} × {offer}: {usd} USD a month")
             self.sentence.setText(
@@ -172,11 +172,9 @@ class PlanCard(Side):
         self.savings.say(() if plan is None else _saving_words(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
-        self.sentence.setText(
-            tr("No offer fits a peak of {peak}/s inside {slo}.").format(
-                peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo)
-            )
-        )
+        why = tr("No offer fits a peak of {peak}/s inside {slo}.")
+        text = why.format(peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
+        self.sentence.setText(_headline(plan, text))
         self.title.setText(tr("Nothing to recommend"))
         for badge in (self.basis, self.price_badge):
             badge.say("")
@@ -203,6 +201,14 @@ class PlanCard(Side):
 
     def _to_recommended(self) -> None:
         self.offer_wanted.emit("")
+
+
+def _headline(plan: Plan, text: str) -> str:
+    """What is not known comes first, with the measurement that would tell."""
+    known = plan.knowledge
+    if known is None or known.state == "known":
+        return text
+    return f"{known.headline} {known.next_step} {text}"
 
 
 _BASES = {
@@ -240,6 +246,7 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         (tr("10 to 90 %"), tr("{spread} USD").format(spread=spread_words(fleet.usd_per_month_needed))),
         (tr("Instances"), _instances_words(fleet)),
         (tr("P(SLO met)"), chances_words(fleet.chances)),
+        (tr("Model error at the SLO"), percent_words(fleet.fit_error_at_slo)),
         (latency_words(plan.latency_metric), measured(fleet.latency_at_peak.value, "ms")),
         (tr("Busy at the peak"), percent_words(fleet.utilisation_at_peak.value)),
         (tr("One instance carries"), measured(fleet.capacity_per_instance_per_s.value, "1/s")),

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.planning.capacity import Capacity
+from app.planning.fleets import plan_fleets
+from app.planning.goals import goals_of
+from app.planning.knowledge import fit_error_at_slo, knowledge_of, slo_evidence
+from app.planning.sizing import Demand
+from app.records.curves import Rung
+from app.records.offers import PlanLimits
+from app.records.plan import Plan
+from app.records.plan_question import MeasuredTarget
+from app.records.service import FitError, RequestService, ServiceFit
+from tests.fakes.offers import question, target
+from tests.fakes.services import fit_of, fitted
+
+SLO = parse_objective("latency_ms.p95 < 4000")
+GOALS = goals_of([SLO])
+DEMAND = Demand(1000.0, 1000.0, z=0.0, spares=0)
+ONE = RequestService(8, 1.0, 1.0)
+
+
+def point(per_s: float, p95_s: float) -> Rung:
+    return Rung(per_s, None, per_s, 1000 / per_s, 1000, 0, {"latency": {"p50": p95_s / 3, "p95": p95_s}})
+
+
+def planned(measured: MeasuredTarget, peak_per_s: float = 60.0, assurance: float = 0.9) -> Plan:
+    limits = PlanLimits(router="random", redundancy=0, assurance=assurance)
+    return plan_fleets(question(measured, peak_per_s=peak_per_s, slo=(SLO.text,), limits=limits))
+
+
+def never_saturated(mean_sigma: float) -> MeasuredTarget:
+    """Flat latencies up to 2/s, which the model extends with a wide uncertainty."""
+    points = tuple(point(per_s, 2.9) for per_s in (0.5, 1.0, 1.5, 2.0))
+    errors = tuple(FitError(per_s, "p50", 0.97, 0.97, 0.0) for per_s in (0.5, 1.0, 1.5, 2.0))
+    fit = msgspec.structs.replace(fit_of(fitted(ONE, mean_s=mean_sigma), highest_per_s=2.0), errors=errors)
+    return target(fit=fit, load_points=points)
+
+
+def test_an_unsaturated_curve_buys_by_the_highest_throughput_seen_and_not_by_the_worst_of_the_model() -> None:
+    plan = planned(never_saturated(0.5))
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.instances in (30, 31, 32)
+    assert plan.knowledge is not None
+    assert plan.knowledge.state == "uncertain"
+    assert plan.knowledge.per_instance_per_s.p90 <= 8 / 0.97 * 1.2  # slots over the time at low load
+
+
+def test_what_one_instance_is_enough_for_in_any_case_is_known() -> None:
+    plan = planned(never_saturated(0.5), peak_per_s=1.5)
+    assert plan.knowledge is not None
+    assert plan.knowledge.state == "known"
+
+
+@pytest.mark.parametrize(
+    ("sigma", "state"), [(0.05, "known"), (0.4, "known"), (0.5, "uncertain"), (0.85, "uncertain"), (1.0, "unknown")]
+)
+def test_the_ratio_of_the_capacitys_range_decides_what_is_said(sigma: float, state: str) -> None:
+    capacity = Capacity(10.0, sigma, 1, "measured")
+    known = knowledge_of(capacity, slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
+    assert known.state == state
+    assert (known.next_measurement is None) == (state == "known")
+
+
+def test_the_next_measurement_is_at_the_middle_of_one_replicas_range_and_long_enough_for_the_percentile() -> None:
+    capacity = Capacity(20.0, 0.6, 2, "extrapolated", speed=2.0)
+    known = knowledge_of(capacity, slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
+    assert known.next_measurement is not None
+    assert known.next_measurement.rate_per_s == pytest.approx(5.0)
+    assert known.next_measurement.duration_s == 400
+    assert known.next_measurement.expected_ratio == pytest.approx(2.16, rel=0.01)
+    where = "9.27 to 43.1/s per instance (P10–P90), so 24 to 108 instances may be needed"
+    assert known.headline == f"Capacity is not known well enough: {where}."
+    assert known.next_step.startswith("Measure one replica of run-1 at 5/s for 7 min next")
+
+
+def test_a_range_over_three_times_leads_the_recommendation() -> None:
+    plan = planned(target(fit=fit_of(fitted(ONE, mean_s=0.32))))
+    assert plan.knowledge is not None
+    assert plan.knowledge.state == "uncertain"
+    assert plan.recommendation is not None
+    assert plan.recommendation.why[:2] == (plan.knowledge.headline, plan.knowledge.next_step)
+
+
+def test_a_range_over_ten_times_recommends_nothing() -> None:
+    plan = planned(target(fit=fit_of(fitted(ONE, mean_s=1.5))))
+    assert plan.knowledge is not None
+    assert plan.knowledge.state == "unknown"
+    assert plan.recommendation is None
+    assert plan.knowledge.next_measurement is not None
+    assert plan.cheapest_rejected is not None
+
+
+def test_contradictory_load_points_have_no_probability() -> None:
+    points = (point(1.0, 2.0), point(2.0, 9.0), point(2.2, 8.0), point(3.0, 2.0), point(3.2, 2.5), point(4.0, 9.0))
+    plan = planned(target(fit=fit_of(fitted(ONE, mean_s=0.05)), load_points=points))
+    assert plan.knowledge is not None
+    assert (plan.knowledge.state, plan.knowledge.reason) == ("uncertain", "contradictory load points")
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.chances is None
+    assert not any("with a probability of" in one for one in plan.recommendation.why)
+    assert plan.knowledge.next_measurement is not None
+    assert 2.0 < plan.knowledge.next_measurement.rate_per_s < 3.2
+
+
+def with_errors(*errors: tuple[float, str, float, float]) -> ServiceFit:
+    listed = tuple(FitError(rate, name, measured_s, fitted_s, 1.0) for rate, name, measured_s, fitted_s in errors)
+    return msgspec.structs.replace(fit_of(fitted(ONE)), errors=listed)
+
+
+def test_a_fit_is_judged_at_the_slos_own_percentile_and_by_factors() -> None:
+    fit = with_errors((1.0, "p50", 1.0, 1.0), (2.0, "p50", 1.0, 1.0), (1.0, "p95", 1.0, 2.0), (2.0, "p95", 2.0, 1.0))
+    assert fit_error_at_slo(fit, GOALS) == pytest.approx(1.0)
+    assert fit_error_at_slo(with_errors((1.0, "p50", 1.0, 1.0)), GOALS) is None
+    first_token = goals_of([parse_objective("ttft_ms.p95 < 200")])
+    assert fit_error_at_slo(with_errors((4.0, "ttft p95", 0.293, 0.034)), first_token) == pytest.approx(7.62, rel=0.01)
+
+
+def test_a_model_that_explains_nothing_and_no_rates_that_bracket_the_capacity_are_contradictory() -> None:
+    fit = with_errors((1.0, "p95", 1.0, 2.26), (2.0, "p95", 2.26, 1.0))
+    assert slo_evidence(target(fit=fit), [SLO], GOALS).is_contradictory
+    bracketed = target(fit=fit, load_points=(point(2.0, 3.0), point(2.4, 9.0)))
+    assert not slo_evidence(bracketed, [SLO], GOALS).is_contradictory
+
+
+def test_the_error_at_the_slo_stands_beside_the_probability() -> None:
+    fit = with_errors((1.0, "p95", 1.0, 1.2))
+    plan = planned(target(fit=fit))
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.fit_error_at_slo == pytest.approx(0.2)
