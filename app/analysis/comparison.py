@@ -49,8 +49,16 @@ def compare_runs(
         is_forced=is_forbidden and is_forced,
         noise=max(noises, default=None),
         is_advisory=has_no_quiet or is_other_cpu(differences),
+        is_same_run=_by_id(base) == _by_id(candidate),
     )
+    if comparison.is_same_run:
+        same = tuple(msgspec.structs.replace(one, verdict="same", more_repeats=None) for one in changes)
+        comparison = msgspec.structs.replace(comparison, changes=same)
     return msgspec.structs.replace(comparison, notes=notes_of(comparison, found))
+
+
+def _by_id(runs: Sequence[Result]) -> list[Result]:
+    return sorted(runs, key=lambda run: run.run_id)
 
 
 def judge_changes(found: Sequence[Comparable], tolerance: float) -> tuple[MetricChange, ...]:

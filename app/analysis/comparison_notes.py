@@ -40,6 +40,9 @@ def regression_in_words(change: MetricChange) -> str:
 
 
 def _notes(comparison: Comparison, found: Sequence[Comparable]) -> Iterator[str]:
+    if comparison.is_same_run:
+        yield "Base and candidate are the same run, so there is no difference to find."
+        return
     if comparison.is_forced:
         forbidding = ", ".join(one.name for one in comparison.differences if one.forbids)
         yield f"Forced: {forbidding} differ, so that a change may be theirs and not the candidate's."

@@ -95,11 +95,17 @@ def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[En
     told = [
         _difference("precision", base, candidate, lambda run: ", ".join(sorted(_precisions([run]))), forbids=is_apart),
         _difference("SLO", base, candidate, lambda run: ", ".join(_slo(run)), forbids=searches),
-        _difference("version of Sizewise", base, candidate, lambda run: run.tool.version),
+        _tools(base, candidate),
         _difference("profile", base, candidate, lambda run: f"{run.name} {_short(run.profile_hash)}"),
         _arrivals(base, candidate),
     ]
     yield from (one for one in told if one is not None)
+
+
+def _tools(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
+    if all(run.tool.name == "sizewise" for run in (*base, *candidate)):
+        return _difference("version of Sizewise", base, candidate, lambda run: run.tool.version)
+    return _difference("measuring tool", base, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
 
 
 def _difference(

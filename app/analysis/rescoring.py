@@ -109,7 +109,7 @@ _Part = tuple[StageFacts, StageRows, Stage]
 def _within(result: Result, window_s: tuple[float, float] | None) -> Window | None:
     if window_s is None:
         return None
-    start_ns = result.clock.monotonic_start_ns
+    start_ns = result.zero_ns
     return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
 
 

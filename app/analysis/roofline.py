@@ -13,8 +13,9 @@ from app.records.model import BatchCost
 
 Limit = Literal["compute", "memory", "launch or host", "copy"]
 
-_NEAR = 0.3
-"""Of its roof, from which a call is held to be limited by it: real kernels seldom pass 80 %, and mixed ones half."""
+_NEAR = 0.6
+"""Share of its roof from which a call is said to be limited by it, as in the Speed of Light section of NVIDIA's Nsight
+Compute. Below, most of the time goes to something else."""
 _FAR = 0.2
 _OVER = 1.1
 """Of a peak, from which the peak is held to be wrong, and not the time."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from app.analysis.arrival_checks import arrival_checks
@@ -28,6 +29,9 @@ from app.records.stage import StageFacts
 
 TARGET_PROCESS = "target process"
 _FROM_LITTLE = 0.1
+_SHORTEST_TO_JUDGE_S = 1.0
+"""Of a stage that was stopped: in less time, one late request or the start of the sending decides these checks. A stage
+that its own backlog ends is longer."""
 _CHANGING: tuple[StageKind, ...] = ("varying", "spike")
 
 
@@ -38,6 +42,8 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
         if facts.arrivals == "locust"
         else _sending(rows, facts, window, slo)
     )
+    if facts.stopped_early and window.end_ns - window.start_ns < _SHORTEST_TO_JUDGE_S * 1e9:
+        sending = tuple(map(_too_short_to_judge, sending))
     return (
         *sending,
         *worker_checks(facts),
@@ -59,6 +65,13 @@ def _sending(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[O
         never_started_check(rows),
         *arrival_checks(rows.sent_ns[rows.was_sent], facts, window),
     )
+
+
+def _too_short_to_judge(check: Check) -> Check:
+    if check.verdict != "INVALID":
+        return check
+    hint = f"The stage was stopped less than {_SHORTEST_TO_JUDGE_S:g} s after its start, too soon to judge this."
+    return msgspec.structs.replace(check, verdict="WARN", hint=hint)
 
 
 def _unpaced_check() -> Check:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="from_s",
         metavar="TIME",
-        help="judge only what was to be sent from here on, as 10s into the run",
+        help="judge only requests due from here on, counted from the start of the load, such as 10s",
     )
     parser.add_argument("--to", dest="to_s", metavar="TIME", help="and up to here")
     parser.add_argument(

@@ -69,3 +69,5 @@ class Comparison(msgspec.Struct, frozen=True):
     noise: float | None = None
     is_advisory: bool = False
     notes: tuple[str, ...] = ()
+    is_same_run: bool = False
+    """Base and candidate are the very same runs, in which there is no difference to find."""

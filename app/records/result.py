@@ -269,6 +269,8 @@ class Clock(msgspec.Struct, frozen=True):
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
+    load_start_ns: int | None = None
+    """Start of the first stage, warm-up included, after preflight and calibration. Times of a run count from here."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -339,6 +341,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Where this is not the run's own verdict; None where it is."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
+
+    @property
+    def zero_ns(self) -> int:
+        """Second 0 of the run for charts, windows and tables: the start of its load, or of the run without a load."""
+        if self.clock.load_start_ns is not None:
+            return self.clock.load_start_ns
+        starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]
+        return min(starts_ns, default=self.clock.monotonic_start_ns)
 
 
 def json_schema() -> dict[str, Any]:

@@ -74,6 +74,8 @@ def _sentence(comparison: Comparison) -> str:
     headlines = [one for one in comparison.changes if one.is_headline]
     if not comparison.changes:
         return "Not compared."
+    if comparison.is_same_run:
+        return "SAME RUN: no difference."
     counts = {
         word: sum(one.verdict == word for one in headlines) for word in ("worse", "better", "same", "inconclusive")
     }
@@ -89,4 +91,5 @@ def _banner(comparison: Comparison) -> str | None:
         return f"FORCED: these are not comparable ({forbidding}), and were compared all the same."
     if forbidding:
         return f"NOT COMPARABLE: {forbidding}."
-    return "ADVISORY: this comparison fails nothing; why stands below." if comparison.is_advisory else None
+    is_advisory = comparison.is_advisory and not comparison.is_same_run
+    return "ADVISORY: this comparison fails nothing; why stands below." if is_advisory else None

@@ -115,7 +115,7 @@ class OpenedRun:
         rows = self.rows
         if rows is None:
             return None
-        start_ns = self.result.clock.monotonic_start_ns
+        start_ns = self.result.zero_ns
         bounds_ns = [start_ns + round(at * 1e9) for at in window_s]
         first, last = np.searchsorted(rows.intended_ns, bounds_ns)
         inside = np.zeros(rows.intended_ns.size, dtype=bool)
@@ -126,7 +126,7 @@ class OpenedRun:
         telemetry = self.facts.telemetry
         if window_s is None:
             return telemetry
-        start_ns = self.result.clock.monotonic_start_ns
+        start_ns = self.result.zero_ns
         first_ns, last_ns = (start_ns + round(at * 1e9) for at in window_s)
         return telemetry[telemetry["at_ns"].between(first_ns, last_ns, inclusive="left")]
 
@@ -144,6 +144,9 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         result, recovery = recovered_result(run, events, table)
     else:
         result = run.measured
+    if result.local is None:  # a part of the run, judged again, counts from the same second 0
+        clock = msgspec.structs.replace(result.clock, load_start_ns=result.zero_ns)
+        result = msgspec.structs.replace(result, clock=clock)
     facts = RunFacts(
         result=result,
         slo=slo_of(spec_text, result),
@@ -155,7 +158,7 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     )
     if recovery is not None and result.local is None:
         facts = replace(facts, result=rescore(facts, None, None))
-    noted = tuple(_noted(events, facts.result.clock.monotonic_start_ns))
+    noted = tuple(_noted(events, facts.result.zero_ns))
     return OpenedRun(run.directory, facts, table, spec_text, run.result_text or "", recovery, noted)
 
 

@@ -62,7 +62,7 @@ def build_report(
     """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty; `read` are those of the
     rows to draw, where they were read before."""
     spec, requests = read_spec(spec_text), request_times(rows, result, read)
-    times, start_ns = times_of(result), result.clock.monotonic_start_ns
+    times, start_ns = times_of(result), result.zero_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
     local, answering = model_section(result), answering_stages(result)

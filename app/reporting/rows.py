@@ -66,7 +66,7 @@ def request_times(rows: pd.DataFrame | pa.Table, result: Result, read: StageRows
     if len(rows) == 0:
         return None
     read = read_rows(rows) if read is None else read
-    return RequestTimes(read, result.clock.monotonic_start_ns, is_inside(read, [one.objective for one in result.slo]))
+    return RequestTimes(read, result.zero_ns, is_inside(read, [one.objective for one in result.slo]))
 
 
 def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> model.LoadSeries | None:

@@ -36,7 +36,7 @@ def clock_residual_ms(stages: Sequence[Stage]) -> float | None:
 
 def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
     """One for each worker."""
-    start_ns = result.clock.monotonic_start_ns
+    start_ns = result.zero_ns
     return tuple(
         model.WorkerRow(
             worker=worker.worker,

@@ -86,7 +86,10 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         profile_hash=spec.profile_hash,
         target=spec.target,
         environment=measured.environment,
-        clock=clock_of(measured.started, measured.ended, measured.wall_start),
+        clock=msgspec.structs.replace(
+            clock_of(measured.started, measured.ended, measured.wall_start),
+            load_start_ns=min((stage.window.start_ns for stage in measured.stages), default=None),
+        ),
         verdict=verdict,
         validity=validity,
         stages=measured.local + measured.stages + ((measured.pooled,) if measured.pooled is not None else ()),

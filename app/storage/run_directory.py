@@ -26,7 +26,7 @@ from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import ControlBox, is_engine_there
-from app.storage.streams import StreamWriter, WholeFile, read_stream
+from app.storage.streams import StreamWriter, WholeFile, read_stream, stream_batches
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
@@ -303,13 +303,14 @@ def name_of_run(directory: Path) -> str:
 
 
 def find_run(name: str) -> StoredRun:
-    """A run by its directory, its id, the unique beginning of its id, or "last"."""
+    """A run by its directory, its id, the unique beginning of its id, or "last": the last one that measured something
+    or is still running."""
     directory = Path(name)
     if directory.is_dir():
         return StoredRun(directory)
     runs = stored_runs()
     if name == "last" and runs:
-        return runs[-1]
+        return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
     found = [run for run in runs if run.directory.name.startswith(name)]
     if len(found) == 1:
         return found[0]
@@ -323,6 +324,20 @@ def stored_runs() -> list[StoredRun]:
     if not home.is_dir():
         return []
     return [StoredRun(path) for path in sorted(home.iterdir()) if (path / EVENTS).exists()]
+
+
+def _is_running_or_measured(run: StoredRun) -> bool:
+    """Whether it has a result with a stage, goes on, or was killed after its first row. A damaged result counts."""
+    try:
+        result = run.result
+        if result is not None:
+            return bool(result.stages)
+        return run.is_running or any(
+            next(stream_batches(run.directory / name, schema), None) is not None
+            for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
+        )
+    except UsageError:
+        return True
 
 
 def _artifact(directory: Path, name: str) -> Artifact:

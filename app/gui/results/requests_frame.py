@@ -34,7 +34,7 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     names = {facts.index: facts.name for facts in run.facts.facts}
     stages = table["stage"].to_numpy()[order]
     columns: dict[str, object] = {
-        "at_s": (rows.intended_ns - run.result.clock.monotonic_start_ns) / 1e9,
+        "at_s": (rows.intended_ns - run.result.zero_ns) / 1e9,
         "stage": _named(stages, names),
     }
     for name in _TIMES:

@@ -34,6 +34,17 @@ def test_seven_quiet_repeats_of_each_are_told_by_ranks_and_tolerance(factor: flo
     assert (change.more_repeats is not None) <= (verdict == "inconclusive")
 
 
+def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
+    alone = result(steady(10.0, 3.0), run_id="alone")
+    other = msgspec.structs.replace(alone, run_id="other")
+    assert undecided(compare_runs([alone], [other]))
+    comparison = compare_runs([alone], [alone])
+    assert {one.verdict for one in comparison.changes} == {"same"}
+    assert not undecided(comparison)
+    assert not regressions(comparison)
+    assert comparison.notes == ("Base and candidate are the same run, so there is no difference to find.",)
+
+
 def test_higher_is_better_for_a_rate() -> None:
     def carried(per_s: float) -> Result:
         rate = msgspec.structs.replace(FULL.max_rate, per_s=Estimate(per_s, (0.99 * per_s, 1.01 * per_s)))
@@ -50,7 +61,8 @@ def test_higher_is_better_for_a_rate() -> None:
 def test_one_run_of_each_is_told_by_their_own_intervals_and_it_is_said(
     now_ms: float, half_ms: float, verdict: str
 ) -> None:
-    comparison = compare_runs([result(steady(10.0, 0.1))], [result(steady(now_ms, half_ms))])
+    later = result(steady(now_ms, half_ms), run_id="later")
+    comparison = compare_runs([result(steady(10.0, 0.1))], [later])
     assert of(comparison).verdict == verdict
     assert of(comparison).p_value is None
     assert any("what differs from run to run is not in them" in note for note in comparison.notes)

@@ -61,4 +61,8 @@ def test_a_comparison_of_machines_that_are_not_known_is_advisory() -> None:
     p95 = next(one for one in found.changes if (one.metric, one.aggregate) == ("latency_ms", "p95"))
     assert p95.ratio.value == pytest.approx(2.0)
     ours = full_run().result
-    assert compare_runs((base,), (ours,)).differences[0].candidate == ours.environment.host
+    differences = {one.name: one for one in compare_runs((base,), (ours,)).differences}
+    assert differences["machine"].candidate == ours.environment.host
+    assert "version of Sizewise" not in differences
+    tool = differences["measuring tool"]
+    assert (tool.base, tool.candidate) == ("AIPerf 0.13", f"sizewise {ours.tool.version}")

@@ -51,6 +51,14 @@ def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
     assert (found.flops_per_byte, found.roof_share, found.peaks) == (pytest.approx(35.5), pytest.approx(0.71), PEAKS)
 
 
+@pytest.mark.parametrize(("work", "share"), [(cost(32, 2), "32 %"), (cost(4, 3.2), "32 %")])
+def test_a_third_of_a_peak_is_not_called_the_bound(work: BatchCost, share: str) -> None:
+    found = bound(work)
+    assert found.limit is None
+    assert "nothing stands out" in found.sentence
+    assert share in found.sentence
+
+
 def test_many_bytes_for_their_arithmetic_are_memory_bound() -> None:
     found = bound(cost(4, 8))
     assert found.limit == "memory"

@@ -61,6 +61,23 @@ def test_a_target_process_that_ended_makes_the_stage_invalid_and_is_the_reason_f
     assert "endpoint" not in str(check("stationarity", rows(), facts).hint)
 
 
+@pytest.mark.parametrize("started", [0, 2])
+def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(started: int) -> None:
+    """Two of four arrivals were sent within 5 ms, with the CPU time of a whole start."""
+    frame = rows().iloc[:4].copy()
+    times = ["sent_ns", "first_byte_ns", "end_ns"]
+    frame[times] = frame[times].astype(float).where(frame["index"] < started, axis=0)
+    stopped = replace(FACTS, stopped_early=True, end_ns=FACTS.start_ns + 5_000_000, worker_cpu_s=0.02)
+    read = read_rows(frame)
+    checks = stage_checks(read, stopped, offered_window(read, stopped), SLO)
+    assert "INVALID" not in {one.verdict for one in checks}
+    (cpu,) = [one for one in checks if one.check == "generator CPU"]
+    assert (cpu.verdict, cpu.value) == ("WARN", pytest.approx(4))
+    assert cpu.hint == "The stage was stopped less than 1 s after its start, too soon to judge this."
+    run_down = replace(stopped, stopped_early=False)
+    assert "INVALID" in {one.verdict for one in stage_checks(read, run_down, offered_window(read, run_down), SLO)}
+
+
 @pytest.mark.parametrize(("share", "verdict"), [(0.009, "VALID"), (0.011, "WARN")])
 def test_a_lag_of_5_ms_is_a_warning(share: float, verdict: str) -> None:
     assert check("send lag p99", rows(late(share, 0.006))).verdict == verdict

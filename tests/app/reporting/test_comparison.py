@@ -15,9 +15,14 @@ BASE = result(steady(10.0, 0.1))
     [(20.0, 0.5, "REGRESSION: of 2"), (10.0, 0.1, "NO REGRESSION: of 2"), (10.8, 0.5, "INCONCLUSIVE: of 2")],
 )
 def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, told: str) -> None:
-    section = comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms))]))
+    section = comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms), run_id="later")]))
     assert section.sentence.startswith(told)
     assert section.banner is None
+
+
+def test_a_run_against_itself_is_called_the_same_run() -> None:
+    section = comparison_section(compare_runs([BASE], [BASE]))
+    assert (section.sentence, section.banner) == ("SAME RUN: no difference.", None)
 
 
 def test_the_banner_says_what_must_be_read_first() -> None:

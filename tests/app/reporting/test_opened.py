@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -97,6 +98,21 @@ def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: Op
     assert report.load is not None
     assert report.load.at_s[-1] < middle_s + 6
     assert "Re-scored: window 0–" in render_text(report)
+
+
+def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
+    """Preflight and calibration took 40 s before it."""
+    clock = stages.result.clock
+    earlier = msgspec.structs.replace(clock, monotonic_start_ns=clock.monotonic_start_ns - 40_000_000_000)
+    result = msgspec.structs.replace(stages.result, clock=earlier)
+    late = replace(stages, facts=replace(stages.facts, result=result))
+    part = late.rescored(None, (0.0, 10.0))
+    assert [stage.name for stage in part.stages] == ["low"]
+    assert part.stages[0].window.start_ns == result.stages[0].window.start_ns
+    report = late.report(part)
+    assert report.stages[0].start_s == 0
+    assert report.load is not None
+    assert 0 <= report.load.at_s[0] < report.load.at_s[-1] <= 11
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from app.storage.run_directory import (
 from app.storage.streams import StreamWriter
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
+from tests.fakes.results import full_run, nothing_measured
+from tests.fakes.stored_runs import going_on
 
 
 def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
@@ -100,6 +103,23 @@ def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
         find_run("2026")
     with pytest.raises(UsageError, match="no run is"):
         find_run("2027")
+
+
+def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    runs = tmp_path / "runs"
+    with RunWriter(runs / "1-killed") as writer:
+        writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 0}], schema=REQUEST_SCHEMA))
+    with RunWriter(runs / "2-refused") as writer:
+        writer.append_event(RunFinished(2, "UNAVAILABLE", 3, "nothing listens there"))
+    assert find_run("last").run_id == "1-killed"
+    with RunWriter(runs / "3-measured") as writer:
+        writer.write_result(full_run().result)
+    with RunWriter(runs / "4-interrupted") as writer:
+        writer.write_result(nothing_measured().result)
+    assert find_run("last").directory.name == "3-measured"
+    going_on(runs / "5-running", os.getpid())
+    assert find_run("last").directory.name == "5-running"
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

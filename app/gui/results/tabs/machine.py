@@ -55,7 +55,7 @@ class MachineTab(Tab):
         if not self.charts:
             self.about.setText(tr("Nothing was read of the machine here."))
             return
-        throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.clock.monotonic_start_ns)
+        throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.zero_ns)
         for chart, of_it in zip(self.charts, groups, strict=True):
             is_gpu = of_it[0].metric.startswith("gpu_")
             chart.set_bands(throttled if is_gpu and throttled else bands_of(shown.report))
