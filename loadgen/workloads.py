@@ -169,7 +169,10 @@ class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     tensors: str | None = None
     labels: str | None = None
-    """Name of the .npz array with the right class of each row; the answer's arg max is held against it."""
+    """Name of the .npz array with the right class of each row."""
+    output: str | None = None
+    """Name of the output that holds the class, or scores of classes, of each row; None where the answer makes it
+    clear."""
     rows_per_request: int = 1
     binary: bool = True
     popularity: Popularity = Popularity()

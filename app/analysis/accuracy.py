@@ -6,7 +6,7 @@ Rows are taken as drawn independently from those the model will meet.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from app.analysis.paired_shares import PairedCounts, difference_interval, mcnema
 from app.analysis.sample_size import ALPHA
 from app.errors import UsageError
 from app.records.local import Accuracy
-from app.records.result import Estimate, Judgement
+from app.records.result import Check, Estimate, Judgement
 
 Metric = Literal["top-1", "mean absolute error"]
 
@@ -40,6 +40,30 @@ def accuracy_of(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: 
     if before is not None and before.shape != now.shape:
         raise UsageError(f"the reference has scores of {before.size} rows, the variant of {now.size}")
     return _of_shares(now, before) if metric == "top-1" else _of_errors(now, before)
+
+
+def chance_of(labels: npt.NDArray[Any]) -> float | None:
+    """The share of labels that a model would get right which always gives the most frequent class; None of amounts,
+    or where there is but one class."""
+    if labels.dtype.kind not in "iu":
+        return None
+    _, counts = np.unique(labels, return_counts=True)
+    return float(counts.max() / counts.sum()) if len(counts) > 1 else None
+
+
+def chance_check(accuracy: Estimate | None, chance: float | None, whose: str = "") -> Check | None:
+    """WARN where an accuracy is no better than that of one class for every row, which a wrong output or wrong labels
+    give too. None where there is nothing to compare."""
+    if accuracy is None or accuracy.value is None or chance is None:
+        return None
+    low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
+    if low > chance:
+        return Check("accuracy above chance", accuracy.value, chance, "share", "VALID", None)
+    hint = (
+        f"{whose}No better than the most frequent class for every row: do workload.labels belong to the model, and is "
+        "its answer read from the right output (workload.output)?"
+    )
+    return Check("accuracy above chance", accuracy.value, chance, "share", "WARN", hint)
 
 
 def keeps(accuracy: Accuracy, limit: float) -> Judgement:

@@ -42,6 +42,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     settings: SessionSettings = SessionSettings()
     rows: str | None = None
     label: str | None = None
+    output: str | None = None
+    """The output that labels are compared with; None where it is clear which."""
     unscored_rows: int = 0
     """So many labelled rows, spread over the set, calibrated a variant: none is scored by them."""
     reference: str | None = None
@@ -127,6 +129,8 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
 
     metric: str
     scores: bytes
+    chance: float | None = None
+    """The share that the most frequent class alone would score; None of amounts, or where there is but one class."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):

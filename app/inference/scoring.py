@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from app.analysis.accuracy import Metric
 from app.analysis.columns import Floats
 from app.errors import UsageError
+from loadgen.payloads.classes import Named, UnclearOutputError, class_output
 
 Array = npt.NDArray[Any]
 
@@ -17,6 +19,21 @@ Array = npt.NDArray[Any]
 def metric_of(labels: Array) -> Metric:
     """Whole numbers are classes, others are amounts."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
+
+
+def answer_index(outputs: Sequence[Named], labels: Array, wanted: str | None) -> int:
+    """The output that labels are compared with. Raises UsageError where that is unclear, or is no output at all."""
+    if metric_of(labels) != "top-1":
+        names = [name for name, _ in outputs]
+        if wanted is not None and wanted not in names:
+            raise UsageError(f"the model has no output {wanted!r}; it has {', '.join(map(repr, names))}")
+        return 0 if wanted is None else names.index(wanted)
+    try:
+        return class_output(outputs, len(labels), wanted)
+    except UnclearOutputError as error:
+        if error.is_none and len(outputs) == 1:
+            return 0  # why it has no answer is told by `scores_of`
+        raise UsageError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
 def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:

@@ -41,6 +41,8 @@ class OpenVariant:
         ]
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
         first = self._sessions[0]
+        self._answer_index = 0
+        """Of the output that labels are compared with."""
         check_batch(first.inputs, job.batch)
         self._stored = None if job.rows is None else _stored(job, first)
         rows = self._rows(job.batch)
@@ -108,7 +110,8 @@ class OpenVariant:
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
     def score(self) -> Scored:
-        """Of every labelled row, by the model's first output. Raises UsageError for outputs that answer no rows."""
+        """Of every labelled row, by the output that answers them. Raises UsageError for outputs that answer no rows."""
+        from app.analysis.accuracy import chance_of
         from app.inference.scoring import metric_of, scores_of
 
         stored = self._stored
@@ -118,12 +121,12 @@ class OpenVariant:
         scores = []
         for start in range(0, len(stored), size):
             labels = stored.labels[start : start + size]
-            output = self._plain.run(stored.batch(start, size))[0]
+            output = self._plain.run(stored.batch(start, size))[self._answer_index]
             scores.append(scores_of(output, labels, metric))
         every = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
             every = np.delete(every, calibration_rows(len(every), self._job.unscored_rows))
-        return Scored(metric=metric, scores=every.tobytes())
+        return Scored(metric=metric, scores=every.tobytes(), chance=chance_of(stored.labels))
 
     @functools.cached_property
     def _plain(self) -> ModelSession:
@@ -137,12 +140,15 @@ class OpenVariant:
         """Before anything is timed that labels of another model would make worthless."""
         if self._stored is None or self._stored.labels is None:
             return
-        from app.inference.scoring import check_answers
+        from app.inference.scoring import answer_index, check_answers
 
         if self._graph_caller is not None:  # its capture gave no outputs
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
-        check_answers(outputs[0], self._stored.labels, self._job.batch)
+        labels = self._stored.labels
+        named = [(spec.name, output) for spec, output in zip(self._sessions[0].outputs, outputs, strict=True)]
+        self._answer_index = answer_index(named, labels[: self._job.batch], self._job.output)
+        check_answers(outputs[self._answer_index], labels, self._job.batch)
 
     def _rows(self, batch: int) -> Rows:
         if self._stored is not None:
@@ -168,7 +174,11 @@ class OpenVariant:
         labels = None if self._stored is None else self._stored.labels
         if labels is None or labels.dtype.kind == "f":
             return _nothing
-        return _answers
+        return self._answers
+
+    def _answers(self, outputs: Sequence[Array]) -> object:
+        answers = outputs[self._answer_index]
+        return answers.argmax(axis=-1) if answers.ndim > 1 else answers
 
     def _fidelity(self, kept: KeptOutputs, batch: int) -> Fidelity | None:
         if self._job.reference is None:
@@ -198,8 +208,3 @@ class _Teller:
 
 def _nothing(outputs: Sequence[Array]) -> None:
     pass
-
-
-def _answers(outputs: Sequence[Array]) -> object:
-    scores = outputs[0]
-    return scores.argmax(axis=-1) if scores.ndim > 1 else scores

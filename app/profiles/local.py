@@ -238,6 +238,8 @@ class LocalData(Settings):
     """An .npz or .csv file, or a folder with a sub-folder a class; without it inputs are made up."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = "label"
     """The array or column with the right answers, like label."""
+    output: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The output with the answer of each row, like probabilities; empty is found by itself."""
     calibration: DataPath | None = None
     """Rows that int8-static is calibrated with, as for tensors."""
     calibration_rows: Annotated[Count, at_most(100_000)] = 128

@@ -17,12 +17,15 @@ from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, a
 from loadgen.workloads import Popularity
 
 MediaType = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
+OutputName = Annotated[str, Field(min_length=1, max_length=200)]
 Rows = Annotated[Count, at_most(65_536)]
 _HTTP_KEYS = {
     key: f"{key} works with protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
 }
-_TENSOR_KEYS = {key: f"{key} works with protocol oip." for key in ("tensors", "labels", "rows_per_request", "binary")}
+_TENSOR_KEYS = {
+    key: f"{key} works with protocol oip." for key in ("tensors", "labels", "output", "rows_per_request", "binary")
+}
 _PROMPT_KEYS = {key: f"{key} works with openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
 
 
@@ -134,11 +137,15 @@ class _LabelledTensors(_Tensors):
 
     labels: str | None = None
     """The array in tensors that holds the right class of each row, like label."""
+    output: OutputName | None = None
+    """The output with the class, or its scores, of each row, like probabilities; empty is found by itself."""
 
     @model_validator(mode="after")
     def _has_rows_to_label(self) -> Self:
         if self.labels is not None and self.tensors is None:
             raise BadValueError("workload.labels names an array of workload.tensors, which is not given")
+        if self.output is not None and self.labels is None:
+            raise BadValueError("workload.output is what labels are compared with, and workload.labels is not given")
         return self
 
 

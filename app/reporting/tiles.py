@@ -21,6 +21,8 @@ def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
     ]
     if "output_tokens_per_s" in stage.metrics:
         found.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
+    if "accuracy" in stage.metrics:
+        found.append(_tile(result, stage, "Accuracy", "accuracy"))
     return (*found, _tile(result, stage, "Error rate", "error_rate"))
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.accuracy import accuracy_of
+from app.analysis.accuracy import accuracy_of, chance_check
 from app.analysis.call_stages import summarise_calls
 from app.analysis.gating import Cause, causes_of, exit_of
 from app.analysis.gpu_use import gpu_use, throttling_check
@@ -227,6 +227,8 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     if variants and not whole and not was_ended:
         checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
     checks += [check for one in variants if (check := _same_answers(one.facts)) is not None]
+    chance = next((one.scored.chance for one in measured.variants if one.scored is not None), None)
+    checks += [check for one in variants if (check := _above_chance(one.facts, chance)) is not None]
     if stages:
         checks.append(telemetry_check(measured.telemetry))
     clock = clock_of(measured.started, measured.ended, measured.wall_start)
@@ -236,6 +238,14 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
         checks.append(Check("GPU lost", names, None, None, "INVALID", hint))
     return tuple(checks)
+
+
+def _above_chance(facts: VariantFacts, chance: float | None) -> Check | None:
+    """None where there is nothing to warn of."""
+    if facts.accuracy is None or facts.accuracy.metric != "top-1":
+        return None
+    check = chance_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
+    return check if check is not None and check.verdict != "VALID" else None
 
 
 def _same_answers(facts: VariantFacts) -> Check | None:

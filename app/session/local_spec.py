@@ -39,6 +39,7 @@ class DataSpec(msgspec.Struct, frozen=True):
 
     rows: str | None = None
     label: str | None = None
+    output: str | None = None
     calibration: str | None = None
     calibration_rows: int = 128
     unscored_rows: int = 0

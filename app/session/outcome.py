@@ -8,6 +8,7 @@ import msgspec
 import pandas as pd
 
 from app import __version__
+from app.analysis.accuracy import chance_check
 from app.analysis.answering import answering_stages, judged_stages, rate_of_stages
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.gates import judge_gate, judge_worst
@@ -69,7 +70,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
     """The result of a run, however it ended."""
     answering = answering_stages(measured.stages, measured.search)
-    validity = (*measured.checks, *_closing_checks(measured, answering))
+    validity = (*measured.checks, *_closing_checks(measured, answering), *_accuracy_checks(spec, answering))
     verdict = verdict_of(validity)
     found = _max_rate(spec, measured)
     judged_on = judged_stages(measured.stages, answering, measured.pooled)
@@ -127,6 +128,13 @@ def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[C
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
         checks = (*checks, Check("GPU lost", names, None, None, "INVALID", hint))
     return checks
+
+
+def _accuracy_checks(spec: RunSpec, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+    """Of the stage with the most labelled rows."""
+    found = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
+    check = chance_check(max(found, key=lambda one: one.n or 0), spec.accuracy_by_chance) if found else None
+    return () if check is None else (check,)
 
 
 def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:

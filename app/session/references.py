@@ -27,11 +27,12 @@ class Scores(msgspec.Struct, frozen=True):
 
     metric: Literal["top-1", "mean absolute error"]
     values: npt.NDArray[np.float64]
+    chance: float | None = None
 
 
 def scores_of(scored: Scored) -> Scores:
     metric: Literal["top-1", "mean absolute error"] = "top-1" if scored.metric == "top-1" else "mean absolute error"
-    return Scores(metric, np.frombuffer(scored.scores, np.float64))
+    return Scores(metric, np.frombuffer(scored.scores, np.float64), scored.chance)
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -74,6 +75,7 @@ class References:
             settings=SessionSettings(axes=order.settings.axes),
             rows=self._spec.data.rows,
             label=self._spec.data.label,
+            output=self._spec.data.output,
             unscored_rows=self._spec.data.unscored_rows,
             memory_limit_bytes=self._spec.memory_limit("cpu"),
         )

@@ -132,5 +132,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """Sentences for the result that are known before the run: a proxy between, a scripted target."""
     workload_hash: str | None = None
+    accuracy_by_chance: float | None = None
+    """What always answering with the most frequent label would score; None without labels."""
     baseline: BaselineSpec | None = None
     """What the result is compared with."""

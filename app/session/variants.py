@@ -156,6 +156,7 @@ class VariantRunner:
             settings=order.settings,
             rows=self._spec.data.rows,
             label=self._spec.data.label,
+            output=self._spec.data.output,
             unscored_rows=self._spec.data.unscored_rows,
             reference=reference,
             memory_limit_bytes=self._spec.memory_limit(order.variant.provider),

@@ -23,6 +23,7 @@ def alone_of(profile: EndpointProfile) -> AloneSpec | None:
         settings=SessionSettings(threads=serve.threads),
         rows=str(workload.tensors) if is_labelled else None,
         label=workload.labels if is_labelled else None,
+        output=workload.output if is_labelled else None,
     )
     return AloneSpec(job, serve.model_path.stem, batches, _SECONDS)
 

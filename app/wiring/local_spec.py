@@ -157,6 +157,7 @@ def _data(profile: LocalProfile) -> DataSpec:
     return DataSpec(
         rows=None if workload.tensors is None else str(workload.tensors),
         label=None if workload.tensors is None else workload.labels,
+        output=workload.output,
         calibration=None if workload.calibration is None else str(workload.calibration),
         calibration_rows=workload.calibration_rows,
         unscored_rows=workload.calibration_rows if calibrates_itself and workload.labels is not None else 0,

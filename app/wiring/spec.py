@@ -24,7 +24,7 @@ from app.wiring.scripted import NOTE as SCRIPTED
 from app.wiring.scripted import face_of
 from app.wiring.stages import search_of, stages_of
 from app.wiring.start import start_of
-from app.wiring.workload import workload_of
+from app.wiring.workload import accuracy_by_chance, workload_of
 from loadgen.records import Endpoint
 
 
@@ -58,6 +58,7 @@ def build_spec(
         gating=gating,
         notes=_notes(profile, endpoint),
         workload_hash=workload_hash(profile),
+        accuracy_by_chance=accuracy_by_chance(profile),
     )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from typing import Any, Literal, assert_never
 
+import numpy as np
 from pydantic import JsonValue
 
+from app.analysis.accuracy import chance_of
 from app.errors import UsageError
 from app.profiles.bodies import is_redacted
 from app.profiles.datasets import dataset_of
@@ -155,11 +159,26 @@ def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
         transport=transport,
         tensors=None if wanted.tensors is None else str(wanted.tensors),
         labels=wanted.labels,
+        output=wanted.output,
         rows_per_request=wanted.rows_per_request,
         binary=profile.workload.binary if isinstance(profile, OipProfile) else True,
         popularity=wanted.popularity,
         seed=profile.load.seed,
     )
+
+
+def accuracy_by_chance(profile: EndpointProfile) -> float | None:
+    """Of the labels of a workload; None without any, or where they cannot be read, which the load worker reports."""
+    if not isinstance(profile, OipProfile | OipGrpcProfile):
+        return None
+    tensors, labels = profile.workload.tensors, profile.workload.labels
+    if tensors is None or labels is None:
+        return None
+    try:
+        with np.load(tensors, allow_pickle=False) as arrays:
+            return chance_of(arrays[labels])
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _tf_serving(profile: TfServingProfile) -> TfServingWorkload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from loadgen.payloads.classes import Named, UnclearOutputError, class_output
 from loadgen.payloads.popularity import picks
 from loadgen.payloads.tensors import TensorError, TensorSpec
 from loadgen.protocols.asking import AskMethod
@@ -12,7 +13,7 @@ from loadgen.protocols.built import MAX_BUILT_BYTES, Built, Judge, WorkloadError
 from loadgen.protocols.http import left_out_notes
 from loadgen.protocols.oip_http import OipHttp
 from loadgen.protocols.oip_inputs import Inputs, Part, inputs_of
-from loadgen.protocols.oip_outputs import Labels
+from loadgen.protocols.oip_outputs import AnswerError, Labels, first_of_each
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader
@@ -41,7 +42,11 @@ class Dialect(Protocol):
         """Whether the server answered, and would not."""
         ...
 
-    def judge(self, labels: Labels | None, /) -> Judge: ...
+    def named_outputs(self, exchange: Exchange, /) -> list[Named]:
+        """Of an answer without an error. Raises AnswerError."""
+        ...
+
+    def judge(self, labels: Labels | None, class_index: int | None, /) -> Judge: ...
 
 
 async def build_oip(workload: OipWorkload, endpoint: Endpoint, address: Address, ask: AskMethod) -> Built:
@@ -59,10 +64,14 @@ async def build_oip(workload: OipWorkload, endpoint: Endpoint, address: Address,
             f"no request of {workload.rows_per_request} rows can be made of the tensors",
             hint=f"a request needs all its rows in the file, and must be below {MAX_BUILT_BYTES >> 20} MiB",
         )
+    labels = inputs.labels(len(requests))
+    class_index = None
+    if labels is not None:
+        class_index = await _class_index(dialect, requests[0], workload, ask)
     refusals = (dialect.refusal,) if workload.binary and not is_binary else ()
     return Built(
         requests=requests,
-        judge=dialect.judge(inputs.labels(len(requests))),
+        judge=dialect.judge(labels, class_index),
         shown=dialect.shown,
         new_reader=dialect.new_reader,
         picks=picks(workload.popularity, len(requests), workload.seed),
@@ -92,6 +101,22 @@ async def _takes_binary(dialect: Dialect, inputs: Inputs, ask: AskMethod) -> boo
     if plain.error == "send":  # some close the connection behind a refusal, and this went onto it
         plain = await ask(in_plain)
     return plain.error is not None or plain.status is None or dialect.is_refusal(plain)
+
+
+async def _class_index(dialect: Dialect, request: bytes, workload: OipWorkload, ask: AskMethod) -> int | None:
+    """The output that labels are compared with, by the answer to one request; None where it is no answer, which is for
+    the preflight to report. Raises WorkloadError where it does not make clear which."""
+    answer = await ask(request)
+    if answer.error is not None or answer.status is None or dialect.is_refusal(answer):
+        return None
+    try:
+        outputs = first_of_each(dialect.named_outputs(answer))
+    except (AnswerError, ValueError, OverflowError, MemoryError):
+        return None
+    try:
+        return class_output(outputs, workload.rows_per_request, workload.output)
+    except UnclearOutputError as error:
+        raise WorkloadError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
 def _within_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import json_decoder
+from loadgen.payloads.classes import Named
 from loadgen.payloads.tensors import DTYPES, Tensor
 from loadgen.protocols.oip_outputs import NO_TENSOR, AnswerError, count_of, from_bytes, shaped
 from loadgen.transport.exchange import Headers, header_value
@@ -18,7 +19,8 @@ class _Parameters(msgspec.Struct, frozen=True):
     binary_data_size: int | None = None
 
 
-class _Output(msgspec.Struct, frozen=True):
+class _Output(msgspec.Struct, frozen=True, kw_only=True):
+    name: str = ""
     shape: tuple[int, ...]
     datatype: str
     parameters: _Parameters | None = None
@@ -34,6 +36,11 @@ _decode = json_decoder(_Answer)
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
     """The outputs in their order; one of BYTES is checked and comes empty. Raises AnswerError."""
+    return [tensor for _, tensor in read_named_outputs(headers, body)]
+
+
+def read_named_outputs(headers: Headers, body: bytes) -> list[Named]:
+    """The same, each with its name."""
     length = header_value(headers, b"inference-header-content-length")
     try:
         head_size = len(body) if length is None else int(length)
@@ -44,16 +51,16 @@ def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
     outputs = _decode_head(body if head_size == len(body) else body[:head_size])
     if not outputs:
         raise AnswerError
-    tensors: list[Tensor] = []
+    tensors: list[Named] = []
     at = head_size
     for output in outputs:
         size = None if output.parameters is None else output.parameters.binary_data_size
         if size is None:
-            tensors.append(_from_list(output))
+            tensors.append((output.name, _from_list(output)))
             continue
         if size < 0 or at + size > len(body):
             raise AnswerError
-        tensors.append(from_bytes(output.datatype, output.shape, body, at, size))
+        tensors.append((output.name, from_bytes(output.datatype, output.shape, body, at, size)))
         at += size
     if at != len(body):
         raise AnswerError

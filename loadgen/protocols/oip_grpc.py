@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from loadgen.payloads.classes import Named
 from loadgen.payloads.tensors import DTYPES, Tensor, TensorError, TensorSpec, text_of, to_bytes
 from loadgen.protocols.asking import AskMethod, TargetError, answer_to
 from loadgen.protocols.built import Judge
@@ -109,8 +110,18 @@ class OipGrpc:
         except (AnswerError, DecodeError):
             return False
 
-    def judge(self, labels: Labels | None) -> Judge:
-        return judge_of(_outputs_of, labels)
+    def named_outputs(self, exchange: Exchange) -> list[Named]:
+        """Raises AnswerError."""
+        try:
+            response = _unwrapped(exchange.body) if self._is_streamed else ModelInferResponse.FromString(exchange.body)
+        except DecodeError as error:
+            raise AnswerError from error
+        if response is None:
+            raise AnswerError
+        return list(zip((output.name for output in response.outputs), read_response(response), strict=True))
+
+    def judge(self, labels: Labels | None, class_index: int | None = None) -> Judge:
+        return judge_of(_outputs_of, labels, class_index)
 
 
 def _outputs_of(exchange: Exchange) -> list[Tensor]:

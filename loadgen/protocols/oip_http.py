@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import decode_json
+from loadgen.payloads.classes import Named
 from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, to_bytes, to_list
 from loadgen.protocols.asking import Ask, TargetError, answer_to
 from loadgen.protocols.built import Judge
 from loadgen.protocols.http import request_bytes
-from loadgen.protocols.oip_answers import read_outputs
+from loadgen.protocols.oip_answers import read_named_outputs, read_outputs
 from loadgen.protocols.oip_inputs import Part
 from loadgen.protocols.oip_outputs import Labels, judge_of
 from loadgen.records import Endpoint
@@ -52,8 +53,12 @@ class OipHttp:
     def is_refusal(self, exchange: Exchange) -> bool:
         return exchange.error is None and exchange.status is not None and exchange.status >= 400
 
-    def judge(self, labels: Labels | None) -> Judge:
-        return judge_of(lambda exchange: read_outputs(exchange.headers, exchange.body), labels)
+    def named_outputs(self, exchange: Exchange) -> list[Named]:
+        """Raises AnswerError."""
+        return read_named_outputs(exchange.headers, exchange.body)
+
+    def judge(self, labels: Labels | None, class_index: int | None = None) -> Judge:
+        return judge_of(lambda exchange: read_outputs(exchange.headers, exchange.body), labels, class_index)
 
 
 def model_path(address: Address, model: str, version: str | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.payloads.classes import Named, UnclearOutputError, class_output, classes_of
 from loadgen.payloads.tensors import DTYPES, Tensor
 from loadgen.protocols.built import Judge, Judgement, status_error
 from loadgen.transport.exchange import Exchange
@@ -63,30 +64,50 @@ def _check_texts(blob: bytes, count: int) -> None:
         raise AnswerError
 
 
-def judge_of(read: Callable[[Exchange], list[Tensor]], labels: Labels | None) -> Judge:
-    """Judges what `read` finds in an answer; it may raise AnswerError. `labels`: those of each request's rows."""
+def judge_of(read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None) -> Judge:
+    """Judges what `read` finds in an answer; it may raise AnswerError. `labels` are those of each request's rows, and
+    `class_index` is the output that they are compared with; where it is None, the answer itself must make it clear."""
 
     def judge(exchange: Exchange) -> Judgement:
         error = status_error(exchange.status or 0)
         if error is not None:
             return Judgement(error)
         try:
-            return judge_outputs(read(exchange), None if labels is None else labels[exchange.number])
+            outputs = read(exchange)
+            return judge_outputs(outputs, None if labels is None else labels[exchange.number], class_index)
         except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
             return Judgement("bad-payload")
 
     return judge
 
 
-def judge_outputs(outputs: list[Tensor], labels: Labels | None) -> Judgement:
-    """`bad-output` when a number is NaN; the rows whose arg max in the first output is their label. Raises AnswerError
-    when the first output has not one row for each label."""
+def judge_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> Judgement:
+    """`bad-output` when a number is NaN; how many rows were given the class that is their label. Raises AnswerError
+    when the output with the classes has not one row for each label."""
     if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
         return Judgement("bad-output")
     if labels is None:
         return Judgement()
-    first = outputs[0]
-    if first.ndim == 0 or first.shape[0] != len(labels) or first.size == 0:
+    if class_index is None:
+        class_index = _clear_index(outputs, len(labels))
+    if class_index >= len(outputs):
         raise AnswerError
-    classes = first.reshape(len(labels), -1).argmax(axis=1)
-    return Judgement(right=int(np.count_nonzero(classes == labels)))
+    output = outputs[class_index]
+    if output.ndim == 0 or output.shape[0] != len(labels) or output.size == 0:
+        raise AnswerError
+    return Judgement(right=int(np.count_nonzero(classes_of(output, len(labels)) == labels)))
+
+
+def _clear_index(outputs: list[Tensor], rows: int) -> int:
+    try:
+        return class_output([("", output) for output in outputs], rows)
+    except UnclearOutputError as error:
+        raise AnswerError from error
+
+
+def first_of_each(outputs: Sequence[Named]) -> list[Named]:
+    """Without those whose name came before, as in several streamed answers that were read as one."""
+    found: dict[str, Named] = {}
+    for output in outputs:
+        found.setdefault(output[0], output)
+    return list(found.values())

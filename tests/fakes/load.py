@@ -32,7 +32,7 @@ class ScriptedLoad:
 
     `preflights` are told in their order, the last one again and again. With `tokens`, an answer is a stream of so many,
     evenly over its service, whose count is told `tokens_from`. `on_stage` runs as each stage starts, `on_progress` with
-    each progress told.
+    each progress told. With `right_share`, each request is of one labelled row, and that share of them is right.
     """
 
     pid = 4242
@@ -52,6 +52,7 @@ class ScriptedLoad:
         tokens: int = 0,
         tokens_from: str = "server",
         is_locust: bool = False,
+        right_share: float | None = None,
         on_stage: Callable[[StagePlan], None] = lambda _: None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
@@ -59,6 +60,7 @@ class ScriptedLoad:
         self._error_share, self._error_after = error_share, error_after
         self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
         self._tokens, self._tokens_from, self._is_locust = tokens, tokens_from, is_locust
+        self._right_share = right_share
         self._changed: float | None = None
         self._seen: tuple[FirstError, ...] = ()
         self.plans: list[StagePlan] = []
@@ -167,10 +169,17 @@ class ScriptedLoad:
             "error": pa.array([one if begun else None for one, begun in zip(error, started, strict=True)], pa.utf8()),
             "bytes_received": pa.array(np.full(len(intended), 100, np.int32)),
             "reused": pa.array(np.ones(len(intended), bool)),
+            **self._labelled(answered & ~failing),
             **(self._stream(end, answered & ~failing) if self._tokens else {}),
         }
         arrays = [columns.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
+
+    def _labelled(self, succeeded: np.ndarray) -> dict[str, pa.Array]:
+        if self._right_share is None:
+            return {}
+        is_right = np.arange(len(succeeded)) < self._right_share * len(succeeded)
+        return {"right": pa.array(is_right.astype(np.int32), mask=~succeeded)}
 
     def _stream(self, end: np.ndarray, succeeded: np.ndarray) -> dict[str, pa.Array]:
         gaps_ns = np.arange(self._tokens)[::-1] * (self._service_ns // (self._tokens + 1))

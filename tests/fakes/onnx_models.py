@@ -23,6 +23,29 @@ def lookup(path: Path) -> Path:
     return _written(path, [node], [_value("id", ["batch"], TensorProto.INT64)], [_value("y", ["batch", 2])], [table])
 
 
+def classifier(path: Path, *, more_scores: bool = False) -> Path:
+    """As skl2onnx exports one: of `x`, [batch, 4], `label` is the place of the largest, int64 of [batch, 1], and
+    `probabilities` are the softmax. `more_scores` adds another output of scores, `x` itself, and leaves `label` out."""
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=1),
+        helper.make_node("Softmax", ["x"], ["probabilities"], axis=1),
+    ]
+    outputs = [_value("label", ["batch", 1], TensorProto.INT64), _value("probabilities", ["batch", 4])]
+    if more_scores:
+        nodes[0] = helper.make_node("Neg", ["x"], ["opposite"])
+        outputs[0] = _value("opposite", ["batch", 4])
+    return _written(path, nodes, [_value("x", ["batch", 4])], outputs)
+
+
+def labelled(path: Path, rows: int = 40, right: int = 30) -> Path:
+    """Rows for a `classifier`: the first `right` labels are those it gives, the others are not."""
+    x = np.random.default_rng(7).normal(size=(rows, 4)).astype(np.float32)
+    label = x.argmax(axis=1)
+    label[right:] = (label[right:] + 1) % 4
+    np.savez(path, x=x, label=label)
+    return path
+
+
 def reshaping(path: Path) -> Path:
     """`y` is `x`, of shape [batch, 3], as one row: its Shape and Gather work on shapes alone."""
     nodes = [

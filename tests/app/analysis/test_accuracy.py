@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.analysis.accuracy import accuracy_of, keeps, rows_to_settle
+from app.analysis.accuracy import accuracy_of, chance_check, chance_of, keeps, rows_to_settle
 from app.analysis.estimates import share
 from app.errors import UsageError
 from app.records.local import Accuracy
@@ -153,3 +153,31 @@ def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
 
 def test_no_number_of_rows_tells_equal_things_apart() -> None:
     assert rows_to_settle(marks(900, 5, 5, 90), 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("right", "rows", "chance", "verdict"),
+    [
+        (973, 1_000, 0.103, "VALID"),
+        (99, 995, 0.103, "WARN"),  # one class of ten for every row, whatever it is
+        (110, 1_000, 0.103, "WARN"),
+        (150, 1_000, 0.103, "VALID"),
+        (2, 3, 0.5, "WARN"),  # too few rows to tell
+        (0, 1_000, 0.103, "WARN"),
+    ],
+)
+def test_an_accuracy_no_better_than_one_class_for_every_row_is_a_warning(
+    right: int, rows: int, chance: float, verdict: str
+) -> None:
+    check = chance_check(share(right, rows), chance)
+    assert check is not None
+    assert check.verdict == verdict
+    assert (check.hint is not None and "workload.output" in check.hint) is (verdict == "WARN")
+
+
+def test_where_there_is_no_chance_there_is_no_check() -> None:
+    assert chance_check(share(9, 10), None) is None
+    assert chance_check(None, 0.1) is None
+    assert chance_of(np.array([3, 3, 3])) is None
+    assert chance_of(np.array([0.5, 1.5])) is None
+    assert chance_of(np.array([1, 2, 2, 7])) == 0.5

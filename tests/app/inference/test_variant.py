@@ -126,3 +126,29 @@ def test_bound_inputs_of_text_are_refused_in_our_words(tmp_path: Path) -> None:
     variant = opened(model=model, settings=SessionSettings(io_binding=True))
     with pytest.raises(UsageError, match="text"):
         variant.measure(plan_of("single-stream"), lambda _: None)
+
+
+def _scored(tmp_path: Path, *, output: str | None = None, more_scores: bool = False) -> float:
+    model = onnx_models.classifier(tmp_path / "m.onnx", more_scores=more_scores)
+    rows = onnx_models.labelled(tmp_path / "r.npz")
+    variant = opened(model=str(model), rows=str(rows), label="label", output=output, batch=8)
+    variant.measure(plan_of("single-stream", batch=8), lambda _: None)
+    scored = variant.score()
+    assert scored.chance is not None
+    assert 0.25 <= scored.chance < 0.6
+    return float(np.frombuffer(scored.scores, np.float64).mean())
+
+
+@pytest.mark.parametrize("output", [None, "label", "probabilities"])
+def test_a_model_that_gives_the_class_is_scored_by_it(tmp_path: Path, output: str | None) -> None:
+    assert _scored(tmp_path, output=output) == 0.75
+
+
+def test_of_two_outputs_of_scores_the_profile_says_which(tmp_path: Path) -> None:
+    assert _scored(tmp_path, output="probabilities", more_scores=True) == 0.75
+    with pytest.raises(UsageError, match="2 outputs of the model may hold its classes") as refused:
+        _scored(tmp_path, more_scores=True)
+    assert refused.value.hint is not None
+    assert "workload.output" in refused.value.hint
+    with pytest.raises(UsageError, match="no output 'logits'"):
+        _scored(tmp_path, output="logits", more_scores=True)

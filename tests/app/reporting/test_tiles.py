@@ -49,3 +49,13 @@ def test_a_limit_stands_beside_its_number() -> None:
     assert limit is not None
     assert (limit.comparator, limit.value, limit.unit) == ("<", 250, "ms")
     assert tiles["TTFT p99"].limit is None
+
+
+def test_an_accuracy_that_was_measured_is_a_headline() -> None:
+    run = spike_run()
+    stage = headline_stage(run.result, curve_of(run.result))
+    assert stage is not None
+    measured = msgspec.structs.replace(stage, metrics={**stage.metrics, "accuracy": {"value": Estimate(0.973, n=900)}})
+    tiles = load_tiles(run.result, measured)
+    assert [tile.label for tile in tiles][-2:] == ["Accuracy", "Error rate"]
+    assert tiles[-2].quantity.value == 0.973

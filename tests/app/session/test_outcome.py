@@ -159,3 +159,13 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
     assert result.stages[0].completed > 900
     assert 0 < result.stages[1].completed < 400
     assert len(bench.rows()) > 1400
+
+
+@pytest.mark.parametrize(("right_share", "verdict"), [(0.97, "VALID"), (0.1, "WARN")])
+def test_an_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
+    spec = msgspec.structs.replace(SPEC, accuracy_by_chance=0.1)
+    outcome = bench.run(spec, ScriptedLoad(bench.clock, right_share=right_share))
+    check = check_of(outcome, "accuracy above chance")
+    assert check is not None
+    assert (check.value, check.limit, check.verdict) == (pytest.approx(right_share, abs=0.02), 0.1, verdict)
+    assert check_of(Bench(bench.directory.parent / "unlabelled").run(spec), "accuracy above chance") is None

@@ -1,6 +1,8 @@
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +12,12 @@ from loadgen.protocols.asking import TargetError
 from loadgen.protocols.built import Built, Judgement, WorkloadError
 from loadgen.protocols.oip import build_oip
 from loadgen.protocols.oip_grpc import METADATA
-from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelStreamInferResponse
+from loadgen.protocols.open_inference_pb2 import (
+    InferTensorContents,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+)
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.grpc_address import grpc_address_of
@@ -28,6 +35,9 @@ class Server:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self.asked: list[bytes] = []
+
+    def answer(self, request: bytes, method: str = "") -> tuple[int | None, bytes]:
+        return self._answers(request, method)
 
     async def __call__(self, request: bytes, method: str = "", /) -> Exchange:
         self.asked.append(request)
@@ -151,6 +161,60 @@ def test_the_answer_is_held_against_the_labels(npz: str) -> None:
     exchange.status, exchange.body = 200, ANSWER_JSON
     assert built.judge(exchange) == Judgement(None, 0)
     exchange.number = 0
+    assert built.judge(exchange) == Judgement(None, 1)
+
+
+def _classified(*outputs: tuple[str, str, list[int], list[float]]) -> Server:
+    """Answers each request with these outputs, in JSON."""
+    described = [{"name": name, "datatype": kind, "shape": shape, "data": data} for name, kind, shape, data in outputs]
+    return http(lambda request, _: (200, json.dumps({"outputs": described}).encode()))
+
+
+LABEL = ("label", "INT64", [1, 1], [1])
+SCORES = ("probabilities", "FP32", [1, 4], [0.0, 0.0, 0.0, 1.0])
+
+
+def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> Judgement:
+    exchange = Exchange(0, 1, 0, b"", lambda _: None)
+    exchange.status, exchange.body = status_and_body
+    return built.judge(exchange)
+
+
+@pytest.mark.parametrize(("output", "right"), [(None, 1), ("label", 1), ("probabilities", 0)])
+def test_labels_are_compared_with_the_class_that_a_model_gives(npz: str, output: str | None, right: int) -> None:
+    server = _classified(LABEL, SCORES)
+    built = build(OipWorkload("m", tensors=npz, labels="y", output=output), server)
+    assert _judged(built, server.answer(b"POST")) == Judgement(None, right)
+
+
+@pytest.mark.parametrize("output", [None, "nothing"])
+def test_an_unclear_output_is_refused_before_the_run(npz: str, output: str | None) -> None:
+    server = _classified(("a", *SCORES[1:]), SCORES)
+    with pytest.raises(WorkloadError, match="accuracy cannot be measured") as refused:
+        build(OipWorkload("m", tensors=npz, labels="y", output=output), server)
+    assert refused.value.hint is not None
+    assert "workload.output" in refused.value.hint
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
+def test_over_grpc_too(npz: str, transport: Literal["grpc", "grpc-stream"]) -> None:
+    tensor = ModelInferResponse.InferOutputTensor
+    outputs = [
+        tensor(name="label", datatype="INT64", shape=(1, 1), contents=InferTensorContents(int64_contents=[1])),
+        tensor(name="p", datatype="FP32", shape=(1, 4), contents=InferTensorContents(fp32_contents=[0, 0, 0, 1])),
+    ]
+    response = ModelInferResponse(model_name="m", outputs=outputs)
+    whole = ModelStreamInferResponse(infer_response=response) if transport == "grpc-stream" else response
+    # several streamed answers to the one request that is tried are read as one message
+    body = whole.SerializeToString() * (2 if transport == "grpc-stream" else 1)
+    built = build(OipWorkload("m", transport=transport, tensors=npz, labels="y"), grpc(lambda *_: (200, body)))
+    exchange = Exchange(0, 1, 0, b"", lambda _: None)
+    exchange.status = 200
+    if built.new_reader is None:
+        exchange.body = body
+    else:
+        exchange.reader = built.new_reader()
+        assert exchange.reader.feed(whole.SerializeToString(), 1) is None
     assert built.judge(exchange) == Judgement(None, 1)
 
 

@@ -5,9 +5,25 @@ from loadgen.protocols.built import Judgement
 from loadgen.protocols.oip_outputs import AnswerError, from_bytes, judge_outputs
 
 
-def test_right_rows_are_counted_by_the_first_outputs_arg_max() -> None:
+def test_right_rows_are_counted_by_the_arg_max_of_scores() -> None:
     outputs = [np.array([[1, 9], [8, 2], [3, 4]]), np.zeros(3)]
     assert judge_outputs(outputs, np.array([1, 1, 1])) == Judgement(None, 2)
+
+
+def test_right_rows_are_counted_by_classes_where_the_model_gives_them() -> None:
+    """As of a classifier that skl2onnx exported: its first output is the class, its second has the scores."""
+    outputs = [np.array([[3], [1], [2]]), np.eye(4)[[3, 1, 2]]]
+    assert judge_outputs(outputs, np.array([3, 1, 0])) == Judgement(None, 2)
+    assert judge_outputs(outputs, np.array([3, 1, 0]), 1) == Judgement(None, 2)
+
+
+def test_scores_of_two_kinds_need_to_be_told_apart() -> None:
+    outputs = [np.eye(4)[[3, 1, 2]], np.eye(7)[[3, 1, 2]]]
+    with pytest.raises(AnswerError):
+        judge_outputs(outputs, np.array([3, 1, 0]))
+    assert judge_outputs(outputs, np.array([3, 1, 0]), 1) == Judgement(None, 2)
+    with pytest.raises(AnswerError):
+        judge_outputs(outputs, np.array([3, 1, 0]), 2)
 
 
 @pytest.mark.parametrize("first", [np.zeros((2, 2)), np.zeros((3, 0)), np.float32(1)])
