@@ -81,8 +81,8 @@ History: 2 added `target` and all after it, and lets `intended_ns` be null; 3 ad
 
 BATCH_ROWS = 500
 
-WIRE = 2
-"""Of what master and workers tell each other: both must have the same. 2 added ExtendStage."""
+WIRE = 3
+"""Of what master and workers tell each other: both must have the same. 2 added ExtendStage, 3 `local-limit`."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
 """What a worker that was to serve a master leaves with when it found none, when that one has gone, and when that one

@@ -45,10 +45,10 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
     if facts.stopped_early and window.end_ns - window.start_ns < _SHORTEST_TO_JUDGE_S * 1e9:
         sending = tuple(map(_too_short_to_judge, sending))
     return (
-        *sending,
-        *worker_checks(facts),
         *_target_check(facts),
         *local_limit_check(rows, facts),
+        *sending,
+        *worker_checks(facts),
         _samples_check(rows, slo),
         *(() if facts.kind in _CHANGING else (_drift_check(rows, facts),)),
         *_clients_check(rows, facts, window),

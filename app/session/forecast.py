@@ -39,6 +39,8 @@ def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLimits) -> None:
     """Raises UsageError for clients that cannot all have a connection here, whatever the target does."""
     demand = demand_of(spec, endpoint, _workers(load), None)
+    if not demand.concurrency:  # what an open loop needs is an expectation, and only warned of
+        return
     allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
     for check in demand_checks(allowed, _limits_of(limits, endpoint, load)):
         raise UsageError(f"{demand.concurrency:,} clients are more than this machine can connect", hint=check.hint)

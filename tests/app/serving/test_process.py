@@ -144,6 +144,15 @@ def test_stop_answers_what_waits_and_ends_with_0(images: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+def test_a_killed_endpoint_reports_the_signal() -> None:
+    with EndpointProcess(DIGITS) as endpoint:
+        assert endpoint.ending() is None
+        os.kill(endpoint.pid, signal.SIGKILL)
+        wait_until(lambda: endpoint.ending() is not None)
+        assert endpoint.ending() == "was killed by SIGKILL"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_drains_and_ends_with_0(images: Any, number: signal.Signals) -> None:
     settings = msgspec.structs.replace(DIGITS, queue_delay_s=60.0)

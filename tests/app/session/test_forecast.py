@@ -32,6 +32,10 @@ def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench
     assert bench.load.asked == 0
 
 
+def test_an_open_loop_is_not_refused(bench: Bench) -> None:
+    assert bench.run(SPEC, local_limits=LocalLimits(descriptors=10)).result.exit.code == 0
+
+
 def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
     slow = msgspec.structs.replace(OK, service_ms=1_000.0)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=LocalLimits(descriptors=100))
