@@ -22,8 +22,9 @@ def chance_cells(row: OfferRow) -> list[tuple[str, str]]:
     count, chances = needed(row), row.chances
     if count is None or chances is None:
         return []
+    fewer = [(formatting.count(count - 1), formatting.chance(chances.one_fewer))] if count > 1 else []
     return [
-        (f"{formatting.count(count - 1)}" if count > 1 else "none", formatting.chance(chances.one_fewer)),
+        *fewer,
         (f"{formatting.count(count)} as planned", formatting.chance(chances.planned)),
         (f"{formatting.count(count + 1)}", formatting.chance(chances.one_more)),
     ]

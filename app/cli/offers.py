@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.cli.tables import Cell
     from app.profiles.price_list import Reading
     from app.records.offers import Offer
+    from app.records.prices import PriceList
     from app.reporting.offer_rows import OfferRow
 
 _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
@@ -106,14 +107,32 @@ def _import(path: Path, today: datetime.date) -> int:
     if reading.problems:
         _tell_problems(reading)
         raise UsageError(f"{path} is not imported, and what was before stays", hint="Mend it and import it again.")
-    target = imported_path()
+    target, before = imported_path(), _before()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, encoded(PriceList(reading.rows, str(path.resolve()), today)))
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    print(f"{path}: imported ({_counted(reading)}) to {target}, in the place of any list before it")
+    print(f"{path}: imported ({_counted(reading)}) to {target}")
+    if before is not None:
+        lost = len({row.key for row in before.rows} - {row.key for row in reading.rows})
+        dropped = f"{lost} of its {len(before.rows)} rows are not in the new list" if lost else "all its rows are in it"
+        print(
+            f"It replaces the list imported from {before.imported_from} on {before.imported_on}: {dropped}. "
+            "Put the rows of both into one file to keep them.",
+            file=sys.stderr,
+        )
     return ExitCode.OK
+
+
+def _before() -> PriceList | None:
+    """The list that an import replaces; `None` where there is none, or none that can be read."""
+    from app.profiles.imported import imported_list
+
+    try:
+        return imported_list()
+    except UsageError:
+        return None
 
 
 def _read(path: Path, today: datetime.date) -> Reading:

@@ -37,6 +37,8 @@ def commitment_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Co
         return None
     all_time = HOURS_A_MONTH * best.instances * offer.on_demand_usd_per_hour
     followed = split.usd_per_year / _MONTHS
+    if followed > _WORTH_TELLING * all_time:
+        return None
     reserved = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
     why = "" if offer.reserved_1y_usd_per_hour is not None else "; no price of a reservation is known"
     sentence = (

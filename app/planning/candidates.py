@@ -12,8 +12,9 @@ from app.planning.capacity import Capacity
 from app.planning.latency_curve import LatencyCurve, latency_at_peak
 from app.planning.ownership import owned_cost
 from app.planning.refusal import Refusal
-from app.planning.risk import Risk, price_age_days, price_risks, price_sigma
+from app.planning.risk import MAX_PRICE_AGE_DAYS, Risk, is_low_trust, price_age_days, price_risks, price_sigma
 from app.planning.sizing import (
+    SPOT_MISSING_SHARE,
     Demand,
     chances_of,
     cost_spread,
@@ -23,16 +24,18 @@ from app.planning.sizing import (
     needed_spread,
     peak_carried_per_s,
     per_1k_estimate,
+    uninterrupted_chance,
 )
 from app.planning.wording import usd
 from app.records.offers import Offer, PlanLimits, PriceKind
+from app.records.plan import Chances, RejectedBy
 from app.records.result import Estimate, Fleet
 
 _STEPS = 4
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An offer that could carry the traffic; `refused` tells which of the plan's limits it breaks."""
+    """An offer that could carry the traffic; `refused` and `refused_by` tell which of the plan's limits it breaks."""
 
     offer: Offer
     usd_per_hour: float
@@ -41,6 +44,7 @@ class Candidate(msgspec.Struct, frozen=True):
     needed: int
     spares: int
     refused: str | None
+    refused_by: RejectedBy | None = None
 
     @property
     def instances(self) -> int:
@@ -56,56 +60,79 @@ class Refused(msgspec.Struct, frozen=True):
 
     offer: Offer
     sentence: str
+    by: RejectedBy = "capacity"
 
 
 def consider(
     offer: Offer, capacity: Capacity | Refusal, demand: Demand, limits: PlanLimits, today: datetime.date
 ) -> Candidate | Refused:
     forbidden = _forbidden(offer, limits, today)
-    if isinstance(capacity, Refusal):
-        return Refused(offer, forbidden or capacity.sentence)
     price = price_of(offer, limits.price)
+    if isinstance(capacity, Refusal):
+        return _refused(offer, forbidden, "capacity", capacity.sentence)
     if price is None:
-        return Refused(offer, forbidden or f"no {limits.price} price is known")
+        return _refused(offer, forbidden, "price", f"no {limits.price} price is known")
     if capacity.per_s <= 0:
-        return Refused(offer, forbidden or "misses the SLO at any load")
+        return _refused(offer, forbidden, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = instances_needed(demand, capacity, demand.z)
-    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, demand.spares_of(needed), forbidden)
+    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, demand.spares_of(needed), None)
+    if forbidden is not None:
+        return msgspec.structs.replace(candidate, refused=forbidden[1], refused_by=forbidden[0])
+    if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
+        low = "its price is a marketplace's or a hand-kept list's (trust low): plan.low_trust_prices=true admits it"
+        return msgspec.structs.replace(candidate, refused=low, refused_by="price trust")
     owned = offer.owned.units if offer.owned is not None else None
-    if forbidden is None and owned is not None and candidate.instances > owned:
-        return msgspec.structs.replace(candidate, refused=f"needs {candidate.instances} and you own {owned}")
+    if owned is not None and candidate.instances > owned:
+        short = f"needs {candidate.instances} and you own {owned}"
+        return msgspec.structs.replace(candidate, refused=short, refused_by="owned")
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
-    if forbidden is None and budget is not None and cost > budget:
+    if budget is not None and cost > budget:
         over = f"{candidate.instances} instances cost {usd(cost)} a month, over plan.budget of {usd(budget)}"
-        return msgspec.structs.replace(candidate, refused=over)
+        return msgspec.structs.replace(candidate, refused=over, refused_by="budget")
     return candidate
 
 
+def _refused(offer: Offer, forbidden: tuple[RejectedBy, str] | None, by: RejectedBy, sentence: str) -> Refused:
+    return Refused(offer, sentence, by) if forbidden is None else Refused(offer, forbidden[1], forbidden[0])
+
+
+def ranking_cost(candidate: Candidate, today: datetime.date) -> float:
+    """USD a month as the ranking takes it: as listed within 90 days, else one sigma of the price's drift higher."""
+    offer = candidate.offer
+    is_doubtful = price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
+    if candidate.price_kind == "owned" or not is_doubtful:
+        return candidate.usd_per_month
+    return candidate.usd_per_month * math.exp(price_sigma(offer, today))
+
+
 def price_of(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
-    """USD an hour of one instance; owned hardware has its own price, whatever kind is asked for."""
+    """USD an hour of one instance; owned hardware has its own price, whatever kind is asked for. 0 is no price."""
     if offer.owned is not None:
-        return owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour, "owned"
+        cost = owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
+        return (cost, "owned") if cost > 0 else None
     price = {
         "on demand": offer.on_demand_usd_per_hour,
         "reserved 1y": offer.reserved_1y_usd_per_hour,
         "spot": offer.spot_usd_per_hour,
         "owned": None,
     }[kind]
-    return None if price is None else (price, kind)
+    return (price, kind) if price else None
 
 
-def _forbidden(offer: Offer, limits: PlanLimits, today: datetime.date) -> str | None:
+def _forbidden(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
     if limits.providers and offer.provider not in limits.providers:
-        return f"{offer.provider} is not in plan.providers"
+        return "provider", f"{offer.provider} is not in plan.providers"
     if limits.regions and offer.region not in limits.regions:
-        return f"{offer.region} is not in plan.regions"
+        return "region", f"{offer.region} is not in plan.regions"
     most = limits.max_accelerators
     if most is not None and offer.accelerator_count > most:
-        return f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {most:g}"
+        over = f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {most:g}"
+        return "accelerators", over
     age_days, most_days = price_age_days(offer, today), limits.max_price_age_days
     if most_days is not None and age_days > most_days:
-        return f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {most_days}d"
+        old = f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {most_days}d"
+        return "price age", old
     return None
 
 
@@ -126,11 +153,15 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
     utilisation = demand.peak_per_s / (instances * capacity.per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.per_s, capacity.per_s)
     busy = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
-    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand)
-    risks = [*capacity.risks, *price_risks(offer, today)]
+    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand, price_sigma(offer, today))
+    risks, present = [*capacity.risks, *price_risks(offer, today)], 1.0
     if candidate.price_kind == "spot":
-        risks.append(Risk(2, "a spot price: it moves by the hour, and the instance may be taken away"))
+        missing = f"P(SLO met) assumes that each is interrupted {SPOT_MISSING_SHARE:.0%} of the time"
+        risks.append(Risk(2, f"a spot price: it moves by the hour, and the instance may be taken away; {missing}"))
+        present = uninterrupted_chance(instances, instances - candidate.needed)
     needs = needed_spread(capacity, demand)
+    chances = chances_of(instances - demand.spares_of(candidate.needed), capacity, demand)
+    chances = Chances(*(one * present for one in msgspec.structs.astuple(chances)))
     if instances == candidate.needed:
         risks.append(Risk(1, "no spare: one instance lost is one too few at the peak"))
     return Fleet(
@@ -160,12 +191,12 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         price_kind=candidate.price_kind,
         instances_needed=needs,
         usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, price_sigma(offer, today), demand),
-        chances=chances_of(instances - demand.spares_of(candidate.needed), capacity, demand),
+        chances=chances,
         planned_rate_per_replica_per_s=peak_carried_per_s(1, capacity, demand) / capacity.replicas,
     )
 
 
-def refused_fleet(offer: Offer, sentence: str, today: datetime.date) -> Fleet:
+def refused_fleet(offer: Offer, sentence: str, today: datetime.date, by: RejectedBy = "capacity") -> Fleet:
     unknown = Estimate(None, basis="assumed", reason=sentence)
     risks = price_risks(offer, today)
     return Fleet(
@@ -192,4 +223,5 @@ def refused_fleet(offer: Offer, sentence: str, today: datetime.date) -> Fleet:
         risk=max((risk.level for risk in risks), default=0),
         risk_reasons=tuple(risk.sentence for risk in risks),
         rejected=sentence,
+        rejected_by=by,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from app.planning.candidates import Candidate
@@ -14,6 +16,7 @@ from app.planning.sizing import (
     peak_carried_per_s,
 )
 from app.planning.wording import amount, share, usd
+from app.records.checks import Check
 from app.records.offers import CapacityCurve, PlanLimits
 from app.records.plan import CapacityKnowledge
 from app.records.result import Fleet, Recommendation
@@ -37,10 +40,11 @@ def recommend(
     curve: CapacityCurve,
     slo: tuple[str, ...],
     knowledge: CapacityKnowledge | None = None,
+    checks: Sequence[Check] = (),
 ) -> Recommendation:
     return Recommendation(
         fleet=choice.fleet,
-        sentence=_sentence(choice.best, choice.fleet),
+        sentence=_sentence(choice.best, choice.fleet, checks),
         binding_constraint=_binding_constraint(choice.best, demand, limits, curve, slo),
         why=tuple(_why(choice, demand, limits, knowledge)),
         would_change_it=tuple(_would_change_it(choice.best, choice.runner_up, demand, limits)),
@@ -52,11 +56,12 @@ def _named(candidate: Candidate) -> str:
     return f"{candidate.instances} × {offer.provider}/{offer.instance_type} in {offer.region}"
 
 
-def _sentence(best: Candidate, fleet: Fleet) -> str:
+def _sentence(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
     spares = f", {best.spares} spare" if best.spares else ", no spare"
     per_1k = fleet.usd_per_1k_inferences.value
     each = "" if per_1k is None else f", {usd(per_1k)} per 1k inferences"
-    return f"{_named(best)} ({best.needed} for the load{spares}): {usd(best.usd_per_month)} a month{each}"
+    old = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
+    return f"{_named(best)} ({best.needed} for the load{spares}): {usd(best.usd_per_month)} a month{each}{old}"
 
 
 def _binding_constraint(
@@ -91,8 +96,12 @@ def _why(choice: Choice, demand: Demand, limits: PlanLimits, knowledge: Capacity
         words.append("No other offer fits.")
     else:
         more = runner_up.usd_per_month - best.usd_per_month
-        dearer = f"{usd(more)} a month more ({more / best.usd_per_month:.0%})" if best.usd_per_month else usd(more)
-        words.append(f"The runner-up, {_named(runner_up)}, costs {dearer}.")
+        way = "more" if more >= 0 else "less"
+        cost = f"costs {usd(abs(more))} a month {way} ({abs(more) / best.usd_per_month:.0%})"
+        if more == 0:
+            cost = "costs the same"
+        why = "" if more >= 0 else f", at a less certain price of {runner_up.offer.as_of}"
+        words.append(f"The runner-up, {_named(runner_up)}, {cost}{why}.")
     if rejected is not None:
         price = "" if rejected.usd_per_hour_each is None else f", at {usd(rejected.usd_per_hour_each)} an hour each"
         words.append(f"The cheapest refused offer is {rejected.offer}{price}: {rejected.rejected}.")
@@ -110,10 +119,11 @@ def _would_change_it(best: Candidate, runner_up: Candidate | None, demand: Deman
     if runner_up is not None:
         flip = best.usd_per_month / (HOURS_A_MONTH * runner_up.instances)
         name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
-        words.append(f"{name} would win below {usd(flip)} an hour; it costs {usd(runner_up.usd_per_hour)}.")
-        lower, higher = _peaks_won_by(runner_up, best, demand)
-        words += [f"{name} would win at a peak of {amount(lower)}/s."] if lower is not None else []
-        words += [f"{name} would win at a peak of {amount(higher)}/s."] if higher is not None else []
+        if flip < runner_up.usd_per_hour:
+            words.append(f"{name} would win below {usd(flip)} an hour; it costs {usd(runner_up.usd_per_hour)}.")
+        won = [amount(peak) for peak in _peaks_won_by(runner_up, best, demand) if peak is not None]
+        if won:
+            words.append(f"{name} would win at a peak of {'/s or of '.join(dict.fromkeys(won))}/s.")
     return words
 
 

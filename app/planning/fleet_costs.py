@@ -71,9 +71,14 @@ class _Energy(msgspec.Struct, frozen=True):
 
 
 def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
-    """Of the accelerators alone; of a CPU instance nothing is known."""
+    """Of the accelerators alone, or of all that an owned instance is said to draw; of a rented CPU nothing is known."""
     candidate = candidate_of(option)
     offer = candidate.offer
+    if offer.owned is not None and offer.owned.power_w > 0:
+        drawn = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
+        site = Site(pue=offer.owned.pue, grid=question.catalogue.grid_of(offer))
+        bill = energy_bill(drawn, site, demand.mean_per_s)
+        return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
         nothing = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
         return _Energy(nothing, nothing)

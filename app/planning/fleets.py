@@ -12,7 +12,7 @@ import msgspec
 
 from app.planning.alternatives import commitment_of, mix_of
 from app.planning.break_even import break_even_of
-from app.planning.candidates import Refused, fleet_of, fleets_of, refused_fleet
+from app.planning.candidates import Refused, fleet_of, fleets_of, ranking_cost, refused_fleet
 from app.planning.changes import savings_of
 from app.planning.explanation import Choice, recommend
 from app.planning.fleet_costs import with_costs
@@ -25,6 +25,7 @@ from app.planning.outlook import outlook_of
 from app.planning.pareto import pareto_front
 from app.planning.peak_day import peak_day
 from app.planning.plan_notes import bound_note, notes_of
+from app.planning.risk import price_checks
 from app.planning.sensitivity import sensitivity_of
 from app.planning.sizing import Demand, demand_of
 from app.planning.wanted import Wanted, always
@@ -76,11 +77,17 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
         return plan
     chosen = candidate_of(best)
     bound = bound_note(chosen.capacity, best.target.name)
+    checks = price_checks(chosen.offer, question.today)
     choice = Choice(chosen, best_fleet, candidate_of(runner_up) if runner_up else None, cheapest_rejected)
     return msgspec.structs.replace(
         plan,
-        notes=plan.notes if bound is None else (*plan.notes, bound),
-        recommendation=recommend(choice, demand, limits, target.curve, slo, plan.knowledge),
+        notes=(
+            *(f"{check.verdict} {check.check}: {check.hint}" for check in checks),
+            *plan.notes,
+            *(() if bound is None else (bound,)),
+        ),
+        recommendation=recommend(choice, demand, limits, target.curve, slo, plan.knowledge, checks),
+        checks=checks,
         pareto=_front(options, demand, question),
         sensitivity=sensitivity_of(options, demand, question, goals),
         day=() if preview else peak_day(best, question, goals),
@@ -144,7 +151,8 @@ def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
 def _ranked(
     options: Sequence[Option], demand: Demand, question: PlanQuestion, found: Mapping[str, SloEvidence]
 ) -> list[tuple[Option, Fleet]]:
-    """By cost; then the less risky, then the faster."""
+    """By cost, then the less risky, then the faster. A price that is old or of low trust has to be lower by one sigma
+    of what it may have moved: it may well be the higher one today."""
     fleets = [
         (option, _fleet(option, demand, question, found[option.target.name]))
         for option in options
@@ -154,7 +162,7 @@ def _ranked(
     return sorted(
         fleets,
         key=lambda pair: (
-            candidate_of(pair[0]).usd_per_month,
+            ranking_cost(candidate_of(pair[0]), question.today),
             pair[1].risk,
             unknown_ms if pair[1].latency_at_peak.value is None else pair[1].latency_at_peak.value,
             pair[1].offer,
@@ -182,9 +190,10 @@ def _refused(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
         if isinstance(one, Refused):
             price = one.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
-            ranked.append((rank, refused_fleet(one.offer, one.sentence, today)))
+            ranked.append((rank, refused_fleet(one.offer, one.sentence, today, one.by)))
         elif one.refused is not None:
-            ranked.append(((0, one.usd_per_month), refused_fleet(one.offer, one.refused, today)))
+            by = one.refused_by or "capacity"
+            ranked.append(((0, one.usd_per_month), refused_fleet(one.offer, one.refused, today, by)))
     return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from app.planning.candidates import Candidate, Refused, consider
 from app.planning.capacity import Capacity, carry_over
-from app.planning.goals import Goals
+from app.planning.goals import Goals, goals_of
 from app.planning.latency_curve import LatencyCurve, latency_curve
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
@@ -19,6 +19,7 @@ from app.planning.wanted import Wanted, always
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
+from app.records.service import TokenService
 
 if TYPE_CHECKING:
     from app.planning.settling import Settling
@@ -102,29 +103,51 @@ def _option(
         )
     sized = [(target, one if settling is None else settling.preview(target, one)) for target, one in known]
     target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
-    looked_at = _considered(offer, capacity, demand, question)
+    looked_at = _considered(offer, target, capacity, demand, question)
     return Option(looked_at, target, latency_curve(target.curve), capacity)
 
 
-def _considered(offer: Offer, capacity: Capacity, demand: Demand, question: PlanQuestion) -> Candidate | Refused:
+def _considered(
+    offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanQuestion
+) -> Candidate | Refused:
     """Against the limits that take the accelerator's data sheet too."""
     limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
     looked_at = consider(offer, capacity, demand, limits, question.today)
+    unknown = _time_not_known(target, question)
+    if unknown is not None and (isinstance(looked_at, Candidate) or looked_at.by == "slo"):
+        by, sentence = (looked_at.refused_by, looked_at.refused) if isinstance(looked_at, Candidate) else (None, None)
+        return Refused(offer, sentence or unknown, by or "slo")
     if not isinstance(looked_at, Candidate) or looked_at.refused is not None:
         return looked_at
     if limits.vendors and card is not None and card.vendor not in limits.vendors:
-        return msgspec.structs.replace(looked_at, refused=f"{card.vendor} is not in plan.vendors")
+        foreign = f"{card.vendor} is not in plan.vendors"
+        return msgspec.structs.replace(looked_at, refused=foreign, refused_by="vendor")
     if limits.max_power_w is None or card is None:
         return looked_at
     if card.tdp_w is None:
-        return msgspec.structs.replace(looked_at, refused=f"the power of {card.name} is not known")
+        unstated = f"the power of {card.name} is not known"
+        return msgspec.structs.replace(looked_at, refused=unstated, refused_by="power")
     power_w = card.tdp_w * offer.accelerator_count * looked_at.instances
     if power_w > limits.max_power_w:
         over = (
             f"{looked_at.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
         )
-        return msgspec.structs.replace(looked_at, refused=over)
+        return msgspec.structs.replace(looked_at, refused=over, refused_by="power")
     return looked_at
+
+
+def _time_not_known(target: MeasuredTarget, question: PlanQuestion) -> str | None:
+    """Why an SLO on a token's time cannot be judged by this target; None where it can."""
+    if target.fit is None or isinstance(target.fit.laws[0].service, TokenService):
+        return None
+    goal = next((one for one in goals_of(question.slo).times if one.time != "latency"), None)
+    if goal is None:
+        return None
+    name = goal.text.split("<")[0].strip()
+    return (
+        f"the SLO limits {name}, and {target.name} has no times of tokens: measure it as a stream of tokens, or set "
+        "the SLO on latency_ms"
+    )
 
 
 def _carried(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
@@ -188,5 +211,5 @@ def _settle(option: Option, question: PlanQuestion, demand: Demand, settling: Se
     if found is None:
         return option
     capacity, latencies = found
-    again = _considered(option.looked_at.offer, capacity, demand, question)
+    again = _considered(option.looked_at.offer, option.target, capacity, demand, question)
     return msgspec.structs.replace(option, looked_at=again, latencies=latencies, carried=capacity)

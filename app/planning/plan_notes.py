@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
 from app.planning.measured import tokens_as_measured
 from app.planning.sizing import HOURS_A_MONTH, Demand
 from app.planning.wording import amount, law_words
-from app.records.plan import Fleet
+from app.records.plan import Fleet, RejectedBy
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 
 
@@ -106,7 +108,25 @@ def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[st
         yield "A vCPU may be a whole core or half of one: a run on the offer itself replaces the wide interval."
     if any(fleet.settled == "formula" for fleet in ranked):
         yield "Offers that do not lead are sized by queueing formulae, not simulated."
-    if not ranked:
-        reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected).most_common(3)
-        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons)
-        yield f"No offer fits: {listed or 'the catalogue is empty'}."
+    if not ranked and not refused:
+        yield "No offer fits: the catalogue is empty."
+    elif not ranked:
+        nearest = nearest_refused(refused)
+        reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected != nearest.rejected).most_common(3)
+        others = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+        same = sum(fleet.rejected == nearest.rejected for fleet in refused)
+        alike = f", and {same - 1} more" if same > 1 else ""
+        more = f" Others: {others}." if others else ""
+        yield f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{alike}).{more}"
+
+
+def nearest_refused(refused: Sequence[Fleet]) -> Fleet:
+    """The refused fleet that is nearest to fitting: what the user's own filters leave out comes last, then the price
+    of one instance decides."""
+    order = get_args(RejectedBy)
+
+    def distance(fleet: Fleet) -> tuple[int, float]:
+        kind = len(order) if fleet.rejected_by is None else order.index(fleet.rejected_by)
+        return kind, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
+
+    return min(refused, key=distance)

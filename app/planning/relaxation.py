@@ -27,14 +27,20 @@ class Relaxation(msgspec.Struct, frozen=True):
 
 
 def relaxations_of(question: PlanQuestion) -> tuple[Relaxation, ...]:
-    """By formula. Empty where no single limit is what blocks, or where something fits as it is."""
+    """Found by formula and then planned in full, so that each does what it says. Empty where no single limit is what
+    blocks, or where something fits as it is."""
     if _cheapest(question) is not None:
         return ()
     return (*_of_limits(question), *_of_slo(question), *_of_peak(question))
 
 
 def _cheapest(question: PlanQuestion) -> Fleet | None:
-    found = plan_fleets(question, preview=True).recommendation
+    """Of the full plan; the formulae rule out first what they say does not fit."""
+    return None if _planned(question, preview=True) is None else _planned(question, preview=False)
+
+
+def _planned(question: PlanQuestion, *, preview: bool) -> Fleet | None:
+    found = plan_fleets(question, preview=preview).recommendation
     return None if found is None else found.fleet
 
 
@@ -55,6 +61,11 @@ def _of_limits(question: PlanQuestion) -> Iterator[Relaxation]:
         (limits.price != "on demand", {"price": "on demand"}, lambda _: ("plan.price=on-demand", "prices on demand")),
         (limits.redundancy > 0, {"redundancy": 0}, lambda _: ("plan.redundancy=n+0", "no spare instance")),
         (limits.zones > 1, {"zones": 1}, lambda _: ("plan.zones=1", "a single zone")),
+        (
+            not limits.low_trust_prices,
+            {"low_trust_prices": True},
+            lambda _: ("plan.low_trust_prices=true", "prices of low trust"),
+        ),
     )
     for is_set, lifted, words in tries:
         fleet = _cheapest(_with(question, lifted)) if is_set else None

@@ -17,11 +17,18 @@ import math
 
 import msgspec
 
+from app.records.checks import Check
 from app.records.offers import Offer
 
 _AGE_LEVELS = ((730, 4), (365, 3), (90, 2), (30, 1))
 _LOW_TRUST_SOURCES = frozenset(("sky-v9-copy", "sky-v8-old", "sky-v9-old", "cloud-gpus"))
 _FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu"))
+
+
+MAX_PRICE_AGE_DAYS = 90
+"""An older price is recommended only with a warning."""
+PRICE_DRIFT_PER_YEAR = 0.2
+"""Sigma of a price's logarithm after a year, growing with the square root of its age: an assumption."""
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -40,7 +47,27 @@ def price_sigma(offer: Offer, today: datetime.date) -> float:
     """
     source = offer.source.partition("+")[0]
     by_source = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
-    return math.hypot(by_source, 0.2 * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365))
+    drift = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365)
+    return math.hypot(by_source, drift)
+
+
+def is_low_trust(offer: Offer) -> bool:
+    """Whether its on-demand price, of the first of several sources, is of trust "low"."""
+    return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
+
+
+def price_checks(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
+    """Warnings about the price of a recommended offer. Owned hardware has no list price that could be old."""
+    age_days = price_age_days(offer, today)
+    if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
+        return ()
+    hint = (
+        f"The price of {offer.key} is of {offer.as_of}. Look it up and import a fresh price list: "
+        "`sizewise offers import FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval allows for a drift "
+        f"of {PRICE_DRIFT_PER_YEAR:.0%} a year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` excludes "
+        "older prices."
+    )
+    return (Check("plan.price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
 
 
 def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:

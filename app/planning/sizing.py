@@ -21,6 +21,8 @@ from app.records.result import Estimate, Fleet, Traffic
 
 HOURS_A_MONTH = 730
 Z80 = 1.281552
+SPOT_MISSING_SHARE = 0.01
+"""Of the time that a spot instance is interrupted and not yet replaced: an assumption, no price list states it."""
 _NORMAL = NormalDist()
 
 
@@ -101,6 +103,21 @@ def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
     return Chances(*(assurance_reached(needed + more, capacity, demand) for more in (-1, 0, 1)))
 
 
+def uninterrupted_chance(instances: int, spares: int) -> float:
+    """P(no more spot instances than the spares are interrupted at once), each by itself."""
+    away, here = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
+    return min(
+        1.0,
+        math.fsum(
+            math.exp(
+                math.lgamma(instances + 1) - math.lgamma(gone + 1) - math.lgamma(instances - gone + 1)
+                + gone * away + (instances - gone) * here
+            )
+            for gone in range(min(spares, instances) + 1)
+        ),
+    )  # fmt: skip
+
+
 def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
     """The fewest are those of a service model that holds beyond what was seen."""
     fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z80)
@@ -122,19 +139,20 @@ def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
     return HOURS_A_MONTH * instances * usd_per_hour_each
 
 
-def monthly_estimate(instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand) -> Estimate:
-    """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval."""
+def monthly_estimate(
+    instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand, price_sigma: float = 0.0
+) -> Estimate:
+    """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval, and by how
+    much its price may have moved: `price_sigma` is that of its logarithm."""
     fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z95)
     counts = (fewest, instances_needed(demand, capacity, Z95))
     fewest, most = (count + demand.spares_of(count) for count in counts)
-    return Estimate(
-        monthly_cost(instances, usd_per_hour_each),
-        (
-            monthly_cost(min(fewest, instances), usd_per_hour_each),
-            monthly_cost(max(most, instances), usd_per_hour_each),
-        ),
-        basis=capacity.basis,
+    low, high = (
+        way * math.hypot(math.log(count / instances), Z95 * price_sigma)
+        for way, count in ((-1, min(fewest, instances)), (1, max(most, instances)))
     )
+    cost = monthly_cost(instances, usd_per_hour_each)
+    return Estimate(cost, (cost * math.exp(low), cost * math.exp(high)), basis=capacity.basis)
 
 
 def per_1k_estimate(monthly: Estimate, demand: Demand) -> Estimate:

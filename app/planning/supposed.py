@@ -11,6 +11,7 @@ from app.planning.llm import SIGMA_ASSUMED, Deployment, replica
 from app.planning.memory import MemoryPlan, smallest_degree
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
+from app.planning.service_speed import faster
 from app.planning.token_services import assumed_service
 from app.records.language_model import SupposedModel
 from app.records.offers import Accelerator, CapacityCurve, Offer
@@ -19,6 +20,10 @@ from app.records.result import Hardware
 from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
+VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
+"""Published over expected rate of a vendor's cards, by the geometric mean of the table in `docs/extrapolation.md`."""
+LOWEST_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
+"""For vendors of whose cards no result is published."""
 _AT_ONCE = 8
 """A replica that has no room for so many sequences at once is cut over more cards."""
 
@@ -41,8 +46,10 @@ def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> 
         return service
     if isinstance(full, Refusal):
         return full
-    fit = ServiceFit((FittedService(service.service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full.per_s)
-    rate = rate_inside(service.service, goals, 1, "random", lengths)
+    efficiency = VENDOR_EFFICIENCY.get(card.vendor, LOWEST_EFFICIENCY)
+    law = faster(service.service, efficiency)
+    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full.per_s * efficiency)
+    rate = rate_inside(law, goals, 1, "random", lengths)
     name = f"{supposed.name} on {memory.degree} × {card.key}, by arithmetic"
     hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
     metric = goals.times[0].text.split("<")[0].strip() if goals.times else "latency_ms.p95"

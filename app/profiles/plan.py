@@ -68,20 +68,21 @@ class OtherCardsSettings(Settings):
 class PlanSettings(Settings):
     """`assurance` is P(the fleet carries its peak); empty lists admit every region and provider.
 
-    `router` is how requests are spread over replicas; `zones` above one keeps enough when any of them is lost; `surge`
-    instances are out at once while a version rolls out. With `other_cards` accelerators that were not measured are
-    planned by ratios, with wide intervals; without, they are refused. `vendors` are of accelerators; `max_power` is of
-    all accelerators at their TDP; `api_price` is what the same would cost from an API, by 1k requests or 1M tokens.
+    `router` is how requests are spread over replicas; `zones` above one keeps enough when any of them is lost. The
+    spare instances are `redundancy` and `surge` together, or what the loss of a zone takes if that is more. With
+    `other_cards` accelerators that were not measured are planned by ratios, with wide intervals; without, they are
+    refused. `vendors` are of accelerators; `max_power` is of all accelerators at their TDP; `api_price` is what the
+    same would cost from an API, by 1k requests or 1M tokens.
     """
 
     assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = 0.90
     """How surely the fleet carries its peak, like 90%."""
     redundancy: Redundancy = 1
-    """Spare instances: n, n+1, n+2."""
+    """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
     zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = 1
     """Zones it is spread over, any of which may be lost, like 1."""
     surge: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Instances that are out at once while a version rolls out, like 0."""
+    """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
     )
@@ -106,11 +107,13 @@ class PlanSettings(Settings):
     ] = None
     """What the same would cost from an API, like 0.60 USD/1M or 2 USD/1k."""
     max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = None
-    """The most accelerators there may be, like 16."""
+    """The most accelerators that one instance may have, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     """Which price is paid."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age")
     """Leaves out prices older than this, like 180d."""
+    low_trust_prices: bool = False
+    """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
     other_cards: OtherCardsSettings | None = None
     """Plans cards that were not measured too, by ratios, with wide intervals."""
 
@@ -132,5 +135,6 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         max_power_w=settings.max_power_w,
         api=settings.api_price,
         price=_PRICES[settings.price],
+        low_trust_prices=settings.low_trust_prices,
         other_cards=None if others is None else OtherCards(others.dtype, others.work, others.memory_gib),
     )

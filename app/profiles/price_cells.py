@@ -76,6 +76,23 @@ def _bounded(number: float) -> float:
     return number
 
 
+def _up_to(most: float, what: str) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if number > most:
+            raise BadValueError(f"{number:g} is more than any instance has ({most:,.0f} {what})")
+        return number
+
+    return read
+
+
+def _price_per_hour(value: object) -> float:
+    usd = _money_or_number(units.parse_usd_per_hour)(value)
+    if usd == 0:
+        raise BadValueError("0 is not a price", hint="Leave the cell blank where the price is not known.")
+    return usd
+
+
 def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
     """A plain number is of USD, as the cell's name says."""
 
@@ -129,16 +146,15 @@ def _yearly_share(value: object) -> float:
 
 PLAIN_CELLS = ("accelerator_count", "vcpus", "memory_gib", "on_demand_usd_per_hour", "spot_usd_per_hour",
           "reserved_1y_usd_per_hour", "cpu_architecture", "country")  # fmt: skip
-_PER_HOUR = _money_or_number(units.parse_usd_per_hour)
 READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(KEY_CELLS, _name),
     "accelerator_key": _name,
-    "accelerator_count": _number,
-    "vcpus": _number,
+    "accelerator_count": _up_to(1_000, "accelerators"),
+    "vcpus": _up_to(10_000, "vCPUs"),
     "memory_gib": _number,
-    "on_demand_usd_per_hour": _PER_HOUR,
-    "spot_usd_per_hour": _PER_HOUR,
-    "reserved_1y_usd_per_hour": _PER_HOUR,
+    "on_demand_usd_per_hour": _price_per_hour,
+    "spot_usd_per_hour": _price_per_hour,
+    "reserved_1y_usd_per_hour": _price_per_hour,
     "as_of_date": _date,
     "source": _name,  # read, so that a part of our own table is a price list; what is the user's is of the user
     "cpu_architecture": _architecture,

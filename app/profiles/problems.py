@@ -23,7 +23,7 @@ class UnknownKeyError(BadValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A question naming the nearest known name; None when nothing is near."""
+    """A question naming the nearest known name; None when nothing is near: a wrong suggestion misleads."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.65)
     return f"Did you mean {by_folded[near[0]]!r}?" if near else None

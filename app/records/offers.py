@@ -127,8 +127,8 @@ class PlanLimits(msgspec.Struct, frozen=True):
     """What a fleet must satisfy besides the SLO. `assurance` is P(the SLO is met); `redundancy` counts spare instances;
     empty `regions` and `providers` admit all; None is no limit.
 
-    `surge` instances are out at once while a new version rolls out; with `zones` above one, losing any zone leaves
-    enough. `max_accelerators` is of one instance.
+    `surge` counts spare instances on top of those, for what a rolling update takes out at once; with `zones` above one,
+    losing any zone leaves enough. `max_accelerators` is of one instance.
     """
 
     assurance: float = 0.90
@@ -147,3 +147,5 @@ class PlanLimits(msgspec.Struct, frozen=True):
     max_power_w: float | None = None
     """Of all accelerators of the fleet, at their TDP."""
     api: ApiPrice | None = None
+    low_trust_prices: bool = False
+    """Whether prices of trust "low" (marketplace asks, hand-kept lists) may be recommended."""

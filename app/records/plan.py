@@ -6,12 +6,20 @@ from typing import Literal
 
 import msgspec
 
+from app.records.checks import Check
 from app.records.estimate import Basis, Estimate
 from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
 Settled = Literal["simulated", "formula", "measured"]
 """What decided a fleet's size: the simulation, a queueing formula (a preview), or the measured max rate alone."""
+
+
+RejectedBy = Literal[
+    "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
+    "region", "provider",
+]  # fmt: skip
+"""What keeps an offer from being planned, the nearest to fitting first: the last four are the user's own filters."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -115,6 +123,7 @@ class Fleet(msgspec.Struct, frozen=True):
     per_1m_tokens: TokenUnitCosts | None = None
     kwh_per_month: Estimate | None = None
     kg_co2e_per_month: Estimate | None = None
+    rejected_by: RejectedBy | None = None
     front_chance: float | None = None
     """That no other fleet is both cheaper and faster, given what is not sure of each."""
     fit_error_at_slo: float | None = None
@@ -226,3 +235,5 @@ class Plan(msgspec.Struct, frozen=True):
     mix: Mix | None = None
     knowledge: CapacityKnowledge | None = None
     """Of the recommended fleet, else of the fleet that would be recommended if its capacity were known."""
+    checks: tuple[Check, ...] = ()
+    """Of the recommended fleet, those that warn: each with its id, its limit and a remedy."""

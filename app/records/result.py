@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.records.checks import Check as Check
+from app.records.checks import Trust as Trust
 from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
 from app.records.estimate import Estimate as Estimate
@@ -23,7 +25,6 @@ from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 1
 
-Trust = Literal["VALID", "WARN", "INVALID"]
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 """`closed`: clients that wait for answers; `varying`: a rate that changes all the time; `spike`: one that jumps up and
@@ -32,17 +33,6 @@ comes back. Only probes, holds and steady stages are points of the capacity curv
 
 IN_SWEEP = "sweep"
 """Tag of the stages of a sweep."""
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One validity check of a measurement: what was seen, the limit, the verdict, and what to do about it."""
-
-    check: str
-    value: float | str | None
-    limit: float | str | None
-    unit: str | None
-    verdict: Trust
-    hint: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

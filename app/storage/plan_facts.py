@@ -72,6 +72,8 @@ def _bounds(question: PlanQuestion) -> Iterator[Bound]:
     yield "limits.surge", limits.surge, 0, 1000
     for offer in question.catalogue.offers:
         yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MOST
+        yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
+        yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
     for target in question.measured:
         yield from _of_target(target)
 

@@ -144,4 +144,6 @@ def _price_of(question: PlanQuestion, change: str, of: str) -> tuple[str, float]
         usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
     except BadValueError as error:
         raise UsageError(f"{of} {PRICE}{name}: {error}", hint=error.hint) from None
+    if usd == 0:
+        raise UsageError(f"{of} {change}: 0 is not a price", hint="Give a price above 0, like 0.7 (USD an hour).")
     return find_offer(question.catalogue, name).key, usd

@@ -21,9 +21,9 @@ def test_chances_are_of_the_instances_for_the_load(plan: PlanSection) -> None:
     ]
 
 
-def test_one_fewer_than_one_is_none(plan: PlanSection) -> None:
+def test_one_fewer_than_one_is_left_out(plan: PlanSection) -> None:
     alone = replace(_chosen(plan), instances=2)
-    assert [count for count, _ in plan_words.chance_cells(alone)] == ["none", "1 as planned", "2"]
+    assert [count for count, _ in plan_words.chance_cells(alone)] == ["1 as planned", "2"]
 
 
 def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:

@@ -30,8 +30,8 @@ _RARE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("load", "sweep"): ("repeats", "points"),
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
     ("plan",): (
-        "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age", "other_cards",
-        "api_price",
+        "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
+        "low_trust_prices", "other_cards", "api_price",
     ),
 }  # fmt: skip
 _FIRST: dict[tuple[str, ...], tuple[str, ...]] = {

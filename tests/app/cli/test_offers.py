@@ -46,7 +46,7 @@ def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, 
 
 
 def test_offers_are_listed_by_what_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(listed(capsys)) == 296
+    assert len(listed(capsys)) == 293
     rows = listed(capsys, "--accelerator", "l4", "--region", "us-east-1", "--provider", "aws")
     assert {(row["accelerator"], row["region"], row["provider"]) for row in rows} == {("l4", "us-east-1", "aws")}
     prices = [row["on_demand_usd_per_hour"] for row in rows]
@@ -88,7 +88,7 @@ def test_every_problem_has_its_line(bad: Path, capsys: pytest.CaptureFixture[str
 
 def test_what_is_imported_is_listed_as_yours(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["offers", "import", str(own)]) == 0
-    assert len(listed(capsys)) == 297
+    assert len(listed(capsys)) == 294
     (rack,) = listed(capsys, "--provider", "own")
     # 10,000 + 1,655.6 of electricity + 6,000 a year
     assert rack["on_demand_usd_per_hour"] == pytest.approx((10_000 + 0.9 * 1.4 * 8760 * 0.15 + 6000) / 8760)
@@ -98,6 +98,21 @@ def test_what_is_imported_is_listed_as_yours(own: Path, capsys: pytest.CaptureFi
     assert len(yours) == 1
     assert yours[0].startswith("aws/g6.2xlarge@us-east-1")
     assert "yours+karp-aws" in yours[0]
+
+
+def test_a_second_import_says_what_it_replaces(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "import", str(own)]) == 0
+    assert "replaces" not in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    other.write_text(
+        "provider,instance_type,region,accelerator_key,vcpus,on_demand_usd_per_hour\na,c,here,none,2,0.1\n"
+    )
+    assert main(["offers", "import", str(other)]) == 0
+    said = capsys.readouterr().err
+    assert f"It replaces the list imported from {own.resolve()} on " in said
+    assert "2 of its 2 rows are not in the new list" in said
+    assert main(["offers", "import", str(other)]) == 0
+    assert "all its rows are in it" in capsys.readouterr().err
 
 
 def test_a_wrong_list_leaves_what_was_before(

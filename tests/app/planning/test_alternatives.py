@@ -83,3 +83,8 @@ def test_no_mix_is_told_of_one_offer_over_zones_or_where_one_alone_is_cheapest(
     offers: tuple[Offer, ...], limits: PlanLimits, peak_per_s: float
 ) -> None:
     assert mixed(*offers, limits=limits, peak_per_s=peak_per_s) is None
+
+
+def test_following_each_hour_is_not_offered_where_it_saves_nothing() -> None:
+    """A flat need without a price of a reservation costs the same either way."""
+    assert commitment(offer()) is None

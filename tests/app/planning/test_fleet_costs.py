@@ -8,11 +8,12 @@ from msgspec.structs import replace
 from app.planning.candidates import fleet_of
 from app.planning.fleet_costs import with_costs
 from app.planning.options import candidate_of
+from app.planning.ownership import running_usd_per_month
 from app.planning.sizing import HOURS_A_MONTH
 from app.records.offers import PlanLimits
 from app.records.plan import Fleet
 from app.records.plan_question import MeasuredTarget
-from app.records.prices import GridIntensity
+from app.records.prices import GridIntensity, OwnedHardware
 from app.records.result import Hardware
 from app.records.service import BatchService, TokenService
 from app.records.traffic import TokenLengths
@@ -88,3 +89,16 @@ def test_of_a_cpu_nothing_is_known() -> None:
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value is None
     assert found.kwh_per_month.reason == "the power of a CPU instance is not known"
+
+
+def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
+    owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
+    of = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
+    asked = question(target(curve(100.0), GPU), of=of, limits=PlanLimits(assurance=0.5, redundancy=0), peak_per_s=500.0)
+    (best,), demand = sized(asked)
+    candidate = candidate_of(best)
+    fleet = fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY)
+    found = with_costs(fleet, best, demand, asked)
+    paid_kwh = running_usd_per_month(owned)["electricity"] / 0.15
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx(candidate.instances * paid_kwh)

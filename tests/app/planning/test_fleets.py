@@ -50,6 +50,8 @@ def test_every_offer_is_listed_once_feasible_ones_first_by_cost() -> None:
 
 def test_a_cpu_measurement_is_carried_to_cpus_and_refused_to_accelerators() -> None:
     for fleet in planned().offers:
+        if fleet.rejected_by == "price trust":
+            continue
         if fleet.accelerator is None:
             assert fleet.basis == "extrapolated"
             assert fleet.capacity_per_instance_per_s.ci95 is not None
@@ -65,8 +67,70 @@ def test_the_measured_offer_is_measured() -> None:
     assert by_offer["aws/g6.2xlarge@us-east-1"].basis == "measured"
     assert by_offer["aws/g6.12xlarge@us-east-1"].replicas_per_instance == 4
     assert by_offer["aws/g6f.2xlarge@us-east-1"].rejected is not None
-    assert by_offer["ovhcloud/per-gpu-list:l4@any"].rejected is None
+    assert by_offer["ovhcloud/per-gpu-list:l4@any"].rejected_by == "price trust"
     assert "run this profile against the model on a CPU" in (by_offer["aws/c7g.4xlarge@us-east-1"].rejected or "")
+
+
+@pytest.mark.parametrize(("days", "is_old"), [(90, False), (91, True), (141, True), (3660, True)])
+def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days: int, is_old: bool) -> None:
+    fresh = plan_fleets(question())
+    plan = plan_fleets(question(today=TODAY + datetime.timedelta(days)))
+    assert fresh.recommendation is not None
+    assert plan.recommendation is not None  # whatever the date, an old catalogue still recommends
+    assert plan.recommendation.fleet.instances == fresh.recommendation.fleet.instances
+    assert plan.recommendation.sentence.endswith(f". WARN: the price is {days} days old") == is_old
+    assert [(check.check, check.value, check.limit, check.verdict) for check in plan.checks] == (
+        [("plan.price_age", days, 90, "WARN")] if is_old else []
+    )
+    assert all("sizewise offers import" in (check.hint or "") for check in plan.checks)
+    assert sum(note.startswith("WARN plan.price_age: ") for note in plan.notes) == is_old
+    (low, high), (narrow_low, narrow_high) = (
+        one.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0) for one in (plan, fresh) if one.recommendation
+    )
+    assert low < narrow_low
+    assert high > narrow_high
+    strict = plan_fleets(question(today=TODAY + datetime.timedelta(days), limits=PlanLimits(max_price_age_days=90)))
+    assert (strict.recommendation is None) == is_old
+
+
+def test_an_old_price_wins_only_where_it_is_lower_by_what_it_may_have_moved() -> None:
+    old = offer("old", on_demand_usd_per_hour=0.95, as_of=TODAY - datetime.timedelta(425))
+    plan = plan_fleets(question(of=catalogue(offer("new"), old)))
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.offer == "acme/new@here"
+    assert any("USD a month less (5%), at a less certain price of" in why for why in plan.recommendation.why)
+    assert not any("would win below" in one for one in plan.recommendation.would_change_it)
+    cheap = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
+    plan = plan_fleets(question(of=catalogue(offer("new"), cheap)))
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.offer == "acme/old@here"
+
+
+def test_prices_of_low_trust_are_recommended_only_when_asked_for() -> None:
+    ask = catalogue(offer(source="sky-v9-copy"))
+    refused = plan_fleets(question(of=ask))
+    assert refused.recommendation is None
+    assert refused.offers[0].rejected_by == "price trust"
+    assert plan_fleets(question(of=ask, limits=PlanLimits(low_trust_prices=True))).recommendation is not None
+
+
+def test_a_price_of_0_is_no_price() -> None:
+    plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
+    assert plan.recommendation is None
+    assert plan.offers[0].rejected == "no on demand price is known"
+
+
+def test_the_chance_on_spot_counts_interruptions_beyond_the_spares() -> None:
+    def chance(limits: PlanLimits) -> float:
+        plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
+        assert plan.recommendation is not None
+        assert plan.recommendation.fleet.chances is not None
+        return plan.recommendation.fleet.chances.planned
+
+    on_demand = chance(PlanLimits(redundancy=0))
+    assert chance(PlanLimits(redundancy=0, price="spot")) == pytest.approx(on_demand * 0.99**21)
+    one_spare = 0.99**22 + 22 * 0.01 * 0.99**21
+    assert chance(PlanLimits(redundancy=1, price="spot")) == pytest.approx(on_demand * one_spare)
 
 
 def test_more_traffic_never_costs_less() -> None:

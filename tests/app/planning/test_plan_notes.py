@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime
+import re
 from typing import Any
 
 import pytest
@@ -61,10 +63,24 @@ def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_sa
     assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
 
 
-def test_the_commonest_reasons_lead_where_no_offer_fits() -> None:
+def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
     told = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
-    assert "No offer fits: y is not in plan.regions (2); x is not in plan.regions (1)." in told
+    nearest = "No offer fits: x is not in plan.regions (acme/a@x, the nearest)."
+    assert f"{nearest} Others: y is not in plan.regions (2)." in told
+    limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
+    told = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
+    assert re.search(
+        r"No offer fits: \d+ instances cost .* over plan\.budget of 10 USD \(acme/d@z, the nearest\)", told
+    )
+    old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
+    told = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
+    assert "No offer fits: its price of 2026-01-01 is 212 days old, over plan.max_price_age of 90d (acme/d@z," in told
+    beside = PlanLimits(providers=("acme",))
+    law = fit_of(fitted(RequestService(1, 0.01, 0.5)))
+    told = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
+                          slo=("ttft_ms.p95 < 100",)))  # fmt: skip
+    assert "No offer fits: the SLO limits ttft_ms.p95, and run-1 has no times of tokens: measure it as" in told
     assert "No offer fits: the catalogue is empty." in notes(question(of=catalogue()))
 
 

@@ -85,3 +85,19 @@ def test_an_instance_with_too_few_cards_is_refused() -> None:
     found = supposed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
     assert isinstance(found, Refusal)
     assert found.sentence == "holds 1 accelerators, and llama takes 2 of them"
+
+
+def test_a_vendors_own_efficiency_is_in_its_rate() -> None:
+    """AMD's cards reach 0.68 of the arithmetic in the published table, NVIDIA's 0.90."""
+    card, of = CARDS["mi300x"], asked()
+    amd = supposed_target(card, of, goals_of(of.slo))
+    nvidia = supposed_target(replace(card, vendor="NVIDIA"), of, goals_of(of.slo))
+    other = supposed_target(replace(card, vendor="Intel"), of, goals_of(of.slo))
+    assert isinstance(amd, MeasuredTarget)
+    assert isinstance(nvidia, MeasuredTarget)
+    assert isinstance(other, MeasuredTarget)
+    assert amd.fit is not None
+    assert nvidia.fit is not None
+    assert amd.fit.highest_per_s == pytest.approx(nvidia.fit.highest_per_s * 0.68 / 0.90)
+    assert amd.curve.max_rate_per_s < 0.8 * nvidia.curve.max_rate_per_s
+    assert other.curve.max_rate_per_s == amd.curve.max_rate_per_s

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_bundled_catalogue_is_whole() -> None:
     catalogue = load_catalogue()
-    assert len(catalogue.offers) == len({offer.key for offer in catalogue.offers}) == 296
+    assert len(catalogue.offers) == len({offer.key for offer in catalogue.offers}) == 293
     assert len(catalogue.accelerators) == 71
     offer = find_offer(catalogue, "aws/g6.2xlarge")
     assert (offer.accelerator, offer.accelerator_count, offer.vcpus) == ("l4", 1, 8)
@@ -88,3 +88,8 @@ def test_the_peaks_of_every_precision_are_read() -> None:
     assert (card.tf32_tflops, card.bf16_tflops, card.fp8_tflops, card.fp4_tflops) == (1100, 2250, 4500, 9000)
     assert (card.interconnect, card.interconnect_gb_s) == ("NVLink 5", 1800)
     assert find_accelerator(load_catalogue(), "a100-sxm4-80gb").fp8_tflops is None
+
+
+def test_retired_instances_are_not_listed() -> None:
+    names = {offer.instance_type for offer in load_catalogue().offers}
+    assert not names & {"Standard_NC6s_v3", "Standard_NC24s_v3"}

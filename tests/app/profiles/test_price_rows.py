@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
 
 from app.profiles.currencies import usd_of
-from app.profiles.price_cells import CellError
+from app.profiles.price_cells import CellError, read_cell
 from app.profiles.price_rows import price_row
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.prices import OwnedHardware, PriceRow
@@ -108,3 +109,17 @@ def test_an_unknown_cell_names_the_nearest() -> None:
 def test_what_is_missing_is_told(cells: dict[str, Any], says: str) -> None:
     with pytest.raises(BadValueError, match=says):
         price_row(KEY | cells, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "message"),
+    [
+        ("vcpus", 1e9, "is more than any instance has (10,000 vCPUs)"),
+        ("accelerator_count", 1e6, "is more than any instance has (1,000 accelerators)"),
+        ("on_demand_usd_per_hour", 0, "0 is not a price"),
+        ("spot_usd_per_hour", "0 USD/h", "0 is not a price"),
+    ],
+)
+def test_what_no_instance_has_and_no_price_is_refused(cell: str, value: object, message: str) -> None:
+    with pytest.raises(BadValueError, match=re.escape(message)):
+        read_cell(cell, value)

@@ -88,7 +88,7 @@ def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
         assert target.fit.highest_per_s == 13.5
 
 
-@pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7), ("0", 0.0)])
+@pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7)])
 def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: float) -> None:
     c2, c4 = changed(QUESTION, f"price.acme/c2={price}").catalogue.offers
     assert (c2.on_demand_usd_per_hour, c2.source, c2.as_of) == (usd, "yours", TODAY)
@@ -117,6 +117,7 @@ def test_an_owned_offer_given_a_price_is_rented() -> None:
         ("speed=nan", "speed=nan is not a factor", "speed=1.3"),
         ("speed=0", "speed=0 is not a factor", "speed=1.3"),
         ("speed=1e9", "speed=1e9 is not a factor", "speed=1.3"),
+        ("price.acme/c2=0", "0 is not a price", "above 0"),
         ("price.acme/c3=1", "no offer 'acme/c3'", "Did you mean 'acme/c"),
         ("price.acme/c2@mars=1", "not known in 'mars'", "Known in here."),
         ("price.acme/c2=cheap", "--what-if price.acme/c2: 'cheap USD/h' is not a price per hour", "0.9 USD/h"),

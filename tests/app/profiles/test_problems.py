@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from app.profiles.problems import did_you_mean
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        ("regoins", ("regions", "providers"), "regions"),
+        ("H100-SXM5-80GB", ("h100-sxm5-80gb", "l4"), "h100-sxm5-80gb"),
+        ("offer", ("power_w", "provider"), None),
+        ("FETCH", ("PATCH", "POST"), None),
+        ("aws/none", ("aws/inf2.xlarge", "aws/g6.xlarge"), None),
+    ],
+)
+def test_only_a_name_that_is_near_is_suggested(name: str, known: tuple[str, ...], near: str | None) -> None:
+    assert did_you_mean(name, known) == (None if near is None else f"Did you mean {near!r}?")
