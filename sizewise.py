@@ -10,6 +10,7 @@ import pandas as pd
 
 from app.records.result import Estimate, Result
 from app.storage.run_directory import StoredRun, find_run
+from app.storage.seals import damaged_error
 
 __all__ = ["Run", "open_run"]
 
@@ -84,12 +85,16 @@ class Run:
         )
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, *, recover: bool = False) -> Run:
     """Open a run by its directory, its id, the beginning of its id, or "last".
 
-    Raises app.errors.UsageError when there is no such run.
+    Raises app.errors.UsageError when there is no such run, and app.errors.DamagedError when its files are not what
+    they were when it ended, unless `recover` is true.
     """
-    return Run(find_run(str(path)))
+    stored = find_run(str(path))
+    if not recover and (damage := stored.damage):
+        raise damaged_error(stored.directory, damage)
+    return Run(stored)
 
 
 def _metrics(metrics: dict[str, dict[str, Estimate]]) -> dict[str, float | None]:

@@ -30,7 +30,7 @@ from app.session.interruption import Interruption
 from app.session.local_run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
-from app.storage.bundle import is_run_id
+from app.storage.bundle_checks import is_run_id
 from app.storage.checksums import write_checksums
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.local_parts import build_local_parts

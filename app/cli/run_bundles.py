@@ -32,9 +32,8 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from app.storage.bundle_import import import_directory, import_run
+    from app.wiring.sharing_runs import take_run
 
-    take = import_directory if arguments.bundle.is_dir() else import_run
-    directory, is_new = take(arguments.bundle)
+    directory, is_new = take_run(arguments.bundle)
     print(directory if is_new else f"{directory} is there already, and is the same run")
     return 0

@@ -100,6 +100,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
+        _ = run.measured  # so that nobody parses the result of a damaged run
         print(run.result_text)
         return 0
     print(render_text(report_of(run)))

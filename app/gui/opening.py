@@ -82,9 +82,9 @@ class Opening(QObject):
         (self._navigation.run_watched if is_running else self._navigation.run_opened).emit(directory)
 
     def _import(self, path: Path) -> None:
-        from app.storage.bundle_import import import_run
+        from app.wiring.sharing_runs import take_run
 
-        submit(self, lambda: import_run(path), self._imported, self._navigation.tell_error)
+        submit(self, lambda: take_run(path), self._imported, self._navigation.tell_error)
 
     def _imported(self, outcome: tuple[Path, bool]) -> None:
         directory, _ = outcome

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +19,20 @@ from app.analysis.objectives import parse_objective
 from app.analysis.rescored_variants import rescore_variants
 from app.analysis.rescoring import RunFacts, rescore
 from app.analysis.rows import StageRows, joined, read_rows
-from app.errors import ProfileError, UsageError
+from app.errors import DamagedError, ProfileError, UsageError
 from app.profiles.document import read_document
-from app.records.events import Event, Noted, PhaseChanged, StageFinished
-from app.records.result import Objective, Result, Window
+from app.records.events import Event, Noted, PhaseChanged, RunStarted, StageFinished
+from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageFacts
-from app.reporting.recovery import Recovery, recovered_result
+from app.records.telemetry import TELEMETRY_SCHEMA
+from app.reporting.recovery import Recovery, marked_damaged, recovered_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
 from app.storage.labels import read_labels
+from app.storage.names import ENVIRONMENT, EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY
 from app.storage.run_directory import StoredRun
+from app.storage.seals import Damage, damaged_error
+from loadgen.records import REQUEST_SCHEMA
 from reports.model import Report
 
 _NOT_READ = ("reused", "worker")
@@ -43,6 +49,8 @@ class OpenedRun:
     spec_text: str
     result_text: str
     recovery: Recovery | None = None
+    damage: tuple[Damage, ...] = ()
+    """Files that are not what they were when the run ended; what is whole of the run was used."""
     noted: tuple[tuple[float, str], ...] = ()
     """While the run went on: seconds from its start, and what was written."""
 
@@ -71,6 +79,10 @@ class OpenedRun:
         """Judged by another SLO, or by what was intended within seconds from the start of the run; with neither, as the
         run itself. Raises UsageError for what is no objective or no window, and where the run cannot be judged so."""
         objectives = None if slo is None else tuple(map(parse_objective, slo))
+        if self.damage:
+            if objectives is not None or window_s is not None:
+                raise damaged_error(self.directory, self.damage)
+            return self.result
         if self.result.local is not None:
             if window_s is not None:
                 raise UsageError(_LOCAL_WINDOW, hint="Leave out --from and --to.")
@@ -132,16 +144,26 @@ class OpenedRun:
 
 
 def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
-    """All of a run in memory. Raises UsageError for one without a result; with `recover`, only where too little of its
-    facts is there to make one of."""
-    events, spec_text = run.events(), run.spec_text or ""
-    table, telemetry = run.requests(_NOT_READ), run.telemetry().to_pandas()
+    """All of a run in memory. Raises UsageError for one without a result, and DamagedError for one whose files are not
+    what they were. With `recover` what is whole is used, and an error is raised only where too little of it is there;
+    the result then is INVALID and says what is damaged."""
+    damage = run.damage
+    if damage and not recover:
+        raise damaged_error(run.directory, damage)
+    bad = {one.path: one for one in damage}
+    events = () if EVENTS in bad else tuple(run.events())
+    spec_text = "" if SPEC in bad else run.spec_text or ""
     finished = [event for event in events if isinstance(event, StageFinished)]
-    rows = tuple(_rows_of(table, [event.facts for event in finished]))
-    is_lost = recover and run.result is None and not run.is_running and run.finished is None
+    is_lost = RESULT in bad or (recover and not (run.directory / RESULT).exists() and _is_cut_short(run))
+    table, lost = _table(run, bad, finished) if damage or is_lost else (run.requests(_NOT_READ), ())
+    damage = (*damage, *(one for one in lost if one.path not in bad))
     recovery = None
     if is_lost:
+        if EVENTS in bad or ENVIRONMENT in bad:
+            raise damaged_error(run.directory, damage)
         result, recovery = recovered_result(run, events, table)
+    elif damage:
+        result = run.unverified_result or run.measured
     else:
         result = run.measured
     if result.local is None:  # a part of the run, judged again, counts from the same second 0
@@ -149,17 +171,83 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         result = msgspec.structs.replace(result, clock=clock)
     facts = RunFacts(
         result=result,
-        slo=slo_of(spec_text, result),
+        slo=(() if recovery is None else _slo_begun_with(events)) or slo_of(spec_text, result),
         facts=tuple(event.facts for event in finished),
-        rows=rows,
-        telemetry=telemetry,
+        rows=tuple(_rows_of(table, [event.facts for event in finished])),
+        telemetry=_telemetry(run, bad, is_lost=is_lost).to_pandas(),
         idle=_idle(events),
         is_whole=recovery is None,
     )
-    if recovery is not None and result.local is None:
-        facts = replace(facts, result=rescore(facts, None, None))
+    if recovery is not None and result.local is None and not damage:
+        rescored = rescore(facts, None, None)
+        if _is_as_reported(rescored, finished):
+            facts = replace(facts, result=rescored)
+        else:
+            damage = (Damage(REQUESTS, "changed"),)
+    if damage:
+        facts = replace(facts, result=marked_damaged(facts.result, damage))
     noted = tuple(_noted(events, facts.result.zero_ns))
-    return OpenedRun(run.directory, facts, table, spec_text, run.result_text or "", recovery, noted)
+    text = msgspec.json.encode(facts.result).decode() if damage else run.result_text or ""
+    return OpenedRun(run.directory, facts, table, spec_text, text, recovery, damage, noted)
+
+
+def _is_cut_short(run: StoredRun) -> bool:
+    return not run.is_running and run.finished is None
+
+
+def _table(
+    run: StoredRun, bad: Mapping[str, Damage], finished: Sequence[StageFinished]
+) -> tuple[pa.Table, tuple[Damage, ...]]:
+    """The rows of stages that have all of theirs, and of the one that was cut off with its engine. Of a file whose
+    content changed nobody knows where, so nothing of it is used."""
+    known = bad.get(REQUESTS)
+    empty = REQUEST_SCHEMA.empty_table().drop_columns(list(_NOT_READ))
+    if known is not None and known.problem != "cut off":
+        return empty, ()
+    found: list[DamagedError] = []
+    table = run.requests(_NOT_READ, found)
+    counts = Counter(table["stage"].to_pylist())
+    short = [one.facts.index for one in finished if counts[one.facts.index] < _least_rows(one.stage)]
+    if short:
+        table = table.filter(pa.compute.invert(pa.compute.is_in(table["stage"], pa.array(short, pa.int32()))))
+    return table, (Damage(REQUESTS, "cut off" if not found else "changed"),) if short or found else ()
+
+
+def _least_rows(stage: Stage) -> int:
+    """Rows that a stage has at least: one of each request that came to an end."""
+    return stage.completed + sum(stage.errors.values())
+
+
+def _slo_begun_with(events: Sequence[Event]) -> tuple[Objective, ...]:
+    return next((event.slo for event in events if isinstance(event, RunStarted)), ())
+
+
+def _is_as_reported(rescored: Result, finished: Sequence[StageFinished]) -> bool:
+    """Whether the rows of a run without checksums give what the engine reported at the end of each stage. Means and
+    maxima are compared: another version may draw percentiles and intervals otherwise."""
+    stages = [stage for stage in rescored.stages if not stage.is_pooled]
+    return len(stages) == len(finished) and all(
+        stage.completed == one.stage.completed and stage.errors == one.stage.errors and _has_means_of(stage, one.stage)
+        for stage, one in zip(stages, finished, strict=True)
+    )
+
+
+def _has_means_of(stage: Stage, reported: Stage) -> bool:
+    for name in stage.metrics.keys() & reported.metrics.keys():
+        for aggregate in ("mean", "max"):
+            found, told = stage.metrics[name].get(aggregate), reported.metrics[name].get(aggregate)
+            if found is None or told is None or found.value is None or told.value is None:
+                continue
+            if not math.isclose(found.value, told.value, rel_tol=1e-6, abs_tol=1e-9):
+                return False
+    return True
+
+
+def _telemetry(run: StoredRun, bad: Mapping[str, Damage], *, is_lost: bool) -> pa.Table:
+    known = bad.get(TELEMETRY)
+    if known is not None and known.problem != "cut off":
+        return TELEMETRY_SCHEMA.empty_table()
+    return run.telemetry([]) if is_lost or known is not None else run.telemetry()
 
 
 def slo_of(spec_text: str, result: Result) -> tuple[Objective, ...]:

@@ -24,8 +24,9 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.local import LocalResult
-from app.records.result import Clock, Exit, Result, Target, Tool
+from app.records.result import Check, Clock, Exit, Result, Target, Tool, Verdict
 from app.storage.run_directory import EVENTS, StoredRun
+from app.storage.seals import Damage
 from reports.formatting import counted
 
 _CUT_SHORT = "the engine ended before it had judged the run"
@@ -82,6 +83,21 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         exit=Exit(int(ExitCode.TERMINATED), (_CUT_SHORT,), (int(ExitCode.TERMINATED),)),
     )
     return result, recovery
+
+
+def marked_damaged(result: Result, damage: Sequence[Damage]) -> Result:
+    """INVALID, with the damaged files before every other reason."""
+    files = "; ".join(one.text for one in damage)
+    sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."
+    check = Check(
+        "stored files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
+    )
+    return msgspec.structs.replace(
+        result,
+        validity=(check, *result.validity),
+        verdict=Verdict("INVALID", (sentence, *result.verdict.reasons)),
+        notes=(sentence, *result.notes),
+    )
 
 
 def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:

@@ -62,4 +62,5 @@ def _runs_of(name: str | None) -> list[Result]:
 
 
 def _result(directory: str) -> Result:
-    return StoredRun(Path(directory)).measured
+    run = StoredRun(Path(directory))
+    return run.result or run.measured

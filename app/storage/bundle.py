@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -13,25 +12,14 @@ import msgspec
 
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
+from app.storage.bundle_checks import BUNDLE as BUNDLE
+from app.storage.bundle_checks import MOST_FILES, is_name, is_run_id, listed_bundle, opened_bundle, verify_result
 from app.storage.control import CONTROL
 from app.storage.run_directory import StoredRun
 
-BUNDLE = "bundle.json"
-MOST_FILES = 2_000
 PIECE_BYTES = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX, _MODE = 3, 0o100644
-
-
-def is_name(path: str) -> bool:
-    """Whether a run's file may be called so, on any system: in the run's directory, or in one folder of it."""
-    parts = path.split("/")
-    return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
-
-
-def is_run_id(name: str) -> bool:
-    return "/" not in name and is_name(name)
 
 
 def export_run(run: StoredRun, path: Path) -> Bundle:
@@ -48,12 +36,24 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
             bundle = _write(out, run.directory, run_id, names)
             out.flush()
             os.fsync(out.fileno())
+        _check(draft, run.directory)
         draft.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another -o.") from error
     finally:
         draft.unlink(missing_ok=True)
     return bundle
+
+
+def _check(draft: Path, directory: Path) -> None:
+    """By what an import checks: nobody is handed a bundle that no Sizewise takes in."""
+    try:
+        with opened_bundle(draft) as archive:
+            verify_result(archive, draft, listed_bundle(archive, draft))
+    except UsageError as error:
+        raise UsageError(
+            f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out."
+        ) from error
 
 
 def _names(directory: Path) -> list[str]:

@@ -6,27 +6,15 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.storage.run_directory import (
-    CALIBRATION,
-    CALLS,
-    ENVIRONMENT,
-    EVENTS,
-    OUTPUTS,
-    REQUESTS,
-    RESULT,
-    SPEC,
-    TELEMETRY,
-    write_whole,
-)
-
-CHECKSUMS = "checksums.txt"
-_FACTS = (SPEC, ENVIRONMENT, CALIBRATION, EVENTS, REQUESTS, CALLS, TELEMETRY, RESULT)
+from app.storage.names import CHECKSUMS as CHECKSUMS
+from app.storage.names import FACTS, OUTPUTS
+from app.storage.run_directory import write_whole
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
     """Of the facts, the result and the `exports` that there are; what else lies in the directory is not the run's."""
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
-    names = (name for name in (*_FACTS, *exports, *outputs) if (directory / name).is_file())
+    names = (name for name in (*FACTS, *exports, *outputs) if (directory / name).is_file())
     _write(directory, {name: _sha256(directory / name) for name in names})
 
 

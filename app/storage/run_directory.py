@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.errors import UsageError
+from app.errors import DamagedError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
 from app.records.control import Answer, Wish
@@ -26,15 +26,21 @@ from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import ControlBox, is_engine_there
+from app.storage.names import CALIBRATION as CALIBRATION
+from app.storage.names import CALLS as CALLS
+from app.storage.names import ENVIRONMENT as ENVIRONMENT
+from app.storage.names import EVENTS as EVENTS
+from app.storage.names import OUTPUTS as OUTPUTS
+from app.storage.names import REPORT_HTML as REPORT_HTML
+from app.storage.names import REPORT_JSON as REPORT_JSON
+from app.storage.names import REQUESTS as REQUESTS
+from app.storage.names import RESULT as RESULT
+from app.storage.names import SPEC as SPEC
+from app.storage.names import TELEMETRY as TELEMETRY
+from app.storage.seals import Damage, damage_of, damaged_error, result_damage
 from app.storage.streams import StreamWriter, WholeFile, read_stream, stream_batches
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
-
-SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
-REQUESTS, CALLS, TELEMETRY = "requests.arrow", "calls.arrow", "telemetry.arrow"
-OUTPUTS = "outputs"
-"""Folder of what models gave: the first rows of references, and the score of each labelled row."""
-CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
 
 _FIRST_COLUMNS = (
     "stage", "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received",
@@ -213,7 +219,15 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """Raises UsageError when result.json was written by a newer schema or is damaged."""
+        """Raises UsageError when result.json was written by a newer schema, and DamagedError when it is not what was
+        written."""
+        if (self.directory / RESULT).exists() and (damage := result_damage(self.directory)) is not None:
+            raise damaged_error(self.directory, (damage,))
+        return self.unverified_result
+
+    @property
+    def unverified_result(self) -> Result | None:
+        """As `result`, whatever the checksums are: for whoever says so beside it."""
         return self._read(RESULT, json_decoder(Result))
 
     @property
@@ -256,8 +270,16 @@ class StoredRun:
         return has_engine and not any(isinstance(event, RunFinished) for event in events)
 
     @property
+    def damage(self) -> tuple[Damage, ...]:
+        """What of its files is not as it was when it ended; of a run without a result nothing can be said."""
+        return damage_of(self.directory)
+
+    @property
     def measured(self) -> Result:
-        """Raises UsageError where there is no result to read, saying why there is none."""
+        """Raises UsageError where there is no result to read, saying why there is none, and DamagedError where one of
+        the files it was made of is not what it was."""
+        if damage := self.damage:
+            raise damaged_error(self.directory, damage)
         result = self.result
         if result is not None:
             return result
@@ -272,9 +294,11 @@ class StoredRun:
             "`sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 
-    def requests(self, without: Collection[str] = ()) -> pa.Table:
-        """But for the columns that nobody asks for. Of an older schema, those it lacks are null."""
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without)
+    def requests(self, without: Collection[str] = (), damage: list[DamagedError] | None = None) -> pa.Table:
+        """But for the columns that nobody asks for. Of an older schema, those it lacks are null. With `damage` an error
+        is put there instead of raised, and the rows before it are returned."""
+        path = self.directory / REQUESTS
+        return read_stream(path, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without, damage=damage)
 
     def calls(self) -> pa.Table:
         """Of a local model; empty where the run was of an endpoint."""
@@ -282,8 +306,9 @@ class StoredRun:
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
-    def telemetry(self) -> pa.Table:
-        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA)
+    def telemetry(self, damage: list[DamagedError] | None = None) -> pa.Table:
+        """With `damage` as `requests`."""
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self.directory / name

@@ -87,6 +87,7 @@ def read_stream(
     without: Collection[str] = (),
     span: tuple[int, int] | None = None,
     is_own: bool = False,
+    damage: list[DamagedError] | None = None,
 ) -> pa.Table:
     """Every whole batch of the file, in order; an empty table when the file holds not even its schema.
 
@@ -94,16 +95,22 @@ def read_stream(
     are then null. `span` are the bytes from the beginning of one batch to the end of another, else all are read. What
     is all null takes no memory. Raises UsageError when another column is missing or of another type, and DamagedError
     when what is there is not what any writer wrote. `is_own` leaves out the validation of values: for the process that
-    wrote the file.
+    wrote the file. With `damage` an error is put there instead of raised, and what was read before it is returned.
     """
     wanted = pa.schema([field for field in schema if field.name not in without], schema.metadata)
-    found = _read_schema(path)
-    if found is None:
-        return wanted.empty_table()
-    batches = _whole_batches(path, _places(path, found, wanted, added_later), span)
-    parts = [
-        _compact(None if is_own else path, some, wanted) for some in iter(lambda: list(islice(batches, _TOGETHER)), [])
-    ]
+    parts: list[pa.Table] = []
+    try:
+        found = _read_schema(path)
+        if found is None:
+            return wanted.empty_table()
+        batches = _whole_batches(path, _places(path, found, wanted, added_later), span)
+        together = _TOGETHER if damage is None else 1  # so that all before the damage is kept
+        while some := list(islice(batches, together)):
+            parts.append(_compact(None if is_own else path, some, wanted))
+    except DamagedError as error:
+        if damage is None:
+            raise
+        damage.append(error)
     return pa.concat_tables(parts) if parts else wanted.empty_table()
 
 

@@ -216,6 +216,6 @@ def _export(directory: Path, path: Path) -> str:
 
 
 def _import(path: Path) -> tuple[Path, bool]:
-    from app.storage.bundle_import import import_directory, import_run
+    from app.wiring.sharing_runs import take_run
 
-    return import_directory(path) if path.is_dir() else import_run(path)
+    return take_run(path)

@@ -264,4 +264,4 @@ def test_a_runs_directory_from_elsewhere_is_imported(
     (elsewhere / "telemetry.arrow").write_bytes(b"changed")
     shutil.rmtree(runs / full_run().result.run_id)
     assert main(["runs", "import", str(elsewhere)]) == ExitCode.USAGE
-    assert capsys.readouterr().err.startswith(f"error: {elsewhere} is no bundle that can be taken in: telemetry.arrow")
+    assert capsys.readouterr().err.startswith(f"error: {elsewhere} is DAMAGED: telemetry.arrow was")

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from app.errors import UsageError
+from app.errors import DamagedError, UsageError
 from app.storage.bundle import BUNDLE, export_run
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.disk import largest_file
@@ -73,3 +74,35 @@ def test_a_name_that_another_system_would_not_take_is_told(run: StoredRun, tmp_p
     (run.directory / "what:this").write_text("")
     with pytest.raises(UsageError, match="what:this: a bundle cannot carry"):
         export_run(run, tmp_path / "run.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("requests.arrow", lambda content: content[:-9]),
+        ("telemetry.arrow", lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:]),
+        ("spec.yaml", lambda content: content + b"#"),
+    ],
+)
+def test_a_damaged_run_is_not_exported(
+    run: StoredRun, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    path = run.directory / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DamagedError, match=rf"is DAMAGED: {name} was"):
+        export_run(run, tmp_path / "run.zip")
+    path.unlink()
+    with pytest.raises(DamagedError, match=rf"is DAMAGED: {name} is missing"):
+        export_run(run, tmp_path / "run.zip")
+    assert not list(tmp_path.glob("*.zip*"))
+
+
+def test_what_an_import_would_refuse_is_not_exported(run: StoredRun, tmp_path: Path) -> None:
+    (run.directory / "zeros.bin").write_bytes(bytes(50_000_000))
+    with pytest.raises(UsageError, match=r"cannot be exported: .* more than 250 times its size"):
+        export_run(run, tmp_path / "run.zip")
+    (run.directory / "zeros.bin").unlink()
+    (run.directory / "events.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"cannot be exported: .* holds no events\.jsonl"):
+        export_run(run, tmp_path / "run.zip")
+    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name]

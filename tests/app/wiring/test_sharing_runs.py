@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from app.errors import UsageError
+from app.errors import DamagedError, UsageError
+from app.storage.names import CHECKSUMS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
-from app.wiring.sharing_runs import share_run
+from app.wiring.sharing_runs import share_run, take_run
+from tests.fakes.golden_runs import golden_run
 from tests.fakes.results import full_run
 
 SECRET = 'sizewise: 1\ntarget:\n  headers: {Authorization: "Bearer sk-abcdef"}\n'
@@ -31,3 +36,49 @@ def test_a_bundle_is_not_written_into_its_own_run(tmp_path: Path) -> None:
         writer.write_result(full_run().result)
     with pytest.raises(UsageError, match="in the run that it is to hold"):
         share_run(StoredRun(tmp_path / "run"), tmp_path / "run" / "out.zip")
+
+
+def _bundled(tmp_path: Path, pages: dict[str, str]) -> Path:
+    run = golden_run("local", tmp_path)
+    for name, page in pages.items():
+        (run / name).write_text(page)
+    share_run(StoredRun(run), tmp_path / "out.zip")
+    return tmp_path / "out.zip"
+
+
+def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    script = "<script>steal()</script>"
+    bundle = _bundled(tmp_path, {"report.html": script, "more.SVG": script, "report-rescored.html": script})
+    directory, is_new = take_run(bundle)
+    assert is_new
+    page = (directory / "report.html").read_text("utf-8")
+    assert "steal()" not in page
+    assert "Content-Security-Policy" in page
+    assert not [path.name for path in directory.rglob("*") if path.is_file() and b"steal()" in path.read_bytes()]
+    listed = dict(reversed(line.split("  ")) for line in (directory / CHECKSUMS).read_text().splitlines())
+    assert listed["report.html"] == hashlib.sha256(page.encode()).hexdigest()
+    assert take_run(bundle) == (directory, False)
+
+
+def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run = golden_run("local", tmp_path)
+    content = bytearray((run / TELEMETRY).read_bytes())
+    place = content.index(b"host_memory_gib")
+    content[place] = 0xFF
+    (run / TELEMETRY).write_bytes(content)
+    result = StoredRun(run).unverified_result
+    assert result is not None
+    sealed = hashlib.sha256(content).hexdigest()
+    artifacts = tuple(replace(one, sha256=sealed) if one.path == TELEMETRY else one for one in result.artifacts)
+    (run / RESULT).write_bytes(msgspec.json.encode(replace(result, artifacts=artifacts)))
+    (run / CHECKSUMS).unlink()
+    share_run(StoredRun(run), tmp_path / "out.zip")
+    with pytest.raises(DamagedError, match="telemetry"):
+        take_run(tmp_path / "out.zip")
+    assert not list((tmp_path / "home" / "runs").iterdir())

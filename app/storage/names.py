@@ -1,0 +1,11 @@
+"""Names of the files in a run directory."""
+
+from __future__ import annotations
+
+SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
+REQUESTS, CALLS, TELEMETRY = "requests.arrow", "calls.arrow", "telemetry.arrow"
+OUTPUTS = "outputs"
+"""Folder of what models gave: the first rows of references, and the score of each labelled row."""
+CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
+CHECKSUMS = "checksums.txt"
+FACTS = (SPEC, ENVIRONMENT, CALIBRATION, EVENTS, REQUESTS, CALLS, TELEMETRY, RESULT)

@@ -1,0 +1,132 @@
+"""Golden runs, each copy with one file cut off or one bit flipped, opened one after the other in this process.
+
+`python -m tests.fakes.damaged_runs FOLDER` prints one JSON line a copy, so that what ends the process by a signal
+shows as a line that is missing.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from app.errors import SizewiseError
+from app.records.result import Result
+from app.reporting.opened import OpenedRun, open_facts
+from app.storage.names import CHECKSUMS, FACTS, OUTPUTS
+from app.storage.run_directory import StoredRun
+from tests.fakes.golden_runs import golden_run
+
+SEALED = {"local": 187, "llm": 12, "search": 1}
+"""Copies of each sort; the smallest run is opened in the shortest time."""
+OF_KILLED = 6
+"""Copies of each sort of the run that was killed, and so has no checksums."""
+DATA = 0.9
+"""Share of copies with damage in what the run measured; the others have it in its reports."""
+SEED = 20261128
+
+Sort = Literal["flip", "cut"]
+Outcome = Literal["same", "killed earlier", "DAMAGED", "refused", "other"]
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What came of one copy: opened as it is, with `--recover`, and row by row as from a notebook."""
+
+    run: str
+    sort: Sort
+    path: str
+    at: int
+    opened: Outcome
+    recovered: Outcome
+    rows: Outcome
+    reason: str
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    whole = {name: golden_run(name, folder) for name in (*SEALED, "killed")}
+    numbers = {name: _numbers(_opened(path, recover=name == "killed").result) for name, path in whole.items()}
+    rng = random.Random(SEED)
+    sorts: tuple[Sort, ...] = ("flip", "cut")
+    for sort in sorts:
+        names = [name for name, count in {**SEALED, "killed": OF_KILLED}.items() for _ in range(count)]
+        for number, name in enumerate(names):
+            yield _case(folder / f"{sort}-{number}", whole[name], sort, numbers[name], rng)
+
+
+def _case(copy: Path, whole: Path, sort: Sort, numbers: tuple[bytes, ...], rng: random.Random) -> Case:
+    paths = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
+    data = [path for path in paths if path.name in (*FACTS, CHECKSUMS) or path.parent.name == OUTPUTS]
+    chosen = rng.choice(data if rng.random() < DATA else paths)
+    for path in paths:
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        if path != chosen:
+            (copy / path).symlink_to(whole / path)
+    content = bytearray((whole / chosen).read_bytes())
+    at = rng.randrange(len(content))
+    if sort == "cut":
+        del content[at:]
+    else:
+        content[at] ^= 1 << rng.randrange(8)
+    (copy / chosen).write_bytes(content)
+    opened, reason = _outcome(copy, numbers, recover=False)
+    recovered = opened if opened == "same" else _outcome(copy, numbers, recover=True)[0]
+    rows = _read_rows(copy) if chosen.suffix == ".arrow" else "same"
+    return Case(whole.name, sort, str(chosen), at, opened, recovered, rows, reason)
+
+
+def _outcome(copy: Path, numbers: tuple[bytes, ...], *, recover: bool) -> tuple[Outcome, str]:
+    try:
+        result = _opened(copy, recover=recover).result
+    except SizewiseError as error:
+        return "refused", str(error)
+    if any(reason.startswith("DAMAGED") for reason in result.verdict.reasons):
+        return "DAMAGED", result.verdict.reasons[0]
+    found = _numbers(result)
+    if found == numbers:
+        return "same", ""
+    is_killed_earlier = recover and 0 < len(found) < len(numbers) and found == numbers[: len(found)]
+    return ("killed earlier" if is_killed_earlier else "other"), ""
+
+
+def _opened(directory: Path, *, recover: bool) -> OpenedRun:
+    return open_facts(StoredRun(directory), recover=recover)
+
+
+def _numbers(result: Result) -> tuple[bytes, ...]:
+    """One entry a stage, and of a run that ended one for all else. Of a run that was killed the telemetry is left out:
+    neither a checksum nor an event tells what it was."""
+    if result.profile_hash:
+        whole = (result.max_rate, result.slo, result.gates, result.local, result.exit)
+        return (msgspec.json.encode(whole), *map(msgspec.json.encode, result.stages))
+    told = ("latency_ms", "service_ms", "first_byte_ms", "error_rate", "completed_per_s", "goodput_share")
+    shown = [
+        (one.name, one.completed, one.errors, one.achieved_per_s, [(name, one.metrics.get(name)) for name in told])
+        for one in result.stages
+        if not one.is_pooled
+    ]
+    return tuple(map(msgspec.json.encode, shown))
+
+
+def _read_rows(copy: Path) -> Outcome:
+    run = StoredRun(copy)
+    try:
+        run.requests().to_pandas()
+        run.calls().to_pandas()
+        run.telemetry().to_pandas()
+    except SizewiseError:
+        return "refused"
+    return "same"
+
+
+def main() -> None:
+    for case in cases(Path(sys.argv[1])):
+        sys.stdout.buffer.write(msgspec.json.encode(case) + b"\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

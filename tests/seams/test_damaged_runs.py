@@ -1,0 +1,110 @@
+"""Damaged run directories are read right, refused with a reason, or marked DAMAGED; none ends the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.storage.names import CHECKSUMS, REQUESTS, RESULT
+from loadgen.decoding import decode_json
+from tests.fakes.damaged_runs import OF_KILLED, SEALED, Case
+from tests.fakes.golden_runs import golden_run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """All copies were opened by one process, which came to its end."""
+    folder = tmp_path_factory.mktemp("damaged")
+    command = [sys.executable, "-m", "tests.fakes.damaged_runs", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-4000:]
+    return [decode_json(line, Case) for line in done.stdout.splitlines()]
+
+
+def test_no_copy_gives_another_number_silently(found: list[Case]) -> None:
+    assert Counter(one.sort for one in found) == dict.fromkeys(("flip", "cut"), sum(SEALED.values()) + OF_KILLED)
+    assert [one for one in found if "other" in (one.opened, one.recovered)] == []
+
+
+def test_damage_in_what_was_measured_is_refused_with_a_reason_and_marked_when_recovered(found: list[Case]) -> None:
+    reports = (".html", ".json", ".parquet", ".csv", ".xml", ".prom", ".md")
+    measured = [
+        one
+        for one in found
+        if (one.run != "killed" and not one.path.endswith(reports)) or one.path == RESULT
+        if (one.path, one.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be made again
+    ]
+    assert len(measured) > 250
+    assert {one.opened for one in measured} == {"refused"}
+    assert all("DAMAGED" in one.reason for one in measured)
+    assert {one.recovered for one in measured} == {"DAMAGED"}
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The LLM run without the last third of its rows."""
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run = golden_run("llm", tmp_path)
+    content = (run / REQUESTS).read_bytes()
+    (run / REQUESTS).write_bytes(content[: len(content) * 2 // 3])
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report RUN --format text",
+        "report RUN --slo latency_ms.p95<500",
+        "report RUN --format llm-d",
+        "report RUN --definitions",
+        "runs show RUN",
+        "runs show RUN --json",
+        "runs promote RUN",
+        "runs export RUN -o OUT",
+        "runs import RUN",
+        "compare RUN RUN",
+        "plan RUN",
+    ],
+)
+def test_no_command_makes_numbers_of_a_run_whose_rows_were_cut_off(
+    command: str, cut_off: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(cut_off.parent / "out.zip")
+    arguments = [{"RUN": str(cut_off), "OUT": out}.get(word, word) for word in command.split()]
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{cut_off} is DAMAGED: requests.arrow was cut off" in told.err
+    assert "--recover" in told.err
+    assert not Path(out).exists()
+
+
+def test_recover_shows_the_result_that_is_whole_as_invalid_and_says_what_is_missing(
+    cut_off: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(cut_off), "--recover", "--format", "text"]) == 0
+    text = capsys.readouterr().out
+    assert "DAMAGED: requests.arrow was cut off" in text
+    assert "INVALID" in text
+    assert main(["report", str(cut_off), "--recover", "--slo", "latency_ms.p95<500"]) == 2
+    assert "DAMAGED" in capsys.readouterr().err
+
+
+def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = golden_run("llm", tmp_path)
+    (run / RESULT).unlink()
+    assert main(["report", str(run), "--format", "text"]) == 2
+    assert "result.json is missing" in capsys.readouterr().err
+    assert main(["report", str(run), "--recover", "--format", "text"]) == 0
+    text = capsys.readouterr().out
+    assert "DAMAGED: result.json is missing" in text
+    assert "Recovered" in text
