@@ -9,7 +9,7 @@ import msgspec.structs
 import numpy as np
 
 from app.errors import UsageError
-from app.planning.scaling.arrivals import minutes_of_arrivals
+from app.planning.scaling.arrivals import Minute, minutes_of_arrivals, minutes_of_trace
 from app.planning.scaling.autoscaling import Decide, autoscaler_at_work, most_replicas, replicas_at_start
 from app.planning.scaling.cell import cell_of, divided, divided_operations
 from app.planning.scaling.lives import Lives
@@ -26,6 +26,7 @@ from app.planning.wording import amount
 from app.records.day import DayMinute, DayOutcome, DayTotals
 from app.records.scaling import Autoscaler, Fixed, Keda, Knative, Operations
 from app.records.service import RequestService
+from app.records.traffic import TraceRows
 
 _MINUTES_AN_HOUR = 60
 _GATE = RequestService(slots=1, mean_s=1.0, cv=0.0)
@@ -53,11 +54,13 @@ def play_day(
     start_s: float = 0.0,
     shape: float | None = None,
     modulated_s: float = 30.0,
+    rows: TraceRows | None = None,
     tell: Callable[[float], None] | None = None,
 ) -> DayOutcome:
     """As many bins as there are rates, from `start_s` after midnight on. `shape` is that of a gamma by which the rates
-    vary of themselves, anew every `modulated_s`; None for Poisson arrivals. `tell` hears after each minute which share
-    of the arrivals is played.
+    vary of themselves, anew every `modulated_s`; None for Poisson arrivals. With `rows` a trace's requests arrive in
+    place of those; where they have tokens, the design's lengths are theirs, row by row. `tell` hears after each minute
+    which share of the arrivals is played.
 
     The replica at place i has the design's service i, counted round. Control acts between slots: what becomes ready,
     fails or is taken away does so at the next slot's beginning, while its bill is exact. `usd_per_hour` is of one
@@ -79,8 +82,13 @@ def play_day(
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
     now_s, wanted, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
-    for end_s, arrivals_s, normals in minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s):
-        wanted = _play_minute(plane, operated, meter, decide, (now_s, end_s, slot_s), (arrivals_s, normals), wanted)
+    for minute in (
+        minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s)
+        if rows is None
+        else minutes_of_trace(cell.rates_per_s, bin_s, start_s, seed, rows)
+    ):
+        end_s = minute.end_s
+        wanted = _play_minute(plane, operated, meter, decide, (now_s, slot_s), minute, wanted)
         minutes.append(minute_meter.read(operated, end_s, wanted))
         now_s = end_s
         if len(minutes) % _MINUTES_AN_HOUR == 0 or now_s >= until_s:
@@ -95,17 +103,17 @@ def _play_minute(
     operated: OperatedFleet,
     meter: SlotMeter,
     decide: Decide,
-    span_s: tuple[float, float, float],
-    arriving: tuple[Floats, Floats],
+    span_s: tuple[float, float],
+    minute: Minute,
     wanted: int,
 ) -> int:
-    """From the beginning to the end in slots; gives the replicas wanted at last."""
-    begin_s, end_s, slot_s = span_s
+    """From the beginning to the minute's end in slots; gives the replicas wanted at last."""
+    (begin_s, slot_s), end_s = span_s, minute.end_s
     ends_s = np.append(np.arange(begin_s + slot_s, end_s - 1e-9, slot_s), end_s)
-    stops = np.searchsorted(arriving[0], ends_s, side="left")
+    stops = np.searchsorted(minute.at_s, ends_s, side="left")
     first = 0
     for slot_end_s, stop in zip(ends_s.tolist(), stops.tolist(), strict=True):
-        serve(plane, arriving[0][first:stop], arriving[1][first:stop])
+        serve(plane, minute.at_s[first:stop], minute.normals[first:stop], minute.rows[first:stop])
         settle(plane, slot_end_s)
         first = stop
         wanted = decide(meter.read(operated, slot_end_s, wanted))

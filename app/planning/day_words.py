@@ -8,6 +8,7 @@ from typing import assert_never
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.analysis.trace_rows import rate_per_s
 from app.planning.planned_fleet import PlannedFleet, is_saturated
 from app.planning.wording import amount, share, usd
 from app.records.day import DayTotals
@@ -35,6 +36,7 @@ def notes_of(
     return (
         f"{_autoscaler_words(day.autoscaler)}.",
         *_of_load(planned, rates),
+        *_of_trace(planned, rates),
         *_of_instances(day),
         *_of_starts(day),
         *_of_events(day.operations),
@@ -173,6 +175,16 @@ def _of_load(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
     yield f"The busiest minute has {amount(float(rates.max()))}/s and the day {amount(float(rates.mean()))}/s; {sized}."
     if is_saturated(planned, rates):
         yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
+
+
+def _of_trace(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
+    rows = None if planned.shape.bursts is None else planned.shape.bursts.rows
+    if rows is not None:
+        copies = float(rates.max()) / rate_per_s(rows)
+        yield (
+            f"The trace's requests are replayed: its {amount(rows.window_s / 60)} min over and over, at each minute's "
+            f"rate, {copies:.3g} times the trace's own at most. More are independent copies, fewer a random part."
+        )
 
 
 def _of_instances(day: SimulatedDay) -> Iterator[str]:

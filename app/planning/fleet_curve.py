@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from app.planning.fleet_rate import FleetShape, design_of, play, requests_for, time_of
+from app.planning.fleet_rate import FleetShape, play_traffic, requests_for, time_of
 from app.planning.goals import Goal
 from app.planning.latency_curve import LatencyCurve
 from app.planning.service_speed import faster
@@ -19,9 +19,9 @@ def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float,
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
     goal = shape.goals.times[0] if shape.goals.times else Goal("latency_ms.p95", "latency", 0.95, math.inf)
-    design = design_of(faster(fit.laws[0].service, speed), shape, replicas)
+    service = faster(fit.laws[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     enough = requests_for(replicas, *_REQUESTS)
-    times_ms = [1000 * time_of(play(design, shape, rate, enough), goal) for rate in rates]
+    times_ms = [1000 * time_of(play_traffic(service, shape, replicas, rate * replicas, enough), goal) for rate in rates]
     rising = [max(times_ms[: place + 1]) for place in range(len(times_ms))]
     return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising), highest_per_s)

@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.analysis.trace_rows import WINDOW_S, token_pairs
+from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, fluid_rate_per_s
 from app.planning.bursts import burst_factor
+from app.planning.demand import peak_per_s
 from app.planning.evidence import Z80, Evidence
 from app.planning.formulae import LEAST_LOAD, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
 from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
+from app.planning.simulation.replaying import Arrivals, Replayed, replay
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
 from app.records.offers import Router
-from app.records.service import FittedService, ServiceFit, ServiceModel
-from app.records.traffic import Dispersion, TokenLengths, Traffic
+from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
+from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 RUN_TO_RUN_SIGMA = 0.02
 """A machine measured again differs by about so much for reasons that one run does not show."""
@@ -45,6 +50,11 @@ _NO_MODEL_SIGMA = 1.0
 _NO_POOLING = 0.98
 """A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
 batches thin; the load points are then no bound from below."""
+_BURST_PRECISION = 0.01
+_BURST_CELL = 256
+"""Replicas that are simulated under bursts: a burst of a few requests for each replica needs them all."""
+_LEAST_FACTOR = 1e-3
+_SIGMA_STEP, _MOST_TRACE_SIGMA = 1.1, 0.5
 _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
@@ -56,11 +66,12 @@ class FleetShape(msgspec.Struct, frozen=True):
 
     router: Router
     goals: Goals
-    dispersion: Dispersion = Dispersion()
     classes: tuple[RequestClass, ...] = ()
     class_goals: tuple[Goals, ...] = ()
     """One for each class, in their order; the fleet meets all of them."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
+    bursts: Bursts | None = None
+    """What the peak's arrivals are, where they are not Poisson's."""
 
     @property
     def mean_work(self) -> float:
@@ -70,12 +81,20 @@ class FleetShape(msgspec.Struct, frozen=True):
 
     @property
     def mean_lengths(self) -> tuple[float, float]:
-        inputs, outputs = np.mean(np.array(self.lengths, dtype=float), axis=0)
-        return float(inputs), float(outputs)
+        return _mean_lengths(self.lengths)
 
 
-def shape_of(traffic: Traffic, goals: Goals, router: Router) -> FleetShape:
-    """Classes of the traffic keep their own limits; those without have the plan's."""
+@lru_cache(64)
+def _mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, float]:
+    inputs, outputs = np.mean(np.array(lengths, dtype=float), axis=0)
+    return float(inputs), float(outputs)
+
+
+def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
+    """Classes of the traffic keep their own limits; those without have the plan's.
+
+    `peak` is the rate per second at the fleet's peak; without it, the highest of the next 12 months but for campaigns.
+    """
     of_classes = tuple(
         goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals for one in traffic.classes
     )
@@ -84,7 +103,14 @@ def shape_of(traffic: Traffic, goals: Goals, router: Router) -> FleetShape:
         for one, own in zip(traffic.classes, of_classes, strict=True)
     )
     lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
-    return FleetShape(router, goals, traffic.dispersion, classes, of_classes, lengths or ((1, 1),))
+    bursts = None
+    if are_bursty(traffic.rows, traffic.dispersion):
+        dispersion = traffic.dispersion if traffic.rows is None else Dispersion()
+        bursts = Bursts(traffic.rows, dispersion, peak_per_s(traffic) if peak is None else peak)
+    recorded = None if traffic.rows is None else token_pairs(traffic.rows)
+    if recorded is not None:
+        lengths = tuple((inputs, outputs) for inputs, outputs in recorded.tolist())
+    return FleetShape(router, goals, classes, of_classes, lengths or ((1, 1),), bursts)
 
 
 def _evenly(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
@@ -128,7 +154,8 @@ def formula_rate(
     sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
     model = _Model(per_s, alone_per_s, sigma, speed_sigma)
-    return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, 1.0)
+    factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
+    return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
 
 
 def _as_measured(
@@ -199,39 +226,125 @@ def simulated_rate(
     )
     most_seen_per_s = fit.highest_per_s * speed
     service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
-    factor = _burst_factor(service, shape, replicas, min(middle, most_seen_per_s))
+    effect = _burst_effect(service, shape, replicas, (middle, most_seen_per_s), True)
     alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
     model = _Model(middle, alone_per_s, sigma, speed_sigma)
-    return _as_measured(model, evidence, most_seen_per_s, shape, factor)
+    return effect.widened(_as_measured(model, evidence, most_seen_per_s, shape, effect.factor))
 
 
 def middle_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate,
-    evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0,
+    evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
-    """The median anew, of the likeliest law; the doubt is that of another number of replicas."""
+    """The median anew, of the likeliest law; the doubt is that of another number of replicas.
+
+    `steady_replicas` is a nearby number at which the steady rate is taken: only bursts need the very number.
+    """
     service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
-    middle = highest_rate(service, shape, replicas, near.per_s)[0]
-    factor = _burst_factor(service, shape, replicas, min(middle, most_seen_per_s))
+    middle = _steady_rate(service, shape, steady_replicas or replicas, near.per_s)
+    effect = _burst_effect(service, shape, replicas, (middle, most_seen_per_s), False)
     evidence = evidence.scaled(speed)
     alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
     model = _Model(middle, alone_per_s, sigma, speed_sigma)
-    return _as_measured(model, evidence, most_seen_per_s, shape, factor)
+    rate = _as_measured(model, evidence, most_seen_per_s, shape, effect.factor)
+    return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
 
-def _burst_factor(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float) -> float:
-    dispersion = shape.dispersion
-    if dispersion.index <= 1 or per_s <= 0:
-        return 1.0
+@lru_cache(64)
+def _steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
+    return highest_rate(service, shape, replicas, near_per_s)[0]
+
+
+class BurstEffect(msgspec.Struct, frozen=True):
+    """`factor` is what bursts leave of a replica's steady rate; `sigma` is what a short trace leaves unknown of it."""
+
+    factor: float
+    sigma: float = 0.0
+
+    def widened(self, rate: ReplicaRate) -> ReplicaRate:
+        return msgspec.structs.replace(rate, sigma=math.hypot(rate.sigma, self.sigma))
+
+
+def _burst_effect(
+    service: ServiceModel, shape: FleetShape, replicas: int, rates_per_s: tuple[float, float], with_sigma: bool
+) -> BurstEffect:
+    """`rates_per_s` of a replica are the steady one inside the SLO, and the most that was measured."""
+    bursts, (middle, seen) = shape.bursts, rates_per_s
+    if bursts is None or min(middle, seen) <= 0:
+        return BurstEffect(1.0)
+    arrivals = drawn_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
+    if arrivals is not None:
+        return _replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
+    if bursts.rows is None:
+        return BurstEffect(_burst_factor(service, shape, bursts.dispersion, replicas, min(middle, seen)))
+    return BurstEffect(_fluid_factor(shape, bursts))
+
+
+def _fluid_factor(shape: FleetShape, bursts: Bursts) -> float:
+    limit_s = min((goal.limit_s for goal in shape.goals.times), default=2.0)
+    return bursts.peak_per_s / fluid_rate_per_s(bursts, float(f"{limit_s / 2:.2g}"), _allowed_late(shape))
+
+
+def _allowed_late(shape: FleetShape) -> float:
+    quantiles = [goal.quantile for goal in shape.goals.times if goal.quantile is not None]
+    return min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
+
+
+def _replayed_effect(
+    service: ServiceModel,
+    shape: FleetShape,
+    replicas: int,
+    middle: float,
+    arrivals: tuple[Arrivals, ...],
+    with_sigma: bool,
+) -> BurstEffect:
+    """The peak's requests are replayed faster or slower until the SLO is just met by so many replicas."""
+    bursts = shape.bursts
+    assert bursts is not None
+    design, steady = design_of(service, shape, min(replicas, _BURST_CELL)), middle * replicas / bursts.peak_per_s
+    if isinstance(service, TokenService):
+        arrivals = arrivals[:1]
+
+    def at(faster_by: float) -> Replayed:
+        compressed = [one.compressed(faster_by) for one in arrivals]
+        return replay(design, bursts.peak_per_s * faster_by, compressed, quantiles_of(shape), replicas)
+
+    near = min(steady, max(LEAST_LOAD * steady, steady * _fluid_factor(shape, bursts)))
+    found, _ = _crossing(
+        lambda one: margin(at(one).outcome, shape), (LEAST_LOAD * steady, near, steady), _BURST_PRECISION
+    )
+    if found <= 0:
+        return BurstEffect(_LEAST_FACTOR)
+    sigma = _short_trace_sigma(bursts.rows, at, found) if with_sigma and bursts.rows is not None else 0.0
+    return BurstEffect(found / steady, sigma)
+
+
+def _short_trace_sigma(rows: TraceRows, at: Callable[[float], Replayed], found: float) -> float:
+    """One sigma of the rate's logarithm, where the peak hour is known from a shorter trace.
+
+    By how unevenly late requests fall on the parts of the trace, over how fast their number grows with the rate.
+    """
+    unseen = 1.0 - rows.window_s / WINDOW_S
+    if unseen <= 0.01:
+        return 0.0
+    late = np.array(at(found).late_per_block, dtype=float)
+    more = sum(at(found * _SIGMA_STEP).late_per_block) - float(late.sum())
+    if more <= 0:
+        return _MOST_TRACE_SIGMA if late.any() else 0.0
+    deviation = math.sqrt(late.size) * float(late.std(ddof=1))
+    return min(_MOST_TRACE_SIGMA, deviation / more * math.log(_SIGMA_STEP) * math.sqrt(unseen))
+
+
+def _burst_factor(
+    service: ServiceModel, shape: FleetShape, dispersion: Dispersion, replicas: int, per_s: float
+) -> float:
     design, most = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL
     enough = requests_for(replicas, *_DOUBT_REQUESTS)
     loads = [load for load in _BURST_LOADS if load * per_s < most] + [most / per_s]
     good = [play(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
-    quantiles = [goal.quantile for goal in shape.goals.times if goal.quantile is not None]
-    allowed = min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
     variance_over_mean = (dispersion.index - 1) / (per_s * replicas * dispersion.window_s)
-    return burst_factor(loads, [1 - share for share in good], allowed, 1 / variance_over_mean)
+    return burst_factor(loads, [1 - share for share in good], _allowed_late(shape), 1 / variance_over_mean)
 
 
 def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
@@ -358,10 +471,22 @@ def requests_for(replicas: int, least: int, each: int) -> int:
 def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
     """A fleet at so much a replica, of Poisson arrivals."""
     replicas = len(design.services)
+    return simulate_steady(design, per_replica_s * replicas, requests, SEEDS, quantiles_of(shape))
+
+
+def play_traffic(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int) -> SteadyOutcome:
+    """The whole fleet under this rate of the traffic, with its own bursts where they can be simulated."""
+    bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
+    arrivals = None if bursts is None else drawn_arrivals(bursts, cell / replicas * per_s / bursts.peak_per_s)
+    if arrivals is None or not arrivals[0].at_s.size:
+        return play(design_of(service, shape, replicas), shape, per_s / replicas, requests)
+    return replay(design_of(service, shape, cell), per_s, arrivals[:1], quantiles_of(shape), replicas).outcome
+
+
+def quantiles_of(shape: FleetShape) -> list[float]:
+    """Percentiles that the SLO names, and those that are always shown."""
     asked = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.times}
-    quantiles = sorted({100 * goal.quantile for goal in asked if goal.quantile is not None} | {50, 95, 99})
-    rate = per_replica_s * replicas
-    return simulate_steady(design, rate, requests, SEEDS, quantiles)
+    return sorted({100 * goal.quantile for goal in asked if goal.quantile is not None} | {50, 95, 99})
 
 
 def margin(outcome: SteadyOutcome, shape: FleetShape) -> float:

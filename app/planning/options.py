@@ -67,7 +67,8 @@ def _settling(question: PlanQuestion, demand: Demand, goals: Goals, wanted: Want
     from app.planning.fleet_rate import shape_of  # the simulation takes a second to import
     from app.planning.settling import Settling
 
-    return Settling(shape_of(question.traffic, goals, question.limits.router), demand, wanted, question.slo)
+    shape = shape_of(question.traffic, goals, question.limits.router, demand.peak_per_s)
+    return Settling(shape, demand, wanted, question.slo)
 
 
 def _supposed(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:

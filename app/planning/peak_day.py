@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from app.planning.options import Option, candidate_of
 from app.planning.service_speed import faster
 from app.records.plan import Hour
 from app.records.plan_question import PlanQuestion
+
+if TYPE_CHECKING:
+    from app.planning.simulation.steady import SteadyOutcome
 
 _REQUESTS = 4_000
 
@@ -25,15 +29,19 @@ def peak_day(best: Option, question: PlanQuestion, goals: Goals) -> tuple[Hour, 
     fit = best.target.fit
     if fit is None:
         return ()
-    from app.planning.fleet_rate import design_of, play, shape_of  # the simulation takes a second to import
+    from app.planning.fleet_rate import play_traffic, shape_of  # the simulation takes a second to import
 
     candidate = candidate_of(best)
     shape = shape_of(question.traffic, goals, question.limits.router)
     replicas = candidate.instances * candidate.capacity.replicas
-    design = design_of(faster(fit.laws[0].service, candidate.capacity.speed), shape, replicas)
-    hours = []
+    service = faster(fit.laws[0].service, candidate.capacity.speed)
+    hours: list[Hour] = []
+    played: dict[float, SteadyOutcome] = {}
     for hour, rate in enumerate(busiest_day(question)):
-        outcome = play(design, shape, max(float(rate), 1e-6) / replicas, _REQUESTS)
+        per_s = max(float(f"{rate:.6g}"), 1e-6)
+        if per_s not in played:
+            played[per_s] = play_traffic(service, shape, replicas, per_s, _REQUESTS)
+        outcome = played[per_s]
         times = outcome.overall.latency
         p50, p95, p99 = (_ms(times.percentiles_s[outcome.percentiles.index(q)]) for q in (50, 95, 99))
         usd = candidate.instances * candidate.usd_per_hour

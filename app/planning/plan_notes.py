@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
+from app.analysis.trace_rows import WINDOW_S, rate_per_s
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
 from app.planning.measured import tokens_as_measured
@@ -14,6 +15,9 @@ from app.planning.sizing import HOURS_A_MONTH, Demand
 from app.planning.wording import amount, law_words
 from app.records.plan import Fleet, RejectedBy
 from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.traffic import TraceFacts, TraceRows
+
+_SAME_LEVEL = 0.005
 
 
 def notes_of(
@@ -97,10 +101,37 @@ def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
         yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
         yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
-    if traffic.dispersion.index > 1:
+    if traffic.rows is not None:
+        yield from _of_trace(traffic.rows, traffic.trace, demand.peak_per_s)
+    elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
         varies = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
-        yield f"Requests come in bursts: {varies}. Hours are played without them; `sizewise simulate` plays them."
+        yield f"Requests come in bursts, which the fleet is sized for: {varies}."
+
+
+def _of_trace(rows: TraceRows, facts: TraceFacts | None, peak_per_s: float) -> Iterator[str]:
+    """How the trace is replayed, and on which time scales it is bursty."""
+    copies, part = peak_per_s / rate_per_s(rows), "its busiest hour" if rows.window_s >= WINDOW_S else "all of it"
+    recorded = f"The fleet is sized by replaying the trace, {part}, {amount(rows.window_s / 60)} min"
+    if abs(copies - 1) <= _SAME_LEVEL:
+        yield f"{recorded} as recorded."
+    elif copies < 1:
+        yield f"{recorded}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
+    else:
+        yield (
+            f"{recorded}: the peak is {copies:.3g} times its level, so many independent copies of it, each started at "
+            "another time. Bursts keep their length and rarely coincide."
+        )
+    if facts is not None:
+        scales = ((1, facts.index_1s), (10, facts.index_10s), (60, facts.index_60s))
+        told = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
+        busiest = "" if facts.peak_1s_per_s is None else f"; its busiest second had {amount(facts.peak_1s_per_s)}/s"
+        if told:
+            yield f"The trace's counts vary more than Poisson's: {', '.join(told)}{busiest}."
+    if rows.kept_share < 1:
+        yield f"A random {100 * rows.kept_share:.2g} % of the trace's requests are replayed in place of all."
+    if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
+        yield "The trace is shorter than an hour: what the rest of the peak hour may bring widens the interval."
 
 
 def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:

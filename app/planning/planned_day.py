@@ -44,7 +44,8 @@ def simulate_day(
 ) -> SimulatedDay:
     """`tell` hears from time to time which share of the day is played."""
     rates = day_rates(question, day.date)
-    modulation = modulation_of(question.traffic)
+    rows = question.traffic.rows
+    modulation = None if rows is not None else modulation_of(question.traffic)
     outcome = play_day(
         _design(planned, day),
         rates,
@@ -56,6 +57,7 @@ def simulate_day(
         slot_s=_IDLE_SLOT_S if _is_left_alone(day) else _SLOT_S,
         shape=None if modulation is None else modulation.shape,
         modulated_s=30.0 if modulation is None else modulation.window_s,
+        rows=rows,
         tell=tell,
     )
     return told_day(planned, question, day, outcome, rates)

@@ -31,6 +31,7 @@ _NEXT_SIZE = 3
 """Steps to the next size that is tried after one that misses the SLO at any load."""
 
 
+_MOST_EXACT = 10
 _KEPT = 1024
 _formula_rate = lru_cache(_KEPT)(formula_rate)
 _simulated_rate = lru_cache(_KEPT)(simulated_rate)
@@ -77,7 +78,15 @@ class Settling:
         fit = target.fit
         if fit is None:
             return None
-        sized = self._sized(capacity, "simulated", lambda replicas: self._play(target, fit, capacity, replicas).rate)
+
+        def rate_at(replicas: int) -> ReplicaRate:
+            return self._play(target, fit, capacity, replicas).rate
+
+        sized = self._sized(capacity, "simulated", rate_at)
+        if self._shape.bursts is not None and sized.per_s > 0:
+            sized = self._sized_exactly(sized, rate_at)
+            replicas = self._needed(sized) * capacity.replicas
+            return sized, _fleet_curve(fit, self._shape, replicas, capacity.speed, sized.per_s / capacity.replicas)
         return sized, self._play(target, fit, capacity, self._replicas(sized)).latencies
 
     def _sized(self, capacity: Capacity, settled: Settled, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
@@ -110,6 +119,39 @@ class Settling:
             self._evidence[target.name] = evidence_of(target, self._slo) if self._slo else NO_EVIDENCE
         return self._evidence[target.name]
 
+    def _sized_exactly(self, capacity: Capacity, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
+        """Capacity at the very number of instances that is needed, since a burst is one size for all fleets.
+
+        What one instance carries grows with their number, so that a step between the sizes in `_SIZES` is too coarse.
+        The number is found by interpolation between one that is too few and one that is enough.
+        """
+        too_few, enough, instances = (0, -math.inf), None, self._needed(capacity)
+        for _ in range(_MOST_EXACT):
+            sized = _of(rate_at(instances * capacity.replicas), capacity, "simulated")
+            if sized.per_s <= 0:
+                break
+            over = math.log(peak_carried_per_s(instances, sized, self._demand) / self._demand.peak_per_s)
+            if over >= -1e-9:
+                enough, capacity = (instances, over), sized
+            else:
+                too_few = (instances, over)
+            low = too_few[0]
+            if enough is None:
+                instances = max(low + 1, self._needed(sized))
+            elif enough[0] - low <= 1:
+                break
+            elif low:
+                share = -too_few[1] / (enough[1] - too_few[1])
+                instances = min(max(round(low + share * (enough[0] - low)), low + 1), enough[0] - 1)
+            else:
+                instances = min(max(self._needed(sized), 1), enough[0] - 1)
+        if enough is None or self._needed(capacity) == enough[0]:
+            return capacity
+        return msgspec.structs.replace(capacity, per_s=capacity.per_s * math.exp(-enough[1]))
+
+    def _needed(self, capacity: Capacity) -> int:
+        return instances_needed(self._demand, capacity, self._demand.z)
+
     def _formula(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
         replicas = replicas if by_replicas(fit.laws[0].service) else 1
         key = (_kind(target.name, capacity), replicas)
@@ -123,6 +165,7 @@ class Settling:
     def _play(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
         """A kind's doubt and latencies are played once, at the first number of replicas; its middle at each."""
         key, evidence = (_kind(target.name, capacity), replicas), self._evidence_of(target)
+        steady = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
         if not self._wanted():
             raise NoLongerWantedError
         if key not in self._played:
@@ -130,12 +173,12 @@ class Settling:
                 (one for (kind, _), one in self._played.items() if kind == key[0] and one.rate.per_s > 0), None
             )
             if alike is None:
-                rate = _simulated_rate(fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence)
-                latencies = _fleet_curve(fit, self._shape, replicas, capacity.speed, rate.per_s)
+                rate = _simulated_rate(fit, self._shape, steady, capacity.speed, capacity.speed_sigma, evidence)
+                latencies = _fleet_curve(fit, self._shape, steady, capacity.speed, rate.per_s)
                 self._played[key] = Played(rate, latencies)
             else:
                 rate = _middle_rate(
-                    fit, self._shape, replicas, capacity.speed, alike.rate, evidence, capacity.speed_sigma
+                    fit, self._shape, replicas, capacity.speed, alike.rate, evidence, capacity.speed_sigma, steady
                 )
                 self._played[key] = Played(rate, alike.latencies.stretched(rate.per_s / alike.rate.per_s))
         return self._played[key]

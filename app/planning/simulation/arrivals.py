@@ -44,20 +44,23 @@ def poisson_arrivals(
             return
 
 
-def replayed(times_s: Floats, faster: float = 1.0) -> Floats:
-    """A trace from its first arrival on, in a `faster`-th of its time: its bursts become as much denser."""
-    return np.asarray((times_s - times_s[0]) / faster)
+def superposed(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
+    """Arrival times and row numbers of so many copies of a trace, 0.4 of a copy being a random 40 % of its requests.
 
-
-def superposed(times_s: Floats, copies: int, span_s: float, seed: np.random.SeedSequence) -> Floats:
-    """So many copies of a trace, each turned round its span by a chance shift: more users of the same habits.
-
-    Bursts of different copies seldom meet, so the sum is less bursty than one trace replayed faster.
+    The first copy arrives as recorded. Each further one starts elsewhere in the window and wraps around: users with the
+    same habits, whose bursts keep their length but seldom coincide.
     """
-    shifts_s = np.random.default_rng(seed).uniform(0.0, span_s, copies)
-    shifts_s[0] = 0.0
-    turned = (times_s - times_s[0] + shifts_s[:, None]) % span_s
-    return np.sort(turned, axis=None)
+    rng = np.random.default_rng(seed)
+    whole = max(1, math.ceil(copies - 1e-6))
+    offsets_s = rng.uniform(0.0, window_s, whole)
+    offsets_s[0] = 0.0
+    shares = np.clip(copies - np.arange(whole), 0.0, 1.0)
+    shares[shares > 1 - 1e-6] = 1.0
+    kept = rng.random((whole, times_s.size)) < shares[:, None]
+    shifted_s = ((times_s + offsets_s[:, None]) % window_s)[kept]
+    rows = np.broadcast_to(np.arange(times_s.size), kept.shape)[kept]
+    order = np.argsort(shifted_s, kind="stable")
+    return shifted_s[order], rows[order]
 
 
 def in_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:

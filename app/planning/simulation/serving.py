@@ -58,6 +58,8 @@ from app.planning.simulation.state import (
     Fleet,
 )
 
+_NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
+
 
 class Counts(msgspec.Struct, frozen=True):
     """arrived = good + late + dropped + timed_out + failed + in_flight."""
@@ -71,12 +73,15 @@ class Counts(msgspec.Struct, frozen=True):
     in_flight: int
 
 
-def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats) -> None:
-    """Arrivals ascend, within a call and from call to call; no normals at all means that nothing varies."""
+def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
+    """Arrivals ascend, within a call and from call to call; no normals at all means that nothing varies.
+
+    `lengths` are places among the design's pairs of lengths, one for each arrival; without any they are drawn.
+    """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
     normals = unit_normals if unit_normals.size else np.zeros(1)
-    _serve(fleet, arrivals_s, normals)
+    _serve(fleet, arrivals_s, normals, lengths)
 
 
 def settle(fleet: Fleet, now_s: float) -> None:
@@ -109,11 +114,13 @@ def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
 
 
 @compiled
-def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats) -> None:
+def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> None:
     last_normal = normals.size - 1
     for number in range(arrivals_s.size):
         now_s = arrivals_s[number]
         mark = _mark(fleet)
+        if lengths.size:
+            mark = (mark & 255) + (lengths[number] << 8)
         kind = mark & 255
         fleet.tallies[kind, ARRIVED] += 1
         if fleet.knobs[ROUTABLE] == 0:

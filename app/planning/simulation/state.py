@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -97,10 +98,16 @@ def _classes(design: FleetDesign) -> Floats:
 def _knobs(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
     replicas = len(design.services)
     router = ROUTERS.index(design.router)
-    lengths = np.maximum(np.array(design.lengths, dtype=np.int64).ravel(), 1)
+    lengths = _flat_lengths(design.lengths)
     head = [router, replicas, 0, 0, design.queue_limit, design.sessions, len(design.lengths), ROUTABLE_AT + replicas]
     seeds = seed.generate_state(4, np.uint64).view(np.int64)
     return np.concatenate([np.array(head, dtype=np.int64), seeds, np.arange(replicas), lengths])
+
+
+@lru_cache(16)
+def _flat_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
+    """Of a trace's many thousands, read once for all plays."""
+    return np.maximum(np.array(lengths, dtype=np.int64).ravel(), 1)
 
 
 def _limits(service: ServiceModel) -> tuple[int, int, int, int]:

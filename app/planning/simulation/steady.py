@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ _LONGEST_KEPT = 131_072
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
 
 
+Result = TypeVar("Result")
 _Played = tuple[Fleet, float]
 """Once all is answered, with its utilisation from the warm-up's end to the last arrival."""
 
@@ -77,27 +79,39 @@ def simulate_steady(
             new_fleet(cell, of_fleet), _limited(source, requests), normals if varies else normals[:0], requests
         )
 
-    played = _side_by_side(play, len(seeds), workers)
-    fleets = [fleet for fleet, _ in played]
+    played = side_by_side(play, len(seeds), workers)
+    utilization = sum(used for _, used in played) / len(played)
+    return outcome_of(cell, [fleet for fleet, _ in played], percentiles, rate_per_s, len(design.services), utilization)
+
+
+def outcome_of(
+    cell: FleetDesign,
+    fleets: Sequence[Fleet],
+    percentiles: Sequence[float],
+    rate_per_s: float,
+    replicas: int,
+    utilization: float,
+) -> SteadyOutcome:
+    """`fleets` are the cell under several seeds; `rate_per_s` and `replicas` are of the fleet it stands for."""
     overall = class_outcome(fleets, slice(None), percentiles)
-    kinds = len(design.classes)
+    kinds = len(cell.classes)
     return SteadyOutcome(
         rate_per_s=rate_per_s,
-        replicas=len(design.services),
+        replicas=replicas,
         simulated=len(cell.services),
         percentiles=tuple(percentiles),
         overall=overall,
         classes=(overall,) if kinds == 1 else tuple(_of_class(fleets, at, percentiles) for at in range(kinds)),
         good_share_per_seed=tuple(good_share([fleet.tallies]) for fleet in fleets),
-        utilisation=sum(used for _, used in played) / len(played),
+        utilisation=utilization,
         mean_batch=mean_batch(fleets),
     )
 
 
-def _side_by_side(play: Callable[[int], _Played], count: int, workers: int) -> list[_Played]:
+def side_by_side(play: Callable[[int], Result], count: int, workers: int) -> list[Result]:
     """In the order of their numbers. This thread is one of the workers: another takes as long to begin as many a play
     lasts."""
-    numbers, played = iter(range(count)), dict[int, _Played]()
+    numbers, played = iter(range(count)), dict[int, Result]()
 
     def work() -> None:
         for number in numbers:

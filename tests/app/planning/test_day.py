@@ -83,8 +83,8 @@ def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autosc
 def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
     outcome = played(SPIKE, Fixed(3))
     fleet = new_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
-    for _, arrivals_s, normals in minutes_of_arrivals(SPIKE, 60.0, 0.0, 5):
-        serve(fleet, arrivals_s, normals)
+    for minute in minutes_of_arrivals(SPIKE, 60.0, 0.0, 5):
+        serve(fleet, minute.at_s, minute.normals)
     settle(fleet, 1800.0)
     counts = counts_of(fleet)
     assert counts.late > 0

@@ -4,18 +4,22 @@ import math
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
+from app.analysis.trace_rows import busiest_rows, rate_per_s
 from app.planning.capacity import Capacity
 from app.planning.fleet_rate import FleetShape, shape_of
 from app.planning.goals import goals_of
 from app.planning.settling import Settling
 from app.planning.sizing import Demand, instances_needed
-from app.records.offers import Router
+from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
 from app.records.traffic import Traffic
-from tests.fakes.offers import target
+from tests.checks.trace_truths import bursty_requests, needed_replicas
+from tests.fakes.offers import catalogue, offer, target
+from tests.fakes.planned import planned, question
 from tests.fakes.services import fit_of, fitted
 
 ONE = RequestService(1, 1.0, 1.0)
@@ -111,3 +115,26 @@ def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
     faster = settling.settle(MEASURED, capacity(speed=2.0))
     assert faster is not None
     assert faster[0].per_s > 1.8 * first[0].per_s
+
+
+@pytest.mark.parametrize(("burst_s", "times", "every_s"), [(1.0, 4.0, 15.0), (5.0, 2.2, 10.0)])
+def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, every_s: float) -> None:
+    """The need is that of the trace's own requests in an independent simulator."""
+    requests = bursty_requests(burst_s, times, every_s, 120.0)
+    at_s = np.array([one.at_s for one in requests])
+    mean_s = 0.4
+    needed = needed_replicas([(at_s.tolist(), [mean_s] * at_s.size)], 2.5 * mean_s, 0.99)
+    rows = busiest_rows(at_s)
+    traffic = Traffic(rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
+    law = RequestService(2, mean_s, 0.0)
+    slo = f"latency_ms.p99 < {2500 * mean_s}"
+    limits = PlanLimits(router="least_outstanding", assurance=0.5)
+    asked = question(law, slo=slo, traffic=traffic, catalogue=catalogue(offer("c1", vcpus=1.0)), limits=limits)
+    target = asked.measured[0]
+    assert target.fit is not None
+    fit = msgspec.structs.replace(target.fit, highest_per_s=law.most_per_s)
+    asked = msgspec.structs.replace(asked, measured=(msgspec.structs.replace(target, fit=fit),))
+    fleet = planned(asked).offers[0]
+    assert fleet.instances_needed is not None
+    assert abs(fleet.instances_needed.p50 - needed) <= max(1, 0.05 * needed)
+    assert needed >= 8  # Poisson arrivals at 20/s need 6

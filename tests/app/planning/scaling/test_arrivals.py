@@ -3,23 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.scaling.arrivals import minutes_of_arrivals
+from app.analysis.trace_rows import busiest_rows
+from app.planning.scaling.arrivals import Minute, minutes_of_arrivals, minutes_of_trace
 
 
 def test_arrivals_ascend_and_come_at_the_rate_of_their_second() -> None:
     rates = np.array([50.0, 200.0, 0.0, 100.0])
     minutes = list(minutes_of_arrivals(rates, 45.0, 1000.0, 3))
-    assert [end_s for end_s, _, _ in minutes] == [1060.0, 1120.0, 1180.0]
-    arrivals_s = np.concatenate([times for _, times, _ in minutes])
+    assert [minute.end_s for minute in minutes] == [1060.0, 1120.0, 1180.0]
+    arrivals_s = np.concatenate([minute.at_s for minute in minutes])
     assert (np.diff(arrivals_s) >= 0).all()
     counts = np.histogram(arrivals_s, bins=[1000, 1045, 1090, 1135, 1180])[0]
     assert counts == pytest.approx(45 * rates, abs=3 * 95)  # three standard deviations
     assert counts[2] == 0
-    assert all(normals.size == times.size for _, times, normals in minutes)
+    assert all(minute.normals.size == minute.at_s.size for minute in minutes)
 
 
 def test_gaps_are_poisson() -> None:
-    arrivals_s = np.concatenate([times for _, times, _ in minutes_of_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
+    arrivals_s = np.concatenate([minute.at_s for minute in minutes_of_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
     gaps = np.diff(arrivals_s)
     assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.02)
 
@@ -27,7 +28,7 @@ def test_gaps_are_poisson() -> None:
 def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
     def dispersion(shape: float | None) -> float:
         minutes = minutes_of_arrivals(np.full(400, 20.0), 60.0, 0.0, 3, shape)
-        counts = np.array([times.size for _, times, _ in minutes])
+        counts = np.array([minute.at_s.size for minute in minutes])
         return float(counts.var() / counts.mean())
 
     assert dispersion(None) == pytest.approx(1.0, abs=0.2)
@@ -36,5 +37,34 @@ def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
 
 def test_the_last_minute_may_be_short() -> None:
     minutes = list(minutes_of_arrivals(np.full(5, 100.0), 15.0, 0.0, 3))
-    assert [end_s for end_s, _, _ in minutes] == [60.0, 75.0]
-    assert minutes[-1][1].max() < 75.0
+    assert [minute.end_s for minute in minutes] == [60.0, 75.0]
+    assert minutes[-1].at_s.max() < 75.0
+
+
+TRACE_S = np.array([0.0, 1.0, 1.5, 30.0, 89.0])
+TRACE = busiest_rows(TRACE_S, (np.arange(5, dtype=np.int32), np.arange(5, dtype=np.int32)))
+
+
+def replayed(rates: list[float]) -> list[Minute]:
+    return list(minutes_of_trace(np.array(rates), 60.0, 1000.0, 4, TRACE))
+
+
+def test_a_trace_at_its_own_rate_arrives_as_recorded_over_and_over() -> None:
+    own_per_s = 5 / TRACE.window_s
+    minutes = replayed([own_per_s] * 4)
+    at_s = np.concatenate([minute.at_s for minute in minutes]) - 1000.0
+    expected = np.concatenate([TRACE_S + turn * TRACE.window_s for turn in range(3)])
+    np.testing.assert_allclose(at_s, expected[expected < 240.0])
+    assert np.concatenate([minute.rows for minute in minutes]).tolist() == ([0, 1, 2, 3, 4] * 3)[: at_s.size]
+    assert [minute.end_s for minute in minutes] == [1060.0, 1120.0, 1180.0, 1240.0]
+
+
+@pytest.mark.parametrize("times", [0.3, 2.5, 200.0])
+def test_another_rate_is_a_part_of_the_trace_or_several_copies(times: float) -> None:
+    per_s = times * 5 / TRACE.window_s
+    minutes = replayed([per_s] * 500)
+    counts = np.array([minute.at_s.size for minute in minutes])
+    assert counts.mean() == pytest.approx(60 * per_s, rel=0.2)
+    assert all((np.diff(minute.at_s) >= 0).all() for minute in minutes)
+    assert all(((minute.at_s >= minute.end_s - 60) & (minute.at_s < minute.end_s)).all() for minute in minutes)
+    assert all(minute.rows.size == minute.normals.size == minute.at_s.size for minute in minutes)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.arrivals import in_chunks, poisson_arrivals, replayed, superposed
+from app.planning.simulation.arrivals import in_chunks, poisson_arrivals, superposed
 from app.planning.simulation.compiled import Floats
 
 SEED = np.random.SeedSequence(1)
@@ -51,20 +51,29 @@ def test_one_seed_gives_the_same_bytes() -> None:
     assert played([30.0] * 20, 1.0, 5).tobytes() != played([30.0] * 20, 1.0, 6).tobytes()
 
 
-def test_a_replayed_trace_keeps_its_shape_and_a_superposed_one_is_less_bursty() -> None:
+def test_copies_of_a_trace_keep_the_length_of_its_bursts_and_seldom_coincide() -> None:
     dice = np.random.default_rng(6)
     bursts_s = np.sort(np.repeat(dice.uniform(0, 1000, 100), 20) + dice.uniform(0, 0.5, 2000))
-    faster, summed = replayed(bursts_s, 8.0), superposed(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
-    np.testing.assert_allclose(faster * 8, bursts_s - bursts_s[0])
-    assert summed.size == 8 * bursts_s.size
+    summed, rows = superposed(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
+    assert np.bincount(rows).tolist() == [8] * bursts_s.size
     assert (np.diff(summed) >= 0).all()
     assert summed[-1] < 1001.0
+    assert set(bursts_s.tolist()) <= set(summed.tolist())  # the first copy is as recorded
 
     def dispersion(times_s: Floats, span_s: float) -> float:
         counts = np.histogram(times_s, bins=np.arange(0, span_s, 0.1))[0]
         return float(counts.var() / counts.mean())
 
-    assert dispersion(summed, 1001.0) < dispersion(faster, 126.0) / 2
+    assert dispersion(summed, 1001.0) < dispersion(bursts_s / 8, 126.0) / 2  # the trace played 8 times as fast
+
+
+def test_a_part_of_a_trace_is_a_random_part_of_its_requests() -> None:
+    times_s = np.arange(10_000.0)
+    half, rows = superposed(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
+    assert half.size == pytest.approx(5000, abs=250)
+    np.testing.assert_array_equal(half, rows)
+    more, _ = superposed(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
+    assert more.size == pytest.approx(12_500, abs=250)
 
 
 def test_a_trace_is_cut_into_chunks() -> None:
