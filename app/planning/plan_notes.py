@@ -111,8 +111,10 @@ def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
 
 def _of_trace(rows: TraceRows, facts: TraceFacts | None, peak_per_s: float) -> Iterator[str]:
     """How the trace is replayed, and on which time scales it is bursty."""
-    copies, part = peak_per_s / rate_per_s(rows), "its busiest hour" if rows.window_s >= WINDOW_S else "all of it"
-    recorded = f"The fleet is sized by replaying the trace, {part}, {amount(rows.window_s / 60)} min"
+    copies = peak_per_s / rate_per_s(rows)
+    whole = rows.window_s < WINDOW_S
+    part = f"the whole trace ({amount(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
+    recorded = f"The fleet is sized by replaying {part}"
     if abs(copies - 1) <= _SAME_LEVEL:
         yield f"{recorded} as recorded."
     elif copies < 1:

@@ -31,6 +31,7 @@ SERVICES: tuple[Service, ...] = ("constant", "per request")
 SLOTS = 2
 ROUTER: Literal["least_outstanding"] = "least_outstanding"
 _LOADS = (0.2, 0.4, 0.55, 0.7, 0.8, 0.88, 0.95)
+_CURVE_REQUESTS = 10_000
 _MEAN_REPLICAS = 10.0
 """Replicas that the traffic's mean rate keeps busy."""
 _TOLERANCE_REPLICAS, _TOLERANCE_SHARE = 1, 0.05
@@ -283,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case, drawn in cases(given.trace, 60 * given.minutes):
         if case.key in done or given.only not in case.key:
             continue
-        outcomes.append(judged(case, *drawn(), curve_requests=20_000))
+        outcomes.append(judged(case, *drawn(), curve_requests=_CURVE_REQUESTS))
         print(outcomes[-1], file=sys.stderr, flush=True)
         if given.state is not None:
             with given.state.open("a") as file:
