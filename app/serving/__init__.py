@@ -9,21 +9,30 @@ if TYPE_CHECKING:
     from app.serving.ready import EndpointReady
 
 
-def serve(arguments: argparse.Namespace) -> int:
-    """Serve in this process until a signal asks to stop; arguments as of `add_serving_arguments`."""
+def serve(arguments: argparse.Namespace, token: str | None) -> int:
+    """Serve in this process until a signal asks to stop; arguments as of `add_serving_arguments`. Requests must carry
+    the `token`; beyond loopback one is made where none is given."""
+    import msgspec
+
     from app.serving.arguments import settings_of
     from app.serving.server import run
 
-    run(settings_of(arguments), _announce)
+    run(msgspec.structs.replace(settings_of(arguments), token=token), lambda ready: _announce(ready, token))
     return 0
 
 
-def _announce(ready: EndpointReady) -> None:
+def _announce(ready: EndpointReady, given: str | None) -> None:
     """The URL that a profile's target takes to standard output, what a person wants to know to standard error."""
     import sys
 
     sys.stdout.write(f"{ready.url}\n")
     sys.stdout.flush()
+    if ready.token is not None and given is None:
+        sys.stderr.write(
+            f"warning: {ready.url} can be reached from other machines, without encryption. "
+            "Requests need this token, which is new at each start unless you give --token:\n"
+            f"  Authorization: Bearer {ready.token}\n"
+        )
     why = f" ({ready.provider_reason})" if ready.provider_reason else ""
     sys.stderr.write(
         f"serving {ready.model} on {ready.provider_used}{why}: POST {ready.url}/v2/models/{ready.model}/infer\n"

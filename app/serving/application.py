@@ -19,6 +19,7 @@ from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
 from app.serving.counters import Counters
 from app.serving.execution import joins_of
+from app.serving.limits import Limits
 from app.serving.messages import (
     JSON_LENGTH_HEADER,
     VERSION,
@@ -55,9 +56,11 @@ class _RefusedError(Exception):
         self.headers = headers
 
 
-def application(model: ServedModel, batcher: Batcher, counters: Counters) -> Starlette:
+def application(
+    model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = Limits().bodies_bytes
+) -> Starlette:
     pages = _Pages(model, batcher, counters)
-    infer = Inference(model, batcher, counters)
+    infer = Inference(model, batcher, counters, bodies_bytes)
     here = "/v2/models/{model}"
     versioned = here + "/versions/{version}"
     return Starlette(
@@ -80,10 +83,11 @@ def application(model: ServedModel, batcher: Batcher, counters: Counters) -> Sta
 class Inference:
     """POST …/infer, as a bare ASGI application: this is the path that is measured."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int) -> None:
         self._model = model
         self._batcher = batcher
         self._counters = counters
+        self._bodies_bytes, self._held_bytes = bodies_bytes, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._counters.in_flight += 1
@@ -108,18 +112,44 @@ class Inference:
         if self._batcher.is_draining:
             raise _RefusedError(503, "draining", "the endpoint is stopping")
         body_length, json_length = _lengths(scope["headers"])
-        body = await _body(receive, body_length)
+        parts: list[bytes] = []
         try:
+            await self._receive_body(receive, body_length, parts)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
             request = read_request(body, json_length, model.inputs, model.outputs)
             arrays = await self._outputs(request)
         except (BadRequestError, UsageError) as error:
             raise _RefusedError(400, "bad_request", str(error)) from error
         except SizewiseError as error:
             raise _RefusedError(500, "failed", str(error)) from error
+        finally:
+            self._held_bytes -= sum(map(len, parts))
         answer, json_part = write_answer(model.name, request, model.outputs, arrays)
         if json_part is None:
             return (_JSON,), answer
         return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), answer
+
+    async def _receive_body(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> None:
+        received = 0
+        is_more = True
+        while is_more:
+            if max(received, expected_bytes) > BODY_LIMIT_BYTES:
+                raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _RefusedError(400, "bad_request", "the request ended before its body")
+            part = message.get("body", b"")
+            received += len(part)
+            self._held_bytes += len(part)
+            parts.append(part)
+            if self._held_bytes > self._bodies_bytes:
+                sentence = (
+                    f"the requests in flight have {self._bodies_bytes} bytes together, which is the most they may"
+                )
+                raise _RefusedError(503, "bodies_full", sentence, _RETRY)
+            is_more = message.get("more_body", False)
+        if received > BODY_LIMIT_BYTES:
+            raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
 
     async def _outputs(self, request: InferenceRequest) -> Any:
         rows, joins = joins_of(request.feeds, is_batchable=self._model.is_batchable)
@@ -199,25 +229,6 @@ def _whole_number(name: bytes, value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
         raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a length")
     return int(value)
-
-
-async def _body(receive: Receive, expected_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    received = 0
-    is_more = True
-    while is_more:
-        if max(received, expected_bytes) > BODY_LIMIT_BYTES:
-            raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _RefusedError(400, "bad_request", "the request ended before its body")
-        part = message.get("body", b"")
-        received += len(part)
-        parts.append(part)
-        is_more = message.get("more_body", False)
-    if received > BODY_LIMIT_BYTES:
-        raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

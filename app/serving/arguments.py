@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from app.errors import UsageError
+from app.serving.limits import DEFAULT_CONNECTIONS, Limits
 from app.serving.settings import ServingSettings
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
@@ -30,12 +31,16 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queue-limit", type=int, default=128, help="requests that may wait; more get 429 (default: %(default)s)"
     )
+    parser.add_argument(
+        "--max-connections", type=int, default=DEFAULT_CONNECTIONS,
+        help="connections open at once; more get 503 (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--leave-with-stdin", action="store_true", help="drain and leave when standard input ends")
 
 
 def settings_of(arguments: argparse.Namespace) -> ServingSettings:
     """Raises UsageError for a value that cannot be."""
-    for option in ("threads", "max_batch", "queue_limit"):
+    for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if getattr(arguments, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')} is at least 1")
     for option, limit in _LIMITS.items():
@@ -54,6 +59,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
         queue_delay_s=_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
         leave_with_stdin=arguments.leave_with_stdin,
+        limits=Limits(connections=arguments.max_connections),
     )
 
 
@@ -68,6 +74,7 @@ def command_line(settings: ServingSettings) -> list[str]:
         f"--max-batch={settings.max_batch}",
         f"--queue-delay={settings.queue_delay_s * 1e6:.3f}us",
         f"--queue-limit={settings.queue_limit}",
+        f"--max-connections={settings.limits.connections}",
     ]
     if settings.leave_with_stdin:
         line.append("--leave-with-stdin")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-OUTCOMES = ("ok", "bad_request", "not_found", "too_large", "queue_full", "draining", "failed")
+OUTCOMES = ("ok", "bad_request", "not_found", "too_large", "queue_full", "bodies_full", "draining", "failed")
 
 
 class Histogram:

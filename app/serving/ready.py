@@ -26,3 +26,5 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     queue_delay_s: float
     queue_limit: int
     runtime_version: str
+    token: str | None = None
+    """What requests must carry as `Authorization: Bearer TOKEN`; None where they need none."""

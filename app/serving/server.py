@@ -14,14 +14,18 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.analysis.validity import strays_of
 from app.errors import UnavailableError
 from app.inference.session import ModelSession, open_session, runtime_version
 from app.serving.application import ServedModel, application
+from app.serving.authorization import TokenGuard, token_for
 from app.serving.batching import Batcher, BatchQueue
+from app.serving.connections import bounded_protocol, close_overdue
 from app.serving.counters import Counters
 from app.serving.execution import Executor
+from app.serving.limits import Limits
 from app.serving.ready import EndpointReady
 from app.serving.settings import ServingSettings
 
@@ -56,7 +60,10 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
     ready = _ready(settings, session, listener, max_batch)
-    server = _DrainingServer(application(model, batcher, counters), batcher, lambda: announce(ready))
+    pages: ASGIApp = application(model, batcher, counters, settings.limits.bodies_bytes)
+    if ready.token is not None:
+        pages = TokenGuard(pages, ready.token)
+    server = DrainingServer(pages, batcher, settings.limits, lambda: announce(ready))
     if settings.leave_with_stdin:
         threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="parent watch").start()
     try:
@@ -65,13 +72,13 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
         executor.close()
 
 
-class _DrainingServer(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Answers what waits before it closes, and meanwhile 503 to what comes."""
 
-    def __init__(self, app: Any, batcher: Batcher, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, batcher: Batcher, limits: Limits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=bounded_protocol(limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -85,6 +92,7 @@ class _DrainingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._batcher = batcher
+        self._ticks_between = max(1, round(min(limits.header_s, limits.body_s)))  # of 0.1 s: a tenth of the time
         self._on_started = on_started
         self._draining: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -92,6 +100,11 @@ class _DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % self._ticks_between == 0:
+            close_overdue(self.server_state.connections, self._loop.time())
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """The first signal drains, the second closes at once. Neither is raised again afterwards."""
@@ -130,6 +143,7 @@ def _ready(settings: ServingSettings, session: ModelSession, listener: socket.so
         queue_delay_s=settings.queue_delay_s,
         queue_limit=settings.queue_limit,
         runtime_version=runtime_version(),
+        token=token_for(host, settings.token),
     )
 
 

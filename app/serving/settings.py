@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from app.serving.limits import Limits
+
 
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`name` is the model's name in URLs; `port` 0 takes a free one; `queue_limit` counts waiting requests."""
@@ -18,3 +20,6 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_delay_s: float = 0.002
     queue_limit: int = 128
     leave_with_stdin: bool = False
+    token: str | None = None
+    """What requests must carry; None makes one where the endpoint is reached from beyond loopback."""
+    limits: Limits = Limits()

@@ -64,7 +64,7 @@ def read_token(reference: str) -> str:
     try:
         token = secrets.resolve_secret(reference)
     except UsageError as error:
-        hint = f"Master and workers need the same token, in {reference}. {_MAKE_ONE}"
+        hint = f"Both sides need the same token, here in {reference}. {_MAKE_ONE}"
         raise UsageError(f"no token: {error}", hint=hint) from None
     if len(token) < FEWEST_CHARACTERS:
         why = f"the token in {reference} is of {len(token)} characters, and at least {FEWEST_CHARACTERS} are needed"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from app.profiles.profile import EndpointProfile, OipProfile
+from app.serving.limits import Limits
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
+
+_CLIENTS = 65_536
+"""Connections of our own load generator, each of whose clients has one."""
 
 
 def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
@@ -22,6 +26,7 @@ def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
             leave_with_stdin=True,
+            limits=Limits(connections=_CLIENTS),
         )
     )
     endpoint.start()

@@ -1,0 +1,78 @@
+"""Connections that end when they take more than the endpoint's limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.serving.limits import Limits
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection within `limits`. Deadlines are looked at by `close_overdue`, so that a request costs no timer."""
+
+    limits = Limits()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._is_in_head, self._head_bytes = True, 0
+        self._due_s: float | None = self.loop.time() + self.limits.header_s
+        if len(self.connections) > self.limits.connections:
+            self._refuse(b"503 Service Unavailable", b"as many connections are open as may", b"retry-after: 1\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if was_in_head and self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes:
+                what = b"a request's headers have at most %d bytes" % self.limits.header_bytes
+                self._refuse(b"431 Request Header Fields Too Large", what)
+        elif self._due_s is None and (self.cycle is None or self.cycle.response_complete):
+            self._due_s = self.loop.time() + self.limits.header_s  # bytes that begin no request
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+        self._due_s = self.loop.time() + self.limits.header_s
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._is_in_head = False
+        self._due_s = self.loop.time() + self.limits.body_s
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._due_s = None
+
+    def close_overdue(self, now_s: float) -> None:
+        if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
+            return
+        part, most_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
+        self._refuse(b"408 Request Timeout", f"a request's {part} must come within {most_s:g} s".encode())
+
+    def _refuse(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
+        """Close the connection, with a response where none has begun."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = msgspec.json.encode({"error": sentence.decode()})
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
+                % (status, len(body), header, body)
+            )
+        self.transport.close()
+
+
+def bounded_protocol(limits: Limits) -> type[BoundedProtocol]:
+    """The class that uvicorn makes each connection of."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
+
+
+def close_overdue(connections: set[Any], now_s: float) -> None:
+    """Those of `connections` whose request takes longer than it may."""
+    for connection in tuple(connections):
+        connection.close_overdue(now_s)

@@ -1,0 +1,226 @@
+"""Clients that take their time or send too much, over real sockets on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.inference.tensor_spec import TensorSpec
+from app.serving.application import ServedModel, application
+from app.serving.batching import Answer, Batcher, BatchQueue, WaitingRequest
+from app.serving.counters import Counters
+from app.serving.execution import answers_of
+from app.serving.limits import Limits
+from app.serving.server import DrainingServer
+
+pytestmark = pytest.mark.anyio
+WAIT_S = 60.0
+SHAPE = TensorSpec("x", "float32", (-1, 2))
+MODEL = ServedModel(name="m", inputs=(SHAPE,), outputs=(SHAPE,), is_batchable=True)
+BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}).encode()
+SHORT = Limits(header_s=0.3, body_s=0.3, header_bytes=4096, connections=8, bodies_bytes=300_000)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Server:
+    """Gives each row back; with `is_held`, once it is `released`."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.released: asyncio.Event = asyncio.Event()
+        self.port = 0
+        self.clients: list[Client] = []
+        loop = asyncio.get_running_loop()
+        self.batcher = Batcher(BatchQueue(1, 0, 10), self._submit, now_ns=perf_counter_ns, call_later=loop.call_later)
+
+    def _submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+        answers = answers_of(lambda feeds: [np.asarray(feeds["x"])], batch)
+
+        async def answer() -> None:
+            if self.is_held:
+                await self.released.wait()
+            done(answers)
+
+        self._answering = asyncio.get_running_loop().create_task(answer())
+
+
+@asynccontextmanager
+async def served(limits: Limits = SHORT) -> AsyncIterator[Server]:
+    one, started = Server(), asyncio.Event()
+    pages = application(MODEL, one.batcher, Counters(1), limits.bodies_bytes)
+    server = DrainingServer(pages, one.batcher, limits, started.set)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one.port = listener.getsockname()[1]
+        serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+        await started.wait()
+        try:
+            yield one
+        finally:
+            for client in one.clients:
+                await client.closed()
+            server.drain()
+            await serving
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def to(cls, server: Server) -> Client:
+        client = cls(*await asyncio.open_connection("127.0.0.1", server.port))
+        server.clients.append(client)
+        return client
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self._writer.write(part)
+        await self._writer.drain()
+
+    async def post(self, body: bytes = BODY, length: int | None = None) -> None:
+        head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n"
+        await self.send(head % (len(body) if length is None else length), body)
+
+    async def reply(self) -> int:
+        """The status of the next response, whose body is read too."""
+        head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), WAIT_S)
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await asyncio.wait_for(self._reader.readexactly(length), WAIT_S)
+        return int(head.split()[1])
+
+    async def is_closed(self) -> bool:
+        """By the server, within the test's patience."""
+        try:
+            await asyncio.wait_for(self._reader.read(), WAIT_S)
+            return True
+        except ConnectionError:
+            return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def closed(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+async def answered(server: Server) -> int:
+    client = await Client.to(server)
+    await client.post()
+    status = await client.reply()
+    client.close()
+    return status
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        (b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\n",),
+        (b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: 90\r\n\r\n", BODY[:40]),
+        (b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n",),
+    ],
+)
+async def test_a_request_that_does_not_end_in_time_is_closed(parts: tuple[bytes, ...]) -> None:
+    async with served() as server:
+        client = await Client.to(server)
+        await client.send(*parts)
+        assert await client.reply() == 408
+        assert await client.is_closed()
+        assert await answered(server) == 200
+
+
+async def test_a_later_request_of_a_connection_has_its_time_too() -> None:
+    async with served() as server:
+        idle, slow, empty = [await Client.to(server) for _ in range(3)]
+        for client in (idle, slow, empty):
+            await client.post()
+            assert await client.reply() == 200
+        await slow.send(b"POST /v2/")
+        await empty.send(b"\r\n")
+        assert [await slow.reply(), await empty.reply()] == [408, 408]
+        assert await slow.is_closed()
+        await idle.post()
+        assert await idle.reply() == 200, "between two requests a connection may wait"
+
+
+async def test_a_slow_model_is_no_slow_client() -> None:
+    async with served() as server:
+        server.is_held = True
+        waiting, slow = await Client.to(server), await Client.to(server)
+        await waiting.post()
+        assert await slow.reply() == 408, "for longer than a request may take"
+        server.released.set()
+        assert await waiting.reply() == 200
+
+
+@pytest.mark.parametrize("lines", [1, 5])
+async def test_headers_have_a_size(lines: int) -> None:
+    async with served(Limits(header_bytes=4096)) as server:
+        client = await Client.to(server)
+        header = b"x-large: " + b"a" * (5_000 // lines) + b"\r\n"
+        await client.send(b"GET /v2 HTTP/1.1\r\n", *[header] * lines)
+        assert await client.reply() == 431
+        assert await client.is_closed()
+        endless = await Client.to(server)
+        with suppress(ConnectionError):
+            await endless.send(b"GET /v2 HTTP/1.1\r\n", *[header] * 2_000)
+        assert await endless.is_closed()
+        assert await answered(server) == 200
+
+
+async def test_connections_are_counted() -> None:
+    async with served(Limits(connections=8)) as server:
+        held = [await Client.to(server) for _ in range(8)]
+        await held[-1].post()
+        assert await held[-1].reply() == 200
+        refused = await Client.to(server)
+        assert await refused.reply() == 503
+        assert await refused.is_closed()
+        held[0].close()
+        await asyncio.wait_for(_until_answered(server), WAIT_S)
+
+
+async def test_bodies_in_flight_take_so_much_memory_together() -> None:
+    async with served(Limits(bodies_bytes=300_000)) as server:
+        large = [await Client.to(server) for _ in range(3)]
+        for client in large[:2]:
+            await client.post(b" " * 140_000, 200_000)
+        await asyncio.wait_for(_until_refused(server), WAIT_S)
+        for client in large[:2]:
+            await client.send(b" " * 60_000)
+        statuses: list[Any] = sorted([await client.reply() for client in large[:2]])
+        assert statuses in ([400, 400], [400, 503]), "one that was let in is whole, though no request"
+        assert await answered(server) == 200
+
+
+async def _until_answered(server: Server) -> None:
+    """Until the server has seen that another client left."""
+    while True:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            if await answered(server) == 200:
+                return
+
+
+async def _until_refused(server: Server) -> None:
+    """Until the two large bodies are in: what comes then is over the limit."""
+    while True:
+        client = await Client.to(server)
+        await client.post(b" " * 50_000)
+        status = await client.reply()
+        client.close()
+        if status == 503:
+            return
