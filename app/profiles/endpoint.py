@@ -117,7 +117,7 @@ class EndpointSettings(TargetSettings):
     tls: TlsSettings = TlsSettings()
     """Certificates, and how the server's is looked at."""
     max_connections: Annotated[Count, at_most(100_000)] = 2048
-    """The most connections that are open at once, like 2048."""
+    """The most connections that are open at once, like 2048. Unless it is set, each client of a closed loop has one."""
     wake: bool = False
     """Whether a server that scales to zero is woken, and waited for, before the run."""
 

@@ -78,6 +78,8 @@ def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
         notes.append(SCRIPTED)
     if endpoint.proxy is not None:
         notes.append(f"Requests went through a proxy ({shown_proxy(endpoint.proxy)}), whose time is in the latencies.")
+    if isinstance(profile.target, EndpointSettings) and endpoint.max_connections > profile.target.max_connections:
+        notes.append(f"Up to {endpoint.max_connections:,} connections could be open: one for each client.")
     if len(endpoint.urls) > 1:
         notes.append(f"The target is {len(endpoint.urls)} replicas that share the requests: {endpoint.balance}.")
     return tuple(notes)

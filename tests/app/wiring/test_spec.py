@@ -34,5 +34,10 @@ def test_replicas_are_told_and_are_no_single_machine(spec: Spec) -> None:
     assert made.target.hardware is None
 
 
+def test_more_connections_than_usual_are_announced(spec: Spec) -> None:
+    made = spec(load={"stages": [{"concurrency": 10_000, "duration": "1s"}]})
+    assert made.notes == ("Up to 10,000 connections could be open: one for each client.",)
+
+
 def test_what_sleeps_is_woken(spec: Spec) -> None:
     assert spec({**HTTP, "wake": True}).wakes

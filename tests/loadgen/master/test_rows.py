@@ -48,8 +48,9 @@ def test_all_times_are_moved_by_the_line_and_nulls_stay() -> None:
 
 
 def test_rows_may_have_failed_and_their_tokens_been_counted() -> None:
-    errors, counted = pa.array([*ERROR_CLASSES]), pa.array(["server", "tokenizer", "chunks", *[None] * 7])
-    body = rows_body(batch(error=errors, tokens_from=counted))
+    count = len(ERROR_CLASSES)
+    errors, counted = pa.array(ERROR_CLASSES), pa.array(["server", "tokenizer", "chunks", *[None] * (count - 3)])
+    body = rows_body(batch(count, error=errors, tokens_from=counted))
     assert passed_rows(body, STAGE, SHARE, SHARE, SAME_CLOCK).body is body
 
 
