@@ -32,17 +32,20 @@ from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
 from app.storage.bundle_checks import is_run_id
 from app.storage.checksums import write_checksums
+from app.storage.resuming import interrupted_run, reopened
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
 from app.wiring.local_parts import build_local_parts
 from app.wiring.local_spec import build_local_spec
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
+from app.wiring.stored_profile import stored_profile
 from app.wiring.workers import RemoteWorkers, gather_of
 from reports.model import Report
 from reports.rendering import FILES, render
 from reports.text import render_text
 
 Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
+_NOT_WRITTEN = "What was measured until then is there: `sizewise.open_run` in Python reads it."
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -69,12 +72,47 @@ def measure(
     directory = arguments.out or runs_home() / run_id
     running = _running(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory, profile.slo)
+    return _measured(started, running, None, arguments, gating)
+
+
+def resume(
+    run_to_resume: StoredRun,
+    arguments: argparse.Namespace,
+    remote: RemoteWorkers | None,
+    gating: Gating,
+    baseline_for: Callable[[str], BaselineSpec | None],
+) -> int:
+    """Continue a run that was cut short, in its own directory, and return the exit code of the whole. Raises UsageError
+    where it cannot be resumed."""
+    interrupted = interrupted_run(run_to_resume)
+    profile = stored_profile(run_to_resume)
+    run_id = interrupted.run_id
+    spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
+    spec = msgspec.structs.replace(spec, baseline=baseline_for(profile.name))
+    gather = gather_of(profile, remote)
+    started = Started(run_id, profile.name, run_to_resume.spec_text or "", run_to_resume.directory, profile.slo)
+    return _measured(
+        started,
+        lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop, interrupted),
+        lambda: reopened(run_to_resume, interrupted),
+        arguments,
+        gating,
+    )
+
+
+def _measured(
+    started: Started,
+    running: Running,
+    reopen: Callable[[], RunWriter] | None,
+    arguments: argparse.Namespace,
+    gating: Gating,
+) -> int:
+    directory = started.directory
     try:
-        outcome, report = _stored(started, running, mirror=arguments.events == "-")
+        outcome, report = _stored(started, running, reopen, mirror=arguments.events == "-")
         write_checksums(directory, (*FILES.values(), *(one.name for one in report.downloads)))
     except OSError as error:
-        hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
-        raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
+        raise StorageError(f"{directory} could not be written: {error.strerror}", hint=_NOT_WRITTEN) from error
     with leaving_reader():
         _print(outcome, render_text(report), str(directory), arguments, gating)
     tell_github(report, getattr(arguments, "profile", None), os.environ)
@@ -110,18 +148,24 @@ def _running(
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
 
 
-def _stored(started: Started, running: Running, *, mirror: bool) -> tuple[RunOutcome, Report]:
-    """The run, and its report. Raises OSError where the directory cannot be written, be it on closing it."""
-    with stoppable() as interruption, RunWriter(started.directory) as store, open_progress() as progress:
+def _stored(
+    started: Started, running: Running, reopen: Callable[[], RunWriter] | None, *, mirror: bool
+) -> tuple[RunOutcome, Report]:
+    """The run, and its report; `reopen` gives the directory of a run that is resumed. Raises OSError where the
+    directory cannot be written, be it on closing it."""
+    open_store = reopen or (lambda: RunWriter(started.directory))
+    with stoppable() as interruption, open_store() as store, open_progress() as progress:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
-        where = str(started.directory.resolve())
-        emit(RunStarted(now_ns(), started.run_id, started.name, where, os.getpid(), started.slo))
-        store.write_spec(started.spec_text)
+        if reopen is None:
+            where = str(started.directory.resolve())
+            emit(RunStarted(now_ns(), started.run_id, started.name, where, os.getpid(), started.slo))
+            store.write_spec(started.spec_text)
         try:
             outcome = running(store, emit, interruption)
         except SizewiseError as error:
-            emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
+            if reopen is None:  # a run that could not be resumed is as cut short as before
+                emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
             raise
         report = _report(outcome, store, started.spec_text)
         status = outcome.result.verdict.status

@@ -40,6 +40,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="directory of this run (default: the user's data folder)"
     )
+    add_output_arguments(parser)
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibrate", action="store_true",
                         help="find the generator's ceiling again even where a recent one is stored")  # fmt: skip
     output = parser.add_mutually_exclusive_group()

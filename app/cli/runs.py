@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from app.cli import run_attach, run_bundles, run_labels, run_listing, run_trash, run_trend
+from app.cli import run_attach, run_bundles, run_labels, run_listing, run_resume, run_trash, run_trend
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    for of_verbs in (run_listing, run_trend, run_attach, run_labels, run_bundles, run_trash):
+    for of_verbs in (run_listing, run_trend, run_attach, run_resume, run_labels, run_bundles, run_trash):
         of_verbs.add_verbs(verbs)
     stop = verbs.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
     rate = verbs.add_parser("rate", help="change the rate of a running run's open stage, to its end")

@@ -42,6 +42,9 @@ class LocalStore(Protocol):
 
     def stage_calls(self, stage: int) -> pa.Table: ...
 
+    def sync_rows(self) -> None:
+        """Return once every row is on the disk."""
+
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:

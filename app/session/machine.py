@@ -19,9 +19,10 @@ from app.session.telling import Telling
 class MachineWatch:
     """Batches come from the telemetry's thread; all else is the session's."""
 
-    def __init__(self, parts: Parts | LocalParts, telling: Telling) -> None:
+    def __init__(self, parts: Parts | LocalParts, telling: Telling, earlier: pa.Table | None = None) -> None:
+        """`earlier` are the readings of a run that is resumed."""
         self._parts, self._telling = parts, telling
-        self._batches: list[pa.RecordBatch] = []
+        self._batches: list[pa.RecordBatch] = [] if earlier is None else earlier.to_batches()
 
     def inspect(self) -> Environment:
         self._telling.phase("doctor", "looking at this machine")

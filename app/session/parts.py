@@ -187,6 +187,12 @@ class Store(Protocol):
     def stage_requests(self, stage: int, without: Collection[str]) -> pa.Table:
         """What was appended of one stage, but for some columns."""
 
+    def sync_rows(self) -> None:
+        """Return once every row is on the disk."""
+
+    def telemetry(self) -> pa.Table:
+        """What was appended."""
+
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from contextlib import ExitStack
 
@@ -11,9 +12,10 @@ import pandas as pd
 from app.analysis.answering import holds_of_the_answer
 from app.analysis.gpu_use import with_gpu_use
 from app.analysis.search import SearchOutcome
-from app.errors import InstrumentError, UnavailableError, UsageError
+from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
-from app.records.result import Check, Environment, Result, Stage, Window
+from app.records.interrupted import InterruptedRun
+from app.records.result import Check, Clock, Environment, Result, Stage, Window
 from app.session.baseline import refuse_other_machine
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
@@ -31,6 +33,7 @@ from app.session.parts import Emit, Load, Parts
 from app.session.practice import PracticeWatch
 from app.session.preflight import failure_of_target
 from app.session.rate_search import find_max_rate
+from app.session.replay import Replay
 from app.session.spec import RunSpec
 from app.session.stage_list import orders_of
 from app.session.stages import StageRunner
@@ -53,30 +56,65 @@ class RunOutcome(msgspec.Struct, frozen=True):
     telemetry: pd.DataFrame
 
 
-def run(spec: RunSpec, parts: Parts, emit: Emit, interruption: Interruption) -> RunOutcome:
-    """Measure, judge and store one run; every part that was started is closed, however it ends.
+def run(
+    spec: RunSpec,
+    parts: Parts,
+    emit: Emit,
+    interruption: Interruption,
+    interrupted: InterruptedRun | None = None,
+) -> RunOutcome:
+    """Measure, judge and store one run; every part that was started is closed, however it ends. With `interrupted`, go
+    on after the last stage that it measured: the result is that of one run.
 
     Raises UsageError and UnavailableError before anything was measured; what goes wrong later ends in the result.
     """
     with ExitStack() as parts_running:
-        return _Session(spec, parts, emit, interruption, parts_running).execute()
+        return _Session(spec, parts, emit, interruption, parts_running, interrupted).execute()
+
+
+class ResumeError(SizewiseError):
+    """The session of a resumed run ended before it could go on: the run is as cut short as before."""
+
+    def __init__(self, code: ExitCode | None) -> None:
+        hint = "`sizewise runs resume` can try again; `sizewise report RUN --recover` reports what was measured."
+        super().__init__("the run was not resumed", hint=hint)
+        self.exit_code = code or ExitCode.INVALID
+
+
+def _since(clock: Clock, started_ns: int) -> Clock:
+    """The clock of a resumed run, from its first start on; the ratio is that of the resumed part."""
+    before = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
+    return msgspec.structs.replace(
+        clock,
+        monotonic_start_ns=started_ns,
+        wall_start=(datetime.datetime.fromisoformat(clock.wall_start) - before).isoformat(timespec="seconds"),
+        duration_s=clock.duration_s + before.total_seconds(),
+    )
 
 
 class _Session:
     def __init__(
-        self, spec: RunSpec, parts: Parts, emit: Emit, interruption: Interruption, parts_running: ExitStack
+        self,
+        spec: RunSpec,
+        parts: Parts,
+        emit: Emit,
+        interruption: Interruption,
+        parts_running: ExitStack,
+        interrupted: InterruptedRun | None,
     ) -> None:
         self._spec, self._parts = spec, parts
+        self._interrupted, self._replay = interrupted, Replay(interrupted, parts.now_ns)
         self._interruption, self._parts_running = interruption, parts_running
         self._telling = Telling(emit, parts.now_ns)
         waiting = Waiting(parts.now_ns, parts.pause, interruption)
         self._target = MeasuredTarget(spec, parts, self._telling, waiting, parts_running)
-        self._limits = LimitWatch(spec.limits, parts.now_ns())
+        before_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
+        self._limits = LimitWatch(spec.limits, parts.now_ns() - before_ns)
         self._practice = PracticeWatch(spec, parts, self._telling, interruption)
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
-        self._machine = MachineWatch(parts, self._telling)
+        self._machine = MachineWatch(parts, self._telling, None if interrupted is None else parts.store.telemetry())
         self._idle: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
@@ -93,6 +131,8 @@ class _Session:
             extend=self._extend,
         )
         with control:
+            if self._interrupted is not None:
+                self._tell_of_resumption(self._interrupted)
             self._machine.start(self._parts_running)
             environment = self._machine.inspect()
             refuse_other_machine(self._spec, environment)
@@ -104,6 +144,15 @@ class _Session:
             if self._may_measure:
                 self._measure(environment)
         return self._conclude(environment)
+
+    def _tell_of_resumption(self, interrupted: InterruptedRun) -> None:
+        stages = len(interrupted.stages)
+        after_s = (self._parts.now_ns() - interrupted.ended_ns) / 1e9
+        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last of them ended"
+        self._telling.phase("resume", f"resuming {text}")
+        hint = "What the target, its caches and this machine were like may have changed in between."
+        self._telling.check(Check("resumed run", text, None, None, "WARN", hint))
+        self._telling.note(f"The run was cut short and resumed {text}; a stage that was cut off was measured again.")
 
     @property
     def _may_measure(self) -> bool:
@@ -157,7 +206,7 @@ class _Session:
                 self._telling.phase("search", "searching the highest rate that holds the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(
-                    runner, self._spec.search, self._spec.slo, timeouts.total_s, self._parts.now_ns
+                    runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.clock_ns
                 )
             self._practice.load_ends(self._target.endpoint)
         except LoadError as error:
@@ -217,8 +266,15 @@ class _Session:
             interruption=self._interruption,
             ceilings=ceilings,
             workload=self._spec.workload,
+            replay=self._replay,
+            warm_up_again=self._warm_up_again,
             target_ending=self._target.ending,
         )
+
+    def _warm_up_again(self) -> None:
+        if self._runner is not None and self._runner.may_go_on and self._spec.warmup_s > 0:
+            self._telling.phase("warmup", "warming up again until three windows agree")
+            warm_up(self._runner, self._spec)
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages and runner.may_go_on:
@@ -252,6 +308,10 @@ class _Session:
         self._telling.phase("report", "judging and storing the result")
         self._parts_running.close()
         runner = self._runner
+        if runner is not None:
+            runner.restore_rest()
+        elif self._interrupted is not None:
+            raise ResumeError(self._interruption.code)
         telemetry = self._machine.telemetry()
         stages = runner.summarise(telemetry) if runner else ()
         if environment.gpus and self._spec.is_here:
@@ -282,5 +342,7 @@ class _Session:
             ),
         )
         result = self._machine.with_selftest(conclude(self._spec, measured, self._parts.store.seal()))
+        if self._interrupted is not None:
+            result = msgspec.structs.replace(result, clock=_since(result.clock, self._interrupted.started_ns))
         text = self._parts.store.write_result(result)
         return RunOutcome(result, text, telemetry)

@@ -15,6 +15,7 @@ from app.analysis.rows import read_rows
 from app.analysis.stages import summarise_rows, with_telemetry
 from app.errors import UsageError
 from app.records import events
+from app.records.interrupted import MeasuredStage
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.ceilings import Ceilings
@@ -26,6 +27,7 @@ from app.session.orders import StageOrder
 from app.session.parts import Emit, Load, Store
 from app.session.practice import asks_lengths
 from app.session.rates import MOST_ARRIVALS, Rates, highest_rate, one_rate
+from app.session.replay import Replay
 from app.session.stage_watch import StageWatch
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
@@ -70,12 +72,16 @@ class StageRunner:
         interruption: Interruption,
         ceilings: Ceilings,
         workload: Workload,
+        replay: Replay | None = None,
+        warm_up_again: Callable[[], object] = lambda: None,
         target_ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._target_ending = interruption, target_ending
         self._ceilings, self._workload = ceilings, workload
+        self._replay = replay or Replay(None, now_ns)
+        self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
         self._running: _Running | None = None
         self._first_errors = FirstErrors(emit)
         self.facts: list[StageFacts] = []
@@ -91,10 +97,19 @@ class StageRunner:
         return not is_stopped and self._limits.check(self._now_ns())
 
     def run(self, order: StageOrder) -> Stage:
-        """Run one stage to its end, however it ends. Its rows are stored before this returns.
+        """Run one stage to its end, however it ends. Its rows are stored before this returns. In a resumed run a stage
+        that was measured before is not run again.
 
         Raises LoadError where the workers cannot go on; what they had sent by then is a stage all the same.
         """
+        skipped, earlier = self._replay.take(order)
+        self._restore(skipped)
+        if earlier is not None:
+            self._restore([earlier])
+            return earlier.stage
+        if self._needs_warmup and order.kind != "warmup":
+            self._needs_warmup = False
+            self._warm_up_again()
         index = len(self.facts)
         plan = StagePlan(
             index=index,
@@ -146,8 +161,23 @@ class StageRunner:
         stage = summarise_rows(rows, None, facts, self._slo)
         self.facts.append(facts)
         self.stages.append(stage)
+        self._store.sync_rows()
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, facts=facts, stage=stage))
         return stage
+
+    def restore_rest(self) -> None:
+        """Take over the stages of the resumed run that were not ordered again, since the session ends before."""
+        self._restore(self._replay.rest())
+
+    def _restore(self, earlier: Sequence[MeasuredStage]) -> None:
+        for one in earlier:
+            rows = self._store.stage_requests(one.facts.index, ())
+            sent = len(rows) - rows["sent_ns"].null_count
+            self.sent += sent
+            self._limits.add_sent(sent)
+            self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
+            self.facts.append(one.facts)
+            self.stages.append(one.stage)
 
     def change_rate(self, rate_per_s: float) -> str:
         """Of the running stage, to its end; from any thread. The sentence that says so; raises UsageError when no stage

@@ -96,6 +96,7 @@ class VariantRunner:
         self._await_memory(order, before_gib)
         measured = self._concluded(order, found, failure)
         self.variants.append(measured)
+        self._parts.store.sync_rows()
         self._telling.emit(events.VariantFinished(now_ns(), number, measured.facts))
         return measured
 

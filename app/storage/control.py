@@ -73,6 +73,12 @@ class ControlBox:
         return []
 
 
+def remove_control(run_directory: Path) -> None:
+    """What a killed engine left behind."""
+    shutil.rmtree(run_directory / CONTROL, ignore_errors=True)
+    (run_directory / _LOCK).unlink(missing_ok=True)
+
+
 def is_engine_there(run_directory: Path, pid: int) -> bool:
     """Whether a run's engine still hears wishes. One that was killed leaves its folder, but neither its lock nor its
     process; another process may have its pid by now."""

@@ -22,10 +22,10 @@ from app.errors import DamagedError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
 from app.records.control import Answer, Wish
-from app.records.events import Event, RunFinished, RunStarted
+from app.records.events import Event, RunFinished, RunStarted, StageFinished, VariantFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.storage.control import ControlBox, is_engine_there
+from app.storage.control import ControlBox, is_engine_there, remove_control
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
 from app.storage.names import ENVIRONMENT as ENVIRONMENT
@@ -82,6 +82,7 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    _sync_folder(path.parent)
 
 
 def write_document(path: Path, content: bytes) -> Path:
@@ -93,26 +94,50 @@ def write_document(path: Path, content: bytes) -> Path:
     return path
 
 
+def _sync_folder(folder: Path) -> None:
+    """So that a rename in it survives a loss of power."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class KeptParts(msgspec.Struct, frozen=True):
+    """What a resumed run keeps of its files: bytes from their beginning, and where the rows of each stage are."""
+
+    events_bytes: int
+    requests_bytes: int
+    telemetry_bytes: int
+    spans: dict[int, tuple[int, int]]
+
+
 class RunWriter:
     """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises UsageError when the directory already holds a run or cannot be made."""
+    def __init__(self, directory: Path, kept: KeptParts | None = None) -> None:
+        """With `kept`, continues the run in the directory. Raises UsageError when the directory already holds another
+        run or cannot be made."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            if (directory / EVENTS).exists():
+            if kept is None and (directory / EVENTS).exists():
                 raise UsageError(f"{directory} already holds a run", hint="Choose another --out, or remove it first.")
-            self._events = WholeFile(directory / EVENTS)
-            self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA)
-            self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA)
+            if kept is not None:
+                remove_control(directory)
             self._control = ControlBox(directory)
+            sizes = (None,) * 3 if kept is None else (kept.events_bytes, kept.requests_bytes, kept.telemetry_bytes)
+            self._events = WholeFile(directory / EVENTS, sizes[0])
+            self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA, sizes[1])
+            self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes[2])
         except OSError as error:
             raise UsageError(
                 f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
             ) from None
         self.directory = directory
         self._calls: StreamWriter | None = None
-        self._spans: dict[int, tuple[int, int]] = {}
+        self._spans: dict[int, tuple[int, int]] = {} if kept is None else dict(kept.spans)
         self._encode = msgspec.json.Encoder().encode
 
     def write_spec(self, spec_text: str) -> None:
@@ -126,6 +151,14 @@ class RunWriter:
 
     def append_event(self, event: Event) -> None:
         self._events.write(self._encode(event) + b"\n")
+        if isinstance(event, StageFinished | VariantFinished | RunFinished):
+            self._events.sync()
+
+    def sync_rows(self) -> None:
+        """Return once every row is on the disk: at the end of a stage, before it is reported as finished."""
+        for stream in (self._requests, self._calls, self._telemetry):
+            if stream is not None:
+                stream.sync()
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
         """A batch is of one stage, and the batches of a stage follow each other."""
@@ -162,6 +195,9 @@ class RunWriter:
         np.savez(content, outputs=outputs)
         write_whole(folder / f"{name}.npz", content.getvalue())
         return str((folder / f"{name}.npz").absolute())
+
+    def telemetry(self) -> pa.Table:
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, is_own=True)
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None:
         self._telemetry.append(batch)
@@ -290,7 +326,8 @@ class StoredRun:
             raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
         raise UsageError(
             f"{self.directory} was cut short and has no result.json",
-            hint="`sizewise report RUN --recover` tells what its facts hold. Its rows can be read in Python: "
+            hint="`sizewise runs resume RUN` continues it, and `sizewise report RUN --recover` reports what is there. Its "
+            "rows can be read in Python: "
             "`sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 

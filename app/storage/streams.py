@@ -35,10 +35,18 @@ _TOGETHER = 256
 
 
 class WholeFile(io.FileIO):
-    """A new file without a buffer. Python's own may write a part and tell it only in the returned count."""
+    """A new file without a buffer, or an existing one cut off after `kept_bytes`. Python's own may write a part and
+    tell it only in the returned count."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "x")
+    def __init__(self, path: Path, kept_bytes: int | None = None) -> None:
+        super().__init__(path, "x" if kept_bytes is None else "r+")
+        if kept_bytes is not None:
+            self.truncate(kept_bytes)
+            self.seek(kept_bytes)
+
+    def sync(self) -> None:
+        """Return once what was written is on the disk."""
+        os.fsync(self.fileno())
 
     def write(self, content: ReadableBuffer, /) -> int:
         left = whole = memoryview(content).cast("B")
@@ -56,19 +64,26 @@ class StreamWriter:
     A batch is one write: Arrow's own writer makes one of each of its buffers, which costs more than all else.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """`schema` has no dictionaries, and is that of every batch."""
-        self._file = WholeFile(path)
-        self.size = self._file.write(schema.serialize())
+    def __init__(self, path: Path, schema: pa.Schema, kept_bytes: int | None = None) -> None:
+        """`schema` has no dictionaries, and is that of every batch. `kept_bytes` of an existing stream are appended
+        to."""
+        self._file = WholeFile(path, kept_bytes)
+        self.size = kept_bytes or self._file.write(schema.serialize())
         """Bytes written so far."""
 
     def append(self, batch: pa.RecordBatch) -> None:
         self.size += self._file.write(batch.serialize())
 
+    def sync(self) -> None:
+        """Return once every batch is on the disk."""
+        if not self._file.closed:
+            self._file.sync()
+
     def close(self) -> None:
         if not self._file.closed:
             try:
                 self._file.write(_END)
+                self._file.sync()
             finally:
                 self._file.close()
 
@@ -125,6 +140,24 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         if batch.num_rows:
             _validate(path, batch)
             yield batch
+
+
+def stage_spans(path: Path, schema: pa.Schema) -> tuple[dict[int, tuple[int, int]], int]:
+    """Where the batches of each stage begin and end in the file, and where the last whole batch ends. Raises UsageError
+    for a file of another schema, as of another version."""
+    found = _read_schema(path)
+    if found is None or not found.equals(schema):
+        raise UsageError(f"{path} was written by another version of Sizewise", hint="Run the profile again.")
+    spans: dict[int, tuple[int, int]] = {}
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        end = source.tell()
+        while whole_batch_ahead(source):
+            start, batch = end, stream.read_next_batch()
+            end = source.tell()
+            if batch.num_rows and "stage" in schema.names:
+                stage = batch["stage"][0].as_py()
+                spans[stage] = (spans.get(stage, (start, start))[0], end)
+    return spans, end
 
 
 def is_cut_off(path: Path) -> bool:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import platform
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
 from app.telemetry.gpu_processes import foreign_processes
 from app.wiring.inspecting import card_named
-from app.wiring.machine import inspect_machine
+from app.wiring.machine import inspect_for_run
 from app.wiring.parts import wall_now
 from app.wiring.sampling import sampler_of
 
@@ -56,7 +57,7 @@ _KEEPS_OPTIMISED = ("cpu", "cuda", "tensorrt")
 def build_local_parts(profile: LocalProfile, store: RunWriter) -> LocalParts:
     """Starts nothing: each part starts when the session wants it."""
     return LocalParts(
-        inspect_machine=inspect_machine,
+        inspect_machine=partial(inspect_for_run, store.directory),
         prepare_model=prepare_model,
         start_variant=_start_variant,
         cost_of=cost_of,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from app.inference.probe import probe_providers
 from app.records.machine import MachineFacts, Refused
 from app.records.result import Check, Environment
+from app.storage.file_systems import MOUNTS, network_mount
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
 
@@ -20,3 +23,18 @@ def look_at_machine() -> MachineFacts:
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
     facts = look_at_machine()
     return facts.environment, facts.checks
+
+
+def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
+    """The machine, and the directory that the run is written to."""
+    environment, checks = inspect_machine()
+    return environment, (*checks, *directory_checks(run_directory))
+
+
+def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
+    """A WARN for a directory on a network file system; nothing for a local one."""
+    mount = network_mount(run_directory, mounts)
+    if mount is None:
+        return ()
+    hint = "A share that stalls delays the run, and rows on it may be lost: choose an --out on a local disk."
+    return (Check("run directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)

@@ -19,7 +19,7 @@ from app.telemetry.core_use import read_core_use
 from app.telemetry.local_ports import local_ports
 from app.telemetry.prometheus import read_metrics
 from app.wiring.endpoint import require_permission
-from app.wiring.machine import inspect_machine
+from app.wiring.machine import inspect_for_run
 from app.wiring.null_server import NullServerProcess
 from app.wiring.sampling import sampler_of
 from app.wiring.scripted import face_of, start_scripted
@@ -35,7 +35,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
     face = face_of(profile)
     return Parts(
-        inspect_machine=inspect_machine,
+        inspect_machine=partial(inspect_for_run, store.directory),
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: start_endpoint_of(profile)) if serves else None,

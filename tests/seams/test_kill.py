@@ -1,7 +1,8 @@
-"""The engine is killed at random moments: what was measured is there, but for the last second."""
+"""The engine is killed at random moments: what was measured is there, but for the last second, and can be resumed."""
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -39,3 +40,32 @@ def test_a_killed_run_opens_and_lacks_at_most_its_last_second(
     assert len(run.requests) >= due
     assert run.requests["index"].is_unique
     assert run.requests["error"].isna().all()
+
+
+def test_a_killed_run_is_resumed_by_its_command_into_one_result(
+    sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path
+) -> None:
+    out, stages = tmp_path / "run", [{"name": name, "rate": "100/s", "duration": "1s"} for name in "abc"]
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        process = sizewise.start(
+            "run", profile(server.url), "--set", f"load.stages={json.dumps(stages)}", "--out", str(out)
+        )
+        events = out / "events.jsonl"
+        wait_until(lambda: events.exists() and events.read_text().count('"stage_started"') == 2)
+        process.kill()
+        process.communicate()
+        refused = sizewise("report", str(out))
+        done = sizewise("runs", "resume", str(out))
+    assert refused.returncode == 2
+    assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
+    run = notebook.open_run(out)
+    assert run.is_complete
+    assert not run.requests.duplicated(["stage", "index"]).any()
+    assert run.requests.groupby("stage").size().to_list() == [100, 100, 100]
+    result = sizewise.result(out)
+    assert [stage["name"] for stage in result["stages"]] == ["a", "b", "c"]
+    assert "resumed run" in {check["check"] for check in result["validity"]}
+    assert "resumed after 1 stage" in done.stdout
+    again = sizewise("runs", "resume", str(out))
+    assert again.returncode == 2
+    assert "came to its end, so there is nothing to resume" in again.stderr

@@ -64,7 +64,7 @@ def test_a_run_without_a_result_says_why(
         assert main(["runs", "list", "--json"]) == 0
         row = json.loads(capsys.readouterr().out)[-1]
         assert (row["state"], row["exit_code"]) == (state, 3 if told else None)
-        for command in (["runs", "show", "last"], ["plan", "last"], ["report", "last"]):
+        for command in (["runs", "show", "5-other"], ["plan", "5-other"], ["report", "5-other"]):
             assert main(command) == ExitCode.USAGE
             assert why in capsys.readouterr().err
 

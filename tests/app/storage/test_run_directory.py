@@ -13,6 +13,7 @@ from app.storage.run_directory import (
     CALLS,
     EVENTS,
     REQUESTS,
+    RESULT,
     RunWriter,
     StoredRun,
     find_run,
@@ -20,11 +21,11 @@ from app.storage.run_directory import (
     write_document,
     write_whole,
 )
-from app.storage.streams import StreamWriter
+from app.storage.streams import StreamWriter, stage_spans
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
 from tests.fakes.results import full_run, nothing_measured
-from tests.fakes.stored_runs import going_on
+from tests.fakes.stored_runs import going_on, stored_run
 
 
 def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
@@ -127,6 +128,33 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"two"
+
+
+def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, int]] = []
+    sync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        sync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.name, path.stat().st_size if path.is_file() else 0))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    stored = stored_run(tmp_path / "run")
+    spans, _ = stage_spans(tmp_path / "run" / REQUESTS, REQUEST_SCHEMA)
+    ends = [end for _, end in spans.values()]
+    events = [size for name, size in synced if name == EVENTS]
+    lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines(keepends=True)
+    at = [sum(map(len, lines[: place + 1])) for place, line in enumerate(lines) if b'"stage_finished"' in line]
+    assert len(at) == 3
+    for stage, end in enumerate(ends):
+        assert synced.index((REQUESTS, end)) < synced.index((EVENTS, at[stage]))
+    assert events[-1] == sum(map(len, lines))
+    assert (f"{RESULT}.part", (tmp_path / "run" / RESULT).stat().st_size) in synced
+    assert synced[synced.index((f"{RESULT}.part", (tmp_path / "run" / RESULT).stat().st_size)) + 1] == ("run", 0)
+    assert stored.is_complete
 
 
 def test_an_event_that_does_not_fit_on_the_disk_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""The profile of a stored run, to go on with."""
+
+from __future__ import annotations
+
+from app.errors import UsageError
+from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
+from app.profiles.profile import EndpointProfile
+from app.profiles.secrets import REDACTED
+from app.storage.run_directory import SPEC, StoredRun
+
+
+def stored_profile(run: StoredRun) -> EndpointProfile:
+    """Raises UsageError where it is not stored whole."""
+    text = run.spec_text
+    if text is None:
+        raise UsageError(f"{run.directory} has no {SPEC}, so it cannot be resumed", hint="Run its profile again.")
+    if REDACTED in text:
+        raise UsageError(
+            f"{run.directory} cannot be resumed: a secret of its profile was not stored",
+            hint="Run its profile again. Secrets given as env:NAME or file:PATH are read again by `runs resume`.",
+        )
+    profile = load_profile(run.directory / SPEC)
+    if isinstance(profile, LocalProfile):
+        raise UsageError("a run of a local model cannot be resumed", hint="Run its profile again.")
+    return profile

@@ -1,0 +1,131 @@
+"""A run that was killed and resumed is one run: each stage once, what was measured before untouched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.errors import UsageError
+from app.records.events import RunFinished, StageFinished
+from app.records.result import Result
+from app.session.interruption import Interruption
+from app.session.run import run
+from app.session.spec import LimitSpec, RunSpec
+from app.storage.resuming import interrupted_run, reopened
+from app.storage.run_directory import EVENTS, REQUESTS, RESULT, StoredRun
+from app.storage.streams import stage_spans
+from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.bench import SERVICE_S
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.parts import fake_parts
+from tests.fakes.stored_runs import SEARCHED, STAGES, cut_short, stored_run
+
+WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
+
+
+def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
+    """By a new session on the same machine, a minute after the last event."""
+    clock = FakeClock(stored.events()[-1].at_ns + 60_000_000_000)
+    interrupted = interrupted_run(stored)
+    with reopened(stored, interrupted) as store:
+        load = ScriptedLoad(clock, service_s=SERVICE_S)
+        result = run(spec, fake_parts(clock, load, store), store.append_event, Interruption(), interrupted).result
+        store.append_event(RunFinished(clock.now_ns, result.verdict.status, result.exit.code, ""))
+    return result
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return stored_run(tmp_path_factory.mktemp("uncut") / "run").measured
+
+
+@pytest.mark.parametrize(("whole", "torn_bytes"), [(1, 0), (1, 5), (2, 0), (2, 4_000)])
+def test_a_killed_run_goes_on_after_its_last_whole_stage(
+    uncut: Result, tmp_path: Path, whole: int, torn_bytes: int
+) -> None:
+    stored = cut_short(stored_run(tmp_path / "run"), whole)
+    rows, events = tmp_path / "run" / REQUESTS, tmp_path / "run" / EVENTS
+    spans, _ = stage_spans(rows, REQUEST_SCHEMA)
+    rows.write_bytes(rows.read_bytes()[: spans[whole][1] - torn_bytes])
+    events.write_bytes(events.read_bytes()[: -torn_bytes or None])
+    before = rows.read_bytes()[: spans[whole - 1][1]]
+    result = resumed(stored)
+    assert rows.read_bytes().startswith(before)
+    table = stored.requests().to_pandas()
+    assert not table.duplicated(["stage", "index"]).any()
+    assert [event.index for event in stored.events() if isinstance(event, StageFinished)] == [0, 1, 2]
+    assert result.stages[:whole] == uncut.stages[:whole]
+    assert [(stage.name, stage.completed) for stage in result.stages] == [
+        (stage.name, stage.completed) for stage in uncut.stages
+    ]
+    assert result.max_rate is not None
+    assert uncut.max_rate is not None
+    assert result.max_rate.per_s == uncut.max_rate.per_s
+    (check,) = [check for check in result.validity if check.check == "resumed run"]
+    assert str(check.value).startswith(f"after {whole} stage")
+    assert any("was cut short and resumed" in note for note in result.notes)
+    assert result.clock.monotonic_start_ns == uncut.clock.monotonic_start_ns
+    assert result.clock.duration_s > uncut.clock.duration_s
+    assert stored.is_complete
+
+
+@pytest.mark.parametrize("whole", [2, 5])
+def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: int) -> None:
+    uncut = stored_run(tmp_path / "uncut", SEARCHED).measured
+    result = resumed(cut_short(stored_run(tmp_path / "run", SEARCHED), whole), SEARCHED)
+    assert [stage.name for stage in result.stages] == [stage.name for stage in uncut.stages]
+    assert result.max_rate == uncut.max_rate
+
+
+def test_a_run_can_be_resumed_twice_and_warms_up_again_each_time(tmp_path: Path) -> None:
+    stored = stored_run(tmp_path / "run", WARMED)
+    names = [stage.name for stage in stored.measured.stages]
+    assert names == ["warm-up"] * 3 + ["low", "middle", "high"]
+    resumed(cut_short(stored, 4), WARMED)
+    result = resumed(cut_short(stored, 8), WARMED)
+    assert [stage.name for stage in result.stages] == [
+        *["warm-up"] * 3, "low", *["warm-up"] * 3, "middle", *["warm-up"] * 3, "high",
+    ]  # fmt: skip
+
+
+def test_the_time_before_counts_for_the_limit_and_the_gap_does_not(tmp_path: Path) -> None:
+    limited = msgspec.structs.replace(STAGES, limits=LimitSpec(duration_s=50.0))
+    result = resumed(cut_short(stored_run(tmp_path / "run"), 1), limited)
+    high = result.stages[-1]
+    assert high.name == "high"
+    assert high.window.end_ns - high.window.start_ns < 15e9
+    assert result.exit.code == 5
+
+
+def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut: Result, tmp_path: Path) -> None:
+    stored = stored_run(tmp_path / "run")
+    lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines()
+    finished = msgspec.json.decode(lines[-1], type=RunFinished)
+    high = next(event for event in reversed(stored.events()) if isinstance(event, StageFinished))
+    stopped = msgspec.structs.replace(high, facts=msgspec.structs.replace(high.facts, stopped_early=True))
+    ended = msgspec.structs.replace(finished, exit_code=130)
+    cut = [msgspec.json.encode(stopped) if b'"stage_finished"' in line and b'"index":2' in line else line
+           for line in lines[:-1]]  # fmt: skip
+    (tmp_path / "run" / EVENTS).write_bytes(b"\n".join([*cut, msgspec.json.encode(ended), b""]))
+    result = resumed(stored)
+    assert [stage.name for stage in result.stages] == ["low", "middle", "high"]
+    assert "2 stages" in str(next(check.value for check in result.validity if check.check == "resumed run"))
+
+
+def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
+    stored = stored_run(tmp_path / "run")
+    with pytest.raises(UsageError, match="came to its end"):
+        interrupted_run(stored)
+    other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
+    with pytest.raises(UsageError, match="stage low was measured where middle would be now"):
+        resumed(cut_short(stored, 1), other)
+    assert not (tmp_path / "run" / RESULT).exists()
+    os.utime(tmp_path / "run" / EVENTS, (1.0, 1.0))
+    with pytest.raises(UsageError, match="the machine was restarted since"):
+        interrupted_run(stored)
+    with pytest.raises(UsageError, match="before one stage of it had ended"):
+        interrupted_run(cut_short(stored_run(tmp_path / "early"), 0))
