@@ -326,9 +326,8 @@ class StoredRun:
             raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
         raise UsageError(
             f"{self.directory} was cut short and has no result.json",
-            hint="`sizewise runs resume RUN` continues it, and `sizewise report RUN --recover` reports what is there. Its "
-            "rows can be read in Python: "
-            "`sizewise.open_run(path).requests`, or `.calls` of a local model.",
+            hint="`sizewise runs resume RUN` continues it, and `sizewise report RUN --recover` reports what is there. "
+            "Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 
     def requests(self, without: Collection[str] = (), damage: list[DamagedError] | None = None) -> pa.Table:
