@@ -16,6 +16,7 @@ from app.planning.scaling.lives import Lives
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.scaling.rollout import limits_of
+from app.planning.service_times import fleet_normals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, most_per_s
 from app.planning.simulation.histogram import quantile_s
@@ -88,6 +89,8 @@ def play_day(
         else minutes_of_trace(cell.rates_per_s, bin_s, start_s, seed, rows)
     ):
         end_s = minute.end_s
+        normals = fleet_normals(minute.normals, design.services[0])
+        minute = msgspec.structs.replace(minute, normals=normals)
         wanted = _play_minute(plane, operated, meter, decide, (now_s, slot_s), minute, wanted)
         minutes.append(minute_meter.read(operated, end_s, wanted))
         now_s = end_s

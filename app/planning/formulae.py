@@ -21,6 +21,7 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
+from app.planning.service_times import service_factors, total_cv
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 LEAST_LOAD = 0.02
@@ -124,10 +125,10 @@ def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int
     if erlangs >= servers or limit_s <= 0:
         return False
     waits = erlang_c(servers, erlangs)
-    decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + service.cv**2 + 1e-12)
+    decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + total_cv(service) ** 2 + 1e-12)
     if goal.quantile is None:
         return service.mean_s + waits / decay_per_s <= limit_s
-    left_s = limit_s - _lognormal(service.mean_s, service.cv)
+    left_s = limit_s - service.mean_s * service_factors(_Z, service)
     over = np.where(left_s <= 0, 1.0, waits * np.exp(-decay_per_s * np.maximum(left_s, 0.0)))
     return float(over.mean()) <= 1 - goal.quantile
 

@@ -39,6 +39,7 @@ _LEAST_SCATTER = 0.02
 _PLAIN_SCATTER = 0.1
 """What a screened law's logarithms are held to, all alike: of laws that are far off, the own scatter misleads."""
 _STEPS = 20
+_RICHER = 2
 _DIFFERENCES = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Of a logarithm, for a slope. One batch more or less changes all that come after it, so times are a rough function of
 a batch law: over a thousandth the roughness is all that is seen, and the search stops where it began."""
@@ -95,23 +96,56 @@ class Fitted(msgspec.Struct, frozen=True):
     residuals: Floats
 
 
-def best_fits(laws: Sequence[Law], screening: Sequence[Stage], stages: Sequence[Stage], *, most: int) -> list[Fitted]:
-    """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first."""
+def best_fits(
+    laws: Sequence[Law],
+    screening: Sequence[Stage],
+    stages: Sequence[Stage],
+    *,
+    most: int,
+    richer: Callable[[Law], Law | None] | None = None,
+) -> list[Fitted]:
+    """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first.
+
+    `richer` makes a law with more parameters of one that was fitted; the best two that have one are tried so.
+    """
     plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
-    screened = sorted((_fit(law, screening, plain) for law in laws), key=_cost)
-    return sorted((_refined(fitted.law, stages) for fitted in _leading(screened, most)), key=_cost)
+    screened = _best_of_each(sorted((_fit(law, screening, plain) for law in laws), key=_cost))
+    if richer is not None:
+        more = [law for law in (richer(fitted.law) for fitted in screened) if law is not None]
+        screened = sorted([*screened, *(_fit(law, screening, plain) for law in more[:_RICHER])], key=_cost)
+    return sorted((_refined(fitted.law, stages) for fitted in _leading(screened, screening, most)), key=_cost)
 
 
-def _leading(screened: Sequence[Fitted], most: int) -> list[Fitted]:
-    """The best of each law, from wherever it began; one of the other kind among them, which screening may misjudge."""
+def _best_of_each(screened: Sequence[Fitted]) -> list[Fitted]:
+    """The best of each law, from wherever it began."""
     best: dict[ServiceModel, Fitted] = {}
     for fitted in screened:
         best.setdefault(fitted.law.kind, fitted)
-    ranked = list(best.values())
-    first, rest = ranked[: most - 1], ranked[most - 1 :]
-    kinds = {type(fitted.law.service) for fitted in first}
-    other = next((fitted for fitted in rest if type(fitted.law.service) not in kinds), None)
-    return [*first, *([other] if other is not None else rest[:1])]
+    return list(best.values())
+
+
+def _leading(screened: Sequence[Fitted], screening: Sequence[Stage], most: int) -> list[Fitted]:
+    """Screening may misjudge what it fits roughly: the best of each family is among them.
+
+    Where batches lead, their sizes look alike to a rough fit, the more so behind a window: each size is fitted to the
+    screening once more, as exactly as the stages will be, before one is left out.
+    """
+    if any(isinstance(fitted.law.service, BatchService) for fitted in screened[: most - 1]):
+        batches = [fitted for fitted in screened if isinstance(fitted.law.service, BatchService)]
+        ranked = sorted((_refined(fitted.law, screening) for fitted in batches), key=_cost)
+        others = [fitted for fitted in screened if not isinstance(fitted.law.service, BatchService)]
+        return [*ranked[: most - 1], *others[:1]]
+    first, rest = list(screened[: most - 1]), screened[most - 1 :]
+    families = {_family(fitted) for fitted in first}
+    for fitted in rest:
+        if _family(fitted) not in families:
+            first.append(fitted)
+            families.add(_family(fitted))
+    return first if len(first) >= most else [*first, *rest[: most - len(first)]]
+
+
+def _family(fitted: Fitted) -> tuple[type[ServiceModel], tuple[str, ...]]:
+    return type(fitted.law.service), fitted.law.parameters
 
 
 def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float) -> ServiceFit:

@@ -24,7 +24,7 @@ from app.planning.moments import (
     judged,
     spread_out,
 )
-from app.planning.service_laws import candidate_laws
+from app.planning.service_laws import candidate_laws, two_phase_law
 from app.planning.stage_play import StagePlay
 from app.records.curves import Gaps, Rung
 from app.records.service import ServiceFit
@@ -54,7 +54,7 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     laws = candidate_laws(_unloaded_s(observed), highest_per_s)
     screening = _stages(spread_out(observed, _SCREENED_RATES), *_SCREENING, seed)
     stages = _stages(observed, *_REFINING, seed + 1)
-    return judged(best_fits(laws, screening, stages, most=_REFINED), stages, highest_per_s)
+    return judged(best_fits(laws, screening, stages, most=_REFINED, richer=two_phase_law), stages, highest_per_s)
 
 
 def observe(rungs: Sequence[Rung]) -> list[Observed]:

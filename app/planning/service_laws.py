@@ -96,6 +96,15 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
     )
 
 
+def two_phase_law(law: Law) -> Law | None:
+    """The same slots with fast and slow requests, starting from what was fitted without them; None of other laws."""
+    if not isinstance(law.service, RequestService) or law.service.slow_share > 0:
+        return None
+    service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
+    phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
+    return Law(service, {**law.priors, **phases})
+
+
 def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> Law:
     fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
     per_item_s = min(max(1 / most_per_s - fixed_s / most, 0.05 * unloaded_s / most), 1 / most_per_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from app.planning.service_times import is_two_phase, total_cv
 from app.records.service import BatchService, RequestService, ServiceModel
 
 
@@ -31,7 +32,11 @@ def law_words(service: ServiceModel) -> str:
     match service:
         case RequestService():
             at_once = "1 request" if service.slots == 1 else f"{service.slots} requests"
-            return f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {service.cv:.2g}, and {outside}"
+            law = f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {total_cv(service):.2g}"
+            if is_two_phase(service):
+                slow = f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times as long as the others"
+                return f"{law}, {slow}, and {outside}"
+            return f"{law}, and {outside}"
         case BatchService():
             law = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
             window = f" after up to {amount(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""

@@ -13,12 +13,19 @@ NO_LIMIT = 2**31 - 1
 
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):
-    """First come, first served by `slots` alike; each request holds one for a lognormal time of this mean."""
+    """First come, first served by `slots` alike; each request holds one for a lognormal time of this mean.
+
+    With a `slow_share` the times are of two phases: so large a share of the requests takes `slow_factor` times as long
+    as the others, each phase with gamma times of this `cv`. A cv of 1 is a hyperexponential distribution, a cv near 0 a
+    bimodal one.
+    """
 
     slots: int
     mean_s: float
     cv: float
     outside_s: float = 0.0
+    slow_share: float = 0.0
+    slow_factor: float = 1.0
 
     @property
     def most_per_s(self) -> float:

@@ -93,8 +93,10 @@ def _of_target(target: MeasuredTarget) -> Iterator[Bound]:
 
 def _of_law(law: FittedService) -> Iterator[Bound]:
     match law.service:
-        case RequestService(slots=slots, mean_s=mean_s):
+        case RequestService(slots=slots, mean_s=mean_s, slow_share=slow_share, slow_factor=slow_factor):
             yield "slots", slots, 1, _MOST_AT_ONCE
+            yield "slow_share", slow_share, 0.0, 1.0
+            yield "slow_factor", slow_factor, _LEAST, _MOST
             yield "mean_s", mean_s, _LEAST, _MOST
         case BatchService(max_batch=max_batch, fixed_s=fixed_s, per_item_s=per_item_s):
             yield "max_batch", max_batch, 1, _MOST_AT_ONCE

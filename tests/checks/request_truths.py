@@ -272,7 +272,7 @@ def checked(seed: int, number: int) -> Outcome:
         PlanLimits(assurance=ASSURANCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
     )  # fmt: skip
     plan = plan_fleets(question)
-    fleet, state = plan.offers[0], "known"
+    fleet, state = plan.offers[0], "known" if plan.knowledge is None else plan.knowledge.state
     outcome = msgspec.structs.replace(outcome, needed=needed, state=state, seconds=time.monotonic() - started)
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s.value
     if fleet.instances is None or needs is None or capacity is None:

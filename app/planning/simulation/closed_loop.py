@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.planning.service_times import lognormal_factors, service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
-from app.planning.simulation.replica import lognormal_factors
 from app.planning.simulation.replica_kernels import replace_least
 from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
@@ -29,7 +29,7 @@ from app.records.service import BatchService, RequestService, TokenService
 def closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
     """Arrivals and ends, in order of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    services_s = lognormal_factors(unit_normals, service.cv) * service.mean_s
+    services_s = service_factors(unit_normals, service) * service.mean_s
     _play_requests(services_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s)
     return arrivals_s, ends_s
 

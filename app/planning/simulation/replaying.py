@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from app.planning.service_times import fleet_normals
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle
@@ -54,6 +55,7 @@ def replay(
         fleet = new_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))
         normals = rng.standard_normal(played.at_s.size) if varies else np.empty(0)
+        normals = fleet_normals(normals, design.services[0])
         late, first = [0], 0
         for block in range(1, BLOCKS + 1):
             end_s = played.window_s * block / BLOCKS

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.planning.service_times import FLEET_SIGMA, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import ROUTERS, FleetDesign, most_per_s
 from app.planning.simulation.histogram import BUCKETS
@@ -123,6 +124,8 @@ def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
 def _law(service: ServiceModel, weight: float) -> tuple[float, ...]:
     """The columns from FIXED to PER_PROMPT."""
     sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
+    if is_two_phase(service):
+        sigma = FLEET_SIGMA
     match service:
         case RequestService():
             return (0.0, service.mean_s, 0.0, sigma, outside_s, weight, 0.0, 0.0)

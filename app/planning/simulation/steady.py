@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from app.planning.service_times import fleet_normals
 from app.planning.simulation.arrivals import CHUNK, in_chunks
 from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats
@@ -75,6 +76,7 @@ def simulate_steady(
         gaps, normals = _drawn(seeds[number], requests)
         source = arrivals[number] if arrivals else in_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
         varies = any(service.cv > 0 for service in cell.services)
+        normals = fleet_normals(normals, cell.services[0])
         return _play(
             new_fleet(cell, of_fleet), _limited(source, requests), normals if varies else normals[:0], requests
         )

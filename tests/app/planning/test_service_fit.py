@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from app.planning.moments import CannotFitError
 from app.planning.service_fit import fit_service, observe, requests_of
+from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.records.curves import Rung
-from app.records.service import BatchService, RequestService
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_rungs
 
 SHARES = (0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
@@ -35,6 +37,39 @@ def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestServi
     assert sum(one.chance for one in fit.laws) == pytest.approx(1.0)
     assert fit.median_error < 0.05
     assert fit.highest_per_s == max(rung.achieved_per_s for rung in measured_rungs(law, SHARES))
+
+
+def p95_s(law: ServiceModel, per_s: float) -> float:
+    """Of one replica in the long run."""
+    rng = np.random.default_rng(9)
+    arrivals_s, normals = np.cumsum(rng.exponential(1 / per_s, 300_000)), rng.standard_normal(300_000)
+    assert not isinstance(law, TokenService)
+    play = batch_latencies if isinstance(law, BatchService) else request_latencies
+    return float(np.quantile(play(arrivals_s, normals, law)[5000:], 0.95))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_factor=7.873),  # hyperexponential, cv² 4
+        RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0),
+    ],
+)
+def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
+    found = fit_service(measured_rungs(law, SHARES)).laws[0].service
+    assert isinstance(found, RequestService)
+    assert found.slow_share > 0
+    per_s = 0.85 * law.most_per_s
+    assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
+
+
+def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
+    law = BatchService(0.02, 0.002, 4, 0.010, 0.1, 0.002)
+    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).laws[0].service
+    assert isinstance(found, BatchService)
+    assert found.max_batch == 4
+    per_s = 0.93 * law.most_per_s
+    assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
 def test_fewer_than_three_rates_tell_no_law() -> None:

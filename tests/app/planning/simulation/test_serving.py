@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from app.planning.service_times import lognormal_factors
 from app.planning.simulation.chances import share_of, word_of
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, RequestClass
 from app.planning.simulation.histogram import BUCKETS, bucket_of, quantile_s
-from app.planning.simulation.replica import batch_latencies, lognormal_factors, request_latencies, token_latencies
+from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
 from app.planning.simulation.serving import counts_of, fail_replica, outstanding_of, serve, set_routable, settle
 from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, new_fleet
 from app.planning.simulation.tallying import latency_counts

@@ -1,0 +1,82 @@
+"""Service times of one request as factors of their mean, made of standard normals so that plays are smooth functions of
+the parameters: lognormal, or of two phases, fast and slow requests, each with gamma times."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from app.analysis.columns import Floats
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
+
+_GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
+"""Logarithms of factors at which the distribution function is known."""
+_FARTHEST_Z = 8.0
+_EVEN_NORMALS = np.linspace(-6.0, 6.0, 6001)
+
+
+def service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
+    """Of mean 1; a larger normal is a longer time."""
+    if not is_two_phase(service):
+        return lognormal_factors(unit_normals, service.cv)
+    assert isinstance(service, RequestService)
+    return np.asarray(np.exp(np.interp(unit_normals, *two_phase_table(service))))
+
+
+def is_two_phase(service: ServiceModel) -> bool:
+    return isinstance(service, RequestService) and service.slow_share > 0
+
+
+def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
+    """Of mean 1 and this coefficient of variation."""
+    variance = np.log1p(cv * cv)
+    return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
+
+
+def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
+    """What a simulated fleet is given in place of standard normals: it makes exp(z − 1/2) of one where the service is
+    of two phases (`FLEET_SIGMA`)."""
+    if not is_two_phase(service):
+        return unit_normals
+    assert isinstance(service, RequestService)
+    return np.asarray(np.interp(unit_normals, *two_phase_table(service)) + FLEET_SIGMA**2 / 2)
+
+
+FLEET_SIGMA = 1.0
+
+
+def total_cv(service: RequestService) -> float:
+    """Of all service times, over both phases."""
+    if not is_two_phase(service):
+        return service.cv
+    share, factor = service.slow_share, service.slow_factor
+    fast = 1 / (1 - share + share * factor)
+    second = (1 + service.cv**2) * fast**2 * (1 - share + share * factor**2)
+    return math.sqrt(max(0.0, second - 1))
+
+
+def two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
+    """Normals, evenly spaced, and the logarithm of the factor at each."""
+    shape = min(service.slow_share, 0.999), service.slow_factor, max(service.cv, 0.01)
+    return _EVEN_NORMALS, _log_factors(*shape)
+
+
+@lru_cache(256)
+def _log_factors(share: float, factor: float, cv: float) -> Floats:
+    return np.asarray(np.interp(_EVEN_NORMALS, _normals_at(share, factor, cv), _GRID))
+
+
+def _normals_at(share: float, factor: float, cv: float) -> Floats:
+    """The standard normal that has as much below it as each factor of the grid; never falls."""
+    fast = 1 / (1 - share + share * factor)
+    order, factors = 1 / cv**2, np.exp(_GRID)
+    below = (1 - share) * special.gammainc(order, order * factors / fast)
+    below = below + share * special.gammainc(order, order * factors / (fast * factor))
+    above = (1 - share) * special.gammaincc(order, order * factors / fast)
+    above = above + share * special.gammaincc(order, order * factors / (fast * factor))
+    # of the upper half the share above is the exact one
+    normals = np.where(below < 0.5, special.ndtri(below), -special.ndtri(above))
+    return np.asarray(np.maximum.accumulate(np.clip(normals, -_FARTHEST_Z, _FARTHEST_Z)))
