@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app.analysis.objectives import binding
 from app.analysis.spans import SPANS
+from app.analysis.token_samples import invalid_sample
 from app.records.curves import Gaps, Rung
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
@@ -67,6 +68,7 @@ def _rung(stage: Stage, replicas: int) -> Rung:
         input_tokens_mean=_mean(stage, "input_tokens"),
         output_tokens_mean=_mean(stage, "output_tokens"),
         gaps=_gaps(stage),
+        lengths=None if stage.lengths is None or invalid_sample(stage.lengths) else stage.lengths,
     )
 
 

@@ -17,7 +17,7 @@ from app.analysis.spans import FROM_INTENDED, NOT_INTENDED, is_inside, span_ms
 from app.analysis.spikes import analyse_spike
 from app.analysis.stage_checks import stage_checks
 from app.analysis.telemetry_sources import elsewhere
-from app.analysis.token_metrics import token_metrics, withheld
+from app.analysis.token_metrics import token_metrics, token_sample, withheld
 from app.analysis.validity import verdict_of
 from app.records.metrics import METRICS
 from app.records.result import Estimate, Objective, Stage, Window
@@ -76,6 +76,7 @@ def summarise_rows(
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
         workers=facts.workers,
         error_samples=facts.error_samples,
+        lengths=token_sample(offered),
     )
     return with_telemetry(stage, telemetry, facts, slo)
 

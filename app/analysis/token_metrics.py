@@ -9,8 +9,10 @@ from app.analysis.estimates import BATCHES, distribution, rate_of_amounts, share
 from app.analysis.rows import StageRows
 from app.analysis.spans import NOT_INTENDED, span_ms
 from app.analysis.token_rows import Chunks, TokenRows
+from app.analysis.token_samples import sample_of_rows
 from app.records.metrics import DISTRIBUTION
 from app.records.result import Estimate
+from app.records.token_sample import TokenSample
 
 Metrics = dict[str, dict[str, Estimate]]
 
@@ -36,6 +38,12 @@ def token_metrics(rows: StageRows, window: tuple[int, int], every: StageRows) ->
     if "output_tokens" in metrics:
         metrics["output_tokens_per_s"] = {"value": _output_rate(every.where(every.is_success), window)}
     return metrics
+
+
+def token_sample(rows: StageRows) -> TokenSample | None:
+    """Joint lengths of the requests that completed; None where the server does not count both."""
+    tokens = rows.where(rows.is_success).tokens
+    return None if tokens is None else sample_of_rows(tokens.tokens_in, tokens.tokens_out)
 
 
 def _span_metrics(success: StageRows) -> Metrics:

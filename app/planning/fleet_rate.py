@@ -17,6 +17,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.analysis.token_samples import pairs_of
 from app.analysis.trace_rows import WINDOW_S, token_pairs
 from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, fluid_rate_per_s
 from app.planning.bursts import burst_factor
@@ -103,6 +104,8 @@ def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None 
         for one, own in zip(traffic.classes, of_classes, strict=True)
     )
     lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
+    if traffic.token_sample is not None:
+        lengths = tuple((inputs, outputs) for inputs, outputs in pairs_of(traffic.token_sample).tolist())
     bursts = None
     if are_bursty(traffic.rows, traffic.dispersion):
         dispersion = traffic.dispersion if traffic.rows is None else Dispersion()

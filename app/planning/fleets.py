@@ -58,7 +58,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     slo = tuple(objective.text for objective in question.slo)
     limits = question.limits
     plan = Plan(
-        traffic=msgspec.structs.replace(question.traffic, rows=None),
+        traffic=msgspec.structs.replace(question.traffic, rows=None, token_sample=None),
         slo=slo,
         assurance=limits.assurance,
         redundancy=limits.redundancy,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.analysis.token_samples import scaled
+from app.analysis.trace_rows import token_pairs
 from app.planning.goals import goals_of
 from app.records.curves import Rung
 from app.records.offers import CapacityCurve
@@ -18,13 +20,21 @@ from app.records.traffic import TokenLengths
 def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: Sequence[Rung]) -> MeasuredTarget:
     """`rungs` are of one replica. Takes a second or two where a service model can be fitted."""
     from app.planning.moments import CannotFitError
-    from app.planning.token_fit import mean_lengths
+    from app.planning.token_fit import mean_lengths, sample_of
 
     try:
         fit = _fit(rungs)
     except CannotFitError as error:
-        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=tuple(rungs))
-    return MeasuredTarget(name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=tuple(rungs))
+        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=_without_lengths(rungs))
+    return MeasuredTarget(
+        name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=_without_lengths(rungs),
+        token_sample=sample_of(rungs),
+    )  # fmt: skip
+
+
+def _without_lengths(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Their lengths are in one sample of all."""
+    return tuple(msgspec.structs.replace(rung, lengths=None) for rung in rungs)
 
 
 def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
@@ -35,16 +45,24 @@ def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> boo
 
 
 def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
-    """Traffic whose requests are all alike."""
+    """Traffic with the measured means."""
     return (TokenLengths(1.0, *lengths),)
 
 
 def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
-    """Requests of which nothing is said are as long as those that were measured."""
-    lengths = next((target.lengths for target in question.measured if target.lengths is not None), None)
-    if question.traffic.tokens or lengths is None:
+    """Traffic with the joint lengths that were measured, around the means that are given, if any. A trace has its own."""
+    traffic = question.traffic
+    if traffic.token_sample is not None or len(traffic.tokens) > 1:
         return question
-    traffic = msgspec.structs.replace(question.traffic, tokens=tokens_as_measured(lengths))
+    if traffic.rows is not None and token_pairs(traffic.rows) is not None:
+        return question
+    target = next((target for target in question.measured if target.lengths is not None), None)
+    if target is None or target.lengths is None or (traffic.tokens and target.token_sample is None):
+        return question
+    tokens, sample = traffic.tokens or tokens_as_measured(target.lengths), target.token_sample
+    means = tokens[0].input, tokens[0].output
+    sample = None if sample is None else scaled(sample, means)
+    traffic = msgspec.structs.replace(traffic, tokens=tokens, token_sample=sample)
     return msgspec.structs.replace(question, traffic=traffic)
 
 

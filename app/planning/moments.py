@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_laws import Law
+from app.planning.service_laws import LIMITS, Law, moved
 from app.records.curves import Gaps
 from app.records.service import (
     BatchService,
@@ -43,6 +43,8 @@ _RICHER = 2
 _DIFFERENCES = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Of a logarithm, for a slope. One batch more or less changes all that come after it, so times are a rough function of
 a batch law: over a thousandth the roughness is all that is seen, and the search stops where it began."""
+_LIMIT_DIFFERENCE = 0.05
+"""Of a limit's logarithm: a step below one sequence or one request's tokens changes nothing."""
 _ROBUST_FROM = 2.0
 _MISSES = {RequestService: 1.3, BatchService: 1.8, TokenService: 1.8}
 """Fits of simulated truths miss by so much more than the information of their moments says (docs/planning.md); of
@@ -155,7 +157,7 @@ def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float
     chances = np.where(chances / chances.sum() < _LEAST_CHANCE, 0.0, chances)
     chances /= chances.sum()
     laws = tuple(
-        FittedService(one.law.service, float(chance), one.law.parameters, _covariance(one, spread))
+        FittedService(_whole(one.law), float(chance), one.law.parameters, _covariance(one, spread))
         for one, chance in zip(fits, chances, strict=True)
         if chance > 0
     )
@@ -168,6 +170,12 @@ def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float
         lowest_per_s=stages[0].observed.offered_per_s,
         highest_per_s=highest_per_s,
     )
+
+
+def _whole(law: Law) -> ServiceModel:
+    """With limits that a replica can have."""
+    is_limited = any(name in LIMITS for name in law.parameters)
+    return moved(law.service, law.parameters, np.array(law.logs)) if is_limited else law.service
 
 
 def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
@@ -211,12 +219,21 @@ def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitt
 
     found = optimize.least_squares(
         residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM,
-        diff_step=[_DIFFERENCES[type(law.service)]], x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        diff_step=_differences(law), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
         bounds=law.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
     cost = 2 * float(found.cost) - 2 * determinants
     return Fitted(law.moved_to(np.asarray(found.x)), cost, np.asarray(found.jac), np.asarray(found.fun))
+
+
+def _differences(law: Law) -> list[float]:
+    """As shares of the logarithms, which is what scipy takes."""
+    usual = _DIFFERENCES[type(law.service)]
+    return [
+        _LIMIT_DIFFERENCE / max(1.0, log) if name in LIMITS else usual
+        for name, log in zip(law.parameters, law.logs, strict=True)
+    ]
 
 
 def _whitener(stage: Stage, play: Play) -> Floats:

@@ -17,6 +17,10 @@ _FIXED_SHARES = (0.4, 0.75)
 """Of the unloaded latency, that a batch law may begin with: from one alone many a search ends in a hollow nearby."""
 
 
+LIMITS = ("max_sequences", "kv_tokens", "chunk_tokens")
+"""Parameters that are whole numbers: how much a language model has in work, or reads, at once."""
+
+
 class Prior(msgspec.Struct, frozen=True):
     """A log-normal: what is thought of a parameter before; `sigma` None is nothing."""
 
@@ -51,7 +55,8 @@ class Law(msgspec.Struct, frozen=True):
         return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
 
     def at(self, logs: Floats) -> ServiceModel:
-        return moved(self.service, self.parameters, logs)
+        """Limits may be fractions here, so that a fit has slopes."""
+        return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
     def moved_to(self, logs: Floats) -> Law:
         return msgspec.structs.replace(self, service=self.at(logs))
@@ -63,8 +68,10 @@ class Law(msgspec.Struct, frozen=True):
 
 
 def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
-    """The same law with other values of those fields, given as logarithms."""
-    return msgspec.structs.replace(service, **dict(zip(parameters, np.exp(logs).tolist(), strict=True)))
+    """The same law with other values of those fields, given as logarithms. Limits are whole numbers of at least 1."""
+    values = dict(zip(parameters, np.exp(logs).tolist(), strict=True))
+    whole = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
+    return msgspec.structs.replace(service, **(values | whole))
 
 
 def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:

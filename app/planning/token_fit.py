@@ -1,11 +1,15 @@
-"""The token service of one replica, from load points that tell times to the first token and per token.
+"""The token service of one replica, from load points that report times to the first token and per token.
 
-A regression of the time per token on the number in work, which Little's law tells, begins; the method of simulated
-moments (`moments`) refines it, by playing the stages as they were measured, in an open loop or a closed one.
+A regression of the time per token on the number of running sequences, which Little's law gives, starts; the method of
+simulated moments (`moments`) refines it, by playing the stages as they were measured, in an open loop or a closed one,
+with the joint input and output lengths that were measured.
 
-Prompts are played as if all of a load point were alike, at their mean. Answers are too, unless the latency at the
-lowest load is spread wider than the time per token. What a cached token costs cannot be told from what a sequence
-costs where lengths hardly differ, so all of it is counted a sequence.
+What admits a request is fitted too: either hardly anything limits it, or the number of running sequences does, or the
+tokens of the KV cache do. Each of the three is a law of its own, with the chance that the load points give it.
+
+Where a source reports mean lengths at most, prompts are played as if all of a load point were alike, and so are
+answers, unless the latency at the lowest load is spread wider than the time per token. What a cached token costs cannot
+be told from what a sequence costs where lengths hardly differ, so all of it is counted a sequence.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from statistics import fmean
 import msgspec
 import numpy as np
 
+from app.analysis.token_samples import MAX_PAIRS, merged, pairs_of
 from app.planning.moments import (
     FEWEST_REQUESTS,
     FEWEST_RUNGS,
@@ -31,24 +36,31 @@ from app.planning.moments import (
 )
 from app.planning.service_fit import requests_of
 from app.planning.service_laws import Law, Prior
+from app.planning.simulation.compiled import Ints
+from app.planning.simulation.replica import lognormal_factors
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
 from app.records.curves import Gaps, Rung
-from app.records.service import NO_LIMIT, ServiceFit, TokenService
+from app.records.service import NO_LIMIT, FittedService, ServiceFit, ServiceModel, TokenService
+from app.records.token_sample import TokenSample
 
-_TYPICAL, _TAIL = ("p50", "mean"), ("p95", "p99", "p90")
-"""One of each is held against the plays, the first that is told."""
-_SCREENING, _REFINING = (8, 40_000), (16, 120_000)
+_COMPARED = (("p50", "mean"), ("p95", "p90"), ("p99",))
+"""One of each is held against the plays, the first that is reported."""
+_TYPICAL, _TAIL = _COMPARED[:2]
+_SCREENING, _REFINING = (6, 12_000), (12, 48_000)
 """The most plays of each stage, and about how many requests they may come to over all stages."""
-_SCREENED_LOADS, _FEWEST_PLAYS = 6, 6
-_MOST_REQUESTS = 2_000
+_SCREENED_LOADS, _FEWEST_PLAYS = 6, 4
+_MOST_REQUESTS = 1_500
 _REFINED = 3
-_CHUNK = 2048
+_CHUNK, _SMALL_CHUNK = 2048, 512
+"""Prompt tokens read in one step: the usual number, and one that only longer prompts tell from it."""
 _USUAL_LIMIT = 256
-_LIMITS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 100, 128, 192, 200, 256, 384, 512, 1024)
 _ALIKE = 0.05
 _Z95 = 1.644854
-_JUMP = 3.0
-"""By how much more than the time per token the first token's must have grown, to be waiting for a place."""
+_LIMIT_START, _LIMIT_SIGMA, _HIGHEST_LIMIT = 1.1, 1.0, 16.0
+"""Beside the most that was in work: where the fit of a limit begins, the sigma of what is thought of it before, and
+the highest that is tried. It begins low, where the load points feel it."""
+_UNFELT = 0.5
+"""Of that sigma's square, as the fit states it: a limit that is no surer was not felt."""
 
 
 class _Point(msgspec.Struct, frozen=True):
@@ -91,13 +103,18 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
         needs = f"a token service needs times to the first token and per token at {FEWEST_RUNGS} loads"
         raise CannotFitError(f"{needs}, and there are {len(points)}")
     start = _regression(points)
-    limits = [max_sequences] if max_sequences else _limits(points, start)
-    laws = [_law(msgspec.structs.replace(start, max_sequences=limit), points) for limit in limits]
+    laws = _laws(start, points, max_sequences)
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
     fit = judged(best_fits(laws, screening, stages, most=_REFINED), stages, highest_per_s)
-    return fit if max_sequences else _with_cache(fit, points, limits[-1])
+    fit = _without_unfelt_limits(fit, laws[0].service)
+    return fit if max_sequences else _with_cache(fit, points)
+
+
+def sample_of(rungs: Sequence[Rung]) -> TokenSample | None:
+    """Joint lengths over all load points; None where none reports them."""
+    return merged([rung.lengths for rung in rungs if rung.lengths is not None])
 
 
 def _points(rungs: Sequence[Rung]) -> list[_Point]:
@@ -110,11 +127,12 @@ def _points(rungs: Sequence[Rung]) -> list[_Point]:
         by_load[float(f"{rate:.3g}"), 0.0 if rate else rung.clients or 0.0, rung.gaps].append(rung)
     played = [alike for (rate, clients, _), alike in by_load.items() if rate or clients]
     played.sort(key=lambda alike: fmean(rung.achieved_per_s for rung in alike))
-    sigma = _output_sigma(played[0]) if played else 0.0
-    return [_point(alike, lengths or (1.0, 1.0), sigma) for alike in played]
+    unknown = _pairs_of_means(lengths or (1.0, 1.0), _output_sigma(played[0]) if played else 0.0)
+    return [_point(alike, unknown) for alike in played]
 
 
-def _point(rungs: list[Rung], lengths: tuple[float, float], output_sigma: float) -> _Point:
+def _point(rungs: list[Rung], unknown: Ints) -> _Point:
+    """`unknown` are lengths of the whole measurement, for a load point that reports none."""
     first, achieved = rungs[0], fmean(rung.achieved_per_s for rung in rungs)
     offered = fmean(rung.offered_per_s or 0.0 for rung in rungs) if first.offered_per_s else None
     times = {name: [known[name] for known in map(_times, rungs) if name in known] for name in _times(first)}
@@ -122,10 +140,15 @@ def _point(rungs: list[Rung], lengths: tuple[float, float], output_sigma: float)
     if offered is None:
         logs[GAP] = -math.log(achieved)
     requests = round(fmean(requests_of(rung) for rung in rungs))
-    own = mean_lengths(rungs) or lengths
+    sample, own = sample_of(rungs), mean_lengths(rungs)
+    pairs = unknown
+    if sample is not None:
+        pairs = pairs_of(sample)
+    elif own is not None:
+        pairs = np.maximum(np.rint(unknown * (np.array(own) / unknown.mean(axis=0))), 1).astype(np.int64)
     return _Point(
         Observed(offered or achieved, requests, len(rungs), tuple(logs), tuple(logs.values())),
-        TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), *own, output_sigma, first.gaps),
+        TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), pairs, first.gaps),
         fmean(_typical(rung, "ttft")[0] for rung in rungs),
         fmean(_per_token(rung)[0] for rung in rungs),
         achieved,
@@ -137,7 +160,7 @@ def _times(rung: Rung) -> dict[str, float]:
     found = {}
     for metric in ("ttft", "tpot", "latency"):
         told = rung.latencies_s.get(metric, {})
-        names = [next((name for name in wanted if told.get(name)), None) for wanted in (_TYPICAL, _TAIL)]
+        names = [next((name for name in wanted if told.get(name)), None) for wanted in _COMPARED]
         found.update({f"{metric} {name}": told[name] for name in names if name})
     mean = rung.latencies_s.get("itl", {}).get("mean")
     return found if "tpot" in rung.latencies_s or not mean else found | {"itl mean": mean}
@@ -150,6 +173,17 @@ def _typical(rung: Rung, metric: str) -> list[float]:
 
 def _per_token(rung: Rung) -> list[float]:
     return _typical(rung, "tpot") or [value for value in [rung.latencies_s.get("itl", {}).get("mean")] if value]
+
+
+def _pairs_of_means(means: tuple[float, float], output_sigma: float) -> Ints:
+    """Prompts that are alike, and answers with a lognormal spread."""
+    from scipy import special  # imported late: the start of a run would wait for it
+
+    count = MAX_PAIRS if output_sigma else 1
+    scores = special.ndtri((np.arange(count) + 0.5) / count)
+    outputs = lognormal_factors(scores, math.sqrt(math.expm1(output_sigma**2)))
+    pairs = np.column_stack([np.full(count, means[0]), means[1] * outputs / outputs.mean()])
+    return np.asarray(np.maximum(np.rint(pairs), 1), dtype=np.int64)
 
 
 def _output_tokens(rung: Rung) -> float | None:
@@ -206,25 +240,39 @@ def _regression(points: Sequence[_Point]) -> TokenService:
     )
 
 
-def _limits(points: Sequence[_Point], service: TokenService) -> list[int]:
-    """How many sequences may be in work: around as many as were, where some waited; the last is beyond them all."""
-    most = max(
-        point.achieved_per_s
-        * (point.load.output_tokens * point.tpot_s + point.load.input_tokens * service.prefill_s_per_token)
-        for point in points
-    )
-    low, beyond = points[0], max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * most + 1)))
-    waited = any(point.ttft_s / low.ttft_s > _JUMP * point.tpot_s / low.tpot_s for point in points)
-    if not waited:
-        return [beyond]
-    near = {max(1, round(most * share)) for share in (0.94, 1.0, 1.06)}
-    usual = {limit for limit in _LIMITS if 0.85 * most <= limit <= 1.4 * most}
-    crowd = math.inf if any(point.load.clients is None for point in points) else _most_clients(points)
-    return [*sorted(limit for limit in near | usual if limit < crowd), beyond]
+def _laws(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> list[Law]:
+    """Hardly limited; limited by running sequences, unless their limit is known; limited by the KV cache."""
+    running, cached = _most_in_work(points, start)
+    beyond = max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * running + 1)))
+    free = _law(msgspec.structs.replace(start, max_sequences=max_sequences or beyond), points)
+    laws = [free] if max_sequences else [free, _with_limit(free, "max_sequences", running)]
+    are_alike = all(np.ptp(point.load.pairs.sum(axis=1)) == 0 for point in points)  # either limit then does the same
+    return laws if are_alike else [*laws, _with_limit(free, "kv_tokens", cached)]
 
 
-def _most_clients(points: Sequence[_Point]) -> int:
-    return max(point.load.clients or 0 for point in points)
+def _most_in_work(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
+    """Little's law at the busiest load: running sequences, and tokens that their inputs and outputs reserve."""
+    found = []
+    for point in points:
+        inputs, outputs = point.load.pairs.T
+        in_work_s = outputs * point.tpot_s + inputs * service.prefill_s_per_token
+        found.append(
+            (
+                point.achieved_per_s * float(in_work_s.mean()),
+                point.achieved_per_s * float(((inputs + outputs) * in_work_s).mean()),
+            )
+        )
+    running, cached = np.max(found, axis=0)
+    clients = [point.load.clients for point in points]
+    most = max((one for one in clients if one is not None), default=0) if None not in clients else math.inf
+    return min(float(running), float(most)), float(cached)
+
+
+def _with_limit(free: Law, name: str, in_work: float) -> Law:
+    value = max(1.0, _LIMIT_START * in_work)
+    prior = Prior(2 * value, _LIMIT_SIGMA, max(0.5, 0.4 * value), _HIGHEST_LIMIT * value)
+    service = msgspec.structs.replace(free.service, **{name: value})
+    return Law(service, {**free.priors, name: prior})
 
 
 def _law(service: TokenService, points: Sequence[_Point]) -> Law:
@@ -242,6 +290,8 @@ def _law(service: TokenService, points: Sequence[_Point]) -> Law:
     }
     priors["outside_s"] = Prior(service.outside_s, 1.5, 1e-4 * first_s, first_s)
     priors["cv"] = Prior(service.cv, 1.0, 0.005, 2.0)
+    if any(point.load.pairs[:, 0].max() > _SMALL_CHUNK for point in points):
+        priors["chunk_tokens"] = Prior(float(_CHUNK), 1.0, _SMALL_CHUNK / 2, 16 * _CHUNK)
     return Law(service, priors)
 
 
@@ -260,13 +310,41 @@ def _stage(point: _Point, play: TokenPlay) -> Stage:
     return Stage(one, partial(play.played, names=one.names), min(1.0, _MOST_REQUESTS / one.requests) / one.points)
 
 
-def _with_cache(fit: ServiceFit, points: Sequence[_Point], beyond: int) -> ServiceFit:
-    """Of each law that had requests wait for a place."""
-    tokens = max(math.ceil(point.load.input_tokens) + math.ceil(point.load.output_tokens) for point in points)
+def _without_unfelt_limits(fit: ServiceFit, free: ServiceModel) -> ServiceFit:
+    """A limit that the load points leave as unknown as before is none that they show: such laws are the free one."""
+    merged_laws: dict[tuple[str, ...], FittedService] = {}
+    for law in fit.laws:
+        limits = [at for at, name in enumerate(law.parameters) if name in ("max_sequences", "kv_tokens")]
+        if limits and law.log_covariance[limits[0]][limits[0]] > _UNFELT * _LIMIT_SIGMA**2:
+            law = _without(law, limits[0], free)
+        known = merged_laws.get(law.parameters)
+        chance = law.chance + (known.chance if known else 0.0)
+        merged_laws[law.parameters] = msgspec.structs.replace(known or law, chance=chance)
+    ranked = sorted(merged_laws.values(), key=lambda law: -law.chance)
+    return msgspec.structs.replace(fit, laws=tuple(ranked))
+
+
+def _without(law: FittedService, at: int, free: ServiceModel) -> FittedService:
+    """Without its parameter at that place, which is again as in `free`."""
+    name = law.parameters[at]
+    others = [place for place in range(len(law.parameters)) if place != at]
+    return msgspec.structs.replace(
+        law,
+        service=msgspec.structs.replace(law.service, **{name: getattr(free, name)}),
+        parameters=tuple(law.parameters[place] for place in others),
+        log_covariance=tuple(tuple(law.log_covariance[row][column] for column in others) for row in others),
+    )
+
+
+def _with_cache(fit: ServiceFit, points: Sequence[_Point]) -> ServiceFit:
+    """A limit of sequences holds for requests as long as those measured; longer ones may fill the cache first, so that
+    no more tokens are planned to be in work than the longest of those would reserve."""
+    tokens = max(int(point.load.pairs.sum(axis=1).max()) for point in points)
     laws = []
     for law in fit.laws:
         assert isinstance(law.service, TokenService)
-        limit = law.service.max_sequences
-        held = msgspec.structs.replace(law.service, kv_tokens=limit * tokens) if limit < beyond else law.service
-        laws.append(msgspec.structs.replace(law, service=held))
+        service = law.service
+        if "max_sequences" in law.parameters:
+            service = msgspec.structs.replace(service, kv_tokens=service.max_sequences * tokens)
+        laws.append(msgspec.structs.replace(law, service=service))
     return msgspec.structs.replace(fit, laws=tuple(laws))

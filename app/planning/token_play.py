@@ -24,18 +24,27 @@ GAP = "between answers"
 
 
 class TokenLoad(msgspec.Struct, frozen=True):
-    """A rate, or so many clients; and mean tokens. Prompts are alike; `output_sigma` is of the answers' lengths."""
+    """A rate, or a number of clients; and the requests' input and output tokens, one row each."""
 
     offered_per_s: float | None
     clients: int | None
-    input_tokens: float
-    output_tokens: float
-    output_sigma: float = 0.0
+    pairs: Ints
     gaps: Gaps = "random"
+
+    @property
+    def input_tokens(self) -> float:
+        return float(self.pairs[:, 0].mean())
+
+    @property
+    def output_tokens(self) -> float:
+        return float(self.pairs[:, 1].mean())
 
 
 class TokenPlay(msgspec.Struct, frozen=True):
-    """Unit random numbers of a stage, drawn once: plays × requests; one row of lengths serves all plays."""
+    """Unit random numbers and lengths of a stage, drawn once: plays × requests.
+
+    Each play has the requests of the sample in another order, so that the plays differ as repeated stages do.
+    """
 
     clients: int | None
     arrivals_s: Floats
@@ -47,45 +56,65 @@ class TokenPlay(msgspec.Struct, frozen=True):
     def drawn(load: TokenLoad, requests: int, times: int, seed: np.random.SeedSequence) -> TokenPlay:
         rng = np.random.default_rng(seed)
         arrivals_s = arrivals_of(load.offered_per_s or 1.0, (times, requests), load.gaps, rng)
-        factors = lognormal_factors(rng.standard_normal(requests), math.sqrt(math.expm1(load.output_sigma**2)))
-        outputs = np.maximum(np.rint(load.output_tokens * factors / factors.mean()), 1).astype(np.int64)
-        inputs = np.full(requests, max(1, round(load.input_tokens)), dtype=np.int64)
+        repeated = np.resize(np.arange(len(load.pairs)), max(requests, len(load.pairs)))
+        order = np.array([rng.permutation(repeated)[:requests] for _ in range(times)])
         clients = load.clients if load.offered_per_s is None else None
-        return TokenPlay(clients, arrivals_s, rng.standard_normal((times, requests)), inputs, outputs)
+        normals = rng.standard_normal((times, requests))
+        return TokenPlay(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
 
     def played(self, service: ServiceModel, names: Sequence[str]) -> Play:
-        """`names` are such as `ttft p95`, `itl mean` and GAP. An answer of one token counts for no time per token."""
+        """`names` are such as `ttft p95`, `itl mean` and GAP. A fractional limit of sequences, which a fit may try, is
+        between the whole ones around it."""
         assert isinstance(service, TokenService)
-        times = {time: np.empty_like(self.normals) for time in ("ttft", "latency")}
-        ended_s = np.empty(len(self.normals))
-        for row, normals in enumerate(self.normals):
-            first_s, last_s, ended_s[row] = self._once(self.arrivals_s[row], normals, service)
-            times["ttft"][row], times["latency"][row] = first_s, last_s
+        whole = math.floor(service.max_sequences)
+        share = service.max_sequences - whole
+        service = msgspec.structs.replace(
+            service, kv_tokens=round(service.kv_tokens), chunk_tokens=round(service.chunk_tokens)
+        )
+        logs = self._logs(msgspec.structs.replace(service, max_sequences=max(1, whole)), names)
+        if share > 0 and whole >= 1:
+            logs = (1 - share) * logs
+            logs += share * self._logs(msgspec.structs.replace(service, max_sequences=whole + 1), names)
+        return Play(logs)
+
+    def _logs(self, service: TokenService, names: Sequence[str]) -> Floats:
+        first_s, last_s, ended_s = self._once(service)
+        times = {"ttft": first_s, "latency": last_s}
         gaps, several = np.maximum(self.outputs - 1, 1), self.outputs > 1
-        decoding_s = (times["latency"] - times["ttft"])[:, several]
-        times["tpot"] = decoding_s / gaps[several]
-        itl_s = decoding_s.sum(axis=1) / gaps[several].sum()
+        decoding_s = np.where(several, last_s - first_s, 0.0)
+        times["tpot"] = np.where(several, decoding_s / gaps, np.nan)  # an answer of one token has no time per token
+        itl_s = decoding_s.sum(axis=1) / np.where(several, gaps, 0).sum(axis=1)
         columns = [
             ended_s / self.normals.shape[1]
             if name == GAP
             else (itl_s if name == "itl mean" else _statistic(times[(pair := name.split())[0]], pair[1]))
             for name in names
         ]
-        return Play(np.log(np.column_stack(columns)))
+        return np.asarray(np.log(np.column_stack(columns)))
 
-    def _once(self, arrivals_s: Floats, normals: Floats, service: TokenService) -> tuple[Floats, Floats, float]:
-        """Times to the first and the last token, and when all was answered."""
+    def _once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
+        """Times to the first and the last token, and when all requests of a play had completed."""
+        shape = self.normals.shape
         if self.clients is None:
-            first_s, last_s = token_latencies(arrivals_s, self.inputs, self.outputs, normals, service)
-            return first_s, last_s, float((arrivals_s + last_s).max())
-        came_s, first_s, last_s = closed_tokens(self.clients, self.inputs, self.outputs, normals, service)
-        since_s = came_s - service.outside_s
-        return first_s - since_s, last_s - since_s, float(last_s.max())
+            starts = np.arange(shape[0], dtype=np.int64) * shape[1]
+            arrays = (self.arrivals_s.ravel(), self.inputs.ravel(), self.outputs.ravel(), self.normals.ravel())
+            first_s, last_s = (one.reshape(shape) for one in token_latencies(*arrays, service, starts))
+            return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
+        first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
+        for row in range(shape[0]):
+            lengths = self.inputs[row], self.outputs[row]
+            came_s, first_at_s, last_at_s = closed_tokens(self.clients, *lengths, self.normals[row], service)
+            since_s = came_s - service.outside_s
+            first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()
+        return first_s, last_s, ended_s
 
 
 def _statistic(times_s: Floats, aggregate: str) -> Floats:
-    """Of each row; a percentile is the smallest value that so large a share does not exceed."""
-    if aggregate == "mean":
-        return np.asarray(times_s.mean(axis=1))
-    rank = math.ceil(PERCENTILES[aggregate] * times_s.shape[1]) - 1
-    return np.asarray(np.partition(times_s, rank, axis=1)[:, rank])
+    """Of each row, of the times that are there; a percentile is the smallest value that so large a share does not
+    exceed."""
+    if not np.isnan(times_s).any():
+        if aggregate == "mean":
+            return np.asarray(times_s.mean(axis=1))
+        rank = math.ceil(PERCENTILES[aggregate] * times_s.shape[1]) - 1
+        return np.asarray(np.partition(times_s, rank, axis=1)[:, rank])
+    return np.array([_statistic(row[~np.isnan(row)][None, :], aggregate)[0] for row in times_s])

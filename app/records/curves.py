@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from app.records.token_sample import TokenSample
+
 Precision = Literal["requests", "aggregates", "rounded", "typed"]
 """What percentiles were made of: every request, the tool's own aggregates, rounded ones, or a person's word."""
 Gaps = Literal["random", "even", "other"]
@@ -31,6 +33,8 @@ class Rung(msgspec.Struct, frozen=True):
     input_tokens_mean: float | None = None
     output_tokens_mean: float | None = None
     gaps: Gaps = "random"
+    lengths: TokenSample | None = None
+    """Joint input and output lengths of the requests at this load; None where the source reports means at most."""
 
 
 class ForeignCurve(msgspec.Struct, frozen=True):

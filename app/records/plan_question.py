@@ -11,6 +11,7 @@ from app.records.language_model import SupposedModel
 from app.records.offers import CapacityCurve, Catalogue, PlanLimits
 from app.records.result import Hardware, Objective
 from app.records.service import ServiceFit
+from app.records.token_sample import TokenSample
 from app.records.traffic import Traffic
 
 
@@ -33,6 +34,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Of the accelerators, above their idling; None where it was not measured."""
     lengths: tuple[float, float] | None = None
     """Mean tokens of the prompts and of the answers it was measured with; None where none were counted."""
+    token_sample: TokenSample | None = None
+    """Joint lengths of the requests it was measured with; None where only means are known."""
     notes: tuple[str, ...] = ()
     """What a reader must know of the measurement, as sentences."""
     load_points: tuple[Rung, ...] = ()

@@ -21,6 +21,7 @@ from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
 from app.records.selftest import SelfTestMark
+from app.records.token_sample import TokenSample
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 1
@@ -148,6 +149,8 @@ class Stage(msgspec.Struct, frozen=True):
     """Who sent it, where several did."""
     error_samples: tuple[ErrorSample, ...] = ()
     """One a class, of all that was sent in the stage, its lead-in and drain too."""
+    lengths: TokenSample | None = None
+    """Joint input and output lengths of the requests that completed, which a plan simulates."""
 
     @property
     def is_pooled(self) -> bool:

@@ -9,6 +9,8 @@ import datetime
 
 import msgspec
 
+from app.records.token_sample import TokenSample
+
 
 class RecurringSpike(msgspec.Struct, frozen=True):
     """`times` the usual rate for `duration_s` from `at_s` after midnight, on these days (0 is Monday)."""
@@ -115,3 +117,5 @@ class Traffic(msgspec.Struct, frozen=True):
     trace: TraceFacts | None = None
     rows: TraceRows | None = None
     """What is replayed; None without a trace, and in a plan's answer, which repeats no rows."""
+    token_sample: TokenSample | None = None
+    """Joint lengths that are simulated where `tokens` are their means; None in a plan's answer, which repeats none."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from app.analysis.token_samples import invalid_sample
 from app.analysis.trace_rows import invalid_rows
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService, FittedService, RequestService, TokenService
@@ -27,6 +28,8 @@ def _impossible(question: PlanQuestion) -> Iterator[str]:
     yield from _no_numbers(msgspec.to_builtins(question), "question")
     if question.traffic.rows is not None and (wrong := invalid_rows(question.traffic.rows)) is not None:
         yield wrong
+    samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
+    yield from (wrong for sample in samples if sample is not None and (wrong := invalid_sample(sample)) is not None)
     for name, value, least, most in _bounds(question):
         if not least <= value <= most:
             yield f"{name} is {value:g}, and may be {least:g} to {most:g}"

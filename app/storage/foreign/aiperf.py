@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.curves import Gaps, Precision, Rung
+from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found, only, worst
@@ -49,7 +51,7 @@ def read(documents: tuple[Document, ...]) -> Found:
         good = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
         is_whole = bool(good) and len(good) == rung.completed
         if is_whole:
-            rung = msgspec.structs.replace(rung, latencies_s=_latencies(good))
+            rung = msgspec.structs.replace(rung, latencies_s=_latencies(good), lengths=_lengths(good) or rung.lengths)
         elif good:
             said = [
                 *said,
@@ -153,6 +155,10 @@ def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
         latencies_s=present(latencies),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
+        lengths=sample_of_percentiles(
+            taken(summary.at("input_sequence_length"), _AGGREGATES),
+            taken(summary.at("output_sequence_length"), _AGGREGATES),
+        ),
         gaps=gaps,
     )
     notes = [_CAPPED] if rate is not None and concurrency is not None else []
@@ -184,6 +190,7 @@ def _from_requests(document: Document) -> Rung:
         latencies_s=_latencies(good),
         input_tokens_mean=mean_or_none(_values(good, "input_sequence_length")),
         output_tokens_mean=mean_or_none(_values(good, "output_sequence_length")),
+        lengths=_lengths(good),
     )
 
 
@@ -205,6 +212,11 @@ def _latencies(good: list[Node]) -> dict[str, dict[str, float]]:
         nodes = [row.at("metrics", tag) for row in good]
         found[metric] = exact(node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None)
     return present(found)
+
+
+def _lengths(good: list[Node]) -> TokenSample | None:
+    inputs, outputs = (_values(good, f"{side}_sequence_length") for side in ("input", "output"))
+    return sample_of_rows(inputs, outputs) if len(inputs) == len(outputs) == len(good) else None
 
 
 def _values(rows: list[Node], tag: str) -> list[float]:

@@ -5,7 +5,9 @@ Latencies are in the file's `_time_unit`, which older versions lack: seconds.
 
 from __future__ import annotations
 
+from app.analysis.token_samples import sample_of_rows
 from app.records.curves import Precision, Rung
+from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import FROM_SEND, Found, only, worst
@@ -75,8 +77,16 @@ def _rung(document: Document) -> tuple[Rung, Precision, list[str]]:
         latencies_s=latencies if completed else {},
         input_tokens_mean=figures.at("stats", "num_input_tokens", "mean").number_or_none() or None,
         output_tokens_mean=figures.at("stats", "num_output_tokens", "mean").number_or_none() or None,
+        lengths=_lengths(run),
     )
     return rung, precision, said
+
+
+def _lengths(run: Node) -> TokenSample | None:
+    good = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
+    pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in good]
+    counted = [(asked, answered) for asked, answered in pairs if asked and answered]
+    return sample_of_rows(*zip(*counted, strict=True)) if counted else None
 
 
 def _latencies(run: Node, figures: Node, unit_s: float) -> tuple[dict[str, dict[str, float]], Precision, list[str]]:

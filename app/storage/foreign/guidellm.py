@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.curves import Precision, Rung
+from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import exact, in_seconds, present, taken
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
@@ -92,8 +94,20 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
         gaps="even" if strategy.at("type_").value == "constant" else "random",
         input_tokens_mean=metrics.at("prompt_token_count", "successful", "mean").number_or_none() or None,
         output_tokens_mean=metrics.at("output_token_count", "successful", "mean").number_or_none() or None,
+        lengths=_lengths(rows, metrics),
     )
     return rung, "requests" if rows else "aggregates", said
+
+
+def _lengths(rows: list[Node], metrics: Node) -> TokenSample | None:
+    pairs = [[row.at(f"{side}_tokens").number_or_none() for side in ("prompt", "output")] for row in rows]
+    counted = [(asked, answered) for asked, answered in pairs if asked and answered]
+    if counted and len(counted) == len(rows):
+        return sample_of_rows(*zip(*counted, strict=True))
+    summaries = [metrics.at(f"{side}_token_count", "successful") for side in ("prompt", "output")]
+    return sample_of_percentiles(
+        *(taken(one.at("percentiles"), _PERCENTILES) | taken(one, {"mean": "mean"}) for one in summaries)
+    )
 
 
 def _totals(benchmark: Node) -> Node:

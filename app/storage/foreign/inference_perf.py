@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.analysis.token_samples import sample_of_percentiles
 from app.records.curves import Rung
 from app.storage.foreign.aggregates import in_seconds, percentile_name, present, taken
 from app.storage.foreign.documents import Document, refused
@@ -62,6 +63,10 @@ def _rung(point: Node) -> Rung:
         latencies_s=_latencies(good.at("latency")),
         input_tokens_mean=_mean(good.at("prompt_tokens"), good.at("prompt_len")),
         output_tokens_mean=_mean(good.at("output_tokens"), good.at("output_len")),
+        lengths=sample_of_percentiles(
+            _levels(good.at("prompt_tokens"), good.at("prompt_len")),
+            _levels(good.at("output_tokens"), good.at("output_len")),
+        ),
     )
 
 
@@ -72,6 +77,10 @@ def _latencies(latency: Node) -> dict[str, dict[str, float]]:
 def _mean(*summaries: Node) -> float | None:
     means = (summary.at("mean").number_or_none() for summary in summaries)
     return next((mean for mean in means if mean), None)
+
+
+def _levels(*summaries: Node) -> dict[str, float]:
+    return next((levels for levels in (taken(summary, _AGGREGATES) for summary in summaries) if levels), {})
 
 
 def _late(points: list[Node]) -> list[str]:

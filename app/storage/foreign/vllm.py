@@ -10,7 +10,9 @@ import math
 import re
 from collections.abc import Sequence
 
+from app.analysis.token_samples import sample_of_rows
 from app.records.curves import Precision, Rung
+from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import exact, in_seconds, percentile_name, present
 from app.storage.foreign.documents import Document, refused
 from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
@@ -67,6 +69,7 @@ def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
         input_tokens_mean=_per_request(point.at("total_input_tokens"), completed),
         output_tokens_mean=_per_request(point.at("total_output_tokens"), completed),
         gaps="random" if burstiness in (None, 1.0) else "other",
+        lengths=_lengths(point),
     )
     notes = [
         FROM_SEND if rate is not None and not has_queue else None,
@@ -96,6 +99,16 @@ def _failed(point: Node, completed: int) -> int | None:
 def _per_request(total: Node, completed: int) -> float | None:
     tokens = total.number_or_none()
     return tokens / completed if tokens and completed else None
+
+
+def _lengths(point: Node) -> TokenSample | None:
+    """Of the requests that succeeded: others have no output tokens. None without --save-detailed."""
+    inputs, outputs = (
+        point.at(key).numbers() if isinstance(point.at(key).value, list) else []
+        for key in ("input_lens", "output_lens")
+    )
+    pairs = [pair for pair in zip(inputs, outputs, strict=False) if min(pair) > 0]
+    return sample_of_rows(*zip(*pairs, strict=True)) if pairs and len(inputs) == len(outputs) else None
 
 
 def _latencies(

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
+from app.analysis.token_samples import sample_of_pairs
 from app.records.offers import CurvePoint
 from app.records.result import Estimate, MaxRate, Stage, StageKind, Verdict, Window
+from app.records.token_sample import TokenSample
 
 SLO = (parse_objective("error_rate < 1%"), parse_objective("service_ms.p99 < 50"))
 FOUND = MaxRate(Estimate(100.0, (90.0, 110.0), 900), ("service_ms.p99 < 50",), "…")
@@ -125,6 +128,13 @@ def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() 
 )
 def test_only_poissons_arrivals_came_at_random(arrivals: str | None, gaps: str) -> None:
     assert rungs_of([replace(long_stage(100), arrivals=arrivals)])[0].gaps == gaps
+
+
+def test_load_points_carry_joint_lengths_but_no_damaged_ones() -> None:
+    lengths = sample_of_pairs(np.array([[100, 20], [3000, 5]]))
+    damaged = TokenSample(lengths.input_tokens, lengths.output_tokens[:-1])
+    assert [one.lengths for one in rungs_of([long_stage(100, lengths=lengths)])] == [lengths]
+    assert [one.lengths for one in rungs_of([long_stage(100, lengths=damaged)])] == [None]
 
 
 def test_what_many_sessions_bring_is_not_known_to_be_random() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarise_stage
+from app.analysis.token_samples import pairs_of
 from app.records.result import Estimate, Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows, stream_table
@@ -203,3 +204,13 @@ def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
 
 def test_a_stage_without_rows_has_no_tokens() -> None:
     assert "ttft_ms" not in summarise().metrics
+
+
+def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
+    stage = summarise(
+        Answer(chunks_ms=(50, 60, 70), tokens_in=7, tokens_out=3),
+        Answer(intended_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
+        Answer(intended_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
+    )
+    assert stage.lengths is not None
+    assert sorted(pairs_of(stage.lengths).tolist()) == [[7, 3], [900, 1]]

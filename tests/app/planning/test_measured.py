@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 from msgspec.structs import replace
 
+from app.analysis.token_samples import pairs_of, sample_of_pairs
+from app.analysis.trace_rows import busiest_rows
+from app.planning.fleet_rate import shape_of
+from app.planning.goals import goals_of
 from app.planning.measured import measured_target, tokens_as_measured, with_measured_tokens
 from app.records.curves import Rung
 from app.records.result import Hardware
@@ -57,3 +62,24 @@ def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
     said = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((9.0, 9.0))))
     assert with_measured_tokens(said) is said
     assert with_measured_tokens(question()).traffic.tokens == ()
+
+
+def test_traffic_of_which_means_are_given_is_as_uneven_as_what_was_measured() -> None:
+    sample = sample_of_pairs(np.array([[100, 20], [300, 10]]))
+    plain = question(target(lengths=(200.0, 15.0), token_sample=sample))
+    assert with_measured_tokens(plain).traffic.token_sample == sample
+    longer = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((400.0, 15.0))))
+    found = with_measured_tokens(longer).traffic.token_sample
+    assert found is not None
+    assert pairs_of(found).tolist() == [[200, 20], [600, 10]]
+    mixed = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((9.0, 9.0)) * 2))
+    assert with_measured_tokens(mixed) is mixed, "two kinds of requests are a distribution of their own"
+
+
+def test_requests_are_as_long_as_those_of_the_trace() -> None:
+    pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
+    rows = busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
+    plain = question(target(lengths=(200.0, 15.0), token_sample=sample_of_pairs(pairs[:1].astype(np.int64))))
+    traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=tokens_as_measured((1050.0, 143.3))))
+    found = shape_of(with_measured_tokens(traced).traffic, goals_of(traced.slo), "random")
+    assert [list(pair) for pair in found.lengths] == pairs.tolist()

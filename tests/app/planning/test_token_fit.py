@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.token_samples import sample_of_pairs
 from app.planning.moments import CannotFitError
 from app.planning.token_fit import fit_tokens, mean_lengths, tells_tokens
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
@@ -17,7 +18,7 @@ NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency
 
 
 def measured(per_s: float | None, clients: int | None = None, law: TokenService = LAW, requests: int = 600) -> Rung:
-    load = TokenLoad(per_s, clients, 500.0, 100.0)
+    load = TokenLoad(per_s, clients, np.array([[500, 100]]))
     play = TokenPlay.drawn(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
     times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
     achieved = 1 / times.pop(GAP)
@@ -71,3 +72,34 @@ def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() 
     assert tells_tokens(rung)
     assert not tells_tokens(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
     assert tells_tokens(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
+
+
+def uneven(seed: int) -> np.ndarray:
+    """A lognormal of inputs with a few long documents, and outputs."""
+    rng = np.random.default_rng(seed)
+    inputs = np.exp(6 + 0.6 * rng.standard_normal(600)) * np.where(rng.random(600) < 0.05, 6.0, 1.0)
+    return np.rint(np.column_stack([inputs, np.exp(4.3 + 0.6 * rng.standard_normal(600))])).astype(np.int64)
+
+
+def measured_uneven(per_s: float, law: TokenService) -> Rung:
+    pairs = uneven(round(1000 * per_s))
+    play = TokenPlay.drawn(TokenLoad(per_s, None, pairs), 600, 1, np.random.SeedSequence(round(1000 * per_s)))
+    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
+    duration_s = 600 * times.pop(GAP)
+    latencies: dict[str, dict[str, float]] = {}
+    for name, value in times.items():
+        metric, aggregate = name.split()
+        latencies.setdefault(metric, {})[aggregate] = value
+    inputs, outputs = pairs.mean(axis=0)
+    return Rung(
+        per_s, None, 600 / duration_s, 600 / per_s, 600, 0, latencies, inputs, outputs, lengths=sample_of_pairs(pairs)
+    )
+
+
+@pytest.mark.parametrize(("limit", "value"), [("max_sequences", 16), ("kv_tokens", 9_000)])
+def test_admission_limits_are_found_from_uneven_lengths(limit: str, value: int) -> None:
+    law = replace(LAW, **{limit: value})
+    rates = (1.0, 2.5, 4.0, 5.5, 7.0, 8.0) if limit == "max_sequences" else (1.0, 2.5, 3.5, 4.4, 5.2, 6.0)
+    best = fit_tokens([measured_uneven(per_s, law) for per_s in rates]).laws[0]
+    assert limit in best.parameters
+    assert getattr(best.service, limit) == pytest.approx(value, rel=0.12)

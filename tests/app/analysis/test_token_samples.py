@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.analysis.token_samples import (
+    MAX_PAIRS,
+    invalid_sample,
+    merged,
+    pairs_of,
+    sample_of_pairs,
+    sample_of_percentiles,
+    sample_of_rows,
+    scaled,
+)
+from app.records.token_sample import TokenSample
+
+
+def test_rows_keep_which_output_belongs_to_which_input() -> None:
+    sample = sample_of_rows([10.0, np.nan, 3000.0, 20.0], [100.0, 5.0, 7.0, np.nan])
+    assert sample is not None
+    assert pairs_of(sample).tolist() == [[10, 100], [3000, 7]]
+    assert sample_of_rows([np.nan], [1.0]) is None
+
+
+def test_a_selection_of_many_requests_keeps_means_tail_and_correlation() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.standard_normal((2, 50_000))
+    every = np.rint(np.exp(np.column_stack([6 + first, 5 + 0.6 * first + 0.8 * second]))).astype(np.int64) + 1
+    kept = pairs_of(sample_of_pairs(every))
+    assert len(kept) == MAX_PAIRS
+    assert kept.mean(axis=0) == pytest.approx(every.mean(axis=0), rel=0.04)
+    assert np.percentile(kept, 99, axis=0) == pytest.approx(np.percentile(every, 99, axis=0), rel=0.15)
+    assert np.corrcoef(np.log(kept).T)[0, 1] == pytest.approx(0.6, abs=0.05)
+
+
+def test_percentiles_become_independent_lengths_with_those_percentiles() -> None:
+    told = {"mean": 420.0, "p50": 300.0, "p90": 800.0, "p99": 1800.0}
+    sample = sample_of_percentiles(told, {"p50": 100.0, "p95": 100.0})
+    assert sample is not None
+    inputs, outputs = pairs_of(sample).T
+    assert inputs.mean() == pytest.approx(420.0, rel=0.01)
+    assert np.percentile(inputs, 90) / np.median(inputs) == pytest.approx(800 / 300, rel=0.05)
+    assert set(outputs.tolist()) == {100}
+    assert sample_of_percentiles({"mean": 420.0}, told) is None
+
+
+def test_samples_are_merged_and_scaled() -> None:
+    both = merged([sample_of_pairs(np.array([[100, 10]])), sample_of_pairs(np.array([[300, 30]]))])
+    assert both is not None
+    assert pairs_of(scaled(both, (20.0, 40.0))).tolist() == [[10, 20], [30, 60]]
+    assert merged([]) is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "why"),
+    [
+        (b"", b"", "two columns"),
+        (b"\1\0\0", b"\1\0\0", "two columns"),
+        (b"\1\0\0\0", b"\1\0\0\0" * 2, "two columns"),
+        (b"\0\0\0\0", b"\1\0\0\0", "below 1"),
+    ],
+)
+def test_damaged_samples_are_recognized(inputs: bytes, outputs: bytes, why: str) -> None:
+    wrong = invalid_sample(TokenSample(inputs, outputs))
+    assert wrong is not None
+    assert why in wrong
+    assert invalid_sample(sample_of_pairs(np.array([[1, 1]]))) is None
