@@ -105,17 +105,20 @@ def best_fits(
     *,
     most: int,
     richer: Callable[[Law], Law | None] | None = None,
+    most_behind: float = math.inf,
 ) -> list[Fitted]:
     """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first.
 
     `richer` makes a law with more parameters of one that was fitted; the best two that have one are tried so.
+    A law whose screening costs over `most_behind` more than the best one's is not fitted to the stages.
     """
     plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
     screened = _best_of_each(sorted((_fit(law, screening, plain) for law in laws), key=_cost))
     if richer is not None:
         more = [law for law in (richer(fitted.law) for fitted in screened) if law is not None]
         screened = sorted([*screened, *(_fit(law, screening, plain) for law in more[:_RICHER])], key=_cost)
-    return sorted((_refined(fitted.law, stages) for fitted in _leading(screened, screening, most)), key=_cost)
+    near = [fitted for fitted in screened if fitted.cost <= screened[0].cost + most_behind]
+    return sorted((_refined(fitted.law, stages) for fitted in _leading(near, screening, most)), key=_cost)
 
 
 def _best_of_each(screened: Sequence[Fitted]) -> list[Fitted]:

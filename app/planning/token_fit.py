@@ -50,7 +50,8 @@ _SCREENING, _REFINING = (6, 12_000), (12, 48_000)
 """The most plays of each stage, and about how many requests they may come to over all stages."""
 _SCREENED_LOADS, _FEWEST_PLAYS = 6, 4
 _MOST_REQUESTS = 1_500
-_REFINED = 3
+_REFINED, _MOST_BEHIND = 3, 100.0
+"""A wrong limit is hundreds behind where it matters, in twice the logarithm of a likelihood."""
 _CHUNK, _SMALL_CHUNK = 2048, 512
 """Prompt tokens read in one step: the usual number, and one that only longer prompts tell from it."""
 _USUAL_LIMIT = 256
@@ -107,7 +108,7 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
-    fit = judged(best_fits(laws, screening, stages, most=_REFINED), stages, highest_per_s)
+    fit = judged(best_fits(laws, screening, stages, most=_REFINED, most_behind=_MOST_BEHIND), stages, highest_per_s)
     fit = _without_unfelt_limits(fit, laws[0].service)
     return fit if max_sequences else _with_cache(fit, points)
 

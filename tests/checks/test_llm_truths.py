@@ -1,0 +1,107 @@
+"""The simulator that judges plans for language models is held to timelines worked out by hand, and fits are held to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.analysis.curve import rungs_of
+from app.analysis.objectives import parse_objective
+from app.planning.simulation.replica import token_latencies
+from app.planning.token_fit import fit_tokens
+from app.records.service import NO_LIMIT, TokenService
+from tests.checks.llm_truths import (
+    Outcome,
+    Requests,
+    Server,
+    draw_truth,
+    interval,
+    measure,
+    poisson,
+    simulate,
+    stored,
+)
+
+SERVER = Server(
+    step_s=1.0, sequence_s=0.1, context_token_s=0.0, prompt_token_s=0.01, step_cv=0.0, network_s=0.5,
+    max_sequences=8, kv_blocks=1000, chunk_tokens=100,
+)  # fmt: skip
+
+
+def played(server: Server, *requests: tuple[float, int, int]) -> list[tuple[float, float]]:
+    arrivals, inputs, outputs = (list(column) for column in zip(*requests, strict=True))
+    times = simulate(server, Requests(arrivals, inputs, outputs), np.random.default_rng(1))
+    return [(round(first, 9), round(last, 9)) for first, last in zip(times.first_token_s, times.latency_s, strict=True)]
+
+
+def test_one_request_reads_its_prompt_in_chunks_and_then_takes_a_step_a_token() -> None:
+    """150 tokens: 1 + 1 s and 1 + 0.5 s; two more tokens of 1.1 s each; 0.5 s of network."""
+    assert played(SERVER, (0.0, 150, 3)) == [(4.0, 6.2)]
+    assert played(dataclasses.replace(SERVER, chunk_tokens=None), (0.0, 150, 3)) == [(3.0, 5.2)]
+
+
+def test_a_prompt_lengthens_the_steps_of_those_that_decode() -> None:
+    """The first decodes from 2 s on; the second comes at 2.5 s, and the step that begins at 3.1 s reads its prompt."""
+    assert played(SERVER, (0.0, 100, 4), (2.5, 50, 1)) == [(2.5, 6.3), (2.7, 2.7)]
+
+
+@pytest.mark.parametrize("limits", [{"max_sequences": 1}, {"kv_blocks": 10}])
+def test_a_request_waits_until_a_sequence_and_its_blocks_are_free(limits: dict[str, int]) -> None:
+    """Each reserves 7 of the blocks of 16 tokens; the second is admitted when the first has ended, at 4.2 s."""
+    server = dataclasses.replace(SERVER, **limits)
+    assert played(server, (0.0, 100, 3), (0.0, 100, 3)) == [(2.5, 4.7), (6.7, 8.9)]
+
+
+def test_the_products_simulation_agrees_request_by_request() -> None:
+    server = dataclasses.replace(
+        SERVER, step_s=0.01, sequence_s=0.0004, context_token_s=3e-8, prompt_token_s=3e-5, chunk_tokens=512,
+        kv_blocks=800,
+    )  # fmt: skip
+    truth = draw_truth(1, 0)
+    requests = poisson(
+        4.0, 800, dataclasses.replace(truth.lengths, input_median=256, output_median=64), np.random.default_rng(3)
+    )
+    requests.inputs[:] = [-(-tokens // 16) * 16 for tokens in requests.inputs]
+    requests.outputs[:] = [-(-tokens // 16) * 16 for tokens in requests.outputs]  # blocks are then tokens
+    times = simulate(server, requests, np.random.default_rng(1))
+    law = TokenService(
+        server.step_s, server.sequence_s, server.prompt_token_s, server.max_sequences, server.kv_blocks * 16,
+        chunk_tokens=512, per_kv_token_s=server.context_token_s, outside_s=server.network_s,
+    )  # fmt: skip
+    first_s, last_s = token_latencies(
+        np.array(requests.arrivals_s), np.array(requests.inputs), np.array(requests.outputs), np.zeros(800), law
+    )
+    assert first_s == pytest.approx(times.first_token_s, rel=1e-9)
+    assert last_s == pytest.approx(times.latency_s, rel=1e-9)
+
+
+@pytest.mark.parametrize(("number", "limit"), [(3, "sequences"), (0, "kv blocks")])
+def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: int, limit: str) -> None:
+    """A cut of the program: seed 2, which has a limit of 48 sequences, and one of 596 blocks."""
+    truth = draw_truth(2, number)
+    assert truth.limit == limit
+    objectives = tuple(parse_objective(text) for text in truth.slo)
+    stages, _ = measure(truth, objectives, np.random.default_rng([2, number, 1]))
+    service = fit_tokens(rungs_of(stages)).laws[0].service
+    assert isinstance(service, TokenService)
+    if limit == "sequences":
+        assert service.max_sequences == pytest.approx(truth.server.max_sequences, rel=0.1)
+    else:
+        assert service.kv_tokens == pytest.approx(truth.server.kv_blocks * 16, rel=0.1)
+        assert service.kv_tokens < NO_LIMIT
+
+
+def test_outcomes_of_a_stopped_run_are_kept_and_a_cut_line_is_not(tmp_path: Path) -> None:
+    outcome = Outcome(101, 3, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=8, p90=11, stated=0.92)
+    line = json.dumps(dataclasses.asdict(outcome))
+    (tmp_path / "state").write_text(f"{line}\n{line[:40]}")
+    found = stored(tmp_path / "state")
+    assert list(found) == [(101, 3)]
+    assert found[101, 3].is_met
+    assert found[101, 3].is_covered
+    assert stored(tmp_path / "none") == {}
+    assert interval(8, 10) == "80 % (44–97)"
