@@ -50,7 +50,7 @@ def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]
 
 
 def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
-    """Traffic with the joint lengths that were measured, around the means that are given, if any. A trace has its own."""
+    """Traffic with the measured joint lengths, around the means that are given, if any. A trace has its own."""
     traffic = question.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
         return question

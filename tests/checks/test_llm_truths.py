@@ -1,4 +1,4 @@
-"""The simulator that judges plans for language models is held to timelines worked out by hand, and fits are held to it."""
+"""The simulator that judges plans for language models is held to timelines worked out by hand, fits are held to it."""
 
 from __future__ import annotations
 
