@@ -10,7 +10,6 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.moments import Play
-from app.planning.service_times import lognormal_factors
 from app.planning.simulation.closed_loop import closed_tokens
 from app.planning.simulation.compiled import Ints
 from app.planning.simulation.replica import token_latencies
