@@ -36,8 +36,8 @@ from app.planning.moments import (
 )
 from app.planning.service_fit import requests_of
 from app.planning.service_laws import Law, Prior
+from app.planning.service_times import lognormal_factors
 from app.planning.simulation.compiled import Ints
-from app.planning.simulation.replica import lognormal_factors
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
 from app.records.curves import Gaps, Rung
 from app.records.service import NO_LIMIT, FittedService, ServiceFit, ServiceModel, TokenService
