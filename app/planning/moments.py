@@ -66,6 +66,8 @@ class Observed(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     logs: tuple[float, ...]
     gaps: Gaps = "random"
+    is_steady: bool = False
+    """Whether the times are long-run values, not those of a stage that began empty and was so long."""
 
 
 class Play(msgspec.Struct, frozen=True):

@@ -39,6 +39,9 @@ _REFINING = (32, 200_000)
 _FEWEST_PLAYS = 8
 _MOST_REQUESTS = 20_000
 """Of one play: of a longer stage the scatter is taken to fall as its length grows."""
+_LEAD_IN, _STEADY_REQUESTS = 2_000, 8_000
+"""Of a play where neither a duration nor a number of requests is known: such percentiles are typed as long-run values.
+They are trusted as those of `SUPPOSED_REQUESTS` requests."""
 _REFINED = 3
 
 
@@ -76,7 +79,7 @@ def observe(rungs: Sequence[Rung]) -> list[Observed]:
 
 
 def requests_of(rung: Rung) -> int:
-    """Where the counts are not known: as many as the rate brings in the time, or a thousand."""
+    """Where the counts are not known: as many as the rate brings in the time, or a thousand of a steady state."""
     if rung.completed is not None:
         return rung.completed + (rung.failed or 0)
     rate = rung.achieved_per_s if rung.offered_per_s is None else rung.offered_per_s
@@ -89,7 +92,8 @@ def _together(rungs: Sequence[Rung]) -> Observed:
     names = tuple(name for name in AGGREGATES if all(one.get(name) for one in known))
     logs = tuple(float(np.mean([math.log(one[name]) for one in known])) for name in names)
     requests = round(float(np.mean([requests_of(rung) for rung in rungs])))
-    return Observed(rate, requests, len(rungs), names, logs, rungs[0].gaps)
+    is_steady = all(rung.completed is None and rung.duration_s is None for rung in rungs)
+    return Observed(rate, requests, len(rungs), names, logs, rungs[0].gaps, is_steady)
 
 
 def _unloaded_s(observed: Sequence[Observed]) -> float:
@@ -97,11 +101,11 @@ def _unloaded_s(observed: Sequence[Observed]) -> float:
 
 
 def _stages(observed: Sequence[Observed], most: int, budget: int, seed: int) -> list[Stage]:
-    requests = [min(one.requests, _MOST_REQUESTS) for one in observed]
+    requests = [_STEADY_REQUESTS if one.is_steady else min(one.requests, _MOST_REQUESTS) for one in observed]
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
     return [
-        _stage(one, StagePlay.drawn(one.offered_per_s, many, times, of, one.gaps))
+        _stage(one, StagePlay.drawn(one.offered_per_s, many, times, of, one.gaps, _LEAD_IN if one.is_steady else 0))
         for one, many, of in zip(observed, requests, seeds, strict=True)
     ]
 
@@ -109,5 +113,6 @@ def _stages(observed: Sequence[Observed], most: int, budget: int, seed: int) -> 
 def _stage(one: Observed, play: StagePlay) -> Stage:
     """Of several points, and of longer stages, a mean scatters less."""
     quantiles = np.array([AGGREGATES[name] for name in one.names])
-    share = min(1.0, _MOST_REQUESTS / one.requests) / one.points
+    share = _STEADY_REQUESTS / one.requests if one.is_steady else min(1.0, _MOST_REQUESTS / one.requests)
+    share /= one.points
     return Stage(one, partial(play.played, quantiles=quantiles), share)

@@ -20,18 +20,25 @@ def arrivals_of(offered_per_s: float, shape: tuple[int, int], gaps: Gaps, rng: n
 
 
 class StagePlay(msgspec.Struct, frozen=True):
-    """Unit random numbers of a stage, drawn once: plays × requests."""
+    """Unit random numbers of a stage, drawn once: plays × requests. The first `lead_in` requests of each play fill the
+    queue and are not counted."""
 
     arrivals_s: Floats
     normals: Floats
+    lead_in: int = 0
 
     @staticmethod
     def drawn(
-        offered_per_s: float, requests: int, times: int, seed: np.random.SeedSequence, gaps: Gaps = "random"
+        offered_per_s: float,
+        requests: int,
+        times: int,
+        seed: np.random.SeedSequence,
+        gaps: Gaps = "random",
+        lead_in: int = 0,
     ) -> StagePlay:
-        rng = np.random.default_rng(seed)
-        arrivals_s = arrivals_of(offered_per_s, (times, requests), gaps, rng)
-        return StagePlay(arrivals_s, rng.standard_normal((times, requests)))
+        rng, shape = np.random.default_rng(seed), (times, lead_in + requests)
+        arrivals_s = arrivals_of(offered_per_s, shape, gaps, rng)
+        return StagePlay(arrivals_s, rng.standard_normal(shape), lead_in)
 
     def played(self, service: ServiceModel, quantiles: Floats) -> Play:
         """Percentiles by the smallest value that so large a share does not exceed."""
@@ -45,7 +52,7 @@ class StagePlay(msgspec.Struct, frozen=True):
                 latencies = batch_latencies(arrivals_s, normals, service, starts)
             case _:
                 raise TypeError("a language model's stages are played by tokens")
-        latencies = latencies.reshape(plays, requests)
+        latencies = latencies.reshape(plays, requests)[:, self.lead_in :]
         ranks = np.ceil(quantiles * latencies.shape[1]).astype(int) - 1
         latencies.partition(ranks, axis=1)
         return Play(np.log(latencies[:, ranks]))

@@ -183,7 +183,7 @@ def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.
     ("options", "says"),
     [
         (["nothing"], "no run is 'nothing'"),
-        (["2-slow"], "2-slow has no rate that held its SLO"),
+        (["2-slow"], "2-slow has no rate that met its SLO"),
         (["small.yaml", "1-scores"], "is planned alone"),
         (["small.yaml", "--set", "plan.zoness=3"], "unknown key 'zoness' in plan"),
         (["small.yaml", "--assurance", "2"], "plan.assurance"),

@@ -93,6 +93,13 @@ def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days
     assert (strict.recommendation is None) == is_old
 
 
+def test_the_bundled_catalogue_still_recommends_in_ten_years() -> None:
+    plan = planned(today=datetime.date(2036, 11, 28))
+    assert plan.recommendation is not None
+    assert "WARN: the price is" in plan.recommendation.sentence
+    assert [check.check for check in plan.checks] == ["plan.price_age"]
+
+
 def test_an_old_price_wins_only_where_it_is_lower_by_what_it_may_have_moved() -> None:
     old = offer("old", on_demand_usd_per_hour=0.95, as_of=TODAY - datetime.timedelta(425))
     plan = plan_fleets(question(of=catalogue(offer("new"), old)))

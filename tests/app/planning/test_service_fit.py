@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.objectives import parse_objective
+from app.planning.formulae import rate_inside
+from app.planning.goals import goals_of
 from app.planning.moments import CannotFitError
 from app.planning.service_fit import fit_service, observe, requests_of
 from app.planning.simulation.replica import batch_latencies, request_latencies
@@ -103,3 +106,18 @@ def test_requests_are_counted_or_reckoned() -> None:
     assert requests_of(rung(100.0, completed=None)) == 1000
     assert requests_of(replace(rung(None, completed=None), duration_s=20.0)) == 1000
     assert requests_of(replace(rung(100.0, completed=None), duration_s=None)) == 1000
+
+
+def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None:
+    """Long-run values of a known law, as a person types them: read as 1,000 requests that begin with an empty queue,
+    they made this replica 1.2 % slower than it is, and others by more."""
+    law = RequestService(1, 0.1, 0.5)
+    steady = measured_rungs(law, (0.3, 0.5, 0.7, 0.85, 0.93), requests=150_000)
+    typed = [replace(one, completed=None, failed=None, duration_s=None) for one in steady]
+    assert all(one.is_steady for one in observe(typed))
+    assert not any(one.is_steady for one in observe(steady))
+    fitted = fit_service(typed).laws[0].service
+    assert isinstance(fitted, RequestService)
+    goals = goals_of([parse_objective("latency_ms.p95 < 1000")])
+    rates = [rate_inside(one, goals, 1, "random") for one in (fitted, law)]
+    assert rates[0] == pytest.approx(rates[1], rel=0.008)

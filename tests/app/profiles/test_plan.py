@@ -25,6 +25,7 @@ SAID = {
     "max_accelerators": 4,
     "price": "spot",
     "max_price_age": "90d",
+    "low_trust_prices": True,
     "other_cards": {"dtype": "fp16", "work": "saturated"},
 }
 
@@ -55,6 +56,7 @@ def test_every_key_is_taken() -> None:
         vendors=("nvidia",),
         max_power_w=20_000.0,
         api=ApiPrice(0.6, "1M tokens"),
+        low_trust_prices=True,
     )
     assert {field.alias or name for name, field in PlanSettings.model_fields.items()} == set(SAID)
 
