@@ -10,7 +10,7 @@ from app.analysis.rows import StageRows
 from app.records.result import Check
 from app.records.stage import StageFacts
 
-LOCAL_LIMITS = "local limits"
+LOCAL_LIMITS, FILE_DESCRIPTORS = "local limits", "file descriptors"
 _ERROR = "local-limit"
 _OWN_DESCRIPTORS = 64
 """What a load worker has open besides its connections."""
@@ -75,7 +75,7 @@ def demand_checks(demand: Demand, limits: LocalLimits) -> tuple[Check, ...]:
             f"A load worker needs about {demand.descriptors:,} open files and may have {limits.descriptors:,}: "
             f"raise the hard limit (`ulimit -Hn {demand.descriptors}`), use more workers, or lower the load."
         )
-        checks.append(_check("file descriptors", demand.descriptors, limits.descriptors, hint))
+        checks.append(_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
     if limits.ports is not None and demand.ports > limits.ports:
         hint = (
             f"The load needs about {demand.ports:,} local ports and this machine has {limits.ports:,}: widen "

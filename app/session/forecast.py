@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from app.analysis.local_limit_checks import Demand, LocalLimits, demand_checks
+from app.analysis.local_limit_checks import FILE_DESCRIPTORS, Demand, LocalLimits, demand_checks
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.parts import Load
@@ -51,6 +51,18 @@ def capacity_checks(
 ) -> tuple[Check, ...]:
     """`service_s` is what the request of the preflight took; None where that is not what the load will see."""
     return demand_checks(demand_of(spec, endpoint, _workers(load), service_s), _limits_of(limits, endpoint, load))
+
+
+def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLimits) -> tuple[str, ...]:
+    """What would be needed beyond the limits if requests took until they time out, as those of an overloaded target."""
+    timeout_s = endpoint.timeouts.total_s
+    checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
+    return tuple(
+        f"If requests took until target.timeouts.total ({timeout_s:g} s), the load would need about {check.value:,.0f} "
+        f"{check.check} in each load worker, and there are {check.limit:,.0f}."
+        for check in checks
+        if check.check == FILE_DESCRIPTORS
+    )
 
 
 def _workers(load: Load) -> int:

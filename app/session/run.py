@@ -20,7 +20,7 @@ from app.session.baseline import refuse_other_machine
 from app.session.ceilings import CeilingFinder, Ceilings
 from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
-from app.session.forecast import capacity_checks, require_capacity
+from app.session.forecast import capacity_checks, require_capacity, timeout_notes
 from app.session.gathering import while_gathering
 from app.session.idle import stand_idle
 from app.session.interruption import Interruption
@@ -239,8 +239,12 @@ class _Session:
         report = self._target.preflight
         service_ms = None if report is None or self._target.starts_cold else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
-        for check in capacity_checks(self._spec, self._target.endpoint, load, self._parts.local_limits, service_s):
+        needs = (self._spec, self._target.endpoint, load, self._parts.local_limits)
+        checks = capacity_checks(*needs, service_s)
+        for check in checks:
             self._telling.check(check)
+        for note in () if checks else timeout_notes(*needs):
+            self._telling.note(note)
 
     def _calibrate(self, load: Load, environment: Environment) -> Ceilings:
         finder = CeilingFinder(self._parts, environment.fingerprint, self._interruption)

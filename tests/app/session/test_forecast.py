@@ -36,6 +36,15 @@ def test_an_open_loop_is_not_refused(bench: Bench) -> None:
     assert bench.run(SPEC, local_limits=LocalLimits(descriptors=10)).result.exit.code == 0
 
 
+def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None:
+    result = bench.run(SPEC, local_limits=LocalLimits(descriptors=1_024)).result
+    assert result.verdict.status == "VALID"
+    assert result.notes == (
+        "If requests took until target.timeouts.total (60 s), the load would need about 2,112 file descriptors in each "
+        "load worker, and there are 1,024.",
+    )
+
+
 def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
     slow = msgspec.structs.replace(OK, service_ms=1_000.0)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=LocalLimits(descriptors=100))
