@@ -15,6 +15,7 @@ import msgspec
 from app.analysis.gating import DEFAULT, Gating, warnings_of
 from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
+from app.cli.secret_consent import consent
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader, warn
 from app.errors import SizewiseError, StorageError, UsageError
@@ -67,6 +68,7 @@ def measure(
 ) -> int:
     """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was
     measured is stored however it ends."""
+    consent(profile, getattr(arguments, "allow_secrets", []))
     started_at = datetime.now(UTC)
     run_id = _run_id(arguments.out, profile.name, started_at)
     directory = arguments.out or runs_home() / run_id

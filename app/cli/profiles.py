@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.profile_keys import add_ci, add_keys
+from app.cli.secret_consent import add_consent_argument, consent
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
         if name != "show":
             action.add_argument("--json", action="store_true", help="print as JSON")
+        if name == "try":
+            add_consent_argument(action)
         if name == "check":
             action.add_argument("--here", action="store_true",
                                 help="tell which variants of a model cannot run on this machine")  # fmt: skip
@@ -87,7 +90,9 @@ def _impossible(profile: LocalProfile) -> tuple[ImpossibleCell, ...]:
 def _try(arguments: argparse.Namespace) -> int:
     from app.wiring.trying import try_target
 
-    trial = try_target(_read(arguments)[1])
+    profile = _read(arguments)[1]
+    consent(profile, arguments.allow_secrets)
+    trial = try_target(profile)
     if arguments.json:
         import msgspec
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.baseline import add_baseline_arguments, baseline_of
 from app.cli.gating import add_gating_arguments, gating_of
+from app.cli.secret_consent import add_consent_argument
 from app.cli.sharing import add_remote_arguments, add_workers_argument, remote_workers, workers_override
 from app.errors import UsageError
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     locust.add_argument("--duration", metavar="TIME", help="how long, like 30s (default 1m)")
     locust.add_argument("--host", metavar="URL", help="the users' host, where the test does not name it")
     add_baseline_arguments(parser)
+    add_consent_argument(parser)
     add_remote_arguments(parser)
     add_gating_arguments(parser)
     add_run_arguments(parser)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from app.errors import UsageError
+from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewritten
+from app.profiles.loading import load_profile_text
 from app.profiles.redaction import places_of_secrets
 from app.profiles.relocating import relocated
+from app.profiles.secret_hosts import hosts_of_secrets
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
@@ -74,9 +77,10 @@ def write_ci_job(
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
         text = rewritten(text, _from_repository(relocated(tree, directory), repository.resolve())).text
+    command = " ".join([f"sizewise run {name}.yaml --out results", *_allowed_hosts(text, directory)])
     files = {
         repository / f"{name}.yaml": text,
-        repository / _FILES[pipeline]: _TEXTS[pipeline].format(command=f"sizewise run {name}.yaml --out results"),
+        repository / _FILES[pipeline]: _TEXTS[pipeline].format(command=command),
     }
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content.encode():
@@ -88,6 +92,15 @@ def write_ci_job(
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     return tuple(files)
+
+
+def _allowed_hosts(text: str, directory: Path) -> list[str]:
+    """Options that let a pipeline, where nobody is asked, send the profile's secrets to its hosts."""
+    try:
+        profile = load_profile_text(text.encode(), directory / "profile.yaml")
+    except ProfileError:
+        return []
+    return [f"--allow-secrets {shlex.quote(host)}" for host in hosts_of_secrets(profile)]
 
 
 def _from_repository(value: Any, repository: Path) -> Any:

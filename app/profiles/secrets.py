@@ -61,6 +61,12 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
+def reference_in(text: str) -> str | None:
+    """`env:NAME` or `file:PATH`, without a scheme before it; None where a text refers to nothing."""
+    reference = _REFERENCE.fullmatch(text)
+    return None if reference is None else text.removeprefix(reference["before"])
+
+
 def file_of(text: str) -> tuple[str, str] | None:
     """What stands before the secret and the file it is in, where a text refers to a file."""
     reference = _REFERENCE.fullmatch(text)

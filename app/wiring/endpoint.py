@@ -11,11 +11,13 @@ from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import file_of, resolve_secret
 from app.wiring.address import resolve
 from app.wiring.proxy import proxy_for
+from app.wiring.secret_consent import require_allowed
 from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
 
 
 def endpoint_of(profile: EndpointProfile) -> Endpoint:
     """Raises UsageError and UnavailableError. The record holds secrets."""
+    require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
     proxy = proxy_for(target.all_urls) if socket is None else None

@@ -10,11 +10,13 @@ from app.telemetry.amd import amd_readers
 from app.telemetry.sampler import Sampler
 from app.telemetry.scrape import Scraper
 from app.wiring.endpoint import require_permission
+from app.wiring.secret_consent import require_allowed
 from loadgen.transport.address import EndpointError
 
 
 def sampler_of(profile: Profile) -> Sampler:
     """Raises UsageError and UnavailableError; samples nothing yet."""
+    require_allowed(profile)
     return Sampler(others=(*amd_readers(), *(_scraper(one) for one in profile.telemetry)))
 
 

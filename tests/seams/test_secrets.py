@@ -53,6 +53,7 @@ def _environment(proxy: int) -> dict[str, str]:
         "UNRELATED_API_KEY": CANARIES["environment"],
         "http_proxy": f"http://me:{CANARIES['proxy']}@127.0.0.1:{proxy}",
         "no_proxy": "",
+        "SIZEWISE_ALLOW_SECRETS": "model.invalid",
     }
 
 

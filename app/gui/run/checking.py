@@ -17,6 +17,8 @@ from app.profiles.loading import load_profile_text
 from app.profiles.permission import needs_permission
 from app.profiles.profile import protocol_of
 from app.profiles.redaction import places_of_secrets
+from app.storage.allowed_secrets import AllowedSecrets
+from app.wiring.secret_consent import secrets_to_allow
 
 _SUGGESTED = re.compile(r"^Did you mean '(.+)'\?$")
 _UNKNOWN = "unknown key "
@@ -38,12 +40,14 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """`name` is the profile's; `wrong` is empty where it can be run. `secret` is where one is written out."""
+    """`name` is the profile's; `wrong` is empty where it can be run. `secret` is where one is written out; `to_allow`
+    are the secrets that it refers to, for hosts that nobody has allowed yet."""
 
     text: str
     name: str | None
     wrong: tuple[Wrong, ...]
     secret: str | None = None
+    to_allow: tuple[AllowedSecrets, ...] = ()
 
 
 def check(text: str, place: Path) -> Checked:
@@ -53,7 +57,8 @@ def check(text: str, place: Path) -> Checked:
     except ProfileError as error:
         return Checked(text, None, tuple(_wrong(one) for one in (error, *error.others)))
     denied = _denied(getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True)))
-    return Checked(text, profile.name, denied, next(iter(places_of_secrets(text)), None))
+    secret = next(iter(places_of_secrets(text)), None)
+    return Checked(text, profile.name, denied, secret, secrets_to_allow(profile))
 
 
 def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from app.profiles.document import KeyPath
 from app.profiles.editing import as_text, rewritten
 from app.profiles.redaction import redacted
 from app.profiles.relocating import relocated
+from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_whole
 
 _CHECK_AFTER_MS = 200
@@ -181,6 +182,12 @@ class RunPresenter(QObject):
 
     def command_line(self) -> str:
         return shlex.join(("sizewise", "run", self.source()))
+
+    def to_allow(self) -> tuple[AllowedSecrets, ...]:
+        """Secrets that the run would send to hosts that nobody has allowed yet."""
+        if self._checked is None or self.state().why_not:
+            return ()
+        return tuple(one for one in self._checked.to_allow if not is_allowed(one))
 
     def start(self) -> bool:
         """False where the profile is wrong, or not checked yet."""

@@ -37,3 +37,9 @@ def test_a_secret_that_is_written_out_is_not_copied_into_a_repository(tmp_path: 
         write(pipeline, PROFILE.format(key="Bearer s3cr3t"), tmp_path)
     assert "s3cr3t" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_job_allows_the_hosts_that_the_profiles_secrets_are_sent_to(tmp_path: Path) -> None:
+    text = PROFILE.format(key="env:API_KEY").replace("127.0.0.1:8000", "api.example.com")
+    _, job = write("github", text, tmp_path)
+    assert "sizewise run mine.yaml --out results --allow-secrets api.example.com" in job.read_text()

@@ -21,7 +21,9 @@ Spec = Callable[..., RunSpec]
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And a home in which nothing is allowed yet."""
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -8,6 +8,7 @@ from app.gui.run.checking import check, protocol_to_show, without
 from app.profiles.beginnings import ENDPOINT
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile_text
+from app.storage.allowed_secrets import allow
 
 RIGHT = ENDPOINT.format(name="mine")
 
@@ -46,3 +47,12 @@ def test_a_public_address_needs_its_tick() -> None:
 
 def test_an_unfinished_profile_has_the_form_of_plain_http() -> None:
     assert (protocol_to_show({}), protocol_to_show({"target": {"model": "x"}})) == ("http", "local")
+
+
+def test_secrets_for_a_host_that_nobody_allowed_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    text = RIGHT.replace("127.0.0.1", "10.0.0.5").replace("target:\n", "target:\n  api_key: env:KEY\n")
+    (wanted,) = check(text, Path("x.yaml")).to_allow
+    assert (wanted.profile, wanted.host, wanted.references) == ("mine", "10.0.0.5", ("env:KEY",))
+    allow(wanted)
+    assert check(text, Path("x.yaml")).to_allow == ()
