@@ -97,10 +97,11 @@ def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
     """Says why on standard error."""
     from app.analysis.comparison import regressions, undecided
     from app.analysis.comparison_notes import in_words, regression_in_words
+    from app.cli.tables import shown
 
     worse, open_ones = regressions(comparison), undecided(comparison)
     for change in worse:
-        print(f"regression: {regression_in_words(change)}", file=sys.stderr)
+        print(f"regression: {shown(regression_in_words(change))}", file=sys.stderr)
     if open_ones:
         named = "; ".join(map(in_words, open_ones[:3])) + (f" and {len(open_ones) - 3} more" if open_ones[3:] else "")
         print(f"{'error' if fail_undecided else 'warning'}: inconclusive: {named}", file=sys.stderr)

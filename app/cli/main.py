@@ -73,10 +73,15 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
     return int(code)
 
 
+def _printable(text: str) -> str:
+    """Without what steers a terminal: a message may quote a file of anybody's."""
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
+
+
 def _tell(message: str, hint: str | None, code: ExitCode, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {_printable(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {_printable(hint)}", file=sys.stderr)
     return int(code)

@@ -39,6 +39,7 @@ def _follow(run: StoredRun) -> int:
     import threading
 
     from app.cli.progress import open_progress
+    from app.cli.tables import shown
     from app.storage.following import RunFollower
 
     follower, pause, is_written = RunFollower(run.directory), threading.Event(), True
@@ -55,5 +56,5 @@ def _follow(run: StoredRun) -> int:
                 pause.wait(_LOOK_S if is_written else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
     for cause in filter(None, finished.message.split("; ")):
-        print(f"exit {finished.exit_code}: {cause}", file=sys.stderr)
+        print(f"exit {finished.exit_code}: {shown(cause)}", file=sys.stderr)
     return finished.exit_code

@@ -35,12 +35,13 @@ def _rename(arguments: argparse.Namespace) -> int:
 
 
 def _tag(arguments: argparse.Namespace) -> int:
+    from app.cli.tables import shown
     from app.storage.labels import add_tags, remove_tags
     from app.storage.run_directory import find_run
 
     change = remove_tags if arguments.remove else add_tags
     labels = change(find_run(arguments.run).directory, arguments.tags)
-    print(f"tags: {', '.join(labels.tags) or 'none'}")
+    print(f"tags: {shown(', '.join(labels.tags) or 'none')}")
     return 0
 
 

@@ -36,10 +36,11 @@ def _trend(arguments: argparse.Namespace) -> int:
 
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return 0
-    from app.cli.tables import table
+    from app.cli.tables import shown, table
 
     others = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
-    print(f"{trend.name}: {len(runs)} runs, {runs[0].run_id} to {runs[-1].run_id}{others}")
+    first, last = shown(runs[0].run_id), shown(runs[-1].run_id)  # which may have come from elsewhere
+    print(f"{shown(trend.name)}: {len(runs)} runs, {first} to {last}{others}")
     print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(one) for one in found]))
     if len(runs) < FEWEST:
         print(f"A change of level is told from {FEWEST} runs on.")

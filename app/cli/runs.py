@@ -35,11 +35,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
+    from app.cli.tables import shown
     from app.storage.baselines import promote
     from app.storage.run_directory import find_run
 
     result = promote(find_run(arguments.run))
-    print(f"{result.run_id} is the baseline of {result.name!r} now")
+    print(f"{shown(result.run_id)} is the baseline of {result.name!r} now")
     return 0
 
 

@@ -87,6 +87,7 @@ class OpenedRun:
             if window_s is not None:
                 raise UsageError(_LOCAL_WINDOW, hint="Leave out --from and --to.")
             return self.result if objectives is None else rescore_variants(self.result, objectives)
+        self._refuse_other_events()
         if window_s is not None:
             self._refuse_empty(window_s)
         return rescore(self.facts, objectives, window_s)
@@ -111,6 +112,12 @@ class OpenedRun:
     def why_no_window(self) -> str | None:
         """Why no part of this run's time can be judged; None where it can."""
         return _LOCAL_WINDOW if self.result.local is not None else None
+
+    def _refuse_other_events(self) -> None:
+        stages = [one for one in self.result.stages if one.variant is None and not one.is_pooled]
+        if len(stages) != len(self.facts.facts):
+            told = f"{EVENTS} has the end of {len(self.facts.facts)} stages, and {RESULT} has {len(stages)}"
+            raise DamagedError(f"{self.directory} is DAMAGED: {told}", hint="Restore its files from a copy.")
 
     def _refuse_empty(self, window_s: tuple[float, float]) -> None:
         from_s, to_s = window_s

@@ -11,6 +11,7 @@ from app.analysis.foreign_result import foreign_result
 from app.errors import UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
+from app.storage.results import decode_result
 from app.storage.run_directory import StoredRun, find_run, runs_home, write_whole
 from loadgen.decoding import decode_json
 
@@ -77,7 +78,7 @@ def _result_of(reference: str, profile_name: str) -> Result:
     if not path.is_file():
         return find_run(reference).measured
     try:
-        return decode_json(path.read_bytes(), Result)
+        return decode_result(path.read_bytes())
     except (msgspec.DecodeError, OSError) as error:
         return _of_another_tool(path, f"{path} cannot be read as a result: {error}")
 

@@ -17,9 +17,10 @@ import msgspec
 
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
-from app.records.result import SCHEMA, Result
+from app.records.result import SCHEMA
 from app.storage.control import CONTROL
 from app.storage.names import EVENTS, RESULT
+from app.storage.results import decode_result
 from loadgen.decoding import decode_json
 
 BUNDLE = "bundle.json"
@@ -131,7 +132,7 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
         raise refused(path, f"its {RESULT} is longer than that of any run")
     text = archive.read(name)
     try:
-        result = decode_json(text, Result)
+        result = decode_result(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         schema = _schema_of(text)
         if isinstance(schema, int) and schema > SCHEMA:

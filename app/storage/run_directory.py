@@ -37,6 +37,7 @@ from app.storage.names import REQUESTS as REQUESTS
 from app.storage.names import RESULT as RESULT
 from app.storage.names import SPEC as SPEC
 from app.storage.names import TELEMETRY as TELEMETRY
+from app.storage.results import decode_result
 from app.storage.seals import Damage, damage_of, damaged_error, result_damage
 from app.storage.streams import StreamWriter, WholeFile, read_stream, stream_batches
 from loadgen.decoding import json_decoder
@@ -264,7 +265,7 @@ class StoredRun:
     @property
     def unverified_result(self) -> Result | None:
         """As `result`, whatever the checksums are: for whoever says so beside it."""
-        return self._read(RESULT, json_decoder(Result))
+        return self._read(RESULT, decode_result)
 
     @property
     def environment(self) -> Environment | None:

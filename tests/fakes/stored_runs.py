@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,21 @@ from typing import Any
 import msgspec
 
 from app.records.events import Event, RunFinished, RunStarted
+from app.records.result import Artifact, Result
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import RunSpec, StageSpec
 from app.storage.control import CONTROL
-from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
+from app.storage.names import SPEC as PROFILE
+from app.storage.run_directory import (
+    ENVIRONMENT,
+    EVENTS,
+    REQUESTS,
+    RESULT,
+    TELEMETRY,
+    RunWriter,
+    StoredRun,
+)
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -68,3 +79,13 @@ def _spec_text(spec: RunSpec) -> str:
     return (
         f"sizewise: 1\nname: {spec.name}\nload:\n  seed: {spec.seed}\n  stages:\n  - arrivals: poisson\nslo:\n{lines}"
     )
+
+
+def sealed_again(directory: Path) -> None:
+    """After a file of a stored run was changed: as if the run had ended with it."""
+    path = directory / RESULT
+    result = msgspec.json.decode(path.read_bytes(), type=Result)
+    names = [name for name in (PROFILE, ENVIRONMENT, REQUESTS, TELEMETRY) if (directory / name).exists()]
+    sums = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
+    artifacts = tuple(Artifact(name, checksum) for name, checksum in sums.items())
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, artifacts=artifacts)))

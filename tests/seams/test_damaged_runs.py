@@ -8,9 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from app.cli.main import main
-from app.storage.names import CHECKSUMS, REQUESTS, RESULT
+from app.storage.names import CHECKSUMS, EVENTS, REQUESTS, RESULT
+from app.storage.run_directory import RunWriter, StoredRun, runs_home
 from loadgen.decoding import decode_json
 from tests.fakes.damaged_runs import OF_KILLED, SEALED, Case
 from tests.fakes.golden_runs import golden_run
@@ -108,3 +110,31 @@ def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
     text = capsys.readouterr().out
     assert "DAMAGED: result.json is missing" in text
     assert "Recovered" in text
+
+
+def test_stages_that_the_events_lack_are_not_judged_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = golden_run("llm", tmp_path)
+    (run / CHECKSUMS).unlink()  # as where the engine was killed just before it wrote them
+    lines = (run / EVENTS).read_bytes().splitlines(keepends=True)
+    (run / EVENTS).write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert main(["report", str(run), "--slo", "latency_ms.p95<500"]) == 2
+    assert "is DAMAGED: events.jsonl has the end of" in capsys.readouterr().err
+
+
+def test_names_of_runs_steer_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run = golden_run("local", tmp_path)
+    result = StoredRun(run).measured
+    name, run_id = "red\x1b[31m", "id\x1b]0;title\x07\x9b1m"
+    for number in range(2):
+        with RunWriter(runs_home() / f"run-{number}") as writer:
+            writer.write_result(replace(result, name=name, run_id=run_id, artifacts=writer.seal()))
+    shown = ""
+    for command in ("runs trend", "runs list", "runs show run-0", "runs promote run-0", "runs show \x1b[31m"):
+        main(command.split())
+        told = capsys.readouterr()
+        shown += told.out + told.err
+    assert "red" in shown
+    assert not [one for one in shown if not one.isprintable() and one != "\n"]

@@ -97,3 +97,12 @@ def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.csv"):
         with pytest.raises(ProfileError):
             read_table(path, WANTED)
+
+
+def test_json_lines_are_bounded_lower_than_rows_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_tables, "MAX_JSON_LINES", 3)
+    (tmp_path / "many.jsonl").write_text('{"timestamp": 1}\n' * 5)
+    with pytest.raises(ProfileError, match="more than 3 rows"):
+        read_table(tmp_path / "many.jsonl", frozenset({"timestamp"}))
+    (tmp_path / "many.csv").write_text("timestamp\n" + "1\n" * 5)
+    assert read_table(tmp_path / "many.csv", frozenset({"timestamp"})).table.num_rows == 5

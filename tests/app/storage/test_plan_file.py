@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.planning.fleets import plan_fleets
+from app.storage import plan_file
 from app.storage.plan_file import MOST_BYTES, PlanFile, is_plan_file, plan_text, read_plan, write_plan
 from tests.fakes import planned
 from tests.fakes.whole_plan import question, whole_plan
@@ -159,3 +160,11 @@ def test_a_plan_file_is_told_by_how_it_begins(path: Path, content: bytes, is_one
 def test_what_cannot_be_opened_is_no_plan_file(path: Path) -> None:
     assert not is_plan_file(path)
     assert not is_plan_file(path.parent)
+
+
+def test_more_values_than_any_plan_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "many.yaml"
+    path.write_text("sizewise_plan: 1\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
+    assert path.stat().st_size < MOST_BYTES
+    with pytest.raises(UsageError, match="more values than any plan"):
+        read_plan(path)

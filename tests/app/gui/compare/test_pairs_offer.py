@@ -15,6 +15,7 @@ from app.storage.run_directory import SPEC
 from tests.app.gui.compare.conftest import store
 from tests.fakes.program import PROFILE
 from tests.fakes.repeated import result, steady
+from tests.fakes.stored_runs import sealed_again
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 OFFER = PairsOffer(7, 60.0, Path("a/spec.yaml"), Path("b/spec.yaml"), "pairs of scoring")
@@ -33,6 +34,7 @@ def offered(*runs: tuple[Path, str], **asked: bool) -> PairsOffer | None:
 
 def write_profile(run: Path, text: str) -> None:
     (run / SPEC).write_text(text)
+    sealed_again(run)
 
 
 def usual(**values: str) -> str:
@@ -57,6 +59,7 @@ def test_nothing_is_offered_where_nothing_is_open(base: Path, slower: Path) -> N
 def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path, near: Path) -> None:
     write_profile(base, usual())
     (near / SPEC).unlink()
+    sealed_again(near)
     offer = offered((base, "base"), (near, "candidate"))
     assert offer is not None
     assert offer.problem is not None

@@ -17,6 +17,7 @@ from tests.app.gui.compare.conftest import settle, store
 from tests.fakes.program import PROFILE
 from tests.fakes.repeated import result, steady
 from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_runs import sealed_again
 from tests.fakes.widget_walk import clipped, unnamed, unreachable
 
 OpenPage = Callable[[], ComparePage]
@@ -28,6 +29,7 @@ def near(base: Path) -> Path:
     for run in (base, found):
         text = PROFILE.format(url="http://127.0.0.1:1", rate="10/s", duration="1s", extra="")
         (run / SPEC).write_text(text)
+        sealed_again(run)
     return found
 
 
@@ -69,6 +71,7 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
     base: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     (near / SPEC).unlink()
+    sealed_again(near)
     page = open_page()
     page.compare((base, near))
     settle(qtbot, page)
