@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.trace_rows import rate_per_s, times_s
-from app.planning.simulation.arrivals import poisson_arrivals, superposed
+from app.analysis.trace_rows import rate_per_s, times_s, token_pairs
+from app.planning.simulation.arrivals import normals_by_size, poisson_arrivals, superposed
 from app.planning.simulation.replaying import Arrivals
 from app.records.traffic import Dispersion, TraceRows
 
@@ -59,7 +59,11 @@ def _of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, 
         return None
     seeds = int(np.clip(_ALL_SEEDS / max(requests, 1.0), 1, _MOST_SEEDS))
     drawn = (superposed(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
-    return tuple(Arrivals(at_s, places if rows.input_tokens else _NONE, rows.window_s) for at_s, places in drawn)
+    tokens = token_pairs(rows)
+    if tokens is None:
+        return tuple(Arrivals(at_s, _NONE, rows.window_s) for at_s, _ in drawn)
+    normals = normals_by_size(tokens[:, 1])
+    return tuple(Arrivals(at_s, places, rows.window_s, normals[places]) for at_s, places in drawn)
 
 
 def _of_dispersion(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:

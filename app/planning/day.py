@@ -86,7 +86,9 @@ def play_day(
     for minute in (
         minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s)
         if rows is None
-        else minutes_of_trace(cell.rates_per_s, bin_s, start_s, seed, rows)
+        else minutes_of_trace(
+            cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService)
+        )
     ):
         end_s = minute.end_s
         normals = fleet_normals(minute.normals, design.services[0])

@@ -15,6 +15,7 @@ from app.planning.sizing import HOURS_A_MONTH, Demand
 from app.planning.wording import amount, law_words
 from app.records.plan import Fleet, RejectedBy
 from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceFacts, TraceRows
 
 _SAME_LEVEL = 0.005
@@ -102,14 +103,17 @@ def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
         yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
     if traffic.rows is not None:
-        yield from _of_trace(traffic.rows, traffic.trace, demand.peak_per_s)
+        services = [target.fit.laws[0].service for target in question.measured if target.fit is not None]
+        yield from _of_trace(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
         varies = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
         yield f"Requests come in bursts, which the fleet is sized for: {varies}."
 
 
-def _of_trace(rows: TraceRows, facts: TraceFacts | None, peak_per_s: float) -> Iterator[str]:
+def _of_trace(
+    rows: TraceRows, facts: TraceFacts | None, peak_per_s: float, services: Sequence[ServiceModel]
+) -> Iterator[str]:
     """How the trace is replayed, and on which time scales it is bursty."""
     copies = peak_per_s / rate_per_s(rows)
     whole = rows.window_s < WINDOW_S
@@ -124,6 +128,8 @@ def _of_trace(rows: TraceRows, facts: TraceFacts | None, peak_per_s: float) -> I
             f"{recorded}: the peak is {copies:.3g} times its level, so many independent copies of it, each started at "
             "another time. Bursts keep their length and rarely coincide."
         )
+    if rows.output_tokens and any(isinstance(one, RequestService) and one.cv > 0 for one in services):
+        yield "Service times vary as measured, and are taken to be longer for requests with more output tokens."
     if facts is not None:
         scales = ((1, facts.index_1s), (10, facts.index_10s), (60, facts.index_60s))
         told = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]

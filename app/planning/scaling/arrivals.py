@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from app.analysis.trace_rows import times_s
-from app.planning.simulation.arrivals import poisson_arrivals
+from app.analysis.trace_rows import times_s, token_pairs
+from app.planning.simulation.arrivals import normals_by_size, poisson_arrivals
 from app.planning.simulation.compiled import Floats, Ints
 from app.records.traffic import TraceRows
 
@@ -55,11 +55,16 @@ def minutes_of_arrivals(
         ahead_s = ahead_s[stop:]
 
 
-def minutes_of_trace(rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows) -> Iterator[Minute]:
+def minutes_of_trace(
+    rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, by_size: bool = False
+) -> Iterator[Minute]:
     """The recorded window over and over, at each bin's rate: a random part of it, or independent copies on top.
 
-    Beyond 64 copies each request stands for several within a second.
+    Beyond 64 copies each request stands for several within a second. With `by_size` the normals are in the order of
+    the output tokens, where the trace has them.
     """
+    tokens = token_pairs(rows)
+    sized = None if tokens is None or not by_size else normals_by_size(tokens[:, 1])
     recorded_s = times_s(rows)
     copies = rates_per_s * rows.window_s / recorded_s.size
     each = max(1.0, float(copies.max()) / _MOST_COPIES)
@@ -82,7 +87,7 @@ def minutes_of_trace(rates_per_s: Floats, bin_s: float, start_s: float, seed: in
             at_s = np.minimum(at_s + of_rest.uniform(0.0, _CLONE_S, at_s.size), end_s - _LAST_S)
         order = np.argsort(at_s, kind="stable")
         at_s = np.clip(at_s[order], begin_s, None)
-        normals = of_rest.standard_normal(at_s.size)
+        normals = of_rest.standard_normal(at_s.size) if sized is None else sized[places[order]]
         yield Minute(start_s + end_s, start_s + at_s, normals, places[order] if rows.input_tokens else _NONE)
 
 

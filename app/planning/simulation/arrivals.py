@@ -63,6 +63,15 @@ def superposed(times_s: Floats, copies: float, window_s: float, seed: np.random.
     return shifted_s[order], rows[order]
 
 
+def normals_by_size(sizes: Ints) -> Floats:
+    """Standard normals in the order of the sizes: a lognormal service time made of them is longest for the largest."""
+    from scipy import special  # half a second to import, which the start of a run would wait for
+
+    ranks = np.empty(sizes.size)
+    ranks[np.lexsort((np.random.default_rng(0).random(sizes.size), sizes))] = np.arange(sizes.size)
+    return np.asarray(special.ndtri((ranks + 0.5) / sizes.size))
+
+
 def in_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:
     for start in range(0, times_s.size, chunk):
         yield times_s[start : start + chunk]

@@ -13,21 +13,29 @@ from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle
 from app.planning.simulation.state import FAILED, LATE, Fleet, new_fleet
 from app.planning.simulation.steady import SteadyOutcome, outcome_of, side_by_side
+from app.records.service import RequestService
 
 BLOCKS = 20
 """Parts of equal length whose late requests are counted apart, to know how much a few bursts decide."""
 
 
+_NONE: Floats = np.empty(0)
+
+
 class Arrivals(msgspec.Struct, frozen=True, eq=False):
-    """`at_s` ascends within `window_s`; `rows` are places among the design's lengths, empty where they are drawn."""
+    """`at_s` ascends within `window_s`; `rows` are places among the design's lengths, empty where they are drawn.
+
+    `normals` give the service time of a replica of slots, empty where they are drawn.
+    """
 
     at_s: Floats
     rows: Ints
     window_s: float
+    normals: Floats = _NONE
 
     def compressed(self, factor: float) -> Arrivals:
         """The same requests in a `factor`-th of the time: as a replica that much slower, with limits as much longer."""
-        return Arrivals(self.at_s / factor, self.rows, self.window_s / factor)
+        return Arrivals(self.at_s / factor, self.rows, self.window_s / factor, self.normals)
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -49,12 +57,15 @@ def replay(
     `design` is what is simulated, and `replicas` and `rate_per_s` are of the fleet that it stands for.
     """
     varies = any(service.cv > 0 for service in design.services)
+    has_slots = isinstance(design.services[0], RequestService)
 
     def play(seed: int) -> tuple[Fleet, float, Ints]:
         played = arrivals[seed]
         fleet = new_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))
-        normals = rng.standard_normal(played.at_s.size) if varies else np.empty(0)
+        normals = rng.standard_normal(played.at_s.size) if varies else _NONE
+        if varies and played.normals.size and has_slots:
+            normals = played.normals
         normals = fleet_normals(normals, design.services[0])
         late, first = [0], 0
         for block in range(1, BLOCKS + 1):

@@ -4,9 +4,12 @@ import datetime
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.trace_facts import trace_facts
+from app.analysis.trace_rows import busiest_rows, rate_per_s
 from app.planning.fleets import plan_fleets
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
@@ -94,3 +97,30 @@ def test_formulae_and_vcpus_are_owned_up_to() -> None:
 def test_hardware_that_was_said_is_told_as_that() -> None:
     told = notes(question(target(is_hardware_said=True)))
     assert "Measured, on what was said to be acme/c16: 100/s inside the SLO. The run does not tell" in told
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        (1.0, "replaying the whole trace (10 min) as recorded."),
+        (0.4, "40 % of its level, a random part of its requests."),
+        (3.0, "3 times its level, so many independent copies of it"),
+    ],
+)
+def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, sentence: str) -> None:
+    at_s = np.arange(0.0, 600.0, 0.5)
+    rows, facts = busiest_rows(at_s), trace_facts(at_s)
+    stated = notes(question(peak_per_s=times * rate_per_s(rows), rows=rows, trace=facts))
+    assert sentence in stated
+    assert "times over 1 s" in stated
+    assert f"its busiest second had {facts.peak_1s_per_s:g}/s" in stated
+    assert "shorter than an hour: what the rest of the peak hour may bring widens the interval." in stated
+    assert plan_fleets(question(rows=rows, trace=facts), preview=True).traffic.rows is None
+
+
+def test_a_sampled_trace_says_so() -> None:
+    rows = busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
+    stated = notes(question(rows=rows))
+    assert "replaying the trace's busiest hour" in stated
+    assert "A random 10 % of the trace's requests are replayed in place of all." in stated
+    assert "shorter than an hour" not in stated

@@ -4,14 +4,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.analysis.trace_rows import busiest_rows, rate_per_s
 from app.planning.day import play_day
-from app.planning.fleet_rate import design_of
+from app.planning.fleet_rate import design_of, play_traffic
 from app.planning.planned_day import DayPlay, simulate_day, told_day
 from app.planning.planned_fleet import BIN_S, day_rates, planned_fleet, planned_replica
+from app.records.plan_question import PlanQuestion
 from app.records.scaling import Autoscaler, ColdStart, Failures, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
 from app.records.simulated_day import SimulatedDay
 from app.records.traffic import Dispersion, TokenLengths, Traffic
+from tests.checks.trace_truths import bursty_requests
 from tests.fakes.offers import TODAY
 from tests.fakes.planned import DAYTIME, LAW, planned, question
 
@@ -128,3 +131,24 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     assert day.p50_ms is not None
     assert day.p50_ms > 50 * 20
     assert "ttft_ms.p95 < 500" in day.sentences[1]
+
+
+def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:
+    """What the plan says of the trace holds over a day of it, and a fleet for Poisson arrivals misses the SLO."""
+    requests = bursty_requests(20.0, 4.0, 60.0, 300.0)[::20]  # about 1/s
+    rows = busiest_rows(np.array([one.at_s for one in requests]))
+    traffic = Traffic(rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
+    asked = question(msgspec.structs.replace(LAW, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic)
+    fleet = planned_fleet(planned(asked), asked, None, 3)
+    even = msgspec.structs.replace(asked, traffic=msgspec.structs.replace(traffic, rows=None))
+    assert fleet.replicas == 6
+
+    def attainment(what: PlanQuestion) -> float:
+        day = simulate_day(fleet, what, DayPlay(TODAY, Fixed(fleet.replicas), Operations()))
+        assert day.totals.arrivals == pytest.approx(86_400 * traffic.peak_per_s, rel=0.02)
+        assert day.attainment is not None
+        return day.attainment
+
+    of_plan = play_traffic(fleet.service, fleet.shape, fleet.replicas, traffic.peak_per_s, 1).overall.good_share
+    assert attainment(asked) == pytest.approx(of_plan, abs=0.02)
+    assert attainment(asked) < attainment(even) - 0.03

@@ -68,3 +68,10 @@ def test_another_rate_is_a_part_of_the_trace_or_several_copies(times: float) -> 
     assert all((np.diff(minute.at_s) >= 0).all() for minute in minutes)
     assert all(((minute.at_s >= minute.end_s - 60) & (minute.at_s < minute.end_s)).all() for minute in minutes)
     assert all(minute.rows.size == minute.normals.size == minute.at_s.size for minute in minutes)
+
+
+def test_service_times_follow_the_tokens_of_the_trace_where_asked() -> None:
+    minutes = list(minutes_of_trace(np.full(4, 5 / TRACE.window_s), 60.0, 0.0, 4, TRACE, True))
+    rows, normals = (np.concatenate([getattr(minute, name) for minute in minutes]) for name in ("rows", "normals"))
+    assert all(len(set(normals[rows == row].tolist())) == 1 for row in range(5))
+    assert (np.diff([normals[rows == row][0] for row in range(1, 5)]) > 0).all()  # 0 tokens count as 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.arrivals import in_chunks, poisson_arrivals, superposed
+from app.planning.simulation.arrivals import in_chunks, normals_by_size, poisson_arrivals, superposed
 from app.planning.simulation.compiled import Floats
 
 SEED = np.random.SeedSequence(1)
@@ -78,3 +78,11 @@ def test_a_part_of_a_trace_is_a_random_part_of_its_requests() -> None:
 
 def test_a_trace_is_cut_into_chunks() -> None:
     assert [chunk.tolist() for chunk in in_chunks(np.arange(5.0), 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_larger_requests_have_larger_normals_and_equal_ones_differ() -> None:
+    sizes = np.array([5, 900, 5, 40] * 500)
+    normals = normals_by_size(sizes)
+    assert normals[sizes == 5].max() < normals[sizes == 40].min() < normals[sizes == 900].min()
+    assert np.unique(normals).size == sizes.size
+    assert (normals.mean(), normals.std()) == pytest.approx((0.0, 1.0), abs=0.01)
