@@ -23,7 +23,7 @@ _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     listing = actions.add_parser("list", help="the offers known, with prices, their age, and what in them is yours")
-    listing.add_argument("--accelerator", metavar="KEY", help="such as l4 or h100-sxm; none for CPUs only")
+    listing.add_argument("--accelerator", metavar="KEY", help="such as l4 or h100-sxm5-80gb; none for CPUs only")
     listing.add_argument("--region", help="such as us-east-1")
     listing.add_argument("--provider", help="such as aws")
     listing.add_argument("--json", action="store_true", help="print as JSON")

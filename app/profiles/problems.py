@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_ALIKE, _CLOSE = 0.5, 0.62
+"""Of difflib's ratio. At 0.6, FETCH would be PATCH."""
+
 
 class BadValueError(ValueError):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -23,7 +26,15 @@ class UnknownKeyError(BadValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A question naming the nearest known name; None when nothing is near: a wrong suggestion misleads."""
+    """A question naming the nearest known name; None when nothing is near."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.65)
-    return f"Did you mean {by_folded[near[0]]!r}?" if near else None
+    folded = name.casefold()
+    near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_ALIKE)
+    close = (one for one in near if _is_close(folded, one))
+    return next((f"Did you mean {by_folded[one]!r}?" for one in close), None)
+
+
+def _is_close(name: str, candidate: str) -> bool:
+    """Whether a hint helps: one is the beginning of the other, or few letters differ."""
+    is_beginning = name.startswith(candidate) or candidate.startswith(name)
+    return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _CLOSE

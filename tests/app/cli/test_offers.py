@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,13 @@ def test_an_old_rate_is_told_beside_the_list(tmp_path: Path, capsys: pytest.Capt
     path.write_text("aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 0.8 EUR/h}")
     assert main(["offers", "check", str(path)]) == 0
     assert capsys.readouterr().err.startswith("EUR is taken at ")
+
+
+def test_the_accelerators_that_the_help_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["offers", "list", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    named = re.search(r"such as (\S+) or (\S+);", shown)
+    assert named is not None
+    for key in named.groups():
+        assert main(["offers", "list", "--accelerator", key]) == 0

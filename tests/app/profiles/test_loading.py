@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from app.errors import ExitCode, ProfileError
 from app.profiles.bundled import bundled_profiles
-from app.profiles.loading import load_profile
+from app.profiles.loading import load_profile, load_traffic
 from app.profiles.profile import HttpProfile, OipProfile
 
+GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
 HTTP = """\
 sizewise: 1
 name: scoring
@@ -245,3 +247,12 @@ def test_the_most_that_can_be_asked_for_is_taken(folder: Path, key: str, most: i
     load_profile(path, [f"{key}={most}"])
     with pytest.raises(ProfileError, match=f"is more than {most:,}"):
         load_profile(path, [f"{key}={most + 1}"])
+
+
+def test_the_traffic_that_the_guide_prints_can_be_given_as_a_file(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(traffic:.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block)
+        assert load_traffic(path).peak_per_s is not None

@@ -13,6 +13,8 @@ from app.profiles.problems import did_you_mean
         ("offer", ("power_w", "provider"), None),
         ("FETCH", ("PATCH", "POST"), None),
         ("aws/none", ("aws/inf2.xlarge", "aws/g6.xlarge"), None),
+        ("acme/c3", ("acme/c2@here", "other/x"), "acme/c2@here"),
+        ("min", ("ms", "s", "m", "h"), "m"),
     ],
 )
 def test_only_a_name_that_is_near_is_suggested(name: str, known: tuple[str, ...], near: str | None) -> None:
