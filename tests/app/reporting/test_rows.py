@@ -11,7 +11,8 @@ from app.reporting.load import answering_stages
 from app.reporting.rows import MAX_POINTS, error_rows, load_series, request_times, spectra
 from tests.fakes.results import START_NS, full_run
 
-RESULT = full_run().result
+_RUN = full_run().result
+RESULT = msgspec.structs.replace(_RUN, clock=msgspec.structs.replace(_RUN.clock, load_start_ns=START_NS))
 
 
 def _rows(intended_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:

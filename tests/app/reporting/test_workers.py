@@ -7,11 +7,11 @@ from app.reporting import build_report
 from app.reporting.workers import clock_words, shared_by, who_sent, worker_rows
 from reports.html import render_html
 from reports.text import render_text
-from tests.fakes.results import COMMAND, SPEC, START_NS, full_run
+from tests.fakes.results import COMMAND, SPEC, full_run
 
 HERE = WorkerFacts(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
 THERE = WorkerFacts(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
-LOST = replace(THERE, worker=2, lost_ns=START_NS + 12_000_000_000)
+LOST = replace(THERE, worker=2, lost_ns=full_run().result.zero_ns + 12_000_000_000)
 
 
 def shared(*workers: WorkerFacts) -> Result:
