@@ -192,7 +192,7 @@ def _limit_rows() -> tuple[Row, ...]:
             "plan.max_price_age",
             (
                 tr("Oldest price"),
-                tr("Offers whose price is older are refused; 0 is no limit. Over 90 days is a warning anyway."),
+                tr("Offers whose price is older are refused; 0 is no limit. Without one, over 90 days warns."),
             ),
             _unlimited(NumberField(0, 36_500, 0, tr(" days"))),
             lambda question: question.limits.max_price_age_days or 0,

@@ -30,12 +30,15 @@ from app.planning.planned_fleet import (
 )
 from app.planning.sizing import demand_of
 from app.planning.wording import amount
+from app.profiles.catalogue import load_catalogue
+from app.records.language_model import SupposedModel
 from app.records.offers import OtherCards, PlanLimits
 from app.records.plan import Spread
 from app.records.result import Hardware
-from app.records.service import RequestService
-from app.records.traffic import Campaign, Traffic
+from app.records.service import RequestService, TokenService
+from app.records.traffic import Campaign, TokenLengths, Traffic
 from tests.app.planning.test_fleets_in_any_question import question as any_question
+from tests.fakes.language_models import LLAMA_8B
 from tests.fakes.offers import TODAY, catalogue, gpu_offer
 from tests.fakes.planned import DAYTIME, LAW, planned, question
 
@@ -163,3 +166,20 @@ def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
     fleet = planned_fleet(planned(asked), asked, None, None)
     assert isinstance(fleet.service, RequestService)
     assert 0.04 < fleet.service.mean_s < 0.1
+
+
+def test_a_fleet_planned_from_a_shape_alone_is_simulated_with_its_cards_law() -> None:
+    cards = load_catalogue().accelerators
+    offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=cards)
+    asked = question(
+        measured=(),
+        catalogue=offers,
+        slo="ttft_ms.p95 < 2000",
+        supposed=SupposedModel("llama", LLAMA_8B),
+        traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
+    )
+    plan = plan_fleets(asked, preview=True)
+    assert plan.recommendation is not None
+    fleet = planned_fleet(plan, asked, None, None)
+    assert isinstance(fleet.service, TokenService)
+    assert fleet.sized_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s
