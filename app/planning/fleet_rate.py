@@ -278,7 +278,7 @@ def _burst_effect(
         return BurstEffect(1.0)
     arrivals = drawn_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
     if arrivals is not None:
-        return _replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
+        return replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
     if bursts.rows is None:
         return BurstEffect(_burst_factor(service, shape, bursts.dispersion, replicas, min(middle, seen)))
     return BurstEffect(_fluid_factor(shape, bursts))
@@ -294,7 +294,7 @@ def _allowed_late(shape: FleetShape) -> float:
     return min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
 
 
-def _replayed_effect(
+def replayed_effect(
     service: ServiceModel,
     shape: FleetShape,
     replicas: int,

@@ -3,11 +3,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
+from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.analysis.trace_rows import busiest_rows, rate_per_s
+from app.planning.burst_arrivals import Bursts, drawn_arrivals
 from app.planning.fleet_rate import (
     RUN_TO_RUN_SIGMA,
+    BurstEffect,
     FleetShape,
     ReplicaRate,
     design_of,
@@ -16,6 +22,7 @@ from app.planning.fleet_rate import (
     margin,
     middle_rate,
     play,
+    replayed_effect,
     requests_for,
     shape_of,
     simulated_rate,
@@ -212,3 +219,22 @@ def test_a_formula_doubts_the_most_a_replica_can_do_and_not_what_does_not_matter
 def test_the_same_chances_give_the_same_rate() -> None:
     what, law = shape("latency_ms.p95 < 8000", router="power_of_two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
     assert simulated_rate(law, what, 3, 1.1, 0.1) == simulated_rate(law, what, 3, 1.1, 0.1)
+
+
+def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
+    """By how unevenly late requests fall on its parts: one burst says less than twenty alike."""
+    service, slo = RequestService(2, 1.0, 0.0), shape("latency_ms.p95 < 1500", router="least_outstanding")
+    even_s = np.arange(0.0, 300.0, 0.5)
+    once_s = np.sort(np.concatenate([even_s, np.linspace(100.0, 110.0, 60)]))
+
+    def effect(at_s: Floats) -> BurstEffect:
+        rows = busiest_rows(at_s)
+        what = msgspec.structs.replace(slo, bursts=Bursts(rows, Dispersion(), rate_per_s(rows)))
+        arrivals = drawn_arrivals(what.bursts, 1.0) if what.bursts else None
+        assert arrivals is not None
+        return replayed_effect(service, what, 4, 1.9, arrivals, True)
+
+    assert effect(even_s).sigma < 0.05 < effect(once_s).sigma
+    assert effect(once_s).factor < effect(even_s).factor
+    hour_s = np.concatenate([once_s + turn * 300.0 for turn in range(13)])
+    assert effect(hour_s).sigma == 0.0
