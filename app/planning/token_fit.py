@@ -46,7 +46,7 @@ from app.records.token_sample import TokenSample
 _COMPARED = (("p50", "mean"), ("p95", "p90"), ("p99",))
 """One of each is held against the plays, the first that is reported."""
 _TYPICAL, _TAIL = _COMPARED[:2]
-_SCREENING, _REFINING = (6, 12_000), (12, 48_000)
+_SCREENING, _REFINING = (6, 9_000), (12, 36_000)
 """The most plays of each stage, and about how many requests they may come to over all stages."""
 _SCREENED_LOADS, _FEWEST_PLAYS = 6, 4
 _MOST_REQUESTS = 1_500
@@ -60,6 +60,7 @@ _Z95 = 1.644854
 _LIMIT_START, _LIMIT_SIGMA, _HIGHEST_LIMIT = 1.1, 1.0, 16.0
 """Beside the most that was in work: where the fit of a limit begins, the sigma of what is thought of it before, and
 the highest that is tried. It begins low, where the load points feel it."""
+_PROMPT_SHARES = (0.3,)
 _UNFELT = 0.5
 """Of that sigma's square, as the fit states it: a limit that is no surer was not felt."""
 
@@ -103,9 +104,8 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
     if len(points) < FEWEST_RUNGS:
         needs = f"a token service needs times to the first token and per token at {FEWEST_RUNGS} loads"
         raise CannotFitError(f"{needs}, and there are {len(points)}")
-    start = _regression(points)
-    laws = _laws(start, points, max_sequences)
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
+    laws = [law for start in _starts(points) for law in _laws(start, points, max_sequences)]
     stages = _stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
     fit = judged(best_fits(laws, screening, stages, most=_REFINED, most_behind=_MOST_BEHIND), stages, highest_per_s)
@@ -239,6 +239,29 @@ def _regression(points: Sequence[_Point]) -> TokenService:
         cv=0.1,
         outside_s=0.05 * low.ttft_s,
     )
+
+
+def _starts(points: Sequence[_Point]) -> list[TokenService]:
+    """The regression, and others with faster prompts: where load lengthens a step, prompts and sequences look alike."""
+    start = _regression(points)
+    tpot_s = np.array([point.tpot_s for point in points])
+    reading = np.array([point.achieved_per_s * point.load.input_tokens * point.tpot_s for point in points])
+    columns = np.column_stack([np.ones(len(points)), [point.decoding for point in points]]) / tpot_s[:, None]
+    from scipy import optimize  # imported late: the start of a run would wait for it
+
+    starts = [start]
+    for share in _PROMPT_SHARES:
+        prefill_s_per_token = share * start.prefill_s_per_token
+        found, _ = optimize.nnls(columns, np.maximum(1 - prefill_s_per_token * reading / tpot_s, 0.0))
+        starts.append(
+            msgspec.structs.replace(
+                start,
+                step_s=max(float(found[0]), start.step_s / 2),
+                per_sequence_s=max(float(found[1]), start.per_sequence_s),
+                prefill_s_per_token=prefill_s_per_token,
+            )
+        )
+    return starts
 
 
 def _laws(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> list[Law]:

@@ -95,6 +95,19 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
         assert service.kv_tokens < NO_LIMIT
 
 
+def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
+    """Of seed 1: load makes a step ten times as long, and a fit that begins with slow prompts stays there."""
+    truth = draw_truth(1, 2)
+    objectives = tuple(parse_objective(text) for text in truth.slo)
+    stages, _ = measure(truth, objectives, np.random.default_rng([1, 2, 1]))
+    fit = fit_tokens(rungs_of(stages))
+    service = fit.laws[0].service
+    assert isinstance(service, TokenService)
+    assert service.per_sequence_s == pytest.approx(truth.server.sequence_s, rel=0.3)
+    assert service.prefill_s_per_token == pytest.approx(truth.server.prompt_token_s, rel=0.5)
+    assert fit.median_error < 0.1
+
+
 def test_outcomes_of_a_stopped_run_are_kept_and_a_cut_line_is_not(tmp_path: Path) -> None:
     outcome = Outcome(101, 3, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=8, p90=11, stated=0.92)
     line = json.dumps(dataclasses.asdict(outcome))
