@@ -71,6 +71,11 @@ def test_no_model_moves_the_rate_out_of_what_was_measured(model_per_s: float, si
     assert belief.p90 < 2.3
 
 
+def test_where_every_rate_missed_the_slo_the_capacity_is_below_the_lowest_of_them() -> None:
+    belief = Evidence(((4.0, False), (4.5, False), (4.9, False))).belief(4.79, 0.1)
+    assert belief.p10 < belief.p50 <= 4.0
+
+
 def test_a_model_inside_the_interval_keeps_its_rate_and_its_certainty() -> None:
     belief = Evidence(((1.0, True), (2.0, False))).belief(1.4, 0.03)
     assert belief.p50 == pytest.approx(1.4, rel=0.01)
