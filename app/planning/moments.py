@@ -248,9 +248,7 @@ def _whitener(stage: Stage, play: Play) -> Floats:
     """
     covariance, one_each = play.log_covariance * stage.share, np.eye(len(stage.observed.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + one_each * _LEAST_SCATTER**2
-    from scipy import linalg  # imported late: the start of a run would wait for it
-
-    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(scatter), one_each, lower=True))
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(scatter)))
 
 
 def _spread(best: Fitted) -> float:

@@ -17,11 +17,18 @@ from app.records.service import BatchService, RequestService, TokenService
 
 
 def request_latencies(
-    arrivals_s: Floats, unit_normals: Floats, service: RequestService, starts: Ints | None = None
+    arrivals_s: Floats,
+    unit_normals: Floats,
+    service: RequestService,
+    starts: Ints | None = None,
+    factors: Floats | None = None,
 ) -> Floats:
-    """First come, first served by `slots` alike; a request's time is the mean × its own lognormal factor."""
+    """First come, first served by `slots` alike; a request's time is the mean × its own factor.
+
+    `factors` are those of `unit_normals`, computed here if not given.
+    """
     latencies = np.empty(arrivals_s.size)
-    factors = _factors(unit_normals, service)
+    factors = latency_factors(unit_normals, service) if factors is None else factors
     play_requests(
         arrivals_s,
         factors * service.mean_s,
@@ -34,12 +41,19 @@ def request_latencies(
 
 
 def batch_latencies(
-    arrivals_s: Floats, unit_normals: Floats, service: BatchService, starts: Ints | None = None
+    arrivals_s: Floats,
+    unit_normals: Floats,
+    service: BatchService,
+    starts: Ints | None = None,
+    factors: Floats | None = None,
 ) -> Floats:
-    """Batches of all that waits, up to `max_batch`; a batch's factor is that of its first request."""
+    """Batches of all that waits, up to `max_batch`; a batch's factor is that of its first request.
+
+    `factors` are those of `unit_normals`, computed here if not given.
+    """
     latencies = np.empty(arrivals_s.size)
     law = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
-    factors = lognormal_factors(unit_normals, service.cv)
+    factors = latency_factors(unit_normals, service) if factors is None else factors
     play_batches(arrivals_s, factors, _ends(starts, arrivals_s), law, service.max_batch, latencies)
     return latencies
 
@@ -81,9 +95,9 @@ def token_latencies(
     return first_s - since_s, last_s - since_s
 
 
-def _factors(unit_normals: Floats, service: RequestService) -> Floats:
+def latency_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
     """As `service_factors`, by a compiled look-up: a fit does it some thousand times for 100,000 requests."""
-    if not is_two_phase(service):
+    if not isinstance(service, RequestService) or not is_two_phase(service):
         return lognormal_factors(unit_normals, service.cv)
     normals, log_factors = two_phase_table(service)
     factors = np.empty(unit_normals.size)

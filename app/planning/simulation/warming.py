@@ -24,6 +24,7 @@ def compile_planner() -> None:
     """What a plan calls and no more: a fleet under a steady rate, and one replica's measured stages."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
+    request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, slow_share=0.1, slow_factor=2.0))
     batch_latencies(_TIMES_S, _NORMALS, BatchService(1.0, 0.1, 2))
 
 
