@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_laws import LIMITS, Law, moved
+from app.planning.service_laws import ADMISSION_LIMITS, LIMITS, Law, moved
 from app.records.curves import Gaps
 from app.records.service import (
     BatchService,
@@ -106,21 +106,49 @@ def best_fits(
     stages: Sequence[Stage],
     *,
     most: int,
-    richer: Callable[[Law], Law | None] | None = None,
+    richer: Callable[[Law], Sequence[Law]] | None = None,
     most_behind: float = math.inf,
 ) -> list[Fitted]:
     """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first.
 
-    `richer` makes a law with more parameters of one that was fitted; the best two that have one are tried so.
-    A law whose screening costs over `most_behind` more than the best one's is not fitted to the stages.
+    `richer` makes laws with more parameters of one that was fitted; the first two of these are tried.
+    A law whose screening costs over `most_behind` more than the best one's is not fitted to the stages, and neither is
+    one with a limit that the screening does not show.
     """
     plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
     screened = _best_of_each(sorted((_fit(law, screening, plain) for law in laws), key=_cost))
     if richer is not None:
-        more = [law for law in (richer(fitted.law) for fitted in screened) if law is not None]
-        screened = sorted([*screened, *(_fit(law, screening, plain) for law in more[:_RICHER])], key=_cost)
+        more = [law for fitted in screened for law in richer(fitted.law)][:_RICHER]
+        tried = [_fit(law, screening, plain) for law in more]
+        screened = sorted([*screened, *(one for one in tried if _shows_limits(one, screened[0].cost))], key=_cost)
     near = [fitted for fitted in screened if fitted.cost <= screened[0].cost + most_behind]
     return sorted((_refined(fitted.law, stages) for fitted in _leading(near, screening, most)), key=_cost)
+
+
+def rough_cost(law: Law, screening: Sequence[Stage]) -> float:
+    """Of a law as it is, before it is fitted: what `best_fits` screens by."""
+    logs = np.array(law.logs)
+    residuals = [
+        (np.array(stage.observed.logs) - stage.played(law.service).log_means) / _PLAIN_SCATTER for stage in screening
+    ]
+    squares = np.concatenate([*residuals, law.prior_residuals(logs)]) ** 2
+    return float(2 * _ROBUST_FROM**2 * (np.sqrt(1 + squares / _ROBUST_FROM**2) - 1).sum())
+
+
+def _shows_limits(fitted: Fitted, unlimited_cost: float) -> bool:
+    """Whether a screened law with limits fits better than the best one without, and load points could tell each limit
+    better than its prior does, at the least scatter. True of laws without such limits."""
+    parameters = fitted.law.parameters
+    if set(parameters).isdisjoint(ADMISSION_LIMITS):
+        return True
+    if fitted.cost >= unlimited_cost:
+        return False
+    information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_PLAIN_SCATTER / _LEAST_SCATTER) ** 2
+    return all(
+        information[at] > 1 / fitted.law.priors[name].sigma ** 2
+        for at, name in enumerate(parameters)
+        if name in ADMISSION_LIMITS
+    )
 
 
 def _best_of_each(screened: Sequence[Fitted]) -> list[Fitted]:

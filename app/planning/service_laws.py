@@ -17,7 +17,8 @@ _FIXED_SHARES = (0.4, 0.75)
 """Of the unloaded latency, that a batch law may begin with: from one alone many a search ends in a hollow nearby."""
 
 
-LIMITS = ("max_sequences", "kv_tokens", "chunk_tokens")
+ADMISSION_LIMITS = ("max_sequences", "kv_tokens")
+LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
 """Parameters that are whole numbers: how much a language model has in work, or reads, at once."""
 
 
@@ -103,13 +104,13 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
     )
 
 
-def two_phase_law(law: Law) -> Law | None:
-    """The same slots with fast and slow requests, starting from what was fitted without them; None of other laws."""
+def two_phase_law(law: Law) -> list[Law]:
+    """The same slots with fast and slow requests, starting from what was fitted without them; none of other laws."""
     if not isinstance(law.service, RequestService) or law.service.slow_share > 0:
-        return None
+        return []
     service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
     phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
-    return Law(service, {**law.priors, **phases})
+    return [Law(service, {**law.priors, **phases})]
 
 
 def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> Law:

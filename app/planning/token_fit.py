@@ -32,10 +32,11 @@ from app.planning.moments import (
     Stage,
     best_fits,
     judged,
+    rough_cost,
     spread_out,
 )
 from app.planning.service_fit import requests_of
-from app.planning.service_laws import Law, Prior
+from app.planning.service_laws import ADMISSION_LIMITS, Law, Prior
 from app.planning.service_times import lognormal_factors
 from app.planning.simulation.compiled import Ints
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
@@ -50,8 +51,8 @@ _SCREENING, _REFINING = (6, 9_000), (12, 36_000)
 """The most plays of each stage, and about how many requests they may come to over all stages."""
 _SCREENED_LOADS, _FEWEST_PLAYS = 6, 4
 _MOST_REQUESTS = 1_500
-_REFINED, _MOST_BEHIND = 3, 100.0
-"""A wrong limit is hundreds behind where it matters, in twice the logarithm of a likelihood."""
+_REFINED, _MOST_BEHIND = 3, 10.0
+"""Of laws whose screening is so far behind, in twice the logarithm of a likelihood, none came out best."""
 _CHUNK, _SMALL_CHUNK = 2048, 512
 """Prompt tokens read in one step: the usual number, and one that only longer prompts tell from it."""
 _USUAL_LIMIT = 256
@@ -105,11 +106,18 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
         needs = f"a token service needs times to the first token and per token at {FEWEST_RUNGS} loads"
         raise CannotFitError(f"{needs}, and there are {len(points)}")
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
-    laws = [law for start in _starts(points) for law in _laws(start, points, max_sequences)]
+    unlimited = [_unlimited_law(start, points, max_sequences) for start in _starts(points)]
+
+    def limited(_: Law) -> list[Law]:
+        """Each from the start that looks most like the screening. Where a limit is felt, what was fitted without one
+        is no start: its times per sequence stand for the waiting."""
+        each = zip(*(_limited_laws(law, points, max_sequences) for law in unlimited), strict=True)
+        return [min(laws, key=lambda law: rough_cost(law, screening)) for laws in each]
+
     stages = _stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
-    fit = judged(best_fits(laws, screening, stages, most=_REFINED, most_behind=_MOST_BEHIND), stages, highest_per_s)
-    fit = _without_unfelt_limits(fit, laws[0].service)
+    fits = best_fits(unlimited, screening, stages, most=_REFINED, richer=limited, most_behind=_MOST_BEHIND)
+    fit = _without_unfelt_limits(judged(fits, stages, highest_per_s), unlimited[0].service)
     return fit if max_sequences else _with_cache(fit, points)
 
 
@@ -264,14 +272,19 @@ def _starts(points: Sequence[_Point]) -> list[TokenService]:
     return starts
 
 
-def _laws(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> list[Law]:
-    """Hardly limited; limited by running sequences, unless their limit is known; limited by the KV cache."""
-    running, cached = _most_in_work(points, start)
-    beyond = max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * running + 1)))
-    free = _law(msgspec.structs.replace(start, max_sequences=max_sequences or beyond), points)
-    laws = [free] if max_sequences else [free, _with_limit(free, "max_sequences", running)]
+def _unlimited_law(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> Law:
+    """Hardly limited, or by the limit of running sequences that is known."""
+    beyond = max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * _most_in_work(points, start)[0] + 1)))
+    return _law(msgspec.structs.replace(start, max_sequences=max_sequences or beyond), points)
+
+
+def _limited_laws(unlimited: Law, points: Sequence[_Point], max_sequences: int | None) -> list[Law]:
+    """Limited by running sequences, unless their limit is known; limited by the KV cache."""
+    assert isinstance(unlimited.service, TokenService)
+    running, cached = _most_in_work(points, unlimited.service)
+    laws = [] if max_sequences else [_with_limit(unlimited, "max_sequences", running)]
     are_alike = all(np.ptp(point.load.pairs.sum(axis=1)) == 0 for point in points)  # either limit then does the same
-    return laws if are_alike else [*laws, _with_limit(free, "kv_tokens", cached)]
+    return laws if are_alike else [*laws, _with_limit(unlimited, "kv_tokens", cached)]
 
 
 def _most_in_work(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
@@ -338,7 +351,7 @@ def _without_unfelt_limits(fit: ServiceFit, free: ServiceModel) -> ServiceFit:
     """A limit that the load points leave as unknown as before is none that they show: such laws are the free one."""
     merged_laws: dict[tuple[str, ...], FittedService] = {}
     for law in fit.laws:
-        limits = [at for at, name in enumerate(law.parameters) if name in ("max_sequences", "kv_tokens")]
+        limits = [at for at, name in enumerate(law.parameters) if name in ADMISSION_LIMITS]
         if limits and law.log_covariance[limits[0]][limits[0]] > _UNFELT * _LIMIT_SIGMA**2:
             law = _without(law, limits[0], free)
         known = merged_laws.get(law.parameters)

@@ -82,14 +82,17 @@ class TokenPlay(msgspec.Struct, frozen=True):
         gaps, several = np.maximum(self.outputs - 1, 1), self.outputs > 1
         decoding_s = np.where(several, last_s - first_s, 0.0)
         times["tpot"] = np.where(several, decoding_s / gaps, np.nan)  # an answer of one token has no time per token
-        itl_s = decoding_s.sum(axis=1) / np.where(several, gaps, 0).sum(axis=1)
-        columns = [
-            ended_s / self.normals.shape[1]
-            if name == GAP
-            else (itl_s if name == "itl mean" else _statistic(times[(pair := name.split())[0]], pair[1]))
-            for name in names
-        ]
-        return np.asarray(np.log(np.column_stack(columns)))
+        columns = {}
+        if GAP in names:
+            columns[GAP] = ended_s / self.normals.shape[1]
+        if "itl mean" in names:
+            columns["itl mean"] = decoding_s.sum(axis=1) / np.where(several, gaps, 0).sum(axis=1)
+        for metric, values in times.items():
+            aggregates = [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
+            if aggregates:
+                found = _statistics(values, aggregates).T
+                columns.update(zip((f"{metric} {aggregate}" for aggregate in aggregates), found, strict=True))
+        return np.asarray(np.log(np.column_stack([columns[name] for name in names])))
 
     def _once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
         """Times to the first and the last token, and when all requests of a play had completed."""
@@ -108,12 +111,17 @@ class TokenPlay(msgspec.Struct, frozen=True):
         return first_s, last_s, ended_s
 
 
-def _statistic(times_s: Floats, aggregate: str) -> Floats:
-    """Of each row, of the times that are there; a percentile is the smallest value that so large a share does not
-    exceed."""
-    if not np.isnan(times_s).any():
-        if aggregate == "mean":
-            return np.asarray(times_s.mean(axis=1))
-        rank = math.ceil(PERCENTILES[aggregate] * times_s.shape[1]) - 1
-        return np.asarray(np.partition(times_s, rank, axis=1)[:, rank])
-    return np.array([_statistic(row[~np.isnan(row)][None, :], aggregate)[0] for row in times_s])
+def _statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
+    """Means and percentiles of each row, of the times that are not NaN: rows × aggregates. A percentile is the smallest
+    value that so large a share does not exceed."""
+    shares, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
+    if is_missing.any():
+        present = times_s.shape[1] - np.count_nonzero(is_missing, axis=1)
+        ranks = np.maximum(np.ceil(np.outer(present, shares)).astype(int) - 1, 0)
+        found = np.take_along_axis(np.partition(times_s, np.unique(ranks), axis=1), ranks, axis=1)  # NaN comes last
+    else:
+        places = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
+        found = np.partition(times_s, sorted(set(places)), axis=1)[:, places]
+    if "mean" in aggregates:
+        found[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
+    return found

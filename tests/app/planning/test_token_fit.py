@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.columns import Floats
 from app.analysis.token_samples import sample_of_pairs
+from app.planning import token_play
 from app.planning.moments import CannotFitError
+from app.planning.simulation.replica import token_latencies
 from app.planning.token_fit import fit_tokens, mean_lengths, tells_tokens
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
 from app.records.curves import Rung
@@ -94,6 +98,23 @@ def measured_uneven(per_s: float, law: TokenService) -> Rung:
     return Rung(
         per_s, None, 600 / duration_s, 600 / per_s, 600, 0, latencies, inputs, outputs, lengths=sample_of_pairs(pairs)
     )
+
+
+def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in requests, of which a core plays about two million a second: a limit that no load point shows is not
+    fitted to the stages."""
+    played = 0
+
+    def counted(arrivals_s: Floats, *rest: Any) -> tuple[Floats, Floats]:
+        nonlocal played
+        played += arrivals_s.size
+        return token_latencies(arrivals_s, *rest)
+
+    monkeypatch.setattr(token_play, "token_latencies", counted)
+    best = fit_tokens([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).laws[0]
+    assert "max_sequences" not in best.parameters
+    assert "kv_tokens" not in best.parameters
+    assert 0 < played < 6_000_000
 
 
 @pytest.mark.parametrize(("limit", "value"), [("max_sequences", 16), ("kv_tokens", 9_000)])
