@@ -21,8 +21,9 @@ _TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
 
 
 def compile_planner() -> None:
-    """What a plan calls and no more: a fleet under a steady rate, and one replica's measured stages."""
+    """What a plan calls and no more: a fleet under a steady rate or bursts, and one replica's measured stages."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
+    next(poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, slow_share=0.1, slow_factor=2.0))
     batch_latencies(_TIMES_S, _NORMALS, BatchService(1.0, 0.1, 2))
@@ -31,7 +32,6 @@ def compile_planner() -> None:
 def compile_all() -> None:
     """What plays a day too, and one replica of a language model."""
     compile_planner()
-    next(poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     fleet = new_fleet(_DESIGN, np.random.SeedSequence(1))
     hold_at(fleet, 1)
     set_routable(fleet, [1])

@@ -11,13 +11,16 @@ COUNTING = """
 import importlib, json, pkgutil
 import numpy as np
 import app.planning.simulation as package
+from app.planning.burst_arrivals import Bursts, drawn_arrivals
 from app.planning.day import play_day
 from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.replaying import replay
 from app.planning.simulation.steady import simulate_steady
 from app.planning.simulation.warming import compile_all, compile_planner
 from app.planning.stage_play import StagePlay
 from app.records.scaling import ColdStart, Failures, Keda, Operations
 from app.records.service import BatchService, RequestService, TokenService
+from app.records.traffic import Dispersion, TraceRows
 
 def ready():
     "Versions of each kernel that are compiled, or loaded from the cache."
@@ -38,6 +41,13 @@ for service in (*SERVICES[:2], RequestService(3, 0.1, 0.5, slow_share=0.1, slow_
 for service in SERVICES:
     simulate_steady(FleetDesign((service,) * 3, router="least_work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))
 """
+BURSTS = """
+at_us, tokens = np.arange(30, dtype="<u4") * 300_000, np.arange(1, 31, dtype="<i4")
+rows = TraceRows(9.0, at_us.tobytes(), tokens.tobytes(), tokens.tobytes())
+for bursts in (Bursts(None, Dispersion(4.0, 1.0), 3.0), Bursts(rows, Dispersion(), 3.0)):
+    for service in SERVICES:
+        replay(FleetDesign((service,) * 3, lengths=((5, 5),) * 30), 3.0, drawn_arrivals(bursts, 1.0), (50,), 3)
+"""
 DAY = """
 for service in SERVICES:
     operations = Operations(ColdStart(node_s=20.0), Failures(0.05))
@@ -45,7 +55,11 @@ for service in SERVICES:
 """
 
 
-@pytest.mark.parametrize(("warm", "play"), [("compile_planner()", PLAN), ("compile_all()", DAY)], ids=["plan", "day"])
+@pytest.mark.parametrize(
+    ("warm", "play"),
+    [("compile_planner()", PLAN + BURSTS), ("compile_all()", DAY)],
+    ids=["plan", "day"],
+)
 def test_what_is_called_then_is_compiled_already(warm: str, play: str) -> None:
     telling = "print(json.dumps(ready()))\n"
     code = f"{COUNTING}\n{warm}\n{telling}{play}\n{telling}"
