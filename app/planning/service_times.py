@@ -23,7 +23,7 @@ def service_factors(unit_normals: Floats, service: RequestService | BatchService
     if not is_two_phase(service):
         return lognormal_factors(unit_normals, service.cv)
     assert isinstance(service, RequestService)
-    return np.asarray(np.exp(np.interp(unit_normals, *two_phase_table(service))))
+    return np.asarray(np.exp(_two_phase_logs(unit_normals, service)))
 
 
 def is_two_phase(service: ServiceModel) -> bool:
@@ -42,7 +42,7 @@ def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
     if not is_two_phase(service):
         return unit_normals
     assert isinstance(service, RequestService)
-    return np.asarray(np.interp(unit_normals, *two_phase_table(service)) + FLEET_SIGMA**2 / 2)
+    return np.asarray(_two_phase_logs(unit_normals, service) + FLEET_SIGMA**2 / 2)
 
 
 FLEET_SIGMA = 1.0
@@ -59,16 +59,24 @@ def total_cv(service: RequestService) -> float:
 
 
 def two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
-    """Normals, evenly spaced, and the logarithm of the factor at each."""
-    shape = min(service.slow_share, 0.999), service.slow_factor, max(service.cv, 0.01)
-    return _EVEN_NORMALS, _log_factors(*shape)
+    """Normals, evenly spaced, and the factor at each. Between fast and slow requests one in some thousand is wrong."""
+    return _EVEN_NORMALS, _even_factors(*_shape(service))
 
 
-@lru_cache(256)
-def _log_factors(share: float, factor: float, cv: float) -> Floats:
-    return np.asarray(np.interp(_EVEN_NORMALS, _normals_at(share, factor, cv), _GRID))
+def _two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
+    return np.asarray(np.interp(unit_normals, _normals_at(*_shape(service)), _GRID))
 
 
+def _shape(service: RequestService) -> tuple[float, float, float]:
+    return min(service.slow_share, 0.999), service.slow_factor, max(service.cv, 0.01)
+
+
+@lru_cache(64)
+def _even_factors(share: float, factor: float, cv: float) -> Floats:
+    return np.asarray(np.exp(np.interp(_EVEN_NORMALS, _normals_at(share, factor, cv), _GRID)))
+
+
+@lru_cache(64)
 def _normals_at(share: float, factor: float, cv: float) -> Floats:
     """The standard normal that has as much below it as each factor of the grid; never falls."""
     fast = 1 / (1 - share + share * factor)

@@ -99,9 +99,9 @@ def latency_factors(unit_normals: Floats, service: RequestService | BatchService
     """As `service_factors`, by a compiled look-up: a fit does it some thousand times for 100,000 requests."""
     if not isinstance(service, RequestService) or not is_two_phase(service):
         return lognormal_factors(unit_normals, service.cv)
-    normals, log_factors = two_phase_table(service)
+    normals, table = two_phase_table(service)
     factors = np.empty(unit_normals.size)
-    look_up(np.ascontiguousarray(unit_normals), normals[0], normals[1] - normals[0], np.exp(log_factors), factors)
+    look_up(np.ascontiguousarray(unit_normals), normals[0], normals[1] - normals[0], table, factors)
     return factors
 
 

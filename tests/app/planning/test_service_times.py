@@ -42,7 +42,7 @@ def test_without_a_slow_share_times_are_lognormal_as_before() -> None:
 @pytest.mark.parametrize("service", [HYPEREXPONENTIAL, BIMODAL])
 def test_a_simulated_fleet_has_the_latencies_that_the_event_simulator_finds(service: RequestService) -> None:
     rng = np.random.default_rng(5)
-    per_s, requests = 2 * 0.8 * service.slots, 30_000
+    per_s, requests = 2 * 0.7 * service.slots, 60_000  # at 0.8 percentiles of so many scatter by a tenth
     arrivals_s = np.cumsum(rng.exponential(1 / per_s, requests)).tolist()
     is_slow = rng.random(requests) < service.slow_share
     fast = 1 / (1 - service.slow_share + service.slow_share * service.slow_factor)
@@ -50,7 +50,7 @@ def test_a_simulated_fleet_has_the_latencies_that_the_event_simulator_finds(serv
     services_s = rng.gamma(order, 1 / order, requests) * np.where(is_slow, fast * service.slow_factor, fast)
     truth = np.array(simulate(arrivals_s, services_s.tolist(), lambda: Slots(service.slots), 2, "least_outstanding"))
     design = FleetDesign((service,) * 2, "least_outstanding")
-    found = simulate_steady(design, per_s, 20_000, seeds=(1, 2, 3), percentiles=(50, 95))
+    found = simulate_steady(design, per_s, 40_000, seeds=(1, 2, 3), percentiles=(50, 95))
     times_s = found.overall.latency.percentiles_s
     for q, time_s in zip((0.5, 0.95), times_s, strict=True):
         assert time_s is not None
