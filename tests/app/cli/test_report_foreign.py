@@ -50,8 +50,12 @@ def test_what_has_no_such_report_is_refused(
 
 def test_files_of_other_tools_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(FILES / "guidellm-0.7.json")
-    assert main(["compare", file, file]) == ExitCode.OK
+    content = (FILES / "guidellm-0.7.json").read_text()
+    (tmp_path / "again.json").write_text(content)
+    assert main(["compare", file, str(tmp_path / "again.json")]) == ExitCode.OK
     assert "ADVISORY" in capsys.readouterr().out
+    assert main(["compare", file, file]) == ExitCode.OK
+    assert "SAME RUN" in capsys.readouterr().out
     (tmp_path / "other.json").write_text("{}")
     assert main(["compare", file, str(tmp_path / "other.json")]) == ExitCode.USAGE
     assert "cannot be read as a result" in capsys.readouterr().err
