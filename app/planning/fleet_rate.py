@@ -23,7 +23,7 @@ from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, flui
 from app.planning.bursts import burst_factor
 from app.planning.demand import peak_per_s
 from app.planning.evidence import Z80, Evidence
-from app.planning.formulae import LEAST_LOAD, rate_inside
+from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
@@ -44,6 +44,12 @@ that fill one by one never come to their queues: round robin over 64 would carry
 _TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round_robin": 6}, 8
 """Replicas of a language model that are played for all: its requests stay for seconds, and a few replicas that get many
 requests each come to their queues, where many would end before."""
+_TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
+"""Where a replica's plays are not as long as so many residence times of a full batch, there are fewer and longer ones:
+a queue that grows without end looks acceptable while it has just begun."""
+_TOKEN_POOLING_DOUBT = 0.3
+"""Sigma of what pooling is worth, as a share of its logarithm: load points of one language model replica do not show
+it, and a pooled fleet runs its replicas fuller than they were measured."""
 _PRECISION = 0.003
 _MOST_PLAYS = 14
 _FULL = 0.995
@@ -142,12 +148,15 @@ NO_EVIDENCE = Evidence()
 
 class _Model(msgspec.Struct, frozen=True):
     """What a service model alone gives: the rate of each replica in the fleet, that of one replica by itself under
-    Poisson arrivals, as load points are measured, and the sigmas of both and of the speed carried over."""
+    Poisson arrivals, as load points are measured, and the sigmas of both and of the speed carried over.
+
+    `pooling_doubt` is the sigma of the ratio of the two rates, as a share of its logarithm."""
 
     per_s: float
     alone_per_s: float
     sigma: float
     speed_sigma: float
+    pooling_doubt: float = 0.0
 
 
 def formula_rate(
@@ -159,9 +168,13 @@ def formula_rate(
     per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
-    model = _Model(per_s, alone_per_s, sigma, speed_sigma)
+    model = _Model(per_s, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
     return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
+
+
+def _pooling_doubt(service: ServiceModel) -> float:
+    return _TOKEN_POOLING_DOUBT if isinstance(service, TokenService) else 0.0
 
 
 def _as_measured(
@@ -181,7 +194,9 @@ def _as_measured(
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     seen_per_s = min(per_s, most_seen_per_s)
-    below = max(0.0, math.log(seen_per_s / min(seen_per_s, alone.p10 * pooling))) / Z80
+    low_sigma = math.hypot(math.log(alone.p50 / alone.p10) / Z80, model.pooling_doubt * math.log(pooling))
+    low_per_s = alone.p50 * pooling * math.exp(-Z80 * low_sigma)
+    below = max(0.0, math.log(seen_per_s / min(seen_per_s, low_per_s))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
     unseen_per_s = None
     if per_s > most_seen_per_s:
@@ -234,7 +249,7 @@ def simulated_rate(
     service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
     effect = _burst_effect(service, shape, replicas, (middle, most_seen_per_s), True)
     alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
-    model = _Model(middle, alone_per_s, sigma, speed_sigma)
+    model = _Model(middle, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
     return effect.widened(_as_measured(model, evidence, most_seen_per_s, shape, effect.factor))
 
 
@@ -252,7 +267,7 @@ def middle_rate(
     evidence = evidence.scaled(speed)
     alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
-    model = _Model(middle, alone_per_s, sigma, speed_sigma)
+    model = _Model(middle, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
     rate = _as_measured(model, evidence, most_seen_per_s, shape, effect.factor)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
@@ -476,9 +491,13 @@ def requests_for(replicas: int, least: int, each: int) -> int:
 
 def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
     """A fleet at so much a replica, of Poisson arrivals."""
-    replicas = len(design.services)
-    cell = _TOKEN_CELLS.get(design.router, _TOKEN_CELL) if isinstance(design.services[0], TokenService) else CELL
-    return simulate_steady(design, per_replica_s * replicas, requests, SEEDS, quantiles_of(shape), most_replicas=cell)
+    replicas, service, cell = len(design.services), design.services[0], CELL
+    seeds: tuple[int, ...] = SEEDS
+    if isinstance(service, TokenService):
+        cell = _TOKEN_CELLS.get(design.router, _TOKEN_CELL)
+        if requests < _MIN_RESIDENCES * most_in_work(service, shape.mean_lengths) * min(cell, replicas):
+            seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
+    return simulate_steady(design, per_replica_s * replicas, requests, seeds, quantiles_of(shape), most_replicas=cell)
 
 
 def play_traffic(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int) -> SteadyOutcome:

@@ -98,7 +98,7 @@ def by_replicas(service: ServiceModel) -> bool:
 
 def _most_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
-        batch = _most_in_work(service, lengths)
+        batch = most_in_work(service, lengths)
         return batch / _occupied_s(service, batch, lengths)
     return service.most_per_s
 
@@ -161,7 +161,7 @@ def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> 
     return service.outside_s + mean_s * math.exp(_normal_quantile(quantile) * spread)
 
 
-def _most_in_work(service: TokenService, lengths: tuple[float, float]) -> float:
+def most_in_work(service: TokenService, lengths: tuple[float, float]) -> float:
     return max(1.0, min(service.max_sequences, service.kv_tokens / (lengths[0] + lengths[1])))
 
 
@@ -176,7 +176,7 @@ def _occupied_s(service: TokenService, batch: float, lengths: tuple[float, float
 
 
 def _of_tokens(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
-    most = _most_in_work(service, lengths)
+    most = most_in_work(service, lengths)
     low, high = 0.0, most
     for _ in range(_STEPS):  # Little's law: in work = rate × time in work
         middle = (low + high) / 2

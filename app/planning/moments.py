@@ -46,9 +46,9 @@ a batch law: over a thousandth the roughness is all that is seen, and the search
 _LIMIT_DIFFERENCE = 0.05
 """Of a limit's logarithm: a step below one sequence or one request's tokens changes nothing."""
 _ROBUST_FROM = 2.0
-_MISSES = {RequestService: 1.3, BatchService: 1.8, TokenService: 1.8}
+_MISSES = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
 """Fits of simulated truths miss by so much more than the information of their moments says (docs/planning.md); of
-tokens, as much as of batches was taken."""
+tokens, by the saturation rate of development truths."""
 _LEAST_CHANCE = 0.02
 _STEADY_LOAD = 0.9
 

@@ -11,6 +11,7 @@ from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.analysis.trace_rows import busiest_rows, rate_per_s
 from app.planning.burst_arrivals import Bursts, drawn_arrivals
+from app.planning.evidence import Evidence
 from app.planning.fleet_rate import (
     RUN_TO_RUN_SIGMA,
     BurstEffect,
@@ -29,6 +30,7 @@ from app.planning.fleet_rate import (
 )
 from app.planning.goals import goals_of
 from app.planning.service_speed import faster
+from app.planning.simulation.design import most_per_s
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
@@ -238,3 +240,32 @@ def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
     assert effect(once_s).factor < effect(even_s).factor
     hour_s = np.concatenate([once_s + turn * 300.0 for turn in range(13)])
     assert effect(hour_s).sigma == 0.0
+
+
+LONG = TokenService(0.02, 0.0003, 1e-6, max_sequences=256, kv_tokens=10**9, cv=0.1)
+
+
+def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long() -> None:
+    """At 5 % over saturation; a request stays for 20 s, which is a tenth of a play of 1,000 each."""
+    what = shape("ttft_ms.p50 < 1000", router="least_outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
+    design = design_of(LONG, what, 8)
+    saturation_per_s = most_per_s(LONG, what.lengths)
+    assert margin(play(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
+    assert margin(play(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
+
+
+def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> None:
+    """Load points of one replica tell its own rate within 1 %; what a fleet gains is the model's word alone."""
+    service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
+    tokens = (TokenLengths(1.0, 10.0, 20.0),)
+    own, pooled = (
+        shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least_outstanding")
+    )
+    alone_per_s = highest_rate(service, own, 1, 5.0)[0]
+    seen = Evidence(tuple((alone_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
+    fit = fit_of(fitted(service), highest_per_s=100.0)
+    rates = {what.router: simulated_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
+    gain = math.log(rates["least_outstanding"].per_s / rates["random"].per_s)
+    assert gain > 0.2
+    assert rates["random"].sigma < 0.03
+    assert rates["least_outstanding"].sigma == pytest.approx(0.3 * gain, rel=0.1)
