@@ -33,15 +33,16 @@ AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _ALIKE = 1.004
 """Rates within this factor are one: a search ends with many holds that differ by a hundredth."""
 _SCREENED_RATES = 8
-_SCREENING = (10, 60_000)
-_REFINING = (32, 200_000)
-"""The most plays of each stage, and about how many requests they may come to over all stages."""
+_SCREENING = (10, 60_000, 2_000)
+_REFINING = (32, 200_000, 8_000)
+"""The most plays of each stage, about how many requests they may come to over all stages, and the requests of one play
+where neither a duration nor a number of requests is known: such percentiles are typed as long-run values. They are
+trusted as those of `SUPPOSED_REQUESTS` requests."""
 _FEWEST_PLAYS = 8
 _MOST_REQUESTS = 20_000
 """Of one play: of a longer stage the scatter is taken to fall as its length grows."""
-_LEAD_IN, _STEADY_REQUESTS = 2_000, 8_000
-"""Of a play where neither a duration nor a number of requests is known: such percentiles are typed as long-run values.
-They are trusted as those of `SUPPOSED_REQUESTS` requests."""
+_LEAD_IN_SHARE = 0.25
+"""Requests that fill the queue before those of long-run values are counted, as a share of those."""
 _REFINED = 3
 
 
@@ -100,19 +101,20 @@ def _unloaded_s(observed: Sequence[Observed]) -> float:
     return math.exp(min(one.logs[0] for one in observed if one.logs))
 
 
-def _stages(observed: Sequence[Observed], most: int, budget: int, seed: int) -> list[Stage]:
-    requests = [_STEADY_REQUESTS if one.is_steady else min(one.requests, _MOST_REQUESTS) for one in observed]
+def _stages(observed: Sequence[Observed], most: int, budget: int, steady: int, seed: int) -> list[Stage]:
+    requests = [steady if one.is_steady else min(one.requests, _MOST_REQUESTS) for one in observed]
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
-    return [
-        _stage(one, StagePlay.drawn(one.offered_per_s, many, times, of, one.gaps, _LEAD_IN if one.is_steady else 0))
-        for one, many, of in zip(observed, requests, seeds, strict=True)
-    ]
+    stages = []
+    for one, many, of in zip(observed, requests, seeds, strict=True):
+        lead_in = round(_LEAD_IN_SHARE * many) if one.is_steady else 0
+        play = StagePlay.drawn(one.offered_per_s, many, times, of, one.gaps, lead_in)
+        stages.append(_stage(one, play, many))
+    return stages
 
 
-def _stage(one: Observed, play: StagePlay) -> Stage:
+def _stage(one: Observed, play: StagePlay, requests: int) -> Stage:
     """Of several points, and of longer stages, a mean scatters less."""
     quantiles = np.array([AGGREGATES[name] for name in one.names])
-    share = _STEADY_REQUESTS / one.requests if one.is_steady else min(1.0, _MOST_REQUESTS / one.requests)
-    share /= one.points
+    share = requests / one.requests / one.points
     return Stage(one, partial(play.played, quantiles=quantiles), share)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
+from app.planning import stage_play
 from app.planning.formulae import rate_inside
 from app.planning.goals import goals_of
 from app.planning.moments import CannotFitError
@@ -121,3 +124,27 @@ def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None
     goals = goals_of([parse_objective("latency_ms.p95 < 1000")])
     rates = [rate_inside(one, goals, 1, "random") for one in (fitted, law)]
     assert rates[0] == pytest.approx(rates[1], rel=0.008)
+
+
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_a_fit_simulates_few_enough_requests_for_a_first_plan_in_3_s(
+    is_typed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work instead of time, which depends on the machine: a core simulates over 10 million requests per second."""
+    simulated = 0
+
+    def count(of: Callable[..., Floats]) -> Callable[..., Floats]:
+        def counted(arrivals_s: Floats, *rest: object) -> Floats:
+            nonlocal simulated
+            simulated += arrivals_s.size
+            return of(arrivals_s, *rest)
+
+        return counted
+
+    for play in (request_latencies, batch_latencies):
+        monkeypatch.setattr(stage_play, play.__name__, count(play))
+    rungs: Sequence[Rung] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
+    if is_typed:
+        rungs = [replace(one, completed=None, failed=None, duration_s=None) for one in rungs]
+    fit_service(rungs)
+    assert simulated < 115e6
