@@ -45,7 +45,8 @@ def test_a_killed_run_opens_and_lacks_at_most_its_last_second(
 def test_a_killed_run_is_resumed_by_its_command_into_one_result(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path
 ) -> None:
-    out, stages = tmp_path / "run", [{"name": name, "rate": "100/s", "duration": "1s"} for name in "abc"]
+    out = tmp_path / "run"
+    stages = [{"name": name, "arrivals": "constant", "rate": "100/s", "duration": "1s"} for name in "abc"]
     with ScriptedServer(Script(delay_s=0.005)) as server:
         process = sizewise.start(
             "run", profile(server.url), "--set", f"load.stages={json.dumps(stages)}", "--out", str(out)
