@@ -40,8 +40,10 @@ def test_what_it_says_is_what_comes_of_it() -> None:
 def test_an_slo_that_nothing_holds_is_loosened() -> None:
     blocked = planned.question(slo="latency_ms.p95 < 150")
     found = relaxations_of(blocked)
-    assert [one.slo for one in found] == [("latency_ms.p95 < 450",)]
-    assert plan_fleets(overridden(blocked, ("slo=latency_ms.p95 < 450",)), preview=True).recommendation is not None
+    # at 450 ms one request alone nearly takes the limit: the capacity is known within a factor of over 10, and the full
+    # plan recommends nothing
+    assert [one.slo for one in found] == [("latency_ms.p95 < 750",)]
+    assert plan_fleets(overridden(blocked, ("slo=latency_ms.p95 < 750",)), preview=True).recommendation is not None
 
 
 def test_where_something_fits_nothing_is_relaxed() -> None:
