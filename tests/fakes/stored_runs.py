@@ -83,6 +83,7 @@ def _spec_text(spec: RunSpec) -> str:
 
 def sealed_again(directory: Path) -> None:
     """After a file of a stored run was changed: as if the run had ended with it."""
+    (directory / "checksums.txt").unlink(missing_ok=True)
     path = directory / RESULT
     result = msgspec.json.decode(path.read_bytes(), type=Result)
     names = [name for name in (PROFILE, ENVIRONMENT, REQUESTS, TELEMETRY) if (directory / name).exists()]

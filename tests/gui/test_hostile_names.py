@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.pages import KEYS
 from app.gui.window import Window
+from tests.fakes.stored_runs import sealed_again
 from tests.gui.screens.rendering import fill, settle
 
 _NAME, _HOSTILE = b"window-test", b"<img src=/etc/passwd><b>&x"
@@ -26,6 +27,7 @@ def renamed(run: Path) -> Path:
         content = (run / name).read_bytes()
         quoted = b'"' + _HOSTILE + b'"' if name == "spec.yaml" else _HOSTILE
         (run / name).write_bytes(content.replace(_NAME, quoted).replace(b'"low"', b'"<b>low"'))
+    sealed_again(run)
     return run
 
 

@@ -13,6 +13,7 @@ from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.page import ResultsPage
 from app.storage.run_directory import SPEC
 from tests.app.gui.results.conftest import OpenRun
+from tests.fakes.stored_runs import sealed_again
 
 HOST = "bench"
 
@@ -21,6 +22,7 @@ HOST = "bench"
 def prompting(stages: Path) -> Path:
     text = (stages / SPEC).read_text()
     (stages / SPEC).write_text(f"{text}workload:\n  body: why do axolotls smile\n")
+    sealed_again(stages)
     return stages
 
 
