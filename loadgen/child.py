@@ -6,11 +6,13 @@ import contextlib
 import math
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
+from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
@@ -20,6 +22,9 @@ from loadgen.records import Command, Failed, Quit, Report, StopStage
 
 _QUIT_S = 2.0
 _SLICE_S = 0.25
+_MAX_STOPPED_S = 3.0
+"""How long a child's process may be stopped, as by SIGSTOP. A busy machine stops none, however slow it is."""
+HINT_STOPPED = "A signal such as SIGSTOP suspended it. Run again, and leave the processes of the run alone."
 _STDERR_LINES = 20
 _MOST_OF_A_LINE = 4096
 
@@ -37,6 +42,10 @@ class LoadError(Exception):
 
 class SilenceError(LoadError):
     """Nothing was heard for as long as was to be waited."""
+
+
+class StoppedError(LoadError):
+    """The child's process is stopped, so that waiting is of no use."""
 
 
 def start_module(
@@ -80,6 +89,16 @@ def how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal such as SIGSTOP has suspended the process; False where the system does not report it, as only
+    Linux does. A process that waits, or that gets no core, is not stopped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] == [b"T"]
+
+
 class LastWords:
     """The last lines on a child's standard error, read by a thread of its own, so that it never waits to be heard."""
 
@@ -109,9 +128,12 @@ class Child:
         self._process = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.pid = self._process.pid
         self._stdin = cast(IO[bytes], self._process.stdin)
+        if sys.platform != "win32":
+            os.set_blocking(self._stdin.fileno(), False)
         self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
         self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
+        self._stopped_s = 0.0
         self._listener = threading.Thread(target=self._listen, name="load-reports", daemon=True)
         self._listener.start()
 
@@ -127,7 +149,20 @@ class Child:
         # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
         frame = memoryview(message_frame(command))
         while frame:
-            frame = frame[os.write(self._stdin.fileno(), frame) :]
+            try:
+                frame = frame[os.write(self._stdin.fileno(), frame) :]
+            except BlockingIOError:
+                self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """Raises BlockingIOError when the child is stopped and will read nothing."""
+        poll = select.poll()
+        poll.register(self._stdin.fileno(), select.POLLOUT)
+        stopped_s = 0.0
+        while not poll.poll(_SLICE_S * 1e3):
+            stopped_s = stopped_s + _SLICE_S if is_stopped(self.pid) else 0.0
+            if stopped_s >= _MAX_STOPPED_S:
+                raise BlockingIOError
 
     def next(self, patience_s: float) -> Report | pa.RecordBatch | StopStage:
         """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing."""
@@ -140,11 +175,21 @@ class Child:
 
     def _wait(self, patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
         """In slices, so that a pause of this process is one slice of silence, and not the child's."""
+        slice_s = min(patience_s, _SLICE_S)
         for _ in range(math.ceil(patience_s / _SLICE_S)):
             with contextlib.suppress(queue.Empty):
-                return self._heard.get(timeout=min(patience_s, _SLICE_S))
+                report = self._heard.get(timeout=slice_s)
+                self._stopped_s = 0.0
+                return report
+            self._stopped_s = self._stopped_s + slice_s if is_stopped(self.pid) else 0.0
+            if self._stopped_s >= _MAX_STOPPED_S:
+                raise self._stopped()
         message = f"the load worker has not responded for {patience_s:g} s"
         raise SilenceError(message, hint=self._last_words.text)
+
+    def _stopped(self) -> StoppedError:
+        message = f"the load worker has not responded for {_MAX_STOPPED_S:g} s: process {self.pid} is stopped"
+        return StoppedError(message, hint=HINT_STOPPED)
 
     def interrupt(self, stop: StopStage) -> None:
         """Have `next` give that back, after what was told before."""
@@ -155,7 +200,7 @@ class Child:
         with contextlib.suppress(OSError, ValueError):  # it is gone already
             self.write(Quit())
         self._stdin.close()
-        end_within(_QUIT_S, self._process)
+        end_within(0.0 if is_stopped(self.pid) else _QUIT_S, self._process)
         self._listener.join()
         self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -174,6 +219,8 @@ class Child:
         try:
             code = self._process.wait(_QUIT_S)
         except subprocess.TimeoutExpired:
+            if is_stopped(self.pid):
+                return self._stopped()
             return LoadError("the load worker has closed its pipe", hint=self._last_words.text)
         self._listener.join(_QUIT_S)  # why it left and its last words may still be in the pipes
         self._last_words.wait(_QUIT_S)

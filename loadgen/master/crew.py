@@ -8,10 +8,10 @@ from loadgen.master.clocks import SAME_CLOCK, ClockLine, WorkerClock
 from loadgen.master.local import LocalWorker
 from loadgen.records import Hello, LoadWorker, Pong
 
-_SILENCE_NS = 2_500_000_000
+SILENCE_NS = 2_500_000_000
 _SILENCE_AT_REST_NS = 10_000_000_000
 """Of one that sends nothing yet: it may be making ready, which can keep its interpreter busy, as a tokenizer is read in
-one go."""
+one go. A local one is given up after the shorter time even then, if its process is stopped (SIGSTOP)."""
 
 _PING_NS = 250_000_000
 _BURST = 8
@@ -63,7 +63,7 @@ class Member:
             return False
         self._next_ping_ns = now_ns + _PING_NS
         self._pinged[now_ns] = None
-        while len(self._pinged) > 2 * _SILENCE_NS // _PING_NS:
+        while len(self._pinged) > 2 * SILENCE_NS // _PING_NS:
             del self._pinged[next(iter(self._pinged))]
         return True
 
@@ -83,10 +83,13 @@ class Member:
         if ending is not None:
             self._ended_ns = self._ended_ns or now_ns
             return ending if now_ns - self._ended_ns >= _LAST_WORDS_NS else None
-        silence_ns = _SILENCE_NS if self.is_sending else _SILENCE_AT_REST_NS
-        if now_ns - self.heard_ns >= silence_ns:
-            return f"was not heard of for {silence_ns / 1e9:g} s"
-        return None
+        silent_ns = now_ns - self.heard_ns
+        if silent_ns < SILENCE_NS:
+            return None
+        if self.local is not None and self.local.is_stopped:
+            return f"was not heard of for {SILENCE_NS / 1e9:g} s: its process is stopped"
+        silence_ns = SILENCE_NS if self.is_sending else _SILENCE_AT_REST_NS
+        return None if silent_ns < silence_ns else f"was not heard of for {silence_ns / 1e9:g} s"
 
     def __str__(self) -> str:
         return f"{self.hello.host} (process {self.hello.pid})"

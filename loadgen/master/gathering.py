@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
+from loadgen.child import HINT_STOPPED
 from loadgen.clock_id import clock_id
-from loadgen.master.crew import Crew, Member
+from loadgen.master.crew import SILENCE_NS, Crew, Member
 from loadgen.master.local import LocalWorker
 from loadgen.records import WIRE, Failed, Gather, Hello
 
@@ -18,6 +19,8 @@ class Gathering:
         self._until_ns = now_ns + round(gather.wait_s * 1e9)
         self.expected = gather.local + gather.remote
         self.has_remote = gather.remote > 0
+        self._stopped_since_ns: dict[int, int] = {}
+        """By process id, of local workers that are stopped (SIGSTOP)."""
 
     def member_of(self, client: str, hello: Hello, crew: Crew, now_ns: int) -> Member | str:
         """Who said Hello, or why it cannot be one of the crew."""
@@ -41,6 +44,10 @@ class Gathering:
             ending = local.ending()
             if ending is not None:
                 return Failed(f"a load worker of this machine {ending} before all had joined", hint=local.last_words)
+            if not local.is_stopped:
+                self._stopped_since_ns.pop(local.pid, None)
+            elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= SILENCE_NS:
+                return Failed(f"process {local.pid}, a load worker of this machine, is stopped", hint=HINT_STOPPED)
         if now_ns < self._until_ns:
             return None
         workers = "1 worker" if self.expected == 1 else f"{self.expected} workers"

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 from typing import IO, cast
 
-from loadgen.child import LastWords, end_within, how_it_ended, start_module
+from loadgen.child import LastWords, end_within, how_it_ended, is_stopped, start_module
 from loadgen.frames import message_frame
 from loadgen.records import Join
 
@@ -25,6 +25,10 @@ class LocalWorker:
         """How it ended; None while it runs."""
         code = self._child.poll()
         return None if code is None else how_it_ended(code)
+
+    @property
+    def is_stopped(self) -> bool:
+        return is_stopped(self.pid)
 
     @property
     def last_words(self) -> str | None:

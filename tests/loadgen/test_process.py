@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -36,12 +36,13 @@ from loadgen.records import (
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import HttpWorkload, OipWorkload
 from tests.fakes.played import Played, plan
-from tests.fakes.processes import children_of
+from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS = {"/v2/models/m": Reply(body=METADATA), "/v2/models/m/infer": Reply(body=ANSWER)}
+NOWHERE = Endpoint(("http://127.0.0.1:1",))
 FREEZE = Script(delay_s=0.05, freeze_after_s=2, freeze_s=1)
 
 
@@ -404,6 +405,32 @@ def test_a_stopped_worker_is_noticed_within_seconds() -> None:
         with pytest.raises(LoadError, match="the load worker has not responded for 3 s"):
             load.run_stage(plan(duration=60), lambda _: None, stop, lambda _: True)
         assert perf_counter_ns() - stopped_ns[0] < 15e9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
+@pytest.mark.parametrize(
+    ("child", "step"),
+    [
+        ("loadgen.worker", lambda load: load.configure(NOWHERE, HttpWorkload("POST", bodies=(bytes(2**20),)))),
+        ("loadgen.worker", lambda load: Played(load, plan())),
+        ("loadgen.locustfile", LoadProcess.preflight),
+        ("loadgen.master", LoadProcess.preflight),
+    ],
+    ids=["that is to read more than its pipe holds", "before its stage", "with a Locust test", "of several workers"],
+)
+def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
+    child: str, step: Callable[[LoadProcess], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target may take 160 s for its metadata and one request, which says nothing of a process that cannot run."""
+    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    is_master = child == "loadgen.master"
+    with LoadProcess("loadgen.worker" if is_master else child, gather=Gather(local=1) if is_master else None) as load:
+        load.configure(NOWHERE, HttpWorkload())
+        os.kill(load.pid, signal.SIGSTOP)
+        with pytest.raises(LoadError, match=f"process {load.pid} is stopped") as failed:
+            step(load)
+        assert failed.value.hint is not None
+    assert not is_running(load.pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")

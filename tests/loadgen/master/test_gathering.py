@@ -18,6 +18,7 @@ class Started:
         self.pid = pid
         self.end: str | None = None
         self.last_words = "it was too dark"
+        self.is_stopped = False
 
     def ending(self) -> str | None:
         return self.end
@@ -72,6 +73,29 @@ def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
     assert one.failure(Crew(), 0) == Failed(
         "a load worker of this machine ended with code 1 before all had joined", hint="it was too dark"
     )
+
+
+def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None:
+    one = gathering(local)
+    local.is_stopped = True
+    assert one.failure(Crew(), 0) is None
+    local.is_stopped = False
+    assert one.failure(Crew(), 1_000_000_000) is None
+    local.is_stopped = True
+    assert one.failure(Crew(), 2_000_000_000) is None, "only in between"
+    assert one.failure(Crew(), 4_400_000_000) is None
+    failed = one.failure(Crew(), 4_500_000_000)
+    assert failed is not None
+    assert failed.message == f"process {local.pid}, a load worker of this machine, is stopped"
+
+
+def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(local: Started) -> None:
+    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
+    assert isinstance(member, Member)
+    assert member.loss(9_900_000_000) is None, "it may be busy"
+    local.is_stopped = True
+    assert member.loss(2_400_000_000) is None
+    assert member.loss(2_500_000_000) == "was not heard of for 2.5 s: its process is stopped"
 
 
 def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:
