@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -35,6 +35,11 @@ Judge = Callable[[Exchange], Judgement]
 """Called with an answer that came whole, streamed or not. It may set the exchange's `tokens`."""
 
 
+Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[Judgement]]
+"""Whether the server speaks the protocol: called in the preflight, with a response as promised and what sends
+another request. It may set the exchange's `detail`."""
+
+
 class Sessions(msgspec.Struct, frozen=True):
     """Requests that follow each other. `next_number[n]` is the request after n's answer, None at a session's end;
     the pause before it is `think_ns[n]`."""
@@ -63,6 +68,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int | None = None
     """How many different prompts are in the requests; None where they hold none."""
     notes: tuple[str, ...] = ()
+    identify: Identify | None = None
 
 
 def judged(judge: Judge, exchange: Exchange) -> Judgement:

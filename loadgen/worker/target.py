@@ -77,6 +77,9 @@ class Target:
         judgement = judged(built.judge, exchange)
         tokens = tokens_of(exchange)
         await asyncio.sleep(_CLOSING_S)
+        keeps_connection = self.transport.closed_idle == closed_before
+        if built.identify is not None and judgement.error is None:
+            judgement = await built.identify(exchange, self._ask)
         return PreflightDone(
             error=judgement.error,
             status=exchange.status,
@@ -84,7 +87,7 @@ class Target:
             service_ms=_service_ms(exchange),
             end_ns=exchange.end_ns,
             notes=built.notes if judgement.note is None else (*built.notes, judgement.note),
-            keeps_connection=self.transport.closed_idle == closed_before,
+            keeps_connection=keeps_connection,
             prepared=None if built.distinct is None else len(built.requests),
             distinct=built.distinct,
             first_byte_ms=_since_sent_ms(exchange, exchange.first_byte_ns),

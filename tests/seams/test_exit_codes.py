@@ -66,21 +66,22 @@ def test_a_target_that_does_not_let_us_in_is_3(sizewise: Sizewise, profile: Writ
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "requests"),
     [
-        "{{protocol: openai-chat, url: {url}/v1, model: m}}\nworkload: {{prompts: {{input_tokens: 8}}}}",
-        "{{protocol: oip, url: {url}, model: m}}",
+        ("{{protocol: openai-chat, url: {url}/v1, model: m}}\nworkload: {{prompts: {{input_tokens: 8}}}}", 1),
+        ("{{protocol: oip, url: {url}, model: m}}", 1),
+        ("{{protocol: torchserve, url: {url}, model: m}}\nworkload: {{body: [1]}}", 2),
     ],
 )
 def test_another_protocol_than_the_profiles_is_3_before_any_load(
-    sizewise: Sizewise, tmp_path: Path, target: str
+    sizewise: Sizewise, tmp_path: Path, target: str, requests: int
 ) -> None:
     path = tmp_path / "profile.yaml"
     with ScriptedServer(Script(reply=Reply(body=b"<html>hello</html>"))) as server:
         load = "load: {warmup: 1s, stages: [{rate: 5/s, duration: 1s}]}"
         path.write_text(f"sizewise: 1\nname: wrong\ntarget: {target.format(url=server.url.rstrip('/'))}\n{load}\n")
         done = sizewise("run", str(path))
-        assert len(server.requests) == 1
+        assert len(server.requests) == requests
     assert done.returncode == 3, done.stderr
     assert "cannot be measured" in done.stderr
     assert "target.protocol" in done.stderr

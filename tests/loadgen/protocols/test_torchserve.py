@@ -1,11 +1,13 @@
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.built import AS_PROMISED, Judgement, WorkloadError
 from loadgen.protocols.torchserve import build_torchserve
 from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
+from loadgen.transport.exchange import Exchange, Headers
 from loadgen.workloads import Dataset, Popularity, TorchServeWorkload
 
 URL = "http://h:8080/base/?q=1"
@@ -42,3 +44,73 @@ def test_rows_as_objects(tmp_path: Path) -> None:
 def test_nothing_to_predict_from_is_told(dataset: Dataset | None) -> None:
     with pytest.raises(WorkloadError):
         build_torchserve(TorchServeWorkload("m", dataset=dataset), ENDPOINT, ADDRESS)
+
+
+def responded(
+    body: bytes, status: int | None = 200, headers: Headers | None = None, error: str | None = None
+) -> Exchange:
+    return Exchange(0, 0, 0, b"", lambda _: None, status=status, body=body, headers=headers or [], error=error)
+
+
+def identified(prediction: Exchange, pong: Exchange | None) -> tuple[Judgement, list[bytes]]:
+    """Of a preflight's response, where `GET /ping` gets that one."""
+    asked: list[bytes] = []
+
+    async def ask(request: bytes) -> Exchange:
+        asked.append(request)
+        assert pong is not None
+        return pong
+
+    endpoint = Endpoint((URL,), headers=(("Authorization", "Bearer x"),))
+    identify = build_torchserve(TorchServeWorkload("m", bodies=(b"[1]",)), endpoint, ADDRESS).identify
+    assert identify is not None
+    return asyncio.run(identify(prediction, ask)), asked
+
+
+HTML = [(b"Content-Type", b"text/html; charset=utf-8")]
+
+
+def test_torchserve_identifies_itself_by_its_headers_without_another_request() -> None:
+    headers = [(b"Cache-Control", b"no-cache; no-store, must-revalidate, private")]
+    assert identified(responded(b"5", headers=headers), None) == (AS_PROMISED, [])
+
+
+@pytest.mark.parametrize("health", [b'{\n  "status": "Healthy"\n}\n', b'{"health": "healthy!"}'])
+def test_torchserve_behind_a_proxy_that_drops_headers_identifies_itself_by_its_health(health: bytes) -> None:
+    judgement, (ping,) = identified(responded(b"5"), responded(health))
+    assert judgement == AS_PROMISED
+    assert ping.startswith(b"GET /base/ping HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer x\r\n" in ping
+
+
+@pytest.mark.parametrize(
+    ("prediction", "pong"),
+    [
+        (responded(b"hello"), responded(b"hello")),
+        (responded(b'{"status": "ok"}'), responded(b'{"status": "ok"}')),
+        (responded(b"<p>10:01", headers=HTML), responded(b"<p>10:02", headers=HTML)),
+    ],
+    ids=["a server with one response", "that one looks like a health", "web pages"],
+)
+def test_a_server_that_takes_ping_for_a_prediction_is_refused(prediction: Exchange, pong: Exchange) -> None:
+    judgement, _ = identified(prediction, pong)
+    assert judgement.error == "bad-payload"
+    assert "not TorchServe" in str(prediction.detail)
+
+
+@pytest.mark.parametrize(
+    "pong",
+    [
+        responded(b"", 404),
+        responded(b"not here", 403),
+        responded(b"", None, error="timeout"),
+        responded(b"<html>gateway", headers=HTML),
+        responded(b"pong"),
+        responded(b"\xff{"),
+        responded(b'["status"]'),
+    ],
+)
+def test_where_a_proxy_answers_ping_the_predictions_are_measured_with_a_note(pong: Exchange) -> None:
+    judgement, _ = identified(responded(b"5"), pong)
+    assert judgement.error is None
+    assert "did not identify itself" in str(judgement.note)
