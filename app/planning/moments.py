@@ -122,7 +122,8 @@ def best_fits(
         tried = [_fit(law, screening, plain) for law in more]
         screened = sorted([*screened, *(one for one in tried if _shows_limits(one, screened[0].cost))], key=_cost)
     near = [fitted for fitted in screened if fitted.cost <= screened[0].cost + most_behind]
-    return sorted((_refined(fitted.law, stages) for fitted in _leading(near, screening, most)), key=_cost)
+    first = [_fit_by_own_scatter(fitted.law, stages) for fitted in _leading(near, screening, most)]
+    return _compared([fitted.law for fitted in sorted(first, key=_cost)], stages)
 
 
 def rough_cost(law: Law, screening: Sequence[Stage]) -> float:
@@ -171,16 +172,12 @@ def _leading(screened: Sequence[Fitted], screening: Sequence[Stage], most: int) 
         others = [fitted for fitted in screened if not isinstance(fitted.law.service, BatchService)]
         return [*ranked[: most - 1], *others[:1]]
     first, rest = list(screened[: most - 1]), screened[most - 1 :]
-    families = {_family(fitted) for fitted in first}
+    families = {fitted.law.family for fitted in first}
     for fitted in rest:
-        if _family(fitted) not in families:
+        if fitted.law.family not in families:
             first.append(fitted)
-            families.add(_family(fitted))
+            families.add(fitted.law.family)
     return first if len(first) >= most else [*first, *rest[: most - len(first)]]
-
-
-def _family(fitted: Fitted) -> tuple[type[ServiceModel], tuple[str, ...]]:
-    return type(fitted.law.service), fitted.law.parameters
 
 
 def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float) -> ServiceFit:
@@ -230,11 +227,23 @@ def _cost(fitted: Fitted) -> float:
 
 def _refined(law: Law, stages: Sequence[Stage]) -> Fitted:
     """Twice, since what a measurement scatters by is itself known from the law alone."""
-    for _ in range(2):
-        service = law.at(np.array(law.logs))
-        fitted = _fit(law, stages, [_whitener(stage, stage.played(service)) for stage in stages])
-        law = fitted.law
-    return fitted
+    return _fit_by_own_scatter(_fit_by_own_scatter(law, stages).law, stages)
+
+
+def _fit_by_own_scatter(law: Law, stages: Sequence[Stage]) -> Fitted:
+    return _fit(law, stages, _whiteners(law, stages))
+
+
+def _compared(laws: Sequence[Law], stages: Sequence[Stage]) -> list[Fitted]:
+    """Fitted once more, all of them by the scatter that the first of them predicts, so that no law gains by predicting
+    less scatter than another; the likeliest first."""
+    whiteners = _whiteners(laws[0], stages)
+    return sorted((_fit(law, stages, whiteners) for law in laws), key=_cost)
+
+
+def _whiteners(law: Law, stages: Sequence[Stage]) -> list[Floats]:
+    service = law.at(np.array(law.logs))
+    return [_whitener(stage, stage.played(service)) for stage in stages]
 
 
 def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitted:

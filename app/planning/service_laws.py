@@ -9,10 +9,13 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.records.service import BatchService, RequestService, ServiceModel
+from app.records.service import BatchService, Discipline, RequestService, ServiceModel
 
 _SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _MOST_BATCHES = (4, 8, 16, 32, 64)
+_LARGEST_BATCH = 16.0
+"""Of what is in work at the unloaded latency: larger batches are hardly distinguishable, since the time per item, not
+the limit, then decides how many requests a replica can serve."""
 _FIXED_SHARES = (0.4, 0.75)
 """Of the unloaded latency, that a batch law may begin with: from one alone many a search ends in a hollow nearby."""
 
@@ -41,6 +44,12 @@ class Law(msgspec.Struct, frozen=True):
     def kind(self) -> ServiceModel:
         """The same for laws that differ in what a fit may move."""
         return self.at(np.zeros(len(self.priors)))
+
+    @property
+    def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
+        """The same for laws that differ in slots or batch sizes alone."""
+        discipline = self.service.discipline if isinstance(self.service, RequestService) else None
+        return type(self.service), discipline, self.parameters
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -76,26 +85,31 @@ def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> Ser
 
 
 def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
-    """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
+    """Laws that can answer `most_per_s` at the unloaded latency: as many slots, or cores that all requests share, as
+    Little's law needs, or batches."""
     in_work = most_per_s * unloaded_s
     enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
     slots = sorted({1, *(one for one in _SLOTS if one <= 2.5 * in_work), enough[0]})[-5:]
     return [
         *(_request_law(one, unloaded_s, most_per_s) for one in slots),
+        *(_request_law(one, unloaded_s, most_per_s, "processor sharing") for one in slots),
         *(
             _batch_law(most, share, unloaded_s, most_per_s)
             for most in _MOST_BATCHES
             for share in _FIXED_SHARES
             if in_work > 1.0 and (most >= 0.2 * in_work or most == _MOST_BATCHES[-1])
+            if most <= max(_MOST_BATCHES[0], _LARGEST_BATCH * in_work)
         ),
     ]
 
 
-def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
+def _request_law(
+    slots: int, unloaded_s: float, most_per_s: float, discipline: Discipline = "first come, first served"
+) -> Law:
     mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
     outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
     return Law(
-        RequestService(slots, mean_s, 0.3, outside_s),
+        RequestService(slots, mean_s, 0.3, outside_s, discipline=discipline),
         {
             "mean_s": Prior(mean_s, 1.0, mean_s / 20, mean_s * 20),
             "cv": Prior(0.4, 1.0, 0.01, 5.0),
@@ -106,7 +120,7 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
 
 def two_phase_law(law: Law) -> list[Law]:
     """The same slots with fast and slow requests, starting from what was fitted without them; none of other laws."""
-    if not isinstance(law.service, RequestService) or law.service.slow_share > 0:
+    if not isinstance(law.service, RequestService) or law.service.slow_share > 0 or law.service.is_shared:
         return []
     service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
     phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}

@@ -33,6 +33,10 @@ def law_words(service: ServiceModel) -> str:
         case RequestService():
             at_once = "1 request" if service.slots == 1 else f"{service.slots} requests"
             law = f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {total_cv(service):.2g}"
+            if service.is_shared:
+                cores = "1 core" if service.slots == 1 else f"{service.slots} cores"
+                alone = f"{amount(1000 * service.mean_s)} ms each when alone, CV {total_cv(service):.2g}"
+                law = f"all requests at once on {cores}, {alone}"
             if is_two_phase(service):
                 slow = f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times as long as the others"
                 return f"{law}, {slow}, and {outside}"

@@ -6,7 +6,11 @@ variation of a lognormal factor of mean 1 on the time it stands beside.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Discipline = Literal["first come, first served", "processor sharing"]
 
 NO_LIMIT = 2**31 - 1
 """Of tokens: requests were never seen to wait for room."""
@@ -18,6 +22,9 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
     With a `slow_share` the times are of two phases: so large a share of the requests takes `slow_factor` times as long
     as the others, each phase with gamma times of this `cv`. A cv of 1 is a hyperexponential distribution, a cv near 0 a
     bimodal one.
+
+    With processor sharing no request waits: all run at once and share `slots` cores equally, and none runs faster than
+    on a core of its own. The times are those of a request that runs alone.
     """
 
     slots: int
@@ -26,6 +33,11 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
     outside_s: float = 0.0
     slow_share: float = 0.0
     slow_factor: float = 1.0
+    discipline: Discipline = "first come, first served"
+
+    @property
+    def is_shared(self) -> bool:
+        return self.discipline == "processor sharing"
 
     @property
     def most_per_s(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.planning.service_times import lognormal_factors, service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
-from app.planning.simulation.replica_kernels import replace_least
+from app.planning.simulation.replica_kernels import pop_end, push_end, replace_least
 from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
     DECODING,
@@ -30,6 +30,9 @@ def closed_requests(clients: int, unit_normals: Floats, service: RequestService)
     """Arrivals and ends, in order of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     services_s = service_factors(unit_normals, service) * service.mean_s
+    if service.is_shared:
+        _play_shared(services_s, clients, service.slots, service.outside_s, *_heap(clients), arrivals_s, ends_s)
+        return arrivals_s, ends_s
     _play_requests(services_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s)
     return arrivals_s, ends_s
 
@@ -69,6 +72,11 @@ def closed_tokens(
     return arrivals_s, first_s, last_s
 
 
+def _heap(size: int) -> tuple[Floats, Ints, Floats]:
+    """Ends, whose they are, and the times at which clients send again."""
+    return np.empty(size), np.empty(size, dtype=np.int64), np.zeros(size)
+
+
 def _known_arrivals(clients: int, requests: int) -> Floats:
     """The first of each client; the others are not known before they come."""
     arrivals_s = np.full(requests, np.inf)
@@ -86,6 +94,42 @@ def _play_requests(
         ends_s[index] = max(clients_s[0], free_s[0]) + services_s[index]
         replace_least(free_s, ends_s[index])
         replace_least(clients_s, ends_s[index] + outside_s)
+
+
+@compiled
+def _play_shared(
+    services_s: Floats,
+    clients: int,
+    cores: int,
+    outside_s: float,
+    heap: Floats,
+    places: Ints,
+    again_s: Floats,
+    arrivals_s: Floats,
+    ends_s: Floats,
+) -> None:
+    """`again_s` is a ring: clients send again in the order in which they were answered."""
+    size, clock_s, now_s, came, ended = 0, 0.0, 0.0, 0, 0
+    while ended < services_s.size:
+        until_s = np.inf
+        if came < services_s.size and size < clients:
+            until_s = again_s[came % clients]
+        if size > 0:
+            done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
+            if done_s <= until_s:
+                clock_s, now_s = heap[0], done_s
+                ends_s[places[0]] = done_s
+                again_s[ended % clients] = done_s + outside_s
+                pop_end(heap, places, size)
+                size -= 1
+                ended += 1
+                continue
+        clock_s = clock_s + (until_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
+        now_s = until_s
+        arrivals_s[came] = now_s
+        push_end(heap, places, size, clock_s + services_s[came], came)
+        size += 1
+        came += 1
 
 
 @compiled

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.planning.service_times import is_two_phase, lognormal_factors, two_phase_table
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.replica_kernels import look_up, play_batches, play_requests
+from app.planning.simulation.replica_kernels import look_up, play_batches, play_requests, play_shared
 from app.planning.simulation.token_kernel import TokenLaw, TokenRequests, play_tokens
 from app.records.service import BatchService, RequestService, TokenService
 
@@ -23,20 +23,18 @@ def request_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """First come, first served by `slots` alike; a request's time is the mean × its own factor.
+    """First come, first served by `slots` alike, or cores shared by all; a request's time is the mean × its own factor.
 
     `factors` are those of `unit_normals`, computed here if not given.
     """
-    latencies = np.empty(arrivals_s.size)
-    factors = latency_factors(unit_normals, service) if factors is None else factors
-    play_requests(
-        arrivals_s,
-        factors * service.mean_s,
-        _ends(starts, arrivals_s),
-        np.empty(service.slots),
-        service.outside_s,
-        latencies,
-    )
+    latencies, ends = np.empty(arrivals_s.size), _ends(starts, arrivals_s)
+    services_s = (latency_factors(unit_normals, service) if factors is None else factors) * service.mean_s
+    if service.is_shared:
+        longest = int(np.diff(ends, prepend=0).max())
+        heap, places = np.empty(longest), np.empty(longest, dtype=np.int64)
+        play_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, places, latencies)
+    else:
+        play_requests(arrivals_s, services_s, ends, np.empty(service.slots), service.outside_s, latencies)
     return latencies
 
 

@@ -38,6 +38,67 @@ def play_requests(
         begin = end
 
 
+@inlined
+def push_end(heap: Floats, places: Ints, size: int, end: float, place: int) -> None:
+    """Adds an end and whose it is to a binary heap of `size` of them."""
+    at = size
+    while at > 0 and heap[(at - 1) // 2] > end:
+        heap[at], places[at] = heap[(at - 1) // 2], places[(at - 1) // 2]
+        at = (at - 1) // 2
+    heap[at], places[at] = end, place
+
+
+@inlined
+def pop_end(heap: Floats, places: Ints, size: int) -> None:
+    """Removes the least of a binary heap of `size`."""
+    last, place, at = heap[size - 1], places[size - 1], 0
+    while True:
+        child = 2 * at + 1
+        if child >= size - 1:
+            break
+        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= last:
+            break
+        heap[at], places[at] = heap[child], places[child]
+        at = child
+    heap[at], places[at] = last, place
+
+
+@compiled
+def play_shared(
+    arrivals_s: Floats,
+    services_s: Floats,
+    ends: Ints,
+    cores: int,
+    outside_s: float,
+    heap: Floats,
+    places: Ints,
+    latencies_s: Floats,
+) -> None:
+    """Processor sharing: `heap` holds the ends on the clock of work that each running request has received, and is as
+    long as a run."""
+    begin = 0
+    for end in ends:
+        size, clock_s, now_s = 0, 0.0, 0.0
+        for index in range(begin, end + 1):
+            until_s = arrivals_s[index] if index < end else np.inf
+            while size > 0:
+                done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
+                if done_s > until_s:
+                    break
+                clock_s, now_s = heap[0], done_s
+                latencies_s[places[0]] = done_s - arrivals_s[places[0]] + outside_s
+                pop_end(heap, places, size)
+                size -= 1
+            if index < end:
+                clock_s = clock_s + (until_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
+                now_s = until_s
+                push_end(heap, places, size, clock_s + services_s[index], index)
+                size += 1
+        begin = end
+
+
 @compiled
 def play_batches(
     arrivals_s: Floats, factors: Floats, ends: Ints, law: Floats, max_batch: int, latencies_s: Floats

@@ -9,6 +9,7 @@ import numpy as np
 from app.planning.simulation.batching import advance_batches
 from app.planning.simulation.chances import high_below, low_below, word_of
 from app.planning.simulation.compiled import compiled, inlined
+from app.planning.simulation.sharing import advance_shared, work_left_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     BATCH,
@@ -24,6 +25,7 @@ from app.planning.simulation.state import (
     ROUTING,
     SESSION,
     SESSIONS,
+    SHARED,
     SLOTS,
     TURN,
     WAITING,
@@ -44,6 +46,8 @@ def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
         advance_batches(fleet, replica, until_s)
     elif kind == SLOTS:
         advance_slots(fleet, replica, until_s)
+    elif kind == SHARED:
+        advance_shared(fleet, replica, until_s)
     else:
         advance_tokens(fleet, replica, until_s)
 
@@ -66,6 +70,8 @@ def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
         return float(owed_s + max(0.0, fleet.reals[replica, DONE] - now_s))
     if kind == SLOTS:
         return float(owed_s + (fleet.reals[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
+    if kind == SHARED:
+        return float(work_left_s(fleet, replica, now_s) / fleet.counts[replica, WIDTH])
     return float(owed_s + fleet.reals[replica, DONE_SUM])
 
 

@@ -15,6 +15,7 @@ from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 from app.planning.simulation.queueing import factor_of, push_waiting
 from app.planning.simulation.routing import LEAST_WORK, advance_replica, route
 from app.planning.simulation.sequences import owed_s
+from app.planning.simulation.sharing import advance_shared, work_left_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     ARRIVED,
@@ -47,6 +48,7 @@ from app.planning.simulation.state import (
     ROUTABLE_AT,
     ROUTER,
     SHARE,
+    SHARED,
     SLOTS,
     TIMEOUT,
     TOKENS,
@@ -144,6 +146,8 @@ def _look_again(fleet: Fleet, replica: int, now_s: float) -> None:
     kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
         advance_slots(fleet, replica, now_s)
+    elif kind == SHARED:
+        advance_shared(fleet, replica, now_s)
     elif kind == TOKENS or (kind == BATCH and working == 0):
         fleet.reals[replica, NEXT] = min(fleet.reals[replica, NEXT], now_s)
     else:
@@ -211,6 +215,8 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
             fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
         if fleet.counts[replica, KIND] == BATCH and working > 0:
             fleet.reals[replica, BUSY] -= fleet.reals[replica, DONE] - now_s
+        elif fleet.counts[replica, KIND] == SHARED:
+            fleet.reals[replica, BUSY] -= work_left_s(fleet, replica, now_s) / width
         elif working > 0:
             fleet.reals[replica, BUSY] -= (fleet.reals[replica, DONE_SUM] - working * now_s) / width
     for column in (HEAD, WAITING, WORKING, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING):

@@ -42,7 +42,7 @@ def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
             int(fleet.works[replica, 0, MARK]),
             done_s + fleet.reals[replica, OUTSIDE] - fleet.works[replica, 0, ARRIVAL],
         )
-        _take_first(fleet, replica)
+        take_first_work(fleet, replica)
         _begin_waiting(fleet, replica, done_s)
     _begin_waiting(fleet, replica, until_s)
     expire_waiting(fleet, replica, until_s)
@@ -65,14 +65,14 @@ def _begin_waiting(fleet: Fleet, replica: int, now_s: float) -> None:
     lasts_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
     arrival_s = fleet.waits[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
-    _put(fleet, replica, now_s + lasts_s, arrival_s, mark)
+    put_work(fleet, replica, now_s + lasts_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
     fleet.reals[replica, BUSY] += lasts_s / fleet.counts[replica, WIDTH]
 
 
 @compiled
-def _put(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
+def put_work(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
     works, place = fleet.works, fleet.counts[replica, WORKING]
     fleet.counts[replica, WORKING] = place + 1
     fleet.reals[replica, DONE_SUM] += done_s
@@ -88,7 +88,7 @@ def _put(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int)
 
 
 @compiled
-def _take_first(fleet: Fleet, replica: int) -> None:
+def take_first_work(fleet: Fleet, replica: int) -> None:
     works, size = fleet.works, fleet.counts[replica, WORKING] - 1
     fleet.counts[replica, WORKING] = size
     fleet.reals[replica, DONE_SUM] = fleet.reals[replica, DONE_SUM] - works[replica, 0, ENDS] if size > 0 else 0.0

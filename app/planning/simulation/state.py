@@ -16,15 +16,16 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 # Columns of `reals`: the next moment that changes what the replica holds; when its work in hand ends or its last ended
 # (of tokens: when its step began); the sum of such ends over slots (of tokens: work in hand, s); work that waits, s;
 # busy time, s; the factor of its steps; then its law: of a batch, fixed and per item; of a step, fixed, per sequence,
-# per token in the cache and per token of prompt.
+# per token in the cache and per token of prompt; how long requests wait at most; and with processor sharing the
+# work that each request has received since the replica was idle, as of DONE (ends are on this clock).
 NEXT, DONE, DONE_SUM, OWED, BUSY, FACTOR = range(6)
-FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT = range(6, 15)
+FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
 # Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (of tokens, steps
 # and sequences); steps so far; tokens reserved and in the cache; prompts being read, and what is unread of the first;
 # sequences decoding; then its limits.
 HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
 KIND, WIDTH, KV_TOKENS, READ_A_STEP = range(12, 16)
-SLOTS, BATCH, TOKENS = range(3)
+SLOTS, BATCH, TOKENS, SHARED = range(4)
 # Of what waits and of what is in work; a mark is the class + 256 × the index of the lengths.
 ARRIVAL, MARK, NORMAL, OWES = range(4)
 ENDS = 2  # of tokens: when the first token came
@@ -59,12 +60,13 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     limits = np.array([_limits(service) for service in design.services], dtype=np.int64)
     width = int(limits[:, WIDTH - KIND].max())
     with_tokens = bool((limits[:, 0] == TOKENS).any())
+    is_shared = bool((limits[:, 0] == SHARED).any())
     ring = 1 << (design.queue_limit + width).bit_length()
     return Fleet(
         reals=_reals(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
         waits=np.empty((ring, replicas, 4)),
-        works=np.empty((replicas, width, 3)),
+        works=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
         heaps=_heaps(replicas, width if with_tokens else 1),
         classes=_classes(design),
         tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if with_tokens else 1) * BUCKETS), dtype=np.int64),
@@ -75,7 +77,7 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
 def _reals(design: FleetDesign) -> Floats:
     weights = design.weights or tuple(most_per_s(service, design.lengths) for service in design.services)
     rows = [
-        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_law(service, weight), design.timeout_s)
+        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_law(service, weight), design.timeout_s, 0.0)
         for service, weight in zip(design.services, weights, strict=True)
     ]
     return np.array(rows)
@@ -113,6 +115,8 @@ def _flat_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
 
 def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
     match service:
+        case RequestService(discipline="processor sharing"):
+            return (SHARED, service.slots, 0, 0)
         case RequestService():  # one slot is a batch of one, and faster so
             return (BATCH if service.slots == 1 else SLOTS, service.slots, 0, 0)
         case BatchService():

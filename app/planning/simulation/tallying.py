@@ -14,6 +14,7 @@ from app.planning.simulation.state import (
     ARRIVED,
     BATCHES,
     BUSY,
+    CLOCK,
     DONE,
     DONE_SUM,
     FAILED,
@@ -24,6 +25,7 @@ from app.planning.simulation.state import (
     KIND,
     LATENCY,
     PER_TOKEN,
+    SHARED,
     SLOTS,
     SUM,
     WIDTH,
@@ -101,10 +103,14 @@ def busy_s(fleet: Fleet, now_s: float) -> Floats:
     done_s, done_sum_s = fleet.reals[:, DONE], fleet.reals[:, DONE_SUM]
     ahead_s = np.zeros(working.size)  # of batches and slots the whole is counted when it begins, of steps when they end
     in_hand = working > 0
-    by_end = in_hand & (kind != SLOTS)
+    by_end = in_hand & (kind != SLOTS) & (kind != SHARED)
     ahead_s[by_end] = done_s[by_end] - now_s
     slots = in_hand & (kind == SLOTS)
     ahead_s[slots] = (done_sum_s[slots] - working[slots] * now_s) / width[slots]
+    shared = in_hand & (kind == SHARED)
+    speed = np.minimum(1.0, width[shared] / working[shared])
+    clock_s = fleet.reals[shared, CLOCK] + (now_s - done_s[shared]) * speed
+    ahead_s[shared] = (done_sum_s[shared] - working[shared] * clock_s) / width[shared]
     return np.asarray(fleet.reals[:, BUSY] - ahead_s)
 
 

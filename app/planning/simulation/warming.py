@@ -26,6 +26,7 @@ def compile_planner() -> None:
     next(poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, slow_share=0.1, slow_factor=2.0))
+    request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, discipline="processor sharing"))
     batch_latencies(_TIMES_S, _NORMALS, BatchService(1.0, 0.1, 2))
 
 

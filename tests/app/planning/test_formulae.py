@@ -9,7 +9,7 @@ import pytest
 
 from app.planning.formulae import by_replicas, erlang_b, erlang_c, rate_inside
 from app.planning.goals import Goal, Goals, Time
-from app.planning.simulation.replica import batch_latencies
+from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 TOKENS = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=100_000)
@@ -89,12 +89,30 @@ def test_a_service_without_waiting_is_its_lognormal() -> None:
     assert rate_inside(service, goals(0.3 + p95_s * 1.02), 1, "random") > 10.0
 
 
+@pytest.mark.parametrize("cv", [0.3, 2.0])
+def test_the_mean_of_shared_cores_is_that_of_theory_whatever_the_variation(cv: float) -> None:
+    # M/G/1 with processor sharing: W = 1 / (1 − rho); with 2 cores 1 / (1 − rho²), as in M/M/2
+    one, two = (RequestService(cores, 1.0, cv, discipline="processor sharing") for cores in (1, 2))
+    assert rate_inside(one, goals(4.0, None), 1, "random") == pytest.approx(0.75, rel=1e-6)
+    assert rate_inside(two, goals(4 / 3, None), 1, "random") == pytest.approx(2 * 0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
+def test_percentiles_of_shared_cores_are_those_of_a_simulation_within_their_stated_error(quantile: float) -> None:
+    service, rng = RequestService(2, 1.0, 0.5, discipline="processor sharing"), np.random.default_rng(3)
+    arrivals_s, normals = np.cumsum(rng.exponential(1 / 1.6, 200_000)), rng.standard_normal(200_000)
+    true_s = float(np.quantile(request_latencies(arrivals_s, normals, service)[5000:], quantile))
+    assert rate_inside(service, goals(true_s * 1.31, quantile), 1, "random") > 1.6
+    assert rate_inside(service, goals(true_s * 0.82, quantile), 1, "random") < 1.6
+
+
 def test_a_looser_limit_never_has_a_lower_rate() -> None:
     dice = random.Random(2)
     for _ in range(150):
         service: ServiceModel = dice.choice(
             (
                 RequestService(dice.randint(1, 16), 0.01, dice.uniform(0, 2), 0.001),
+                RequestService(dice.randint(1, 16), 0.01, dice.uniform(0, 2), discipline="processor sharing"),
                 BatchService(0.005, dice.uniform(1e-4, 5e-3), dice.choice((2, 8, 64)), dice.choice((0.0, 0.004))),
                 TOKENS,
             )

@@ -69,6 +69,16 @@ def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
+@pytest.mark.parametrize("cores", [1, 4])
+def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int) -> None:
+    law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
+    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).laws[0].service
+    assert isinstance(found, RequestService)
+    assert (found.discipline, found.slots) == ("processor sharing", cores)
+    per_s = 0.85 * law.most_per_s
+    assert p95_s(found, 0.97 * per_s) < p95_s(law, per_s) < p95_s(found, 1.03 * per_s)
+
+
 def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     law = BatchService(0.02, 0.002, 4, 0.010, 0.1, 0.002)
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).laws[0].service

@@ -22,10 +22,10 @@ def test_every_law_tried_begins_inside_its_bounds_and_near_the_measurement(in_wo
 
 
 @pytest.mark.parametrize("in_work", IN_WORK)
-def test_slots_are_those_that_could_answer_the_most_at_the_unloaded_latency(in_work: float) -> None:
-    slots = [
-        law.service.slots for law in candidate_laws(0.02, in_work / 0.02) if isinstance(law.service, RequestService)
-    ]
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_slots_are_those_that_could_answer_the_most_at_the_unloaded_latency(in_work: float, is_shared: bool) -> None:
+    laws = [law.service for law in candidate_laws(0.02, in_work / 0.02) if isinstance(law.service, RequestService)]
+    slots = [service.slots for service in laws if service.is_shared == is_shared]
     assert slots == sorted(set(slots))
     assert 1 <= len(slots) <= 5
     assert max(slots) >= min(in_work, 128)
@@ -34,6 +34,11 @@ def test_slots_are_those_that_could_answer_the_most_at_the_unloaded_latency(in_w
 def test_what_one_at_a_time_explains_is_no_batch() -> None:
     assert not any(isinstance(law.service, BatchService) for law in candidate_laws(0.02, 40.0))
     assert any(isinstance(law.service, BatchService) for law in candidate_laws(0.02, 400.0))
+
+
+def test_batches_far_larger_than_what_is_in_work_are_not_tried() -> None:
+    laws = candidate_laws(0.02, 80.0)
+    assert {law.service.max_batch for law in laws if isinstance(law.service, BatchService)} == {4, 8, 16}
 
 
 def test_a_law_moves_only_what_it_names() -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.wording import amount, share, usd
+from app.planning.wording import amount, law_words, share, usd
+from app.records.service import RequestService
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,13 @@ from app.planning.wording import amount, share, usd
 def test_amounts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
     assert amount(number) == text
     assert usd(number) == f"{text} USD"
+
+
+def test_shared_cores_are_no_queue() -> None:
+    service = RequestService(4, 0.012, 0.5, 0.003, discipline="processor sharing")
+    assert law_words(service) == "all requests at once on 4 cores, 12 ms each when alone, CV 0.5, and 3 ms outside"
+    service = RequestService(1, 0.012, 0.5, 0.003)
+    assert law_words(service) == "1 request at a time of 12 ms, CV 0.5, and 3 ms outside"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0.9, "90%"), (0.9694, "96.9%"), (0.99999, "over 99.9%"), (1.0, "100%")])

@@ -15,6 +15,7 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
     [
         (RequestService(1, 1.0, 0.0), (0.25, 1.0)),
         (RequestService(4, 1.0, 0.0), (0.0625, 0.25)),
+        (RequestService(4, 1.0, 0.0, discipline="processor sharing"), (0.0625, 0.25)),
         (BatchService(0.9, 0.1, 4), (0.25, 1.0)),
         (TokenService(0.1, 0.0, 0.0, 4, 1000), (0.25, 1.0)),
     ],

@@ -36,7 +36,8 @@ SERVICES = (RequestService(3, 0.1, 0.0), BatchService(0.1, 0.01, 4), TokenServic
 """
 PLAN = """
 stage = StagePlay.drawn(1.0, 10, 2, np.random.SeedSequence(1))
-for service in (*SERVICES[:2], RequestService(3, 0.1, 0.5, slow_share=0.1, slow_factor=5.0)):
+TWO_PHASE = RequestService(3, 0.1, 0.5, slow_share=0.1, slow_factor=5.0)
+for service in (*SERVICES[:2], TWO_PHASE, RequestService(3, 0.1, 0.5, discipline="processor sharing")):
     stage.played(service, np.array([0.5]))
 for service in SERVICES:
     simulate_steady(FleetDesign((service,) * 3, router="least_work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))

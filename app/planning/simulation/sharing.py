@@ -1,0 +1,94 @@
+"""A replica with processor sharing: all requests run at once and share its cores equally.
+
+Every running request receives the same amount of work, so each one's end is known on a clock of work per request,
+whatever arrives later. No request waits, so none leaves because it waited too long.
+"""
+
+from __future__ import annotations
+
+import math
+
+from app.planning.simulation.compiled import compiled, inlined
+from app.planning.simulation.queueing import class_of, factor_of, pop_waiting, record_answer
+from app.planning.simulation.slots import put_work, take_first_work
+from app.planning.simulation.state import (
+    ARRIVAL,
+    BATCHES,
+    BUSY,
+    CLOCK,
+    DONE,
+    DONE_SUM,
+    ENDS,
+    HEAD,
+    ITEMS,
+    MARK,
+    NEXT,
+    NORMAL,
+    OUTSIDE,
+    PER_ITEM,
+    WAITING,
+    WIDTH,
+    WORK,
+    WORKING,
+    Fleet,
+)
+
+
+@compiled
+def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
+    """All that happens up to `until_s`; what arrived then starts."""
+    while fleet.counts[replica, WORKING] > 0:
+        done_s = _next_end_s(fleet, replica)
+        if done_s > until_s:
+            break
+        fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = fleet.works[replica, 0, ENDS], done_s
+        since_s = done_s + fleet.reals[replica, OUTSIDE]
+        mark, arrival_s = int(fleet.works[replica, 0, MARK]), fleet.works[replica, 0, ARRIVAL]
+        record_answer(fleet, mark, since_s - arrival_s)
+        take_first_work(fleet, replica)
+    if fleet.counts[replica, WORKING] > 0:
+        fleet.reals[replica, CLOCK] += (until_s - fleet.reals[replica, DONE]) * _speed(fleet, replica)
+        fleet.reals[replica, DONE] = until_s
+    while fleet.counts[replica, WAITING] > 0:
+        _start(fleet, replica, until_s)
+    fleet.reals[replica, NEXT] = _next_end_s(fleet, replica)
+
+
+@inlined
+def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
+    """Of all requests that run, on one core. The replica's next end is not before `now_s`."""
+    working = fleet.counts[replica, WORKING]
+    if working == 0:
+        return 0.0
+    clock_s = fleet.reals[replica, CLOCK] + (now_s - fleet.reals[replica, DONE]) * _speed(fleet, replica)
+    return float(fleet.reals[replica, DONE_SUM] - working * clock_s)
+
+
+@inlined
+def _speed(fleet: Fleet, replica: int) -> float:
+    """Of each running request, in cores."""
+    return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, WORKING]))
+
+
+@inlined
+def _next_end_s(fleet: Fleet, replica: int) -> float:
+    if fleet.counts[replica, WORKING] == 0:
+        return float(math.inf)
+    left_s = max(0.0, fleet.works[replica, 0, ENDS] - fleet.reals[replica, CLOCK])
+    return float(fleet.reals[replica, DONE] + left_s / _speed(fleet, replica))
+
+
+@inlined
+def _start(fleet: Fleet, replica: int, now_s: float) -> None:
+    """The oldest that waits."""
+    if fleet.counts[replica, WORKING] == 0:
+        fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = 0.0, now_s
+    head = fleet.counts[replica, HEAD]
+    mark, arrival_s = int(fleet.waits[head, replica, MARK]), fleet.waits[head, replica, ARRIVAL]
+    alone_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
+    alone_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+    pop_waiting(fleet, replica)
+    put_work(fleet, replica, fleet.reals[replica, CLOCK] + alone_s, arrival_s, mark)
+    fleet.counts[replica, BATCHES] += 1
+    fleet.counts[replica, ITEMS] += 1
+    fleet.reals[replica, BUSY] += alone_s / fleet.counts[replica, WIDTH]
