@@ -21,18 +21,16 @@ from app.analysis.rescoring import RunFacts, rescore
 from app.analysis.rows import StageRows, joined, read_rows
 from app.errors import DamagedError, ProfileError, UsageError
 from app.profiles.document import read_document
-from app.records.events import Event, Noted, PhaseChanged, RunStarted, StageFinished
+from app.records.events import CallsFinished, Event, Noted, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageFacts
-from app.records.telemetry import TELEMETRY_SCHEMA
-from app.reporting.recovery import Recovery, marked_damaged, recovered_result
+from app.reporting.recovery import Recovery, marked_damaged, noted_unverified, recovered_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
 from app.storage.labels import read_labels
 from app.storage.names import ENVIRONMENT, EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY
 from app.storage.run_directory import StoredRun
 from app.storage.seals import Damage, damaged_error
-from loadgen.records import REQUEST_SCHEMA
 from reports.model import Report
 
 _NOT_READ = ("reused", "worker")
@@ -54,10 +52,10 @@ class OpenedRun:
     noted: tuple[tuple[float, str], ...] = ()
     """While the run went on: seconds from its start, and what was written."""
 
-    @property
+    @cached_property
     def result(self) -> Result:
-        """The run's own."""
-        return self.facts.result
+        """The run's own, INVALID where files of it are damaged."""
+        return marked_damaged(self.facts.result, self.damage) if self.damage else self.facts.result
 
     @cached_property
     def rows(self) -> StageRows | None:
@@ -79,25 +77,48 @@ class OpenedRun:
         """Judged by another SLO, or by what was intended within seconds from the start of the run; with neither, as the
         run itself. Raises UsageError for what is no objective or no window, and where the run cannot be judged so."""
         objectives = None if slo is None else tuple(map(parse_objective, slo))
-        if self.damage:
-            if objectives is not None or window_s is not None:
-                raise damaged_error(self.directory, self.damage)
+        if self.damage and objectives is None and window_s is None:
             return self.result
         if self.result.local is not None:
             if window_s is not None:
                 raise UsageError(_LOCAL_WINDOW, hint="Leave out --from and --to.")
             return self.result if objectives is None else rescore_variants(self.result, objectives)
         self._refuse_other_events()
+        facts = self._facts_with_rows() if self.damage else self.facts
         if window_s is not None:
             self._refuse_empty(window_s)
-        return rescore(self.facts, objectives, window_s)
+        return rescore(facts, objectives, window_s)
+
+    def _facts_with_rows(self) -> RunFacts:
+        """Of the stages whose rows are all there. Raises DamagedError where there is none but a warm-up."""
+        is_whole = [
+            rows.intended_ns.size >= _least_rows(stage)
+            for stage, rows in zip(self._stages, self.facts.rows, strict=True)
+        ]
+        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, is_whole)):
+            files = "; ".join(one.text for one in self.damage)
+            raise DamagedError(
+                f"{self.directory} is DAMAGED: {files}. "
+                "No stage but a warm-up has all its rows, so none can be evaluated again",
+                hint="Restore its files from a copy, or leave out --slo, --from and --to.",
+            )
+        left_out = [stage.name for stage, has_rows in zip(self._stages, is_whole, strict=True) if not has_rows]
+        whole = msgspec.structs.replace(self.facts.result, stages=tuple(itertools.compress(self._stages, is_whole)))
+        return replace(
+            self.facts,
+            result=marked_damaged(whole, self.damage, left_out),
+            facts=tuple(itertools.compress(self.facts.facts, is_whole)),
+            rows=tuple(itertools.compress(self.facts.rows, is_whole)),
+            is_whole=self.facts.is_whole and all(is_whole),
+        )
 
     def report(self, result: Result | None = None) -> Report:
         """Of the run, or of what `rescored` gave."""
         shown = self.result if result is None else result
         stamp = shown.rescored
         rows = self.rows if stamp is None or stamp.window_s is None else self._within(stamp.window_s)
-        text = self.result_text if shown is self.result else msgspec.json.encode(shown).decode()
+        is_stored = shown is self.result and not self.damage
+        text = self.result_text if is_stored else msgspec.json.encode(shown).decode()
         return build_report(
             shown,
             self.table if rows is not None else self.table.slice(0, 0),
@@ -113,10 +134,13 @@ class OpenedRun:
         """Why no part of this run's time can be judged; None where it can."""
         return _LOCAL_WINDOW if self.result.local is not None else None
 
+    @property
+    def _stages(self) -> list[Stage]:
+        return [one for one in self.facts.result.stages if one.variant is None and not one.is_pooled]
+
     def _refuse_other_events(self) -> None:
-        stages = [one for one in self.result.stages if one.variant is None and not one.is_pooled]
-        if len(stages) != len(self.facts.facts):
-            told = f"{EVENTS} has the end of {len(self.facts.facts)} stages, and {RESULT} has {len(stages)}"
+        if len(self._stages) != len(self.facts.facts):
+            told = f"{EVENTS} has the end of {len(self.facts.facts)} stages, and {RESULT} has {len(self._stages)}"
             raise DamagedError(f"{self.directory} is DAMAGED: {told}", hint="Restore its files from a copy.")
 
     def _refuse_empty(self, window_s: tuple[float, float]) -> None:
@@ -158,21 +182,22 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     if damage and not recover:
         raise damaged_error(run.directory, damage)
     bad = {one.path: one for one in damage}
-    events = () if EVENTS in bad else tuple(run.events())
+    events = tuple(run.events(_whole_bytes(bad, EVENTS)))
     spec_text = "" if SPEC in bad else run.spec_text or ""
     finished = [event for event in events if isinstance(event, StageFinished)]
-    is_lost = RESULT in bad or (recover and not (run.directory / RESULT).exists() and _is_cut_short(run))
+    is_lost = RESULT in bad or (recover and not (run.directory / RESULT).exists() and _is_cut_short(run, events))
     table, lost = _table(run, bad, finished) if damage or is_lost else (run.requests(_NOT_READ), ())
     damage = (*damage, *(one for one in lost if one.path not in bad))
     recovery = None
     if is_lost:
-        if EVENTS in bad or ENVIRONMENT in bad:
+        if damage and (ENVIRONMENT in bad or not any(isinstance(one, StageFinished | CallsFinished) for one in events)):
             raise damaged_error(run.directory, damage)
         result, recovery = recovered_result(run, events, table)
     elif damage:
         result = run.unverified_result or run.measured
     else:
         result = run.measured
+    result = noted_unverified(result, run.unverified)
     if result.local is None:  # a part of the run, judged again, counts from the same second 0
         clock = msgspec.structs.replace(result.clock, load_start_ns=result.zero_ns)
         result = msgspec.structs.replace(result, clock=clock)
@@ -191,28 +216,31 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
             facts = replace(facts, result=rescored)
         else:
             damage = (Damage(REQUESTS, "changed"),)
-    if damage:
-        facts = replace(facts, result=marked_damaged(facts.result, damage))
     noted = tuple(_noted(events, facts.result.zero_ns))
-    text = msgspec.json.encode(facts.result).decode() if damage else run.result_text or ""
+    text = "" if damage else run.result_text or ""
     return OpenedRun(run.directory, facts, table, spec_text, text, recovery, damage, noted)
 
 
-def _is_cut_short(run: StoredRun) -> bool:
-    return not run.is_running and run.finished is None
+def _whole_bytes(bad: Mapping[str, Damage], name: str) -> int | None:
+    """What is used of a file, from its beginning; None for all. Of one whose content changed nobody knows where,
+    nothing is used."""
+    if (known := bad.get(name)) is None:
+        return None
+    if known.whole_bytes is None and known.problem != "cut off":
+        return 0
+    return known.whole_bytes
+
+
+def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
+    return not run.is_written and not any(isinstance(event, RunFinished) for event in events)
 
 
 def _table(
     run: StoredRun, bad: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
-    """The rows of stages that have all of theirs, and of the one that was cut off with its engine. Of a file whose
-    content changed nobody knows where, so nothing of it is used."""
-    known = bad.get(REQUESTS)
-    empty = REQUEST_SCHEMA.empty_table().drop_columns(list(_NOT_READ))
-    if known is not None and known.problem != "cut off":
-        return empty, ()
+    """The rows of stages that have all of theirs, and of the one that was cut off with its engine."""
     found: list[DamagedError] = []
-    table = run.requests(_NOT_READ, found)
+    table = run.requests(_NOT_READ, found, _whole_bytes(bad, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
     short = [one.facts.index for one in finished if counts[one.facts.index] < _least_rows(one.stage)]
     if short:
@@ -251,10 +279,9 @@ def _has_means_of(stage: Stage, reported: Stage) -> bool:
 
 
 def _telemetry(run: StoredRun, bad: Mapping[str, Damage], *, is_lost: bool) -> pa.Table:
-    known = bad.get(TELEMETRY)
-    if known is not None and known.problem != "cut off":
-        return TELEMETRY_SCHEMA.empty_table()
-    return run.telemetry([]) if is_lost or known is not None else run.telemetry()
+    if TELEMETRY not in bad and not is_lost:
+        return run.telemetry()
+    return run.telemetry([], _whole_bytes(bad, TELEMETRY))
 
 
 def slo_of(spec_text: str, result: Result) -> tuple[Objective, ...]:

@@ -85,10 +85,12 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
     return result, recovery
 
 
-def marked_damaged(result: Result, damage: Sequence[Damage]) -> Result:
-    """INVALID, with the damaged files before every other reason."""
+def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[str] = ()) -> Result:
+    """INVALID, with the damaged files before every other reason, and the stages `left_out` since they lack rows."""
     files = "; ".join(one.text for one in damage)
     sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."
+    if left_out:
+        sentence += f" Not evaluated, since rows are missing: {', '.join(left_out)}."
     check = Check(
         "stored files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
     )
@@ -98,6 +100,14 @@ def marked_damaged(result: Result, damage: Sequence[Damage]) -> Result:
         verdict=Verdict("INVALID", (sentence, *result.verdict.reasons)),
         notes=(sentence, *result.notes),
     )
+
+
+def noted_unverified(result: Result, files: Sequence[str]) -> Result:
+    """With a note that names the files that have no checksum, as in runs of version 0.1.0 that were cut short."""
+    if not files:
+        return result
+    note = f"not verified: {', '.join(files)}: the run has no checksum of these files, so damage in them does not show"
+    return msgspec.structs.replace(result, notes=(note, *result.notes))
 
 
 def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.reporting import NOT_DRAWN, build_report
+from app.reporting.recovery import noted_unverified
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from reports.model import Report
@@ -14,7 +15,7 @@ COMMAND = "sizewise run spec.yaml"
 def report_of(run: StoredRun) -> Report:
     """Raises UsageError for a run that has no result."""
     return build_report(
-        run.measured,
+        noted_unverified(run.measured, run.unverified),
         run.requests(NOT_DRAWN),
         run.telemetry().to_pandas(),
         run.spec_text or "",

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.storage.names import CHECKSUMS as CHECKSUMS
-from app.storage.names import FACTS, OUTPUTS
+from app.storage.names import FACTS, JOURNAL, OUTPUTS
 from app.storage.run_directory import write_whole
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
-    """Of the facts, the result and the `exports` that there are; what else lies in the directory is not the run's."""
+    """Of the facts, the result and the `exports` that there are; what else lies in the directory is not the run's.
+    Takes the place of the journal of a run that has ended."""
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
     names = (name for name in (*FACTS, *exports, *outputs) if (directory / name).is_file())
     _write(directory, {name: _sha256(directory / name) for name in names})
+    (directory / JOURNAL).unlink(missing_ok=True)
 
 
 def renew_checksum(directory: Path, name: str) -> None:

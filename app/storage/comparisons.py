@@ -20,7 +20,7 @@ from app.records.events import Event
 from app.storage.control import ControlBox
 from app.storage.endings import ending_of
 from app.storage.run_directory import EVENTS, runs_home, write_whole
-from app.storage.streams import WholeFile
+from app.storage.whole_file import WholeFile
 
 COMPARISON = "comparison.json"
 _MOST = 20

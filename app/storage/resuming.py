@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
 
@@ -20,6 +22,8 @@ from app.records.events import (
 from app.records.interrupted import InterruptedRun, MeasuredStage
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.checksums import CHECKSUMS
+from app.storage.journal import verified
+from app.storage.names import JOURNAL
 from app.storage.run_directory import (
     EVENTS,
     REPORT_HTML,
@@ -32,19 +36,27 @@ from app.storage.run_directory import (
     StoredRun,
     write_whole,
 )
+from app.storage.seals import damaged_error
 from app.storage.streams import stage_spans
 from loadgen.records import REQUEST_SCHEMA
 
 _SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _AGAIN = "Run its profile again."
+_MADE_AGAIN = (RESULT, JOURNAL)
+_ALL_BUT_STAGES = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
 
 
 def interrupted_run(run: StoredRun) -> InterruptedRun:
-    """What the run measured before it was cut short. Raises UsageError, with the reason, where it cannot be resumed."""
-    events = run.events()
-    started = _first_started(run, events)
+    """What the run measured before it was cut short. Raises UsageError, with the reason, where it cannot be resumed,
+    and DamagedError where what would remain of it is not what was written."""
     if run.is_running:
         raise UsageError(f"{run.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
+    damage = tuple(one for one in run.damage if one.path not in _MADE_AGAIN)
+    whole_bytes = _whole_bytes(run)
+    if any(one.whole_bytes is None for one in damage) or (damage and not whole_bytes[EVENTS]):
+        raise damaged_error(run.directory, damage)
+    events = run.events(whole_bytes.get(EVENTS))
+    started = _first_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
         raise UsageError(
             "a run of a local model cannot be resumed: its variants are measured in one session",
@@ -58,34 +70,38 @@ def interrupted_run(run: StoredRun) -> InterruptedRun:
             f"{run.directory} cannot be resumed: the machine was restarted since, and its monotonic clock with it",
             hint=f"{_AGAIN} `sizewise report RUN --recover` reports the stages that came to their end.",
         )
-    spans, _ = stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA)
+    rows = _rows_of_stages(run, whole_bytes.get(REQUESTS))
     ended = [event for event in events if isinstance(event, StageFinished)]
-    while ended and ended[-1].facts.stopped_early and not ended[-1].facts.over_saturated:
-        ended.pop()  # by what ended the run
-    whole = [event for event in ended if event.index in spans or not _has_rows(event)]
-    if not whole or len(whole) < len(ended):
+    while ended and (_is_cut_by_the_end(ended[-1]) or rows[ended[-1].index] < _least_rows(ended[-1])):
+        ended.pop()
+    if not ended or any(rows[event.index] < _least_rows(event) for event in ended):
+        if damage:
+            raise damaged_error(run.directory, damage)
         raise UsageError(f"{run.directory} was cut short before one stage of it had ended", hint=_AGAIN)
+    if any(one.path == TELEMETRY for one in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
+        raise damaged_error(run.directory, damage)
     return InterruptedRun(
-        started.run_id, started.at_ns, tuple(MeasuredStage(event.facts, event.stage) for event in whole)
+        started.run_id, started.at_ns, tuple(MeasuredStage(event.facts, event.stage) for event in ended)
     )
 
 
 def reopened(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
     """A writer that appends to the run. Rows and events after its last complete stage are discarded, and so are a
     result and reports of its interrupted part; what came before stays as it is."""
-    events, last = run.events(), interrupted.stages[-1].facts.index
+    whole_bytes = _whole_bytes(run)
+    events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].facts.index
     place = next(at for at, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last)
     started = msgspec.structs.replace(_first_started(run, events), pid=os.getpid())
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: place + 1]
     lines[0] = msgspec.json.encode(started) + b"\n"
     content = b"".join(lines)
-    spans, end = stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA)
+    spans, end = stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
     indices = {one.facts.index for one in interrupted.stages}
     dropped = [start for stage, (start, _) in spans.items() if stage not in indices]
     kept = KeptParts(
         events_bytes=len(content),
         requests_bytes=min(dropped, default=end),
-        telemetry_bytes=stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA)[1],
+        telemetry_bytes=stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, whole_bytes.get(TELEMETRY))[1],
         spans={stage: span for stage, span in spans.items() if stage in indices},
     )
     for name in (RESULT, REPORT_JSON, REPORT_HTML, CHECKSUMS):
@@ -101,8 +117,30 @@ def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
     return events[0]
 
 
-def _has_rows(event: StageFinished) -> bool:
-    return bool(event.stage.completed or event.stage.errors)
+def _is_cut_by_the_end(event: StageFinished) -> bool:
+    """Whether it was stopped by what ended the run."""
+    return event.facts.stopped_early and not event.facts.over_saturated
+
+
+def _least_rows(event: StageFinished) -> int:
+    """One of each request that came to an end."""
+    return event.stage.completed + sum(event.stage.errors.values())
+
+
+def _rows_of_stages(run: StoredRun, whole_bytes: int | None) -> Counter[int]:
+    stages = run.requests(_ALL_BUT_STAGES, whole_bytes=whole_bytes)["stage"].value_counts()
+    return Counter({one["values"]: one["counts"] for one in stages.to_pylist()})
+
+
+def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
+    times = run.telemetry(whole_bytes=whole_bytes.get(TELEMETRY))["at_ns"].to_pylist()
+    return max(times, default=0)
+
+
+def _whole_bytes(run: StoredRun) -> dict[str, int]:
+    """Of each file, those that its journal confirms; empty where it has none."""
+    found = verified(run.directory)
+    return {} if found is None else found.whole
 
 
 def _last_write_s(run: StoredRun) -> float:

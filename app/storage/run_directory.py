@@ -26,8 +26,10 @@ from app.records.events import Event, RunFinished, RunStarted, StageFinished, Va
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import ControlBox, is_engine_there, remove_control
+from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
+from app.storage.names import CHECKSUMS
 from app.storage.names import ENVIRONMENT as ENVIRONMENT
 from app.storage.names import EVENTS as EVENTS
 from app.storage.names import OUTPUTS as OUTPUTS
@@ -38,8 +40,9 @@ from app.storage.names import RESULT as RESULT
 from app.storage.names import SPEC as SPEC
 from app.storage.names import TELEMETRY as TELEMETRY
 from app.storage.results import decode_result
-from app.storage.seals import Damage, damage_of, damaged_error, result_damage
-from app.storage.streams import StreamWriter, WholeFile, read_stream, stream_batches
+from app.storage.seals import Damage, damage_of, damaged_error, result_damage, unverified_files
+from app.storage.streams import StreamWriter, read_stream, stream_batches
+from app.storage.whole_file import WholeFile
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
@@ -49,6 +52,8 @@ _FIRST_COLUMNS = (
 )  # fmt: skip
 _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
 
+_LONGEST_START = 1 << 20
+"""Bytes of a run's first event, at most."""
 LONGEST_WORD = 40
 """Of a profile's name in the id of a run."""
 _RUNS = "`sizewise runs list` shows the runs there are."
@@ -114,6 +119,11 @@ class KeptParts(msgspec.Struct, frozen=True):
     telemetry_bytes: int
     spans: dict[int, tuple[int, int]]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """By the name of the file."""
+        return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
+
 
 class RunWriter:
     """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
@@ -128,10 +138,11 @@ class RunWriter:
             if kept is not None:
                 remove_control(directory)
             self._control = ControlBox(directory)
-            sizes = (None,) * 3 if kept is None else (kept.events_bytes, kept.requests_bytes, kept.telemetry_bytes)
-            self._events = WholeFile(directory / EVENTS, sizes[0])
-            self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA, sizes[1])
-            self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes[2])
+            sizes = {} if kept is None else kept.sizes
+            self._journal = Journal(directory, None if kept is None else sizes)
+            self._events = WholeFile(directory / EVENTS, sizes.get(EVENTS))
+            self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA, sizes.get(REQUESTS), self._journal)
+            self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes.get(TELEMETRY), self._journal)
         except OSError as error:
             raise UsageError(
                 f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
@@ -142,24 +153,26 @@ class RunWriter:
         self._encode = msgspec.json.Encoder().encode
 
     def write_spec(self, spec_text: str) -> None:
-        write_whole(self.directory / SPEC, spec_text.encode())
+        self._write_data(SPEC, spec_text.encode())
 
     def write_environment(self, environment: Environment) -> None:
-        write_whole(self.directory / ENVIRONMENT, msgspec.json.format(self._encode(environment), indent=2))
+        self._write_data(ENVIRONMENT, msgspec.json.format(self._encode(environment), indent=2))
 
     def write_calibration(self, calibration: Calibration) -> None:
-        write_whole(self.directory / CALIBRATION, msgspec.json.format(self._encode(calibration), indent=2))
+        self._write_data(CALIBRATION, msgspec.json.format(self._encode(calibration), indent=2))
 
     def append_event(self, event: Event) -> None:
-        self._events.write(self._encode(event) + b"\n")
+        self._journal.append(self._events, self._encode(event) + b"\n")
         if isinstance(event, StageFinished | VariantFinished | RunFinished):
             self._events.sync()
+            self._journal.sync()
 
     def sync_rows(self) -> None:
         """Return once every row is on the disk: at the end of a stage, before it is reported as finished."""
         for stream in (self._requests, self._calls, self._telemetry):
             if stream is not None:
                 stream.sync()
+        self._journal.sync()
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
         """A batch is of one stage, and the batches of a stage follow each other."""
@@ -173,7 +186,7 @@ class RunWriter:
     def append_calls(self, batch: pa.RecordBatch) -> None:
         """As requests, of a local model: a run has either. The file is made with the first of them."""
         if self._calls is None:
-            self._calls = StreamWriter(self.directory / CALLS, CALL_SCHEMA)
+            self._calls = StreamWriter(self.directory / CALLS, CALL_SCHEMA, journal=self._journal)
         self._append(self._calls, batch)
 
     def stage_calls(self, stage: int) -> pa.Table:
@@ -194,7 +207,7 @@ class RunWriter:
         folder.mkdir(exist_ok=True)
         content = io.BytesIO()
         np.savez(content, outputs=outputs)
-        write_whole(folder / f"{name}.npz", content.getvalue())
+        self._write_data(f"{OUTPUTS}/{name}.npz", content.getvalue())
         return str((folder / f"{name}.npz").absolute())
 
     def telemetry(self) -> pa.Table:
@@ -216,7 +229,7 @@ class RunWriter:
     def write_result(self, result: Result) -> str:
         """Write result.json and return its text."""
         content = msgspec.json.format(self._encode(result), indent=2)
-        write_whole(self.directory / RESULT, content)
+        self._write_data(RESULT, content)
         return content.decode()
 
     def write_file(self, name: str, content: bytes) -> Path:
@@ -227,6 +240,11 @@ class RunWriter:
         self._control.close()
         self._close_streams()
         self._events.close()
+        self._journal.close()
+
+    def _write_data(self, name: str, content: bytes) -> None:
+        self._journal.replace(name, content)
+        write_whole(self.directory / name, content)
 
     def _close_streams(self) -> None:
         self._requests.close()
@@ -279,11 +297,11 @@ class StoredRun:
     def result_text(self) -> str | None:
         return self._read(RESULT, bytes.decode)
 
-    def events(self) -> list[Event]:
-        """All whole lines; a last line cut short is left out."""
+    def events(self, whole_bytes: int | None = None) -> list[Event]:
+        """All whole lines, or those in the first `whole_bytes`; a last line cut short is left out."""
         decode = json_decoder(Event)
         path = self.directory / EVENTS
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        lines = path.read_bytes()[:whole_bytes].split(b"\n")[:-1] if path.exists() else []
         try:
             return [decode(line) for line in lines]
         except msgspec.DecodeError as error:
@@ -308,8 +326,27 @@ class StoredRun:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """What of its files is not as it was when it ended; of a run without a result nothing can be said."""
-        return damage_of(self.directory)
+        """What of its files is not as it was written. Of a run that goes on nothing can be said."""
+        return () if self.is_written else damage_of(self.directory)
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Names of its files that have no checksum, so that damage in them does not show."""
+        return () if self.is_written else unverified_files(self.directory)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether an engine still appends to its files, whatever they hold."""
+        path = self.directory / EVENTS
+        if (self.directory / CHECKSUMS).exists() or not path.exists():
+            return False
+        with path.open("rb") as file:
+            line = file.readline(_LONGEST_START)
+        try:
+            started = json_decoder(Event)(line)
+        except msgspec.DecodeError:
+            return False
+        return isinstance(started, RunStarted) and is_engine_there(self.directory, started.pid)
 
     @property
     def measured(self) -> Result:
@@ -331,11 +368,18 @@ class StoredRun:
             "Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
 
-    def requests(self, without: Collection[str] = (), damage: list[DamagedError] | None = None) -> pa.Table:
+    def requests(
+        self,
+        without: Collection[str] = (),
+        damage: list[DamagedError] | None = None,
+        whole_bytes: int | None = None,
+    ) -> pa.Table:
         """But for the columns that nobody asks for. Of an older schema, those it lacks are null. With `damage` an error
-        is put there instead of raised, and the rows before it are returned."""
+        is put there instead of raised, and the rows before it are returned. Behind `whole_bytes` nothing is read."""
         path = self.directory / REQUESTS
-        return read_stream(path, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without, damage=damage)
+        return read_stream(
+            path, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without, damage=damage, end=whole_bytes
+        )
 
     def calls(self) -> pa.Table:
         """Of a local model; empty where the run was of an endpoint."""
@@ -343,9 +387,9 @@ class StoredRun:
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
-    def telemetry(self, damage: list[DamagedError] | None = None) -> pa.Table:
-        """With `damage` as `requests`."""
-        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage)
+    def telemetry(self, damage: list[DamagedError] | None = None, whole_bytes: int | None = None) -> pa.Table:
+        """With `damage` and `whole_bytes` as `requests`."""
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=whole_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self.directory / name

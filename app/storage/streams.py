@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from app.errors import DamagedError, UsageError
+from app.storage.journal import Journal
+from app.storage.whole_file import WholeFile
 from loadgen.decoding import MESSAGE_PREFIX_BYTES, batch_header, metadata_length
 
 if TYPE_CHECKING:
@@ -34,45 +34,24 @@ _TOGETHER = 256
 """Batches made one piece of a column: many enough that pieces are few, few enough that what is copied is small."""
 
 
-class WholeFile(io.FileIO):
-    """A new file without a buffer, or an existing one cut off after `kept_bytes`. Python's own may write a part and
-    tell it only in the returned count."""
-
-    def __init__(self, path: Path, kept_bytes: int | None = None) -> None:
-        super().__init__(path, "x" if kept_bytes is None else "r+")
-        if kept_bytes is not None:
-            self.truncate(kept_bytes)
-            self.seek(kept_bytes)
-
-    def sync(self) -> None:
-        """Return once what was written is on the disk."""
-        os.fsync(self.fileno())
-
-    def write(self, content: ReadableBuffer, /) -> int:
-        left = whole = memoryview(content).cast("B")
-        while left:
-            written = super().write(left)
-            if not written:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.name))
-            left = left[written:]
-        return len(whole)
-
-
 class StreamWriter:
     """An Arrow IPC stream in a file. One thread writes; each batch is in the operating system's hands on return.
 
     A batch is one write: Arrow's own writer makes one of each of its buffers, which costs more than all else.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, kept_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, kept_bytes: int | None = None, journal: Journal | None = None
+    ) -> None:
         """`schema` has no dictionaries, and is that of every batch. `kept_bytes` of an existing stream are appended
-        to."""
+        to. What is written has its checksums in the `journal`."""
         self._file = WholeFile(path, kept_bytes)
-        self.size = kept_bytes or self._file.write(schema.serialize())
+        self._journal = journal
+        self.size = kept_bytes or self._write(schema.serialize())
         """Bytes written so far."""
 
     def append(self, batch: pa.RecordBatch) -> None:
-        self.size += self._file.write(batch.serialize())
+        self.size += self._write(batch.serialize())
 
     def sync(self) -> None:
         """Return once every batch is on the disk."""
@@ -82,10 +61,13 @@ class StreamWriter:
     def close(self) -> None:
         if not self._file.closed:
             try:
-                self._file.write(_END)
+                self._write(_END)
                 self._file.sync()
             finally:
                 self._file.close()
+
+    def _write(self, content: ReadableBuffer) -> int:
+        return self._file.write(content) if self._journal is None else self._journal.append(self._file, content)
 
     def __enter__(self) -> StreamWriter:
         return self
@@ -103,6 +85,7 @@ def read_stream(
     span: tuple[int, int] | None = None,
     is_own: bool = False,
     damage: list[DamagedError] | None = None,
+    end: int | None = None,
 ) -> pa.Table:
     """Every whole batch of the file, in order; an empty table when the file holds not even its schema.
 
@@ -111,14 +94,17 @@ def read_stream(
     is all null takes no memory. Raises UsageError when another column is missing or of another type, and DamagedError
     when what is there is not what any writer wrote. `is_own` leaves out the validation of values: for the process that
     wrote the file. With `damage` an error is put there instead of raised, and what was read before it is returned.
+    `end` is where a batch ends, behind which nothing is read.
     """
     wanted = pa.schema([field for field in schema if field.name not in without], schema.metadata)
     parts: list[pa.Table] = []
+    if end == 0:
+        return wanted.empty_table()
     try:
         found = _read_schema(path)
         if found is None:
             return wanted.empty_table()
-        batches = _whole_batches(path, _places(path, found, wanted, added_later), span)
+        batches = _whole_batches(path, _places(path, found, wanted, added_later), span or (0, end))
         together = _TOGETHER if damage is None else 1  # so that all before the damage is kept
         while some := list(islice(batches, together)):
             parts.append(_compact(None if is_own else path, some, wanted))
@@ -136,27 +122,34 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     if found is None:
         return
     common = pa.schema([field for field in schema if found.get_all_field_indices(field.name)])
-    for batch in _whole_batches(path, _places(path, found, common, ()), None):
+    for batch in _whole_batches(path, _places(path, found, common, ()), (0, None)):
         if batch.num_rows:
             _validate(path, batch)
             yield batch
 
 
-def stage_spans(path: Path, schema: pa.Schema) -> tuple[dict[int, tuple[int, int]], int]:
-    """Where the batches of each stage begin and end in the file, and where the last whole batch ends. Raises UsageError
-    for a file of another schema, as of another version."""
+def stage_spans(
+    path: Path, schema: pa.Schema, whole_bytes: int | None = None
+) -> tuple[dict[int, tuple[int, int]], int]:
+    """Where the batches of each stage begin and end in the file, and where the last whole batch ends; of its first
+    `whole_bytes`, where they are given. Raises UsageError for a file of another schema, as of another version, and
+    DamagedError for what no writer wrote."""
     found = _read_schema(path)
     if found is None or not found.equals(schema):
         raise UsageError(f"{path} was written by another version of Sizewise", hint="Run the profile again.")
     spans: dict[int, tuple[int, int]] = {}
-    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        end = source.tell()
-        while whole_batch_ahead(source):
-            start, batch = end, stream.read_next_batch()
+    end = 0
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
             end = source.tell()
-            if batch.num_rows and "stage" in schema.names:
-                stage = batch["stage"][0].as_py()
-                spans[stage] = (spans.get(stage, (start, start))[0], end)
+            while (whole_bytes is None or end < whole_bytes) and whole_batch_ahead(source):
+                start, batch = end, stream.read_next_batch()
+                end = source.tell()
+                if batch.num_rows and "stage" in schema.names:
+                    stage = batch["stage"][0].as_py()
+                    spans[stage] = (spans.get(stage, (start, start))[0], end)
+    except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
+        raise _damaged(path, end, error) from error
     return spans, end
 
 
@@ -226,15 +219,15 @@ def _places(path: Path, found: pa.Schema, wanted: pa.Schema, added_later: Collec
     return places
 
 
-def _whole_batches(path: Path, places: list[int], span: tuple[int, int] | None) -> Iterator[pa.RecordBatch]:
+def _whole_batches(path: Path, places: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
     """To the end of the span or the stream, or the place where the writer was killed. Not yet validated."""
     options = pa.ipc.IpcReadOptions(included_fields=places)
     at, rows = 0, 0
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
-            if span is not None:
+            if span[0]:
                 source.seek(span[0])  # the reader takes each batch from where the file stands
-            while span is None or source.tell() < span[1]:
+            while span[1] is None or source.tell() < span[1]:
                 at = source.tell()
                 if not whole_batch_ahead(source):
                     return

@@ -17,14 +17,17 @@ import msgspec
 from app.errors import SizewiseError
 from app.records.result import Result
 from app.reporting.opened import OpenedRun, open_facts
-from app.storage.names import CHECKSUMS, FACTS, OUTPUTS
+from app.storage.names import CHECKSUMS, FACTS, JOURNAL, OUTPUTS
 from app.storage.run_directory import StoredRun
 from tests.fakes.golden_runs import golden_run
+from tests.fakes.journaled_runs import journaled_run
 
 SEALED = {"local": 187, "llm": 12, "search": 1}
 """Copies of each sort; the smallest run is opened in the shortest time."""
 OF_KILLED = 6
-"""Copies of each sort of the run that was killed, and so has no checksums."""
+"""Copies of each sort of the run that version 0.1.0 wrote and that was killed, and so has no checksums."""
+OF_JOURNALED = 20
+"""Copies of each sort of the same run with the checksums of each append."""
 DATA = 0.9
 """Share of copies with damage in what the run measured; the others have it in its reports."""
 SEED = 20261128
@@ -47,19 +50,23 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    whole = {name: golden_run(name, folder) for name in (*SEALED, "killed")}
-    numbers = {name: _numbers(_opened(path, recover=name == "killed").result) for name, path in whole.items()}
+    whole = {name: golden_run(name, folder) for name in (*SEALED, "killed")} | {"journaled": journaled_run(folder)}
+    numbers = {name: _numbers(_opened(path, recover=name not in SEALED).result, name) for name, path in whole.items()}
     rng = random.Random(SEED)
     sorts: tuple[Sort, ...] = ("flip", "cut")
     for sort in sorts:
-        names = [name for name, count in {**SEALED, "killed": OF_KILLED}.items() for _ in range(count)]
+        names = [
+            name
+            for name, count in {**SEALED, "killed": OF_KILLED, "journaled": OF_JOURNALED}.items()
+            for _ in range(count)
+        ]
         for number, name in enumerate(names):
             yield _case(folder / f"{sort}-{number}", whole[name], sort, numbers[name], rng)
 
 
 def _case(copy: Path, whole: Path, sort: Sort, numbers: tuple[bytes, ...], rng: random.Random) -> Case:
     paths = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
-    data = [path for path in paths if path.name in (*FACTS, CHECKSUMS) or path.parent.name == OUTPUTS]
+    data = [path for path in paths if path.name in (*FACTS, CHECKSUMS, JOURNAL) or path.parent.name == OUTPUTS]
     chosen = rng.choice(data if rng.random() < DATA else paths)
     for path in paths:
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
@@ -72,20 +79,20 @@ def _case(copy: Path, whole: Path, sort: Sort, numbers: tuple[bytes, ...], rng: 
     else:
         content[at] ^= 1 << rng.randrange(8)
     (copy / chosen).write_bytes(content)
-    opened, reason = _outcome(copy, numbers, recover=False)
-    recovered = opened if opened == "same" else _outcome(copy, numbers, recover=True)[0]
+    opened, reason = _outcome(copy, whole.name, numbers, recover=False)
+    recovered = opened if opened == "same" else _outcome(copy, whole.name, numbers, recover=True)[0]
     rows = _read_rows(copy) if chosen.suffix == ".arrow" else "same"
     return Case(whole.name, sort, str(chosen), at, opened, recovered, rows, reason)
 
 
-def _outcome(copy: Path, numbers: tuple[bytes, ...], *, recover: bool) -> tuple[Outcome, str]:
+def _outcome(copy: Path, run: str, numbers: tuple[bytes, ...], *, recover: bool) -> tuple[Outcome, str]:
     try:
         result = _opened(copy, recover=recover).result
     except SizewiseError as error:
         return "refused", str(error)
     if any(reason.startswith("DAMAGED") for reason in result.verdict.reasons):
         return "DAMAGED", result.verdict.reasons[0]
-    found = _numbers(result)
+    found = _numbers(result, run)
     if found == numbers:
         return "same", ""
     is_killed_earlier = recover and 0 < len(found) < len(numbers) and found == numbers[: len(found)]
@@ -96,9 +103,11 @@ def _opened(directory: Path, *, recover: bool) -> OpenedRun:
     return open_facts(StoredRun(directory), recover=recover)
 
 
-def _numbers(result: Result) -> tuple[bytes, ...]:
-    """One entry a stage, and of a run that ended one for all else. Of a run that was killed the telemetry is left out:
-    neither a checksum nor an event tells what it was."""
+def _numbers(result: Result, run: str) -> tuple[bytes, ...]:
+    """One entry a stage, and of a run that ended one for all else. Of the run that version 0.1.0 wrote until it was
+    killed the telemetry is left out: it has no checksum."""
+    if run == "journaled":
+        return tuple(msgspec.json.encode(one) for one in result.stages if not one.is_pooled)
     if result.profile_hash:
         whole = (result.max_rate, result.slo, result.gates, result.local, result.exit)
         return (msgspec.json.encode(whole), *map(msgspec.json.encode, result.stages))

@@ -15,6 +15,7 @@ from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import RunSpec, StageSpec
 from app.storage.control import CONTROL
+from app.storage.names import CHECKSUMS, JOURNAL
 from app.storage.names import SPEC as PROFILE
 from app.storage.run_directory import (
     ENVIRONMENT,
@@ -61,6 +62,7 @@ def cut_short(run: StoredRun, stages: int) -> StoredRun:
     ends = [place for place, line in enumerate(lines) if b'"stage_finished"' in line]
     (run.directory / EVENTS).write_bytes(b"".join(lines[: ends[stages] - 1]))
     (run.directory / RESULT).unlink()
+    journaled_again(run.directory)
     return run
 
 
@@ -81,9 +83,21 @@ def _spec_text(spec: RunSpec) -> str:
     )
 
 
+def journaled_again(directory: Path) -> None:
+    """After files of a run were cut short or removed: as if its engine had not written what is gone."""
+    lines = (directory / JOURNAL).read_bytes().splitlines(keepends=True)
+    (directory / JOURNAL).write_bytes(b"".join(line for line in lines if _is_there(directory, line)))
+
+
+def _is_there(directory: Path, line: bytes) -> bool:
+    _, end, name = line.decode().split()
+    return (directory / name).exists() and (directory / name).stat().st_size >= int(end)
+
+
 def sealed_again(directory: Path) -> None:
     """After a file of a stored run was changed: as if the run had ended with it."""
-    (directory / "checksums.txt").unlink(missing_ok=True)
+    for name in (CHECKSUMS, JOURNAL):
+        (directory / name).unlink(missing_ok=True)
     path = directory / RESULT
     result = msgspec.json.decode(path.read_bytes(), type=Result)
     names = [name for name in (PROFILE, ENVIRONMENT, REQUESTS, TELEMETRY) if (directory / name).exists()]

@@ -11,10 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.cli.main import main
-from app.storage.names import CHECKSUMS, EVENTS, REQUESTS, RESULT
+from app.reporting.opened import open_facts
+from app.storage.names import CHECKSUMS, EVENTS, REQUESTS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun, runs_home
 from loadgen.decoding import decode_json
-from tests.fakes.damaged_runs import OF_KILLED, SEALED, Case
+from tests.fakes.damaged_runs import OF_JOURNALED, OF_KILLED, SEALED, Case
 from tests.fakes.golden_runs import golden_run
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 def test_no_copy_gives_another_number_silently(found: list[Case]) -> None:
-    assert Counter(one.sort for one in found) == dict.fromkeys(("flip", "cut"), sum(SEALED.values()) + OF_KILLED)
+    assert Counter(one.sort for one in found) == dict.fromkeys(
+        ("flip", "cut"), sum(SEALED.values()) + OF_KILLED + OF_JOURNALED
+    )
     assert [one for one in found if "other" in (one.opened, one.recovered)] == []
 
 
@@ -46,7 +49,18 @@ def test_damage_in_what_was_measured_is_refused_with_a_reason_and_marked_when_re
     assert len(measured) > 250
     assert {one.opened for one in measured} == {"refused"}
     assert all("DAMAGED" in one.reason for one in measured)
-    assert {one.recovered for one in measured} == {"DAMAGED"}
+    sealed = [one for one in measured if one.run != "journaled"]
+    assert [one for one in sealed if one.recovered != "DAMAGED"] == []
+
+
+def test_damage_in_the_telemetry_of_a_killed_run_is_noticed(found: list[Case]) -> None:
+    """Its checksums are written as it is measured: before, another CPU load was shown in silence."""
+    journaled = [one for one in found if one.run == "journaled"]
+    assert {one.opened for one in journaled} == {"refused"}
+    telemetry = [one for one in journaled if one.path == TELEMETRY]
+    assert len(telemetry) > 2
+    assert {one.recovered for one in telemetry} == {"DAMAGED"}
+    assert all("telemetry.arrow was" in one.reason for one in telemetry)
 
 
 @pytest.fixture
@@ -95,8 +109,32 @@ def test_recover_shows_the_result_that_is_whole_as_invalid_and_says_what_is_miss
     text = capsys.readouterr().out
     assert "DAMAGED: requests.arrow was cut off" in text
     assert "INVALID" in text
-    assert main(["report", str(cut_off), "--recover", "--slo", "latency_ms.p95<500"]) == 2
-    assert "DAMAGED" in capsys.readouterr().err
+
+
+def test_recover_evaluates_the_stages_that_have_all_their_rows(
+    cut_off: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(cut_off), "--recover", "--slo", "latency_ms.p95<500", "--format", "text"]) == 4
+    text = " ".join(capsys.readouterr().out.split())
+    assert "DAMAGED: requests.arrow was cut off" in text
+    assert "Not evaluated, since rows are missing: high." in text
+    whole, missing = open_facts(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
+    judged = whole.rescored(["latency_ms.p95<500"])
+    of_whole_run = open_facts(StoredRun(missing)).rescored(["latency_ms.p95<500"])
+    assert 0 < len(judged.stages) < len(of_whole_run.stages)
+    assert judged.verdict.status == "INVALID"
+    for stage, same in zip(judged.stages, of_whole_run.stages, strict=False):
+        assert stage.metrics["latency_ms"] == same.metrics["latency_ms"]
+
+
+def test_rows_of_unknown_state_are_not_evaluated_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = golden_run("llm", tmp_path)
+    content = bytearray((run / REQUESTS).read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / REQUESTS).write_bytes(content)
+    for window in (["--slo", "latency_ms.p95<500"], ["--from", "0s", "--to", "5s"]):
+        assert main(["report", str(run), "--recover", *window]) == 2
+        assert "No stage but a warm-up has all its rows, so none can be evaluated again" in capsys.readouterr().err
 
 
 def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(

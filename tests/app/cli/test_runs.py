@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.events import RunFinished, RunStarted
+from app.storage.names import JOURNAL
 from app.storage.run_directory import EVENTS, RESULT, RunWriter
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
@@ -192,6 +193,17 @@ def test_emptying_the_trash_is_asked_for_alone(runs: Path, arguments: list[str])
     assert (runs / "1-whole").exists()
 
 
+def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run of version 0.1.0 that ended before it had written its checksums."""
+    assert main(["runs", "show", "1-whole"]) == 0
+    assert "ot verified" not in capsys.readouterr().out
+    (runs / "1-whole" / JOURNAL).unlink()
+    assert main(["runs", "show", "1-whole"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Not verified: events.jsonl, " in shown
+    assert "result.json: the run has no checksum of these files" in shown
+
+
 def test_a_run_travels_as_one_file(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +212,7 @@ def test_a_run_travels_as_one_file(
     assert main(["runs", "tag", "1-whole", "shared"]) == 0
     shutil.rmtree(runs / "2-cut")
     (runs / "1-whole" / RESULT).write_text(without_artifacts())
+    (runs / "1-whole" / JOURNAL).unlink()
     assert main(["runs", "export", "1-whole"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.zip: {run_id}, 5 files")
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))

@@ -8,21 +8,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.errors import UsageError
+from app.errors import DamagedError, UsageError
 from app.records.events import RunFinished, StageFinished
 from app.records.result import Result
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import LimitSpec, RunSpec
 from app.storage.resuming import interrupted_run, reopened
-from app.storage.run_directory import EVENTS, REQUESTS, RESULT, StoredRun
+from app.storage.run_directory import EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY, StoredRun
 from app.storage.streams import stage_spans
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.bench import SERVICE_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import fake_parts
-from tests.fakes.stored_runs import SEARCHED, STAGES, cut_short, stored_run
+from tests.fakes.stored_runs import SEARCHED, STAGES, cut_short, journaled_again, stored_run
 
 WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
 
@@ -52,6 +52,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
     spans, _ = stage_spans(rows, REQUEST_SCHEMA)
     rows.write_bytes(rows.read_bytes()[: spans[whole][1] - torn_bytes])
     events.write_bytes(events.read_bytes()[: -torn_bytes or None])
+    journaled_again(tmp_path / "run")
     before = rows.read_bytes()[: spans[whole - 1][1]]
     result = resumed(stored)
     assert rows.read_bytes().startswith(before)
@@ -114,6 +115,32 @@ def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut:
     result = resumed(stored)
     assert [stage.name for stage in result.stages] == ["low", "middle", "high"]
     assert "2 stages" in str(next(check.value for check in result.validity if check.check == "resumed run"))
+
+
+def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Result, tmp_path: Path) -> None:
+    """As after a loss of power: what was on the disk at the end of the stage remains."""
+    stored = cut_short(stored_run(tmp_path / "run"), 1)
+    content = bytearray((tmp_path / "run" / REQUESTS).read_bytes())
+    content[-100] ^= 1
+    (tmp_path / "run" / REQUESTS).write_bytes(content)
+    assert [(one.path, one.problem) for one in stored.damage] == [(REQUESTS, "changed")]
+    result = resumed(stored)
+    assert result.stages[0] == uncut.stages[0]
+    assert [(one.name, one.completed) for one in result.stages] == [(one.name, one.completed) for one in uncut.stages]
+    assert stored.damage == ()
+    assert stored.unverified == ()
+
+
+@pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])
+def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, name: str) -> None:
+    stored = cut_short(stored_run(tmp_path / "run"), 1)
+    content = bytearray((tmp_path / "run" / name).read_bytes())
+    content[len(content) // 10] ^= 1
+    (tmp_path / "run" / name).write_bytes(content)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(DamagedError, match=f"is DAMAGED: {name} was changed"):
+        interrupted_run(stored)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:

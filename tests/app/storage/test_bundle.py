@@ -41,7 +41,8 @@ def test_every_file_is_in_it_with_its_hash_but_for_drafts_and_what_hides(run: St
         (run.directory / name).write_text("not this")
     bundle = export_run(run, tmp_path / "run.zip")
     assert [one.path for one in bundle.files] == [
-        "events.jsonl", "outputs/scores-1.npz", "requests.arrow", "result.json", "spec.yaml", "telemetry.arrow",
+        "events.jsonl", "journal.crc", "outputs/scores-1.npz", "requests.arrow", "result.json", "spec.yaml",
+        "telemetry.arrow",
     ]  # fmt: skip
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert archive.namelist() == [*(f"{bundle.run_id}/{one.path}" for one in bundle.files), BUNDLE]

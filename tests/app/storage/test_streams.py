@@ -7,7 +7,8 @@ import pytest
 
 from app.errors import DamagedError, UsageError
 from app.storage import streams
-from app.storage.streams import StreamWriter, WholeFile, is_cut_off, read_stream, stream_batches
+from app.storage.streams import StreamWriter, is_cut_off, read_stream, stream_batches
+from app.storage.whole_file import WholeFile
 from tests.fakes.disk import largest_file
 
 SCHEMA = pa.schema([("n", pa.int64())])

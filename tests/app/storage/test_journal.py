@@ -1,0 +1,111 @@
+"""What a running engine writes has checksums at once, so that damage in a killed run shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.records.events import PhaseChanged
+from app.storage.journal import Journal, verified
+from app.storage.names import EVENTS, JOURNAL, SPEC, TELEMETRY
+from app.storage.run_directory import RunWriter, StoredRun
+from app.storage.whole_file import WholeFile
+
+
+def appended(directory: Path) -> dict[str, int]:
+    """Two appends to each of two streams and a whole file, in turns; their sizes."""
+    journal = Journal(directory)
+    journal.replace(SPEC, b"name: x\n")
+    (directory / SPEC).write_bytes(b"name: x\n")
+    with WholeFile(directory / EVENTS) as events, WholeFile(directory / TELEMETRY) as telemetry:
+        for content in (b"first", b"second one"):
+            journal.append(events, content)
+            journal.append(telemetry, content * 3)
+    journal.close()
+    return {EVENTS: 15, TELEMETRY: 45}
+
+
+def test_what_was_written_is_verified(tmp_path: Path) -> None:
+    assert verified(tmp_path) is None
+    sizes = appended(tmp_path)
+    found = verified(tmp_path)
+    assert found is not None
+    assert (found.whole, found.cut, found.changed, found.is_journal_whole) == (sizes, frozenset(), frozenset(), True)
+    assert found.listed == {SPEC, EVENTS, TELEMETRY}
+
+
+def test_a_killed_engine_leaves_one_append_that_is_not_whole(tmp_path: Path) -> None:
+    """The last line of the journal is of telemetry, so events have all of theirs."""
+    appended(tmp_path)
+    with (tmp_path / JOURNAL).open("ab") as journal:
+        journal.write(b"12345678 30 eve")
+    for size in (45, 44, 16, 15):
+        with (tmp_path / TELEMETRY).open("r+b") as file:
+            file.truncate(size)
+        found = verified(tmp_path)
+        assert found is not None
+        assert (found.cut, found.changed, found.is_journal_whole) == (frozenset(), frozenset(), True)
+        assert found.whole[TELEMETRY] == (45 if size == 45 else 15)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "whole"),
+    [
+        (TELEMETRY, lambda content: content[:14], 0),
+        (EVENTS, lambda content: content[:14], 5),
+        (TELEMETRY, lambda content: content[:20] + b"?" + content[21:], 15),
+        (EVENTS, lambda content: b"?" + content[1:], 0),
+    ],
+)
+def test_damage_is_told_with_the_bytes_before_it(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes], whole: int
+) -> None:
+    appended(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(damage(content))
+    found = verified(tmp_path)
+    assert found is not None
+    assert found.cut | found.changed == {name}
+    assert (name in found.cut) == (len(damage(content)) < len(content))
+    assert found.whole[name] == whole
+
+
+def test_a_whole_file_and_the_journal_itself_are_checked(tmp_path: Path) -> None:
+    appended(tmp_path)
+    lines = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / SPEC).write_bytes(b"name: y\n")
+    found = verified(tmp_path)
+    assert found is not None
+    assert found.changed == {SPEC}
+    (tmp_path / SPEC).write_bytes(b"name: x\n")
+    for at in range(len(lines)):
+        for damaged in (lines[:at], lines[:at] + bytes([lines[at] ^ 1]) + lines[at + 1 :]):
+            (tmp_path / JOURNAL).write_bytes(damaged)
+            found = verified(tmp_path)
+            assert found is not None
+            is_noticed = found.cut or found.changed or not found.is_journal_whole
+            # As where the engine was killed in its last append, which is used as far as it is there.
+            is_last_append_longer = len(damaged) == len(lines) and at > lines[:-1].rindex(b"\n")
+            assert is_noticed or is_last_append_longer, (at, damaged)
+
+
+def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        threads = [
+            threading.Thread(
+                target=lambda: [writer.append_event(PhaseChanged(at, "doctor", "x" * 99)) for at in range(200)]
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = verified(tmp_path / "run")
+    assert found is not None
+    assert found.whole[EVENTS] == (tmp_path / "run" / EVENTS).stat().st_size
+    assert StoredRun(tmp_path / "run").damage == ()
+    assert StoredRun(tmp_path / "run").unverified == ()
