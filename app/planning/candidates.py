@@ -24,7 +24,9 @@ from app.planning.sizing import (
     needed_spread,
     peak_carried_per_s,
     per_1k_estimate,
-    uninterrupted_chance,
+    reaches_assurance,
+    spot_chances,
+    spot_spares,
 )
 from app.planning.wording import usd
 from app.records.offers import Offer, PlanLimits, PriceKind
@@ -35,7 +37,8 @@ _STEPS = 4
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An offer that could carry the traffic; `refused` and `refused_by` tell which of the plan's limits it breaks."""
+    """An offer that could carry the traffic; `refused` and `refused_by` tell which of the plan's limits it breaks.
+    `spot_spares` are those of the spares that only interruptions of spot instances ask for."""
 
     offer: Offer
     usd_per_hour: float
@@ -45,6 +48,7 @@ class Candidate(msgspec.Struct, frozen=True):
     spares: int
     refused: str | None
     refused_by: RejectedBy | None = None
+    spot_spares: int = 0
 
     @property
     def instances(self) -> int:
@@ -76,7 +80,9 @@ def consider(
         return _refused(offer, forbidden, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = instances_needed(demand, capacity, demand.z)
-    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, demand.spares_of(needed), None)
+    spares = demand.spares_of(needed)
+    for_spot = spot_spares(needed, spares, capacity, demand) if kind == "spot" else 0
+    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, spares + for_spot, None, spot_spares=for_spot)
     if forbidden is not None:
         return msgspec.structs.replace(candidate, refused=forbidden[1], refused_by=forbidden[0])
     if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
@@ -153,15 +159,15 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
     utilisation = demand.peak_per_s / (instances * capacity.per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.per_s, capacity.per_s)
     busy = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
-    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand, price_sigma(offer, today))
-    risks, present = [*capacity.risks, *price_risks(offer, today)], 1.0
+    doubt, for_spot = price_sigma(offer, today), candidate.spot_spares
+    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand, doubt, for_spot)
+    risks = [*capacity.risks, *price_risks(offer, today)]
+    needs, spares = needed_spread(capacity, demand), demand.spares_of(candidate.needed)
     if candidate.price_kind == "spot":
-        missing = f"P(SLO met) assumes that each is interrupted {SPOT_MISSING_SHARE:.0%} of the time"
-        risks.append(Risk(2, f"a spot price: it moves by the hour, and the instance may be taken away; {missing}"))
-        present = uninterrupted_chance(instances, instances - candidate.needed)
-    needs = needed_spread(capacity, demand)
-    chances = chances_of(instances - demand.spares_of(candidate.needed), capacity, demand)
-    chances = Chances(*(one * present for one in msgspec.structs.astuple(chances)))
+        chances = spot_chances(instances, spares, capacity, demand)
+        risks.append(Risk(2, _spot_risk(candidate, chances, demand)))
+    else:
+        chances = chances_of(instances - spares, capacity, demand)
     if instances == candidate.needed:
         risks.append(Risk(1, "no spare: one instance lost is one too few at the peak"))
     return Fleet(
@@ -190,10 +196,20 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         settled=capacity.settled,
         price_kind=candidate.price_kind,
         instances_needed=needs,
-        usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, price_sigma(offer, today), demand),
+        usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, doubt, demand, for_spot),
         chances=chances,
         planned_rate_per_replica_per_s=peak_carried_per_s(1, capacity, demand) / capacity.replicas,
     )
+
+
+def _spot_risk(candidate: Candidate, chances: Chances, demand: Demand) -> str:
+    words = "a spot price: it moves by the hour, and the instance may be taken away; P(SLO met) assumes that each is "
+    words += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
+    if candidate.spot_spares:
+        words += f", and {candidate.spot_spares} of the spares are there for that"
+    if not reaches_assurance(chances.planned, demand):
+        words += f", and at {chances.planned:.1%} it is below the confidence that was asked for"
+    return words
 
 
 def refused_fleet(offer: Offer, sentence: str, today: datetime.date, by: RejectedBy = "capacity") -> Fleet:

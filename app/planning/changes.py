@@ -85,5 +85,5 @@ def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[Chan
 def _sized(candidate: Candidate, demand: Demand, change: Change) -> tuple[float, int]:
     per_s = candidate.capacity.per_s * change.capacity_factor
     needed = instances_at(demand, per_s, candidate.capacity.sigma, demand.z)
-    instances = needed + demand.spares_of(needed)
+    instances = needed + demand.spares_of(needed) + candidate.spot_spares
     return HOURS_A_MONTH * instances * candidate.usd_per_hour, instances

@@ -136,7 +136,8 @@ def _peaks_won_by(other: Candidate, best: Candidate, demand: Demand) -> tuple[fl
     def wins(instances: int) -> bool:
         there = msgspec.structs.replace(demand, peak_per_s=peak_carried_per_s(instances, other.capacity, demand))
         needed = instances_needed(there, best.capacity, demand.z)
-        theirs, ours = instances + demand.spares_of(instances), needed + demand.spares_of(needed)
+        theirs = instances + demand.spares_of(instances) + other.spot_spares
+        ours = needed + demand.spares_of(needed) + best.spot_spares
         return monthly_cost(theirs, other.usd_per_hour) < monthly_cost(ours, best.usd_per_hour)
 
     below = range(other.needed - 1, max(0, other.needed - _MOST_STEPS), -1)

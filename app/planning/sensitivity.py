@@ -155,7 +155,7 @@ def _cheapest(
         if per_s <= 0:
             continue
         needed = instances_at(demand, per_s, capacity.sigma, demand.z)
-        instances = needed + demand.spares_of(needed)
+        instances = needed + demand.spares_of(needed) + candidate.spot_spares
         found.append((HOURS_A_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
     return min(found, default=None)
 

@@ -103,9 +103,30 @@ def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
     return Chances(*(assurance_reached(needed + more, capacity, demand) for more in (-1, 0, 1)))
 
 
-def uninterrupted_chance(instances: int, spares: int) -> float:
-    """P(no more spot instances than the spares are interrupted at once), each by itself."""
+def spot_chances(instances: int, spares: int, capacity: Capacity, demand: Demand) -> Chances:
+    """As `chances_of` for spot instances, each of which is missing for a share of the time: the spares replace those
+    that are interrupted, and beyond the spares fewer instances carry the peak."""
+    return Chances(*(_spot_chance(instances + more, spares, capacity, demand) for more in (-1, 0, 1)))
+
+
+def spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
+    """The fewest instances beyond the spares with which spot instances reach the assurance; at most as many as are
+    needed."""
+    for more in range(needed):
+        if reaches_assurance(_spot_chance(needed + spares + more, spares, capacity, demand), demand):
+            return more
+    return needed
+
+
+def reaches_assurance(chance: float, demand: Demand) -> bool:
+    return chance >= _NORMAL.cdf(demand.z) - 1e-9
+
+
+def _spot_chance(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
+    """Interruptions are independent of each other. Spares for what may fail or be updated count for nothing else."""
     away, here = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
+    mean = SPOT_MISSING_SHARE * instances
+    most = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
     return min(
         1.0,
         math.fsum(
@@ -113,7 +134,8 @@ def uninterrupted_chance(instances: int, spares: int) -> float:
                 math.lgamma(instances + 1) - math.lgamma(gone + 1) - math.lgamma(instances - gone + 1)
                 + gone * away + (instances - gone) * here
             )
-            for gone in range(min(spares, instances) + 1)
+            * assurance_reached(instances - max(spares, gone), capacity, demand)
+            for gone in range(max(0, most) + 1)
         ),
     )  # fmt: skip
 
@@ -124,9 +146,13 @@ def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
     return Spread(fewest, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
 
 
-def cost_spread(needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand) -> Spread:
+def cost_spread(
+    needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
+) -> Spread:
     """Of the month, by what is not sure of the need and of the price together."""
-    counts = [round(count) + demand.spares_of(round(count)) for count in (needed.p10, needed.p50, needed.p90)]
+    counts = [
+        round(count) + demand.spares_of(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
+    ]
     middle = monthly_cost(counts[1], usd_per_hour)
     ends = []
     for way, count in ((-1, counts[0]), (1, counts[2])):
@@ -140,13 +166,18 @@ def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
 
 
 def monthly_estimate(
-    instances: int, usd_per_hour_each: float, capacity: Capacity, demand: Demand, price_sigma: float = 0.0
+    instances: int,
+    usd_per_hour_each: float,
+    capacity: Capacity,
+    demand: Demand,
+    price_sigma: float = 0.0,
+    spot_spares: int = 0,
 ) -> Estimate:
     """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval, and by how
     much its price may have moved: `price_sigma` is that of its logarithm."""
     fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z95)
     counts = (fewest, instances_needed(demand, capacity, Z95))
-    fewest, most = (count + demand.spares_of(count) for count in counts)
+    fewest, most = (count + demand.spares_of(count) + spot_spares for count in counts)
     low, high = (
         way * math.hypot(math.log(count / instances), Z95 * price_sigma)
         for way, count in ((-1, min(fewest, instances)), (1, max(most, instances)))

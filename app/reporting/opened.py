@@ -24,7 +24,7 @@ from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, Noted, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageFacts
-from app.reporting.recovery import Recovery, marked_damaged, noted_unverified, recovered_result
+from app.reporting.recovery import Recovery, marked_damaged, recovered_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
 from app.storage.labels import read_labels
@@ -49,6 +49,8 @@ class OpenedRun:
     recovery: Recovery | None = None
     damage: tuple[Damage, ...] = ()
     """Files that are not what they were when the run ended; what is whole of the run was used."""
+    unverified: tuple[str, ...] = ()
+    """Files that have no checksum."""
     noted: tuple[tuple[float, str], ...] = ()
     """While the run went on: seconds from its start, and what was written."""
 
@@ -128,6 +130,7 @@ class OpenedRun:
             text,
             read_labels(self.directory),
             read=rows,
+            unverified=self.unverified,
         )
 
     def why_no_window(self) -> str | None:
@@ -197,7 +200,6 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         result = run.unverified_result or run.measured
     else:
         result = run.measured
-    result = noted_unverified(result, run.unverified)
     if result.local is None:  # a part of the run, judged again, counts from the same second 0
         clock = msgspec.structs.replace(result.clock, load_start_ns=result.zero_ns)
         result = msgspec.structs.replace(result, clock=clock)
@@ -218,7 +220,7 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
             damage = (Damage(REQUESTS, "changed"),)
     noted = tuple(_noted(events, facts.result.zero_ns))
     text = "" if damage else run.result_text or ""
-    return OpenedRun(run.directory, facts, table, spec_text, text, recovery, damage, noted)
+    return OpenedRun(run.directory, facts, table, spec_text, text, recovery, damage, run.unverified, noted)
 
 
 def _whole_bytes(bad: Mapping[str, Damage], name: str) -> int | None:

@@ -102,14 +102,6 @@ def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[
     )
 
 
-def noted_unverified(result: Result, files: Sequence[str]) -> Result:
-    """With a note that names the files that have no checksum, as in runs of version 0.1.0 that were cut short."""
-    if not files:
-        return result
-    note = f"not verified: {', '.join(files)}: the run has no checksum of these files, so damage in them does not show"
-    return msgspec.structs.replace(result, notes=(note, *result.notes))
-
-
 def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:
     finished = [event for event in events if isinstance(event, StageFinished)]
     variants = [event for event in events if isinstance(event, VariantFinished)]

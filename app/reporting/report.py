@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pandas as pd
@@ -58,9 +58,10 @@ def build_report(
     labels: Labels = _NOTHING_SAID,
     *,
     read: StageRows | None = None,
+    unverified: Sequence[str] = (),
 ) -> model.Report:
     """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty; `read` are those of the
-    rows to draw, where they were read before."""
+    rows to draw, where they were read before; `unverified` are its files that have no checksum."""
     spec, requests = read_spec(spec_text), request_times(rows, result, read)
     times, start_ns = times_of(result), result.zero_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
@@ -100,15 +101,15 @@ def build_report(
         distributions=distributions(requests, alike),
         heat_map=heat_map(requests, times),
     )
-    return with_labels(report, result, labels)
+    return with_labels(report, result, labels, unverified)
 
 
-def with_labels(report: model.Report, result: Result, labels: Labels) -> model.Report:
+def with_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
     """The report of the result with what people say of the run, and nothing of what they said before."""
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, called=labels.title or None),
-        notes=(*_rescored(result), *map(_sentence, result.notes), *_said(labels)),
+        notes=(*_rescored(result), *_unverified(unverified), *map(_sentence, result.notes), *_said(labels)),
     )
 
 
@@ -152,6 +153,12 @@ def _selftest(result: Result) -> model.SelfTest | None:
 def _rescored(result: Result) -> Iterator[str]:
     if result.rescored is not None:
         yield f"{rescored_words(result.rescored)}."
+
+
+def _unverified(files: Sequence[str]) -> Iterator[str]:
+    if files:
+        names = ", ".join(files)
+        yield f"Not verified: {names}: the run has no checksum of these files, so damage in them does not show."
 
 
 def _said(labels: Labels) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.reporting import NOT_DRAWN, build_report
-from app.reporting.recovery import noted_unverified
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from reports.model import Report
@@ -15,11 +14,12 @@ COMMAND = "sizewise run spec.yaml"
 def report_of(run: StoredRun) -> Report:
     """Raises UsageError for a run that has no result."""
     return build_report(
-        noted_unverified(run.measured, run.unverified),
+        run.measured,
         run.requests(NOT_DRAWN),
         run.telemetry().to_pandas(),
         run.spec_text or "",
         COMMAND,
         run.result_text or "",
         read_labels(run.directory),
+        unverified=run.unverified,
     )

@@ -53,11 +53,12 @@ def damage_of(directory: Path) -> tuple[Damage, ...]:
 
 
 def unverified_files(directory: Path) -> tuple[str, ...]:
-    """Data files of a run that no checksum is known of."""
+    """Data files of a run that hold something and have no checksum."""
     known = {*(_checksums(directory) or {}), *(one.path for one in _artifacts(directory / RESULT))}
     if (journal := verified(directory)) is not None:
         known |= journal.listed
-    return tuple(name for name in FACTS if name not in known and (directory / name).is_file())
+    sizes = {name: (directory / name).stat().st_size for name in FACTS if (directory / name).is_file()}
+    return tuple(name for name, size in sizes.items() if size and name not in known)
 
 
 def result_damage(directory: Path) -> Damage | None:

@@ -94,8 +94,9 @@ def relabelled(shown: Shown, labels: Labels) -> Shown:
 
     if shown.labels == labels:
         return shown
-    own = with_labels(shown.own, shown.opened.result, labels)
-    report = own if shown.report is shown.own else with_labels(shown.report, shown.result, labels)
+    unverified = shown.opened.unverified
+    own = with_labels(shown.own, shown.opened.result, labels, unverified)
+    report = own if shown.report is shown.own else with_labels(shown.report, shown.result, labels, unverified)
     return msgspec.structs.replace(shown, own=own, report=report, labels=labels)
 
 

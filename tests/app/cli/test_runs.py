@@ -200,7 +200,7 @@ def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pyte
     (runs / "1-whole" / JOURNAL).unlink()
     assert main(["runs", "show", "1-whole"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Not verified: events.jsonl, " in shown
+    assert "Not verified: requests.arrow, " in shown
     assert "result.json: the run has no checksum of these files" in shown
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from app.planning.fleets import plan_fleets
 from app.profiles.catalogue import load_catalogue
-from app.records.offers import CapacityCurve, Catalogue, PlanLimits
-from app.records.result import Hardware, Plan
+from app.records.offers import CapacityCurve, Catalogue, PlanLimits, PriceKind
+from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
 from tests.fakes.services import fit_of, fitted
@@ -127,17 +127,28 @@ def test_a_price_of_0_is_no_price() -> None:
     assert plan.offers[0].rejected == "no on demand price is known"
 
 
-def test_the_chance_on_spot_counts_interruptions_beyond_the_spares() -> None:
-    def chance(limits: PlanLimits) -> float:
+@pytest.mark.parametrize(("redundancy", "assurance"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
+def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int, assurance: float) -> None:
+    """The issue's case: P(SLO met) was 79 % at an assurance of 90 %, without another instance."""
+
+    def best(price: PriceKind) -> Fleet:
+        limits = PlanLimits(redundancy=redundancy, assurance=assurance, price=price)
         plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
-        assert plan.recommendation.fleet.chances is not None
-        return plan.recommendation.fleet.chances.planned
+        return plan.recommendation.fleet
 
-    on_demand = chance(PlanLimits(redundancy=0))
-    assert chance(PlanLimits(redundancy=0, price="spot")) == pytest.approx(on_demand * 0.99**21)
-    one_spare = 0.99**22 + 22 * 0.01 * 0.99**21
-    assert chance(PlanLimits(redundancy=1, price="spot")) == pytest.approx(on_demand * one_spare)
+    on_demand, spot = best("on demand"), best("spot")
+    assert spot.chances is not None
+    assert spot.chances.planned >= assurance
+    assert spot.chances.one_fewer < assurance
+    assert spot.instances is not None
+    assert on_demand.instances is not None
+    more = spot.instances - on_demand.instances
+    assert (0 if redundancy else 1) <= more <= 4
+    assert spot.usd_per_month.value == pytest.approx(730 * 0.3 * spot.instances)
+    (risk,) = [reason for reason in spot.risk_reasons if reason.startswith("a spot price")]
+    assert (f"{more} of the spares are there for that" in risk) == (more > 0)
+    assert "below the confidence" not in risk
 
 
 def test_more_traffic_never_costs_less() -> None:

@@ -20,6 +20,8 @@ from app.planning.sizing import (
     needed_spread,
     peak_carried_per_s,
     per_1k_estimate,
+    spot_chances,
+    spot_spares,
 )
 from app.records.offers import PlanLimits
 from app.records.plan import Chances, Spread
@@ -38,6 +40,27 @@ def test_a_certain_capacity_is_divided() -> None:
     assert [instances_needed(peak(per_s), sure, Z90) for per_s in (1, 100, 100.1, 900)] == [1, 1, 2, 9]
     assert chances_of(9, sure, peak(900.0)) == Chances(0.0, 1.0, 1.0)
     assert assurance_reached(0, sure, peak(1e-9)) == 0.0
+
+
+@pytest.mark.parametrize(("needed", "spares"), [(1, 0), (9, 0), (21, 0), (21, 2), (300, 1)])
+def test_spot_instances_are_as_sure_as_independent_interruptions_make_them(needed: int, spares: int) -> None:
+    """By whole enumeration; with a certain capacity each instance that is needed has to be there."""
+    sure = Capacity(100.0, 0.0, 1, "measured")
+    asked = peak(100.0 * needed, spares=spares)
+    more = spot_spares(needed, spares, sure, asked)
+    for extra in range(more + 2):
+        instances = needed + spares + extra
+        missing = range(spares + extra + 1)
+        present = sum(math.comb(instances, gone) * 0.01**gone * 0.99 ** (instances - gone) for gone in missing)
+        assert spot_chances(instances, spares, sure, asked).planned == pytest.approx(present, rel=1e-9)
+        assert (present >= 0.9) == (extra >= more)
+
+
+def test_spares_for_spot_are_bounded() -> None:
+    doubtful = Capacity(100.0, 2.0, 1, "extrapolated")
+    asked = peak(1000.0, NormalDist().inv_cdf(0.999999))
+    needed = instances_needed(asked, doubtful, 0.0)
+    assert spot_spares(needed, 0, doubtful, asked) == needed
 
 
 def test_the_smallest_fleet_that_reaches_the_assurance() -> None:
