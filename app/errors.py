@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -44,6 +45,14 @@ def by_precedence(causes: Iterable[tuple[ExitCode, str]]) -> list[tuple[ExitCode
 def first_of(causes: list[ExitCode]) -> ExitCode:
     """The code a process with these causes ends with; OK when there is none."""
     return next((code for code in _PRECEDENCE if code in causes), ExitCode.OK)
+
+
+HINT_DESCRIPTORS = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."
+
+
+def has_no_descriptor(error: BaseException) -> bool:
+    """Whether a file could not be opened because the process or the machine may open no more."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class SizewiseError(Exception):

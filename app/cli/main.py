@@ -29,7 +29,7 @@ from app.cli import (
     worker,
 )
 from app.cli.streams import leaving_reader
-from app.errors import ExitCode, SizewiseError
+from app.errors import HINT_DESCRIPTORS, ExitCode, SizewiseError, has_no_descriptor
 
 COMMANDS: tuple[ModuleType, ...] = (
     quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
@@ -68,6 +68,8 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # the edge: a bug is told in words too
+        if has_no_descriptor(error):
+            return _tell("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, debug)
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
         return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, debug)
     return int(code)

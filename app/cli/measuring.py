@@ -18,7 +18,7 @@ from app.cli.progress import Progress, open_progress
 from app.cli.secret_consent import consent
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader, warn
-from app.errors import SizewiseError, StorageError, UsageError
+from app.errors import HINT_DESCRIPTORS, SizewiseError, StorageError, UsageError, has_no_descriptor
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
@@ -114,7 +114,8 @@ def _measured(
         outcome, report = _stored(started, running, reopen, mirror=arguments.events == "-")
         write_checksums(directory, (*FILES.values(), *(one.name for one in report.downloads)))
     except OSError as error:
-        raise StorageError(f"{directory} could not be written: {error.strerror}", hint=_NOT_WRITTEN) from error
+        hint = HINT_DESCRIPTORS if has_no_descriptor(error) else _NOT_WRITTEN
+        raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with leaving_reader():
         _print(outcome, render_text(report), str(directory), arguments, gating)
     tell_github(report, getattr(arguments, "profile", None), os.environ)

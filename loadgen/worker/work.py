@@ -43,9 +43,10 @@ def failure(error: Exception) -> Failed:
     if isinstance(error, TargetError):
         return Failed(message=str(error), error=error.error)
     traceback.print_exception(error)
-    hint = _HINT_LIMIT if is_local_limit(error) else None
+    if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
+        return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_HINT_LIMIT)
     # not by its repr, which of some errors holds the text that they are about
-    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}", hint=hint)
+    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
 
 
 class Worker:

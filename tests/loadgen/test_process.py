@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -405,6 +406,18 @@ def test_a_stopped_worker_is_noticed_within_seconds() -> None:
         with pytest.raises(LoadError, match="the load worker has not responded for 3 s"):
             load.run_stage(plan(duration=60), lambda _: None, stop, lambda _: True)
         assert perf_counter_ns() - stopped_ns[0] < 15e9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are changed")
+def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it() -> None:
+    with ScriptedServer(Script()) as server, LoadProcess() as load:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        assert load.preflight().error is None
+        resource.prlimit(load.pid, resource.RLIMIT_NOFILE, (3, 3))
+        with pytest.raises(LoadError, match="the load worker failed: Too many open files") as failed:
+            Played(load, plan())
+    assert "ulimit -n" in str(failed.value.hint)
+    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_our_errors_are_two_lines_and_their_code(capsys: pytest.CaptureFixture[s
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     main(["runs", "show", "no-such-run", "--debug"])
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(
+    ("limit", "command", "error"),
+    [
+        (7, "doctor", "error: this process may open no more files"),
+        (10, "run local-model --out run", "could not be written: Too many open files"),
+    ],
+)
+def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: int, command: str, error: str) -> None:
+    script = f"ulimit -n {limit}; exec {sys.executable} -P -m app {command}"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == ExitCode.LIMIT, done.stderr
+    told, hint = done.stderr.splitlines()[-2:]
+    assert error in told
+    assert hint.startswith("hint: Raise the limit of open files: `ulimit -n 1024`")
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
