@@ -28,7 +28,7 @@ from app.cli import (
     simulate,
     worker,
 )
-from app.cli.streams import leaving_reader
+from app.cli.streams import harmless_output, leaving_reader
 from app.errors import HINT_DESCRIPTORS, ExitCode, SizewiseError, has_no_descriptor
 
 COMMANDS: tuple[ModuleType, ...] = (
@@ -56,6 +56,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
     """`open_window` is what `sizewise gui` calls: the two faces do not know each other."""
+    with harmless_output():
+        return _executed(argv, open_window)
+
+
+def _executed(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
     debug = "--debug" in argv  # wherever it stands, since it belongs to no command
     code = ExitCode.OK
     try:
@@ -75,15 +80,10 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
     return int(code)
 
 
-def _printable(text: str) -> str:
-    """Without what steers a terminal: a message may quote a file of anybody's."""
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
-
-
 def _tell(message: str, hint: str | None, code: ExitCode, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {_printable(message)}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
     if hint:
-        print(f"hint: {_printable(hint)}", file=sys.stderr)
+        print(f"hint: {hint}", file=sys.stderr)
     return int(code)

@@ -17,7 +17,7 @@ from app.cli.github import tell_github
 from app.cli.progress import Progress, open_progress
 from app.cli.secret_consent import consent
 from app.cli.signals import stoppable
-from app.cli.streams import leaving_reader, warn
+from app.cli.streams import leaving_reader, warn, without_controls
 from app.errors import HINT_DESCRIPTORS, SizewiseError, StorageError, UsageError, has_no_descriptor
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
@@ -207,7 +207,7 @@ def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callabl
         progress.show(event)
         if is_mirrored:
             with leaving_reader() as reader:
-                sys.stdout.buffer.write(encode(event) + b"\n")
+                sys.stdout.buffer.write(without_controls(encode(event).decode()).encode() + b"\n")
                 sys.stdout.buffer.flush()
             is_mirrored = not reader.has_left
 

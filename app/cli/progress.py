@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from app.analysis.digits import digits
 from app.analysis.run_progress import stage_done_s, stage_lasts_s
+from app.cli.streams import terminal_of, without_controls
 from app.records.events import (
     CallsFinished,
     Checked,
@@ -45,7 +46,7 @@ class Progress(Protocol):
 
 @contextmanager
 def open_progress() -> Iterator[Progress]:
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Console(file=terminal_of(sys.stderr), highlight=False, markup=False, emoji=False)
     if not sys.stderr.isatty():  # not what rich takes for one: FORCE_COLOR would draw a bar into a log
         yield _Lines()
         return
@@ -86,16 +87,18 @@ class _Terminal:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=stage_lasts_s(event), description=event.name)
+                self._bar.reset(self._task, total=stage_lasts_s(event), description=without_controls(event.name))
             case Snapshot() if (stage := self._stage) is not None:
                 text = f"{stage.name}{_pace(stage)}{_so_far(event)}"
-                self._bar.update(self._task, completed=stage_done_s(stage, event.at_ns), description=text)
+                self._bar.update(
+                    self._task, completed=stage_done_s(stage, event.at_ns), description=without_controls(text)
+                )
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
                 self._bar.update(self._task, total=stage_lasts_s(self._stage))
-                self._bar.console.print(_of_load(event))
+                self._bar.console.print(without_controls(_of_load(event)))
             case PhaseChanged():
-                self._bar.reset(self._task, total=None, description=event.message)
+                self._bar.reset(self._task, total=None, description=without_controls(event.message))
             case TurnStarted(pairs=pairs):
                 self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_of_turn(event))
             case TurnFinished(status=status):
@@ -104,7 +107,7 @@ class _Terminal:
             case _:
                 line = _sentence(event)
                 if line is not None:
-                    self._bar.console.print(line)
+                    self._bar.console.print(without_controls(line))
 
 
 def _pace(stage: StageStarted) -> str:

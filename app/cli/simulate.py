@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.streams import terminal_of
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class _Progress:
         self._said_s = now_s
         left_s = lasts_s * (1 - played) / max(played, 1e-9)
         line = f"{100 * played:.0f}% of the day's requests played, about {left_s:.0f} s left"
-        print(f"\r{line:<60}" if is_terminal else line, end="" if is_terminal and played < 1 else "\n", file=sys.stderr)
+        end = "" if is_terminal and played < 1 else "\n"
+        print(f"\r{line:<60}" if is_terminal else line, end=end, file=terminal_of(sys.stderr))
 
 
 def _show(day: SimulatedDay) -> None:

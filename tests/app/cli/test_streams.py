@@ -1,9 +1,23 @@
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+
+from app.cli.main import main
+from app.cli.progress import open_progress
+from app.cli.streams import harmless_output, without_controls
+from app.records.events import PhaseChanged
+from app.storage.plan_file import PlanFile, write_plan
+from app.storage.run_directory import RunWriter
+from tests.fakes import planned as fakes
+from tests.fakes.results import full_run
 
 LIST_PROFILES = "import sys; from app.__main__ import main; sys.argv[1:] = ['profiles', 'list']; sys.exit(main())"
 USE_ALL_STREAMS = """
@@ -32,3 +46,66 @@ def test_a_command_succeeds_without_a_standard_output() -> None:
 def test_streams_that_the_caller_closed_can_be_used(closed: str) -> None:
     done = run_without(closed, USE_ALL_STREAMS)
     assert done.returncode == 7, done.stderr
+
+
+HOSTILE = "red\x1b[31m \x1b]0;title\x07 \x9b2J \x7f\rover"
+
+
+def _with_hostile_regions(value: Any) -> Any:
+    """The region of every offer steers a terminal, and so does each sentence that names it."""
+    if isinstance(value, dict):
+        return {_with_hostile_regions(key): _with_hostile_regions(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_hostile_regions(one) for one in value]
+    return value.replace("here", f"here{HOSTILE}") if isinstance(value, str) else value
+
+
+def _controls(text: str) -> set[str]:
+    return {one for one in text if (ord(one) < 32 or 127 <= ord(one) < 160) and one != "\n"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["simulate PLAN", "simulate PLAN --json", "report PLAN --format text", "runs list", "runs list --json",
+     "runs show run --json", "runs show run"],
+)  # fmt: skip
+def test_nothing_that_a_file_holds_steers_the_terminal(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    question = fakes.question()
+    file = PlanFile(1, "sizewise", fakes.planned(question), question)
+    hostile = msgspec.convert(_with_hostile_regions(msgspec.to_builtins(file)), PlanFile)
+    write_plan(tmp_path / "plan.yaml", hostile)
+    with RunWriter(tmp_path / "runs" / "run") as writer:
+        writer.write_result(msgspec.structs.replace(full_run().result, run_id=HOSTILE, name=HOSTILE))
+    assert main([{"PLAN": str(tmp_path / "plan.yaml")}.get(word, word) for word in command.split()]) == 0
+    out, err = capsys.readouterr()
+    assert _controls(out + err) == set()
+    assert "[31m" in out
+    if "--json" in command:
+        found = json.loads(out)
+        named = found[0] if isinstance(found, list) else found
+        assert HOSTILE in named.get("offer", named.get("name"))
+
+
+def test_json_keeps_its_meaning_without_control_characters() -> None:
+    text = msgspec.json.encode({"name": HOSTILE, "next": "a\x85b"}).decode()
+    assert _controls(text) != set()
+    assert _controls(without_controls(text)) == set()
+    assert json.loads(without_controls(text)) == {"name": HOSTILE, "next": "a\x85b"}
+    assert r"a\u0085b" in without_controls(text)
+
+
+def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with harmless_output(), open_progress() as progress:
+        progress.show(PhaseChanged(1, "doctor", HOSTILE))
+    assert "\x1b[?25l" in terminal.getvalue()
+    assert "\x1b[31m" not in terminal.getvalue()
+    assert r"red\u001b[31m" in terminal.getvalue()
