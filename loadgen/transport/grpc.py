@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter_ns
 
@@ -17,6 +17,11 @@ from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.grpc_channel import credentials_of, metadata_of, options_of
 from loadgen.transport.grpc_lines import Line, Peer, StreamLine, UnaryLine
 from loadgen.transport.grpc_status import End
+from loadgen.transport.local_limits import LOCAL_LIMIT
+
+MAX_RECEIVING_BYTES = 512 * 2**20
+"""How far a load worker's memory may grow in a stage before `shed` is called: twice of what HTTP responses may take, as
+that of all else is in it."""
 
 _CALLS_A_LINE = 100
 """What servers commonly allow on one connection; a call beyond it would wait in gRPC, unseen."""
@@ -46,6 +51,11 @@ class GrpcReplicas(BalancedPools):
         """As each pool's. Raises EndpointError."""
         for pool in self._servers:
             pool.set_headers(endpoint)
+
+    def shed(self) -> None:
+        """As each pool's."""
+        for pool in self._servers:
+            pool.shed()
 
 
 class _Call:
@@ -113,14 +123,29 @@ class GrpcPool:
 
     def cut(self) -> None:
         """End everything that is in flight or waits, as timed out."""
-        calls, waiting = self._calls, self._waiting
-        self._calls, self._waiting = set(), deque()
-        now_ns = perf_counter_ns()
+        waiting, self._waiting = self._waiting, deque()
+        self._end((*self._canceled(), *waiting), "timeout")
+
+    def shed(self) -> None:
+        """End everything that is in flight because what it has received takes too much memory: gRPC does not report how
+        much that is of which call. What waits is sent."""
+        detail = f"the responses being received take more than {MAX_RECEIVING_BYTES >> 20} MiB together"
+        self._end(self._canceled(), LOCAL_LIMIT, detail)
+        while self._waiting and len(self._calls) < self._max_calls:
+            self._start(self._waiting.popleft())
+
+    def _canceled(self) -> list[Exchange]:
+        """The exchanges that were in flight."""
+        calls, self._calls = self._calls, set()
         for call in calls:
             call.line.in_flight -= 1
             call.cancel()
-        for exchange in (*(call.exchange for call in calls), *waiting):
-            exchange.error, exchange.end_ns = "timeout", now_ns
+        return [call.exchange for call in calls]
+
+    def _end(self, exchanges: Iterable[Exchange], error: str, detail: str | None = None) -> None:
+        now_ns = perf_counter_ns()
+        for exchange in exchanges:
+            exchange.error, exchange.detail, exchange.end_ns = error, detail, now_ns
             exchange.on_done(exchange)
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ class StageRun:
         self._redraw()
         opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.waited_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
-        self._send(stage)
+        self._send(stage, target)
         self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
         waited_s = waited_between_s(waited_s, self._sender.waited_s())
@@ -132,11 +132,14 @@ class StageRun:
             )
         )
 
-    def _send(self, stage: Stage) -> None:
+    def _send(self, stage: Stage, target: Target) -> None:
+        bound = target.memory_bound()
         sending = self._sender.call(stage.run())
         next_progress_ns = 0
         while not wait((sending,), _SHIP_S).done:
             self._ship(stage)
+            if bound is not None and bound.is_exceeded:
+                self._sender.loop.call_soon_threadsafe(target.shed)
             now_ns = time.perf_counter_ns()
             if now_ns >= next_progress_ns:
                 next_progress_ns = now_ns + _PROGRESS_NS

@@ -14,6 +14,7 @@ from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamRe
 from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.opening import new_transport
 from loadgen.worker.keys import Keys
+from loadgen.worker.memory import MemoryBound
 from loadgen.workloads import (
     HttpWorkload,
     LocustWorkload,
@@ -96,6 +97,20 @@ class Target:
             bytes_received=exchange.bytes_received,
             headers=_shown_headers(exchange.headers),
         )
+
+    def memory_bound(self) -> MemoryBound | None:
+        """How far this process's memory may grow in a stage before `shed` is called; None where the transport itself
+        bounds what it receives, as over HTTP. From any thread."""
+        if not hasattr(self.transport, "shed"):
+            return None
+        from loadgen.transport.grpc import MAX_RECEIVING_BYTES
+
+        return MemoryBound(MAX_RECEIVING_BYTES)
+
+    def shed(self) -> None:
+        """End what is in flight, as too much for this machine's memory."""
+        if (shed := getattr(self.transport, "shed", None)) is not None:
+            shed()
 
     def close(self) -> None:
         self.transport.close()

@@ -18,6 +18,7 @@ from scipy import stats
 from loadgen.child import start_module
 from loadgen.frames import message_frame, read_report
 from loadgen.process import LoadError, LoadProcess
+from loadgen.protocols.open_inference_pb2 import ModelMetadataResponse
 from loadgen.records import (
     BATCH_ROWS,
     ClosedArrivals,
@@ -36,6 +37,7 @@ from loadgen.records import (
 )
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import HttpWorkload, OipWorkload
+from tests.fakes.endless_grpc import endless_grpc_server
 from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
@@ -448,8 +450,25 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
 def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> None:
-    with endless_server() as url, LoadProcess() as load:
-        load.configure(Endpoint((url,)), HttpWorkload())
+    with endless_server() as url:
+        peak_mib = peak_mib_until_local_limit(url, HttpWorkload())
+    assert 256 < peak_mib < 640, "256 MiB are kept, beside the interpreter and what the sockets have read"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_endless_messages_of_grpc_take_bounded_memory_and_end_as_a_local_limit() -> None:
+    """Forty of 60 MiB, which no message may exceed, would be 2.4 GB."""
+    metadata = ModelMetadataResponse(name="m")
+    metadata.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    with endless_grpc_server(metadata) as url:
+        peak_mib = peak_mib_until_local_limit(url, OipWorkload("m", transport="grpc", binary=False))
+    assert 512 < peak_mib < 1_100, "512 MiB are kept, beside the interpreter and what comes between two looks"
+
+
+def peak_mib_until_local_limit(url: str, workload: HttpWorkload | OipWorkload) -> float:
+    """Of a worker's memory, by when the first of forty clients' requests has failed so."""
+    with LoadProcess() as load:
+        load.configure(Endpoint((url,)), workload)
         seen: set[str] = set()
 
         def goes_on(progress: Progress) -> bool:
@@ -459,9 +478,8 @@ def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> Non
         clients = plan(duration=60, arrivals=ClosedArrivals(40))
         load.run_stage(clients, lambda _: None, lambda _: None, goes_on)
         status = Path(f"/proc/{load.pid}/status").read_text()
-    peak_mib = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     assert "local-limit" in seen
-    assert 256 < peak_mib < 640, "256 MiB are kept, beside the interpreter and what the sockets have read"
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager

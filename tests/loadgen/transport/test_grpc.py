@@ -265,6 +265,21 @@ def test_cut_ends_what_is_in_flight_and_what_waits(call: Call) -> None:
         call(Endpoint((server.url,), max_connections=3), talk)
 
 
+def test_what_takes_too_much_memory_ends_as_a_local_limit_and_what_waits_is_sent(call: Call) -> None:
+    async def talk(caller: Caller) -> None:
+        asked = [caller.submit() for _ in range(4)]
+        await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
+        caller.transport.shed()
+        server.released.set()
+        done = await asyncio.gather(*asked)
+        assert [each.error for each in done] == ["local-limit"] * 3 + [None]
+        assert "more than 512 MiB together" in str(done[0].detail)
+        assert caller.transport.outstanding == 0
+
+    with hanging() as server:
+        call(Endpoint((server.url,), max_connections=3), talk)
+
+
 def test_a_hundred_calls_share_a_connection(call: Call) -> None:
     async def talk(caller: Caller) -> None:
         asked = [caller.submit() for _ in range(130)]
