@@ -11,7 +11,7 @@ from app.analysis.columns import Floats
 
 STEP = 0.0025
 """Neighbouring rates of the grid differ by this share."""
-_SPREAD = 0.02
+SPREAD = 0.02
 _LAPSE = 0.02
 _MARGIN = 2.0
 _HALVINGS = 14
@@ -27,13 +27,14 @@ class LimitBelief:
     as logistic spread): too small a one would believe a chance failure, too large a one only asks for more stages.
     """
 
-    def __init__(self, tried: Sequence[tuple[float, bool]]) -> None:
-        """`tried`: rate, and whether it held; at least one of each kind."""
+    def __init__(self, tried: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
+        """`tried`: rate, and whether it held; at least one of each kind. `spread` is the scale of the logistic."""
+        self._spread = spread
         held = [rate for rate, has_held in tried if has_held]
         failed = [rate for rate, has_held in tried if not has_held]
         lowest, highest = min([*failed, max(held)]) / _MARGIN, max([*held, min(failed)]) * _MARGIN
         self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + STEP, STEP)
-        log_odds = log_likelihood(self._logs, tried)
+        log_odds = log_likelihood(self._logs, tried, spread)
         weights = np.exp(log_odds - log_odds.max())
         self._weights: Floats = weights / weights.sum()
 
@@ -58,18 +59,19 @@ class LimitBelief:
 
     def _chance_each(self, rate_per_s: float) -> Floats:
         """For each limit thought of, that one stage at this rate holds."""
-        return _chance_of_holding(self._logs, rate_per_s)
+        return _chance_of_holding(self._logs, rate_per_s, self._spread)
 
 
-def log_likelihood(log_limits: Floats, tried: Sequence[tuple[float, bool]]) -> Floats:
-    """For each limit, given as a logarithm, how likely it makes what was tried."""
+def log_likelihood(log_limits: Floats, tried: Sequence[tuple[float, bool]], spread: float = SPREAD) -> Floats:
+    """For each limit, given as a logarithm, how likely it makes what was tried. `spread` is the scale of the logistic
+    in ln rate with which one stage holds."""
     total = np.zeros_like(log_limits)
     for rate, has_held in tried:
-        chance = _chance_of_holding(log_limits, rate)
+        chance = _chance_of_holding(log_limits, rate, spread)
         total += np.log(chance if has_held else 1 - chance)
     return total
 
 
-def _chance_of_holding(log_limits: Floats, rate_per_s: float) -> Floats:
-    distance = np.clip((log_limits - math.log(rate_per_s)) / _SPREAD, -50, 50)
+def _chance_of_holding(log_limits: Floats, rate_per_s: float, spread: float = SPREAD) -> Floats:
+    distance = np.clip((log_limits - math.log(rate_per_s)) / spread, -50, 50)
     return np.asarray(_LAPSE / 2 + (1 - _LAPSE) / (1 + np.exp(-distance)))

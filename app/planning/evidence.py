@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.limit_belief import LimitBelief, log_likelihood
+from app.analysis.limit_belief import SPREAD, LimitBelief, log_likelihood
 from app.analysis.objectives import binding, is_met
+from app.analysis.token_samples import pairs_of
+from app.planning.stage_effect import StageEffect
 from app.records.curves import Rung
 from app.records.estimate import Estimate
 from app.records.plan_question import MeasuredTarget
@@ -41,6 +44,10 @@ _MODEL_FAILS = 0.2
 """How often a model is taken to say nothing of the max rate, whatever its own sigma."""
 _BEYOND = 1.15
 """The interval of a belief reaches so far beyond what was measured, since one stage can meet or miss by chance."""
+_CREDIBLE = 1.25
+"""A model that puts the limit of a stage farther than this from where it was measured says nothing of its length."""
+_LEAST_STEADY = 0.8
+_WIDEST_SPREAD = 0.2
 _GRID = 12_000
 _WIDEST_SIGMA = 4.0
 
@@ -57,11 +64,16 @@ class Evidence(msgspec.Struct, frozen=True):
     """`tried`: rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
 
     `ceiling_per_s` is the most that the replica can serve by its slots and its latency at low load; it counts where no
-    rate missed the SLO.
+    rate missed the SLO. `stage_requests` is how many requests those points had, in the median, None where they are
+    long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
+    `spread` is the scale of the logistic in ln rate with which a stage meets the SLO.
     """
 
     tried: tuple[tuple[float, bool], ...] = ()
     ceiling_per_s: float = math.inf
+    stage_requests: int | None = None
+    lengths: tuple[tuple[int, int], ...] = ()
+    spread: float = SPREAD
 
     @property
     def highest_met(self) -> float:
@@ -82,7 +94,7 @@ class Evidence(msgspec.Struct, frozen=True):
     def interval(self) -> tuple[float, float]:
         """Between which the max rate lies; 0 and infinity are open ends."""
         if self.is_contradictory:
-            belief = LimitBelief(self.tried)
+            belief = LimitBelief(self.tried, self.spread)
             return belief.quantile(0.1), belief.quantile(0.9)
         if math.isinf(self.lowest_missed):
             return self.highest_met, max(self.ceiling_per_s, self.highest_met)
@@ -91,7 +103,23 @@ class Evidence(msgspec.Struct, frozen=True):
     def scaled(self, factor: float) -> Evidence:
         """The same of a replica that is so many times as fast."""
         tried = tuple((rate * factor, met) for rate, met in self.tried)
-        return Evidence(tried, self.ceiling_per_s * factor)
+        return msgspec.structs.replace(self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor)
+
+    def of_steady(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
+        """The same as if the rates had been measured for long, by what a service model says of stages so short.
+
+        `fit_spread` is by how many times its scatter the model misses the load points: the worse it fits, the less its
+        word counts. Unchanged where the load points contradict the model. No rate is moved by more than a fifth, since
+        a plan stays near what was measured.
+        """
+        if effect is None:
+            return self
+        low, high = self.interval
+        if not low / _CREDIBLE <= effect.stage_per_s <= _CREDIBLE * high:
+            return self
+        factor = (steady_per_s / effect.stage_per_s) ** (1 / fit_spread**2)
+        factor = min(max(factor, _LEAST_STEADY), 1.0)
+        return msgspec.structs.replace(self.scaled(factor), spread=min(max(effect.spread, SPREAD), _WIDEST_SPREAD))
 
     def belief(self, model_per_s: float, sigma: float) -> Belief:
         """The max rate by a model (median and sigma of its logarithm) and by the load points together.
@@ -107,7 +135,7 @@ class Evidence(msgspec.Struct, frozen=True):
         if model_per_s > 0:
             ends += [model_per_s * math.exp(-4 * sigma), model_per_s * math.exp(4 * sigma)]
         logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID)
-        log_weights = log_likelihood(logs, self.tried)
+        log_weights = log_likelihood(logs, self.tried, self.spread)
         if model_per_s > 0:
             log_weights += np.log(_prior(logs, math.log(model_per_s), sigma))
         if math.isinf(self.lowest_missed):
@@ -133,7 +161,7 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
 
     Even gaps are easier on a server than random ones, so they count where they missed the SLO.
     """
-    tried = []
+    tried, counts = [], []
     for point in target.load_points:
         rate, requests = point.offered_per_s, point.completed
         met = meets(point, slo)
@@ -141,8 +169,20 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
             continue
         if point.gaps == "random" or (point.gaps == "even" and not met):
             tried.append((rate, met))
+            counts.append(requests)
     ceiling = math.inf if target.fit is None else _ceiling_per_s(target.fit)
-    return Evidence(tuple(sorted(tried)), ceiling)
+    known = [count for count in counts if count is not None]
+    stage_requests = round(median(known)) if known and len(known) == len(counts) else None
+    return Evidence(tuple(sorted(tried)), ceiling, stage_requests, _lengths(target))
+
+
+def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
+    if target.token_sample is not None:
+        return tuple((inputs, outputs) for inputs, outputs in pairs_of(target.token_sample).tolist())
+    if target.lengths is None:
+        return ()
+    inputs, outputs = target.lengths
+    return ((max(1, round(inputs)), max(1, round(outputs))),)
 
 
 def meets(point: Rung, slo: Sequence[Objective]) -> bool | None:

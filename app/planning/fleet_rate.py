@@ -21,6 +21,7 @@ from app.analysis.token_samples import pairs_of
 from app.analysis.trace_rows import WINDOW_S, token_pairs
 from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, fluid_rate_per_s
 from app.planning.bursts import burst_factor
+from app.planning.crossing import crossing
 from app.planning.demand import peak_per_s
 from app.planning.evidence import Z80, Evidence
 from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
@@ -31,6 +32,7 @@ from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
 from app.planning.simulation.replaying import Arrivals, Replayed, replay
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
+from app.planning.stage_effect import stage_effect
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
@@ -51,7 +53,6 @@ _TOKEN_POOLING_DOUBT = 0.3
 """Sigma of what pooling is worth, as a share of its logarithm: load points of one language model replica do not show
 it, and a pooled fleet runs its replicas fuller than they were measured."""
 _PRECISION = 0.003
-_MOST_PLAYS = 14
 _FULL = 0.995
 _DOUBT_STEP = 0.5
 _DOUBT_PRECISION = 0.01
@@ -210,13 +211,34 @@ def _as_seen(per_s: float, most_seen_per_s: float, burst_factor: float, sigma: f
     return ReplicaRate(most_seen_per_s * burst_factor, sigma, per_s * burst_factor)
 
 
-def _alone_rate(service: ServiceModel, shape: FleetShape, per_s: float) -> float:
-    """Of one replica by itself under Poisson arrivals, as load points are measured: every request alike."""
-    if shape.router == "random" and not shape.classes:
-        return per_s
-    alone = msgspec.structs.replace(shape, router="random", classes=(), class_goals=())
-    guess = rate_inside(service, shape.goals, 1, "random", shape.mean_lengths)
-    return highest_rate(service, alone, 1, guess)[0]
+class _Alone(msgspec.Struct, frozen=True):
+    """What a service model says of one replica by itself under Poisson arrivals, as load points are measured: its rate
+    inside the SLO, the load points as if measured for long, and the most of it that was seen, all of the traffic's own
+    requests."""
+
+    per_s: float
+    evidence: Evidence
+    most_seen_per_s: float
+
+
+def _alone(
+    service: ServiceModel, shape: FleetShape, middle: float, most_seen_per_s: float, evidence: Evidence,
+    fit_spread: float,
+) -> _Alone:  # fmt: skip
+    """Every request is alike here, so `middle`, that of the shape's own replicas, is the rate where they are too."""
+    lengths = evidence.lengths if isinstance(service, TokenService) and evidence.lengths else shape.lengths
+    other_work = most_per_s(service, shape.lengths) / most_per_s(service, lengths)
+    if not evidence.tried:
+        return _Alone(middle, evidence, most_seen_per_s * other_work)
+    measured = FleetShape("random", shape.goals, lengths=lengths)
+    per_s = middle
+    if measured != msgspec.structs.replace(shape, bursts=None):
+        guess = rate_inside(service, shape.goals, 1, "random", measured.mean_lengths)
+        per_s = _steady_rate(service, measured, 1, guess)
+    if per_s > 0 and evidence.stage_requests is not None:
+        effect = stage_effect(service, shape.goals, lengths, evidence.stage_requests, per_s)
+        evidence = evidence.of_steady(effect, per_s, fit_spread)
+    return _Alone(per_s, evidence, most_seen_per_s * other_work)
 
 
 def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
@@ -247,10 +269,10 @@ def simulated_rate(
     )
     most_seen_per_s = fit.highest_per_s * speed
     service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
-    effect = _burst_effect(service, shape, replicas, (middle, most_seen_per_s), True)
-    alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
-    model = _Model(middle, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
-    return effect.widened(_as_measured(model, evidence, most_seen_per_s, shape, effect.factor))
+    alone = _alone(service, shape, middle, most_seen_per_s, evidence, fit.spread)
+    effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), True)
+    model = _Model(middle, alone.per_s, sigma, speed_sigma, _pooling_doubt(service))
+    return effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
 
 
 def middle_rate(
@@ -263,12 +285,11 @@ def middle_rate(
     """
     service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
     middle = _steady_rate(service, shape, steady_replicas or replicas, near.per_s)
-    effect = _burst_effect(service, shape, replicas, (middle, most_seen_per_s), False)
-    evidence = evidence.scaled(speed)
-    alone_per_s = _alone_rate(service, shape, middle) if evidence.tried else middle
+    alone = _alone(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
+    effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), False)
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
-    model = _Model(middle, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
-    rate = _as_measured(model, evidence, most_seen_per_s, shape, effect.factor)
+    model = _Model(middle, alone.per_s, sigma, speed_sigma, _pooling_doubt(service))
+    rate = _as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
 
@@ -332,7 +353,7 @@ def replayed_effect(
         return replay(design, bursts.peak_per_s * faster_by, compressed, quantiles_of(shape), replicas)
 
     near = min(steady, max(LEAST_LOAD * steady, steady * _fluid_factor(shape, bursts)))
-    found, _ = _crossing(
+    found, _ = crossing(
         lambda one: margin(at(one).outcome, shape), (LEAST_LOAD * steady, near, steady), _BURST_PRECISION
     )
     if found <= 0:
@@ -434,43 +455,7 @@ def highest_rate(
         return margin(play(design, shape, per_s, enough), shape)
 
     near = min(max(near_per_s, LEAST_LOAD * most), most)
-    return _crossing(missed_by, (LEAST_LOAD * most, near, most), precision)
-
-
-def _crossing(
-    missed_by: Callable[[float], float], rates: tuple[float, float, float], precision: float
-) -> tuple[float, float]:
-    """By bracketing from `near` in log rate, then regula falsi with halving (Illinois)."""
-    least, rate, most = rates
-    low, high, at_low, at_high = None, None, 0.0, 0.0
-    step, plays = 1.06, 0
-    while low is None or high is None:  # ends: the step squares up until it reaches either end
-        over = missed_by(rate)
-        plays += 1
-        if over <= 0:
-            low, at_low = rate, over
-            if rate >= most:
-                return most, 0.0
-            rate = min(most, rate * step) if high is None else rate
-        else:
-            high, at_high = rate, over
-            if rate <= least:
-                return 0.0, 0.0
-            rate = max(least, rate / step) if low is None else rate
-        step *= step
-    side = 0
-    while math.log(high / low) > precision and plays < _MOST_PLAYS:
-        weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
-        rate = low * (high / low) ** weight
-        over = missed_by(rate)
-        plays += 1
-        if over <= 0:
-            at_high = at_high / 2 if side < 0 else at_high
-            low, at_low, side = rate, over, -1
-        else:
-            at_low = at_low / 2 if side > 0 else at_low
-            high, at_high, side = rate, over, 1
-    return low, math.log(high / low) / 2
+    return crossing(missed_by, (LEAST_LOAD * most, near, most), precision)
 
 
 def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:

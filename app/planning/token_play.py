@@ -55,8 +55,7 @@ class TokenPlay(msgspec.Struct, frozen=True):
     def drawn(load: TokenLoad, requests: int, times: int, seed: np.random.SeedSequence) -> TokenPlay:
         rng = np.random.default_rng(seed)
         arrivals_s = arrivals_of(load.offered_per_s or 1.0, (times, requests), load.gaps, rng)
-        repeated = np.resize(np.arange(len(load.pairs)), max(requests, len(load.pairs)))
-        order = np.array([rng.permutation(repeated)[:requests] for _ in range(times)])
+        order = np.array([_in_random_order(len(load.pairs), requests, rng) for _ in range(times)])
         clients = load.clients if load.offered_per_s is None else None
         normals = rng.standard_normal((times, requests))
         return TokenPlay(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
@@ -109,6 +108,13 @@ class TokenPlay(msgspec.Struct, frozen=True):
             since_s = came_s - service.outside_s
             first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()
         return first_s, last_s, ended_s
+
+
+def _in_random_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
+    """Places of the pairs that the requests have: all pairs in random order, and again as often as it takes. A sample
+    is sorted, so that a part of it would not stand for the whole."""
+    rounds = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
+    return np.concatenate(rounds)[:requests]
 
 
 def _statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:

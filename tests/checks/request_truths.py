@@ -47,7 +47,8 @@ TRUTHS_PER_SEED = 10
 RUN_TO_RUN_SIGMA = 0.02
 ASSURANCE = 0.9
 WARM_UP = 0.25
-JUDGED_REQUESTS = 40_000
+JUDGED_REQUESTS, JUDGED_EACH = 100_000, 2_000
+"""Of a play that judges, and at least so many for each replica: queues near saturation take long to grow."""
 MAX_REPLICAS = 400
 
 
@@ -190,16 +191,14 @@ def drawn(seed: int, number: int) -> Truth:
     return msgspec.structs.replace(truth, limit_s=limit_s, peak_per_s=peak_per_s)
 
 
-def latencies_of(
-    truth: Truth, per_s: float, requests: int, replicas: int, rng: np.random.Generator, speed: float = 1.0
-) -> Floats:
-    """Of Poisson arrivals to an empty fleet."""
-    arrivals_s = np.cumsum(rng.exponential(1 / per_s, requests)).tolist()
-    services_s = truth.services_s(requests, rng)
+def stage_latencies(truth: Truth, per_s: float, rng: np.random.Generator) -> Floats:
+    """Of the measured replica, from empty, under Poisson arrivals."""
+    arrivals_s = np.cumsum(rng.exponential(1 / per_s, truth.stage_requests)).tolist()
+    services_s = truth.services_s(truth.stage_requests, rng)
     if truth.family != "batches":
-        services_s = services_s / speed
-    new: Callable[[], Replica] = lambda: truth.new_replica(speed)  # noqa: E731
-    found = simulate(arrivals_s, services_s.tolist(), new, replicas, truth.router, int(rng.integers(1 << 30)))
+        services_s = services_s / truth.speed
+    new: Callable[[], Replica] = lambda: truth.new_replica(truth.speed)  # noqa: E731
+    found = simulate(arrivals_s, services_s.tolist(), new, 1, "random", int(rng.integers(1 << 30)))
     return np.array(found) + truth.outside_s
 
 
@@ -210,7 +209,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     load_points: list[Rung] = []
     points: list[CurvePoint] = []
     while (probe := search.next()) is not None:
-        latencies_s = latencies_of(truth, probe.rate_per_s, truth.stage_requests, 1, rng, truth.speed)
+        latencies_s = stage_latencies(truth, probe.rate_per_s, rng)
         time_s = float(np.quantile(latencies_s, QUANTILES[truth.aggregate], method="inverted_cdf"))
         met = time_s < truth.limit_s
         search.record(probe, met)
@@ -239,10 +238,8 @@ def replicas_needed(truth: Truth) -> int:
     """The fewest replicas that meet the SLO at the peak, by bisection; 0 where not even MAX_REPLICAS do."""
 
     def is_met(replicas: int) -> bool:
-        rng = np.random.default_rng(7)
-        latencies_s = latencies_of(truth, truth.peak_per_s, JUDGED_REQUESTS + 400 * replicas, replicas, rng)
-        steady = latencies_s[int(WARM_UP * latencies_s.size) :]
-        return bool(np.quantile(steady, QUANTILES[truth.aggregate], method="inverted_cdf") < truth.limit_s)
+        latencies_s = _steady_latencies(truth, replicas, np.random.default_rng(7))
+        return bool(np.quantile(latencies_s, QUANTILES[truth.aggregate], method="inverted_cdf") < truth.limit_s)
 
     low = math.ceil(truth.peak_per_s / truth.most_per_s) - 1
     high = max(2, low + 2)
@@ -254,6 +251,23 @@ def replicas_needed(truth: Truth) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if is_met(middle) else (middle, high)
     return high
+
+
+def _steady_latencies(truth: Truth, replicas: int, rng: np.random.Generator) -> Floats:
+    """Of a fleet at the peak. Behind a random router each replica has Poisson arrivals of its own, and in a round robin
+    every n-th request, so that one replica stands for all."""
+    if truth.router in ("random", "round_robin"):
+        every = replicas if truth.router == "round_robin" else 1
+        gaps = rng.standard_gamma(every, JUDGED_REQUESTS) / every
+        arrivals_s, simulated = np.cumsum(gaps * replicas / truth.peak_per_s), 1
+    else:
+        requests = max(JUDGED_REQUESTS, JUDGED_EACH * replicas)
+        arrivals_s, simulated = np.cumsum(rng.exponential(1 / truth.peak_per_s, requests)), replicas
+    services_s = truth.services_s(arrivals_s.size, rng)
+    found = simulate(
+        arrivals_s.tolist(), services_s.tolist(), truth.new_replica, simulated, truth.router, int(rng.integers(1 << 30))
+    )
+    return np.array(found)[int(WARM_UP * len(found)) :] + truth.outside_s
 
 
 def checked(seed: int, number: int) -> Outcome:

@@ -12,6 +12,7 @@ from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.settling import Settling
 from app.planning.sizing import Demand
+from app.planning.stage_effect import StageEffect
 from app.records.curves import Gaps, Rung
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
@@ -80,6 +81,30 @@ def test_a_model_inside_the_interval_keeps_its_rate_and_its_certainty() -> None:
     belief = Evidence(((1.0, True), (2.0, False))).belief(1.4, 0.03)
     assert belief.p50 == pytest.approx(1.4, rel=0.01)
     assert math.log(belief.p90 / belief.p10) == pytest.approx(2 * 1.2816 * 0.03, rel=0.3)
+
+
+def test_rates_of_short_stages_are_brought_down_to_those_of_a_steady_server() -> None:
+    evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
+    steady = evidence.of_steady(StageEffect(1.1, 0.05), 1.0)
+    assert steady.interval == pytest.approx((1.0 / 1.1, 1.2 / 1.1))
+    assert steady.spread == 0.05
+    assert evidence.of_steady(StageEffect(1.1, 0.05), 0.5).interval == pytest.approx((0.8, 0.96))
+    assert evidence.of_steady(StageEffect(1.1, 0.05), 1.2).interval == (1.0, 1.2)
+
+
+def test_a_model_that_the_load_points_contradict_moves_no_rate() -> None:
+    evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
+    assert evidence.of_steady(StageEffect(1.6, 0.05), 1.0) == evidence
+    assert evidence.of_steady(StageEffect(0.7, 0.05), 0.5) == evidence
+    assert evidence.of_steady(None, 1.0) == evidence
+    misfit = evidence.of_steady(StageEffect(1.1, 0.05), 0.9, fit_spread=2.0)
+    assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
+
+
+def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
+    tried = ((0.90, True), (0.98, False), (1.0, True), (1.02, True), (1.06, False), (1.1, False))
+    narrow, wide = (Evidence(tried, spread=spread).interval for spread in (0.02, 0.08))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def sized(service: RequestService, points: tuple[Rung, ...], router: Router, replicas: int = 1) -> tuple[float, float]:

@@ -51,6 +51,14 @@ def test_each_play_has_the_same_requests_in_another_order() -> None:
     assert drawn.inputs.tolist()[0] != drawn.inputs.tolist()[1]
 
 
+def test_a_stage_of_more_requests_than_the_sample_has_no_more_short_ones() -> None:
+    """Samples are sorted: 10 pairs for 16 requests would otherwise have the six shortest twice."""
+    pairs = np.column_stack([np.full(10, 100), np.arange(1, 11)])
+    drawn = TokenPlay.drawn(TokenLoad(1.0, None, pairs), 16, 200, SEED)
+    assert drawn.outputs.mean() == pytest.approx(5.5, abs=0.1)
+    assert all(np.unique(outputs).size == 10 for outputs in drawn.outputs)
+
+
 def test_an_answer_of_one_token_has_no_time_per_token() -> None:
     (tpot_s,) = means(TokenLoad(0.01, None, np.array([[100, 1], [100, 2]])), ("tpot p50",))
     assert tpot_s == pytest.approx(0.010, rel=0.02)
