@@ -32,10 +32,11 @@ _HARMLESS_BODY_KEYS = frozenset(
 )  # fmt: skip
 """Keys of request bodies that end like a secret's name and hold settings or data."""
 _TOKEN = re.compile(
-    r"sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
-    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"(?:(?:Bearer|Basic|Token|ApiKey) +)?"
+    r"(?:sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
 )
-"""Tokens that show by their form whose they are, and that they are secret."""
+"""Tokens that show by their form whose they are, and that they are secret; also after the name of a scheme."""
 
 
 def is_sensitive(header: str) -> bool:

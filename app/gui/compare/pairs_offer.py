@@ -16,6 +16,7 @@ from app.gui.formatting import one_line
 from app.gui.navigation import Launch
 from app.gui.words import tr
 from app.records.comparison import Comparison
+from app.storage.allowed_secrets import AllowedSecrets
 
 MOST_PAIRS, USUAL_PAIRS = 50, 7
 LEAST_MINUTES, MOST_MINUTES = 1, 24 * 60
@@ -83,6 +84,21 @@ def launch_of(asked: Asked, offer: PairsOffer, pairs: int, minutes: int, now: da
 
     arguments = tuple(shlex.split(measure_line(asked, offer, pairs, minutes))[1:])
     return Launch(arguments, comparisons_home() / new_run_id(offer.name, now), offer.name, "pairs")
+
+
+def secrets_to_send(offer: PairsOffer) -> tuple[AllowedSecrets, ...]:
+    """Those of both profiles that would go to hosts that nobody has allowed yet."""
+    from app.profiles.loading import load_profile
+    from app.wiring.secret_consent import secrets_to_allow
+
+    wanted: dict[AllowedSecrets, None] = {}
+    for path in (offer.base, offer.candidate):
+        try:
+            found = () if path is None else secrets_to_allow(load_profile(path))
+        except SizewiseError:  # the command says what is wrong with it
+            continue
+        wanted.update(dict.fromkeys(found))
+    return tuple(wanted)
 
 
 def _about(duration_s: float) -> str:

@@ -11,12 +11,13 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.compare.beside import keep_beside, kept_beside, mark_shown
 from app.gui.compare.entries import Asked
-from app.gui.compare.pairs_offer import PairsOffer, launch_of
+from app.gui.compare.pairs_offer import PairsOffer, launch_of, secrets_to_send
 from app.gui.compare.pairs_progress import PairsProgress
 from app.gui.compare.pairs_run import PairsRun
 from app.gui.compare.pairs_state import PairsState, joined
 from app.gui.compare.presenter import TOLERANCE, ComparePresenter
 from app.gui.navigation import Launch, Navigation, Notice
+from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
 from app.gui.words import tr
 
@@ -51,6 +52,8 @@ class PairsPart(QWidget):
 
     def measure(self, offer: PairsOffer, pairs: int, minutes: int) -> None:
         """In their turn, by an engine of their own."""
+        if not may_send(self, secrets_to_send(offer)):
+            return
         asked = self._presenter.asked
         launch = launch_of(asked, offer, pairs, minutes, datetime.now(UTC))
         try:

@@ -199,6 +199,15 @@ def _limit_rows() -> tuple[Row, ...]:
             lambda value: f"{value:.0f}d" if value else "null",
         ),
         ChoiceRow(
+            "plan.low_trust_prices",
+            (
+                tr("Low-trust prices"),
+                tr("Marketplace asks and hand-kept price lists (trust low) are recommended only if included."),
+            ),
+            (("false", tr("exclude")), ("true", tr("include"))),
+            lambda question: "true" if question.limits.low_trust_prices else "false",
+        ),
+        ChoiceRow(
             "plan.other_cards",
             (
                 tr("Accelerators nobody &measured"),

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
+from app.errors import SizewiseError
 from app.gui.navigation import Notice
 from app.gui.run.command import Command
 from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, folder_of, tree_of
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
 from app.gui.widgets import Badge, button, card, label
 from app.gui.words import tr
+from app.profiles.loading import load_profile_text
 from app.records.trial import Trial
+from app.storage.allowed_secrets import AllowedSecrets
+from app.wiring.secret_consent import secrets_to_allow
 from loadgen.decoding import decode_json
 
 
@@ -67,11 +73,15 @@ class ConnectionEditor(Editor):
         if self._document is None:
             return
         self._forget()
+        profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # which is YAML too
+        folder = folder_of(self._document)
+        if not may_send(self, _secrets_to_allow(profile, folder)):
+            self.said.setText(tr("No request was sent."))
+            return
         self.said.setText(tr("Sending one request…"))
         self.stop.show()
         self.test.setEnabled(False)
-        profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # which is YAML too
-        self.command.start(("profiles", "try", "-", "--json"), profile, folder_of(self._document))
+        self.command.start(("profiles", "try", "-", "--json"), profile, folder)
 
     def _forget(self) -> None:
         self.strip.hide()
@@ -103,6 +113,14 @@ class ConnectionEditor(Editor):
             self.strip.say(notice)
         self.rows.show_rows(trial_rows(trial))
         self._card.setVisible(trial.status is not None or bool(trial.answer_headers))
+
+
+def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
+    """None of a profile that is wrong: the command says what is."""
+    try:
+        return secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
+    except SizewiseError:
+        return ()
 
 
 _BADGES = {"news": "PASS", "warning": "WARN", "error": "FAIL"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.errors import ProfileError, SizewiseError
 from app.gui.forms.form import Problem, ProfileForm, View
@@ -21,6 +21,7 @@ from app.gui.run.empty import EmptyRun
 from app.gui.run.head import Head
 from app.gui.run.presenter import RunPresenter, State
 from app.gui.run.source_view import SourceView
+from app.gui.secret_consent import may_send
 from app.gui.settings import open_settings
 from app.gui.strip import Strip
 from app.gui.theme import Look
@@ -30,7 +31,6 @@ from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
 from app.profiles.document import read_text
-from app.storage.allowed_secrets import AllowedSecrets, allow
 
 _SAMPLE = "quickstart"
 _NAMED = re.compile(r"^[a-z_]+[a-z_0-9.\[\]]*: ")
@@ -274,21 +274,11 @@ class Workbench(QWidget):
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        if not all(self._is_allowed(one) for one in self.presenter.to_allow()):
+        if not may_send(self, self.presenter.to_allow()):
             return True
         if not self.presenter.start() and self._state is not None and self._state.wrong:
             self._mend_or_show_only()
         return True
-
-    def _is_allowed(self, wanted: AllowedSecrets) -> bool:
-        """Asks, and remembers a yes."""
-        question = tr("Profile {name} sends {secrets} to {host}. Allow it for this profile from now on?").format(
-            name=wanted.profile, secrets=", ".join(wanted.references), host=wanted.host
-        )
-        answer = QMessageBox.question(self, tr("Send secrets"), question)
-        if answer == QMessageBox.StandardButton.Yes:
-            allow(wanted)
-        return answer == QMessageBox.StandardButton.Yes
 
     def _mend_or_show_only(self) -> None:
         """F5 on a wrong profile leads to what is wrong; it mends nothing by itself."""

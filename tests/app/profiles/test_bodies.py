@@ -19,6 +19,7 @@ from app.profiles.resolved import profile_hash, spec_yaml
         ([{"rows": [{"pat": "canary"}]}], [{"rows": [{"pat": "<redacted>"}]}]),
         ({"tokens": ["x"], "access_token": ["canary"]}, {"tokens": ["x"], "access_token": ["<redacted>"]}),
         ({"q": "sk-0123456789abcdefXYZ"}, {"q": "<redacted>"}),
+        ({"q": "Bearer sk-0123456789abcdefXYZ"}, {"q": "<redacted>"}),
         ('{"api_key": "canary", "n": 1}', '{"api_key": "<redacted>", "n": 1}'),
         ('{"api_key": "canary", "n": {{n}}}', '{"api_key": "<redacted>", "n": {{n}}}'),
         ("user=me&password=canary&n=1", "user=me&password=<redacted>&n=1"),
@@ -42,6 +43,14 @@ def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
 def test_what_is_no_secret_is_written_as_it_is(body: Any) -> None:
     assert redact_body(body) == body
     assert list(secrets_in_body(body, ("body",))) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Zk9fQ2xpZW50U2VjcmV0XzQ3MTE", "9f86d081884c7d659a2feaa0c55ad015", "Is sk-0123456789abcdefXYZ a key?"]
+)
+def test_text_under_another_key_is_a_prompt_however_random_it_looks(text: str) -> None:
+    """The rule of the guide: to guess would take the text out of prompts, which then could not be sent again."""
+    assert redact_body({"q": text, "inputs": [text]}) == {"q": text, "inputs": [text]}
 
 
 @pytest.mark.parametrize(

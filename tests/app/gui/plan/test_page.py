@@ -153,6 +153,8 @@ def test_every_field_has_a_form_on_the_command_line(
     rows["plan.router"].field.activated.emit(2)
     rows["plan.budget"].field.setValue(900_000)
     rows["plan.max_price_age"].field.setValue(3000)
+    rows["plan.low_trust_prices"].field.setCurrentIndex(1)
+    rows["plan.low_trust_prices"].field.activated.emit(1)
     rows["plan.max_accelerators"].field.setValue(8)
     providers = rows["plan.providers"]
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
@@ -162,7 +164,7 @@ def test_every_field_has_a_form_on_the_command_line(
     assert {key for key, _ in edits.values} == {
         "traffic.peak", "traffic.week", "traffic.growth", "traffic.uncertainty", "traffic.cache", "traffic.spikes",
         "plan.assurance", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
-        "plan.max_accelerators", "plan.providers",
+        "plan.max_accelerators", "plan.low_trust_prices", "plan.providers",
     }  # fmt: skip
     assert edits.slo == ("latency_ms.p95 < 900",)
     assert_the_command_says_the_same(opened, capsys)

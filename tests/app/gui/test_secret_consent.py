@@ -1,0 +1,85 @@
+"""A click that would send a secret to a host that nobody has allowed asks first, and a no sends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QMessageBox, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.compare.pairs_offer import PairsOffer, secrets_to_send
+from app.gui.navigation import Navigation
+from app.gui.run.connection_editor import ConnectionEditor
+from app.gui.run.workbench import Workbench
+from app.gui.secret_consent import may_send
+from app.gui.theme import Look
+from app.profiles.beginnings import ENDPOINT
+from app.storage.allowed_secrets import AllowedSecrets, is_allowed
+from tests.fakes.edited import EditedDocument
+
+WANTED = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
+PROFILE = (
+    ENDPOINT.format(name="mine").replace("127.0.0.1", "10.0.0.5").replace("target:\n", "target:\n  api_key: env:KEY\n")
+)
+Button = QMessageBox.StandardButton
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What was asked; every answer is no."""
+    asked: list[str] = []
+
+    def question(_parent: QWidget, _title: str, text: str) -> QMessageBox.StandardButton:
+        asked.append(text)
+        return Button.No
+
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(QMessageBox, "question", question)
+    return asked
+
+
+@pytest.mark.parametrize(("answer", "is_remembered"), [(Button.Yes, True), (Button.No, False)])
+def test_a_yes_is_remembered_and_a_no_is_not(
+    qtbot: QtBot, questions: list[str], monkeypatch: pytest.MonkeyPatch, answer: Button, is_remembered: bool
+) -> None:
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    monkeypatch.setattr(QMessageBox, "question", lambda _parent, _title, text: questions.append(text) or answer)
+    assert may_send(parent, [WANTED]) == is_remembered
+    assert questions == ["Profile mine sends env:KEY to 10.0.0.5. Allow it for this profile from now on?"]
+    assert is_allowed(WANTED) == is_remembered
+
+
+def test_start_asks_and_launches_nothing_on_a_no(
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: Look
+) -> None:
+    (tmp_path / "mine.yaml").write_text(PROFILE)
+    bench = Workbench(navigation, look)
+    qtbot.addWidget(bench)
+    bench.open_profile(tmp_path / "mine.yaml")
+    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    with qtbot.assertNotEmitted(navigation.launch_wanted):
+        assert bench.start()
+    assert len(questions) == 1
+
+
+def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, questions: list[str]) -> None:
+    editor = ConnectionEditor()
+    qtbot.addWidget(editor)
+    target = {"protocol": "http", "url": "http://10.0.0.5/score", "api_key": "env:KEY"}
+    load = {"stages": [{"rate": "1/s", "duration": "1s"}]}
+    editor.show_document(
+        EditedDocument({"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, "load": load})
+    )
+    editor.try_it()
+    assert len(questions) == 1
+    assert editor.said.text() == "No request was sent."
+    assert editor.test.isEnabled()
+
+
+def test_pairs_ask_once_for_what_both_profiles_send(tmp_path: Path, questions: list[str]) -> None:
+    (tmp_path / "mine.yaml").write_text(PROFILE)
+    offer = PairsOffer(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
+    assert secrets_to_send(offer) == (WANTED,)
+    assert secrets_to_send(PairsOffer(3, 10.0, None, tmp_path / "missing.yaml")) == ()
