@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from app.planning.fleets import plan_fleets
 from app.records.offers import Offer, PlanLimits
 from app.records.result import Hardware, Recommendation
@@ -68,7 +72,30 @@ def test_what_would_change_it() -> None:
     assert "A peak up to 200/s needs one less." in found.would_change_it
     assert "acme/big in here would win below 1.5 USD an hour; it costs 2 USD." in found.would_change_it
     # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
-    assert any("would win at a peak of" in sentence for sentence in found.would_change_it)
+    assert sum("would win at a peak of" in sentence for sentence in found.would_change_it) == 1
+
+
+_SAME_TWICE = re.compile(r"(\d[\d,.]*)(?: USD|/s)?(?: a month| an hour)? (?:instead of|or of) \1(?![\d,.]*\d)")
+
+
+@pytest.mark.parametrize("price", [0.5, 0.51, 2.0])
+def test_no_sentence_of_a_plan_is_empty_or_said_twice(price: float) -> None:
+    """Version 0.1.0 said "847 USD instead of 847 USD", "none: 0 %", and "would win at a peak of" in two sentences."""
+    assert _SAME_TWICE.search("a month would cost 847 USD instead of 847 USD")
+    assert not _SAME_TWICE.search("a month would cost 847 USD instead of 8,470 USD")
+    sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
+    big = offer("big", vcpus=64.0, on_demand_usd_per_hour=price, reserved_1y_usd_per_hour=0.4 * price)
+    for peak_per_s in (3.0, 97.0, 250.0, 1900.0):
+        asked = question(sure, peak_per_s=peak_per_s, of=catalogue(SMALL, big), slo=SLO)
+        plan = plan_fleets(asked)
+        found = plan.recommendation
+        assert found is not None
+        sentences = [found.sentence, found.binding_constraint, *found.why, *found.would_change_it, *plan.notes]
+        sentences += [plan.commitment.sentence] if plan.commitment is not None else []
+        assert [one for one in sentences if _SAME_TWICE.search(one) or "none" in one or not one.strip()] == []
+        assert len(set(sentences)) == len(sentences)
+        peaks = [one for one in sentences if "would win at a peak of" in one]
+        assert len({one.partition(" would win")[0] for one in peaks}) == len(peaks)
 
 
 def test_an_only_offer_has_no_runner_up() -> None:
