@@ -28,8 +28,8 @@ from app.planning.moments import (
     judged,
     spread_out,
 )
-from app.planning.service_fit import AGGREGATES, requests_of
-from app.planning.service_laws import candidate_laws, two_phase_law
+from app.planning.service_fit import AGGREGATES, requests_of, shared_cores
+from app.planning.service_laws import candidate_laws, nearby_slots, two_phase_law
 from app.planning.simulation.closed_loop import closed_batches, closed_requests
 from app.records.curves import Rung
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
@@ -93,7 +93,10 @@ def fit_closed(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     laws = candidate_laws(min(point.latency_s for point in points), highest_per_s)
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
-    return judged(best_fits(laws, screening, stages, most=_REFINED, richer=two_phase_law), stages, highest_per_s)
+    fits = best_fits(
+        laws, screening, stages, most=_REFINED, further=shared_cores, richer=two_phase_law, nearby=nearby_slots
+    )
+    return judged(fits, stages, highest_per_s)
 
 
 def _points(rungs: Sequence[Rung]) -> list[_Point]:

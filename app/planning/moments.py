@@ -50,6 +50,8 @@ _MISSES = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
 """Fits of simulated truths miss by so much more than the information of their moments says (docs/planning.md); of
 tokens, by the saturation rate of development truths."""
 _LEAST_CHANCE = 0.02
+_HOPELESS = 30.0
+"""Of a cost: a law so far behind, each by its own scatter, keeps no chance when the scatter is the same for all."""
 _STEADY_LOAD = 0.9
 
 
@@ -106,24 +108,33 @@ def best_fits(
     stages: Sequence[Stage],
     *,
     most: int,
+    further: Callable[[Sequence[Fitted]], Sequence[Law]] | None = None,
     richer: Callable[[Law], Sequence[Law]] | None = None,
+    nearby: Callable[[Law], Sequence[Law]] | None = None,
     most_behind: float = math.inf,
 ) -> list[Fitted]:
     """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first.
 
-    `richer` makes laws with more parameters of one that was fitted; the first two of these are tried.
+    `further` makes laws that are screened too, of those that have been, the best first. `richer` makes laws with more
+    parameters of one that was fitted; the first two of these are tried. `nearby` makes those with other whole numbers
+    of the law that leads at last; they are fitted to the stages without a screening.
     A law whose screening costs over `most_behind` more than the best one's is not fitted to the stages, and neither is
     one with a limit that the screening does not show.
     """
     plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
     screened = _best_of_each(sorted((_fit(law, screening, plain) for law in laws), key=_cost))
+    if further is not None:
+        screened = sorted([*screened, *(_fit(law, screening, plain) for law in further(screened))], key=_cost)
     if richer is not None:
         more = [law for fitted in screened for law in richer(fitted.law)][:_RICHER]
         tried = [_fit(law, screening, plain) for law in more]
         screened = sorted([*screened, *(one for one in tried if _shows_limits(one, screened[0].cost))], key=_cost)
     near = [fitted for fitted in screened if fitted.cost <= screened[0].cost + most_behind]
     first = [_fit_by_own_scatter(fitted.law, stages) for fitted in _leading(near, screening, most)]
-    return _compared([fitted.law for fitted in sorted(first, key=_cost)], stages)
+    first.sort(key=_cost)
+    known, farthest = [fitted.law.kind for fitted in first], first[0].cost + _HOPELESS * _spread(first[0]) ** 2
+    others = [] if nearby is None else [law for law in nearby(first[0].law) if law.kind not in known]
+    return _compared([*(fitted.law for fitted in first if fitted.cost <= farthest), *others], stages)
 
 
 def rough_cost(law: Law, screening: Sequence[Stage]) -> float:

@@ -85,14 +85,12 @@ def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> Ser
 
 
 def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
-    """Laws that can answer `most_per_s` at the unloaded latency: as many slots, or cores that all requests share, as
-    Little's law needs, or batches."""
+    """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
     in_work = most_per_s * unloaded_s
     enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
     slots = sorted({1, *(one for one in _SLOTS if one <= 2.5 * in_work), enough[0]})[-5:]
     return [
         *(_request_law(one, unloaded_s, most_per_s) for one in slots),
-        *(_request_law(one, unloaded_s, most_per_s, "processor sharing") for one in slots),
         *(
             _batch_law(most, share, unloaded_s, most_per_s)
             for most in _MOST_BATCHES
@@ -103,19 +101,22 @@ def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
     ]
 
 
-def _request_law(
-    slots: int, unloaded_s: float, most_per_s: float, discipline: Discipline = "first come, first served"
-) -> Law:
+def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
     mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
     outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
     return Law(
-        RequestService(slots, mean_s, 0.3, outside_s, discipline=discipline),
+        RequestService(slots, mean_s, 0.3, outside_s),
         {
             "mean_s": Prior(mean_s, 1.0, mean_s / 20, mean_s * 20),
             "cv": Prior(0.4, 1.0, 0.01, 5.0),
             "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 2 * unloaded_s),
         },
     )
+
+
+def shared_law(law: Law) -> Law:
+    """As many cores as the law has slots, shared by all requests, starting from what was fitted without."""
+    return Law(msgspec.structs.replace(law.service, discipline="processor sharing"), law.priors)
 
 
 def two_phase_law(law: Law) -> list[Law]:
@@ -125,6 +126,23 @@ def two_phase_law(law: Law) -> list[Law]:
     service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
     phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
     return [Law(service, {**law.priors, **phases})]
+
+
+def nearby_slots(law: Law) -> list[Law]:
+    """The same law with one slot more and one less, at the same highest rate; none of other laws."""
+    if not isinstance(law.service, RequestService):
+        return []
+    return [_with_slots(law, law.service, slots) for slots in (law.service.slots - 1, law.service.slots + 1) if slots]
+
+
+def _with_slots(law: Law, service: RequestService, slots: int) -> Law:
+    scale = slots / service.slots
+    before, outside = law.priors["mean_s"], law.priors["outside_s"]
+    mean = Prior(before.median * scale, before.sigma, before.low * scale, before.high * scale)
+    outside_s = service.outside_s + service.mean_s * (1 - scale)
+    outside_s = min(max(outside_s, 10 * outside.low), 0.9 * outside.high)
+    there = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
+    return Law(there, {**law.priors, "mean_s": mean})
 
 
 def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> Law:

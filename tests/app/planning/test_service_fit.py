@@ -69,6 +69,14 @@ def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
+def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> None:
+    law = RequestService(5, 0.05, 0.4, 0.004)
+    fit = fit_service(measured_rungs(law, (0.3, 0.6, 0.8, 0.9), requests=5000))
+    (found,) = (one for one in fit.laws if isinstance(one.service, RequestService) and one.service.slots == 5)
+    assert found.chance > 0.3
+    assert found.service.mean_s == pytest.approx(law.mean_s, rel=0.03)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("cores", [1, 4])
 def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")

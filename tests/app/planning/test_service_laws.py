@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.service_laws import candidate_laws, moved
+from app.planning.service_laws import candidate_laws, moved, nearby_slots
 from app.records.service import BatchService, RequestService
 
 # most per second × unloaded latency: how many requests are in work
@@ -22,10 +22,10 @@ def test_every_law_tried_begins_inside_its_bounds_and_near_the_measurement(in_wo
 
 
 @pytest.mark.parametrize("in_work", IN_WORK)
-@pytest.mark.parametrize("is_shared", [False, True])
-def test_slots_are_those_that_could_answer_the_most_at_the_unloaded_latency(in_work: float, is_shared: bool) -> None:
-    laws = [law.service for law in candidate_laws(0.02, in_work / 0.02) if isinstance(law.service, RequestService)]
-    slots = [service.slots for service in laws if service.is_shared == is_shared]
+def test_slots_are_those_that_could_answer_the_most_at_the_unloaded_latency(in_work: float) -> None:
+    slots = [
+        law.service.slots for law in candidate_laws(0.02, in_work / 0.02) if isinstance(law.service, RequestService)
+    ]
     assert slots == sorted(set(slots))
     assert 1 <= len(slots) <= 5
     assert max(slots) >= min(in_work, 128)
@@ -39,6 +39,22 @@ def test_what_one_at_a_time_explains_is_no_batch() -> None:
 def test_batches_far_larger_than_what_is_in_work_are_not_tried() -> None:
     laws = candidate_laws(0.02, 80.0)
     assert {law.service.max_batch for law in laws if isinstance(law.service, BatchService)} == {4, 8, 16}
+
+
+def test_nearby_slots_keep_the_highest_rate_and_begin_inside_their_bounds() -> None:
+    for law in candidate_laws(0.02, 200.0):
+        nearby = nearby_slots(law)
+        if isinstance(law.service, BatchService):
+            assert nearby == []
+            continue
+        assert isinstance(law.service, RequestService)
+        slots = law.service.slots
+        assert [one.service.slots for one in nearby] == [one for one in (slots - 1, slots + 1) if one]  # type: ignore[union-attr]
+        for one in nearby:
+            assert one.service.most_per_s == pytest.approx(law.service.most_per_s)  # type: ignore[union-attr]
+            low, high = one.bounds
+            assert all(low < one.logs)
+            assert all(one.logs < high)
 
 
 def test_a_law_moves_only_what_it_names() -> None:
