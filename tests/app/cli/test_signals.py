@@ -42,6 +42,13 @@ def test_ctrl_c_while_modules_are_imported_exits_silently(module: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_next_to_nothing_is_imported_before_ctrl_c_is_handled() -> None:
+    """A console script imports `re` and this; until it calls `main`, Python's own handler is in place."""
+    code = "import re, sys; before = {*sys.modules}; import app.__main__; print(*sorted({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert {*done.stdout.split()} <= {"__future__", "app", "app.__main__", "signal"}
+
+
 def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pytest.CaptureFixture[str]) -> None:
     with stoppable():
         signal.raise_signal(signal.SIGINT)
