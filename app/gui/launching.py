@@ -31,6 +31,7 @@ class Launching(QObject):
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
         self._window, self._queue, self._machine, self._recovery = window, queue, machine, recovery
+        recovery.is_measuring = lambda: queue.running is not None
         self._closing, self._notifications = Closing(window), Notifications(window)
         self._last: Launch | None = None
         self._is_listening = False

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QSettings, Signal
+from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from app.gui.background import submit
+from app.gui.engine.launch import EngineProcess, resume_engine, tell_not_resumed
 from app.gui.navigation import Navigation
 from app.gui.words import tr
 
 if TYPE_CHECKING:
+    from app.gui.engine.reaping import Reaper
     from app.storage.endings import Unfinished
 
 _KEY = "recovery/dismissed"
 _MOST_REMEMBERED = 200
+_LOOK_MS = 100
 
 
 class Recovery(QObject):
@@ -31,6 +34,13 @@ class Recovery(QObject):
         self._navigation, self._settings = navigation, settings
         self._unfinished: tuple[Unfinished, ...] = ()
         self._own: set[Path] = set()
+        self.is_measuring: Callable[[], bool] = lambda: False
+        """Whether this window measures: runs that go on at once would disturb each other."""
+        self._reaper: Reaper | None = None
+        self._resumed: EngineProcess | None = None
+        self._until_it_runs = QTimer(self)
+        self._until_it_runs.setInterval(_LOOK_MS)
+        self._until_it_runs.timeout.connect(self._look_at_resumed)
 
     @property
     def unfinished(self) -> tuple[Unfinished, ...]:
@@ -47,6 +57,44 @@ class Recovery(QObject):
     def attach(self, directory: Path) -> None:
         self._forget(directory)
         self._navigation.run_watched.emit(directory)
+
+    def resume(self, directory: Path) -> None:
+        """Continue it after its last complete stage, and show it in Live."""
+        if self.is_measuring():
+            what = tr("Another run is being measured.")
+            self._navigation.tell("warning", what, None, tr("Resume this one when that has ended."))
+            return
+        try:
+            engine = resume_engine(directory)
+        except OSError as error:
+            self._navigation.tell_error(error)
+            return
+        self.leave_out(directory)
+        self._resumed = engine
+        self._until_it_runs.start()
+
+    def _look_at_resumed(self) -> None:
+        engine = self._resumed
+        if engine is None:
+            return
+        from app.gui.engine.reaping import Reaper
+        from app.storage.endings import ending_of
+
+        code, ending = engine.poll(), ending_of(engine.directory)
+        if ending == "cut short" and code is None:
+            return
+        self._until_it_runs.stop()
+        self._resumed = None
+        if ending == "running":
+            self._reaper = self._reaper or Reaper(self)
+            self._reaper.keep(engine)
+            self._navigation.run_watched.emit(engine.directory)
+        elif ending == "ended":
+            self._navigation.run_opened.emit(engine.directory)
+        else:
+            self._navigation.told.emit(tell_not_resumed(engine))
+            self._own.discard(engine.directory)
+            self.look()
 
     def see(self, directory: Path) -> None:
         """What it measured is worked out of its facts."""

@@ -50,6 +50,13 @@ def start_engine(launch: Launch) -> EngineProcess:
     return EngineProcess(launch.directory, process)
 
 
+def resume_engine(directory: Path) -> EngineProcess:
+    """Continues a run that was cut short. Raises OSError where it cannot be started."""
+    with (directory / ENGINE_LOG).open("ab") as log:
+        process = _detached([sys.executable, "-P", "-m", "app", "runs", "resume", str(directory)], log.fileno())
+    return EngineProcess(directory, process)
+
+
 def _detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
     """In a session of its own: no signal to the window's terminal reaches it."""
     if sys.platform == "win32":
@@ -66,13 +73,21 @@ def tell_early_end(engine: EngineProcess, code: int) -> Notice:
     with contextlib.suppress(OSError):
         log.unlink()
         engine.directory.rmdir()
-    what, hint = _last(text, "error: "), _last(text, "hint: ")
-    if what is None:
-        said = text.strip().splitlines()
-        what = said[-1][:300] if said else tr("it said nothing")
-    return Notice(
-        "error", tr("The engine ended at once (exit code {code}).").format(code=code), what, hint, text or None
-    )
+    return _notice(tr("The engine ended at once (exit code {code}).").format(code=code), text)
+
+
+def tell_not_resumed(engine: EngineProcess) -> Notice:
+    """Of an engine that ended without continuing the run."""
+    what = tr("{run} was not resumed.").format(run=engine.directory.name)
+    return _notice(what, _end_of(engine.directory / ENGINE_LOG))
+
+
+def _notice(what: str, log: str) -> Notice:
+    why, hint = _last(log, "error: "), _last(log, "hint: ")
+    if why is None:
+        lines = log.strip().splitlines()
+        why = lines[-1][:300] if lines else tr("it said nothing")
+    return Notice("error", what, why, hint, log or None)
 
 
 def _end_of(log: Path) -> str:

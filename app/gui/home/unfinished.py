@@ -73,6 +73,7 @@ class UnfinishedRun(QFrame):
         if is_running:
             line.addWidget(button(tr("&Attach"), self._attach))
         else:
+            line.addWidget(button(tr("&Resume"), self._resume))
             line.addWidget(button(tr("&See what was measured"), self._see))
             line.addWidget(button(tr("Dis&card"), self._discard))
         line.addWidget(button(tr("&Not now"), self._dismiss))
@@ -85,6 +86,9 @@ class UnfinishedRun(QFrame):
 
     def _attach(self) -> None:
         self._recovery.attach(self._run.directory)
+
+    def _resume(self) -> None:
+        self._recovery.resume(self._run.directory)
 
     def _see(self) -> None:
         self._recovery.see(self._run.directory)

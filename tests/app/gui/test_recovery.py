@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,15 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.navigation import Navigation
+from app.gui.engine.launch import start_engine
+from app.gui.navigation import Launch, Navigation
 from app.gui.recovery import Recovery
 from app.gui.settings import open_settings
-from app.storage.run_directory import runs_home
-from tests.fakes.stored_runs import cut_short, going_on, stored_run
+from app.records.events import StageFinished
+from app.storage.following import RunFollower
+from app.storage.run_directory import EVENTS, StoredRun, runs_home
+from tests.fakes.program import wait_until
+from tests.fakes.stored_runs import cut_short, going_on, journaled_again, stored_run
 
 
 @pytest.fixture
@@ -90,3 +95,55 @@ def test_a_run_of_this_window_is_no_find(
     with qtbot.waitSignal(recovery.found):
         recovery.look()
     assert names(recovery) == []
+
+
+TWO_STAGES = """sizewise: 1
+name: resumed
+target: {protocol: http, scripted: {delay: 5ms}}
+workload: {body: {a: 1}}
+load:
+  warmup: 0s
+  stages:
+  - {name: a, arrivals: constant, rate: 50/s, duration: 1s}
+  - {name: b, arrivals: constant, rate: 50/s, duration: 2s}
+"""
+
+
+def test_a_killed_run_goes_on_by_a_click_and_is_watched(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.yaml").write_text(TWO_STAGES)
+    engine = start_engine(Launch(("run", str(tmp_path / "p.yaml")), home / "runs" / "killed", "resumed"))
+    follower = RunFollower(engine.directory)
+    wait_until(lambda: isinstance(follower.take(), StageFinished))
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_until(lambda: engine.poll() is not None)
+    recovery = looked(qtbot, navigation, settings, owner)
+    recovery.is_measuring = lambda: True
+    with qtbot.waitSignal(navigation.told) as told:
+        recovery.resume(engine.directory)
+    assert told.args is not None
+    assert told.args[0].what == "Another run is being measured."
+    recovery.is_measuring = lambda: False
+    with qtbot.waitSignal(navigation.run_watched, timeout=60_000) as watched:
+        recovery.resume(engine.directory)
+    assert watched.args == [engine.directory]
+    assert names(recovery) == []
+    stored = StoredRun(engine.directory)
+    wait_until(lambda: stored.is_complete)
+    assert [(stage.name, stage.completed) for stage in stored.measured.stages] == [("a", 50), ("b", 100)]
+
+
+def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+) -> None:
+    (cut / EVENTS).write_bytes((cut / EVENTS).read_bytes()[:300])
+    journaled_again(cut)
+    recovery = looked(qtbot, navigation, settings, owner)
+    with qtbot.waitSignal(navigation.told, timeout=60_000) as told:
+        recovery.resume(cut)
+    assert told.args is not None
+    notice = told.args[0]
+    assert notice.what == "cut was not resumed."
+    assert "cut short before" in notice.why
+    qtbot.waitUntil(lambda: names(recovery) == [cut.name])
