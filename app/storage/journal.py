@@ -89,9 +89,10 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def verified(directory: Path) -> Verified | None:
-    """Compare a run whose engine is gone with its journal; None where it has none. Raises OSError."""
+    """Compare a run whose engine is gone with its journal; None where it has none."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
+    contents: dict[str, tuple[int, int] | None] = {}
     is_whole, last = True, ""
     try:
         with (directory / JOURNAL).open("rb") as journal:
@@ -106,11 +107,15 @@ def verified(directory: Path) -> Verified | None:
                 if name in STREAMS:
                     streams[name].compare(end, crc)
                 elif _is_whole_file(name):
-                    matches[name] = matches.get(name, False) or _is_as_listed(directory / name, end, crc)
+                    if name not in contents:  # a journal of anybody's may name it a million times
+                        contents[name] = _content(directory / name)
+                    matches[name] = matches.get(name, False) or contents[name] in (None, (end, crc))
                 else:
                     is_whole = False
     except FileNotFoundError:
         return None
+    except OSError:  # a folder, or somebody else's
+        is_whole = False
     finally:
         for stream in streams.values():
             stream.close()
@@ -160,12 +165,13 @@ class _Stream:
         self._file.close()
 
 
-def _is_as_listed(path: Path, size: int, crc: int) -> bool:
-    """A file that is not there does not differ: the engine was killed before it had written it."""
+def _content(path: Path) -> tuple[int, int] | None:
+    """Size and CRC-32; None where the file is not there: the engine was killed before it had written it."""
     try:
-        return path.stat().st_size == size and _crc_of(path, size) == crc
+        size = path.stat().st_size
+        return size, _crc_of(path, size)
     except FileNotFoundError:
-        return True
+        return None
 
 
 def _sizes(directory: Path, kept: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +110,28 @@ def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
     assert found.whole[EVENTS] == (tmp_path / "run" / EVENTS).stat().st_size
     assert StoredRun(tmp_path / "run").damage == ()
     assert StoredRun(tmp_path / "run").unverified == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"12345678 8 spec.yaml\n" * 200_000, b"0" * 2_000_000, b"12345678 5 ../../etc/passwd\n", b"\xff\n\xff",
+     b"12345678 999999999999999 events.jsonl\n" * 50_000, b"12345678 0 events.jsonl\n" * 50_000],
+    ids=["a file many times", "a long line", "another folder", "no text", "past the end", "no growth"],
+)  # fmt: skip
+def test_a_journal_of_anybodys_is_read_in_short_time(tmp_path: Path, content: bytes) -> None:
+    appended(tmp_path)
+    (tmp_path / JOURNAL).write_bytes(content)
+    began_s = time.process_time()
+    found = verified(tmp_path)
+    assert time.process_time() - began_s < 5
+    assert found is not None
+    assert found.changed or not found.is_journal_whole
+
+
+def test_a_folder_in_the_place_of_the_journal_is_damage(tmp_path: Path) -> None:
+    appended(tmp_path)
+    (tmp_path / JOURNAL).unlink()
+    (tmp_path / JOURNAL).mkdir()
+    found = verified(tmp_path)
+    assert found is not None
+    assert not found.is_journal_whole
