@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.storage.labels import set_title
 from tests.fakes.golden_runs import golden_run
+from tests.fakes.journaled_runs import journaled_run
 
 ROOT = Path(__file__).parents[2]
 EDITS = (b"", b"\3\2\x80\0\7", b"\6\0\xff\0\0", b"\5\3\x10\0\3\4\1\x20\0\x7f")
@@ -20,7 +21,7 @@ EDITS = (b"", b"\3\2\x80\0\7", b"\6\0\xff\0\0", b"\5\3\x10\0\3\4\1\x20\0\x7f")
 
 _EDIT = struct.Struct(">BBHB")
 """File, operation, place as a share of the file's length in 1/65536, new byte."""
-RUNS = ("killed", "local")
+RUNS = ("killed", "local", "journaled")
 _DERIVED = ("report*", "junit.xml", "metrics.prom", "summary.md", "checksums.txt")
 
 
@@ -68,7 +69,7 @@ def edited_run(name: str, data: bytes, folder: Path) -> Path:
 def _unpacked_run(name: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-run-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    run = golden_run(name, folder)
+    run = journaled_run(folder) if name == "journaled" else golden_run(name, folder)
     for pattern in _DERIVED:
         for path in run.glob(pattern):
             path.unlink()
