@@ -99,6 +99,26 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[:1] == [b"T"]
 
 
+class Suspension:
+    """Whether a process that is waited for has been stopped for longer than happens by the way."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._stopped_s = pid, 0.0
+
+    def lasts(self, slice_s: float) -> bool:
+        """To be asked after each `slice_s` in which nothing came."""
+        self._stopped_s = self._stopped_s + slice_s if is_stopped(self._pid) else 0.0
+        return self._stopped_s >= _MAX_STOPPED_S
+
+    def end(self) -> None:
+        """Something came."""
+        self._stopped_s = 0.0
+
+    @property
+    def message(self) -> str:
+        return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is stopped"
+
+
 class LastWords:
     """The last lines on a child's standard error, read by a thread of its own, so that it never waits to be heard."""
 
@@ -133,7 +153,7 @@ class Child:
         self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
         self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
-        self._stopped_s = 0.0
+        self._suspension = Suspension(self.pid)
         self._listener = threading.Thread(target=self._listen, name="load-reports", daemon=True)
         self._listener.start()
 
@@ -158,10 +178,9 @@ class Child:
         """Raises BlockingIOError when the child is stopped and will read nothing."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
-        stopped_s = 0.0
+        suspension = Suspension(self.pid)
         while not poll.poll(_SLICE_S * 1e3):
-            stopped_s = stopped_s + _SLICE_S if is_stopped(self.pid) else 0.0
-            if stopped_s >= _MAX_STOPPED_S:
+            if suspension.lasts(_SLICE_S):
                 raise BlockingIOError
 
     def next(self, patience_s: float) -> Report | pa.RecordBatch | StopStage:
@@ -179,17 +198,15 @@ class Child:
         for _ in range(math.ceil(patience_s / _SLICE_S)):
             with contextlib.suppress(queue.Empty):
                 report = self._heard.get(timeout=slice_s)
-                self._stopped_s = 0.0
+                self._suspension.end()
                 return report
-            self._stopped_s = self._stopped_s + slice_s if is_stopped(self.pid) else 0.0
-            if self._stopped_s >= _MAX_STOPPED_S:
+            if self._suspension.lasts(slice_s):
                 raise self._stopped()
         message = f"the load worker has not responded for {patience_s:g} s"
         raise SilenceError(message, hint=self._last_words.text)
 
     def _stopped(self) -> StoppedError:
-        message = f"the load worker has not responded for {_MAX_STOPPED_S:g} s: process {self.pid} is stopped"
-        return StoppedError(message, hint=HINT_STOPPED)
+        return StoppedError(f"the load worker {self._suspension.message}", hint=HINT_STOPPED)
 
     def interrupt(self, stop: StopStage) -> None:
         """Have `next` give that back, after what was told before."""

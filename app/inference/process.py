@@ -32,9 +32,10 @@ from app.inference.job import (
     write_message,
 )
 from app.inference.parent import ChildKilledError, error_told
-from loadgen.child import LastWords, end_within, start_module
+from loadgen.child import HINT_STOPPED, LastWords, Suspension, end_within, start_module
 
 _LEAVE_S = 5.0
+_SLICE_S = 0.25
 _PATIENCE_S = 60.0
 """Beyond the time that a stage may take: a call that has not ended by then never will, or nobody would wait for it."""
 _ERRORS = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
@@ -115,10 +116,18 @@ class VariantProcess:
         on_told: Callable[[Began | Calls], None] | None = None,
     ) -> _Answer:
         deadline_ns = perf_counter_ns() + round(within_s * 1e9)
+        suspension = Suspension(self.pid)
         while True:
+            left_s = max(0.0, (deadline_ns - perf_counter_ns()) / 1e9)
             try:
-                report = self._heard.get(timeout=max(0.0, (deadline_ns - perf_counter_ns()) / 1e9))
+                report = self._heard.get(timeout=min(left_s, _SLICE_S))
+                suspension.end()
             except queue.Empty:
+                if suspension.lasts(_SLICE_S):
+                    self.kill()
+                    raise ChildKilledError(f"{self._what} {suspension.message}", hint=HINT_STOPPED) from None
+                if left_s > _SLICE_S:
+                    continue
                 self.kill()
                 message = f"{self._what} did not end within {within_s:g} s and was stopped"
                 raise ChildKilledError(message, hint="Use a smaller model, a smaller batch or more time.") from None

@@ -150,6 +150,18 @@ def test_crash_is_told_by_its_signal_and_rows_told_before_it_stay_told(start: St
 
 
 @LINUX
+def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    running = start(DIGITS_MODEL)
+    running.opened(WITHIN_S)
+    stop = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
+    with pytest.raises(ChildKilledError, match=f"process {running.pid} is stopped"):
+        running.measure(plan_of("single-stream", most_s=30.0), stop)
+
+
+@LINUX
 def test_killed_child_is_told_as_that(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.opened(WITHIN_S)
