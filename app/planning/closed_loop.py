@@ -94,8 +94,9 @@ def fit_closed(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
     fits = best_fits(
-        laws, screening, stages, most=_REFINED, further=shared_cores, richer=two_phase_law, nearby=nearby_slots
-    )
+        laws, screening, stages, most=_REFINED,
+        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, holds_out=True,
+    )  # fmt: skip
     return judged(fits, stages, highest_per_s)
 
 

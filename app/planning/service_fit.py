@@ -65,7 +65,7 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     stages = _stages(observed, *_REFINING, seed + 1)
     fits = best_fits(
         laws, screening, stages, most=_REFINED,
-        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, most_behind=_MOST_BEHIND,
+        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, most_behind=_MOST_BEHIND, holds_out=True,
     )  # fmt: skip
     return judged(fits, stages, highest_per_s)
 

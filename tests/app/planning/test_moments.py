@@ -69,6 +69,52 @@ def test_laws_that_explain_as_well_share_the_chance_and_what_does_not_has_none()
     assert sole.laws[0].chance == 1.0
 
 
+def robust(squared_s: float) -> float:
+    return 8 * (math.sqrt(1 + squared_s / 4) - 1)
+
+
+@pytest.mark.parametrize("measured_s", [NEAR, [1.95, 2.1, 2.25, 2.1]])
+def test_the_cost_of_held_out_load_points_is_that_of_fits_without_them(measured_s: list[float]) -> None:
+    stages, expected = [stage(one) for one in measured_s], 0.0
+    for held_out in stages:
+        others = [one for one in stages if one is not held_out]
+        service = best_fits([law()], others, others, most=1)[0].law.service
+        assert isinstance(service, RequestService)
+        expected += robust(((math.log(service.mean_s) - held_out.observed.logs[0]) / math.hypot(0.05, 0.02)) ** 2)
+    (found,) = best_fits([law()], stages, stages, most=1, holds_out=True)
+    assert found.held_out == pytest.approx(expected, rel=0.04)
+
+
+def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None:
+    stages = [stage(one) for one in CLOSE]
+    bound = Law(RequestService(1, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 2.0)})
+    (found,) = best_fits([bound], stages, stages, most=1, holds_out=True)
+    expected = sum(robust((math.log(one / 2.0) / math.hypot(0.05, 0.02)) ** 2) for one in CLOSE)
+    assert found.held_out == pytest.approx(expected, rel=0.01)
+
+
+def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> None:
+    """A trend over the points fits them better, and predicts each from the others worse."""
+
+    def rising(measured_s: float, place: float) -> Stage:
+        def played(service: ServiceModel) -> Play:
+            assert isinstance(service, RequestService)
+            return Play(math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None])
+
+        return Stage(Observed(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), played, 1.0)
+
+    stages = [rising(one, place) for one, place in zip((2.02, 2.18, 2.03, 2.18), (-1.5, -0.5, 0.5, 1.5), strict=True)]
+    plain = Law(RequestService(2, 2.0, 0.5, outside_s=1.0), {"mean_s": Prior(2.0, 10.0, 0.1, 10.0)})
+    trend = Law(RequestService(1, 2.0, 0.5, outside_s=1.0), {**plain.priors, "outside_s": Prior(1.0, 10.0, 0.1, 10.0)})
+    by_fit = best_fits([plain, trend], stages, stages, most=2)
+    assert by_fit[0].law.parameters == trend.parameters
+    by_held_out = best_fits([plain, trend], stages, stages, most=2, holds_out=True)
+    assert by_held_out[0].law.parameters == plain.parameters
+    chances = [one.chance for one in judged(by_held_out, stages, 9.0).laws]
+    assert chances == sorted(chances, reverse=True)
+    assert chances[0] > 0.5
+
+
 def test_errors_are_in_standard_deviations_of_such_a_measurement() -> None:
     (low, _, high, _) = fitted(NEAR).errors
     assert (low.measured_s, high.measured_s) == pytest.approx((2.0, 2.2))
