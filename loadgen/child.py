@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import queue
 import select
@@ -99,6 +98,17 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[:1] == [b"T"]
 
 
+def used_cpu_ticks(pid: int) -> int | None:
+    """Processor time of the process and all its threads so far; None where the system does not report it, as only
+    Linux does."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        user, system = stat.rpartition(b")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return None
+    return int(user) + int(system)
+
+
 class Suspension:
     """Whether a process that is waited for has been stopped for longer than happens by the way."""
 
@@ -183,26 +193,35 @@ class Child:
             if suspension.lasts(_SLICE_S):
                 raise BlockingIOError
 
-    def next(self, patience_s: float) -> Report | pa.RecordBatch | StopStage:
-        """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing."""
-        report = self._wait(patience_s)
+    def next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
+        """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing.
+
+        Up to `busy_patience_s`, only time in which it used no processor counts: a busy machine silences it, too.
+        """
+        report = self._wait(patience_s, busy_patience_s)
         if report is None:
             raise self._lost()
         if isinstance(report, Failed):
             raise self._told(report)
         return report
 
-    def _wait(self, patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
+    def _wait(self, patience_s: float, busy_patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
         """In slices, so that a pause of this process is one slice of silence, and not the child's."""
         slice_s = min(patience_s, _SLICE_S)
-        for _ in range(math.ceil(patience_s / _SLICE_S)):
+        silent_s = idle_s = 0.0
+        used = used_cpu_ticks(self.pid)
+        while idle_s < patience_s:
             with contextlib.suppress(queue.Empty):
                 report = self._heard.get(timeout=slice_s)
                 self._suspension.end()
                 return report
             if self._suspension.lasts(slice_s):
                 raise self._stopped()
-        message = f"the load worker has not responded for {patience_s:g} s"
+            silent_s += slice_s
+            used_before, used = used, used_cpu_ticks(self.pid)
+            if used == used_before or silent_s >= busy_patience_s:
+                idle_s += slice_s
+        message = f"the load worker has not responded for {silent_s:g} s"
         raise SilenceError(message, hint=self._last_words.text)
 
     def _stopped(self) -> StoppedError:

@@ -38,7 +38,8 @@ __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_S = 30.0
 _SILENCE_IN_STAGE_S = 3.0
-"""Of a load worker that sends: it reports progress every 0.25 s. A master of several workers watches them itself."""
+"""Of a load worker that sends and uses no processor: it reports progress every 0.25 s. A master of several workers
+watches them itself."""
 _AGAIN_S = 0.25
 
 _LEAD_NS = 50_000_000
@@ -115,14 +116,14 @@ class LoadProcess:
         self._is_running = True
         if self._stop_asked is not None:  # since the last stage ended: whoever asked cannot know whether one runs
             self._child.tell(self._stop_asked)
-        is_cut, patience_s = False, self._preparing_s()
+        is_cut, patience_s, busy_patience_s = False, self._preparing_s(), 0.0
         while True:
-            report = self._next(patience_s)
+            report = self._next(patience_s, busy_patience_s)
             match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
                 case StagePrepared():
-                    patience_s = self._silence_in_stage_s
+                    patience_s, busy_patience_s = self._silence_in_stage_s, _SILENCE_S
                     start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
                     self._child.tell(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
@@ -200,8 +201,8 @@ class LoadProcess:
             raise _out_of_turn(report)
         return report
 
-    def _next(self, patience_s: float) -> Report | pa.RecordBatch:
-        report = self._child.next(patience_s)
+    def _next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch:
+        report = self._child.next(patience_s, busy_patience_s)
         if isinstance(report, StopStage):
             raise LoadError("the target's first answer was not waited for")
         return report
