@@ -19,6 +19,7 @@ class Started:
         self.end: str | None = None
         self.last_words = "it was too dark"
         self.is_stopped = False
+        self.used_cpu_ticks = 7
 
     def ending(self) -> str | None:
         return self.end
@@ -96,6 +97,20 @@ def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(loca
     local.is_stopped = True
     assert member.loss(2_400_000_000) is None
     assert member.loss(2_500_000_000) == "was not heard of for 2.5 s: its process is stopped"
+
+
+def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_processor(local: Started) -> None:
+    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
+    assert isinstance(member, Member)
+    member.is_sending = True
+    assert member.loss(1_300_000_000) is None
+    local.used_cpu_ticks += 1
+    assert member.loss(2_500_000_000) is None
+    assert member.loss(10_000_000_000) == "was not heard of for 10 s"
+    member.heard_ns = 10_000_000_000
+    assert member.loss(10_100_000_000) is None
+    assert member.loss(11_300_000_000) is None
+    assert member.loss(12_500_000_000) == "was not heard of for 2.5 s"
 
 
 def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:
