@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -114,6 +115,12 @@ class Suspension:
 
     def __init__(self, pid: int) -> None:
         self._pid, self._stopped_s = pid, 0.0
+        self._looked_s = time.monotonic()
+
+    def is_seen_to_last(self) -> bool:
+        """To be asked again and again; of a pause between two questions, as of this process, little counts."""
+        before_s, self._looked_s = self._looked_s, time.monotonic()
+        return self.lasts(min(self._looked_s - before_s, 2 * _SLICE_S))
 
     def lasts(self, slice_s: float) -> bool:
         """To be asked after each `slice_s` in which nothing came."""
@@ -127,6 +134,22 @@ class Suspension:
     @property
     def message(self) -> str:
         return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is stopped"
+
+
+class Ending:
+    """How a child that is to run ended: `how()` is None while it runs."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child, self._suspension = child, Suspension(child.pid)
+        self._was_stopped = False
+
+    def how(self) -> str | None:
+        """A child that stays stopped has ended for whoever waits for its responses, even if it is continued later."""
+        code = self._child.poll()
+        if code is not None:
+            return how_it_ended(code)
+        self._was_stopped = self._was_stopped or self._suspension.is_seen_to_last()
+        return "was stopped by a signal such as SIGSTOP" if self._was_stopped else None
 
 
 class LastWords:

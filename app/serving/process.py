@@ -14,7 +14,7 @@ from app.inference.parent import error_told
 from app.serving.arguments import command_line
 from app.serving.ready import EndpointReady
 from app.serving.settings import ServingSettings
-from loadgen.child import end_within, how_it_ended, start_module
+from loadgen.child import Ending, end_within, start_module
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
@@ -28,6 +28,7 @@ class EndpointProcess:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
         self._start_limit_s = start_limit_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._ending: Ending | None = None
         self._ready: EndpointReady | None = None
         self._is_overdue = False
 
@@ -54,7 +55,7 @@ class EndpointProcess:
         with tempfile.TemporaryFile() as errors:
             arguments = command_line(self._settings)
             process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=errors)
-            self._process = process
+            self._process, self._ending = process, Ending(process)
             line = self._first_line(process)
             if line.endswith(b"\n"):
                 self._ready = decode_json(line, EndpointReady)
@@ -69,8 +70,7 @@ class EndpointProcess:
 
     def ending(self) -> str | None:
         """How the endpoint's process ended; None while it runs, and before it was started."""
-        code = None if self._process is None else self._process.poll()
-        return None if code is None else how_it_ended(code)
+        return None if self._ending is None else self._ending.how()
 
     def stop(self) -> int:
         """Lets it answer what waits, then ends it; the exit code, 0 when it was never started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from app.errors import InstrumentError
-from loadgen.child import end_within, how_it_ended, start_module
+from loadgen.child import Ending, end_within, start_module
 
 _LEAVE_S = 2.0
 
@@ -21,12 +21,12 @@ class ReferenceServer:
             self.close()
             raise InstrumentError(f"{module} did not start", hint="Its own words are above.")
         self.pid = self._child.pid
+        self._ending = Ending(self._child)
         self.url = f"http://127.0.0.1:{int(port)}{path}"
 
     def ending(self) -> str | None:
         """How the server ended; None while it runs."""
-        code = self._child.poll()
-        return None if code is None else how_it_ended(code)
+        return self._ending.how()
 
     def close(self) -> None:
         assert self._child.stdin is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import urllib.request
 from typing import Any
 
@@ -56,6 +57,19 @@ def test_a_killed_server_reports_the_signal() -> None:
         os.kill(server.pid, signal.SIGKILL)
         wait_until(lambda: server.ending() is not None)
         assert server.ending() == "was killed by SIGKILL"
+    finally:
+        server.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
+def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    server = start_scripted(HttpFace(Law()))
+    try:
+        os.kill(server.pid, signal.SIGSTOP)
+        wait_until(lambda: server.ending() is not None)
+        os.kill(server.pid, signal.SIGCONT)
+        assert server.ending() == "was stopped by a signal such as SIGSTOP"
     finally:
         server.close()
 
