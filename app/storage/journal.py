@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -49,19 +50,32 @@ class Journal:
         self._file.write(b"".join(lines))
 
     def append(self, file: WholeFile, content: ReadableBuffer) -> int:
-        """Write `content` at the end of a file, and return the number of bytes."""
+        """Write `content` at the end of a file, and return the number of bytes. Where there is no room for it, neither
+        the file nor the journal has any of it."""
         name = file.path.name
         with self._lock:
             size, crc = self._ends.get(name, (0, 0))
             end = (size + memoryview(content).nbytes, zlib.crc32(content, crc))
-            self._file.write(_line(end[1], end[0], name))
+            lines = self._file.tell()
+            try:
+                self._file.write(_line(end[1], end[0], name))
+                written = file.write(content)
+            except OSError:
+                _shorten(file, size)
+                _shorten(self._file, lines)
+                raise
             self._ends[name] = end
-            return file.write(content)
+            return written
 
     def replace(self, name: str, content: bytes) -> None:
         """Call before a file is written as a whole."""
         with self._lock:
-            self._file.write(_line(zlib.crc32(content), len(content), name))
+            lines = self._file.tell()
+            try:
+                self._file.write(_line(zlib.crc32(content), len(content), name))
+            except OSError:
+                _shorten(self._file, lines)
+                raise
 
     def sync(self) -> None:
         """Return once the lines are on the disk."""
@@ -197,6 +211,12 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
 def _is_whole_file(name: str) -> bool:
     folder, _, rest = name.rpartition("/")
     return name in WHOLE_FACTS or (folder == OUTPUTS and rest == Path(rest).name)
+
+
+def _shorten(file: WholeFile, size: int) -> None:
+    with contextlib.suppress(OSError):
+        file.truncate(size)
+        file.seek(size)
 
 
 def _line(crc: int, size: int, name: str) -> bytes:

@@ -14,6 +14,7 @@ from app.storage.journal import Journal, verified
 from app.storage.names import EVENTS, JOURNAL, SPEC, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
 from app.storage.whole_file import WholeFile
+from tests.fakes.disk import largest_file
 
 
 def appended(directory: Path) -> dict[str, int]:
@@ -91,6 +92,17 @@ def test_a_whole_file_and_the_journal_itself_are_checked(tmp_path: Path) -> None
             # As where the engine was killed in its last append, which is used as far as it is there.
             is_last_append_longer = len(damaged) == len(lines) and at > lines[:-1].rindex(b"\n")
             assert is_noticed or is_last_append_longer, (at, damaged)
+
+
+def test_an_append_that_does_not_fit_on_the_disk_leaves_the_run_whole(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_event(PhaseChanged(1, "doctor", "fits"))
+        with largest_file(2_000), pytest.raises(OSError, match="too large"):
+            writer.append_event(PhaseChanged(2, "doctor", "long" * 1_000))
+        writer.append_event(PhaseChanged(3, "doctor", "fits again"))
+    run = StoredRun(tmp_path / "run")
+    assert run.damage == ()
+    assert [event.at_ns for event in run.events()] == [1, 3]
 
 
 def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
