@@ -58,6 +58,7 @@ _DOUBT_STEP = 0.5
 _DOUBT_PRECISION = 0.01
 _SLOPE_STEP = 0.01
 _NO_MODEL_SIGMA = 1.0
+_SAME_LENGTHS = 0.02
 _NO_POOLING = 0.98
 """A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
 batches thin; the load points are then no bound from below."""
@@ -226,7 +227,8 @@ def _alone(
     fit_spread: float,
 ) -> _Alone:  # fmt: skip
     """Every request is alike here, so `middle`, that of the shape's own replicas, is the rate where they are too."""
-    lengths = evidence.lengths if isinstance(service, TokenService) and evidence.lengths else shape.lengths
+    are_other = isinstance(service, TokenService) and evidence.lengths and _differ(evidence.lengths, shape.lengths)
+    lengths = evidence.lengths if are_other else shape.lengths
     other_work = most_per_s(service, shape.lengths) / most_per_s(service, lengths)
     if not evidence.tried:
         return _Alone(middle, evidence, most_seen_per_s * other_work)
@@ -239,6 +241,12 @@ def _alone(
         effect = stage_effect(service, shape.goals, lengths, evidence.stage_requests, per_s)
         evidence = evidence.of_steady(effect, per_s, fit_spread)
     return _Alone(per_s, evidence, most_seen_per_s * other_work)
+
+
+def _differ(lengths: tuple[tuple[int, int], ...], others: tuple[tuple[int, int], ...]) -> bool:
+    """Whether the means are not the same: those of one sample are rounded when it is scaled."""
+    pairs = zip(_mean_lengths(lengths), _mean_lengths(others), strict=True)
+    return any(abs(math.log(one / other)) > _SAME_LENGTHS for one, other in pairs)
 
 
 def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:

@@ -5,7 +5,7 @@
 Each seed draws ten truths: a server with continuous batching, a joint distribution of input and output lengths, and an
 SLO. An event simulator that shares no code with the product plays the server; its requests become rows of a run, the
 product summarizes, fits and plans them, and the simulator then finds how many replicas are needed in truth. Every
-truth is one line of the state file, so a run that was stopped continues where it was.
+truth is one line of the state file, so a run that was stopped continues where it was. Exit code 1 where a bound fails.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.analysis.search import RateSearch
 from app.analysis.stages import summarise_stage
+from app.planning.evidence import evidence_of
 from app.planning.fleets import plan_fleets
 from app.planning.measured import measured_target
 from app.records.estimate import Estimate
@@ -37,6 +39,7 @@ from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
 from app.records.result import Hardware, MaxRate, Objective, Stage, Traffic
 from app.records.stage import StageFacts
+from tests.checks.request_truths import highest_passed
 from tests.fakes.offers import TODAY, catalogue, offer
 
 Floats = NDArray[np.float64]
@@ -407,6 +410,8 @@ class Outcome:
     """Capacity per replica as planned over the true one."""
     no_plan: str | None = None
     fitted: str = ""
+    is_above_a_miss: bool = False
+    is_below_a_pass: bool = False
 
     @property
     def is_met(self) -> bool:
@@ -432,7 +437,7 @@ def true_rate_per_s(truth: Truth, requests: int = TRUTH_REQUESTS) -> float:
 
 
 def _rate_between(truth: Truth, requests: int, low: float, high: float, precision: float) -> float:
-    """By bisection of the logarithm; `low` and `high` are moved until they enclose the rate."""
+    """Where the worst time over its limit is 1; `low` and `high` are moved until they enclose the rate."""
     replicas = truth.replicas if truth.router == "least_outstanding" else 1
     rng = np.random.default_rng(7)
     every = truth.replicas if truth.router == "round_robin" else 1
@@ -441,24 +446,24 @@ def _rate_between(truth: Truth, requests: int, low: float, high: float, precisio
     warm = requests // 10
     objectives = [parse_objective(text) for text in truth.slo]
 
-    def meets(rate_per_s: float) -> bool:
-        arrived = Requests(np.cumsum(gaps / (rate_per_s * replicas)).tolist(), inputs, outputs)
+    @lru_cache
+    def missed_by(log_rate: float) -> float:
+        arrived = Requests(np.cumsum(gaps / (math.exp(log_rate) * replicas)).tolist(), inputs, outputs)
         played = simulate(truth.server, arrived, np.random.default_rng(8), replicas, truth.router)
         times = times_by_metric(Times(played.first_token_s[warm:], played.latency_s[warm:]), outputs[warm:])
         shares = {"p95": 0.95, "p99": 0.99}
-        return all(1e3 * quantile(times[one.metric], shares[one.aggregate or ""]) < one.limit for one in objectives)
+        found = [quantile(times[one.metric], shares[one.aggregate or ""]) / one.limit for one in objectives]
+        return math.log(1e3 * max(found))
 
-    least = 0.02 * truth.saturation_per_s
-    while not meets(low):
-        if low <= least:
+    least = math.log(0.02 * truth.saturation_per_s)
+    lower, upper = math.log(low), math.log(high)
+    while missed_by(lower) > 0:
+        if lower <= least:
             return 0.0
-        low, high = max(least, 0.9 * low), low
-    while meets(high):
-        low, high = high, 1.1 * high
-    while math.log(high / low) > precision:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if meets(middle) else (low, middle)
-    return math.sqrt(low * high)
+        lower, upper = max(least, lower - 0.1), lower
+    while missed_by(upper) <= 0:
+        lower, upper = upper, upper + 0.1
+    return math.exp(float(optimize.brentq(missed_by, lower, upper, xtol=precision)))
 
 
 def check(seed: int, number: int) -> Outcome:
@@ -486,9 +491,13 @@ def check(seed: int, number: int) -> Outcome:
     fitted = "" if target.fit is None else repr(target.fit.laws[0].service)
     if fleet.instances is None or fleet.instances_needed is None or chances is None or capacity is None:
         return dataclasses.replace(outcome, no_plan=fleet.rejected or "no fleet", needed=truth.replicas, fitted=fitted)
+    evidence = evidence_of(target, objectives)
+    misses = evidence.interval[1] if truth.router == "random" else max(p.achieved_per_s for p in target.load_points)
     return dataclasses.replace(
         outcome, needed=truth.replicas, bought=fleet.instances, p10=fleet.instances_needed.p10,
         p90=fleet.instances_needed.p90, stated=chances.planned, rate_ratio=capacity / per_s, fitted=fitted,
+        is_above_a_miss=capacity > misses * (1 + 1e-9),
+        is_below_a_pass=peak_per_s / max(1, fleet.instances - 1) < 0.8 * highest_passed(evidence.tried),
     )  # fmt: skip
 
 
@@ -520,6 +529,47 @@ def interval(hits: int, of: int) -> str:
     return f"{100 * hits / of:.0f} % ({100 * found.low:.0f}–{100 * found.high:.0f})"
 
 
+class Bound(NamedTuple):
+    name: str
+    shown: str
+    wanted: str
+    is_kept: bool
+
+
+def bounds_of(outcomes: Sequence[Outcome]) -> list[Bound]:
+    """Over the truths that have a plan. A share or a score fails where its 95 % interval lies outside the bound."""
+    planned = [one for one in outcomes if one.no_plan is None]
+    if not planned:
+        return [Bound("plans", "none", "some", is_kept=False)]
+    met = np.array([one.is_met for one in planned], dtype=float)
+    stated = np.array([one.stated for one in planned])
+    covered = sum(one.is_covered for one in planned)
+    share, shares = stats.binomtest(covered, len(planned)).proportion_ci(0.95), float(stated.mean())
+    held = stats.binomtest(int(met.sum()), len(planned)).proportion_ci(0.95)
+    drawn = np.random.default_rng(1).integers(0, len(planned), (2000, len(planned)))
+    excess = ((stated - met) ** 2)[drawn].mean(axis=1) - met[drawn].mean(axis=1) * (1 - met[drawn].mean(axis=1))
+    above = [one for one in planned if one.is_above_a_miss]
+    below = [one for one in planned if one.is_below_a_pass]
+    scores = f"{np.mean((stated - met) ** 2):.3f}, base rate's {met.mean() * (1 - met.mean()):.3f}"
+    return [
+        Bound(
+            "P10–P90 of replicas covers the need", interval(covered, len(planned)), "70 to 90 %",
+            bool(share.high >= 0.7 and share.low <= 0.9),
+        ),
+        Bound(
+            "SLO met", interval(int(met.sum()), len(planned)), f"within 5 points of the {100 * shares:.1f} % stated",
+            bool(held.high >= shares - 0.05 and held.low <= shares + 0.05),
+        ),
+        Bound("Brier score", scores, "at most the base rate's", bool(np.quantile(excess, 0.025) <= 0)),
+        Bound("above a measured miss", _listed(above), "none", not above),
+        Bound("below 0.8 × a rate that passed in all repeats", _listed(below), "none", not below),
+    ]  # fmt: skip
+
+
+def _listed(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join([f"{len(outcomes)}", *(f"{one.seed}.{one.number}" for one in outcomes)])
+
+
 HEAD = (
     "| truths | plans | P10–P90 covers the need | SLO met | stated | Brier score | of the base rate | bought / needed |"
 )
@@ -543,6 +593,10 @@ def row(name: str, outcomes: Iterable[Outcome]) -> str:
 
 
 def print_tables(outcomes: Sequence[Outcome]) -> None:
+    print("| bound | found | wanted | kept |\n|---|---|---|---|")
+    for bound in bounds_of(outcomes):
+        print(f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_kept else 'NO'} |")
+    print()
     print(HEAD)
     print("|" + "---|" * 8)
     print(row("all", outcomes))
@@ -571,7 +625,9 @@ def main() -> None:
             known[outcome.seed, outcome.number] = outcome
             file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
             file.flush()
-    print_tables([known[truth] for truth in truths])
+    outcomes = [known[truth] for truth in truths]
+    print_tables(outcomes)
+    raise SystemExit(0 if all(bound.is_kept for bound in bounds_of(outcomes)) else 1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tests.checks.llm_truths import (
     Outcome,
     Requests,
     Server,
+    bounds_of,
     draw_truth,
     interval,
     measure,
@@ -106,6 +107,20 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     assert service.per_sequence_s == pytest.approx(truth.server.sequence_s, rel=0.3)
     assert service.prefill_s_per_token == pytest.approx(truth.server.prompt_token_s, rel=0.5)
     assert fit.median_error < 0.1
+
+
+def test_bounds_are_judged_by_their_intervals_and_by_the_exceptions() -> None:
+    def kept(count: int, **changes: object) -> list[bool]:
+        good = Outcome(1, 0, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=9, p90=11, stated=0.95)
+        wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]
+        missed = [dataclasses.replace(good, bought=8, stated=0.5) for _ in range(4)]
+        return [bound.is_kept for bound in bounds_of([*wide, *missed, *[dataclasses.replace(good, **changes)] * count])]  # type: ignore[arg-type]
+
+    assert kept(1) == [True] * 5
+    assert kept(100, p10=9.5) == [False, True, True, True, True]
+    assert kept(30, bought=8, stated=0.99)[1:3] == [False, False]
+    assert kept(1, is_above_a_miss=True)[3] is False
+    assert kept(1, is_below_a_pass=True)[4] is False
 
 
 def test_outcomes_of_a_stopped_run_are_kept_and_a_cut_line_is_not(tmp_path: Path) -> None:

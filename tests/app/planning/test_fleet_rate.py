@@ -269,3 +269,18 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
     assert gain > 0.2
     assert rates["random"].sigma < 0.03
     assert rates["least_outstanding"].sigma == pytest.approx(0.3 * gain, rel=0.1)
+
+
+def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs() -> None:
+    """Measured with answers of 20 tokens, planned with answers of 40: half of the rate, and not that of 20."""
+    service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
+    short, long = (shape("ttft_ms.p95 < 400", tokens=(TokenLengths(1.0, 10.0, outputs),)) for outputs in (20.0, 40.0))
+    short_per_s = highest_rate(service, short, 1, 5.0)[0]
+    tried = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
+    fit = fit_of(fitted(service), highest_per_s=1.1 * short_per_s)
+    found = [
+        simulated_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).per_s for what in (short, long)
+    ]
+    assert found[0] == pytest.approx(short_per_s, rel=0.02)
+    assert found[1] == pytest.approx(highest_rate(service, long, 1, 5.0)[0], rel=0.03)
+    assert found[1] < 0.6 * found[0]
