@@ -44,8 +44,8 @@ _MODEL_FAILS = 0.2
 """How often a model is taken to say nothing of the max rate, whatever its own sigma."""
 _BEYOND = 1.15
 """The interval of a belief reaches so far beyond what was measured, since one stage can meet or miss by chance."""
-_CREDIBLE = 1.25
-"""A model that puts the limit of a stage farther than this from where it was measured says nothing of its length."""
+_MODEL_ERROR = 0.03
+"""Sigma of ln rate by which a good model puts the limit of a stage beside where it is."""
 _LEAST_STEADY = 0.8
 _WIDEST_SPREAD = 0.2
 _GRID = 12_000
@@ -109,15 +109,16 @@ class Evidence(msgspec.Struct, frozen=True):
         """The same as if the rates had been measured for long, by what a service model says of stages so short.
 
         `fit_spread` is by how many times its scatter the model misses the load points: the worse it fits, the less its
-        word counts. Unchanged where the load points contradict the model. No rate is moved by more than a fifth, since
-        a plan stays near what was measured.
+        word counts, and the less, the farther it puts the limit of such stages from where it was measured. No rate is
+        moved by more than a fifth, since a plan stays near what was measured.
         """
         if effect is None:
             return self
         low, high = self.interval
-        if not low / _CREDIBLE <= effect.stage_per_s <= _CREDIBLE * high:
-            return self
-        factor = (steady_per_s / effect.stage_per_s) ** (1 / fit_spread**2)
+        nearest = min(max(effect.stage_per_s, low), high)
+        off_by = math.log(effect.stage_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
+        trust = math.exp(-(off_by**2) / 2) / fit_spread**2
+        factor = (steady_per_s / effect.stage_per_s) ** trust
         factor = min(max(factor, _LEAST_STEADY), 1.0)
         return msgspec.structs.replace(self.scaled(factor), spread=min(max(effect.spread, SPREAD), _WIDEST_SPREAD))
 

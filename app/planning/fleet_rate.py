@@ -34,7 +34,7 @@ from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
 from app.planning.stage_effect import stage_effect
 from app.records.offers import Router
-from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
+from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 RUN_TO_RUN_SIGMA = 0.02
@@ -49,9 +49,9 @@ requests each come to their queues, where many would end before."""
 _TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
 """Where a replica's plays are not as long as so many residence times of a full batch, there are fewer and longer ones:
 a queue that grows without end looks acceptable while it has just begun."""
-_TOKEN_POOLING_DOUBT = 0.3
-"""Sigma of what pooling is worth, as a share of its logarithm: load points of one language model replica do not show
-it, and a pooled fleet runs its replicas fuller than they were measured."""
+_POOLING_DOUBTS = {RequestService: 0.2, BatchService: 0.2, TokenService: 0.3}
+"""Sigma of what a router's pooling is worth, as a share of its logarithm: load points of one replica do not show it,
+and a pooled fleet runs its replicas fuller than they were measured."""
 _PRECISION = 0.003
 _FULL = 0.995
 _DOUBT_STEP = 0.5
@@ -59,6 +59,7 @@ _DOUBT_PRECISION = 0.01
 _SLOPE_STEP = 0.01
 _NO_MODEL_SIGMA = 1.0
 _SAME_LENGTHS = 0.02
+_LEAST_SIGMA = 0.01
 _NO_POOLING = 0.98
 """A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
 batches thin; the load points are then no bound from below."""
@@ -170,13 +171,9 @@ def formula_rate(
     per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
-    model = _Model(per_s, alone_per_s, sigma, speed_sigma, _pooling_doubt(service))
+    model = _Model(per_s, alone_per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
     return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
-
-
-def _pooling_doubt(service: ServiceModel) -> float:
-    return _TOKEN_POOLING_DOUBT if isinstance(service, TokenService) else 0.0
 
 
 def _as_measured(
@@ -189,20 +186,22 @@ def _as_measured(
     """
     if not evidence.tried:
         return _as_seen(model.per_s, most_seen_per_s, burst_factor, model.sigma)
-    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2, RUN_TO_RUN_SIGMA**2))
+    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _LEAST_SIGMA**2))
     alone, low = evidence.belief(model.alone_per_s, own_sigma), evidence.interval[0]
     pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
-    per_s = max(alone.p50 * pooling, low if pooling > _NO_POOLING and not shape.classes else 0.0)
+    pooled_per_s = alone.p50 * pooling
+    per_s = max(pooled_per_s, low if pooling > _NO_POOLING and not shape.classes else 0.0)
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     seen_per_s = min(per_s, most_seen_per_s)
-    low_sigma = math.hypot(math.log(alone.p50 / alone.p10) / Z80, model.pooling_doubt * math.log(pooling))
-    low_per_s = alone.p50 * pooling * math.exp(-Z80 * low_sigma)
+    doubt = math.hypot(model.pooling_doubt * math.log(pooling), RUN_TO_RUN_SIGMA)
+    to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
+    low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
     below = max(0.0, math.log(seen_per_s / min(seen_per_s, low_per_s))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
     unseen_per_s = None
     if per_s > most_seen_per_s:
-        unseen_per_s = max(per_s, alone.p90 * pooling * math.exp(-Z80 * sigma)) * burst_factor
+        unseen_per_s = max(per_s, high_per_s * math.exp(-Z80 * sigma)) * burst_factor
     return ReplicaRate(seen_per_s * burst_factor, sigma, unseen_per_s, model.sigma)
 
 
@@ -279,7 +278,7 @@ def simulated_rate(
     service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
     alone = _alone(service, shape, middle, most_seen_per_s, evidence, fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), True)
-    model = _Model(middle, alone.per_s, sigma, speed_sigma, _pooling_doubt(service))
+    model = _Model(middle, alone.per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
     return effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
 
 
@@ -296,7 +295,7 @@ def middle_rate(
     alone = _alone(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), False)
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
-    model = _Model(middle, alone.per_s, sigma, speed_sigma, _pooling_doubt(service))
+    model = _Model(middle, alone.per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
     rate = _as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
