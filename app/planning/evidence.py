@@ -66,7 +66,8 @@ class Evidence(msgspec.Struct, frozen=True):
     `ceiling_per_s` is the most that the replica can serve by its slots and its latency at low load; it counts where no
     rate missed the SLO. `stage_requests` is how many requests those points had, in the median, None where they are
     long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
-    `spread` is the scale of the logistic in ln rate with which a stage meets the SLO.
+    `spread` is the scale of the logistic in ln rate with which a stage meets the SLO. `passed_per_s` is the highest
+    rate that met it in all its repeats, 0 for none.
     """
 
     tried: tuple[tuple[float, bool], ...] = ()
@@ -74,6 +75,7 @@ class Evidence(msgspec.Struct, frozen=True):
     stage_requests: int | None = None
     lengths: tuple[tuple[int, int], ...] = ()
     spread: float = SPREAD
+    passed_per_s: float = 0.0
 
     @property
     def highest_met(self) -> float:
@@ -103,7 +105,9 @@ class Evidence(msgspec.Struct, frozen=True):
     def scaled(self, factor: float) -> Evidence:
         """The same of a replica that is so many times as fast."""
         tried = tuple((rate * factor, met) for rate, met in self.tried)
-        return msgspec.structs.replace(self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor)
+        return msgspec.structs.replace(
+            self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor
+        )
 
     def of_steady(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
         """The same as if the rates had been measured for long, by what a service model says of stages so short.
@@ -120,7 +124,8 @@ class Evidence(msgspec.Struct, frozen=True):
         trust = math.exp(-(off_by**2) / 2) / fit_spread**2
         factor = (steady_per_s / effect.stage_per_s) ** trust
         factor = min(max(factor, _LEAST_STEADY), 1.0)
-        return msgspec.structs.replace(self.scaled(factor), spread=min(max(effect.spread, SPREAD), _WIDEST_SPREAD))
+        spread = min(max(effect.spread, SPREAD), _WIDEST_SPREAD)
+        return msgspec.structs.replace(self.scaled(factor), spread=spread, passed_per_s=self.passed_per_s)
 
     def belief(self, model_per_s: float, sigma: float) -> Belief:
         """The max rate by a model (median and sigma of its logarithm) and by the load points together.
@@ -174,7 +179,9 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
     ceiling = math.inf if target.fit is None else _ceiling_per_s(target.fit)
     known = [count for count in counts if count is not None]
     stage_requests = round(median(known)) if known and len(known) == len(counts) else None
-    return Evidence(tuple(sorted(tried)), ceiling, stage_requests, _lengths(target))
+    missed = {rate for rate, met in tried if not met}
+    passed_per_s = max((rate for rate, met in tried if met and rate not in missed), default=0.0)
+    return Evidence(tuple(sorted(tried)), ceiling, stage_requests, _lengths(target), passed_per_s=passed_per_s)
 
 
 def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:

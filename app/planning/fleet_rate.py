@@ -60,6 +60,8 @@ _SLOPE_STEP = 0.01
 _NO_MODEL_SIGMA = 1.0
 _SAME_LENGTHS = 0.02
 _LEAST_SIGMA = 0.01
+_LEAST_OF_PASSED = 0.8
+"""With 90 % confidence no plan is for less than this share of the highest rate that met the SLO in all repeats."""
 _NO_POOLING = 0.98
 """A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
 batches thin; the load points are then no bound from below."""
@@ -197,6 +199,8 @@ def _as_measured(
     doubt = math.hypot(model.pooling_doubt * math.log(pooling), RUN_TO_RUN_SIGMA)
     to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
+    if pooling > _NO_POOLING and not shape.classes:
+        low_per_s = max(low_per_s, _LEAST_OF_PASSED * evidence.passed_per_s)
     below = max(0.0, math.log(seen_per_s / min(seen_per_s, low_per_s))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
     unseen_per_s = None

@@ -311,15 +311,9 @@ def checked(seed: int, number: int) -> Outcome:
         bought=fleet.instances, p10=needs.p10, p90=needs.p90,
         stated=None if fleet.chances is None else fleet.chances.planned,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
-        is_below_a_pass=each_per_s < 0.8 * highest_passed(evidence.tried),
+        is_below_a_pass=each_per_s < 0.8 * evidence.passed_per_s,
         seconds=time.monotonic() - started,
     )  # fmt: skip
-
-
-def highest_passed(tried: Sequence[tuple[float, bool]]) -> float:
-    """In all its repeats."""
-    missed = {rate for rate, met in tried if not met}
-    return max((rate for rate, met in tried if met and rate not in missed), default=0.0)
 
 
 def all_checked(seeds: Sequence[int], state: Path | None, processes: int, truths: int) -> Iterator[Outcome]:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
 from app.planning.evidence import Evidence, evidence_of, meets
-from app.planning.fleet_rate import shape_of
+from app.planning.fleet_rate import shape_of, simulated_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.settling import Settling
@@ -99,6 +100,19 @@ def test_a_model_that_the_load_points_contradict_moves_no_rate() -> None:
     assert evidence.of_steady(None, 1.0) == evidence
     misfit = evidence.of_steady(StageEffect(1.1, 0.05), 0.9, fit_spread=2.0)
     assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
+
+
+def test_however_unsure_a_model_is_no_plan_is_far_below_what_passed_in_all_repeats() -> None:
+    tried = [point(0.5, 3.0), point(0.5, 3.1), point(0.6, 3.0), point(0.6, 5.0), *[point(0.25, 4.5)] * 2]
+    evidence = evidence_of(target(load_points=tried), [SLO])
+    assert evidence.passed_per_s == 0.5
+    assert evidence.scaled(2.0).passed_per_s == 1.0
+    unsure = fit_of(fitted(RequestService(1, 0.7, 1.0), mean_s=0.5))
+    shape = shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([SLO]), "random")
+    free = simulated_rate(unsure, shape, 1, 1.0, 0.0, msgspec.structs.replace(evidence, passed_per_s=0.0))
+    held = simulated_rate(unsure, shape, 1, 1.0, 0.0, evidence)
+    assert held.per_s * math.exp(-1.2816 * held.sigma) == pytest.approx(0.8 * 0.5, rel=0.01)
+    assert free.per_s * math.exp(-1.2816 * free.sigma) < 0.9 * 0.8 * 0.5
 
 
 def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
