@@ -34,7 +34,7 @@ from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
 from app.planning.stage_effect import stage_effect
 from app.records.offers import Router
-from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
+from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 RUN_TO_RUN_SIGMA = 0.02
@@ -49,9 +49,9 @@ requests each come to their queues, where many would end before."""
 _TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
 """Where a replica's plays are not as long as so many residence times of a full batch, there are fewer and longer ones:
 a queue that grows without end looks acceptable while it has just begun."""
-_POOLING_DOUBTS = {RequestService: 0.2, BatchService: 0.2, TokenService: 0.3}
-"""Sigma of what a router's pooling is worth, as a share of its logarithm: load points of one replica do not show it,
-and a pooled fleet runs its replicas fuller than they were measured."""
+_POOLING_DOUBT, _MOST_POOLING_DOUBT = 0.2, 0.04
+"""Sigma of what a router's pooling is worth, as a share of its logarithm, and at most: load points of one replica do
+not show it, and a pooled fleet runs its replicas fuller than they were measured."""
 _PRECISION = 0.003
 _FULL = 0.995
 _DOUBT_STEP = 0.5
@@ -154,14 +154,12 @@ NO_EVIDENCE = Evidence()
 class _Model(msgspec.Struct, frozen=True):
     """What a service model alone gives: the rate of each replica in the fleet, that of one replica by itself under
     Poisson arrivals, as load points are measured, and the sigmas of both and of the speed carried over.
-
-    `pooling_doubt` is the sigma of the ratio of the two rates, as a share of its logarithm."""
+    """
 
     per_s: float
     alone_per_s: float
     sigma: float
     speed_sigma: float
-    pooling_doubt: float = 0.0
 
 
 def formula_rate(
@@ -173,7 +171,7 @@ def formula_rate(
     per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
-    model = _Model(per_s, alone_per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
+    model = _Model(per_s, alone_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
     return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
 
@@ -196,7 +194,7 @@ def _as_measured(
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     seen_per_s = min(per_s, most_seen_per_s)
-    doubt = math.hypot(model.pooling_doubt * math.log(pooling), RUN_TO_RUN_SIGMA)
+    doubt = math.hypot(min(_POOLING_DOUBT * abs(math.log(pooling)), _MOST_POOLING_DOUBT), RUN_TO_RUN_SIGMA)
     to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
     if pooling > _NO_POOLING and not shape.classes:
@@ -282,7 +280,7 @@ def simulated_rate(
     service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
     alone = _alone(service, shape, middle, most_seen_per_s, evidence, fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), True)
-    model = _Model(middle, alone.per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
+    model = _Model(middle, alone.per_s, sigma, speed_sigma)
     return effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
 
 
@@ -299,7 +297,7 @@ def middle_rate(
     alone = _alone(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), False)
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
-    model = _Model(middle, alone.per_s, sigma, speed_sigma, _POOLING_DOUBTS[type(service)])
+    model = _Model(middle, alone.per_s, sigma, speed_sigma)
     rate = _as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
