@@ -15,6 +15,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.moments import Play
 from app.planning.service_times import is_two_phase
+from app.planning.simulation.compiled import Ints
 from app.planning.simulation.replica import batch_latencies, latency_factors, request_latencies
 from app.records.curves import Gaps
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
@@ -87,8 +88,22 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
             case BatchService():
                 latencies = batch_latencies(arrivals_s, normals, service, starts, factors)
         latencies = latencies.reshape(plays, requests)[:, self.lead_in :]
-        latencies.sort(axis=1)  # four times as fast as a partition at several places
-        return latencies[:, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1]
+        return in_order(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
+
+
+def in_order(values: Floats, places: Ints) -> Floats:
+    """Of each row the values at those places were it sorted, which reorders the rows.
+
+    Place by place, each in what is left above the one before: half of the time of a sort, and a fifth of that of a
+    partition at several places at once.
+    """
+    found, begin = np.empty((values.shape[0], places.size)), 0
+    for at in np.argsort(places):
+        if places[at] >= begin:
+            values[:, begin:].partition(places[at] - begin, axis=1)
+        found[:, at] = values[:, places[at]]
+        begin = max(begin, places[at] + 1)
+    return found
 
 
 def _shape(service: RequestService | BatchService) -> Hashable:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.stage_play import StagePlay
+from app.planning.stage_play import StagePlay, in_order
 from app.records.service import BatchService, RequestService, TokenService
 
 QUANTILES = np.array([0.5, 0.95])
@@ -56,3 +56,9 @@ def test_even_gaps_queue_less_than_random_ones() -> None:
     even = StagePlay.drawn(80.0, 400, 20, seed, "even")
     assert np.diff(even.arrivals_s) == pytest.approx(1 / 80)
     assert (even.played(service, QUANTILES).log_means < drawn(80.0).played(service, QUANTILES).log_means - 0.3).all()
+
+
+def test_values_at_places_are_those_of_a_sort() -> None:
+    values = np.random.default_rng(1).lognormal(size=(5, 400))
+    places = np.array([379, 199, 199, 399, 0, 395])
+    assert in_order(values.copy(), places).tolist() == np.sort(values, axis=1)[:, places].tolist()
