@@ -187,19 +187,20 @@ def _as_measured(
     if not evidence.tried:
         return _as_seen(model.per_s, most_seen_per_s, burst_factor, model.sigma)
     own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _LEAST_SIGMA**2))
-    alone, low = evidence.belief(model.alone_per_s, own_sigma), evidence.interval[0]
+    alone, (low, high) = evidence.belief(model.alone_per_s, own_sigma), evidence.interval
     pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
     pooled_per_s = alone.p50 * pooling
-    per_s = max(pooled_per_s, low if pooling > _NO_POOLING and not shape.classes else 0.0)
+    is_bound_below = pooling > _NO_POOLING and not shape.classes
+    passed_per_s = _LEAST_OF_PASSED * evidence.passed_per_s if is_bound_below else 0.0
+    least_per_s = max(low, min(passed_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if is_bound_below else 0.0
+    per_s = max(pooled_per_s, least_per_s)
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     seen_per_s = min(per_s, most_seen_per_s)
     doubt = math.hypot(min(_POOLING_DOUBT * abs(math.log(pooling)), _MOST_POOLING_DOUBT), RUN_TO_RUN_SIGMA)
     to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
-    if pooling > _NO_POOLING and not shape.classes:
-        low_per_s = max(low_per_s, _LEAST_OF_PASSED * evidence.passed_per_s)
-    below = max(0.0, math.log(seen_per_s / min(seen_per_s, low_per_s))) / Z80
+    below = max(0.0, math.log(seen_per_s / min(seen_per_s, max(low_per_s, passed_per_s)))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
     unseen_per_s = None
     if per_s > most_seen_per_s:

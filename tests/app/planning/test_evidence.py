@@ -113,6 +113,8 @@ def test_however_unsure_a_model_is_no_plan_is_far_below_what_passed_in_all_repea
     held = simulated_rate(unsure, shape, 1, 1.0, 0.0, evidence)
     assert held.per_s * math.exp(-1.2816 * held.sigma) == pytest.approx(0.8 * 0.5, rel=0.01)
     assert free.per_s * math.exp(-1.2816 * free.sigma) < 0.9 * 0.8 * 0.5
+    lucky = msgspec.structs.replace(evidence, passed_per_s=0.64)
+    assert simulated_rate(unsure, shape, 1, 1.0, 0.0, lucky).per_s >= 0.8 * 0.64
 
 
 def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
