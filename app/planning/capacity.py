@@ -38,13 +38,17 @@ class Capacity(msgspec.Struct, frozen=True):
     settled: Settled = "measured"
     unseen_per_s: float | None = None
     """What the service model would carry beyond the most that was seen, where `per_s` stops there."""
+    ceiling_per_s: float = math.inf
+    """The most that the service model can do at all, busy without a pause."""
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
 
     def most_per_s(self, z: float) -> float:
-        """The upper end of an interval: as far as the service model goes, where no one saw it."""
-        return (self.unseen_per_s or self.per_s) * math.exp(self.sigma * z)
+        """The upper end of an interval: as far as the service model goes, where no one saw it, and to what it can do at
+        all."""
+        most_per_s = (self.unseen_per_s or self.per_s) * math.exp(self.sigma * z)
+        return min(most_per_s, max(self.ceiling_per_s, self.per_s))
 
     @property
     def estimate(self) -> Estimate:

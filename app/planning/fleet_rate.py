@@ -139,13 +139,15 @@ class ReplicaRate(msgspec.Struct, frozen=True):
     """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is.
 
     `unseen_per_s` is what the law would carry beyond the most that was seen; None where that is no bound.
-    `model_sigma` is the sigma before load points at the SLO narrowed it.
+    `model_sigma` is the sigma before load points at the SLO narrowed it. `ceiling_per_s` is what the law can do when it
+    is always busy, at the 90th percentile of what is thought of it.
     """
 
     per_s: float
     sigma: float
     unseen_per_s: float | None = None
     model_sigma: float | None = None
+    ceiling_per_s: float = math.inf
 
 
 NO_EVIDENCE = Evidence()
@@ -173,7 +175,8 @@ def formula_rate(
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
     model = _Model(per_s, alone_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
-    return _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
+    rate = _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
+    return msgspec.structs.replace(rate, ceiling_per_s=_ceiling_per_s(best, shape, speed, speed_sigma))
 
 
 def _as_measured(
@@ -263,6 +266,11 @@ def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
     return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(law.log_covariance) @ np.array(slopes))))
 
 
+def _ceiling_per_s(law: FittedService, shape: FleetShape, speed: float, speed_sigma: float) -> float:
+    doubt = math.hypot(_doubt_of_most(law, shape), speed_sigma)
+    return most_per_s(faster(law.service, speed), shape.lengths) / shape.mean_work * math.exp(Z80 * doubt)
+
+
 def simulated_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
@@ -282,7 +290,9 @@ def simulated_rate(
     alone = _alone(service, shape, middle, most_seen_per_s, evidence, fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), True)
     model = _Model(middle, alone.per_s, sigma, speed_sigma)
-    return effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
+    rate = effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
+    ceiling_per_s = max(_ceiling_per_s(law, shape, speed, speed_sigma) for law in fit.laws)
+    return msgspec.structs.replace(rate, ceiling_per_s=ceiling_per_s)
 
 
 def middle_rate(
@@ -300,6 +310,7 @@ def middle_rate(
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
     model = _Model(middle, alone.per_s, sigma, speed_sigma)
     rate = _as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor)
+    rate = msgspec.structs.replace(rate, ceiling_per_s=near.ceiling_per_s)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
 

@@ -196,8 +196,10 @@ class Settling:
 
 def _of(rate: ReplicaRate, capacity: Capacity, settled: Settled) -> Capacity:
     unseen = None if rate.unseen_per_s is None else rate.unseen_per_s * capacity.replicas
-    per_s = rate.per_s * capacity.replicas
-    return msgspec.structs.replace(capacity, per_s=per_s, sigma=rate.sigma, settled=settled, unseen_per_s=unseen)
+    return msgspec.structs.replace(
+        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=settled, unseen_per_s=unseen,
+        ceiling_per_s=rate.ceiling_per_s * capacity.replicas,
+    )  # fmt: skip
 
 
 def _kind(name: str, capacity: Capacity) -> Kind:

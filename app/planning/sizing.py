@@ -142,8 +142,14 @@ def _spot_chance(instances: int, spares: int, capacity: Capacity, demand: Demand
 
 def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
     """The fewest are those of a service model that holds beyond what was seen."""
-    fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z80)
+    fewest = _fewest(demand, capacity, Z80)
     return Spread(fewest, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
+
+
+def _fewest(demand: Demand, capacity: Capacity, z: float) -> int:
+    """The lower end of the need, and never fewer than busy instances of the service model take for the lowest peak."""
+    needed = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -z)
+    return max(needed, instances_at(demand, max(capacity.ceiling_per_s, capacity.per_s), 0.0, -z))
 
 
 def cost_spread(
@@ -175,7 +181,7 @@ def monthly_estimate(
 ) -> Estimate:
     """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval, and by how
     much its price may have moved: `price_sigma` is that of its logarithm."""
-    fewest = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -Z95)
+    fewest = _fewest(demand, capacity, Z95)
     counts = (fewest, instances_needed(demand, capacity, Z95))
     fewest, most = (count + demand.spares_of(count) + spot_spares for count in counts)
     low, high = (

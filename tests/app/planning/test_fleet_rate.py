@@ -284,3 +284,14 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
     assert found[0] == pytest.approx(short_per_s, rel=0.02)
     assert found[1] == pytest.approx(highest_rate(service, long, 1, 5.0)[0], rel=0.03)
     assert found[1] < 0.6 * found[0]
+
+
+def test_a_rate_knows_what_the_law_can_do_at_all() -> None:
+    """Two slots of 1 s, known within 5 %: 2/s, and at the 90th percentile exp(1.28 × 0.05) times as much."""
+    what = shape("latency_ms.p95 < 6000")
+    known = simulated_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), what, 1, 1.0, 0.0)
+    assert known.ceiling_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
+    faster_by_two = simulated_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 1, 2.0, 0.0)
+    assert faster_by_two.ceiling_per_s == pytest.approx(4.0, rel=0.01)
+    near = middle_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 4, 1.0, known)
+    assert near.ceiling_per_s == known.ceiling_per_s

@@ -173,3 +173,14 @@ def test_the_fewest_that_may_be_needed_are_those_of_a_model_that_holds_beyond_wh
         needed_spread(seen, asked).p50, needed_spread(seen, asked).p90,
     )  # fmt: skip
     assert monthly_estimate(110, 1.0, beyond, asked).ci95[0] < monthly_estimate(110, 1.0, seen, asked).ci95[0]  # type: ignore[index]
+
+
+def test_no_interval_goes_beyond_what_an_instance_can_do_at_all() -> None:
+    unsure = Capacity(10.0, 1.5, 1, "measured", ceiling_per_s=20.0)
+    demand = Demand(100.0, 50.0, z=1.2816, spares=0)
+    assert unsure.most_per_s(1.2816) == 20.0
+    assert needed_spread(unsure, demand).p10 == 5
+    assert unsure.estimate.ci95 is not None
+    assert unsure.estimate.ci95[1] == 20.0
+    seen = Capacity(30.0, 0.1, 1, "measured", ceiling_per_s=20.0)
+    assert seen.most_per_s(1.0) == 30.0  # what was seen can be done, whatever the model says
