@@ -18,7 +18,6 @@ from app.analysis.columns import Floats
 from app.analysis.limit_belief import SPREAD, LimitBelief, log_likelihood
 from app.analysis.objectives import binding, is_met
 from app.analysis.token_samples import pairs_of
-from app.planning.stage_effect import StageEffect
 from app.records.curves import Rung
 from app.records.estimate import Estimate
 from app.records.plan_question import MeasuredTarget
@@ -60,6 +59,17 @@ class Belief(msgspec.Struct, frozen=True):
     p90: float
 
 
+class StageEffect(msgspec.Struct, frozen=True):
+    """What a service model says of stages as long as the measured ones.
+
+    Half of the stages meet the SLO at the rate `stage_per_s`; `spread` is the scale of the logistic in ln rate with
+    which they do.
+    """
+
+    stage_per_s: float
+    spread: float
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """`tried`: rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
 
@@ -67,7 +77,7 @@ class Evidence(msgspec.Struct, frozen=True):
     rate missed the SLO. `stage_requests` is how many requests those points had, in the median, None where they are
     long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
     `spread` is the scale of the logistic in ln rate with which a stage meets the SLO. `passed_per_s` is the highest
-    rate that met it in all its repeats, 0 for none.
+    rate that met it in all its repeats, 0 for none. No plan is for more than `bound_per_s`.
     """
 
     tried: tuple[tuple[float, bool], ...] = ()
@@ -76,6 +86,7 @@ class Evidence(msgspec.Struct, frozen=True):
     lengths: tuple[tuple[int, int], ...] = ()
     spread: float = SPREAD
     passed_per_s: float = 0.0
+    bound_per_s: float = math.inf
 
     @property
     def highest_met(self) -> float:
@@ -97,7 +108,8 @@ class Evidence(msgspec.Struct, frozen=True):
         """Between which the max rate lies; 0 and infinity are open ends."""
         if self.is_contradictory:
             belief = LimitBelief(self.tried, self.spread)
-            return belief.quantile(0.1), belief.quantile(0.9)
+            low, high = belief.quantile(0.1), belief.quantile(0.9)
+            return min(low, self.bound_per_s), min(high, self.bound_per_s)
         if math.isinf(self.lowest_missed):
             return self.highest_met, max(self.ceiling_per_s, self.highest_met)
         return self.highest_met, self.lowest_missed
@@ -106,8 +118,9 @@ class Evidence(msgspec.Struct, frozen=True):
         """The same of a replica that is so many times as fast."""
         tried = tuple((rate * factor, met) for rate, met in self.tried)
         return msgspec.structs.replace(
-            self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor
-        )
+            self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor,
+            bound_per_s=self.bound_per_s * factor,
+        )  # fmt: skip
 
     def of_steady(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
         """The same as if the rates had been measured for long, by what a service model says of stages so short.
@@ -125,7 +138,9 @@ class Evidence(msgspec.Struct, frozen=True):
         factor = (steady_per_s / effect.stage_per_s) ** trust
         factor = min(max(factor, _LEAST_STEADY), 1.0)
         spread = min(max(effect.spread, SPREAD), _WIDEST_SPREAD)
-        return msgspec.structs.replace(self.scaled(factor), spread=spread, passed_per_s=self.passed_per_s)
+        return msgspec.structs.replace(
+            self.scaled(factor), spread=spread, passed_per_s=self.passed_per_s, bound_per_s=high
+        )
 
     def belief(self, model_per_s: float, sigma: float) -> Belief:
         """The max rate by a model (median and sigma of its logarithm) and by the load points together.

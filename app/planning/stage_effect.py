@@ -16,6 +16,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.crossing import crossing
+from app.planning.evidence import StageEffect
 from app.planning.goals import Goal, Goals
 from app.planning.stage_play import StagePlay
 from app.planning.token_play import TokenLoad, TokenPlay
@@ -35,14 +36,6 @@ _LOGISTIC_SCALE = math.sqrt(3) / math.pi
 """Of a logistic distribution, beside its standard deviation."""
 _NAMES = {"latency": "latency", "first_token": "ttft", "per_token": "tpot"}
 _AGGREGATES = {quantile: name for name, quantile in PERCENTILES.items()}
-
-
-class StageEffect(msgspec.Struct, frozen=True):
-    """`stage_per_s` is the rate at which half of the stages meet the SLO; `spread` is the scale of the logistic in
-    ln rate with which they do."""
-
-    stage_per_s: float
-    spread: float
 
 
 @lru_cache(64)

@@ -14,7 +14,7 @@ from app.errors import ExitCode
 from app.records.result import Target
 from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import REQUEST_SCHEMA
-from tests.fakes.stored_runs import stored_run
+from tests.fakes.stored_runs import sealed_again, stored_run
 from tests.fakes.traffic import streaming_run
 
 SPEC = """\
@@ -96,6 +96,7 @@ def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
 
 def test_what_is_not_there_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "spec.yaml").write_text("sizewise: 1\n")
+    sealed_again(run)
     assert main(["report", str(run), "--format", "text", "--hide", "prompts"]) == 0
     assert "nothing to hide: the report tells of no prompts" in capsys.readouterr().err
 

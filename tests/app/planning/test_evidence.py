@@ -7,13 +7,12 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
-from app.planning.evidence import Evidence, evidence_of, meets
+from app.planning.evidence import Evidence, StageEffect, evidence_of, meets
 from app.planning.fleet_rate import shape_of, simulated_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.settling import Settling
 from app.planning.sizing import Demand
-from app.planning.stage_effect import StageEffect
 from app.records.curves import Gaps, Rung
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
@@ -121,6 +120,8 @@ def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
     tried = ((0.90, True), (0.98, False), (1.0, True), (1.02, True), (1.06, False), (1.1, False))
     narrow, wide = (Evidence(tried, spread=spread).interval for spread in (0.02, 0.08))
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    steady = Evidence(tried, stage_requests=300).of_steady(StageEffect(1.0, 0.08), 1.0)
+    assert steady.interval == pytest.approx((wide[0], narrow[1]))  # and no plan is above what was measured to miss
 
 
 def sized(service: RequestService, points: tuple[Rung, ...], router: Router, replicas: int = 1) -> tuple[float, float]:

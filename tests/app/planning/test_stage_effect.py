@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
+from app.planning.evidence import StageEffect
 from app.planning.goals import goals_of
-from app.planning.stage_effect import StageEffect, stage_effect
+from app.planning.stage_effect import stage_effect
 from app.records.service import RequestService, TokenService
 from tests.checks.event_simulator import Slots, simulate
 
