@@ -78,6 +78,8 @@ def execute(arguments: argparse.Namespace) -> int:
     others = {change: changed(question, change) for change in arguments.what_if}
     settings = _export_settings(arguments.given)
     plan = plan_fleets(question, preview=arguments.preview)
+    if arguments.out is not None and arguments.export is None:
+        _save(arguments.out, question, plan)  # first, since a reader of the output such as `head` may end the command
     if arguments.export is not None:
         _export(plan, arguments.export, settings, arguments.out)
     elif arguments.json:
@@ -88,8 +90,6 @@ def execute(arguments: argparse.Namespace) -> int:
             _show_relaxations(question)
         if others:
             _show_what_if(plan, {change: plan_fleets(one, preview=arguments.preview) for change, one in others.items()})
-    if arguments.out is not None and arguments.export is None:
-        _save(arguments.out, question, plan)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 

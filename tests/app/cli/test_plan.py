@@ -215,3 +215,17 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
 def test_a_place_that_cannot_be_written_is_told(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--preview", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
     assert "cannot be written: Not a directory" in capsys.readouterr().err
+
+
+class _Closed(io.StringIO):
+    """The output of a command whose reader has gone, as behind `| head`."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_the_plan_is_written_though_nobody_reads_the_rest_of_the_output(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    with contextlib.redirect_stdout(_Closed()), contextlib.suppress(BrokenPipeError, SystemExit):
+        main(["plan", "small.yaml", "--preview", "--out", str(path)])
+    assert read_plan(path).plan.offers
