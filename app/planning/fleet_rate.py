@@ -340,7 +340,7 @@ def _burst_effect(
     if arrivals is not None:
         return replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
     if bursts.rows is None:
-        return BurstEffect(_burst_factor(service, shape, bursts.dispersion, replicas, min(middle, seen)))
+        return BurstEffect(_burst_factor(service, shape, bursts, replicas, min(middle, seen)))
     return BurstEffect(_fluid_factor(shape, bursts))
 
 
@@ -399,15 +399,14 @@ def _short_trace_sigma(rows: TraceRows, at: Callable[[float], Replayed], found: 
     return min(_MOST_TRACE_SIGMA, deviation / more * math.log(_SIGMA_STEP) * math.sqrt(unseen))
 
 
-def _burst_factor(
-    service: ServiceModel, shape: FleetShape, dispersion: Dispersion, replicas: int, per_s: float
-) -> float:
+def _burst_factor(service: ServiceModel, shape: FleetShape, bursts: Bursts, replicas: int, per_s: float) -> float:
+    """The index is that of the traffic at its peak: its rate varies by the same share whatever the replicas carry."""
     design, most = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL
     enough = requests_for(replicas, *_DOUBT_REQUESTS)
     loads = [load for load in _BURST_LOADS if load * per_s < most] + [most / per_s]
     good = [play(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
-    variance_over_mean = (dispersion.index - 1) / (per_s * replicas * dispersion.window_s)
-    return burst_factor(loads, [1 - share for share in good], _allowed_late(shape), 1 / variance_over_mean)
+    squared_cv = (bursts.dispersion.index - 1) / (bursts.peak_per_s * bursts.dispersion.window_s)
+    return burst_factor(loads, [1 - share for share in good], _allowed_late(shape), 1 / squared_cv)
 
 
 def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:

@@ -101,6 +101,23 @@ def test_bursts_lower_the_rate() -> None:
     assert even.sigma == bursty.sigma == 0.1
 
 
+@pytest.mark.parametrize("index", [600.0, 2400.0])
+def test_long_bursts_are_as_large_as_the_peak_makes_them(index: float) -> None:
+    """Too many requests to be drawn. A hundred times the traffic with a hundred times the index varies by the same
+    share."""
+    fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
+
+    def factor(peak_per_s: float, index: float, limit_ms: float) -> float:
+        slo, bursts = f"latency_ms.p95 < {limit_ms}", Dispersion(index, 60.0)
+        bursty, even = shape(slo, peak_per_s=peak_per_s, dispersion=bursts), shape(slo, peak_per_s=peak_per_s)
+        near = ReplicaRate(0.6, 0.1)
+        return middle_rate(fit, bursty, 8, 1.0, near).per_s / middle_rate(fit, even, 8, 1.0, near).per_s
+
+    own = factor(1000.0, index, 8000)
+    assert own == pytest.approx(factor(100_000.0, 100 * index, 8000), rel=1e-3)
+    assert factor(1000.0, 2 * index, 8000) < 0.98 * own
+
+
 def test_classes_have_their_own_limits_and_work() -> None:
     light = RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 3000",))
     heavy = RequestClass("heavy", 0.1, work=5.5)
