@@ -14,8 +14,8 @@ import pytest
 from app.profiles.bundled import bundled_models
 from tests.fakes.program import Sizewise
 
-_MOST_S, _HUNG_S, _OPEN_S = 6.0, 60.0, 60.0
-"""A page that is being made is finished first; on a busy machine all takes longer by what opening the window did."""
+_MOST_S, _HUNG_S, _OPEN_S = 6.0, 20.0, 60.0
+"""A page that is being made, as slowly as a busy machine makes it, is finished first."""
 
 
 def is_open(home: Path, _: int) -> bool:
@@ -36,12 +36,10 @@ def test_a_window_closed_in_the_middle_of_it_leaves_at_once(
     opened = {"run": kept_runs[0], "plan": kept_runs[0].parent, "model": bundled_models()["digits"]}
     process = Sizewise(home, tmp_path).start("gui", *(str(path) for key, path in opened.items() if key == what))
     try:
-        started_s = time.monotonic()
-        until_s = started_s + _OPEN_S
+        until_s = time.monotonic() + _OPEN_S
         while not is_at_work(home, process.pid):
             assert time.monotonic() < until_s
             assert process.poll() is None
-        busy = (time.monotonic() - started_s) / sum(psutil.Process(process.pid).cpu_times()[:2])
         began_s = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=_HUNG_S)
@@ -50,5 +48,5 @@ def test_a_window_closed_in_the_middle_of_it_leaves_at_once(
     finally:
         process.kill()
     assert process.returncode == 0, said
-    assert time.monotonic() - began_s < _MOST_S * max(1.0, busy)
+    assert time.monotonic() - began_s < _MOST_S
     assert not psutil.pid_exists(process.pid)
