@@ -99,15 +99,15 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[:1] == [b"T"]
 
 
-def used_cpu_ticks(pid: int) -> int | None:
-    """Processor time of the process and all its threads so far; None where the system does not report it, as only
-    Linux does."""
+def used_cpu_s(pid: int) -> float | None:
+    """Processor time of the process and all its threads so far, in steps of 10 ms; None where the system does not
+    report it, as only Linux does."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         user, system = stat.rpartition(b")")[2].split()[11:13]
     except (OSError, ValueError):
         return None
-    return int(user) + int(system)
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 class Suspension:
@@ -219,7 +219,8 @@ class Child:
     def next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
         """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing.
 
-        Up to `busy_patience_s`, only time in which it used no processor counts: a busy machine silences it, too.
+        A busy machine silences a child, too. Up to `busy_patience_s`, what counts of the time in which it used the
+        processor is how long it used it; a child that used none waits for something else than the processor.
         """
         report = self._wait(patience_s, busy_patience_s)
         if report is None:
@@ -231,9 +232,9 @@ class Child:
     def _wait(self, patience_s: float, busy_patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
         """In slices, so that a pause of this process is one slice of silence, and not the child's."""
         slice_s = min(patience_s, _SLICE_S)
-        silent_s = idle_s = 0.0
-        used = used_cpu_ticks(self.pid)
-        while idle_s < patience_s:
+        silent_s = counted_s = 0.0
+        used_s = used_cpu_s(self.pid)
+        while counted_s < patience_s:
             with contextlib.suppress(queue.Empty):
                 report = self._heard.get(timeout=slice_s)
                 self._suspension.end()
@@ -241,9 +242,9 @@ class Child:
             if self._suspension.lasts(slice_s):
                 raise self._stopped()
             silent_s += slice_s
-            used_before, used = used, used_cpu_ticks(self.pid)
-            if used == used_before or silent_s >= busy_patience_s:
-                idle_s += slice_s
+            before_s, used_s = used_s, used_cpu_s(self.pid)
+            spent_s = 0.0 if before_s is None or used_s is None else used_s - before_s
+            counted_s += min(spent_s, slice_s) if spent_s > 0 and silent_s < busy_patience_s else slice_s
         message = f"the load worker has not responded for {silent_s:g} s"
         raise SilenceError(message, hint=self._last_words.text)
 

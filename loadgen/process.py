@@ -38,8 +38,8 @@ __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_S = 30.0
 _SILENCE_IN_STAGE_S = 3.0
-"""Of a load worker that sends and uses no processor: it reports progress every 0.25 s. A master of several workers
-watches them itself."""
+"""Of a load worker that sends, which reports progress every 0.25 s; one that gets too little of the processor has
+longer. A master of several workers watches them itself."""
 _AGAIN_S = 0.25
 
 _LEAD_NS = 50_000_000

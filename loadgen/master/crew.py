@@ -11,8 +11,8 @@ from loadgen.records import Hello, LoadWorker, Pong
 SILENCE_NS = 2_500_000_000
 _SILENCE_AT_REST_NS = 10_000_000_000
 """Of one that sends nothing yet: it may be making ready, which can keep its interpreter busy, as a tokenizer is read in
-one go. A local one is given up after the shorter time even then, if its process is stopped (SIGSTOP), and has the
-longer one when it sends, while it uses the processor: it may get too little of it."""
+one go. A local one is given up after the shorter time even then, if its process is stopped (SIGSTOP). When it sends, it
+has the longer one only if it gets some of the processor, but too little of it."""
 
 _PING_NS = 250_000_000
 _BURST = 8
@@ -37,7 +37,7 @@ class Member:
         self._pinged: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._ended_ns: int | None = None
-        self._used_cpu_ticks: int | None = None
+        self._used_cpu_s: float | None = None
         """Of a local one, when half of its silence was over."""
 
     @property
@@ -89,20 +89,24 @@ class Member:
         silent_ns = now_ns - self.heard_ns
         if silent_ns < SILENCE_NS:
             if silent_ns < SILENCE_NS // 2:
-                self._used_cpu_ticks = None
-            elif self._used_cpu_ticks is None and self.local is not None:
-                self._used_cpu_ticks = self.local.used_cpu_ticks
+                self._used_cpu_s = None
+            elif self._used_cpu_s is None and self.local is not None:
+                self._used_cpu_s = self.local.used_cpu_s
             return None
         if self.local is not None and self.local.is_stopped:
             return f"was not heard of for {SILENCE_NS / 1e9:g} s: its process is stopped"
-        is_patient = not self.is_sending or self._uses_cpu()
+        is_patient = not self.is_sending or self._is_starved()
         silence_ns = _SILENCE_AT_REST_NS if is_patient else SILENCE_NS
         return None if silent_ns < silence_ns else f"was not heard of for {silence_ns / 1e9:g} s"
 
-    def _uses_cpu(self) -> bool:
-        """In the second half of the silence that is bearable, and since."""
-        before = self._used_cpu_ticks
-        return self.local is not None and before is not None and self.local.used_cpu_ticks != before
+    def _is_starved(self) -> bool:
+        """Whether, since half of the bearable silence was over, it used some of the processor, but for less time than
+        that half. One that has had so much is not silent for want of it, and one that used none does not wait for it.
+        """
+        if self.local is None or self._used_cpu_s is None:
+            return False
+        now_s = self.local.used_cpu_s
+        return now_s is not None and 0 < now_s - self._used_cpu_s < SILENCE_NS / 2e9
 
     def __str__(self) -> str:
         return f"{self.hello.host} (process {self.hello.pid})"

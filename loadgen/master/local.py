@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 from typing import IO, cast
 
-from loadgen.child import LastWords, end_within, how_it_ended, is_stopped, start_module, used_cpu_ticks
+from loadgen.child import LastWords, end_within, how_it_ended, is_stopped, start_module, used_cpu_s
 from loadgen.frames import message_frame
 from loadgen.records import Join
 
@@ -31,8 +31,8 @@ class LocalWorker:
         return is_stopped(self.pid)
 
     @property
-    def used_cpu_ticks(self) -> int | None:
-        return used_cpu_ticks(self.pid)
+    def used_cpu_s(self) -> float | None:
+        return used_cpu_s(self.pid)
 
     @property
     def last_words(self) -> str | None:

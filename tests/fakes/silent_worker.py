@@ -1,4 +1,5 @@
-"""A child of the engine's that is silent: busy for so many seconds before it is ready, or idle for ever."""
+"""A child of the engine's that is silent: BUSY_S seconds of processor time before it is ready, 0 for one that waits for
+ever. BUSY_SHARE is how much of one core it gets meanwhile."""
 
 from __future__ import annotations
 
@@ -9,14 +10,20 @@ import time
 from loadgen.frames import message_frame
 from loadgen.records import Ready
 
+_BURST_S = 0.03
+
 
 def main() -> None:
     busy_s = float(os.environ["BUSY_S"])
     while busy_s == 0:
         time.sleep(60)
+    share = float(os.environ["BUSY_SHARE"])
     until_s = time.process_time() + busy_s
     while time.process_time() < until_s:
-        pass
+        burst_s = time.process_time() + _BURST_S
+        while time.process_time() < burst_s:
+            pass
+        time.sleep(_BURST_S * (1 / share - 1))
     sys.stdout.buffer.write(message_frame(Ready(0, "", "")))
     sys.stdout.buffer.flush()
 

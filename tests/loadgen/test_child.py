@@ -12,12 +12,14 @@ PATIENCE_S = 0.5
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], Child]]:
-    """Starts a child that is busy for so many seconds before it reports; 0 is one that never does and only waits."""
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
+    """Starts a child that uses so many seconds of processor time before it reports; 0 is one that never does and only
+    waits."""
     children: list[Child] = []
 
-    def start(busy_s: float) -> Child:
+    def start(busy_s: float, share: float = 1.0) -> Child:
         monkeypatch.setenv("BUSY_S", str(busy_s))
+        monkeypatch.setenv("BUSY_SHARE", str(share))
         children.append(Child("tests.fakes.silent_worker"))
         return children[-1]
 
@@ -26,16 +28,21 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], Child]
         child.close()
 
 
-def test_a_child_that_is_silent_because_it_is_busy_is_waited_for(silent: Callable[[float], Child]) -> None:
-    patience_s = 2.0  # its start may wait for a disk
-    assert isinstance(silent(1.25 * patience_s).next(patience_s, busy_patience_s=60), Ready)
+def test_a_child_that_gets_little_of_the_processor_is_waited_for(silent: Callable[..., Child]) -> None:
+    patience_s = 3.0  # its start uses some, too
+    assert isinstance(silent(0.3 * patience_s, share=0.25).next(patience_s, busy_patience_s=60), Ready)
 
 
-def test_one_that_is_busy_for_longer_than_is_bearable_is_not(silent: Callable[[float], Child]) -> None:
+def test_one_that_has_had_the_processor_for_that_long_is_not(silent: Callable[..., Child]) -> None:
     with pytest.raises(SilenceError, match="has not responded for"):
-        silent(60).next(PATIENCE_S, busy_patience_s=0.75)
+        silent(60).next(PATIENCE_S, busy_patience_s=600)
 
 
-def test_one_that_only_waits_is_not(silent: Callable[[float], Child]) -> None:
+def test_one_that_gets_little_of_it_for_longer_than_is_bearable_is_not(silent: Callable[..., Child]) -> None:
+    with pytest.raises(SilenceError, match="has not responded for"):
+        silent(60, share=0.1).next(PATIENCE_S, busy_patience_s=0.75)
+
+
+def test_one_that_only_waits_is_not(silent: Callable[..., Child]) -> None:
     with pytest.raises(SilenceError, match="has not responded for"):
         silent(0).next(PATIENCE_S, busy_patience_s=60)

@@ -19,7 +19,7 @@ class Started:
         self.end: str | None = None
         self.last_words = "it was too dark"
         self.is_stopped = False
-        self.used_cpu_ticks = 7
+        self.used_cpu_s = 7.0
 
     def ending(self) -> str | None:
         return self.end
@@ -104,9 +104,12 @@ def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_process
     assert isinstance(member, Member)
     member.is_sending = True
     assert member.loss(1_300_000_000) is None
-    local.used_cpu_ticks += 1
+    local.used_cpu_s += 0.3
     assert member.loss(2_500_000_000) is None
+    assert member.loss(9_900_000_000) is None
     assert member.loss(10_000_000_000) == "was not heard of for 10 s"
+    local.used_cpu_s += 0.95
+    assert member.loss(2_600_000_000) == "was not heard of for 2.5 s", "it has had the processor all the time"
     member.heard_ns = 10_000_000_000
     assert member.loss(10_100_000_000) is None
     assert member.loss(11_300_000_000) is None
