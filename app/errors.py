@@ -78,7 +78,8 @@ class DamagedError(UsageError):
 class ProfileError(UsageError):
     """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file.
 
-    `problem` is the message without the place, `where` the keys that lead there. `others` are wrong beside it.
+    `problem` is the message without the place, `cause` also without the `key` that it begins with. `where` are the keys
+    that lead there; where `is_unknown_key`, the last of them is the wrong one. `others` are wrong beside it.
     """
 
     def __init__(
@@ -89,10 +90,13 @@ class ProfileError(UsageError):
         line: int | None = None,
         hint: str | None = None,
         where: tuple[str | int, ...] = (),
+        key: str = "",
     ) -> None:
         place = path if line is None else f"{path}:{line}"
-        super().__init__(f"{place}: {message}", hint=hint)
-        self.problem, self.line, self.where = message, line, where
+        self.problem = f"{key}: {message}" if key else message
+        super().__init__(f"{place}: {self.problem}", hint=hint)
+        self.cause, self.key, self.line, self.where = message, key, line, where
+        self.is_unknown_key = False
         self.others: tuple[ProfileError, ...] = ()
 
 

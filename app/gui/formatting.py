@@ -21,8 +21,8 @@ from reports.formatting import (
 )
 
 __all__ = [
-    "NOT_AVAILABLE", "cell", "clock_time", "count", "elapsed", "interval", "money", "number", "one_line", "percent",
-    "plain", "quantity", "seconds", "size", "state_of", "value_unit", "with_unit",
+    "NOT_AVAILABLE", "cell", "clock_time", "count", "elapsed", "ended", "interval", "money", "number", "one_line",
+    "percent", "plain", "quantity", "seconds", "sentence", "size", "state_of", "value_unit", "with_unit",
 ]  # fmt: skip
 
 State = Literal["good", "warn", "bad", "plain"]
@@ -55,6 +55,15 @@ def one_line(text: str, most: int = 200) -> str:
     """Of another's hand, as a run's name may be: bounded, and without what breaks a line or steers a terminal."""
     cut = text[:most]
     return cut if cut.isprintable() else "".join(one if one.isprintable() else " " for one in cut)
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop. A dotted first word, such as a key or a file name, stays as written."""
+    return ended(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
+
+
+def ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def elapsed(duration_s: float) -> str:

@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
+from app.gui.formatting import sentence
+
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
 LaunchKind = Literal["run", "pairs"]
 """`pairs`: two profiles measured in turns, by `compare --measure`."""
@@ -81,10 +83,6 @@ def notice_of(error: Exception) -> Notice:
     from app.errors import SizewiseError
 
     if isinstance(error, SizewiseError):
-        return Notice("error", _sentence(str(error)), None, error.hint)
+        return Notice("error", sentence(str(error)), None, error.hint)
     details = "".join(traceback.format_exception(error))
     return Notice("error", f"{type(error).__name__}: {error}", "This is a bug in Sizewise.", "Report it.", details)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"

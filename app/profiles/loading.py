@@ -78,16 +78,16 @@ class _Source(msgspec.Struct, frozen=True):
     document: Document
     overridden: dict[KeyPath, str]
 
-    def error(self, message: str, where: KeyPath, hint: str | None = None) -> ProfileError:
+    def error(self, message: str, where: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
         """An error at the nearest place that has one: a `--set`, else a line."""
         for length in range(len(where), -1, -1):
             place = where[:length]
             if place in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint, where=where)
+                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint, where=where, key=key)
             if place in self.document.lines:
                 line = self.document.lines[place]
-                return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where)
-        return ProfileError(message, path=str(self.path), hint=hint, where=where)
+                return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where, key=key)
+        return ProfileError(message, path=str(self.path), hint=hint, where=where, key=key)
 
 
 def load_profile(
@@ -269,19 +269,21 @@ def _first_of(source: _Source, error: ValidationError) -> ProfileError:
 
 def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:
     cause = detail.get("ctx", {}).get("error")
-    where = (*detail["loc"], cause.key) if isinstance(cause, UnknownKeyError) else detail["loc"]
-    hint = cause.hint if isinstance(cause, BadValueError) else None
-    if detail["type"] == "literal_error":
-        hint = _nearest_literal(detail)
-    return source.error(_message(detail, cause), where, hint)
-
-
-def _message(detail: ErrorDetails, cause: object) -> str:
-    name = _dotted(detail["loc"])
     if isinstance(cause, UnknownKeyError):
-        return f"{cause} in {name}" if name else str(cause)
+        holder = f" in {_dotted(detail['loc'])}" if detail["loc"] else ""
+        unknown = source.error(f"{cause}{holder}", (*detail["loc"], cause.key), cause.hint)
+        unknown.is_unknown_key = True
+        return unknown
     if cause is not None:
-        return f"{name}: {cause}" if name else str(cause)
+        hint = cause.hint if isinstance(cause, BadValueError) else None
+        return source.error(str(cause), detail["loc"], hint, _dotted(detail["loc"]))
+    hint = _nearest_literal(detail) if detail["type"] == "literal_error" else None
+    return source.error(_message(detail), detail["loc"], hint)
+
+
+def _message(detail: ErrorDetails) -> str:
+    """Of what pydantic checks itself."""
+    name = _dotted(detail["loc"])
     if detail["type"] == "missing":
         *holder, key = detail["loc"]
         return f"{_dotted(tuple(holder)) or 'the profile'} lacks {key}"

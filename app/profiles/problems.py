@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 _ALIKE, _CLOSE = 0.5, 0.62
 """Of difflib's ratio. At 0.6, FETCH would be PATCH."""
@@ -25,13 +26,24 @@ class UnknownKeyError(BadValueError):
         self.key = key
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A question naming the nearest known name; None when nothing is near."""
+class Suggestion(str):
+    """The hint that asks whether `name` was meant."""
+
+    name: str
+
+    def __new__(cls, name: str) -> Self:
+        hint = super().__new__(cls, f"Did you mean {name!r}?")
+        hint.name = name
+        return hint
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
+    """The nearest known name as a hint; `None` when no name is near."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     folded = name.casefold()
     near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_ALIKE)
     close = (one for one in near if _is_close(folded, one))
-    return next((f"Did you mean {by_folded[one]!r}?" for one in close), None)
+    return next((Suggestion(by_folded[one]) for one in close), None)
 
 
 def _is_close(name: str, candidate: str) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from app.gui.formatting import plain
+from app.gui.formatting import plain, sentence
 from app.gui.plan.blocked import reasons_of
 from app.gui.plan.edits import Change
 from app.gui.plan.facts import Facts, Sentences
@@ -162,7 +162,7 @@ class PlanCard(Side):
     def _show_reasons(self, plan: Plan | None) -> None:
         """Of the recommended fleet alone."""
         best = None if plan is None else plan.recommendation
-        self.why.say(() if best is None else (_sentence(best.binding_constraint), *best.why))
+        self.why.say(() if best is None else (sentence(best.binding_constraint), *best.why))
         self.changes.say(() if best is None else best.would_change_it)
         if plan is None or best is None:
             self.swings.show_swings(())
@@ -288,7 +288,7 @@ def _other_ways(plan: Plan) -> tuple[str, ...]:
 def _saving_words(plan: Plan) -> tuple[str, ...]:
     words = tr("{change} ({basis}): {saved} USD a month")
     return tuple(
-        _sentence(words.format(change=one.change, basis=one.basis, saved=usd(one.saved_usd_per_month)))
+        sentence(words.format(change=one.change, basis=one.basis, saved=usd(one.saved_usd_per_month)))
         for one in plan.savings
         if one.saved_usd_per_month is not None and one.saved_usd_per_month > 0
     )
@@ -299,7 +299,3 @@ def _relaxing_words(one: Relaxation) -> str:
         return tr("Ask for {slo}").format(slo=", ".join(one.slo))
     key, _, value = one.changes[0].partition("=")
     return tr("Set {key} to {value}").format(key=key.partition(".")[2].replace("_", " "), value=value)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,28 +14,28 @@ from app.profiles.document import KeyPath
 from app.profiles.editing import value_at, with_value
 from app.profiles.loading import load_profile_text
 from app.profiles.permission import needs_permission
+from app.profiles.problems import Suggestion
 from app.profiles.profile import protocol_of
 from app.profiles.redaction import places_of_secrets
 from app.storage.allowed_secrets import AllowedSecrets
 from app.wiring.secret_consent import secrets_to_allow
 
-_SUGGESTED = re.compile(r"^Did you mean '(.+)'\?$")
-_UNKNOWN = "unknown key "
-
 
 class Wrong(msgspec.Struct, frozen=True):
-    """At `where`, an empty path where it is nowhere in particular. `instead` is the nearest right name."""
+    """What is wrong at `where`, which is empty where no key is to blame. `instead` is the nearest right name: of the
+    key itself where `is_key`, else of its value. `cause` is the text without the `key` it begins with."""
 
     where: KeyPath
-    text: str
+    cause: str
     hint: str | None
     line: int | None = None
     instead: str | None = None
+    is_key: bool = False
+    key: str = ""
 
     @property
-    def is_key(self) -> bool:
-        """The key itself is wrong, not what stands there."""
-        return self.text.startswith(_UNKNOWN)
+    def text(self) -> str:
+        return f"{self.key}: {self.cause}" if self.key else self.cause
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -80,8 +79,8 @@ def protocol_to_show(tree: dict[str, Any]) -> str:
 
 
 def _wrong(error: ProfileError) -> Wrong:
-    found = _SUGGESTED.match(error.hint or "")
-    return Wrong(error.where, error.problem, error.hint, error.line, found[1] if found else None)
+    instead = error.hint.name if isinstance(error.hint, Suggestion) else None
+    return Wrong(error.where, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
 
 
 def _denied(urls: tuple[str, ...], is_permitted: bool) -> tuple[Wrong, ...]:

@@ -36,7 +36,7 @@ class WorkView(msgspec.Struct, frozen=True):
 
 def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None) -> WorkView:
     """Of a local profile the machine is looked at too, unless it was before, and its models are."""
-    from app.errors import SizewiseError
+    from app.errors import ProfileError, SizewiseError
     from app.profiles.catalogue import load_catalogue
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
@@ -52,7 +52,7 @@ def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None)
         cells = impossible_cells(profile, machine, facts_of_models(profile))
         return WorkView(work, cells, tr("this machine"), machine=machine)
     except SizewiseError as error:
-        said = str(error).removeprefix(f"{place}: ")
+        said = error.problem if isinstance(error, ProfileError) else str(error)
         hint = f" {error.hint}" if error.hint else ""
         return WorkView(reason=f"{said}.{hint}"[:500], machine=machine)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.errors import ProfileError, SizewiseError
+from app.gui.formatting import ended, sentence
 from app.gui.forms.form import Problem, ProfileForm, View
 from app.gui.navigation import Navigation, Notice
 from app.gui.run import drafts
@@ -33,7 +33,6 @@ from app.profiles.ci_job import PIPELINES, write_ci_job
 from app.profiles.document import read_text
 
 _SAMPLE = "quickstart"
-_NAMED = re.compile(r"^[a-z_]+[a-z_0-9.\[\]]*: ")
 _SOURCE_SHOWN = "run/yaml"
 _WIDTHS = (560, 400)
 _AROUND_FORM, _YAML_LETTERS = 60, 44
@@ -217,7 +216,7 @@ class Workbench(QWidget):
         more = len(state.wrong) - 1
         next_step = tr("{count} more below.").format(count=more) if more else None
         action = tr("&Write {name}").format(name=first.instead) if first.instead else tr("Sho&w it")
-        what = _at_line(first) if syntax is not None else _sentence(first.text)
+        what = _at_line(first) if syntax is not None else _text(first)
         self.wrong_strip.say(Notice("error", what, first.hint, next_step), action)
 
     def _mend_or_show(self) -> None:
@@ -367,16 +366,14 @@ def _column(*widgets: QWidget) -> QWidget:
 
 
 def _told(wrong: Wrong) -> str:
-    """At the field itself, which needs not be named again."""
-    return f"✕ {_sentence(_NAMED.sub('', wrong.text))} {wrong.hint or ''}".strip()
+    """At the field itself, so without its key."""
+    return f"✕ {sentence(wrong.cause)} {wrong.hint or ''}".strip()
 
 
 def _at_line(wrong: Wrong) -> str:
-    text = _sentence(wrong.text)
+    text = _text(wrong)
     return text if wrong.line is None else tr("Line {line}: {text}").format(line=wrong.line, text=text)
 
 
-def _sentence(text: str) -> str:
-    """A key that it begins with stays as it is written."""
-    begun = text if _NAMED.match(text) or "." in text.split(" ")[0] else text[:1].upper() + text[1:]
-    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
+def _text(wrong: Wrong) -> str:
+    return f"{wrong.key}: {ended(wrong.cause)}" if wrong.key else sentence(wrong.cause)
