@@ -168,11 +168,11 @@ def _stored(
             outcome = running(store, emit, interruption)
         except SizewiseError as error:
             if reopen is None:  # a run that could not be resumed is as cut short as before
-                emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), str(error)))
+                emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), (str(error),)))
             raise
         report = _report(outcome, store, started.spec_text)
-        status = outcome.result.verdict.status
-        emit(RunFinished(now_ns(), status, outcome.result.exit.code, "; ".join(outcome.result.exit.causes)))
+        ended = outcome.result.exit
+        emit(RunFinished(now_ns(), outcome.result.verdict.status, ended.code, ended.causes))
     return outcome, report
 
 

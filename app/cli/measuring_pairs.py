@@ -72,4 +72,4 @@ def _refuse(_: float) -> str:
 
 
 def _finished(code: int, status: str, message: str) -> RunFinished:
-    return RunFinished(time.perf_counter_ns(), status, code, message)
+    return RunFinished(time.perf_counter_ns(), status, code, (message,) if message else ())

@@ -55,6 +55,6 @@ def _follow(run: StoredRun) -> int:
                 is_written = follower.is_written()
                 pause.wait(_LOOK_S if is_written else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
-    for cause in filter(None, finished.message.split("; ")):
+    for cause in finished.causes:
         print(f"exit {finished.exit_code}: {shown(cause)}", file=sys.stderr)
     return finished.exit_code

@@ -185,10 +185,16 @@ class TurnFinished(msgspec.Struct, frozen=True, tag="turn_finished"):
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
+    """`causes` say why the exit code is not 0, or what else to know of the end; the deciding one is first."""
+
     at_ns: int
     status: str
     exit_code: int
-    message: str
+    causes: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        return "; ".join(self.causes)
 
 
 Event = (

@@ -84,7 +84,7 @@ def ended(
 
 
 def finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
-    return RunFinished(at(at_s), "VALID", code, message)
+    return RunFinished(at(at_s), "VALID", code, (message,) if message else ())
 
 
 def whole_run(stages: int = 3, lasts_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:

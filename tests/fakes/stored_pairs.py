@@ -38,7 +38,7 @@ class WrittenPairs:
                 self.tell_done(pair, side, run)
 
     def end(self, code: int = 0, status: str = "OK", message: str = "") -> None:
-        self.store.append_event(RunFinished(self._later(), status, code, message))
+        self.store.append_event(RunFinished(self._later(), status, code, (message,) if message else ()))
         self.store.close()
 
     def _later(self) -> int:

@@ -52,7 +52,7 @@ def stored_run(directory: Path, spec: RunSpec = STAGES, load: ScriptedLoad | Non
         load = load or ScriptedLoad(clock, service_s=SERVICE_S)
         outcome = run(spec, fake_parts(clock, load, store, **parts), store.append_event, Interruption())
         code = outcome.result.exit.code
-        store.append_event(RunFinished(clock.now_ns, outcome.result.verdict.status, code, ""))
+        store.append_event(RunFinished(clock.now_ns, outcome.result.verdict.status, code))
     return StoredRun(directory)
 
 

@@ -87,7 +87,7 @@ def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again()
 
 
 def test_the_end_is_kept_and_notes_move_nothing() -> None:
-    end = RunFinished(50 * S, "VALID", 0, "")
+    end = RunFinished(50 * S, "VALID", 0)
     progress = after(STARTED, begun(12), Noted(13 * S, "x"), end)
     assert (progress.finished, progress.stage, progress.eta_s(60 * S)) == (end, None, None)
     assert progress.elapsed_s == 40

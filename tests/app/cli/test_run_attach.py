@@ -26,14 +26,16 @@ def write(directory: Path, *, pid: int, end: RunFinished | None) -> RunWriter:
 def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path / "r", pid=os.getpid(), end=RunFinished(3, "VALID", 10, "FAIL: p95; FAIL: p99")).close()
+    write(
+        tmp_path / "r", pid=os.getpid(), end=RunFinished(3, "VALID", 10, ("FAIL: p95; no baseline", "FAIL: p99"))
+    ).close()
     assert main(["runs", "attach", str(tmp_path / "r")]) == 10
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines() == [
         "doctor: looking at this machine",
         "r: VALID",
-        "exit 10: FAIL: p95",
+        "exit 10: FAIL: p95; no baseline",
         "exit 10: FAIL: p99",
     ]
 

@@ -52,7 +52,7 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     [
         ((), os.getpid(), "running", "is still running"),
         ((), GONE, "cut short", "was cut short"),
-        ((RunFinished(2, "UNAVAILABLE", 3, "nobody answers"),), os.getpid(), "not measured", "nobody answers"),
+        ((RunFinished(2, "UNAVAILABLE", 3, ("nobody answers",)),), os.getpid(), "not measured", "nobody answers"),
     ],
 )
 def test_a_run_without_a_result_says_why(

@@ -34,7 +34,7 @@ def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
     with reopened(stored, interrupted) as store:
         load = ScriptedLoad(clock, service_s=SERVICE_S)
         result = run(spec, fake_parts(clock, load, store), store.append_event, Interruption(), interrupted).result
-        store.append_event(RunFinished(clock.now_ns, result.verdict.status, result.exit.code, ""))
+        store.append_event(RunFinished(clock.now_ns, result.verdict.status, result.exit.code))
     return result
 
 

@@ -49,13 +49,13 @@ def test_one_whose_engine_is_there_is_running_until_it_is_killed(runs: Path) -> 
 
 def test_a_run_that_could_not_be_measured_has_ended_too(runs: Path) -> None:
     with begun(runs / "refused", GONE) as writer:
-        writer.append_event(RunFinished(2, "UNAVAILABLE", 3, "no such host"))
+        writer.append_event(RunFinished(2, "UNAVAILABLE", 3, ("no such host",)))
     assert ending_of(runs / "refused") == "ended"
 
 
 def test_a_last_line_cut_in_the_middle_is_no_end(runs: Path) -> None:
     with begun(runs / "half", GONE) as writer:
-        writer.append_event(RunFinished(2, "VALID", 0, ""))
+        writer.append_event(RunFinished(2, "VALID", 0))
     whole = (runs / "half" / EVENTS).read_bytes()
     (runs / "half" / EVENTS).write_bytes(whole[:-4])
     assert ending_of(runs / "half") == "cut short"
@@ -81,6 +81,6 @@ def test_how_long_the_last_whole_run_of_a_name_took(runs: Path) -> None:
     for directory, ended_ns, code in (("1", 5_000_000_000, 0), ("2", 9_000_000_000, 10), ("3", 2_000_000_000, 130)):
         with begun(runs / directory, GONE, "mine") as writer:
             writer.append_event(PhaseChanged(1_500_000_000, "doctor", ""))
-            writer.append_event(RunFinished(ended_ns, "VALID", code, ""))
+            writer.append_event(RunFinished(ended_ns, "VALID", code))
     assert last_lasted_s("mine") == 8.0
     assert last_lasted_s("another") is None

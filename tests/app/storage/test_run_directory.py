@@ -39,7 +39,7 @@ def test_a_run_is_complete_once_it_told_its_end(tmp_path: Path) -> None:
         writer.append_event(PhaseChanged(1, "doctor", "looking"))
         stored = StoredRun(tmp_path / "run")
         assert not stored.is_complete
-        writer.append_event(RunFinished(2, "VALID", 0, ""))
+        writer.append_event(RunFinished(2, "VALID", 0))
     assert stored.is_complete
     assert stored.events()[0] == PhaseChanged(1, "doctor", "looking")
 
@@ -112,7 +112,7 @@ def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkey
     with RunWriter(runs / "1-killed") as writer:
         writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 0}], schema=REQUEST_SCHEMA))
     with RunWriter(runs / "2-refused") as writer:
-        writer.append_event(RunFinished(2, "UNAVAILABLE", 3, "nothing listens there"))
+        writer.append_event(RunFinished(2, "UNAVAILABLE", 3, ("nothing listens there",)))
     assert find_run("last").run_id == "1-killed"
     with RunWriter(runs / "3-measured") as writer:
         writer.write_result(full_run().result)

@@ -81,7 +81,7 @@ def test_new_runs_join_their_sides() -> None:
     ],
 )
 def test_its_end_is_told(code: int, severity: str, what: str) -> None:
-    state = after(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, "why"))
+    state = after(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, ("why",)))
     notice = end_notice(state, code, "why")
     assert (notice.severity, notice.what) == (severity, what)
     assert state.eta_s() is None

@@ -67,7 +67,7 @@ def test_the_next_begins_when_the_last_has_ended(qtbot: QtBot, queues: Queues, t
     queues.queue.add(launch(tmp_path, "a"))
     queues.queue.add(launch(tmp_path, "b"))
     going_on(tmp_path / "a", os.getpid(), "a")
-    tell(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, "noisy"))
+    tell(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, ("noisy",)))
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     (job,) = queues.ended
     assert (job.status, job.message, job.lasted_s) == ("WARN", "noisy", 5.0)
@@ -146,7 +146,7 @@ def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, 
     queues.queue.add(launch(tmp_path, "a"))
     qtbot.waitUntil(lambda: (job := queues.queue.running) is not None and job.launch.name == "elsewhere")
     assert queues.started == []
-    tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0, ""))
+    tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0))
     qtbot.waitUntil(lambda: queues.started == ["a"])
 
 
@@ -155,7 +155,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     last = going_on(tmp_path / "runs" / "last", GONE, "a")
-    tell(last, RunFinished(41 * SECOND, "VALID", 0, ""))
+    tell(last, RunFinished(41 * SECOND, "VALID", 0))
     queues.queue.add(launch(tmp_path, "a"))
     job = queues.queue.running
     assert job is not None
