@@ -28,7 +28,7 @@ from app.cli import (
     simulate,
     worker,
 )
-from app.cli.streams import harmless_output, leaving_reader
+from app.cli.streams import harmless_output, leaving_reader, without_controls
 from app.errors import HINT_DESCRIPTORS, ExitCode, SizewiseError, has_no_descriptor
 
 COMMANDS: tuple[ModuleType, ...] = (
@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="sizewise",
         description="Measure AI inference and turn the measurement into a hardware decision.",
-        epilog="Start with `sizewise quickstart`. --debug, anywhere, shows the traceback of an error.",
+        epilog="Start with `sizewise quickstart`. --debug, anywhere, shows the traceback of an error, and --error-json "
+        "reports it as a line of JSON on standard error, too.",
     )
     root.add_argument("--version", action="version", version=f"sizewise {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
@@ -61,29 +62,40 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
 
 
 def _executed(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
-    debug = "--debug" in argv  # wherever it stands, since it belongs to no command
+    flags = {*argv} & {"--debug", "--error-json"}  # wherever they stand, since they belong to no command
     code = ExitCode.OK
     try:
-        arguments = parser().parse_args([one for one in argv if one != "--debug"])
+        arguments = parser().parse_args([one for one in argv if one not in flags])
         arguments.open_window = open_window
         with leaving_reader():
             code = arguments.execute(arguments)
     except SizewiseError as error:
-        return _tell(str(error), error.hint, error.exit_code, debug)
+        return _tell(str(error), error.hint, error.exit_code, flags)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # the edge: a bug is told in words too
         if has_no_descriptor(error):
-            return _tell("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, debug)
+            return _tell("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
-        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, debug)
+        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(code)
 
 
-def _tell(message: str, hint: str | None, code: ExitCode, debug: bool) -> int:
-    if debug:
+def _tell(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:
+    if "--debug" in flags:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
+    if "--error-json" in flags:
+        print(_failure(message, hint, code), file=sys.stderr)
     return int(code)
+
+
+def _failure(message: str, hint: str | None, code: ExitCode) -> str:
+    import msgspec
+
+    from app.records.failure import Failure
+
+    failure = Failure(int(code), without_controls(message), hint and without_controls(hint))
+    return msgspec.json.encode(failure).decode()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.gui.engine.failure import ERROR_JSON, reported_failure
 from app.gui.navigation import Launch, Notice
 from app.gui.words import tr
 
@@ -44,7 +45,7 @@ def start_engine(launch: Launch) -> EngineProcess:
     """Raises OSError where it cannot be started."""
     launch.directory.mkdir(parents=True, exist_ok=True)
     where = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
-    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *where]
+    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *where, ERROR_JSON]
     with (launch.directory / ENGINE_LOG).open("ab") as log:
         process = _detached(command, log.fileno())
     return EngineProcess(launch.directory, process)
@@ -52,8 +53,9 @@ def start_engine(launch: Launch) -> EngineProcess:
 
 def resume_engine(directory: Path) -> EngineProcess:
     """Continues a run that was cut short. Raises OSError where it cannot be started."""
+    command = [sys.executable, "-P", "-m", "app", "runs", "resume", str(directory), ERROR_JSON]
     with (directory / ENGINE_LOG).open("ab") as log:
-        process = _detached([sys.executable, "-P", "-m", "app", "runs", "resume", str(directory)], log.fileno())
+        process = _detached(command, log.fileno())
     return EngineProcess(directory, process)
 
 
@@ -66,8 +68,8 @@ def _detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
 
 
 def tell_early_end(engine: EngineProcess, code: int) -> Notice:
-    """Of an engine that ended before it told of anything, in its own two lines. What it leaves is no run: a directory
-    that holds nothing but its log is taken away."""
+    """Of an engine that ended before its first event, with the failure it reported. What it leaves is no run: a
+    directory that holds nothing but its log is taken away."""
     log = engine.directory / ENGINE_LOG
     text = _end_of(log)
     with contextlib.suppress(OSError):
@@ -83,11 +85,11 @@ def tell_not_resumed(engine: EngineProcess) -> Notice:
 
 
 def _notice(what: str, log: str) -> Notice:
-    why, hint = _last(log, "error: "), _last(log, "hint: ")
-    if why is None:
-        lines = log.strip().splitlines()
-        why = lines[-1][:300] if lines else tr("it said nothing")
-    return Notice("error", what, why, hint, log or None)
+    failure, log = reported_failure(log)
+    if failure is not None:
+        return Notice("error", what, failure.message[:500], failure.hint and failure.hint[:500], log or None)
+    lines = log.strip().splitlines()
+    return Notice("error", what, lines[-1][:300] if lines else tr("it said nothing"), None, log or None)
 
 
 def _end_of(log: Path) -> str:
@@ -97,9 +99,3 @@ def _end_of(log: Path) -> str:
             return file.read(_END_OF_LOG).decode(errors="replace")
     except OSError:
         return ""
-
-
-def _last(text: str, beginning: str) -> str | None:
-    """What follows it in the last line that begins so."""
-    found = [line.removeprefix(beginning) for line in text.splitlines() if line.startswith(beginning)]
-    return found[-1][:500] if found else None

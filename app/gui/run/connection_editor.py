@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from app.errors import SizewiseError
+from app.gui.engine.failure import ERROR_JSON
 from app.gui.navigation import Notice
 from app.gui.run.command import Command
 from app.gui.run.rows import Rows
@@ -81,7 +82,7 @@ class ConnectionEditor(Editor):
         self.said.setText(tr("Sending one request…"))
         self.stop.show()
         self.test.setEnabled(False)
-        self.command.start(("profiles", "try", "-", "--json"), profile, folder)
+        self.command.start(("profiles", "try", "-", "--json", ERROR_JSON), profile, folder)
 
     def _forget(self) -> None:
         self.strip.hide()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from app.gui.engine.failure import reported_failure
 from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
 from app.gui.navigation import Notice, Severity
 from app.gui.words import tr
+from app.records.failure import Failure
 from app.records.trial import Trial
 
 _LONGEST = 300
@@ -45,14 +47,11 @@ def trial_notice(trial: Trial) -> Notice:
 
 
 def error_notice(code: int, said: bytes) -> Notice:
-    """Of a command that ended without a trial: its `error:` and `hint:` lines; all it said are the details."""
-    text = said.decode(errors="replace")
-    lines = text.splitlines()
-    what = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
-    hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), None)
-    if what is None:
-        what = tr("The test ended with code {code} and told nothing.").format(code=code)
-    return Notice("error", what[:_LONGEST], None, hint, text[-4000:] or None)
+    """Of a command that ended without a trial: the failure that it reported, with all it printed as details."""
+    failure, text = reported_failure(said.decode(errors="replace"))
+    if failure is None:
+        failure = Failure(code, tr("The test ended with code {code} and told nothing.").format(code=code))
+    return Notice("error", failure.message[:_LONGEST], None, failure.hint, text[-4000:] or None)
 
 
 _TITLES = {

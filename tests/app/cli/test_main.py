@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app import __version__
 from app.cli.main import main
 from app.errors import ExitCode
+from app.records.failure import Failure
 
 COMMANDS = (
     "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",
@@ -36,6 +38,14 @@ def test_our_errors_are_two_lines_and_their_code(capsys: pytest.CaptureFixture[s
     error, hint = capsys.readouterr().err.splitlines()
     assert error == "error: quickstrat is neither a file nor a bundled profile"
     assert hint == "hint: Did you mean 'quickstart'?"
+
+
+def test_an_error_is_reported_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--error-json", "profiles", "check", "quick\x1bstrat"])
+    *_, line = capsys.readouterr().err.splitlines()
+    failure = msgspec.json.decode(line, type=Failure)
+    assert failure.message == "quick\\u001bstrat is neither a file nor a bundled profile"
+    assert (failure.exit_code, failure.hint) == (ExitCode.USAGE, "Did you mean 'quickstart'?")
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ def test_what_ends_at_once_says_why_and_leaves_no_directory(tmp_path: Path) -> N
     assert "no-such-profile.yaml" in notice.why
     assert not notice.why.startswith("error:")
     assert notice.details is not None
+    assert notice.details.startswith("error: ")
+    assert "failure" not in notice.details
     assert not engine.directory.exists()
 
 

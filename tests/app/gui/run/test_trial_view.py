@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.records.failure import Failure
 from app.records.trial import Problem, TlsFacts, Trial
 
 ANSWERED = Trial(
@@ -47,6 +48,8 @@ def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
 
 
 def test_a_command_that_told_no_trial_is_quoted() -> None:
-    notice = error_notice(2, b"warning: x\nerror: the key is wrong\nhint: Write it so.\n")
+    failure = msgspec.json.encode(Failure(2, "the key is wrong", "Write it so."))
+    notice = error_notice(2, b"warning: x\nerror: the key is wrong\n" + failure + b"\n")
     assert (notice.what, notice.next_step) == ("the key is wrong", "Write it so.")
+    assert notice.details == "warning: x\nerror: the key is wrong\n"
     assert error_notice(-9, b"").what == "The test ended with code -9 and told nothing."
