@@ -26,17 +26,17 @@ class HardwareSettings(Settings):
         "what it is": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
     }
 
-    offer: str | None = None
+    offer: str | None = Field(default=None, examples=["aws/g6.2xlarge"])
     """A cloud instance from the price list, like aws/g6.2xlarge."""
-    accelerator: str | None = None
+    accelerator: str | None = Field(default=None, examples=["l4"])
     """The card, where it is not a listed offer, like l4."""
-    count: Annotated[float, Field(gt=0), at_most(10_000)] = 1.0
+    count: Annotated[float, Field(gt=0), at_most(10_000)] = Field(default=1.0, examples=["1"])
     """How many accelerators there are, or a part of one, like 1 or 0.5."""
-    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = None
+    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = Field(default=None, examples=["8"])
     """How many virtual processors there are, like 8."""
     architecture: Literal["x86_64", "arm64"] | None = None
     """The processors' architecture."""
-    replicas: Annotated[Count, at_most(10_000)] = 1
+    replicas: Annotated[Count, at_most(10_000)] = Field(default=1, examples=["1"])
     """How many copies of the model share that hardware, like 1."""
 
     @model_validator(mode="after")
@@ -65,11 +65,11 @@ class TlsSettings(Settings):
 
 
 class TimeoutSettings(Settings):
-    connect_s: SomeSeconds = Field(default=5.0, alias="connect")
+    connect_s: SomeSeconds = Field(default=5.0, alias="connect", examples=["5s"])
     """The longest that a connection may take, like 5s."""
-    idle_s: SomeSeconds = Field(default=30.0, alias="idle")
+    idle_s: SomeSeconds = Field(default=30.0, alias="idle", examples=["30s"])
     """The longest silence in the middle of an answer, like 30s."""
-    total_s: SomeSeconds = Field(default=60.0, alias="total")
+    total_s: SomeSeconds = Field(default=60.0, alias="total", examples=["60s"])
     """The longest a request may take from when it was due, like 60s."""
 
 
@@ -78,7 +78,7 @@ class TargetSettings(Settings):
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": PLACES}
 
-    url: HttpUrl | None = None
+    url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
     """Where it is, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
     """Replicas of one service; requests are spread over them."""
@@ -108,7 +108,7 @@ class EndpointSettings(TargetSettings):
 
     balance: Balance = "round-robin"
     """How requests are spread over several urls."""
-    socket: SomePath | None = None
+    socket: SomePath | None = Field(default=None, examples=["/run/server.sock"])
     """A Unix socket to connect to in place of the URL's host, like /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
     """Sent with each request. Secrets are references: env:NAME or file:PATH."""
@@ -116,7 +116,7 @@ class EndpointSettings(TargetSettings):
     """Where the bearer token is: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
     """Certificates, and how the server's is looked at."""
-    max_connections: Annotated[Count, at_most(100_000)] = 2048
+    max_connections: Annotated[Count, at_most(100_000)] = Field(default=2048, examples=["2048"])
     """The most connections that are open at once, like 2048. Unless it is set, each client of a closed loop has one."""
     wake: bool = False
     """Whether a server that scales to zero is woken, and waited for, before the run."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import re
-import textwrap
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -28,7 +24,6 @@ Kind = Literal[
 ]
 _LEAST = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
 _MOST = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
-_EXAMPLE = re.compile(r"\blike (\S[^;]*?)(?:[.;]? \(|[;.] |[.;]?$|, (?!\d)| or | ?: )")
 _WRITTEN_FREELY = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
 
 
@@ -41,6 +36,8 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     kind: Kind
     help: str = ""
+    example: str = ""
+    """A value as a profile writes it; empty where one would not help."""
     default: Any = None
     is_required: bool = False
     is_nullable: bool = False
@@ -52,12 +49,6 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     one_of: dict[str, tuple[str, ...]] = {}
     settings: str = ""
     """The name of the settings that a group, or each of the records, is."""
-
-    @property
-    def example(self) -> str:
-        """As its help tells one; empty where it does not."""
-        found = _EXAMPLE.search(self.help)
-        return found[1] if found is not None else ""
 
     def at(self, key: str) -> FieldSpec | None:
         """Of a group's or record's field; None where it has none of that key."""
@@ -72,8 +63,7 @@ def profile_fields(protocol: str) -> FieldSpec:
 
 
 def group_of(settings: type[Settings], key: str = "") -> FieldSpec:
-    helps = _helps(settings)
-    fields = tuple(_field(field, name, helps.get(name, "")) for name, field in settings.model_fields.items())
+    fields = tuple(_field(field, name) for name, field in settings.model_fields.items())
     return FieldSpec(key=key, kind="group", fields=fields, one_of=_one_of(settings), settings=settings.__name__)
 
 
@@ -95,13 +85,14 @@ def _one_of(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _field(field: FieldInfo, name: str, text: str) -> FieldSpec:
+def _field(field: FieldInfo, name: str) -> FieldSpec:
     spec = _spec(field.annotation, tuple(field.metadata), field.alias or name)
     default = field.get_default(call_default_factory=True, validated_data={})
     is_group = isinstance(default, BaseModel)
     return msgspec.structs.replace(
         spec,
-        help=text,
+        help=field.description or "",
+        example=str(next(iter(field.examples or ()), "")),
         is_required=field.is_required(),
         default=None if default is PydanticUndefined or is_group else _written(default, field),
         is_nullable=spec.is_nullable or (spec.kind == "group" and not field.is_required() and not is_group),
@@ -216,30 +207,3 @@ def _serialised(value: Any, metadata: tuple[Any, ...]) -> Any:
         return value
     write: Any = serialisers[-1]
     return write(value)
-
-
-def _helps(settings: type[Settings]) -> dict[str, str]:
-    """By a field's name: the text below it, in the class that declared it last."""
-    found: dict[str, str] = {}
-    for one in reversed(settings.__mro__):
-        if issubclass(one, Settings):
-            found |= _texts(one)
-    return found
-
-
-@cache
-def _texts(settings: type[Settings]) -> dict[str, str]:
-    """Read from the source, so that starting a run costs nothing; none where there is no source."""
-    try:
-        source = textwrap.dedent(inspect.getsource(settings))
-    except OSError:
-        return {}
-    tree = ast.parse(source).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    texts = {}
-    for statement, below in zip(tree.body, tree.body[1:], strict=False):
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-            continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            texts[statement.target.id] = str(below.value.value)
-    return texts

@@ -18,13 +18,13 @@ class SearchSettings(Settings):
     """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
     burstiness: Burstiness | None = None
     """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
-    start_per_s: Rate = Field(default=10.0, alias="start")
+    start_per_s: Rate = Field(default=10.0, alias="start", examples=["10/s"])
     """The rate the search begins with, like 10/s."""
-    hold_s: SomeSeconds = Field(default=10.0, alias="hold")
+    hold_s: SomeSeconds = Field(default=10.0, alias="hold", examples=["10s"])
     """How long each rate is held, like 10s. Longer is surer."""
-    repeats: Repeats = 3
+    repeats: Repeats = Field(default=3, examples=["3"])
     """How often the answer is measured again, like 3."""
-    within_s: SomeSeconds | None = Field(default=None, alias="within")
+    within_s: SomeSeconds | None = Field(default=None, alias="within", examples=["2m"])
     """The search ends in this time, with the rate it is sure of by then, like 2m. None is the time it needs."""
 
     @model_validator(mode="after")
@@ -39,9 +39,9 @@ class LoadSettings(Settings):
     `warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none.
     """
 
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=["7"])
     """Of the random arrivals and requests: the same seed sends the same, like 7."""
-    warmup_s: Seconds = Field(default=2.0, alias="warmup")
+    warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
     """What three warm-up windows take; up to six are run, like 2s. 0s is none."""
     workers: Workers = "auto"
     """Processes of this machine that send: auto, or a number."""

@@ -101,13 +101,13 @@ class VariantSettings(Settings):
     """What it runs on."""
     precision: OnePrecision = "as-is"
     """The arithmetic: as the file has it, or converted."""
-    batch: Annotated[Count, at_most(65_536)] = 1
+    batch: Annotated[Count, at_most(65_536)] = Field(default=1, examples=["1"])
     """Rows in one call, like 1."""
-    streams: Annotated[Count, at_most(1024)] = 1
+    streams: Annotated[Count, at_most(1024)] = Field(default=1, examples=["1"])
     """Calls at once, like 1."""
-    threads: Annotated[Count, at_most(1024)] = 1
+    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=["1"])
     """Processor threads of each call, like 1."""
-    devices: Devices = ()
+    devices: Devices = Field(default=(), examples=["0, 1"])
     """GPUs by number, like 0, 1; empty is the first."""
 
 
@@ -127,7 +127,7 @@ class RuntimeSettings(Settings):
     """Whether tensors stay on the device; empty is yes on GPUs."""
     cuda_graph: bool = False
     """Whether calls are captured as a CUDA graph."""
-    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(default_factory=dict)
+    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(default_factory=dict, examples=["sequence"])
     """Sizes of dynamic axes, like sequence: 128."""
 
 
@@ -139,19 +139,21 @@ class LocalTarget(Settings):
     )
     protocol: Literal["local"] = "local"
     """The language the target speaks: here none, the model runs on this machine."""
-    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = ()
+    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = Field(
+        default=(), examples=["digits"]
+    )
     """An .onnx file, or a bundled model's name, like digits; several are compared."""
     providers: ProviderList = ("cpu",)
     """What it runs on; each is measured."""
     precision: PrecisionList = ("as-is",)
     """The arithmetic: as the file has it, or converted; each is measured."""
-    batch: Counts = (1,)
+    batch: Counts = Field(default=(1,), examples=["1, 4, 16"])
     """Rows in one call, like 1, 4, 16; each is measured."""
-    streams: Counts = (1,)
+    streams: Counts = Field(default=(1,), examples=["1, 8"])
     """Calls at once, like 1, 8; each is measured."""
-    threads: Counts = (1,)
+    threads: Counts = Field(default=(1,), examples=["1, 2"])
     """Processor threads of each call, like 1, 2; each is measured."""
-    devices: Devices = ()
+    devices: Devices = Field(default=(), examples=["0, 1"])
     """GPUs by number, like 0, 1; alone and together."""
     variants: Listed[VariantSettings] = ()
     """A list of combinations in place of the grid above."""
@@ -236,13 +238,13 @@ class LocalData(Settings):
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
     tensors: DataPath | None = None
     """An .npz or .csv file, or a folder with a sub-folder a class; without it inputs are made up."""
-    labels: Annotated[str, Field(min_length=1, max_length=200)] | None = "label"
+    labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
     """The array or column with the right answers, like label."""
-    output: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
     """The output with the answer of each row, like probabilities; empty is found by itself."""
     calibration: DataPath | None = None
     """Rows that int8-static is calibrated with, as for tensors."""
-    calibration_rows: Annotated[Count, at_most(100_000)] = 128
+    calibration_rows: Annotated[Count, at_most(100_000)] = Field(default=128, examples=["128"])
     """How many rows it is calibrated with, like 128."""
 
 
@@ -266,7 +268,7 @@ class LocalLoad(Settings):
     `at_most`; `warmup` is the longest that is waited for three windows to agree."""
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = 7
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=["7"])
     """Of the made-up rows and random arrivals: the same seed makes the same, like 7."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
     """How calls come: one after another, several at once, as many as go, or at random."""
@@ -276,15 +278,15 @@ class LocalLoad(Settings):
         BeforeValidator(_listed),
     ] = ()
     """Of the server scenario: 100/s, 80% of the most, or max inside the SLO."""
-    warmup_s: Seconds = Field(default=10.0, alias="warmup")
+    warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """The longest that is waited until three windows agree, like 10s."""
-    at_least_s: SomeSeconds = Field(default=1.0, alias="at_least")
+    at_least_s: SomeSeconds = Field(default=1.0, alias="at_least", examples=["1s"])
     """Each scenario is measured at least so long, like 1s."""
-    at_most_s: SomeSeconds = Field(default=10.0, alias="at_most")
+    at_most_s: SomeSeconds = Field(default=10.0, alias="at_most", examples=["10s"])
     """Each scenario is measured at most so long, like 10s."""
-    half_width: Share = 0.02
+    half_width: Share = Field(default=0.02, examples=["2%"])
     """Ends once the interval's half-width is so small a share of the mean, like 2%."""
-    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = 3
+    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = Field(default=3, examples=["3"])
     """How often a start from nothing is timed, like 3."""
     search: Literal["best"] | None = None
     """best measures only what can be the best inside the SLO."""
@@ -309,9 +311,9 @@ class LocalLoad(Settings):
 class LocalLimits(Settings):
     """`memory` is what one variant may take; None is what the machine has to spare."""
 
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """The longest the whole run may take, like 10m."""
-    memory_bytes: Memory | None = Field(default=None, alias="memory")
+    memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
     """The most memory one variant may take, like 8 GiB; empty is what can be spared."""
 
     @model_validator(mode="before")
@@ -328,7 +330,7 @@ class LocalProfile(Settings):
     ) | {"options": _OF_ENDPOINTS}
     sizewise: Literal[1]
     """The version of the profile's form: 1."""
-    name: Name
+    name: Name = Field(examples=["my-model"])
     """What runs of this profile are called: letters, digits, dots, dashes and underscores, like my-model."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
     """One line of what is asked, for lists and reports."""
@@ -338,11 +340,11 @@ class LocalProfile(Settings):
     """What the model is fed."""
     load: LocalLoad = LocalLoad()
     """How it is measured."""
-    slo: Listed[ObjectiveText] = ()
+    slo: Listed[ObjectiveText] = Field(default=(), examples=["service_ms.p95 < 20"])
     """What is promised, one objective a line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
     """When the run ends, and how much memory a variant gets."""
-    gates: Listed[GateText] = ()
+    gates: Listed[GateText] = Field(default=(), examples=["accuracy_kept >= 95% | warn"])
     """What a pipeline fails on, one a line, like accuracy_kept >= 95% | warn."""
     telemetry: Scrapes = ()
     """Pages for Prometheus on other machines, read while the run goes on."""

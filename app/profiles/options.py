@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from app.analysis.abort import ABORTABLE
 from app.analysis.objectives import parse_objective
@@ -38,5 +38,7 @@ def _read_abort(value: object) -> AbortRule:
 class RunOptions(Settings):
     """`abort_when` is looked at while each stage runs, from its `after` on; the run ends with what it has by then."""
 
-    abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = None
+    abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = (
+        Field(default=None, examples=["error_rate > 20% after 15s"])
+    )
     """Gives up early, like error_rate > 20% after 15s; the time counts from each stage's start."""

@@ -61,7 +61,7 @@ class OtherCardsSettings(Settings):
     """What bounds the work: saturated arithmetic, decoding, or unknown."""
     memory_gib: Annotated[
         float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib), Unit("MiB, GiB, MB, GB")
-    ] = Field(default=None, alias="memory")
+    ] = Field(default=None, alias="memory", examples=["8GiB"])
     """What a replica takes of a card's memory, like 8GiB; without it smaller cards are refused."""
 
 
@@ -75,44 +75,44 @@ class PlanSettings(Settings):
     same would cost from an API, by 1k requests or 1M tokens.
     """
 
-    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = 0.90
+    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=0.90, examples=["90%"])
     """How surely the fleet carries its peak, like 90%."""
     redundancy: Redundancy = 1
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
-    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = 1
+    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=1, examples=["1"])
     """Zones it is spread over, any of which may be lost, like 1."""
-    surge: Annotated[int, Field(ge=0, le=1000)] = 0
+    surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=["0"])
     """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
     )
     """How requests are spread over replicas."""
-    regions: Listed[str] = ()
+    regions: Listed[str] = Field(default=(), examples=["us-east-1"])
     """Only these regions, like us-east-1; empty is all."""
-    providers: Listed[str] = ()
+    providers: Listed[str] = Field(default=(), examples=["aws"])
     """Only these clouds, like aws; empty is all."""
-    budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget")
+    budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget", examples=["4000 USD/month"])
     """The most it may cost, like 4000 USD/month."""
-    vendors: Listed[str] = ()
+    vendors: Listed[str] = Field(default=(), examples=["nvidia"])
     """Only accelerators of these vendors, like nvidia; empty is all."""
     max_power_w: Annotated[
         float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none), Unit("W, kW, MW")
-    ] = Field(default=None, alias="max_power")
+    ] = Field(default=None, alias="max_power", examples=["20 kW"])
     """The most that all accelerators may draw, like 20 kW."""
     api_price: Annotated[
         ApiPrice | None,
         PlainValidator(_or_none(_read_api_price)),
         PlainSerializer(_write_api_price),
         Unit("USD/1k, USD/1M"),
-    ] = None
+    ] = Field(default=None, examples=["0.60 USD/1M"])
     """What the same would cost from an API, like 0.60 USD/1M or 2 USD/1k."""
-    max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = None
+    max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=["8"])
     """The most accelerators that one instance may have, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     """Which price is paid."""
-    max_price_age_days: Days | None = Field(default=None, alias="max_price_age")
+    max_price_age_days: Days | None = Field(default=None, alias="max_price_age", examples=["180d"])
     """Leaves out prices older than this, like 180d."""
-    low_trust_prices: bool = False
+    low_trust_prices: bool = Field(default=False, examples=["true"])
     """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
     other_cards: OtherCardsSettings | None = None
     """Plans cards that were not measured too, by ratios, with wide intervals."""

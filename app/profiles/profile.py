@@ -40,28 +40,28 @@ from app.profiles.workload import (
 class RunLimits(Settings):
     """None is no limit."""
 
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """The longest the whole run may take, like 10m; it ends with what it has by then."""
-    requests: Annotated[Count, at_most(10**12)] | None = None
+    requests: Annotated[Count, at_most(10**12)] | None = Field(default=None, examples=["1e6"])
     """The most requests the run may send, like 1e6."""
-    usd: Annotated[float, Field(gt=0)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=["5"])
     """The most the run may cost in US dollars, by the prices of its hardware, like 5."""
 
 
 class _Questions(Settings):
     sizewise: Literal[1]
     """The version of the profile's form: 1."""
-    name: Name
+    name: Name = Field(examples=["fraud-scoring"])
     """What runs of this profile are called: letters, digits, dots, dashes and underscores, like fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
     """One line of what is asked, for lists and reports."""
     load: LoadSettings
     """How the target is loaded: stages one after another, then a sweep, then a search."""
-    slo: Listed[ObjectiveText] = ()
+    slo: Listed[ObjectiveText] = Field(default=(), examples=["latency_ms.p95 < 50"])
     """What the service promises, one objective a line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
     """When the run ends, whatever it has by then."""
-    gates: Listed[GateText] = ()
+    gates: Listed[GateText] = Field(default=(), examples=["latency_ms.p99 < 80 | warn"])
     """What a pipeline fails on, one a line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
     """How the run is carried out."""

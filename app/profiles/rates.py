@@ -56,9 +56,9 @@ RateOrShare = Annotated[
 class RampSettings(Settings):
     """From one rate to another, in a straight line over the stage."""
 
-    from_per_s: SomeRate = Field(alias="from")
+    from_per_s: SomeRate = Field(alias="from", examples=["10/s"])
     """The rate at the beginning, like 10/s."""
-    to_per_s: SomeRate = Field(alias="to")
+    to_per_s: SomeRate = Field(alias="to", examples=["100/s"])
     """The rate at the end, like 100/s."""
 
     @model_validator(mode="after")
@@ -74,13 +74,13 @@ class RampSettings(Settings):
 class SpikeSettings(Settings):
     """`base`, but for a jump to `peak` that begins `at` and lasts `for`."""
 
-    base_per_s: Rate = Field(alias="base")
+    base_per_s: Rate = Field(alias="base", examples=["50/s"])
     """The rate before and after, like 50/s."""
-    peak_per_s: Rate = Field(alias="peak")
+    peak_per_s: Rate = Field(alias="peak", examples=["200/s"])
     """The rate in the spike, like 200/s."""
-    at_s: SomeSeconds = Field(alias="at")
+    at_s: SomeSeconds = Field(alias="at", examples=["10s"])
     """When it begins, from the stage's start, like 10s."""
-    for_s: SomeSeconds = Field(alias="for")
+    for_s: SomeSeconds = Field(alias="for", examples=["5s"])
     """How long it lasts, like 5s."""
 
     @model_validator(mode="after")
@@ -104,11 +104,11 @@ class SpikeSettings(Settings):
 class SineSettings(Settings):
     """`mean` ± `amplitude`, rising at first."""
 
-    mean_per_s: Rate = Field(alias="mean")
+    mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
     """The rate in the middle, like 50/s."""
-    amplitude_per_s: Rate = Field(alias="amplitude")
+    amplitude_per_s: Rate = Field(alias="amplitude", examples=["20/s"])
     """How far it swings to both sides, like 20/s."""
-    period_s: SomeSeconds = Field(alias="period")
+    period_s: SomeSeconds = Field(alias="period", examples=["20s"])
     """How long one swing takes, like 20s."""
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class SineSettings(Settings):
 class DiurnalSettings(Settings):
     """A day from midnight to midnight, played in the time of the stage: the hours of `traffic.shape`."""
 
-    peak_per_s: Rate = Field(alias="peak")
+    peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
     """The rate in the busiest hour, like 100/s."""
     shape: Shape = "workday"
     """Which typical day."""

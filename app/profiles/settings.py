@@ -49,10 +49,14 @@ class Settings(BaseModel):
     """`keys_of_others` maps keys that belong to a sibling to the sentence that says so. Of each of `one_of`, which are
     by what they decide, one is given: a key, or several joined by +.
 
-    A text below a field says what the field is, with an example.
+    The text below a field is its description. `Field(examples=…)` holds values as a profile writes them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # builds only the models that a profile uses, which pays for most of reading the docstrings
+    )  # fmt: skip
     keys_of_others: ClassVar[dict[str, str]] = {}
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
 

@@ -65,17 +65,17 @@ class StageSettings(Settings):
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what comes": _FORMS}
 
-    name: Name = "steady"
+    name: Name = Field(default="steady", examples=["steady"])
     """What the stage is called in results, like steady."""
     arrivals: Arrivals | None = None
     """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
     burstiness: Burstiness | None = None
     """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
-    rate_per_s: RateOrShare | None = Field(default=None, alias="rate")
+    rate_per_s: RateOrShare | None = Field(default=None, alias="rate", examples=["50/s"])
     """Requests a second, like 50/s; or of an earlier stage's, like 80% of steady."""
     ramp: RampSettings | None = None
     """From one rate to another in a straight line."""
-    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps")
+    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps", examples=["10/s, 20/s, 40/s"])
     """Rates for equal parts of the stage, like 10/s, 20/s, 40/s."""
     spike: SpikeSettings | None = None
     """A rate with a jump in it."""
@@ -85,19 +85,19 @@ class StageSettings(Settings):
     """A day played in the time of the stage."""
     trace: ExistingFile | None = None
     """A trace file whose requests are replayed at their times."""
-    speed: Speed | None = None
+    speed: Speed | None = Field(default=None, examples=["2x"])
     """How much faster the trace goes, like 2x."""
-    superpose: Annotated[Count, at_most(1000)] | None = None
+    superpose: Annotated[Count, at_most(1000)] | None = Field(default=None, examples=["1"])
     """How many shifted copies of the trace go at once, like 1."""
-    concurrency: Annotated[Count, at_most(100_000)] | None = None
+    concurrency: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=["8"])
     """How many clients ask one request after another, like 8."""
-    think_s: Seconds | None = Field(default=None, alias="think")
+    think_s: Seconds | None = Field(default=None, alias="think", examples=["500ms"])
     """How long a client waits between requests, like 500ms."""
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration")
+    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["30s"])
     """How long the whole stage lasts, after its lead-in, like 30s; a trace without one goes to its end."""
-    lead_in_s: Seconds = Field(default=0.0, alias="lead_in")
+    lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
     """Load before the stage that is not counted, like 2s."""
-    repeats: Repeats = 1
+    repeats: Repeats = Field(default=1, examples=["1"])
     """How often the stage is run, like 1."""
 
     @model_validator(mode="before")

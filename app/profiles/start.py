@@ -44,11 +44,11 @@ def _read_directory(value: object, info: ValidationInfo) -> Path:
 class StartSettings(Settings):
     """Ready when `ready`, a URL or a path on the target's host, answers with 2xx. `env` is added to our own."""
 
-    command: Annotated[Listed[str], BeforeValidator(_read_command)]
+    command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=["python server.py --port 8000"])
     """The command that starts the server, as text; no shell sees it, like python server.py --port 8000."""
-    ready: ReadyUrl
+    ready: ReadyUrl = Field(examples=["/health"])
     """A URL or path that answers with 2xx once the server is ready, like /health."""
-    timeout_s: SomeSeconds = Field(default=120.0, alias="timeout")
+    timeout_s: SomeSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
     """How long is waited for it, like 120s."""
     directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True

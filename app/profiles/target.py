@@ -34,7 +34,7 @@ class _OpenAiTarget(EndpointSettings):
     """The URL is the base URL as clients take it, usually ending in /v1."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
-    model: ModelName
+    model: ModelName = Field(examples=["my-model"])
     """The model's name as the server knows it, like my-model."""
 
 
@@ -70,7 +70,7 @@ class OipTarget(EndpointSettings):
     """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """The model's name on the server; a served one is called as its file."""
-    version: Version | None = None
+    version: Version | None = Field(default=None, examples=["1"])
     """The model's version on the server, like 1."""
 
     @model_validator(mode="before")
@@ -95,13 +95,13 @@ class OipGrpcTarget(EndpointSettings):
     keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server speaks oip over HTTP."}
     protocol: Literal["oip-grpc"]
     """The language the target speaks."""
-    url: GrpcUrl | None = None
+    url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
     """Where it is, like grpc://127.0.0.1:8001, or grpcs:// for TLS."""
-    urls: Listed[GrpcUrl] = ()
+    urls: Listed[GrpcUrl] = Field(default=(), examples=["grpc://host:8001"])
     """Replicas of one service, each like grpc://host:8001."""
     model: ModelName
     """The model's name on the server."""
-    version: Version | None = None
+    version: Version | None = Field(default=None, examples=["1"])
     """The model's version on the server, like 1."""
 
     @model_validator(mode="after")
@@ -122,7 +122,7 @@ class TfServingTarget(EndpointSettings):
     """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """The model's name on the server."""
-    version: Version | None = None
+    version: Version | None = Field(default=None, examples=["1"])
     """The model's version on the server, like 1."""
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
     """Which of the model's signatures is called."""
@@ -138,7 +138,7 @@ class TorchServeTarget(EndpointSettings):
     """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """The model's name on the server."""
-    version: Version | None = None
+    version: Version | None = Field(default=None, examples=["1.0"])
     """The model's version on the server, like 1.0."""
 
 
@@ -151,7 +151,7 @@ class LocustTarget(TargetSettings):
     }
     protocol: Literal["locust"]
     """The language the target speaks."""
-    file: ExistingFile
+    file: ExistingFile = Field(examples=["locustfile.py"])
     """The Locust test, like locustfile.py; it is run unchanged."""
 
     @model_validator(mode="after")

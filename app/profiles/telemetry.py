@@ -49,13 +49,17 @@ def _read_labels(value: object) -> object:
 class ScrapeSettings(Settings):
     """Of a page, the samples that carry all `labels` are read; `permitted` is as for a target."""
 
-    scrape: HttpUrl
+    scrape: HttpUrl = Field(examples=["http://10.0.0.5:9400/metrics"])
     """The page's URL, like http://10.0.0.5:9400/metrics."""
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_not_our_own)]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_not_our_own)] = Field(
+        examples=["node1"]
+    )
     """What its readings are called, like node1."""
-    labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(default_factory=dict)
+    labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(default_factory=dict, examples=["gpu"])
     """Only samples that carry all of these labels are read, like gpu: 0."""
-    interval_s: Annotated[Seconds, AfterValidator(_not_too_often)] = Field(default=1.0, alias="interval")
+    interval_s: Annotated[Seconds, AfterValidator(_not_too_often)] = Field(
+        default=1.0, alias="interval", examples=["1s"]
+    )
     """How often it is read, like 1s."""
     headers: Headers = Field(default_factory=dict)
     """Sent with each request. Secrets are references: env:NAME or file:PATH."""

@@ -97,7 +97,7 @@ class TrafficSettings(Settings):
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"how much comes": ("peak", "users", "trace")}
 
-    peak_per_s: Rate | None = Field(default=None, alias="peak")
+    peak_per_s: Rate | None = Field(default=None, alias="peak", examples=["900/s"])
     """Requests a second in the busiest hour, like 900/s."""
     users: UsersSettings | None = None
     """Users and what they do, in place of a rate."""
@@ -107,17 +107,17 @@ class TrafficSettings(Settings):
     """The day's course: workday, evening, flat, trace, or a list of 24 shares of the peak hour."""
     week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_same)] = "even"
     """The week's course: even, business, trace, or a list of 7 shares of the busiest day."""
-    growth_per_year: Growth = Field(default=0.0, alias="growth")
+    growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
     """How much more comes each year, like 20%/year."""
     spikes: Annotated[Listed[SpikeSettings], Field(max_length=MOST_PARTS)] = ()
     """Recurring jumps, as at noon each day."""
     campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MOST_PARTS)] = ()
     """Days with more traffic than usual."""
-    uncertainty: Share = 0.0
+    uncertainty: Share = Field(default=0.0, examples=["10%"])
     """How far the forecast may be off, like 10%."""
     dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
     """How bursty requests are at the peak; without it as the trace, or as Poisson's."""
-    cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache")
+    cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """The share of requests that a cache answers, like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MOST_PARTS)] = ()
     """Mean lengths of requests and answers in tokens, where a fleet of language models is planned."""

@@ -58,11 +58,11 @@ Tokens = Annotated[float, Field(ge=0, le=1e8)]
 class SpikeSettings(Settings):
     """Recurring: `times` the usual rate for so long from `at`, on each of `days`."""
 
-    at_s: ClockTime = Field(alias="at")
+    at_s: ClockTime = Field(alias="at", examples=["12:00"])
     """When it begins, like 12:00."""
-    duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for")
+    duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for", examples=["30m"])
     """How long it lasts, like 30m."""
-    times: Times
+    times: Times = Field(examples=["2"])
     """How many times the usual rate, like 2."""
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
     """On which days."""
@@ -71,11 +71,11 @@ class SpikeSettings(Settings):
 class CampaignSettings(Settings):
     """`times` the usual rate on the days `from` to `to`, both among them."""
 
-    first: Date = Field(alias="from")
+    first: Date = Field(alias="from", examples=["2026-11-27"])
     """The first day, like 2026-11-27."""
-    last: Date = Field(alias="to")
+    last: Date = Field(alias="to", examples=["2026-11-30"])
     """The last day, like 2026-11-30."""
-    times: Times
+    times: Times = Field(examples=["3"])
     """How many times the usual rate, like 3."""
 
     @model_validator(mode="after")
@@ -88,11 +88,11 @@ class CampaignSettings(Settings):
 class UsersSettings(Settings):
     """At the peak, `active` of the users make `requests` each."""
 
-    count: Annotated[Count, at_most(10**12)]
+    count: Annotated[Count, at_most(10**12)] = Field(examples=["50000"])
     """How many users there are, like 50000."""
-    requests_per_s: Rate = Field(alias="requests")
+    requests_per_s: Rate = Field(alias="requests", examples=["10/h"])
     """What each makes, like 10/h."""
-    active: Annotated[Share, Field(gt=0)] = 1.0
+    active: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["20%"])
     """The share that is active at the peak, like 20%."""
 
     @property
@@ -103,10 +103,12 @@ class UsersSettings(Settings):
 class DispersionSettings(Settings):
     """Variance over mean of the counts in windows so long, at the peak; 1 is Poisson."""
 
-    index: Annotated[float, Field(ge=1, le=1e6)] = 1.0
+    index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=["3"])
     """Variance over mean of the counts in windows; 1 is Poisson, like 3."""
     window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
-        default=60.0, alias="window"
+        default=60.0,
+        alias="window",
+        examples=["60s"],
     )
     """How long those windows are, like 60s."""
 
@@ -114,22 +116,22 @@ class DispersionSettings(Settings):
 class TokensSettings(Settings):
     """Mean lengths of this share of the requests."""
 
-    share: Annotated[Share, Field(gt=0)] = 1.0
+    share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
     """The share of the requests that are so, like 100%."""
-    input: Annotated[Tokens, Field(gt=0)]
+    input: Annotated[Tokens, Field(gt=0)] = Field(examples=["500"])
     """Mean length of a request in tokens, like 500."""
-    output: Tokens
+    output: Tokens = Field(examples=["200"])
     """Mean length of an answer in tokens, like 200."""
 
 
 class ClassSettings(Settings):
     """Requests with work and an SLO of their own; `work` is beside the mean request of 1, no slo is the profile's."""
 
-    name: Name
+    name: Name = Field(examples=["premium"])
     """What the class is called, like premium."""
-    share: Annotated[Share, Field(gt=0)]
+    share: Annotated[Share, Field(gt=0)] = Field(examples=["20%"])
     """Its share of the requests, like 20%."""
-    work: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    work: Annotated[float, Field(gt=0, le=1e6)] = Field(default=1.0, examples=["2.5"])
     """Its work beside the mean request of 1, like 2.5."""
     slo: Listed[ObjectiveText] = ()
     """Objectives of its own; none is the profile's."""

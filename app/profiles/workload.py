@@ -49,9 +49,11 @@ def _read_pattern(value: object) -> object:
 class ExpectSettings(Settings):
     """What an answer must be: its `status`, and what `pointer` (RFC 6901; the whole body without it) leads to."""
 
-    status: Listed[Annotated[int, Field(ge=100, le=599)]] = ()
+    status: Listed[Annotated[int, Field(ge=100, le=599)]] = Field(default=(), examples=["200"])
     """Which statuses are right, like 200."""
-    pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = None
+    pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = Field(
+        default=None, examples=["/result/score"]
+    )
     """Where in the answer to look, like /result/score; empty is the whole of it."""
     equals: JsonValue = None
     """What must stand there, as JSON."""
@@ -85,7 +87,9 @@ class HttpRequests(Settings):
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
     """How it is asked; POST where there is a body."""
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = None
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = Field(
+        default=None, examples=["/v1/score"]
+    )
     """Where on the host, in place of the URL's path, like /v1/score."""
     body: Body = None
     """What is sent with each request, as JSON or text."""
@@ -126,7 +130,7 @@ class _Tensors(Settings):
 
     tensors: ExistingFile | None = None
     """An .npz file of arrays named as the model's inputs; without it inputs are made up."""
-    rows_per_request: Rows = 1
+    rows_per_request: Rows = Field(default=1, examples=["1"])
     """How many rows go in one request, like 1."""
     popularity: PopularityText = Popularity()
     """Which of the rows are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
@@ -135,9 +139,9 @@ class _Tensors(Settings):
 class _LabelledTensors(_Tensors):
     """`labels` is the name of the array in `tensors` that holds the right class of each row."""
 
-    labels: str | None = None
+    labels: str | None = Field(default=None, examples=["label"])
     """The array in tensors that holds the right class of each row, like label."""
-    output: OutputName | None = None
+    output: OutputName | None = Field(default=None, examples=["probabilities"])
     """The output with the class, or its scores, of each row, like probabilities; empty is found by itself."""
 
     @model_validator(mode="after")
@@ -204,7 +208,7 @@ class LocustRequests(Settings):
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
     """Which of the test's user classes are run; empty is all."""
-    spawn_per_s: Rate = Field(default=10.0, alias="spawn")
+    spawn_per_s: Rate = Field(default=10.0, alias="spawn", examples=["10/s"])
     """How fast users are started, like 10/s."""
 
 

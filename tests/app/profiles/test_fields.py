@@ -42,6 +42,13 @@ def test_every_field_says_what_it_is_in_a_sentence(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
+def test_the_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
+    fields = [field for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    assert [field.key for field in fields if f"like {field.example}" not in field.help and field.example] == []
+    assert [field.help for field in fields if ", like " in field.help and not field.example] == []
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
 def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
     """Its model takes it."""
     for settings in {one for one, _ in declared(PROFILES[protocol])}:
