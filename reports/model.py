@@ -272,13 +272,35 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
+SpectrumMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call_ms"]
+
+
 class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
     """Exact percentiles of all successful requests of the stages the answer rests on: `share` at or below `ms`."""
 
-    label: str
+    metric: SpectrumMetric
     n: int
     share: tuple[float, ...]
     ms: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        return _SPECTRUM_NAMES[self.metric]
+
+    @property
+    def label(self) -> str:
+        """The name, and from where the time is measured."""
+        start = _MEASURED_FROM.get(self.metric)
+        return self.name if start is None else f"{self.name}, from the {start}"
+
+
+_SPECTRUM_NAMES: dict[SpectrumMetric, str] = {
+    "latency_ms": "latency", "service_ms": "service time", "ttft_ms": "TTFT", "tpot_ms": "TPOT",
+    "call_ms": "service time of a call",
+}  # fmt: skip
+_MEASURED_FROM: dict[SpectrumMetric, str] = {
+    "latency_ms": "intended start", "service_ms": "send", "ttft_ms": "intended start",
+}  # fmt: skip
 
 
 class HeatMap(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,12 +14,7 @@ from reports import model
 
 MOST_STEPS = 200
 MOST_COLUMNS, MOST_ROWS = 60, 16
-_LABELS = {
-    "latency_ms": "latency, from the intended start",
-    "service_ms": "service time, from the send",
-    "ttft_ms": "TTFT, from the intended start",
-    "tpot_ms": "TPOT",
-}
+_METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 
 
 def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
@@ -28,7 +23,7 @@ def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
     if requests is None:
         return ()
     inside = inside_stages(requests, stages)
-    drawn = (share_steps(label, span_ms(requests.rows, name), inside) for name, label in _LABELS.items())
+    drawn = (share_steps(metric, span_ms(requests.rows, metric), inside) for metric in _METRICS)
     return tuple(one for one in drawn if one is not None)
 
 
@@ -52,7 +47,7 @@ def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.
     )
 
 
-def share_steps(label: str, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+def share_steps(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
     """Of the values inside that are known; None where there is none. At most MOST_STEPS, least and most among them."""
     if values_ms is None:
         return None
@@ -61,7 +56,7 @@ def share_steps(label: str, values_ms: Floats | None, inside: Mask) -> model.Spe
         return None
     ranks = np.unique(np.linspace(0, ordered.size - 1, min(ordered.size, MOST_STEPS)).round().astype(np.int64))
     return model.Spectrum(
-        label=label, n=ordered.size, share=rounded((ranks + 1) / ordered.size, 6), ms=rounded(ordered[ranks], 4)
+        metric=metric, n=ordered.size, share=rounded((ranks + 1) / ordered.size, 6), ms=rounded(ordered[ranks], 4)
     )
 
 

@@ -99,12 +99,8 @@ def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[m
     if requests is None:
         return ()
     rows, inside = requests.rows, inside_stages(requests, stages)
-    labels = {
-        "latency_ms": "latency, from the intended start",
-        "service_ms": "service time, from the send",
-        "ttft_ms": "TTFT, from the intended start",
-    }
-    drawn = (_spectrum(label, span_ms(rows, name), inside) for name, label in labels.items())
+    metrics: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
+    drawn = (_spectrum(metric, span_ms(rows, metric), inside) for metric in metrics)
     return tuple(one for one in drawn if one is not None)
 
 
@@ -182,7 +178,7 @@ def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
     return tuple(int(one) for one in sent - ended)
 
 
-def _spectrum(label: str, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
     """A twelfth of a decade apart towards the slow end, as far as the number of values allows a percentile at all."""
     if values_ms is None:
         return None
@@ -194,7 +190,7 @@ def _spectrum(label: str, values_ms: Floats | None, inside: Mask) -> model.Spect
     shares = [one for one in (*np.linspace(0.05, 0.45, 9), *tail) if needed_samples(one) <= len(ordered)]
     ranks = [math.ceil(one * len(ordered) - 1e-9) - 1 for one in shares]
     return model.Spectrum(
-        label=label, n=len(ordered), share=rounded(np.array(shares), 6), ms=rounded(ordered[ranks], 4)
+        metric=metric, n=len(ordered), share=rounded(np.array(shares), 6), ms=rounded(ordered[ranks], 4)
     )
 
 

@@ -13,8 +13,6 @@ from app.reporting.rows import NOT_DRAWN, request_times
 from app.storage.run_directory import StoredRun
 from reports.model import Spectrum
 
-_CALLS = "service time of a call"
-
 
 def compared_stages(result: Result) -> tuple[str, ...]:
     """Names of the stages that a comparison may tell of, in their order."""
@@ -50,4 +48,4 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | No
     with np.errstate(invalid="ignore"):  # a call that was never begun
         for stage in stages:
             inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
-    return share_steps(_CALLS, (end_ns - begin_ns) / 1e6, inside)
+    return share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)

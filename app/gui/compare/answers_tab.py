@@ -79,18 +79,19 @@ class AnswersTab(QWidget):
         if stage != self.stage.currentData():
             return
         self._curves = curves
-        times = tuple(dict.fromkeys(one.label for curve in curves for one in curve.spectra))
-        chosen = self.time.currentText()
+        times = {one.metric: one.label for curve in curves for one in curve.spectra}
+        chosen = self.time.currentData()
         self.time.blockSignals(True)
         self.time.clear()
-        self.time.addItems(times)
-        self.time.setCurrentIndex(max(self.time.findText(chosen), 0) if times else -1)
+        for metric, label_of_time in times.items():
+            self.time.addItem(label_of_time, metric)
+        self.time.setCurrentIndex(max(self.time.findData(chosen), 0) if times else -1)
         self.time.blockSignals(False)
         self.time.setEnabled(bool(times))
         self._draw()
 
     def _draw(self) -> None:
-        time = self.time.currentText()
+        time = self.time.currentData()
         self.chart.clear()
         self.chart.say("" if time else tr("No answers of this stage are kept."))
         told = []

@@ -14,7 +14,7 @@ from app.gui.words import tr
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection
-from reports.model import Spectrum
+from reports.model import Spectrum, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,8 +40,8 @@ class Curve(msgspec.Struct, frozen=True):
     label: str
     spectra: tuple[Spectrum, ...]
 
-    def of(self, time: str) -> Spectrum | None:
-        return next((one for one in self.spectra if one.label == time), None)
+    def of(self, metric: SpectrumMetric) -> Spectrum | None:
+        return next((one for one in self.spectra if one.metric == metric), None)
 
 
 def compared(asked: Asked) -> Outcome:

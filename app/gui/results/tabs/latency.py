@@ -61,7 +61,7 @@ class LatencyTab(Tab):
         self.spectrum.clear()
         for series, one in enumerate(report.spectra):
             share = np.array(one.share)
-            self.spectrum.set_line(one.label, short(one.label), 1 / (1 - share), np.array(one.ms), series=series)
+            self.spectrum.set_line(one.metric, one.name, 1 / (1 - share), np.array(one.ms), series=series)
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _DRAWN:
             self.spectrum.set_limit(limit.value, f"SLO {report.curve.percentile} {formatting.limit(limit)}")
@@ -70,7 +70,7 @@ class LatencyTab(Tab):
     def _draw_ecdf(self, report: Report) -> None:
         self.ecdf.clear()
         for series, one in enumerate(report.distributions):
-            self.ecdf.set_line(one.label, short(one.label), np.array(one.ms), 100 * np.array(one.share), series=series)
+            self.ecdf.set_line(one.metric, one.name, np.array(one.ms), 100 * np.array(one.share), series=series)
         self.ecdf.say("" if report.distributions else tr("Nothing was answered."))
 
     def _draw_heat(self, report: Report) -> None:
@@ -79,8 +79,3 @@ class LatencyTab(Tab):
         if heat is not None:
             counts = np.array(heat.counts, dtype=np.float64).T
             self.heat.set_counts(heat.from_s[0], heat.bin_s, np.array(heat.edges_ms), counts)
-
-
-def short(label: str) -> str:
-    """Of a spectrum: "latency, from the intended start" is latency."""
-    return label.partition(",")[0]

@@ -57,7 +57,7 @@ class TokensTab(Tab):
             self.first.set_line("ttft", "TTFT p95", np.array(load.at_s), values, series=0)
         self.first.say("" if has_first else tr("No answer here had a token."))
         self.ecdf.clear()
-        of_tokens = [one for one in report.distributions if one.label.startswith(("TTFT", "TPOT"))]
+        of_tokens = [one for one in report.distributions if one.metric in ("ttft_ms", "tpot_ms")]
         for series, one in enumerate(of_tokens):
-            self.ecdf.set_line(one.label, one.label, np.array(one.ms), 100 * np.array(one.share), series=series)
+            self.ecdf.set_line(one.metric, one.label, np.array(one.ms), 100 * np.array(one.share), series=series)
         self.ecdf.say("" if of_tokens else tr("No answer here had a token."))
