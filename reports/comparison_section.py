@@ -9,6 +9,7 @@ import msgspec
 from reports.quantity import Quantity
 
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
+ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same_run", "not_compared"]
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +39,11 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`banner` is what must be read before any number: that it is forced, refused, or fails nothing."""
+    """`summary` counts the verdicts behind the outcome. `banner` is what must be read before any number: that it is
+    forced, refused, or fails nothing."""
 
-    sentence: str
+    outcome: ComparisonOutcome
+    summary: str
     base: tuple[str, ...]
     candidate: tuple[str, ...]
     tolerance: float
@@ -48,6 +51,14 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[ChangeRow, ...]
     banner: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def outcome_word(self) -> str:
+        return self.outcome.replace("_", " ").upper()
+
+    @property
+    def sentence(self) -> str:
+        return "Not compared." if self.outcome == "not_compared" else f"{self.outcome_word}: {self.summary}"
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,8 +44,8 @@ def effect(ratio: Quantity) -> str:
     """A ratio as the change it is: "+12.3 % (+9.8 % to +14.1 %)"; n/a without one."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
-    told = _signed(ratio.value)
-    return told if ratio.ci95 is None else f"{told} ({_signed(ratio.ci95[0])} to {_signed(ratio.ci95[1])})"
+    told = change(ratio.value)
+    return told if ratio.ci95 is None else f"{told} ({change(ratio.ci95[0])} to {change(ratio.ci95[1])})"
 
 
 def remark(row: ChangeRow) -> str:
@@ -57,10 +57,11 @@ def remark(row: ChangeRow) -> str:
     return "" if row.detectable is None else f"{formatting.percent(row.detectable)} would show"
 
 
-def _signed(ratio: float) -> str:
-    change = 100 * (ratio - 1)
-    decimals = 1 if abs(change) < 100 else 0
-    return f"{round(change, decimals) + 0.0:+,.{decimals}f}{formatting.THIN}%"
+def change(ratio: float) -> str:
+    """A ratio as a signed percentage."""
+    percent = 100 * (ratio - 1)
+    decimals = 1 if abs(percent) < 100 else 0
+    return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN}%"
 
 
 def _repeats(section: ComparisonSection, width: int) -> list[str]:

@@ -36,8 +36,10 @@ def name_of_pairs(base: str, candidate: str) -> str:
 
 
 def comparison_section(comparison: Comparison) -> model.ComparisonSection:
+    outcome = _outcome(comparison)
     return model.ComparisonSection(
-        sentence=_sentence(comparison),
+        outcome=outcome,
+        summary=_summary(comparison, outcome),
         base=comparison.base,
         candidate=comparison.candidate,
         tolerance=comparison.tolerance,
@@ -69,20 +71,29 @@ def _row(change: MetricChange) -> model.ChangeRow:
     )
 
 
-def _sentence(comparison: Comparison) -> str:
-    """The verdict over all headlines, in a line."""
-    headlines = [one for one in comparison.changes if one.is_headline]
+def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
+    """The verdict over all headlines."""
     if not comparison.changes:
-        return "Not compared."
+        return "not_compared"
     if comparison.is_same_run:
-        return "SAME RUN: no difference."
+        return "same_run"
+    if regressions(comparison):
+        return "regression"
+    return "inconclusive" if undecided(comparison) else "no_regression"
+
+
+def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
+    if outcome == "not_compared":
+        return ""
+    if outcome == "same_run":
+        return "no difference."
+    headlines = [one for one in comparison.changes if one.is_headline]
     counts = {
         word: sum(one.verdict == word for one in headlines) for word in ("worse", "better", "same", "inconclusive")
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    outcome = "REGRESSION" if regressions(comparison) else "INCONCLUSIVE" if undecided(comparison) else "NO REGRESSION"
     tolerance = formatting.percent(comparison.tolerance)
-    return f"{outcome}: of {len(headlines)} metrics that count, {told or 'none'} (tolerance {tolerance})."
+    return f"of {len(headlines)} metrics that count, {told or 'none'} (tolerance {tolerance})."
 
 
 def _banner(comparison: Comparison) -> str | None:

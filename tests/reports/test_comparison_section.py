@@ -39,7 +39,7 @@ def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
     differences = tuple(msgspec.structs.replace(one, name=text, base=text) for one in section.differences)
     rows = tuple(msgspec.structs.replace(one, metric=text, stage=text) for one in section.rows)
     section = msgspec.structs.replace(
-        section, base=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, sentence=text
+        section, base=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, summary=text
     )
     return msgspec.structs.replace(report, comparison=section, command=text)
 

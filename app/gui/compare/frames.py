@@ -11,18 +11,18 @@ from app.gui.formatting import NOT_AVAILABLE, State, value_unit
 from app.gui.words import tr
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
-from reports.comparison_text import effect, remark
+from reports.comparison_text import change, effect, remark
 
-_STATES: dict[str, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
+_VERDICTS: dict[object, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
+_OUTCOMES: dict[str, State] = {"regression": "bad", "inconclusive": "warn", "no_regression": "good"}
 FORBIDS = "NOT COMPARABLE"
 
 
-def verdict_state(word: str) -> State:
-    """Of a change's word, or of a cell that begins with one."""
-    return _STATES.get(word.partition(" ")[0], "plain")
+def verdict_state(verdict: object) -> State:
+    return _VERDICTS.get(verdict, "plain")
 
 
-def forbidding_state(word: str) -> State:
+def forbidding_state(word: object) -> State:
     return "bad" if word == FORBIDS else "plain"
 
 
@@ -75,31 +75,32 @@ def stages_of(section: ComparisonSection) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.stage for row in section.rows))
 
 
-def by_stage_frame(section: ComparisonSection) -> pd.DataFrame:
-    """A row a stage, a column a metric that counts somewhere: the verdict and the change."""
+def by_stage(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
+    """A row for each stage and a column for each metric that counts somewhere: verdict and change, and their state."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
-    cells: dict[tuple[str, str], str] = {}
+    rows: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
-        cells.setdefault((row.stage, row.metric), _cell(row))
-    stages = [stage for stage in stages_of(section) if any((stage, metric) in cells for metric in metrics)]
-    columns = {metric: [cells.get((stage, metric), NOT_AVAILABLE) for stage in stages] for metric in metrics}
-    return pd.DataFrame({"stage": stages, **columns})
+        rows.setdefault((row.stage, row.metric), row)
+    stages = [stage for stage in stages_of(section) if any((stage, metric) in rows for metric in metrics)]
+    columns = {metric: [rows.get((stage, metric)) for stage in stages] for metric in metrics}
+    texts = {metric: [_cell(row) for row in column] for metric, column in columns.items()}
+    states = {metric: [verdict_state(row and row.verdict) for row in column] for metric, column in columns.items()}
+    return pd.DataFrame({"stage": stages, **texts}), states
 
 
 def verdict_words(outcome: Outcome) -> tuple[str, State]:
-    """The first word of the sentence, and its state."""
+    """The outcome in a word or two, and its state."""
     section = outcome.section
     if section is None or not section.rows:
         return (FORBIDS, "bad") if outcome.forbidding else ("", "plain")
-    word = section.sentence.partition(":")[0]
-    states: dict[str, State] = {"REGRESSION": "bad", "INCONCLUSIVE": "warn", "NO REGRESSION": "good"}
-    return word, states.get(word, "plain")
+    return section.outcome_word, _OUTCOMES.get(section.outcome, "plain")
 
 
 def notes_text(notes: Sequence[str]) -> str:
     return "\n".join(notes[:12])
 
 
-def _cell(row: ChangeRow) -> str:
-    change = effect(row.ratio).partition(" (")[0]
-    return row.verdict if change == NOT_AVAILABLE else f"{row.verdict} {change}"
+def _cell(row: ChangeRow | None) -> str:
+    if row is None:
+        return NOT_AVAILABLE
+    return row.verdict if row.ratio.value is None else f"{row.verdict} {change(row.ratio.value)}"

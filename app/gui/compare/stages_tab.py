@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.compare.frames import by_stage_frame, verdict_state
+from app.gui.compare.frames import by_stage
 from app.gui.compare.outcome import Outcome
 from app.gui.compare.words_model import WordsModel
 from app.gui.tables import FrameTable, describe
@@ -34,11 +34,10 @@ class StagesTab(QWidget):
         if section is None or not section.rows:
             self.wait(tr("Nothing is compared yet: the first tab says why."))
             return
-        frame = by_stage_frame(section)
+        frame, states = by_stage(section)
         if self.table is not None:
             self._layout.removeWidget(self.table)
             self.table.deleteLater()
-        states = dict.fromkeys((name for name in frame.columns if name != "stage"), verdict_state)
         self.table = FrameTable(WordsModel(self._look, {"stage": tr("Stage")}, states), tr("Changes by stage"))
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)

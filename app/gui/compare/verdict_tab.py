@@ -19,6 +19,7 @@ from app.gui.compare.frames import (
 from app.gui.compare.outcome import Outcome
 from app.gui.compare.pairs_card import PairsCard
 from app.gui.compare.words_model import ShortTable, WordsModel
+from app.gui.formatting import sentence
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
 from app.gui.widgets import Badge, button, label, restyle
@@ -93,7 +94,7 @@ class VerdictTab(QScrollArea):
         word, state = verdict_words(outcome)
         self._badge.say(word)
         restyle(self._badge, state)
-        self._sentence.setText(_after(word, section.sentence) if section.rows else _nothing(outcome))
+        self._sentence.setText(sentence(section.summary) if section.rows else _nothing(outcome))
         self._banner.setText(section.banner or "")
         self._banner.setVisible(bool(section.banner))
         restyle(self._banner, "bad" if outcome.forbidding else "warn")
@@ -170,12 +171,6 @@ class VerdictTab(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(self.focusPolicy().NoFocus)
-
-
-def _after(word: str, sentence: str) -> str:
-    """The sentence without its first word, which the badge says."""
-    rest = sentence.removeprefix(f"{word}: ")
-    return f"{rest[:1].upper()}{rest[1:]}"
 
 
 def _nothing(outcome: Outcome) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
@@ -17,13 +17,13 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 class WordsModel(FrameModel):
-    """`states` gives the state of a word in a column; what is good or bad is bold too."""
+    """`states` has the states of a column: by its values, or one for each row. Good and bad values are bold."""
 
     def __init__(
         self,
         look: Look,
         headers: Mapping[str, str],
-        states: Mapping[str, Callable[[str], State]],
+        states: Mapping[str, Callable[[object], State] | Sequence[State]],
         formats: Mapping[str, Callable[[object], str]] | None = None,
     ) -> None:
         super().__init__(None, headers, formats)
@@ -43,7 +43,9 @@ class WordsModel(FrameModel):
         if not index.isValid():
             return None
         state_of = self._states.get(str(self.frame.columns[index.column()]))
-        return None if state_of is None else state_of(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
+        if callable(state_of):
+            return state_of(self.value(index.row(), index.column()))
+        return None if state_of is None else state_of[self.frame_row(index.row())]
 
     def _colour(self, state: State | None) -> QColor:
         theme = self._look.theme
