@@ -75,6 +75,10 @@ class DamagedError(UsageError):
     """A stored file is not what was written: bytes changed, or are missing."""
 
 
+class InvalidRunError(UsageError):
+    """The measurement of the run is INVALID, so its numbers cannot be used."""
+
+
 class ProfileError(UsageError):
     """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file.
 

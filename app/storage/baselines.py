@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.analysis.foreign_result import foreign_result
-from app.errors import UsageError
+from app.errors import InvalidRunError, UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.results import decode_result
@@ -63,11 +63,12 @@ def read_baseline(reference: str, profile_name: str) -> Result:
     """Of a run by its id, directory or "last", of a `result.json`, of another tool's result, or of what was promoted
     for this name.
 
-    Raises UsageError where there is none, and where no number of it is to be relied on.
+    Raises UsageError where there is none, and InvalidRunError where no number of it is to be relied on.
     """
     result = _result_of(reference, profile_name)
     if result.verdict.status == "INVALID":
-        raise UsageError(f"{result.run_id} is INVALID: no number of it is to be relied on", hint="Give another run.")
+        why = f"{result.run_id} is INVALID: no number of it is to be relied on"
+        raise InvalidRunError(why, hint="Give another run.")
     return result
 
 

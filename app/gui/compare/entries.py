@@ -23,6 +23,8 @@ class Entry(msgspec.Struct, frozen=True):
     side: Side
     result: Result | None = None
     problem: str | None = None
+    is_invalid: bool = False
+    """The problem is that its measurement is INVALID."""
     title: str = ""
     """What people call it."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import SizewiseError
+from app.errors import InvalidRunError, SizewiseError
 from app.gui.compare.entries import MOST_RUNS, Asked, Entry, label_of
 from app.gui.compare.pairs_offer import PairsOffer, offer_of
 from app.gui.words import tr
@@ -92,7 +92,7 @@ def _read(entry: Entry) -> Entry:
     try:
         return msgspec.structs.replace(entry, result=read_baseline(str(entry.path), ""))
     except SizewiseError as error:
-        return msgspec.structs.replace(entry, problem=str(error))
+        return msgspec.structs.replace(entry, problem=str(error), is_invalid=isinstance(error, InvalidRunError))
 
 
 def _title(path: Path) -> str:

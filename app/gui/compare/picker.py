@@ -160,5 +160,5 @@ def _told(place: int, entry: Entry) -> str:
 
 def _trust(entry: Entry) -> str:
     if entry.problem is not None:
-        return "INVALID" if "INVALID" in entry.problem else "unusable"
+        return "INVALID" if entry.is_invalid else "unusable"
     return "" if entry.result is None else entry.result.verdict.status

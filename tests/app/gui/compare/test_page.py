@@ -185,6 +185,7 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     assert "can be relied on" in page.contents.verdict.sentence
     entry = page.contents.presenter.asked.entries[1]
     assert entry.problem == "void is INVALID: no number of it is to be relied on"
+    assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.run_opened) as opened:
         page.contents.verdict.reasons.click()
     assert opened.args == [path]
