@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
+from app.analysis.objectives import parse_objective
 from app.gui.plan.edits import Change, Edits
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.widgets import button, label
 from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
+from app.records.result import Objective
 
-_PLAIN = re.compile(
-    r"(?P<metric>[a-z_]+)(?:\.(?P<part>p50|p90|p95|p99|p99_9|mean))? (?P<sign>[<>]) (?P<limit>[\d.]+)(?P<unit>%?)"
-)
+_PARTS = ("p50", "p90", "p95", "p99", "p99_9", "mean")
+_SUGGESTED = ("latency_ms.p95 < 100", "latency_ms.p99 < 200", "error_rate < 1%", "ttft_ms.p95 < 500")
 _SHARES = ("error_rate", "goodput_share")
 _MOST_MS = 10_000_000.0
 
@@ -37,13 +36,11 @@ class SloRow(QWidget):
     edited = Signal()
     removed = Signal(object)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self._as_written = text
+        text = self._as_written = objective.text
         self.what = ChoiceField(metrics())
-        self.part = ChoiceField(
-            tuple((name, name.replace("p99_9", "p99.9")) for name in ("p50", "p90", "p95", "p99", "p99_9", "mean"))
-        )
+        self.part = ChoiceField(tuple((name, name.replace("_", ".")) for name in _PARTS))
         self.limit = NumberField(0.001, _MOST_MS, 3)
         self._sign = label("<")
         self._text = label(text, wrap=True)
@@ -66,36 +63,32 @@ class SloRow(QWidget):
             second.addWidget(widget, stretch)
         lines.addLayout(first)
         lines.addLayout(second)
-        self.show_text(text)
+        self.show_objective(objective)
         self.what.activated.connect(self._change_metric)
         self.part.activated.connect(self._edit)
         self.limit.valueChanged.connect(self._edit)
         self.remove.clicked.connect(self._remove)
 
-    def show_text(self, text: str) -> None:
-        found = _PLAIN.fullmatch(text)
-        is_plain = found is not None and found["metric"] in dict(metrics())
-        self._as_written = text
+    def show_objective(self, objective: Objective) -> None:
+        metric, is_plain = objective.metric, _is_plain(objective)
+        self._as_written = objective.text
         for widget in (self.what, self.part, self._sign, self.limit):
             widget.setVisible(is_plain)
         self._text.setVisible(not is_plain)
-        self._text.setText(text)
-        if found is not None and is_plain:
-            self.what.show_value(found["metric"])
-            self.part.show_value(found["part"])
+        self._text.setText(objective.text)
+        if is_plain:
+            self.what.show_value(metric)
+            self.part.show_value(objective.aggregate)
             self._fit_metric()
-            self.limit.show_value(
-                float(found["limit"]) * (100 if found["metric"] in _SHARES and not found["unit"] else 1)
-            )
+            self.limit.show_value(objective.limit * (100 if metric in _SHARES else 1))
 
     def text(self) -> str:
         if self.what.isHidden():
             return self._as_written
         metric = str(self.what.currentData())
-        sign = ">" if metric == "goodput_share" else "<"
         if metric in _SHARES:
-            return f"{metric} {sign} {self.limit.value():g}%"
-        return f"{metric}.{self.part.currentData() or 'p95'} {sign} {self.limit.value():g}"
+            return f"{metric} {_sign(metric)} {self.limit.value():g}%"
+        return f"{metric}.{self.part.currentData() or 'p95'} {_sign(metric)} {self.limit.value():g}"
 
     def _fit_metric(self) -> None:
         metric = self.what.currentData()
@@ -107,7 +100,7 @@ class SloRow(QWidget):
         self.limit.setRange(0.001, 100.0 if is_share else _MOST_MS)
         self.limit.setSuffix(" %" if is_share else " ms")
         self.limit.blockSignals(blocked)
-        self._sign.setText(">" if metric == "goodput_share" else "<")
+        self._sign.setText(_sign(metric))
 
     def _change_metric(self, _: int) -> None:
         self._fit_metric()
@@ -147,24 +140,24 @@ class SloRows(QWidget):
         column.addLayout(foot)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
-        texts = [objective.text for objective in question.slo]
+        slo = question.slo
         self._edited.setText(tr("edited") if edits.has("slo") else "")
         self._edited.setVisible(edits.has("slo"))
         self._back.setVisible(edits.has("slo"))
-        if [row.text() for row in self.rows] == texts:
+        if self.texts() == tuple(objective.text for objective in slo):
             return
-        while len(self.rows) > len(texts):
+        while len(self.rows) > len(slo):
             self._drop(self.rows[-1])
-        while len(self.rows) < len(texts):
-            self._append(texts[len(self.rows)])
-        for row, text in zip(self.rows, texts, strict=True):
-            row.show_text(text)
+        while len(self.rows) < len(slo):
+            self._append(slo[len(self.rows)])
+        for row, objective in zip(self.rows, slo, strict=True):
+            row.show_objective(objective)
 
     def texts(self) -> tuple[str, ...]:
         return tuple(row.text() for row in self.rows)
 
-    def _append(self, text: str) -> None:
-        row = SloRow(text)
+    def _append(self, objective: Objective) -> None:
+        row = SloRow(objective)
         row.edited.connect(self._want)
         row.removed.connect(self._remove)
         row.limit.editingFinished.connect(self._end_stroke)
@@ -178,12 +171,9 @@ class SloRows(QWidget):
         row.deleteLater()
 
     def _add(self) -> None:
-        taken = " ".join(self.texts())
-        text = next(
-            (one for one in ("latency_ms.p95 < 100", "latency_ms.p99 < 200", "error_rate < 1%", "ttft_ms.p95 < 500")
-             if one.split(" ")[0] not in taken),
-            "latency_ms.p50 < 50",
-        )  # fmt: skip
+        taken = {_limited(parse_objective(text)) for text in self.texts()}
+        free = (text for text in _SUGGESTED if _limited(parse_objective(text)) not in taken)
+        text = next(free, "latency_ms.p50 < 50")
         self.wanted.emit(Change(tr("SLO + {objective}").format(objective=text), slo=(*self.texts(), text)))
 
     def _remove(self, row: SloRow) -> None:
@@ -200,3 +190,18 @@ class SloRows(QWidget):
 
     def _take_back(self) -> None:
         self.wanted.emit(Change(tr("SLO taken back"), slo=()))
+
+
+def _is_plain(objective: Objective) -> bool:
+    """Whether the fields of a row can show it; a limit on errors or goodput has no percentile."""
+    metric = objective.metric
+    has_fields = metric in dict(metrics()) and (metric in _SHARES or objective.aggregate in _PARTS)
+    return has_fields and objective.comparator == _sign(metric) and objective.level == "fail"
+
+
+def _sign(metric: str) -> str:
+    return ">" if metric == "goodput_share" else "<"
+
+
+def _limited(objective: Objective) -> tuple[str, str | None]:
+    return objective.metric, objective.aggregate
