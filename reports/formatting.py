@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from reports.model import CheckRow, Limit, Quantity, StageRow
 
@@ -129,7 +130,10 @@ def metric(name: str) -> str:
     return _METRICS.get(name, name.removesuffix("_ms"))
 
 
-def stage_state(row: StageRow) -> str:
+StageState = Literal["INVALID", "not judged", "held", "failed"]
+
+
+def stage_state(row: StageRow) -> StageState:
     """What became of a stage, in a word or two."""
     if row.trust == "INVALID":
         return "INVALID"

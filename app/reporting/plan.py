@@ -103,7 +103,7 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
 
 
 def _latency_limit(plan: Plan) -> model.Limit | None:
-    objectives = (parse_objective(text) for text in plan.slo if text.startswith(plan.latency_metric))
+    objectives = (parse_objective(text) for text in plan.slo)
     limits = (limit_of(one) for one in objectives if one.level == "fail" and _name(one) == plan.latency_metric)
     return next(limits, None)
 
