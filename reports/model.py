@@ -50,9 +50,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """`sentence` is the stamp and the finding. The stamp says that this is not the run's own verdict; `None` where it
+    is."""
+
     outcome: Outcome
     trust: Trust
     sentence: str
+    finding: str
+    stamp: str | None = None
     reasons: tuple[str, ...] = ()
     exit_code: int = 0
     """That the command ended with."""

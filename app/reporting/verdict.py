@@ -18,11 +18,13 @@ def verdict_of(result: Result) -> model.Verdict:
     outcome = _outcome(result)
     reasons = _untold(result) if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
     sentence = _sentence(result, outcome)
-    stamp = "" if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict. "
+    stamp = None if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict."
     return model.Verdict(
         outcome=outcome,
         trust=result.verdict.status,
-        sentence=f"{stamp}{sentence}",
+        sentence=sentence if stamp is None else f"{stamp} {sentence}",
+        finding=sentence,
+        stamp=stamp,
         reasons=tuple(reason for reason in reasons if _capitalised(reason) != sentence),
         exit_code=result.exit.code,
     )

@@ -43,14 +43,11 @@ class VerdictCard(QFrame):
     def show_run(self, shown: Shown) -> None:
         report = shown.report
         verdict = report.verdict
-        told = verdict.sentence
-        if shown.result.rescored is not None:
-            stamp, _, told = told.partition("own verdict. ")
-            self.stamp.setText(f"{stamp}own verdict.")
-        self.stamp.setVisible(shown.result.rescored is not None)
-        self.reset.setVisible(shown.result.rescored is not None)
+        self.stamp.setText(verdict.stamp or "")
+        self.stamp.setVisible(verdict.stamp is not None)
+        self.reset.setVisible(verdict.stamp is not None)
         self.outcome.say(verdict.outcome, verdict.sentence)
-        first, rest = headline(told)
+        first, rest = headline(verdict.finding)
         self.sentence.setText(first)
         self.rest.setText(rest)
         self.rest.setVisible(bool(rest))
