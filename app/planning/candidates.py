@@ -30,7 +30,7 @@ from app.planning.sizing import (
 )
 from app.planning.wording import usd
 from app.records.offers import Offer, PlanLimits, PriceKind
-from app.records.plan import Chances, RejectedBy
+from app.records.plan import Chances, RefusalId, RejectedBy
 from app.records.result import Estimate, Fleet
 
 _STEPS = 4
@@ -64,7 +64,8 @@ class Refused(msgspec.Struct, frozen=True):
 
     offer: Offer
     sentence: str
-    by: RejectedBy = "capacity"
+    by: RejectedBy
+    refusal: RefusalId | None = None
 
 
 def consider(
@@ -73,7 +74,7 @@ def consider(
     forbidden = _forbidden(offer, limits, today)
     price = price_of(offer, limits.price)
     if isinstance(capacity, Refusal):
-        return _refused(offer, forbidden, "capacity", capacity.sentence)
+        return _refused(offer, forbidden, "capacity", capacity.sentence, capacity.id)
     if price is None:
         return _refused(offer, forbidden, "price", f"no {limits.price} price is known")
     if capacity.per_s <= 0:
@@ -99,8 +100,14 @@ def consider(
     return candidate
 
 
-def _refused(offer: Offer, forbidden: tuple[RejectedBy, str] | None, by: RejectedBy, sentence: str) -> Refused:
-    return Refused(offer, sentence, by) if forbidden is None else Refused(offer, forbidden[1], forbidden[0])
+def _refused(
+    offer: Offer,
+    forbidden: tuple[RejectedBy, str] | None,
+    by: RejectedBy,
+    sentence: str,
+    refusal: RefusalId | None = None,
+) -> Refused:
+    return Refused(offer, sentence, by, refusal) if forbidden is None else Refused(offer, forbidden[1], forbidden[0])
 
 
 def ranking_cost(candidate: Candidate, today: datetime.date) -> float:
@@ -212,7 +219,9 @@ def _spot_risk(candidate: Candidate, chances: Chances, demand: Demand) -> str:
     return words
 
 
-def refused_fleet(offer: Offer, sentence: str, today: datetime.date, by: RejectedBy = "capacity") -> Fleet:
+def refused_fleet(
+    offer: Offer, sentence: str, today: datetime.date, by: RejectedBy = "capacity", refusal: RefusalId | None = None
+) -> Fleet:
     unknown = Estimate(None, basis="assumed", reason=sentence)
     risks = price_risks(offer, today)
     return Fleet(
@@ -240,4 +249,5 @@ def refused_fleet(offer: Offer, sentence: str, today: datetime.date, by: Rejecte
         risk_reasons=tuple(risk.sentence for risk in risks),
         rejected=sentence,
         rejected_by=by,
+        refusal=refusal,
     )

@@ -72,7 +72,7 @@ def carry_over(
     if measured_on.accelerator != offer.accelerator:
         here, there = (accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator))
         if other_cards is None or here is None or there is None:
-            return Refusal(_what_to_measure(measured_on.accelerator, offer, accelerators))
+            return Refusal("not_measured", _what_to_measure(measured_on.accelerator, offer, accelerators))
         return _by_other_card(curve, measured_on, offer, (here, there), other_cards)
     if offer.accelerator is None:
         return _by_vcpu(curve, measured_on, offer)
@@ -84,7 +84,10 @@ def _by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capa
     share = measured_on.accelerator_count / measured_on.replicas
     replicas = math.floor(offer.accelerator_count / share + 1e-9)
     if replicas < 1:
-        return Refusal(f"holds {offer.accelerator_count:g} of an accelerator, and a replica was measured on {share:g}")
+        return Refusal(
+            "shared_accelerator",
+            f"holds {offer.accelerator_count:g} of an accelerator, and a replica was measured on {share:g}",
+        )
     risks = [Risk(1, "the same accelerator in another instance: carried over by count")]
     if offer.vcpus is not None and measured_on.vcpus is not None:
         there, here = offer.vcpus / replicas, measured_on.vcpus / measured_on.replicas
@@ -124,24 +127,31 @@ def _short_of_memory(measured: Accelerator, other: Accelerator, how: OtherCards)
     if how.memory_gib is not None:
         if how.memory_gib * GIB <= room:
             return None
-        return Refusal(f"a replica takes {how.memory_gib:g} GiB, and {card_name(other)} has {room / GIB:.3g} usable")
+        return Refusal(
+            "memory", f"a replica takes {how.memory_gib:g} GiB, and {card_name(other)} has {room / GIB:.3g} usable"
+        )
     if other.memory_gib is None or measured.memory_gib is None or other.memory_gib >= measured.memory_gib:
         return None
     here, there = f"{measured.memory_gib:g} GiB", f"{other.memory_gib:g} GiB"
     return Refusal(
-        f"has {there}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card"
+        "replica_memory_unknown",
+        f"has {there}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card",
     )
 
 
 def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
     if offer.vcpus is None:
-        return Refusal("its list does not tell its vCPUs, so what was measured on a CPU cannot be carried to it")
+        return Refusal(
+            "vcpus_unknown", "its list does not tell its vCPUs, so what was measured on a CPU cannot be carried to it"
+        )
     cores = _cores_a_replica(curve, measured_on)
     if cores is None:
-        return Refusal("the vCPUs it was measured on are not known: name them in target.hardware.vcpus")
+        return Refusal(
+            "measured_vcpus_unknown", "the vCPUs it was measured on are not known: name them in target.hardware.vcpus"
+        )
     replicas = math.floor(offer.vcpus / cores + 1e-9)
     if replicas < 1:
-        return Refusal(f"has {offer.vcpus:g} vCPUs, and one replica keeps {cores:.3g} busy")
+        return Refusal("vcpus", f"has {offer.vcpus:g} vCPUs, and one replica keeps {cores:.3g} busy")
     if measured_on.architecture is not None and measured_on.architecture == offer.cpu_architecture:
         risk = Risk(2, f"carried over by vCPU from another {offer.cpu_architecture} CPU")
         return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])

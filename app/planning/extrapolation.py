@@ -81,10 +81,14 @@ class Ratio(msgspec.Struct, frozen=True):
 def check_stack(measured: Stack, wanted: Stack) -> Refusal | None:
     """A ratio holds only between equals: precision and runtime change more than the card does."""
     if measured.dtype != wanted.dtype:
-        return Refusal(f"measured in {measured.dtype}, wanted in {wanted.dtype}: measure it in {wanted.dtype}")
+        return Refusal(
+            "precision", f"measured in {measured.dtype}, wanted in {wanted.dtype}: measure it in {wanted.dtype}"
+        )
     if measured.runtime is None or wanted.runtime is None or measured.runtime == wanted.runtime:
         return None
-    return Refusal(f"measured with {measured.runtime}, wanted with {wanted.runtime}: measure it with {wanted.runtime}")
+    return Refusal(
+        "runtime", f"measured with {measured.runtime}, wanted with {wanted.runtime}: measure it with {wanted.runtime}"
+    )
 
 
 def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
@@ -138,9 +142,11 @@ def shrink(ratio: Ratio, seen_factor: float, seen_sigma: float) -> Ratio:
 def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
     here, there = card_name(measured), card_name(other)
     if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
-        return Refusal(f"from {here} to {there}: a processor's rate is carried by its cores, not by its data sheet")
+        return Refusal(
+            "processor", f"from {here} to {there}: a processor's rate is carried by its cores, not by its data sheet"
+        )
     if measured.vendor != other.vendor:
-        return Refusal(f"measured on {here}; {there} needs another vendor's runtime: measure it there")
+        return Refusal("vendor", f"measured on {here}; {there} needs another vendor's runtime: measure it there")
     without = next((card for card in (measured, other) if lacks(card, dtype)), None)
     peak = None if without is None else peak_per_s(without, dtype)
     return peak if isinstance(peak, Refusal) else None
@@ -173,4 +179,4 @@ def _figures(
 
 
 def _known(card: Accelerator, figure: float | None, words: str) -> float | Refusal:
-    return figure if figure else Refusal(f"the {words} of {card_name(card)} is not known")
+    return figure if figure else Refusal("unknown_figure", f"the {words} of {card_name(card)} is not known")

@@ -190,7 +190,7 @@ def _refused(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
         if isinstance(one, Refused):
             price = one.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
-            ranked.append((rank, refused_fleet(one.offer, one.sentence, today, one.by)))
+            ranked.append((rank, refused_fleet(one.offer, one.sentence, today, one.by, one.refusal)))
         elif one.refused is not None:
             by = one.refused_by or "capacity"
             ranked.append(((0, one.usd_per_month), refused_fleet(one.offer, one.refused, today, by)))

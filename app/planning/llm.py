@@ -84,7 +84,7 @@ def speeds_of(deployment: Deployment) -> Speeds | Refusal:
     if isinstance(peak, Refusal):
         return peak
     if not card.memory_bandwidth_gb_s:
-        return Refusal(f"the memory bandwidth of {card_name(card)} is not known")
+        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(card)} is not known")
     link = card.interconnect_gb_s * 1e9 / 2 if card.interconnect_gb_s else _PCIE_BYTES_PER_S
     return Speeds(peak * efficiency.compute, card.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
 
@@ -123,13 +123,14 @@ def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica
         memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
     )
     if fitting < 1:
-        return Refusal(f"no sequence of {_mean_tokens(deployment):.0f} tokens fits beside the weights")
+        return Refusal("memory", f"no sequence of {_mean_tokens(deployment):.0f} tokens fits beside the weights")
     most = min(fitting, deployment.engine.max_sequences)
     batch = most if itl_limit_s is None else _largest_batch(deployment, speeds, most, itl_limit_s)
     if batch == 0:
         return Refusal(
+            "token_time",
             f"one sequence alone takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms a token, and the SLO allows "
-            f"{(itl_limit_s or 0) * 1000:.1f}: a faster card, more of them, or fewer bytes per weight"
+            f"{(itl_limit_s or 0) * 1000:.1f}: a faster card, more of them, or fewer bytes per weight",
         )
     prompt_s, step_s = prefill_s(deployment, speeds), decode_step_s(deployment, speeds, batch)
     return Replica(

@@ -53,7 +53,7 @@ class GraphFit(msgspec.Struct, frozen=True):
 def usable_bytes(card: Accelerator) -> float | Refusal:
     """What a driver lets a program have, which is less than the label."""
     if card.memory_gib is None:
-        return Refusal(f"the memory of {card_name(card)} is not known")
+        return Refusal("unknown_figure", f"the memory of {card_name(card)} is not known")
     stacked = (card.memory_bandwidth_gb_s or 0) >= _STACKED_FROM_GB_S and not card.name.startswith(("GeForce", "RTX"))
     return card.memory_gib * GIB * (_USABLE_STACKED if stacked else _USABLE_OTHER)
 
@@ -92,8 +92,9 @@ def plan_memory(
     pool = engine.utilisation * usable - weights - overhead
     if pool <= 0:
         return Refusal(
+            "memory",
             f"the weights take {weights / GIB:.1f} GiB and the engine {overhead / GIB:.1f} GiB of the "
-            f"{engine.utilisation * usable / GIB:.1f} GiB it may use of {_cards(card, degree)}"
+            f"{engine.utilisation * usable / GIB:.1f} GiB it may use of {_cards(card, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
@@ -118,7 +119,9 @@ def smallest_degree(
     at_most: int = 8,
 ) -> MemoryPlan | Refusal:
     """The fewest cards that hold the weights and so many sequences of `tokens`; their number divides the heads."""
-    last: MemoryPlan | Refusal = Refusal(f"no number of cards up to {at_most} divides {model.heads} heads")
+    last: MemoryPlan | Refusal = Refusal(
+        "attention_heads", f"no number of cards up to {at_most} divides {model.heads} heads"
+    )
     for degree in range(1, at_most + 1):
         if model.heads % degree:
             continue
@@ -129,8 +132,9 @@ def smallest_degree(
         return last
     each = kv_bytes(model, tokens, precision.kv, last.degree)
     return Refusal(
+        "memory",
         f"{sequences} × {tokens} tokens take {sequences * each / GIB:.1f} GiB of cache, and "
-        f"{last.kv_pool_bytes / GIB:.1f} GiB are left beside the weights on {_cards(card, last.degree)}"
+        f"{last.kv_pool_bytes / GIB:.1f} GiB are left beside the weights on {_cards(card, last.degree)}",
     )
 
 
@@ -150,8 +154,9 @@ def fit_graph(
     left = usable - weights - _GRAPH_RUNTIME_BYTES
     if activations > left:
         return Refusal(
+            "memory",
             f"takes {(weights + activations + _GRAPH_RUNTIME_BYTES) / GIB:.1f} GiB at batch {batch}, and "
-            f"{card_name(card)} has {usable / GIB:.1f} GiB to use"
+            f"{card_name(card)} has {usable / GIB:.1f} GiB to use",
         )
     largest = math.floor(left / activation_bytes_per_item) if activation_bytes_per_item else batch
     return GraphFit(usable, weights, activations, _GRAPH_RUNTIME_BYTES, largest)

@@ -91,7 +91,9 @@ def _option(
     known = [(target, capacity) for target, capacity in carried if isinstance(capacity, Capacity)]
     refusals = [capacity for _, capacity in carried if isinstance(capacity, Refusal)]
     if not known and question.supposed is not None:
-        found = supposed.get(offer.accelerator or "", Refusal("a language model is planned on accelerators alone"))
+        found = supposed.get(
+            offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators alone")
+        )
         capacity = found if isinstance(found, Refusal) else supposed_capacity(found, offer, question.supposed)
         if isinstance(found, MeasuredTarget) and isinstance(capacity, Capacity):
             known = [(found, capacity)]
@@ -117,7 +119,7 @@ def _considered(
     unknown = _time_not_known(target, question)
     if unknown is not None and (isinstance(looked_at, Candidate) or looked_at.by == "slo"):
         by, sentence = (looked_at.refused_by, looked_at.refused) if isinstance(looked_at, Candidate) else (None, None)
-        return Refused(offer, sentence or unknown, by or "slo")
+        return Refused(offer, sentence or unknown, by or "slo", None if sentence else "token_times_unknown")
     if not isinstance(looked_at, Candidate) or looked_at.refused is not None:
         return looked_at
     if limits.vendors and card is not None and card.vendor not in limits.vendors:

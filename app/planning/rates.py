@@ -33,13 +33,18 @@ def lacks(card: Accelerator, dtype: str) -> bool:
 def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     """Dense operations a second at `dtype`, one of DTYPES."""
     if dtype not in DTYPES:
-        return Refusal(f"no accelerator's peak is told at {dtype!r}: it is one of {', '.join(DTYPES)}")
+        return Refusal(
+            "unknown_precision", f"no accelerator's peak is told at {dtype!r}: it is one of {', '.join(DTYPES)}"
+        )
     peak = _peak(card, dtype)
     if peak is not None:
         return peak * 1e12
     if lacks(card, dtype):
-        return Refusal(f"{card_name(card)} has no {dtype} arithmetic: measure it at a precision that it has")
-    return Refusal(f"the dense {dtype} peak of {card_name(card)} is not known")
+        return Refusal(
+            "unsupported_precision",
+            f"{card_name(card)} has no {dtype} arithmetic: measure it at a precision that it has",
+        )
+    return Refusal("unknown_figure", f"the dense {dtype} peak of {card_name(card)} is not known")
 
 
 def _peak(card: Accelerator, dtype: str) -> float | None:

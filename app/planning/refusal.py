@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from app.records.plan import RefusalId
+
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One sentence, which says what is missing or what to measure instead."""
+    """`sentence` says what is missing, or what to measure instead."""
 
+    id: RefusalId
     sentence: str

@@ -32,7 +32,7 @@ def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> 
     """One replica on as many cards as its weights and cache take; refused where they do not fit or are not known."""
     supposed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
     if supposed is None or lengths is None:
-        return Refusal("no language model is described")
+        return Refusal("no_language_model", "no language model is described")
     memory = smallest_degree(
         supposed.model, card, supposed.precision, math.ceil(sum(lengths)), supposed.engine, _AT_ONCE
     )
@@ -62,7 +62,10 @@ def supposed_capacity(target: MeasuredTarget, offer: Offer, supposed: SupposedMo
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
-        return Refusal(f"holds {offer.accelerator_count:g} accelerators, and {supposed.name} takes {degree:g} of them")
+        return Refusal(
+            "accelerator_count",
+            f"holds {offer.accelerator_count:g} accelerators, and {supposed.name} takes {degree:g} of them",
+        )
     risk = Risk(3, "nothing was measured: by arithmetic from the model's shape and the card's data sheet")
     rate = target.curve.max_rate_per_s * replicas
     return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)

@@ -54,7 +54,7 @@ def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
     kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else NO_LIMIT
     most = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if most < 1:
-        return Refusal(f"no sequence of {tokens:.0f} tokens fits beside the weights")
+        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits beside the weights")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     first, last = (decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, most))
     per_sequence_s = max(0.0, (last - first) / (most - 1)) if most > 1 else 0.0
@@ -116,10 +116,13 @@ def _room(replicated: Replicated, measured: Accelerator, other: Accelerator) -> 
     here, there = left
     if there <= 0:
         cards = "one" if replicated.degree == 1 else str(replicated.degree)
-        return Refusal(f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit {cards} {card_name(other)}")
+        return Refusal(
+            "memory", f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit {cards} {card_name(other)}"
+        )
     if here <= 0:
         return Refusal(
+            "measured_memory",
             f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have been on {replicated.degree} "
-            f"{card_name(measured)}: correct what is told of the measured replica"
+            f"{card_name(measured)}: correct what is told of the measured replica",
         )
     return there / here

@@ -20,6 +20,13 @@ RejectedBy = Literal[
     "region", "provider",
 ]  # fmt: skip
 """What keeps an offer from being planned, the nearest to fitting first: the last four are the user's own filters."""
+RefusalId = Literal[
+    "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
+    "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
+    "shared_accelerator", "token_time", "token_times_unknown", "unknown_figure", "unknown_precision",
+    "unsupported_precision", "vcpus", "vcpus_unknown", "vendor",
+]  # fmt: skip
+"""Why the capacity of an offer is not known."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -124,6 +131,8 @@ class Fleet(msgspec.Struct, frozen=True):
     kwh_per_month: Estimate | None = None
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
+    refusal: RefusalId | None = None
+    """Set where the capacity is not known; `rejected` is its text."""
     front_chance: float | None = None
     """That no other fleet is both cheaper and faster, given what is not sure of each."""
     fit_error_at_slo: float | None = None

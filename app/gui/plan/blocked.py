@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 from app.gui.words import tr
 from app.records.plan import Plan
 
-_NUMBER = re.compile(r"\d[\d.,]*")
 _MOST = 5
 
 
 def reasons_of(plan: Plan) -> tuple[str, ...]:
-    """The commonest first. Reasons that differ in a number, or in whom they name, are one, told by an example."""
-    refusals = [(_kind(fleet.rejected), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None]
+    """The commonest first. Reasons that differ only in a number or a name are one, given by an example."""
+    refusals = [
+        ((fleet.rejected_by, fleet.refusal), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
+    ]
     counted = Counter(kind for kind, _ in refusals)
     examples = dict(reversed(refusals))
     said = [
@@ -25,8 +25,3 @@ def reasons_of(plan: Plan) -> tuple[str, ...]:
     ]
     more = sum(count for _, count in counted.most_common()[_MOST:])
     return (*said, *([tr("{count} more, for other reasons").format(count=more)] if more else []))
-
-
-def _kind(sentence: str) -> str:
-    limit = re.search(r"plan\.\w+", sentence)
-    return limit.group() if limit else _NUMBER.sub("#", sentence)

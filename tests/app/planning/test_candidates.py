@@ -44,7 +44,7 @@ def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str
 
 def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unpriced = consider(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
-    unmeasured = consider(offer(), Refusal("measure it"), DEMAND, PlanLimits(), TODAY)
+    unmeasured = consider(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, Refused)
     assert isinstance(unmeasured, Refused)
     assert unpriced.sentence == "no on demand price is known"

@@ -65,7 +65,7 @@ def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) ->
 
 def test_a_memory_nobody_knows_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
-    assert usable_bytes(card) == Refusal("the memory of NVIDIA L4 is not known")
+    assert usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is not known")
     assert plan_memory(LLAMA_8B, card, BF16) == fit_graph(card, 1e6, "fp32", 1e3, 1) == usable_bytes(card)
 
 
