@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
+import msgspec
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.profiles import units
 from app.profiles.endpoint import HardwareSettings
@@ -248,19 +249,28 @@ class LocalData(Settings):
     """How many rows it is calibrated with, like 128."""
 
 
-def _read_server_rate(value: object) -> float | str:
-    """A rate, a share of what the variant does at the most, or `max`: the highest that holds the SLO is searched."""
+class ShareOfMost(msgspec.Struct, frozen=True):
+    """A rate as a share of the most that the variant does."""
+
+    share: float
+
+
+ServerRate = float | ShareOfMost | Literal["max"]
+"""`max` searches the highest rate that meets the SLO."""
+
+
+def _read_server_rate(value: object) -> ServerRate:
     if value == "max":
         return "max"
     if isinstance(value, str) and value.strip().endswith("%"):
-        return f"{units.parse_share(value):.6g} of most"
+        return ShareOfMost(units.parse_share(value))
     return units.parse_rate_per_s(value)
 
 
-def _format_server_rate(value: float | str) -> str:
+def _format_server_rate(value: ServerRate) -> str:
     if value == "max":
         return "max"
-    return units.format_share(float(value.split()[0])) if isinstance(value, str) else units.format_rate(value)
+    return units.format_share(value.share) if isinstance(value, ShareOfMost) else units.format_rate(value)
 
 
 class LocalLoad(Settings):
@@ -273,7 +283,7 @@ class LocalLoad(Settings):
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
     """How calls come: one after another, several at once, as many as go, or at random."""
     server_rates: Annotated[
-        tuple[Annotated[float | str, BeforeValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
+        tuple[Annotated[ServerRate, PlainValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),
         BeforeValidator(_listed),
     ] = ()

@@ -12,7 +12,7 @@ from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.catalogue import find_offer, load_catalogue
-from app.profiles.local import LocalProfile, LocalTarget, VariantSettings
+from app.profiles.local import LocalProfile, LocalTarget, ShareOfMost, VariantSettings
 from app.profiles.resolved import profile_hash, workload_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant
@@ -135,17 +135,16 @@ def _first_visible() -> tuple[str, ...]:
 def scenarios_of(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
     """The server last, for its rate may be a share of what the others found."""
     orders = [ScenarioOrder(one) for one in profile.load.scenarios if one != "server"]
-    if not orders and not all(isinstance(rate, float) for rate in profile.load.server_rates or ("a share",)):
+    rates = profile.load.server_rates or (ShareOfMost(_USUAL_SHARE),)
+    if not orders and not all(isinstance(rate, float) for rate in rates):
         orders.append(ScenarioOrder("offline"))  # what a variant does at the most has to be found first
-    if "server" in profile.load.scenarios:
-        rates = profile.load.server_rates or (_USUAL_SHARE,)
-        for rate in rates:
-            if rate == "max":
-                orders.append(ScenarioOrder("server", share=_SEARCHED_SHARE, finds_most=True))
-                continue
-            is_share = isinstance(rate, str) or not profile.load.server_rates
-            share = float(str(rate).split()[0])
-            orders.append(ScenarioOrder("server", None if is_share else share, share if is_share else None))
+    for rate in rates if "server" in profile.load.scenarios else ():
+        if rate == "max":
+            orders.append(ScenarioOrder("server", share=_SEARCHED_SHARE, finds_most=True))
+        elif isinstance(rate, ShareOfMost):
+            orders.append(ScenarioOrder("server", share=rate.share))
+        else:
+            orders.append(ScenarioOrder("server", rate))
     return tuple(orders)
 
 
