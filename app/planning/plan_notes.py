@@ -147,16 +147,21 @@ def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[st
         yield "A vCPU may be a whole core or half of one: a run on the offer itself replaces the wide interval."
     if any(fleet.settled == "formula" for fleet in ranked):
         yield "Offers that do not lead are sized by queueing formulae, not simulated."
-    if not ranked and not refused:
-        yield "No offer fits: the catalogue is empty."
-    elif not ranked:
-        nearest = nearest_refused(refused)
-        reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected != nearest.rejected).most_common(3)
-        others = "; ".join(f"{reason} ({count})" for reason, count in reasons)
-        same = sum(fleet.rejected == nearest.rejected for fleet in refused)
-        alike = f", and {same - 1} more" if same > 1 else ""
-        more = f" Others: {others}." if others else ""
-        yield f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{alike}).{more}"
+    if not ranked:
+        yield why_none_fits(refused)
+
+
+def why_none_fits(refused: Sequence[Fleet]) -> str:
+    """What the nearest of them lacks, and the commonest other reasons."""
+    if not refused:
+        return "No offer fits: the catalogue is empty."
+    nearest = nearest_refused(refused)
+    reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected != nearest.rejected).most_common(3)
+    others = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+    same = sum(fleet.rejected == nearest.rejected for fleet in refused)
+    alike = f", and {same - 1} more" if same > 1 else ""
+    more = f" Others: {others}." if others else ""
+    return f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{alike}).{more}"
 
 
 def nearest_refused(refused: Sequence[Fleet]) -> Fleet:

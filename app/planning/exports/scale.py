@@ -11,6 +11,7 @@ import numpy as np
 
 from app.errors import UsageError
 from app.planning.demand import rates_per_s
+from app.planning.plan_notes import why_none_fits
 from app.planning.sizing import planned_rate_per_s
 from app.records.plan import Fleet, Plan
 from app.records.traffic import Traffic
@@ -42,7 +43,8 @@ class Scale(msgspec.Struct, frozen=True):
 def recommended_fleet(plan: Plan) -> Fleet:
     """Raises UsageError where the plan recommends nothing."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
-        why = next((note for note in plan.notes if note.startswith("No offer fits")), "No offer fits.")
+        refused = [fleet for fleet in plan.offers if fleet.rejected is not None]
+        why = why_none_fits(refused) if len(refused) == len(plan.offers) else "No offer fits."
         raise UsageError(
             f"the plan recommends no fleet, so there is nothing to deploy: {why}",
             hint="Loosen the plan's limits, or export its offers as CSV to see why each was refused.",

@@ -50,7 +50,8 @@ def simulated(plan: Plan) -> Plan:
 
 
 def without_recommendation(plan: Plan) -> Plan:
-    return msgspec.structs.replace(plan, recommendation=None, notes=("No offer fits: too dear (3).",))
+    refused = tuple(msgspec.structs.replace(fleet, rejected="too dear", rejected_by="budget") for fleet in plan.offers)
+    return msgspec.structs.replace(plan, recommendation=None, offers=refused)
 
 
 def fleet_of(plan: Plan) -> Fleet:
