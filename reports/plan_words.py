@@ -110,13 +110,13 @@ def day_limit(plan: PlanSection) -> tuple[str, str] | None:
     name, _, aggregate = plan.latency_metric.partition(".")
     if plan.latency_limit is None or name not in ("latency_ms", "service_ms"):
         return None
-    return aggregate, formatting.limit(plan.latency_limit)
+    return aggregate.replace("_", "."), formatting.limit(plan.latency_limit)
 
 
 def latency_name(plan: PlanSection) -> str:
     """As in p95 of latency."""
     name, _, aggregate = plan.latency_metric.partition(".")
-    return f"{aggregate} of {formatting.metric(name)}" if aggregate else formatting.metric(name)
+    return f"{aggregate.replace('_', '.')} of {formatting.metric(name)}" if aggregate else formatting.metric(name)
 
 
 def unit_cost(row: UnitCostRow) -> str:

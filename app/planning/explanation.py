@@ -19,7 +19,7 @@ from app.planning.wording import amount, share, usd
 from app.records.checks import Check
 from app.records.offers import CapacityCurve, PlanLimits
 from app.records.plan import CapacityKnowledge
-from app.records.result import Fleet, Recommendation
+from app.records.result import Fleet, Objective, Recommendation
 
 _MOST_STEPS = 2000
 
@@ -38,7 +38,7 @@ def recommend(
     demand: Demand,
     limits: PlanLimits,
     curve: CapacityCurve,
-    slo: tuple[str, ...],
+    slo: Sequence[Objective],
     knowledge: CapacityKnowledge | None = None,
     checks: Sequence[Check] = (),
 ) -> Recommendation:
@@ -65,9 +65,10 @@ def _sentence(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
 
 
 def _binding_constraint(
-    best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: tuple[str, ...]
+    best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
 ) -> str:
-    limiting = next((text for text in slo if text.startswith(curve.latency_metric)), " and ".join(slo))
+    limits_latency = [one for one in slo if one.name == curve.latency_metric]
+    limiting = " and ".join(one.text for one in limits_latency[:1] or slo)
     carried = f"one instance is sized at {amount(peak_carried_per_s(1, best.capacity, demand))}/s inside {limiting}"
     peak = f"the peak of {amount(demand.peak_per_s)}/s"
     if best.needed == 1 and best.spares:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from app.planning.fleet_rate import FleetShape, play_traffic, requests_for, time_of
-from app.planning.goals import Goal
+from app.planning.goals import DEFAULT_LATENCY_METRIC, Goal
 from app.planning.latency_curve import LatencyCurve
 from app.planning.service_speed import faster
 from app.records.service import ServiceFit
@@ -18,7 +18,7 @@ def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float,
     """The first goal's time, or p95 of the latency, against the rate of one replica up to its highest."""
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
-    goal = shape.goals.times[0] if shape.goals.times else Goal("latency_ms.p95", "latency", 0.95, math.inf)
+    goal = shape.goals.times[0] if shape.goals.times else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
     service = faster(fit.laws[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     enough = requests_for(replicas, *_REQUESTS)

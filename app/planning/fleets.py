@@ -55,11 +55,10 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     cheapest_rejected = refused[0] if refused else None
     targets = [best.target] if best else [option.target for option in options] or list(question.measured)
     target = targets[0]
-    slo = tuple(objective.text for objective in question.slo)
     limits = question.limits
     plan = Plan(
         traffic=msgspec.structs.replace(question.traffic, rows=None, token_sample=None),
-        slo=slo,
+        slo=tuple(objective.text for objective in question.slo),
         assurance=limits.assurance,
         redundancy=limits.redundancy,
         latency_metric=_latency_metric(target, goals),
@@ -86,7 +85,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
             *plan.notes,
             *(() if bound is None else (bound,)),
         ),
-        recommendation=recommend(choice, demand, limits, target.curve, slo, plan.knowledge, checks),
+        recommendation=recommend(choice, demand, limits, target.curve, question.slo, plan.knowledge, checks),
         checks=checks,
         pareto=_front(options, demand, question),
         sensitivity=sensitivity_of(options, demand, question, goals),
@@ -145,7 +144,7 @@ def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) ->
 def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
     if target.fit is None or not goals.times:
         return target.curve.latency_metric
-    return goals.times[0].text.split("<")[0].strip()
+    return goals.latency_metric
 
 
 def _ranked(

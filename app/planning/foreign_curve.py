@@ -9,7 +9,7 @@ import msgspec
 from app.analysis.objectives import binding
 from app.errors import UsageError
 from app.planning.evidence import TIMES, evidence_of, meets, time_of
-from app.planning.goals import Goals, goals_of
+from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, goals_of
 from app.planning.measured import may_meet_in_a_fleet, measured_target
 from app.records.curves import ForeignCurve, Rung
 from app.records.offers import CapacityCurve, CurvePoint
@@ -98,7 +98,7 @@ def _of_times(slo: Sequence[Objective]) -> list[Objective]:
 
 def _metric(slo: Sequence[Objective]) -> str:
     one = next(iter(_of_times(slo)), None)
-    return "latency_ms.p95" if one is None else f"{one.metric}.{one.aggregate}"
+    return DEFAULT_LATENCY_METRIC if one is None else one.name
 
 
 def _all_told(curve: ForeignCurve) -> Iterator[str]:

@@ -23,6 +23,7 @@ _TIMES: dict[str, Time] = {
     "itl_ms": "per_token",
     "icl_ms": "per_token",
 }
+DEFAULT_LATENCY_METRIC = "latency_ms.p95"
 _STRICTER = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
 
@@ -30,6 +31,8 @@ class Goal(msgspec.Struct, frozen=True):
     """One time's quantile, or its mean where `quantile` is None, is to stay under `limit_s`."""
 
     text: str
+    metric: str
+    """As `Objective.name`."""
     time: Time
     quantile: float | None
     limit_s: float
@@ -42,6 +45,11 @@ class Goals(msgspec.Struct, frozen=True):
     share: float | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def latency_metric(self) -> str:
+        """The first time with a limit; p95 latency where no time has one."""
+        return self.times[0].metric if self.times else DEFAULT_LATENCY_METRIC
+
     def limit_s(self, time: Time) -> float:
         """The tightest on that time, infinite without one."""
         return min((goal.limit_s for goal in self.times if goal.time == time), default=math.inf)
@@ -53,7 +61,7 @@ def goals_of(slo: Sequence[Objective]) -> Goals:
     for one in (objective for objective in slo if objective.level == "fail"):
         named = _TIMES.get(one.metric)
         if named is not None and (one.aggregate in PERCENTILES or one.aggregate == "mean"):
-            times.append(Goal(one.text, named, PERCENTILES.get(one.aggregate), one.limit / 1000))
+            times.append(Goal(one.text, one.name, named, PERCENTILES.get(one.aggregate), one.limit / 1000))
             if one.metric in _STRICTER:
                 notes.append(f"{one.text} is planned as if it were of the whole {named.replace('_', ' ')} time.")
         elif one.metric == "goodput_share":

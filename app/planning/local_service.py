@@ -65,9 +65,8 @@ def _target(
     if rate <= 0:
         return None
     fit = ServiceFit((fitted,), (), 0.0, 1.0, 0.0, fitted.service.most_per_s)
-    metric = goals.times[0].text.split("<")[0].strip() if goals.times else "latency_ms.p95"
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
-    curve = CapacityCurve((), metric, rate, None, cores)
+    curve = CapacityCurve((), goals.latency_metric, rate, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"
     return MeasuredTarget(f"{name}: {label}, without a server", hardware, curve, fit, is_assumed=True)
 

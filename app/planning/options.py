@@ -16,6 +16,7 @@ from app.planning.risk import Risk
 from app.planning.sizing import Demand
 from app.planning.supposed import supposed_capacity, supposed_target
 from app.planning.wanted import Wanted, always
+from app.records.metrics import format_metric
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
@@ -146,10 +147,9 @@ def _time_not_known(target: MeasuredTarget, question: PlanQuestion) -> str | Non
     goal = next((one for one in goals_of(question.slo).times if one.time != "latency"), None)
     if goal is None:
         return None
-    name = goal.text.split("<")[0].strip()
     return (
-        f"the SLO limits {name}, and {target.name} has no times of tokens: measure it as a stream of tokens, or set "
-        "the SLO on latency_ms"
+        f"the SLO limits {format_metric(goal.metric)}, and {target.name} has no times of tokens: measure it as a "
+        "stream of tokens, or set the SLO on latency_ms"
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from app.analysis.objectives import unit_of
 from app.planning.fleets import plan_fleets
 from app.planning.wording import amount, usd
+from app.records.metrics import format_metric
 from app.records.offers import PlanLimits
 from app.records.plan import Fleet
 from app.records.plan_question import PlanQuestion
@@ -113,9 +115,9 @@ def _of_slo(question: PlanQuestion) -> Iterator[Relaxation]:
 
 def _looser(objective: Objective, factor: float) -> Objective:
     limit = objective.limit * factor
-    shown = f"{100 * limit:.6g}%" if objective.text.rstrip().endswith("%") else f"{limit:.6g}"
-    name = objective.text.split("<")[0].strip()
-    return msgspec.structs.replace(objective, limit=limit, text=f"{name} {objective.comparator} {shown}")
+    shown = f"{100 * limit:.6g}%" if unit_of(objective) == "share" else f"{limit:.6g}"
+    text = f"{format_metric(objective.name)} {objective.comparator} {shown}"
+    return msgspec.structs.replace(objective, limit=limit, text=text)
 
 
 def _of_peak(question: PlanQuestion) -> Iterator[Relaxation]:

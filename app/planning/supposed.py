@@ -52,8 +52,7 @@ def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> 
     rate = rate_inside(law, goals, 1, "random", lengths)
     name = f"{supposed.name} on {memory.degree} × {card.key}, by arithmetic"
     hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
-    metric = goals.times[0].text.split("<")[0].strip() if goals.times else "latency_ms.p95"
-    curve = CapacityCurve((), metric, rate, None, None)
+    curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 

@@ -136,3 +136,9 @@ _OF_RUNS = (
 
 RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _OF_RUNS}
 """Of a run as a whole: only gates speak of them."""
+
+
+def format_metric(name: str) -> str:
+    """`latency_ms.p99_9` as profiles write it: `latency_ms.p99.9`."""
+    metric, dot, aggregate = name.partition(".")
+    return f"{metric}{dot}{aggregate.replace('_', '.')}"

@@ -59,6 +59,11 @@ class Objective(msgspec.Struct, frozen=True):
     is_change: bool = False
     """What is judged is by what share the metric changed against the baseline; the limit is such a share."""
 
+    @property
+    def name(self) -> str:
+        """The metric and its aggregate, as `latency_ms.p99_9`."""
+        return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
+
 
 class Judged(msgspec.Struct, frozen=True):
     """An objective held against an estimate: PASS or FAIL when the whole interval is on one side of the limit."""

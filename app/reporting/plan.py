@@ -10,7 +10,6 @@ from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import PlanQuestion
-from app.records.result import Objective
 from app.reporting.quantities import limit_of, quantity
 from reports import model
 from reports.plan_section import (
@@ -103,13 +102,9 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
 
 
 def _latency_limit(plan: Plan) -> model.Limit | None:
-    objectives = (parse_objective(text) for text in plan.slo)
-    limits = (limit_of(one) for one in objectives if one.level == "fail" and _name(one) == plan.latency_metric)
+    objectives = map(parse_objective, plan.slo)
+    limits = (limit_of(one) for one in objectives if one.level == "fail" and one.name == plan.latency_metric)
     return next(limits, None)
-
-
-def _name(objective: Objective) -> str:
-    return ".".join(part for part in (objective.metric, objective.aggregate) if part)
 
 
 def _recommendation(one: records.Recommendation | None) -> model.Recommendation | None:

@@ -250,7 +250,6 @@ def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
 def _limit_ms(state: PlanState, plan: Plan) -> float | None:
     """Of the SLO's latency that the chart shows."""
     for objective in () if state.question is None else state.question.slo:
-        name = ".".join(part for part in (objective.metric, objective.aggregate) if part)
-        if name == plan.latency_metric and objective.level == "fail":
+        if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit
     return None

@@ -39,6 +39,14 @@ def test_the_peak_binds_where_it_takes_several() -> None:
     )
 
 
+def test_the_objective_that_binds_is_that_of_the_curves_own_percentile() -> None:
+    sure = target(curve(100.0, latency_metric="latency_ms.p99"), MEASURED)
+    slo = ("latency_ms.p99.9 < 90", "latency_ms.p99 < 50")
+    found = plan_fleets(question(sure, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
+    assert found is not None
+    assert "inside latency_ms.p99 < 50 at" in found.binding_constraint
+
+
 def test_redundancy_binds_where_one_would_do() -> None:
     assert recommended(60.0, PlanLimits(redundancy=1), SMALL).binding_constraint.startswith("redundancy:")
 

@@ -17,7 +17,7 @@ LENGTHS = (200.0, 100.0)
 
 
 def goals(limit_s: float, quantile: float | None = 0.95, time: Time = "latency") -> Goals:
-    return Goals((Goal("", time, quantile, limit_s),), None)
+    return Goals((Goal("", "", time, quantile, limit_s),), None)
 
 
 # from tables of the Erlang formulae

@@ -23,7 +23,7 @@ def goals(*slo: str) -> Goals:
     ],
 )
 def test_a_time_is_a_goal_in_seconds(text: str, time: Time, quantile: float | None, limit_s: float) -> None:
-    assert goals(text) == Goals((Goal(text, time, quantile, pytest.approx(limit_s)),), None)
+    assert goals(text) == Goals((Goal(text, text.partition(" ")[0], time, quantile, pytest.approx(limit_s)),), None)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, s
     assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
     assert plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
     assert plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "it only warns"
+    of_few = replace(plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99")
+    assert plan_section(of_few).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
 
 
 def test_unit_costs_are_of_each_unit_that_is_known(section: PlanSection) -> None:
