@@ -258,6 +258,7 @@ def _environment() -> Environment:
             "interval": formatting.interval,
             "quantity": formatting.quantity,
             "limit": formatting.limit,
+            "metric": formatting.metric,
             "check_value": formatting.check_value,
             "check_limit": formatting.check_limit,
             "state": formatting.stage_state,

@@ -41,7 +41,7 @@ def render_markdown(report: Report, most_bytes: int = MAX_BYTES) -> str:
         _section("Numbers", _tiles(report.tiles)),
         _section("Objectives", _objectives(report.objectives)),
         _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
-        _section("Stages", _stages(report.stages, report.times)),
+        _section("Stages", _stages(report.stages, formatting.metric(report.times))),
         _section("Tokens", _tokens(report.tokens)),
         _section("Errors", _errors(report.errors)),
         *(_local(report.local) if report.local else []),

@@ -427,8 +427,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     result_json: str
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured."""
-    times: str = "latency"
-    """What the stages' percentiles are of: latency, or service time where no intended start is known."""
+    times: str = "latency_ms"
+    """The metric of the stages' percentiles: latency, or service time where no intended start is known."""
     tokens: tuple[TokenRow, ...] = ()
     spikes: tuple[SpikeRow, ...] = ()
     cold_start: tuple[Named, ...] = ()

@@ -53,7 +53,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
         _block("Compared", comparison_lines(report.comparison) if report.comparison else [], width),
-        _block("Stages", _stages(report.stages, report.times), width),
+        _block("Stages", _stages(report.stages, formatting.metric(report.times)), width),
         _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),
         _block("Knee", _knees(report.knees), width),

@@ -38,7 +38,7 @@ from app.reporting.tiles import load_tiles
 from app.reporting.tokens import token_rows
 from app.reporting.verdict import verdict_of
 from app.reporting.workers import worker_rows
-from reports import formatting, model
+from reports import model
 from reports.comparison_section import ComparisonSection
 
 _NOTHING_SAID = Labels()
@@ -88,7 +88,7 @@ def build_report(
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,
-        times=formatting.metric(times),
+        times=times,
         tokens=token_rows(loaded),
         spikes=spike_rows(result),
         cold_start=cold_start_parts(result),

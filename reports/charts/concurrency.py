@@ -22,11 +22,10 @@ def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
     if len({row.clients for row in rows}) < 2:
         return ()
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))
+    name = formatting.metric(report.times)
     times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
     drawn = (
-        _chart(
-            report, rows, times, "clients-time", f"{report.times}, ms", f"How {report.times} grows with the clients"
-        ),
+        _chart(report, rows, times, "clients-time", f"{name}, ms", f"How {name} grows with the clients"),
         _chart(
             report,
             rows,

@@ -20,12 +20,12 @@ def answers_over_time(report: Report) -> Drawing | None:
         return None
     cells = list(_cells(heat))
     most = max(cell["answers"] for cell in cells)
-    judged = formatting.metric(report.curve.metric)
-    limit = report.curve.limit if judged == report.times else None
+    times = formatting.metric(report.times)
+    limit = report.curve.limit if report.curve.metric == report.times else None
     opacity = alt.Scale(type="sqrt", domain=[0, most], range=[0.08, 1])
     legend = alt.Legend(title="answers", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
     x = alt.X("from:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y("low:Q", title=f"{report.times}, ms", **fitted(heat.edges_ms, 1))
+    y = alt.Y("low:Q", title=f"{times}, ms", **fitted(heat.edges_ms, 1))
     marks = (
         chart_of(cells)
         .mark_rect(color=ACCENT)
@@ -42,11 +42,11 @@ def answers_over_time(report: Report) -> Drawing | None:
             ],
         )
     )
-    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile} of {judged}")
+    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile} of {times}")
     return Drawing(
         key="heat",
         title="How many answers took how long, and when",
-        alternative=_alternative(heat, report.times),
+        alternative=_alternative(heat, times),
         spec=styled([marks, *line], "heat"),
         columns=("from, s", *map(_range, pairwise(heat.edges_ms))),
         rows=tuple(

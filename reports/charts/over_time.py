@@ -68,17 +68,18 @@ def latency_over_time(report: Report) -> Drawing | None:
         columns["TTFT p95"] = load.ttft_p95_ms
         answered += [value for value in load.ttft_p95_ms if value is not None]
     values = _values(load, columns)
-    judged = formatting.metric(report.curve.metric)
-    limit = report.curve.limit if judged == report.times or (judged == "TTFT" and load.ttft_p95_ms) else None
-    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile} of {judged}")
+    judged, times = report.curve.metric, formatting.metric(report.times)
+    limit = report.curve.limit if judged == report.times or (judged == "ttft_ms" and load.ttft_p95_ms) else None
+    on = f"SLO on {report.curve.percentile} of {formatting.metric(judged)}"
+    line = [] if limit is None else limit_line(limit.value, on)
     heights = answered + ([] if limit is None else [limit.value])
-    lines = _lines(values, list(columns), f"{report.times}, ms", fitted(heights, 20))
+    lines = _lines(values, list(columns), f"{times}, ms", fitted(heights, 20))
     layers = [lines, *line, _hover(values, list(columns))]
     worst = max(answered)
     return Drawing(
         key="latency",
         title="How long answers took",
-        alternative=f"p50 and p95 of the {report.times} per bin of {formatting.plain(load.bin_s)} s. The highest is "
+        alternative=f"p50 and p95 of the {times} per bin of {formatting.plain(load.bin_s)} s. The highest is "
         f"{formatting.number(worst)} ms, the lowest {formatting.number(min(answered))} ms.",
         spec=styled(_with_zoom(layers, "latency_zoom"), "latency"),
         columns=("at, s", *(f"{name}, ms" for name in columns)),

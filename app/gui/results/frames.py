@@ -40,7 +40,7 @@ def stage_headers(report: Report) -> dict[str, str]:
     return {
         "stage": tr("Stage"), "result": tr("Result"), "load": tr("Load"), "offered": tr("Offered"),
         "achieved": tr("Sent"), "answered": tr("Answered"), "good": tr("Good"), "completed": tr("Answers"),
-        "failed": tr("Failed"), "p50": f"{report.times} p50", "p95": "p95", "p99": "p99",
+        "failed": tr("Failed"), "p50": f"{formatting.metric(report.times)} p50", "p95": "p95", "p99": "p99",
         "from": tr("From"), "measurement": tr("Measurement"),
     }  # fmt: skip
 

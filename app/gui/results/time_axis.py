@@ -103,8 +103,9 @@ class TimeAxis(QWidget):
             )
         ):
             self.rates.set_line(key, name, at_s, np.array(values), series=series)
-        self.latency.set_line("p50", f"{report.times} p50", at_s, _numbers(load.p50_ms), series=0)
-        self.latency.set_line("p95", f"{report.times} p95", at_s, _numbers(load.p95_ms), series=1)
+        times = formatting.metric(report.times)
+        self.latency.set_line("p50", f"{times} p50", at_s, _numbers(load.p50_ms), series=0)
+        self.latency.set_line("p95", f"{times} p95", at_s, _numbers(load.p95_ms), series=1)
         if load.ttft_p95_ms:
             self.latency.set_line("ttft", "TTFT p95", at_s, _numbers(load.ttft_p95_ms), series=2)
         self.in_flight.set_line("in_flight", tr("in flight"), at_s, np.array(load.in_flight), series=0)

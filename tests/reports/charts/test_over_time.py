@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from reports.charts.over_time import rates_over_time
+import pytest
+from msgspec.structs import replace
+
+from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.model import Report
 
 
@@ -13,3 +16,21 @@ def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report
     assert "requests were sent over" in closed.alternative
     assert offered.title == "What was offered, sent, completed and good"
     assert "requests were offered over" in offered.alternative
+
+
+@pytest.mark.parametrize(
+    ("metric", "times", "is_drawn"),
+    [
+        ("latency_ms", "latency_ms", True),
+        ("service_ms", "service_ms", True),
+        ("service_ms", "latency_ms", False),
+        ("tpot_ms", "latency_ms", False),
+    ],
+)
+def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
+    full_report: Report, metric: str, times: str, is_drawn: bool
+) -> None:
+    assert full_report.curve.limit is not None
+    drawing = latency_over_time(replace(full_report, times=times, curve=replace(full_report.curve, metric=metric)))
+    assert drawing is not None
+    assert ("SLO on p95" in str(drawing.spec)) == is_drawn
