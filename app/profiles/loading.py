@@ -47,6 +47,12 @@ _BEGINNINGS = {
     "String should have": "text of",
 }
 
+_DOCUMENTS = {
+    "profile": ("a profile", "sizewise: 1"),
+    "traffic": ("traffic", "peak: 900/s"),
+    "language_model": ("a language model", "language_model:"),
+}
+"""How each is called in an error, and how it begins."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
@@ -102,7 +108,7 @@ def load_profile(
 
 def load_profile_text(content: bytes, place: Path, overrides: Sequence[str] = ()) -> Profile:
     """A profile that is in no file yet: `place` names it in errors, and paths in it are relative to its folder."""
-    return _checked(_parsed(content, place, overrides, "a profile"), True)
+    return _checked(_parsed(content, place, overrides), True)
 
 
 def _checked(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
@@ -141,7 +147,7 @@ def _settings(kind: type[Kind], source: _Source) -> Kind:
 
 def load_language_model(path: Path) -> SupposedModel:
     """Raises ProfileError."""
-    source = _read(path, (), "a language model")
+    source = _read(path, (), "language_model")
     try:
         return supposed_of(LanguageModelFile.model_validate(source.document.value, context=_context(source, True)))
     except ValidationError as error:
@@ -184,15 +190,15 @@ def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = (
     return _checked(source, True)
 
 
-def _read(path: Path, overrides: Sequence[str], what: str = "a profile") -> _Source:
+def _read(path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
     return _parsed(read_bounded(path), path, overrides, what)
 
 
-def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str) -> _Source:
+def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
-        first = "sizewise: 1" if what == "a profile" else "peak: 900/s"
-        raise ProfileError(f"{what} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
+        name, first = _DOCUMENTS[what]
+        raise ProfileError(f"{name} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
     source = _Source(path, document, {})
     for text in overrides:
         _override(source, text)

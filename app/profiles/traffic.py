@@ -68,19 +68,19 @@ _SOURCES = ("peak", "users", "trace")
 
 
 def _read_shape(value: object) -> str | tuple[float, ...]:
-    return _named_or_shares(value, (*SHAPES, _TRACE), 24, "a shape")
+    return _named_or_shares(value, (*SHAPES, _TRACE), 24, "shape")
 
 
 def _read_week(value: object) -> str | tuple[float, ...]:
-    return _named_or_shares(value, (*WEEKS, _TRACE), 7, "a week")
+    return _named_or_shares(value, (*WEEKS, _TRACE), 7, "week")
 
 
 def _named_or_shares(value: object, names: tuple[str, ...], count: int, what: str) -> str | tuple[float, ...]:
     if not isinstance(value, str):
-        return read_shares(value, count, what)
+        return read_shares(value, count, f"a {what}")
     if value not in names:
         hint = did_you_mean(value, names) or f"Write {', '.join(names)}, or {count} shares."
-        raise BadValueError(f"unknown {what.removeprefix('a ')} {value!r}", hint=hint)
+        raise BadValueError(f"unknown {what} {value!r}", hint=hint)
     return value
 
 
