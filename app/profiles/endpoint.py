@@ -30,13 +30,13 @@ class HardwareSettings(Settings):
     """A cloud instance from the price list, like aws/g6.2xlarge."""
     accelerator: str | None = Field(default=None, examples=["l4"])
     """The card, where it is not a listed offer, like l4."""
-    count: Annotated[float, Field(gt=0), at_most(10_000)] = Field(default=1.0, examples=["1"])
+    count: Annotated[float, Field(gt=0), at_most(10_000)] = Field(default=1.0, examples=[1])
     """How many accelerators there are, or a part of one, like 1 or 0.5."""
-    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = Field(default=None, examples=["8"])
+    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = Field(default=None, examples=[8])
     """How many virtual processors there are, like 8."""
     architecture: Literal["x86_64", "arm64"] | None = None
     """The processors' architecture."""
-    replicas: Annotated[Count, at_most(10_000)] = Field(default=1, examples=["1"])
+    replicas: Annotated[Count, at_most(10_000)] = Field(default=1, examples=[1])
     """How many copies of the model share that hardware, like 1."""
 
     @model_validator(mode="after")
@@ -116,7 +116,7 @@ class EndpointSettings(TargetSettings):
     """Where the bearer token is: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
     """Certificates, and how the server's is looked at."""
-    max_connections: Annotated[Count, at_most(100_000)] = Field(default=2048, examples=["2048"])
+    max_connections: Annotated[Count, at_most(100_000)] = Field(default=2048, examples=[2048])
     """The most connections that are open at once, like 2048. Unless it is set, each client of a closed loop has one."""
     wake: bool = False
     """Whether a server that scales to zero is woken, and waited for, before the run."""

@@ -36,8 +36,8 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     kind: Kind
     help: str = ""
-    example: str = ""
-    """A value as a profile writes it; empty where one would not help."""
+    example: Any = None
+    """A value as a profile writes it; None where one would not help."""
     default: Any = None
     is_required: bool = False
     is_nullable: bool = False
@@ -92,7 +92,7 @@ def _field(field: FieldInfo, name: str) -> FieldSpec:
     return msgspec.structs.replace(
         spec,
         help=field.description or "",
-        example=str(next(iter(field.examples or ()), "")),
+        example=next(iter(field.examples or ()), None),
         is_required=field.is_required(),
         default=None if default is PydanticUndefined or is_group else _written(default, field),
         is_nullable=spec.is_nullable or (spec.kind == "group" and not field.is_required() and not is_group),

@@ -22,7 +22,7 @@ class SearchSettings(Settings):
     """The rate the search begins with, like 10/s."""
     hold_s: SomeSeconds = Field(default=10.0, alias="hold", examples=["10s"])
     """How long each rate is held, like 10s. Longer is surer."""
-    repeats: Repeats = Field(default=3, examples=["3"])
+    repeats: Repeats = Field(default=3, examples=[3])
     """How often the answer is measured again, like 3."""
     within_s: SomeSeconds | None = Field(default=None, alias="within", examples=["2m"])
     """The search ends in this time, with the rate it is sure of by then, like 2m. None is the time it needs."""
@@ -39,7 +39,7 @@ class LoadSettings(Settings):
     `warmup` is what three warm-up windows take; up to six are run, until three in a row agree. 0s for none.
     """
 
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=["7"])
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=[7])
     """Of the random arrivals and requests: the same seed sends the same, like 7."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
     """What three warm-up windows take; up to six are run, like 2s. 0s is none."""

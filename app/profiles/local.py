@@ -102,13 +102,13 @@ class VariantSettings(Settings):
     """What it runs on."""
     precision: OnePrecision = "as-is"
     """The arithmetic: as the file has it, or converted."""
-    batch: Annotated[Count, at_most(65_536)] = Field(default=1, examples=["1"])
+    batch: Annotated[Count, at_most(65_536)] = Field(default=1, examples=[1])
     """Rows in one call, like 1."""
-    streams: Annotated[Count, at_most(1024)] = Field(default=1, examples=["1"])
+    streams: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
     """Calls at once, like 1."""
-    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=["1"])
+    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
     """Processor threads of each call, like 1."""
-    devices: Devices = Field(default=(), examples=["0, 1"])
+    devices: Devices = Field(default=(), examples=[[0, 1]])
     """GPUs by number, like 0, 1; empty is the first."""
 
 
@@ -128,7 +128,9 @@ class RuntimeSettings(Settings):
     """Whether tensors stay on the device; empty is yes on GPUs."""
     cuda_graph: bool = False
     """Whether calls are captured as a CUDA graph."""
-    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(default_factory=dict, examples=["sequence"])
+    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(
+        default_factory=dict, examples=[{"sequence": 128}]
+    )
     """Sizes of dynamic axes, like sequence: 128."""
 
 
@@ -141,20 +143,20 @@ class LocalTarget(Settings):
     protocol: Literal["local"] = "local"
     """The language the target speaks: here none, the model runs on this machine."""
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = Field(
-        default=(), examples=["digits"]
+        default=(), examples=[["digits"]]
     )
     """An .onnx file, or a bundled model's name, like digits; several are compared."""
     providers: ProviderList = ("cpu",)
     """What it runs on; each is measured."""
     precision: PrecisionList = ("as-is",)
     """The arithmetic: as the file has it, or converted; each is measured."""
-    batch: Counts = Field(default=(1,), examples=["1, 4, 16"])
+    batch: Counts = Field(default=(1,), examples=[[1, 4, 16]])
     """Rows in one call, like 1, 4, 16; each is measured."""
-    streams: Counts = Field(default=(1,), examples=["1, 8"])
+    streams: Counts = Field(default=(1,), examples=[[1, 8]])
     """Calls at once, like 1, 8; each is measured."""
-    threads: Counts = Field(default=(1,), examples=["1, 2"])
+    threads: Counts = Field(default=(1,), examples=[[1, 2]])
     """Processor threads of each call, like 1, 2; each is measured."""
-    devices: Devices = Field(default=(), examples=["0, 1"])
+    devices: Devices = Field(default=(), examples=[[0, 1]])
     """GPUs by number, like 0, 1; alone and together."""
     variants: Listed[VariantSettings] = ()
     """A list of combinations in place of the grid above."""
@@ -245,7 +247,7 @@ class LocalData(Settings):
     """The output with the answer of each row, like probabilities; empty is found by itself."""
     calibration: DataPath | None = None
     """Rows that int8-static is calibrated with, as for tensors."""
-    calibration_rows: Annotated[Count, at_most(100_000)] = Field(default=128, examples=["128"])
+    calibration_rows: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
     """How many rows it is calibrated with, like 128."""
 
 
@@ -278,7 +280,7 @@ class LocalLoad(Settings):
     `at_most`; `warmup` is the longest that is waited for three windows to agree."""
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=["7"])
+    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=[7])
     """Of the made-up rows and random arrivals: the same seed makes the same, like 7."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
     """How calls come: one after another, several at once, as many as go, or at random."""
@@ -296,7 +298,7 @@ class LocalLoad(Settings):
     """Each scenario is measured at most so long, like 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
     """Ends once the interval's half-width is so small a share of the mean, like 2%."""
-    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = Field(default=3, examples=["3"])
+    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = Field(default=3, examples=[3])
     """How often a start from nothing is timed, like 3."""
     search: Literal["best"] | None = None
     """best measures only what can be the best inside the SLO."""
@@ -350,11 +352,11 @@ class LocalProfile(Settings):
     """What the model is fed."""
     load: LocalLoad = LocalLoad()
     """How it is measured."""
-    slo: Listed[ObjectiveText] = Field(default=(), examples=["service_ms.p95 < 20"])
+    slo: Listed[ObjectiveText] = Field(default=(), examples=[["service_ms.p95 < 20"]])
     """What is promised, one objective a line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
     """When the run ends, and how much memory a variant gets."""
-    gates: Listed[GateText] = Field(default=(), examples=["accuracy_kept >= 95% | warn"])
+    gates: Listed[GateText] = Field(default=(), examples=[["accuracy_kept >= 95% | warn"]])
     """What a pipeline fails on, one a line, like accuracy_kept >= 95% | warn."""
     telemetry: Scrapes = ()
     """Pages for Prometheus on other machines, read while the run goes on."""

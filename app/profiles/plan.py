@@ -79,21 +79,21 @@ class PlanSettings(Settings):
     """How surely the fleet carries its peak, like 90%."""
     redundancy: Redundancy = 1
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
-    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=1, examples=["1"])
+    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=1, examples=[1])
     """Zones it is spread over, any of which may be lost, like 1."""
-    surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=["0"])
+    surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=[0])
     """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
     )
     """How requests are spread over replicas."""
-    regions: Listed[str] = Field(default=(), examples=["us-east-1"])
+    regions: Listed[str] = Field(default=(), examples=[["us-east-1"]])
     """Only these regions, like us-east-1; empty is all."""
-    providers: Listed[str] = Field(default=(), examples=["aws"])
+    providers: Listed[str] = Field(default=(), examples=[["aws"]])
     """Only these clouds, like aws; empty is all."""
     budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget", examples=["4000 USD/month"])
     """The most it may cost, like 4000 USD/month."""
-    vendors: Listed[str] = Field(default=(), examples=["nvidia"])
+    vendors: Listed[str] = Field(default=(), examples=[["nvidia"]])
     """Only accelerators of these vendors, like nvidia; empty is all."""
     max_power_w: Annotated[
         float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none), Unit("W, kW, MW")
@@ -106,13 +106,13 @@ class PlanSettings(Settings):
         Unit("USD/1k, USD/1M"),
     ] = Field(default=None, examples=["0.60 USD/1M"])
     """What the same would cost from an API, like 0.60 USD/1M or 2 USD/1k."""
-    max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=["8"])
+    max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=[8])
     """The most accelerators that one instance may have, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     """Which price is paid."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age", examples=["180d"])
     """Leaves out prices older than this, like 180d."""
-    low_trust_prices: bool = Field(default=False, examples=["true"])
+    low_trust_prices: bool = Field(default=False, examples=[True])
     """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
     other_cards: OtherCardsSettings | None = None
     """Plans cards that were not measured too, by ratios, with wide intervals."""

@@ -44,7 +44,7 @@ class RunLimits(Settings):
     """The longest the whole run may take, like 10m; it ends with what it has by then."""
     requests: Annotated[Count, at_most(10**12)] | None = Field(default=None, examples=["1e6"])
     """The most requests the run may send, like 1e6."""
-    usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=["5"])
+    usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
     """The most the run may cost in US dollars, by the prices of its hardware, like 5."""
 
 
@@ -57,11 +57,11 @@ class _Questions(Settings):
     """One line of what is asked, for lists and reports."""
     load: LoadSettings
     """How the target is loaded: stages one after another, then a sweep, then a search."""
-    slo: Listed[ObjectiveText] = Field(default=(), examples=["latency_ms.p95 < 50"])
+    slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
     """What the service promises, one objective a line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
     """When the run ends, whatever it has by then."""
-    gates: Listed[GateText] = Field(default=(), examples=["latency_ms.p99 < 80 | warn"])
+    gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
     """What a pipeline fails on, one a line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
     """How the run is carried out."""

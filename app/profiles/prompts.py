@@ -26,9 +26,9 @@ _DOCUMENTS = {"documents": "documents is for openai-rerank."}
 class PrefixSettings(Settings):
     """Every prompt begins with one of `groups` prefixes of `tokens`, on top of its own."""
 
-    groups: Annotated[Count, at_most(100_000)] = Field(default=1, examples=["1"])
+    groups: Annotated[Count, at_most(100_000)] = Field(default=1, examples=[1])
     """How many different prefixes there are, like 1."""
-    tokens: Annotated[Count, at_most(MOST_TOKENS)] = Field(examples=["100"])
+    tokens: Annotated[Count, at_most(MOST_TOKENS)] = Field(examples=[100])
     """Length of each in tokens, like 100."""
 
 
@@ -40,7 +40,7 @@ class TextSettings(Settings):
     """Length in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
     prefix: PrefixSettings | None = None
     """What prompts begin with in common, as a system prompt."""
-    unique: Annotated[Count, at_most(1_000_000)] = Field(default=1000, examples=["1000"])
+    unique: Annotated[Count, at_most(1_000_000)] = Field(default=1000, examples=[1000])
     """How many different texts are prepared, like 1000."""
 
 
@@ -50,7 +50,7 @@ class PromptSettings(TextSettings):
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
     """Length of the answers in tokens: 128, or a distribution as for input; empty is as the model likes."""
-    turns: TokenLength | None = Field(default=None, examples=["4"])
+    turns: TokenLength | None = Field(default=None, examples=[4])
     """How many requests a session has, like 4, or a distribution; empty is single requests."""
     think_s: Seconds = Field(default=0.0, alias="think", examples=["5s"])
     """The pause between a session's turns, on average, like 5s."""
@@ -92,7 +92,7 @@ class PromptDatasetSettings(TextDatasetSettings):
 class _OpenAiRequests(Settings):
     """`extra_body` is merged over the request; what the profile says elsewhere is not said there again."""
 
-    extra_body: BodyKeys = Field(default_factory=dict, examples=["temperature"])
+    extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
     """Merged over each request's body, like temperature: 0."""
     tokenizer: ExistingFile | None = None
     """A tokenizer.json to count tokens by; without it lengths are estimates."""
@@ -150,5 +150,5 @@ class RerankRequests(EmbeddingRequests):
     """A query and `documents` texts, each of `input_tokens`."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
-    documents: Annotated[Count, at_most(10_000)] = Field(default=8, examples=["8"])
+    documents: Annotated[Count, at_most(10_000)] = Field(default=8, examples=[8])
     """How many texts each query has, like 8."""

@@ -57,11 +57,11 @@ class ScriptedSettings(Settings):
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
     """How long an answer, or its first token, takes: always, or the median with spread, like 20ms."""
-    spread: Spread = Field(default=0.0, examples=["0.3"])
+    spread: Spread = Field(default=0.0, examples=[0.3])
     """The standard deviation of the delay's logarithm, like 0.3; 0 is always the same."""
-    parallel: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=["4"])
+    parallel: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=[4])
     """How many requests are worked on at once, the rest wait; empty is all, like 4."""
-    seed: Annotated[int, Field(ge=0), at_most(2**31)] = Field(default=0, examples=["0"])
+    seed: Annotated[int, Field(ge=0), at_most(2**31)] = Field(default=0, examples=[0])
     """Of the random delays, like 0."""
 
 
@@ -79,7 +79,7 @@ class ScriptedTokens(ScriptedSettings):
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _ANSWER
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
     """How fast each answer's tokens come, like 100/s."""
-    output_tokens: Annotated[Count, at_most(100_000)] = Field(default=64, examples=["64"])
+    output_tokens: Annotated[Count, at_most(100_000)] = Field(default=64, examples=[64])
     """Tokens of an answer for which no number was asked, like 64."""
 
 
@@ -97,7 +97,7 @@ class ScriptedTensors(ScriptedSettings):
     keys_of_others: ClassVar[dict[str, str]] = _TOKENS | _ANSWER
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
     """How much longer it takes for each row of a request, like 1ms."""
-    inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"}, examples=["FP32[-1, 4]"])
+    inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"}, examples=[{"input": "FP32[-1, 4]"}])
     """The model's inputs: names with types and shapes, like FP32[-1, 4]."""
-    outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"}, examples=["FP32[-1, 2]"])
+    outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"}, examples=[{"output": "FP32[-1, 2]"}])
     """The model's outputs: names with types and shapes, like FP32[-1, 2]."""

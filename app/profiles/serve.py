@@ -38,13 +38,13 @@ class ServeSettings(Settings):
     """A bundled model's name, like digits, or the path of an .onnx file."""
     provider: Literal["cpu", "cuda"] = "cpu"
     """What the model runs on."""
-    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=["1"])
+    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
     """Processor threads of the model, like 1."""
-    max_batch: Annotated[Count, at_most(4096)] = Field(default=8, examples=["8"])
+    max_batch: Annotated[Count, at_most(4096)] = Field(default=8, examples=[8])
     """The most rows that are joined to one call of the model, like 8."""
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay", examples=["2ms"])
     """How long a request waits for others to join it, like 2ms."""
-    queue_limit: Annotated[Count, at_most(100_000)] = Field(default=128, examples=["128"])
+    queue_limit: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
     """How many requests may wait; more are refused, like 128."""
 
     @property

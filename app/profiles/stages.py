@@ -75,7 +75,7 @@ class StageSettings(Settings):
     """Requests a second, like 50/s; or of an earlier stage's, like 80% of steady."""
     ramp: RampSettings | None = None
     """From one rate to another in a straight line."""
-    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps", examples=["10/s, 20/s, 40/s"])
+    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
     """Rates for equal parts of the stage, like 10/s, 20/s, 40/s."""
     spike: SpikeSettings | None = None
     """A rate with a jump in it."""
@@ -87,9 +87,9 @@ class StageSettings(Settings):
     """A trace file whose requests are replayed at their times."""
     speed: Speed | None = Field(default=None, examples=["2x"])
     """How much faster the trace goes, like 2x."""
-    superpose: Annotated[Count, at_most(1000)] | None = Field(default=None, examples=["1"])
+    superpose: Annotated[Count, at_most(1000)] | None = Field(default=None, examples=[1])
     """How many shifted copies of the trace go at once, like 1."""
-    concurrency: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=["8"])
+    concurrency: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=[8])
     """How many clients ask one request after another, like 8."""
     think_s: Seconds | None = Field(default=None, alias="think", examples=["500ms"])
     """How long a client waits between requests, like 500ms."""
@@ -97,7 +97,7 @@ class StageSettings(Settings):
     """How long the whole stage lasts, after its lead-in, like 30s; a trace without one goes to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
     """Load before the stage that is not counted, like 2s."""
-    repeats: Repeats = Field(default=1, examples=["1"])
+    repeats: Repeats = Field(default=1, examples=[1])
     """How often the stage is run, like 1."""
 
     @model_validator(mode="before")

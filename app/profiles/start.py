@@ -44,7 +44,7 @@ def _read_directory(value: object, info: ValidationInfo) -> Path:
 class StartSettings(Settings):
     """Ready when `ready`, a URL or a path on the target's host, answers with 2xx. `env` is added to our own."""
 
-    command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=["python server.py --port 8000"])
+    command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=[["python server.py --port 8000"]])
     """The command that starts the server, as text; no shell sees it, like python server.py --port 8000."""
     ready: ReadyUrl = Field(examples=["/health"])
     """A URL or path that answers with 2xx once the server is ready, like /health."""

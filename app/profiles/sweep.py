@@ -28,17 +28,17 @@ class SweepSettings(Settings):
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"which loads": ("rates", "from+to", "concurrency", "up_to")}
 
-    rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=["10/s, 50/s, 200/s"])
+    rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=[["10/s", "50/s", "200/s"]])
     """The rates, rising, like 10/s, 50/s, 200/s."""
     from_per_s: Rate | None = Field(default=None, alias="from", examples=["10/s"])
     """The lowest rate, like 10/s."""
     to_per_s: Rate | None = Field(default=None, alias="to", examples=["500/s"])
     """The highest rate, like 500/s."""
-    points: Annotated[Count, Field(ge=2), at_most(_MOST_LOADS)] | None = Field(default=None, examples=["8"])
+    points: Annotated[Count, Field(ge=2), at_most(_MOST_LOADS)] | None = Field(default=None, examples=[8])
     """How many rates between the lowest and the highest, evenly on a log scale, like 8."""
-    concurrency: Listed[Clients] = Field(default=(), examples=["1, 4, 16"])
+    concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
     """Numbers of clients, rising, like 1, 4, 16."""
-    up_to: Clients | None = Field(default=None, examples=["64"])
+    up_to: Clients | None = Field(default=None, examples=[64])
     """1, 2, 4 … clients up to this many, like 64."""
     arrivals: Arrivals | None = None
     """How requests come: at random (poisson), evenly (constant) or in bursts (gamma)."""
@@ -46,7 +46,7 @@ class SweepSettings(Settings):
     """Coefficient of variation of gamma's gaps: 1 is Poisson, more is burstier."""
     hold_s: SomeSeconds = Field(default=10.0, alias="hold", examples=["10s"])
     """How long each load lasts, like 10s."""
-    repeats: Repeats = Field(default=1, examples=["1"])
+    repeats: Repeats = Field(default=1, examples=[1])
     """How often each load is run, like 1."""
 
     @model_validator(mode="before")

@@ -97,7 +97,7 @@ class OipGrpcTarget(EndpointSettings):
     """The language the target speaks."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
     """Where it is, like grpc://127.0.0.1:8001, or grpcs:// for TLS."""
-    urls: Listed[GrpcUrl] = Field(default=(), examples=["grpc://host:8001"])
+    urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
     """Replicas of one service, each like grpc://host:8001."""
     model: ModelName
     """The model's name on the server."""

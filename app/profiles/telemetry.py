@@ -55,7 +55,9 @@ class ScrapeSettings(Settings):
         examples=["node1"]
     )
     """What its readings are called, like node1."""
-    labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(default_factory=dict, examples=["gpu"])
+    labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(
+        default_factory=dict, examples=[{"gpu": 0}]
+    )
     """Only samples that carry all of these labels are read, like gpu: 0."""
     interval_s: Annotated[Seconds, AfterValidator(_not_too_often)] = Field(
         default=1.0, alias="interval", examples=["1s"]

@@ -62,7 +62,7 @@ class SpikeSettings(Settings):
     """When it begins, like 12:00."""
     duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for", examples=["30m"])
     """How long it lasts, like 30m."""
-    times: Times = Field(examples=["2"])
+    times: Times = Field(examples=[2])
     """How many times the usual rate, like 2."""
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
     """On which days."""
@@ -75,7 +75,7 @@ class CampaignSettings(Settings):
     """The first day, like 2026-11-27."""
     last: Date = Field(alias="to", examples=["2026-11-30"])
     """The last day, like 2026-11-30."""
-    times: Times = Field(examples=["3"])
+    times: Times = Field(examples=[3])
     """How many times the usual rate, like 3."""
 
     @model_validator(mode="after")
@@ -88,7 +88,7 @@ class CampaignSettings(Settings):
 class UsersSettings(Settings):
     """At the peak, `active` of the users make `requests` each."""
 
-    count: Annotated[Count, at_most(10**12)] = Field(examples=["50000"])
+    count: Annotated[Count, at_most(10**12)] = Field(examples=[50000])
     """How many users there are, like 50000."""
     requests_per_s: Rate = Field(alias="requests", examples=["10/h"])
     """What each makes, like 10/h."""
@@ -103,7 +103,7 @@ class UsersSettings(Settings):
 class DispersionSettings(Settings):
     """Variance over mean of the counts in windows so long, at the peak; 1 is Poisson."""
 
-    index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=["3"])
+    index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
     """Variance over mean of the counts in windows; 1 is Poisson, like 3."""
     window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
         default=60.0,
@@ -118,9 +118,9 @@ class TokensSettings(Settings):
 
     share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
     """The share of the requests that are so, like 100%."""
-    input: Annotated[Tokens, Field(gt=0)] = Field(examples=["500"])
+    input: Annotated[Tokens, Field(gt=0)] = Field(examples=[500])
     """Mean length of a request in tokens, like 500."""
-    output: Tokens = Field(examples=["200"])
+    output: Tokens = Field(examples=[200])
     """Mean length of an answer in tokens, like 200."""
 
 
@@ -131,7 +131,7 @@ class ClassSettings(Settings):
     """What the class is called, like premium."""
     share: Annotated[Share, Field(gt=0)] = Field(examples=["20%"])
     """Its share of the requests, like 20%."""
-    work: Annotated[float, Field(gt=0, le=1e6)] = Field(default=1.0, examples=["2.5"])
+    work: Annotated[float, Field(gt=0, le=1e6)] = Field(default=1.0, examples=[2.5])
     """Its work beside the mean request of 1, like 2.5."""
     slo: Listed[ObjectiveText] = ()
     """Objectives of its own; none is the profile's."""

@@ -49,7 +49,7 @@ def _read_pattern(value: object) -> object:
 class ExpectSettings(Settings):
     """What an answer must be: its `status`, and what `pointer` (RFC 6901; the whole body without it) leads to."""
 
-    status: Listed[Annotated[int, Field(ge=100, le=599)]] = Field(default=(), examples=["200"])
+    status: Listed[Annotated[int, Field(ge=100, le=599)]] = Field(default=(), examples=[[200]])
     """Which statuses are right, like 200."""
     pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = Field(
         default=None, examples=["/result/score"]
@@ -130,7 +130,7 @@ class _Tensors(Settings):
 
     tensors: ExistingFile | None = None
     """An .npz file of arrays named as the model's inputs; without it inputs are made up."""
-    rows_per_request: Rows = Field(default=1, examples=["1"])
+    rows_per_request: Rows = Field(default=1, examples=[1])
     """How many rows go in one request, like 1."""
     popularity: PopularityText = Popularity()
     """Which of the rows are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.profiles.document import KeyPath, plain_scalar
+from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
 _NAMES = {
@@ -116,11 +116,7 @@ def starter(spec: FieldSpec) -> Any:
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
         return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)
-    if spec.key in _FORM_STARTERS and not spec.example:
-        return _FORM_STARTERS[spec.key]
-    if spec.kind in ("list", "mapping") and spec.item is not None:
-        return [_plain(spec.item, text) for text in spec.example.split(", ")]
-    return _plain(spec, spec.example) if spec.example else _FORM_STARTERS.get(spec.key, spec.default)
+    return _FORM_STARTERS.get(spec.key, spec.default) if spec.example is None else spec.example
 
 
 def form_starter(spec: FieldSpec, form: str) -> dict[str, Any]:
@@ -132,10 +128,6 @@ def form_starter(spec: FieldSpec, form: str) -> dict[str, Any]:
 
 def _required(spec: FieldSpec) -> dict[str, Any]:
     return {field.key: starter(field) for field in spec.fields if field.is_required}
-
-
-def _plain(spec: FieldSpec, text: str) -> Any:
-    return text if spec.kind in ("text", "path") else plain_scalar(text)
 
 
 def fresh_name(name: str, taken: set[str]) -> str:

@@ -11,7 +11,7 @@ from app.errors import ProfileError
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.forms.folding import chain
-from app.gui.forms.scalars import Line, meant_by, text_of
+from app.gui.forms.scalars import Line, example_text, meant_by, text_of
 from app.gui.widgets import button
 from app.gui.words import tr
 from app.profiles.document import KeyPath
@@ -34,7 +34,7 @@ class NumbersEditor(Editor):
         super().__init__(spec, path, edits)
         self.line = Line()
         default = ", ".join(text_of(one) for one in spec.default or ())
-        self.line.setPlaceholderText(default or (spec.example and tr("like {it}").format(it=spec.example)))
+        self.line.setPlaceholderText(default or example_text(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
         layout = QHBoxLayout(self)
@@ -203,7 +203,7 @@ class RowsEditor(_GrowingEditor[_Row]):
         row = _Row(tr("Remove this row"))
         what = tr("{what} {number}").format(what=label_of(self.spec.key), number=len(self.rows) + 1)
         row.line.setAccessibleName(what)
-        row.line.setPlaceholderText(self.spec.example and tr("like {it}").format(it=self.spec.example))
+        row.line.setPlaceholderText(example_text(self.spec.example))
         return row
 
 

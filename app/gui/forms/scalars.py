@@ -37,6 +37,12 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else in_line(value)
 
 
+def example_text(example: Any) -> str:
+    """A placeholder; empty for none."""
+    text = ", ".join(map(text_of, example)) if isinstance(example, list) else text_of(example)
+    return text and tr("like {it}").format(it=text)
+
+
 def meant_by(spec: FieldSpec, text: str) -> Any:
     """What a line of text says for a field; REMOVED for nothing. Raises ProfileError where free YAML is none."""
     if not text.strip():
@@ -75,9 +81,7 @@ class LineEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self.line = Line()
-        self.line.setPlaceholderText(
-            text_of(spec.default) or (spec.example and tr("like {it}").format(it=spec.example))
-        )
+        self.line.setPlaceholderText(text_of(spec.default) or example_text(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
         layout = QHBoxLayout(self)

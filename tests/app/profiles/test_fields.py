@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from app.profiles.editing import in_line
 from app.profiles.fields import FieldSpec, every_field, group_of, profile_fields
 from app.profiles.profile import PROFILES
 from app.profiles.settings import Settings
@@ -44,8 +45,15 @@ def test_every_field_says_what_it_is_in_a_sentence(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_the_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
     fields = [field for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
-    assert [field.key for field in fields if f"like {field.example}" not in field.help and field.example] == []
-    assert [field.help for field in fields if ", like " in field.help and not field.example] == []
+    told = [field for field in fields if field.example is not None]
+    assert [field.key for field in told if f"like {written(field.example)}" not in field.help] == []
+    assert [field.help for field in fields if ", like " in field.help and field not in told] == []
+
+
+def written(example: Any) -> str:
+    if isinstance(example, dict):
+        return ", ".join(value if "[" in str(value) else f"{key}: {value}" for key, value in example.items())
+    return ", ".join(map(written, example)) if isinstance(example, list) else in_line(example).strip("'\"")
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
