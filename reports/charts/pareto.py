@@ -84,6 +84,7 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
         "shown_latency": formatting.quantity(row.latency),
         "basis": row.basis,
         "on_front": is_on_front,
+        "has_chance": chance is not None,
         "chance": _NONE if chance is None else formatting.with_unit(formatting.plain(round(100 * chance)), "%"),
     }
 
@@ -132,14 +133,14 @@ def _apart(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: list[tuple[float, dict[str, Any]]] = []
     ranked = sorted(zip(places, points, strict=True), key=lambda pair: (pair[1]["role"] != "recommended", pair[0]))
     for place, one in ranked:
-        if one["chance"] != _NONE and all(abs(place - other) >= _APART * width for other, _ in kept):
+        if one["has_chance"] and all(abs(place - other) >= _APART * width for other, _ in kept):
             kept.append((place, one))
     return [one for _, one in kept]
 
 
 def _note(points: list[dict[str, Any]]) -> str:
     told = ["Lower and further left is better. Filled: measured on such hardware; hollow: carried over to it."]
-    if any(one["chance"] != _NONE for one in points):
+    if any(one["has_chance"] for one in points):
         told.append(
             "The percentage is the chance that no other fleet is both cheaper and faster, given what is not sure of "
             "each; below 50\u202f% the mark is faint."

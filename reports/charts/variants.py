@@ -9,7 +9,7 @@ import altair as alt
 from reports import formatting
 from reports.charts.picture import Drawing
 from reports.charts.style import ACCENT, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, role_marks, styled
-from reports.local_model import LocalSection, VariantRow
+from reports.local_model import LocalSection, VariantRow, VariantState
 from reports.model import Report
 
 _ROLES = {
@@ -19,6 +19,7 @@ _ROLES = {
     "behind another": (MUTED, "circle"),
     "not to be relied on": (LIMIT, "cross"),
 }
+_UNRELIABLE: tuple[VariantState, ...] = ("INVALID", "ended early")
 _MOST_LABELS = 8
 _LONGEST_LABEL = 34
 
@@ -46,7 +47,7 @@ def variant_front(report: Report) -> Drawing | None:
 
 
 def role_of(one: VariantRow) -> str:
-    if one.state in ("INVALID", "ended early"):
+    if one.state in _UNRELIABLE:
         return "not to be relied on"
     if one.state == "best":
         return "best"
@@ -62,8 +63,9 @@ def _point(one: VariantRow) -> dict[str, Any]:
         "cost": one.cost.value,
         "latency": one.latency.value,
         "role": role,
-        "fill": PAPER if role == "not to be relied on" else _ROLES[role][0],
+        "fill": PAPER if one.state in _UNRELIABLE else _ROLES[role][0],
         "accuracy": _accuracy(one),
+        "has_accuracy": one.accuracy is not None and one.accuracy.value.value is not None,
         "shown_cost": formatting.quantity(one.cost),
         "shown_latency": formatting.quantity(one.latency),
         "throughput": formatting.quantity(one.throughput),
@@ -120,7 +122,7 @@ def _edge(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any]]:
     """The best by its name; those on the front by their accuracy, while they are few."""
     front = [one for one in points if one["on_front"] or one["role"] == "best"]
-    known = [one for one in front if one["accuracy"] != formatting.NOT_AVAILABLE]
+    known = [one for one in front if one["has_accuracy"]]
     named = [one for one in points if one["role"] == "best"]
     chosen = {id(one): one for one in (*named, *(known if len(known) <= _MOST_LABELS else []))}
     return [
@@ -129,7 +131,7 @@ def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any
 
 
 def _label(one: dict[str, Any]) -> str:
-    accuracy: str = "" if one["accuracy"] == formatting.NOT_AVAILABLE else one["accuracy"]
+    accuracy: str = one["accuracy"] if one["has_accuracy"] else ""
     if one["role"] != "best":
         return accuracy
     name = one["variant"] if len(one["variant"]) <= _LONGEST_LABEL else "best"
