@@ -44,7 +44,7 @@ def _why_not_of_run(profile: Profile, gate: Objective) -> tuple[str, str] | None
     if not has_rates or not any(one.level == "fail" for one in profile.slo):
         hint = "Add load.search, and an objective to slo."
         return f"{gate.metric} is of the highest rate that held the SLO, and none is looked for", hint
-    if gate.metric.startswith("usd_") and profile.traffic is None:
+    if RUN_METRICS[gate.metric].unit == "USD" and profile.traffic is None:
         return f"{gate.metric} is of the planned fleet, and nothing is planned without traffic", "Add traffic."
     if gate.metric == "usd_per_1m_tokens" and profile.target.protocol not in _GENERATING:
         return f"{gate.metric} is of {', '.join(_GENERATING)}", "Use usd_per_1k_inferences."
