@@ -37,14 +37,14 @@ _PRECEDENCE = (
 )
 
 
-def by_precedence(causes: Iterable[tuple[ExitCode, str]]) -> list[tuple[ExitCode, str]]:
-    """The cause that decides first; of equal ones as they come."""
-    return sorted(causes, key=lambda cause: _PRECEDENCE.index(cause[0]))
+def precedence(code: int) -> int:
+    """The place of an exit code among those that apply: a process ends with the one of the lowest place."""
+    return _PRECEDENCE.index(ExitCode(code))
 
 
-def first_of(causes: list[ExitCode]) -> ExitCode:
-    """The code a process with these causes ends with; OK when there is none."""
-    return next((code for code in _PRECEDENCE if code in causes), ExitCode.OK)
+def first_of(codes: Iterable[int]) -> ExitCode:
+    """The code a process ends with to which all of these apply; OK when there is none."""
+    return ExitCode(min(codes, key=precedence, default=ExitCode.OK))
 
 
 HINT_DESCRIPTORS = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."

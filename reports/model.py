@@ -71,6 +71,7 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
     name: str
     value: float | str | None
     limit: float | str | None

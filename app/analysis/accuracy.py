@@ -58,12 +58,12 @@ def chance_check(accuracy: Estimate | None, chance: float | None, whose: str = "
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
     if low > chance:
-        return Check("accuracy above chance", accuracy.value, chance, "share", "VALID", None)
+        return Check("accuracy_above_chance", accuracy.value, chance, "share", "VALID", None)
     hint = (
         f"{whose}No better than the most frequent class for every row: do workload.labels belong to the model, and is "
         "its answer read from the right output (workload.output)?"
     )
-    return Check("accuracy above chance", accuracy.value, chance, "share", "WARN", hint)
+    return Check("accuracy_above_chance", accuracy.value, chance, "share", "WARN", hint)
 
 
 def keeps(accuracy: Accuracy, limit: float) -> Judgement:

@@ -62,7 +62,7 @@ def judged_stages(
 def _is_cut_off(stage: Stage) -> bool:
     """Whether its errors are those of a target that had ended, or of this machine's limits: no objective is evaluated
     on them."""
-    return any(check.check in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
+    return any(check.id in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
 def _swept(stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -55,18 +55,18 @@ def _dispersion(sent: Floats, length: float, cv: float) -> Check:
     With few windows chance allows more: (windows − 1) times the index over cv² follows chi-square, taken at 99.9 %.
     Other than 1, cv² holds in large windows only.
     """
-    name, expected, is_poisson = "arrival dispersion", cv * cv, cv == 1.0
+    expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
     if sent.size < (_FEWEST if is_poisson else 2 * _FEWEST):
         plain = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
-        return Check(name, None, plain, "variance/mean", "WARN", _HINT_FEW)
+        return Check("arrival_dispersion", None, plain, "variance/mean", "WARN", _HINT_FEW)
     index, counts = _dispersion_index(sent, length, _PER_COUNT if is_poisson else min(_PER_LARGE, sent.size // 10))
     low = expected * min(1 - tolerance, float(special.chdtri(counts - 1, 1 - _TAIL)) / (counts - 1))
     high = expected * max(1 + tolerance, float(special.chdtri(counts - 1, _TAIL)) / (counts - 1))
     is_valid = low <= index <= high
     verdict: Trust = "VALID" if is_valid else "WARN"
     hint = None if is_valid else _HINT_BUSY
-    return Check(name, index, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
+    return Check("arrival_dispersion", index, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
 
 
 def _evenness(sent: Floats, length: float) -> Check:
@@ -74,7 +74,7 @@ def _evenness(sent: Floats, length: float) -> Check:
     few = sent.size < _FEWEST
     index = None if few else _dispersion_index(sent, length, _PER_COUNT)[0]
     hint = _HINT_FEW if few else _HINT_BUSY
-    return grade_high("arrival dispersion", index, unit="variance/mean", warn=_CONSTANT_LIMIT, hint=hint)
+    return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_CONSTANT_LIMIT, hint=hint)
 
 
 def _dispersion_index(sent: Floats, length: float, per_count: int) -> tuple[float, int]:
@@ -88,13 +88,13 @@ def _spacing(sent: Floats, cv: float, shortest: float) -> Check:
 
     Below `shortest` gaps are not told apart: bursts hold many that are shorter than a send takes.
     """
-    name, n = "arrival spacing", sent.size - 1
+    n = sent.size - 1
     if n < _FEWEST:
-        return Check(name, None, _SPACING_LIMIT, "KS distance", "WARN", _HINT_FEW)
+        return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _HINT_FEW)
     gaps, shape = np.sort(np.diff(sent)), cv**-2
     expected = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
     steps = np.arange(n + 1) / n
     apart = np.maximum(steps[1:] - expected, expected - steps[:-1])
     distance = float(np.max(apart, where=gaps >= shortest, initial=0.0))
     limit = round(_SPACING_LIMIT + 1.36 / math.sqrt(n), 3)
-    return grade_high(name, distance, unit="KS distance", warn=limit, hint=_HINT_BUSY)
+    return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_HINT_BUSY)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from itertools import pairwise
 
 from app.analysis.digits import digits
+from app.records.result import ArrivalKind, Stage
 from app.records.stage import StageFacts
 
-_NAMES = {"poisson": "Poisson", "constant": "constant", "gamma": "gamma"}
+_NAMES: dict[ArrivalKind, str] = {"poisson": "Poisson", "constant": "constant", "gamma": "gamma"}
+
+
+def process_in_words(kind: ArrivalKind, cv: float | None) -> str:
+    """The name of an open arrival process, as in "Poisson" or "gamma (cv 2)"."""
+    return _NAMES[kind] + (f" (cv {cv:.4g})" if kind == "gamma" else "")
+
+
+def search_in_words(stage: Stage) -> str | None:
+    """How the requests of a searched rate came, whatever the rate was."""
+    kind = stage.arrival_kind
+    return stage.arrivals if kind is None or kind not in _NAMES else process_in_words(kind, stage.arrival_cv)
 
 
 def arrivals_in_words(facts: StageFacts) -> str:
@@ -16,7 +28,7 @@ def arrivals_in_words(facts: StageFacts) -> str:
         return "a recorded trace"
     if facts.arrivals in ("closed", "locust"):
         return _clients(facts)
-    name = _NAMES[facts.arrivals] + (f" (cv {facts.cv:.4g})" if facts.arrivals == "gamma" else "")
+    name = process_in_words(facts.arrivals, facts.cv)
     unit = " sessions/s" if facts.sessions else "/s"
     if facts.rate_per_s is not None:
         return f"{name} at {digits(facts.rate_per_s)}{unit}"

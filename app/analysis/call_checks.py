@@ -40,7 +40,7 @@ def _between(calls: CallRows) -> Check:
     took_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
     gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
     return grade_high(
-        "time between calls",
+        "time_between_calls",
         gap_ns / (gap_ns + took_ns) if took_ns else 0.0,
         unit="share",
         warn=_LOOP_SHARE,
@@ -51,21 +51,21 @@ def _between(calls: CallRows) -> Check:
 
 def _cut_short(facts: CallStage) -> Check:
     seconds = (facts.end_ns - facts.start_ns) / 1e9
-    return Check("cut short", seconds, None, "s", "WARN", "The stage was ended before it had enough.")
+    return Check("cut_short", seconds, None, "s", "WARN", "The stage was ended before it had enough.")
 
 
 def _begun(calls: CallRows) -> Check:
     """Of the arrivals, those that nobody got to."""
     never = len(calls.never_begun_ns)
     hint = "The model could not keep up, and these would have waited longest: lower the rate."
-    return grade_high("arrivals never begun", never / (never + len(calls)), unit="share", warn=0.0, hint=hint)
+    return grade_high("arrivals_never_begun", never / (never + len(calls)), unit="share", warn=0.0, hint=hint)
 
 
 def _warm_up(facts: CallStage) -> Check:
     if facts.has_settled:
-        return Check("warm-up", facts.warmup_windows, None, "windows", "VALID")
+        return Check("warm_up", facts.warmup_windows, None, "windows", "VALID")
     hint = "No three windows in a row agreed within 10 % before the warm-up's time was up: lengthen load.warmup."
-    return Check("warm-up", facts.warmup_windows, None, "windows", "WARN", hint)
+    return Check("warm_up", facts.warmup_windows, None, "windows", "WARN", hint)
 
 
 def _few(calls: CallRows) -> Check:
@@ -80,9 +80,9 @@ def _steady(calls: CallRows, facts: CallStage) -> Check:
     is_server = facts.scenario == "server"
     drift = latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
     if drift is None:
-        return Check("steady times", None, CHANGE_LIMIT, "share", "VALID")
+        return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
     return grade_high(
-        "steady times",
+        "steady_times",
         abs(drift),
         unit="share",
         warn=CHANGE_LIMIT,
@@ -94,7 +94,7 @@ def _steady(calls: CallRows, facts: CallStage) -> Check:
 
 def _precision(facts: CallStage) -> Check:
     return grade_high(
-        "half-width of the mean time",
+        "mean_time_half_width",
         facts.half_width,
         unit="share",
         warn=max(facts.wanted_half_width, 0.0),
@@ -106,7 +106,7 @@ def _precision(facts: CallStage) -> Check:
 
 def _lateness(calls: CallRows) -> Check:
     return grade_high(
-        "late calls, p99",
+        "late_calls_p99",
         float(np.quantile(lateness_ms(calls), 0.99)),
         unit="ms",
         warn=_LATE_MS,

@@ -51,6 +51,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         scheduled_per_s=facts.rate_per_s,
         concurrency=_concurrency(facts),
         arrivals="Poisson" if is_server else None,
+        arrival_kind="poisson" if is_server else None,
     )
 
 

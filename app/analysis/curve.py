@@ -10,7 +10,7 @@ from app.analysis.token_samples import invalid_sample
 from app.records.curves import Gaps, Rung
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.result import MaxRate, Objective, Stage, StageKind
+from app.records.result import ArrivalKind, MaxRate, Objective, Stage, StageKind
 
 _DEFAULT = ("latency_ms", "p95")
 
@@ -41,7 +41,7 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
     )
 
 
-_GAPS: dict[str, Gaps] = {"poisson": "random", "constant": "even"}
+_GAPS: dict[ArrivalKind, Gaps] = {"poisson": "random", "constant": "even"}
 _TIMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot", "itl_ms": "itl"}
 
 
@@ -74,8 +74,7 @@ def _rung(stage: Stage, replicas: int) -> Rung:
 
 def _gaps(stage: Stage) -> Gaps:
     """Of sessions, each of which brings several requests, little is known."""
-    name = (stage.arrivals or "").partition(" ")[0].lower()
-    return "other" if stage.sessions else _GAPS.get(name, "other")
+    return "other" if stage.sessions or stage.arrival_kind is None else _GAPS.get(stage.arrival_kind, "other")
 
 
 def _mean(stage: Stage, metric: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from app.analysis.arrival_words import search_in_words
 from app.analysis.comparable import places_of
 from app.records.comparison import EnvironmentDifference
 from app.records.result import Environment, Result, Stage, Target
@@ -236,8 +237,8 @@ def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:
             if stage.variant is None:
                 found.setdefault(place.stage, set()).add(_how(stage))
         if run.max_rate is not None:
-            manners = {_how(stage).partition(" at ")[0] for stage in run.stages if stage.kind in ("probe", "hold")}
-            found.setdefault("search", set()).update(manners)
+            tried = [stage for stage in run.stages if stage.kind in ("probe", "hold")]
+            found.setdefault("search", set()).update(search_in_words(stage) or NOT_TOLD for stage in tried)
     return found
 
 

@@ -36,7 +36,7 @@ def foreign_result(curve: ForeignCurve) -> Result:
     stages = tuple(_stage(rung, end_s) for rung, end_s in zip(curve.rungs, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
     reason = f"measured by {tool}: no check of ours saw it"
-    check = Check("measured by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
+    check = Check("measured_by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
     return Result(
         tool=Tool(curve.tool, curve.version or NOT_TOLD),
         run_id=curve.source,

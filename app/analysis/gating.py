@@ -9,13 +9,12 @@ import msgspec
 
 from app.analysis.gates import NO_BASELINE, judge_change
 from app.analysis.max_rate import shown_against
-from app.errors import ExitCode, by_precedence, first_of
+from app.errors import ExitCode, precedence
 from app.records.comparison import Comparison
-from app.records.result import Exit, Judged, Objective, Result
+from app.records.result import Cause, Exit, Judged, Objective, Result, Verdict
 
 OnInconclusive = Literal["pass", "warn", "fail"]
 GateKind = Literal["slo", "regression"]
-Cause = tuple[ExitCode, str]
 _OPEN = "the interval reaches past the limit"
 
 
@@ -31,14 +30,21 @@ DEFAULT = Gating()
 
 
 def exit_of(causes: Sequence[Cause]) -> Exit:
-    """The first cause is the one that the code is of."""
-    ordered = by_precedence(causes)
-    codes = tuple(int(code) for code, _ in ordered)
-    return Exit(int(first_of([code for code, _ in causes])), tuple(sentence for _, sentence in ordered), codes)
+    """The causes in the order of their precedence: the exit code is that of the first."""
+    ordered = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
+    return Exit(ordered[0].code if ordered else ExitCode.OK, ordered)
 
 
 def causes_of(judged: Iterable[Judged], gating: Gating) -> list[Cause]:
     return [cause for one in judged if _decides(one, gating) and (cause := _cause(one, gating)) is not None]
+
+
+def invalid_cause(verdict: Verdict) -> Cause:
+    return Cause("invalid", ExitCode.INVALID, f"the measurement is INVALID: {'; '.join(verdict.reasons)}")
+
+
+def no_rate_cause(reason: str | None) -> Cause:
+    return Cause("no_rate", ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}")
 
 
 def with_comparison(result: Result, comparison: Comparison, gating: Gating, found: Sequence[Cause] = ()) -> Result:
@@ -49,10 +55,9 @@ def with_comparison(result: Result, comparison: Comparison, gating: Gating, foun
         for one in result.gates
     )
     again = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
-    known = zip(map(ExitCode, result.exit.codes), result.exit.causes, strict=True)
-    kept = [(code, sentence) for code, sentence in known if code not in again]
-    judged = [cause for cause in causes_of((*result.slo, *gates), gating) if cause[0] in again]
-    judged += [cause for cause in found if cause[0] != ExitCode.REGRESSION or "regression" in gating.kinds]
+    kept = [cause for cause in result.exit.causes if cause.code not in again]
+    judged = [cause for cause in causes_of((*result.slo, *gates), gating) if cause.code in again]
+    judged += [cause for cause in found if cause.code != ExitCode.REGRESSION or "regression" in gating.kinds]
     return msgspec.structs.replace(result, gates=gates, comparison=comparison, exit=exit_of([*kept, *judged]))
 
 
@@ -76,9 +81,11 @@ def kind_of(objective: Objective) -> GateKind:
 
 def _cause(one: Judged, gating: Gating) -> Cause | None:
     if one.judgement == "FAIL":
-        return (ExitCode.REGRESSION if one.objective.is_change else ExitCode.GATE_FAILED), _failed(one)
+        if one.objective.is_change:
+            return Cause("change_failed", ExitCode.REGRESSION, _failed(one))
+        return Cause("objective_failed", ExitCode.GATE_FAILED, _failed(one))
     if one.judgement == "INCONCLUSIVE" and gating.on_inconclusive == "fail":
-        return ExitCode.INCONCLUSIVE, _inconclusive(one)
+        return Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, _inconclusive(one))
     return None
 
 

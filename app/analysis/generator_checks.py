@@ -52,7 +52,7 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
     """`rows` are those of arrivals inside the window."""
     if facts.arrivals == "locust":
         hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
-        return (Check("generator ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
+        return (Check("generator_ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = demand_of(rows, facts, window)
     vouched = _vouched(demand, facts)
     return (
@@ -107,7 +107,7 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], vouched: str) -> tupl
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
     hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
     late = grade_high(
-        "late sends",
+        "late_sends",
         float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
         unit="share",
         warn=0.01,
@@ -115,7 +115,7 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], vouched: str) -> tupl
         hint=hint + vouched if lag_ms.size else "Nothing was sent.",
     )
     lag = grade_high(
-        "send lag p99",
+        "send_lag_p99",
         float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
         unit="ms",
         warn=5.0,
@@ -127,7 +127,7 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], vouched: str) -> tupl
 def _sent_check(rows: StageRows, window: Window, vouched: str) -> Check:
     in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
     return grade_low(
-        "achieved of offered",
+        "achieved_of_offered",
         float(np.mean(in_time)) if in_time.size else None,
         unit="share",
         warn=0.98,
@@ -140,7 +140,7 @@ def _ceiling_check(demand: Demand, facts: StageFacts, vouched: str) -> Check:
     """Never INVALID by a ceiling that is a lower bound: what is late shows in the other checks."""
     more = _PERHAPS_MORE if facts.ceiling_is_at_least else _MORE
     return grade_high(
-        "generator ceiling",
+        "generator_ceiling",
         demand.share,
         unit="share",
         warn=CEILING_SHARE,
@@ -177,7 +177,7 @@ def _cpu_check(facts: StageFacts, vouched: str = "") -> Check:
     told_s = [worker.cpu_s for worker in facts.workers if worker.lost_ns is None]
     cpu_s = max(told_s, default=None if facts.workers else facts.worker_cpu_s)
     return grade_high(
-        "generator CPU",
+        "generator_cpu",
         None if cpu_s is None else cpu_s / _sending_s(facts),
         unit="cores",
         warn=0.70,
@@ -192,9 +192,9 @@ def _wait_check(facts: StageFacts) -> Check:
     waited_s = [(one.waited_s, one.cpu_s) for one in facts.workers] or [(facts.worker_waited_s, facts.worker_cpu_s)]
     beyond_s = [max(0.0, waited - _WAIT_BORNE * ran) for waited, ran in waited_s if waited is not None]
     if not beyond_s:
-        return Check("generator's wait for a core", None, None, "share", "VALID")
+        return Check("generator_core_wait", None, None, "share", "VALID")
     return grade_high(
-        "generator's wait for a core",
+        "generator_core_wait",
         max(beyond_s) / _sending_s(facts),
         unit="share",
         warn=_WAIT_WARN,

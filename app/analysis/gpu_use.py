@@ -80,7 +80,7 @@ def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[
     if worst is None:
         return None
     hint = f"The GPU's clocks were held back ({', '.join(sorted(reasons))}): cool it, or raise its power limit."
-    return grade_high("GPU throttled", worst, unit="share", warn=_THROTTLED, hint=hint)
+    return grade_high("gpu_throttled", worst, unit="share", warn=_THROTTLED, hint=hint)
 
 
 def _mean(values: Sequence[float | None]) -> Estimate:

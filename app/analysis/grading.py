@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 
-from app.records.result import Check, Trust
+from app.records.result import Check, CheckId, Trust
 
 
 def grade_high(
-    name: str, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
+    check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
     """VALID up to `warn`, INVALID above `invalid`; WARN between, and where there is no value."""
     if value is None:
-        return Check(name, None, warn, unit, "WARN", hint)
+        return Check(check, None, warn, unit, "WARN", hint)
     verdict: Trust = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
     return Check(
-        name, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )
 
 
 def grade_low(
-    name: str, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
+    check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
     """VALID from `warn` up, INVALID below `invalid`; WARN between, and where there is no value."""
     if value is None:
-        return Check(name, None, warn, unit, "WARN", hint)
+        return Check(check, None, warn, unit, "WARN", hint)
     verdict: Trust = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
     return Check(
-        name, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )

@@ -11,11 +11,18 @@ from app.analysis.call_stages import fastest
 from app.analysis.gates import judge_gate, tagged
 from app.analysis.objectives import judge
 from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
+from app.errors import ExitCode
 from app.records.estimate import Estimate, Variant
-from app.records.local import VariantFacts
-from app.records.result import Judged, Objective, Stage
+from app.records.local import VariantFacts, WithoutBest
+from app.records.result import Cause, Judged, Objective, Stage
 
-MISSED = "no variant met every objective"
+WITHOUT_BEST: dict[WithoutBest, str] = {
+    "not_trusted": "no variant was measured whose numbers can be relied on",
+    "open": "no variant could be shown to meet every objective",
+    "missed": "no variant met every objective",
+    "cut_short": "the engine ended before it had judged the run",
+}
+NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, WITHOUT_BEST["missed"])
 
 
 class Judgeable(msgspec.Struct, frozen=True):
@@ -34,15 +41,15 @@ class Judgeable(msgspec.Struct, frozen=True):
         return bool(self.stages) and is_valid and self.facts.failure is None
 
 
-def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, str | None]:
+def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, WithoutBest | None]:
     """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
     trusted = [one for one in variants if one.is_trusted(slo)]
     if not trusted:
-        return None, "no variant was measured whose numbers can be relied on"
+        return None, "not_trusted"
     meeting = [one for one in trusted if not missed_of(slo, one.stages)]
     if not meeting:
         is_open = any(not is_beyond(slo, one.stages) for one in trusted)
-        return None, "no variant could be shown to meet every objective" if is_open else MISSED
+        return None, "open" if is_open else "missed"
     return max(meeting, key=lambda one: _carried(one).value or 0.0), None
 
 

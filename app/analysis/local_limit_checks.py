@@ -7,10 +7,11 @@ import math
 import msgspec
 
 from app.analysis.rows import StageRows
-from app.records.result import Check
+from app.records.result import Check, CheckId
 from app.records.stage import StageFacts
 
-LOCAL_LIMITS, FILE_DESCRIPTORS = "local limits", "file descriptors"
+LOCAL_LIMITS: CheckId = "local_limits"
+FILE_DESCRIPTORS: CheckId = "file_descriptors"
 _ERROR = "local-limit"
 _OWN_DESCRIPTORS = 64
 """What a load worker has open besides its connections."""
@@ -81,7 +82,7 @@ def demand_checks(demand: Demand, limits: LocalLimits) -> tuple[Check, ...]:
             f"The load needs about {demand.ports:,} local ports and this machine has {limits.ports:,}: widen "
             "net.ipv4.ip_local_port_range, let the target keep connections open, or send from more machines."
         )
-        checks.append(_check("local ports", demand.ports, limits.ports, hint))
+        checks.append(_check("local_ports", demand.ports, limits.ports, hint))
     return tuple(checks)
 
 
@@ -99,5 +100,5 @@ def local_limit_check(rows: StageRows, facts: StageFacts) -> tuple[Check, ...]:
     return (Check(LOCAL_LIMITS, failed / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
 
 
-def _check(name: str, needed: int, limit: int, hint: str) -> Check:
-    return Check(name, float(needed), float(limit), None, "WARN", hint)
+def _check(check: CheckId, needed: int, limit: int, hint: str) -> Check:
+    return Check(check, float(needed), float(limit), None, "WARN", hint)

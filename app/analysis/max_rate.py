@@ -18,7 +18,7 @@ _EVIDENCE = (
     ("gpu_utilisation_percent", "the GPU ran a kernel {:.0f} % of the time"),
 )
 
-_LATENESS = ("late sends", "send lag p99")
+_LATENESS = ("late_sends", "send_lag_p99")
 _MOST_DIGITS = 10
 
 
@@ -41,6 +41,7 @@ def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchO
         at_least=outcome.max_rate_per_s is not None and (outcome.is_generators or not failed),
         sessions=any(stage.sessions for stage in tried),
         is_generators=outcome.is_generators,
+        failed_per_s=None if outcome.is_generators else min(map(_scheduled, failed), default=None),
     )
 
 
@@ -78,7 +79,7 @@ def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
     vouched, beyond = outcome.bracket[0], outcome.beyond_per_s
     hint = "The endpoint was not loaded enough to know what it carries: add workers (load.workers, `sizewise worker`), "
     hint += "or use a faster or quieter machine for them."
-    return (Check("generator's reach", vouched, beyond, "1/s", "INVALID", hint),)
+    return (Check("generator_reach", vouched, beyond, "1/s", "INVALID", hint),)
 
 
 def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
@@ -167,7 +168,7 @@ def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
         return sentence  # too few answers to judge: what was busy then limits nothing that is known
     busy = _evidence(stage)
     sentence += f"; there {busy}" if busy else ""
-    if any(check.check in _LATENESS and check.verdict != "VALID" for check in stage.checks):
+    if any(check.id in _LATENESS and check.verdict != "VALID" for check in stage.checks):
         sentence += "; the generator was late itself there, so part of this latency is its own"
     return sentence
 

@@ -34,9 +34,9 @@ def prefix_cache_check(
         return None
     share = min(1.0, hits / asked)
     if is_wanted:
-        return Check("prefix cache", share, None, "share", "VALID")
+        return Check("prefix_cache", share, None, "share", "VALID")
     return grade_high(
-        "prefix cache",
+        "prefix_cache",
         share,
         unit="share",
         warn=_FROM_CACHE,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.call_stages import IN_SEARCH
-from app.analysis.gating import Cause
 from app.analysis.judged_variants import (
-    MISSED,
+    NO_VARIANT,
     Judgeable,
     as_fast_as,
     best_of,
@@ -16,7 +15,7 @@ from app.analysis.judged_variants import (
     nearest_of,
 )
 from app.analysis.rescoring import again
-from app.errors import ExitCode, UsageError
+from app.errors import UsageError
 from app.records.result import Objective, Result
 
 
@@ -43,6 +42,6 @@ def rescore_variants(own: Result, slo: tuple[Objective, ...]) -> Result:
     )
     judged = tuple(judge_by_answer(one, judged_on) for one in slo)
     gates = tuple(judge_gate_by_answer(one.objective, judged_on, own.stages) for one in own.gates)
-    is_missed = reason == MISSED and all(one.judgement != "FAIL" for one in judged)
-    more: list[Cause] = [(ExitCode.GATE_FAILED, MISSED)] if is_missed else []
+    is_missed = reason == "missed" and all(one.judgement != "FAIL" for one in judged)
+    more = [NO_VARIANT] if is_missed else []
     return again(replace(own, local=local, slo=judged, gates=gates), own, slo, None, more)

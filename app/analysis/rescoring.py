@@ -16,7 +16,7 @@ from app.analysis.answering import (
 )
 from app.analysis.clipping import clipped
 from app.analysis.gates import judge_gate, judge_worst
-from app.analysis.gating import DEFAULT, Cause, causes_of, exit_of
+from app.analysis.gating import DEFAULT, causes_of, exit_of, invalid_cause, no_rate_cause
 from app.analysis.gpu_use import with_gpu_use
 from app.analysis.knee import knees_of
 from app.analysis.max_rate import highest_held, max_rate, reach_check
@@ -27,16 +27,27 @@ from app.analysis.run_metrics import run_metrics
 from app.analysis.search import SearchOutcome
 from app.analysis.stages import judge_again, summarise_rows, with_telemetry
 from app.analysis.validity import run_checks, verdict_of
-from app.errors import ExitCode
-from app.records.result import Check, Exit, Judged, MaxRate, Objective, Rescored, Result, Stage, StageKind, Window
+from app.records.result import (
+    Cause,
+    CauseId,
+    Check,
+    Exit,
+    Judged,
+    MaxRate,
+    Objective,
+    Rescored,
+    Result,
+    Stage,
+    StageKind,
+    Window,
+)
 from app.records.stage import StageFacts
 
 _SEARCHED: tuple[StageKind, ...] = ("probe", "hold")
-_OF_THE_RUN = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
-_OF_ANSWERS = ("hold length", "generator's reach")
+_OF_THE_RUN: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
+_OF_ANSWERS = ("hold_length", "generator_reach")
 """Checks that are of the stages the answer rests on, beside those that each stage has."""
 _GPU_ENERGY = "energy_j"
-_NO_RATE = "no rate held the SLO"
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is
 def _with_readings(stage: Stage, own: Stage) -> Stage:
     """What was read of the machine in a whole stage, and what its GPUs took, hangs on no SLO."""
     metrics = {**stage.metrics, **{name: found for name, found in own.metrics.items() if name not in stage.metrics}}
-    checks = (*stage.checks, *(check for check in own.checks if check.check == "GPU throttled"))
+    checks = (*stage.checks, *(check for check in own.checks if check.id == "gpu_throttled"))
     return replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
 
 
@@ -143,7 +154,9 @@ def _as_cut(stage: Stage, own: Stage, slo: Sequence[Objective]) -> Stage:
     """Of a part of a probe, a percentile that is withheld leaves open whether it held."""
     met = [is_met(one, find_estimate(stage, one)) for one in binding(slo)]
     is_open = stage.kind in _SEARCHED and None in met and False not in met
-    return replace(stage, kind=own.kind, arrivals=own.arrivals, held=None if is_open else stage.held)
+    return replace(
+        stage, kind=own.kind, arrivals=own.arrivals, arrival_kind=own.arrival_kind, held=None if is_open else stage.held
+    )
 
 
 def _own_search(result: Result) -> SearchOutcome | None:
@@ -195,36 +208,30 @@ def _answering(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple
 
 def _validity(own: Result, answering: Sequence[Stage], search: SearchOutcome | None) -> tuple[Check, ...]:
     """Checks of stages made again, in the place of the run's; those of machine and clocks stay."""
-    names = {check.check for stage in own.stages if stage.variant is None for check in stage.checks} | {*_OF_ANSWERS}
-    first = next((place for place, check in enumerate(own.validity) if check.check in names), len(own.validity))
+    names = {check.id for stage in own.stages if stage.variant is None for check in stage.checks} | {*_OF_ANSWERS}
+    first = next((place for place, check in enumerate(own.validity) if check.id in names), len(own.validity))
     reach = (
-        tuple(check for check in own.validity if check.check == "generator's reach")
+        tuple(check for check in own.validity if check.id == "generator_reach")
         if search is None
         else reach_check(search)
     )
-    kept = [check for check in own.validity[first:] if check.check not in names]
+    kept = [check for check in own.validity[first:] if check.id not in names]
     return (*own.validity[:first], *run_checks(answering), *reach, *kept)
 
 
 def _exit(own: Result, result: Result, judged: Sequence[Judged], more: Sequence[Cause]) -> Exit:
     """What stopped the run, or failed of its target, stays; what follows from numbers is told again."""
-    said = {sentence for _, sentence in causes_of((*own.slo, *own.gates), DEFAULT)}
-    causes: list[Cause] = [
-        (ExitCode(code), sentence)
-        for code, sentence in zip(own.exit.codes, own.exit.causes, strict=True)
-        if code in _OF_THE_RUN
-        or (code == ExitCode.GATE_FAILED and sentence not in said and not sentence.startswith(_NO_RATE))
-    ]
+    causes = [cause for cause in own.exit.causes if cause.id in _OF_THE_RUN]
     spoilt = verdict_of([check for check in result.validity if check.verdict == "INVALID"])
     if spoilt.status == "INVALID":
-        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(spoilt.reasons)))
+        causes.append(invalid_cause(spoilt))
     return exit_of([*causes, *causes_of(judged, DEFAULT), *more])
 
 
 def _without_rate(own: Result, found: MaxRate | None) -> list[Cause]:
     if not _is_searched(own.stages) or found is None or found.per_s.value is not None or found.is_generators:
         return []
-    return [(ExitCode.GATE_FAILED, f"{_NO_RATE}: {found.per_s.reason}")]
+    return [no_rate_cause(found.per_s.reason)]
 
 
 def _is_searched(stages: Sequence[Stage]) -> bool:

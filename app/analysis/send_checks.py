@@ -21,7 +21,7 @@ _SHORTEST_PART_NS = 500_000
 def never_started_check(rows: StageRows) -> Check:
     """An arrival that was never started is the latest of late ones, and as many of them make a stage INVALID."""
     return grade_high(
-        "arrivals never started",
+        "arrivals_never_started",
         float(np.mean(~rows.was_started)) if rows.was_started.size else None,
         unit="share",
         warn=0.0,
@@ -50,7 +50,7 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tu
     counts = _counts(((inside - window.start_ns) * (_PARTS / cycle_ns)).astype(np.int64))
     together = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
     check = grade_high(
-        "clients in step",
+        "clients_in_step",
         min(1.0, together),
         unit="share",
         warn=_TOGETHER,

@@ -24,10 +24,10 @@ from app.analysis.rows import StageRows
 from app.analysis.send_checks import in_step_check, never_started_check
 from app.analysis.stream_checks import stream_checks
 from app.analysis.worker_checks import worker_checks
-from app.records.result import Check, Objective, StageKind, Window
+from app.records.result import Check, CheckId, Objective, StageKind, Window
 from app.records.stage import StageFacts
 
-TARGET_PROCESS = "target process"
+TARGET_PROCESS: CheckId = "target_process"
 _FROM_LITTLE = 0.1
 _SHORTEST_TO_JUDGE_S = 1.0
 """Of a stage that was stopped: in less time, one late request or the start of the sending decides these checks. A stage
@@ -76,7 +76,7 @@ def _too_short_to_judge(check: Check) -> Check:
 
 def _unpaced_check() -> Check:
     return Check(
-        "closed loop, Locust's transport",
+        "locust_transport",
         "coordinated omission cannot be ruled out",
         None,
         None,
@@ -131,9 +131,7 @@ def _clients_check(rows: StageRows, facts: StageFacts, window: Window) -> tuple[
     is_valid = abs(share - 1) <= within
     hint = "The clients were not always waiting or thinking: the generator was busy, or requests are missing."
     limits = f"{1 - within:.2f} to {1 + within:.2f}"
-    check = Check(
-        "clients by Little's law", share, limits, "of them", "VALID" if is_valid else "WARN", None if is_valid else hint
-    )
+    check = Check("littles_law", share, limits, "of them", "VALID" if is_valid else "WARN", None if is_valid else hint)
     return (check,)
 
 
@@ -144,8 +142,8 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
         return ()
     if np.any(rows.is_success & tokens.is_counted_by_chunks):
         hint = "The server counts no tokens: name its tokenizer in the profile, or ask it for usage."
-        return (Check("token counts", "chunks, not tokens", None, None, "WARN", hint),)
-    return (Check("token counts", "tokens", None, None, "VALID"),)
+        return (Check("token_counts", "chunks, not tokens", None, None, "WARN", hint),)
+    return (Check("token_counts", "tokens", None, None, "VALID"),)
 
 
 def _target_check(facts: StageFacts) -> tuple[Check, ...]:

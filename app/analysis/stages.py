@@ -72,6 +72,8 @@ def summarise_rows(
         scheduled_per_s=facts.rate_per_s,
         concurrency=facts.concurrency,
         arrivals=arrivals_in_words(facts),
+        arrival_kind=facts.arrivals,
+        arrival_cv=facts.cv if facts.arrivals == "gamma" else None,
         sessions=facts.sessions,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
         workers=facts.workers,
@@ -87,8 +89,8 @@ def judge_again(every: StageRows, facts: StageFacts, own: Stage, slo: Sequence[O
     window = offered_window(every, facts)
     offered = every.where((every.intended_ns >= window.start_ns) & (every.intended_ns < window.end_ns))
     checks = stage_checks(offered, facts, window, slo)
-    made = {check.check for check in checks}
-    checks = (*checks, *(check for check in own.checks if check.check not in made))
+    made = {check.id for check in checks}
+    checks = (*checks, *(check for check in own.checks if check.id not in made))
     good = _good(offered, (window.start_ns, window.end_ns), slo)
     stage = msgspec.structs.replace(
         own,

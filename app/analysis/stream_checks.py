@@ -14,7 +14,7 @@ from app.records.stage import StageFacts
 
 _TOGETHER = 0.1
 _OF_ASKED = 0.9
-_OF_LOAD = ("generator ceiling", "generator CPU", "generator's wait for a core")
+_OF_LOAD = ("generator_ceiling", "generator_cpu", "generator_core_wait")
 
 
 def stream_checks(rows: StageRows, facts: StageFacts, sending: Sequence[Check]) -> tuple[Check, ...]:
@@ -34,11 +34,11 @@ def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, 
         else "The server, or a proxy before it, sent several at once: ICL and ITL are of what arrived, not of how the "
         "tokens were made. TPOT does not mind."
     )
-    return (grade_high("coalesced chunks", together, unit="share", warn=_TOGETHER, hint=hint),)
+    return (grade_high("coalesced_chunks", together, unit="share", warn=_TOGETHER, hint=hint),)
 
 
 def _is_busy(sending: Sequence[Check]) -> bool:
-    return any(one.check in _OF_LOAD and one.value is not None and one.verdict != "VALID" for one in sending)
+    return any(one.id in _OF_LOAD and one.value is not None and one.verdict != "VALID" for one in sending)
 
 
 def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
@@ -54,4 +54,4 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
         f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end "
         "(ignore_eos in workload.extra_body, where it knows that), or take the throughput as that of short answers."
     )
-    return (grade_low("output lengths", share, unit="share", warn=_OF_ASKED, hint=hint),)
+    return (grade_low("output_lengths", share, unit="share", warn=_OF_ASKED, hint=hint),)

@@ -38,10 +38,10 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     worst: dict[str, Check] = {}
     for stage in resting:
         for check in stage.checks:
-            known = worst.get(check.check)
+            known = worst.get(check.id)
             if known is None or _RANK[check.verdict] > _RANK[known.verdict]:
                 hint = None if check.hint is None else f"{_label(stage)}: {check.hint}"
-                worst[check.check] = replace(check, hint=hint)
+                worst[check.id] = replace(check, hint=hint)
     holds = [stage for stage in resting if stage.kind == "hold"]
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
@@ -90,7 +90,7 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
     moments = steady[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
     gaps_ms = moments.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
     return grade_high(
-        "telemetry gaps",
+        "telemetry_gaps",
         float(np.quantile(gaps_ms, 0.99, method="inverted_cdf")) if gaps_ms.size else None,
         unit="ms",
         warn=250.0,
@@ -116,7 +116,7 @@ def _is_too_far(stage: Stage) -> bool:
 def _hold_check(holds: Sequence[Stage]) -> Check:
     shortest_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in holds)
     return grade_low(
-        "hold length",
+        "hold_length",
         shortest_s,
         unit="s",
         warn=_HOLD_S,
@@ -132,7 +132,7 @@ def _label(stage: Stage) -> str:
 
 def _reason(check: Check) -> str:
     limit = None if check.limit is None else _shown(check.limit, check.unit)
-    return f"{check.check}: {_shown(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
+    return f"{check.name}: {_shown(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
 
 
 def _shown(value: float | str | None, unit: str | None) -> str:

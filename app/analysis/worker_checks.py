@@ -45,9 +45,9 @@ def _clocks(workers: Sequence[WorkerFacts]) -> Check:
     """How far rows of different workers may be from their true place on the one clock they are told on."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
-        return Check("worker clocks", "one clock", None, None, "VALID")
+        return Check("worker_clocks", "one clock", None, None, "VALID")
     return grade_high(
-        "worker clocks",
+        "worker_clocks",
         max(residuals_ms),
         unit="ms",
         warn=_WARN_MS,

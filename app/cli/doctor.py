@@ -28,7 +28,7 @@ def execute(arguments: argparse.Namespace) -> int:
     for line in (*environment_lines(facts.environment), *_refused(facts), *_now(now)):
         print(line)
     print()
-    rows = [(check.verdict, check.check, check.value, check.unit, check.hint) for check in facts.checks]
+    rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
     print(table(("verdict", "check", "value", "unit", "what to do"), rows))
     return 0
 

@@ -172,7 +172,7 @@ def _stored(
             raise
         report = _report(outcome, store, started.spec_text)
         ended = outcome.result.exit
-        emit(RunFinished(now_ns(), outcome.result.verdict.status, ended.code, ended.causes))
+        emit(RunFinished(now_ns(), outcome.result.verdict.status, ended.code, ended.texts))
     return outcome, report
 
 
@@ -193,7 +193,7 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
     for sentence in warnings_of(outcome.result, gating):
         warn(sentence)
-    for place, cause in enumerate(outcome.result.exit.causes):
+    for place, cause in enumerate(outcome.result.exit.texts):
         print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 
 

@@ -144,7 +144,7 @@ def _sentence(event: Event) -> str | None:
         case StageFinished():
             return _stage(event)
         case Checked(check=check) if check.verdict != "VALID":
-            return f"{check.verdict} {check.check}: {check.hint or check.value}"
+            return f"{check.verdict} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | Noted():
             return _of_load(event)
         case ErrorSeen(sample=sample):
@@ -190,7 +190,7 @@ def _of_turn(event: TurnStarted | TurnFinished) -> str | None:
 def _calls(stage: Stage) -> str:
     asked = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
     rate = _per_s(stage.metrics["throughput_per_s"]["value"].value)
-    doubts = ", ".join(check.check for check in stage.checks if check.verdict != "VALID")
+    doubts = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
     trust = f" {stage.verdict.status} ({doubts})" if doubts else ""
     return f"  {stage.tags['scenario']}{asked}: {_times(stage)}, {rate}{trust}"
 
@@ -217,10 +217,10 @@ def _stage(event: StageFinished) -> str | None:
         return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
     shown = "n/a" if p95 is None or p95.value is None else f"{digits(p95.value, 4)} ms"
-    doubtful = [check.check for check in stage.checks if check.verdict != "VALID"]
-    unjudged = "could not be judged" if "samples" in doubtful else ""
+    doubtful = [check for check in stage.checks if check.verdict != "VALID"]
+    unjudged = "could not be judged" if any(check.id == "samples" for check in doubtful) else ""
     held = {True: "held", False: "did not hold", None: unjudged}[stage.held]
-    doubts = ", ".join(doubtful)
+    doubts = ", ".join(check.name for check in doubtful)
     trust = f"{stage.verdict.status} ({doubts})" if doubts else ""
     parts = (f"  {stage.name}: p95 {shown}", held, trust)
     return " ".join(part for part in parts if part)

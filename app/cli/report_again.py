@@ -51,7 +51,7 @@ def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report,
     if not is_judged_again(arguments):
         return opened.report(), opened.result, 0
     result = opened.rescored(arguments.slo, _window(arguments, opened.result.clock.duration_s))
-    judged = [code for code in result.exit.codes if code in _JUDGED]
+    judged = [cause.code for cause in result.exit.causes if cause.code in _JUDGED]
     return opened.report(result), result, judged[0] if judged else 0
 
 

@@ -106,7 +106,7 @@ class StatusBar(QStatusBar):
 
     def _show_clock(self, state: MachineState) -> None:
         checks = () if state.facts is None else state.facts.checks
-        check = next((one for one in checks if one.check == "clock resolution"), None)
+        check = next((one for one in checks if one.id == "clock_resolution"), None)
         if check is None:
             self._say(
                 self.clock, tr("Clock {word}").format(word=NOT_AVAILABLE), tr("This machine is not looked at yet")

@@ -81,7 +81,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     return msgspec.structs.replace(
         plan,
         notes=(
-            *(f"{check.verdict} {check.check}: {check.hint}" for check in checks),
+            *(f"{check.verdict} {check.name}: {check.hint}" for check in checks),
             *plan.notes,
             *(() if bound is None else (bound,)),
         ),

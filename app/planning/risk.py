@@ -67,7 +67,7 @@ def price_checks(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
         f"of {PRICE_DRIFT_PER_YEAR:.0%} a year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` excludes "
         "older prices."
     )
-    return (Check("plan.price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
+    return (Check("price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
 
 
 def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:

@@ -7,14 +7,102 @@ from typing import Literal
 import msgspec
 
 Trust = Literal["VALID", "WARN", "INVALID"]
+CheckId = Literal[
+    "accuracy_above_chance",
+    "achieved_of_offered",
+    "arrival_dispersion",
+    "arrival_spacing",
+    "arrivals_never_begun",
+    "arrivals_never_started",
+    "calls",
+    "clients_in_step",
+    "clock",
+    "clock_resolution",
+    "coalesced_chunks",
+    "connections",
+    "cores",
+    "cut_short",
+    "errors",
+    "file_descriptors",
+    "free_memory",
+    "generator_ceiling",
+    "generator_core_wait",
+    "generator_cpu",
+    "generator_reach",
+    "gpu_lost",
+    "gpu_memory_given_back",
+    "gpu_throttled",
+    "gpus",
+    "hold_length",
+    "late_calls_p99",
+    "late_sends",
+    "littles_law",
+    "load_worker",
+    "local_limits",
+    "local_ports",
+    "locust_transport",
+    "mean_time_half_width",
+    "measured_by",
+    "model_alone",
+    "other_load",
+    "other_processes_on_the_gpu",
+    "output_lengths",
+    "power_governor",
+    "prefix_cache",
+    "price_age",
+    "prompts",
+    "provider",
+    "providers",
+    "resumed_run",
+    "run_directory",
+    "same_answers",
+    "samples",
+    "send_lag_p99",
+    "stage_left_out",
+    "stationarity",
+    "steady_times",
+    "stored_files",
+    "target_process",
+    "telemetry",
+    "telemetry_gaps",
+    "time_between_calls",
+    "token_counts",
+    "variant_ended",
+    "variants",
+    "warm_up",
+    "worker_clocks",
+    "workers",
+]
+_NAMES: dict[CheckId, str] = {
+    "generator_core_wait": "generator's wait for a core",
+    "generator_cpu": "generator CPU",
+    "generator_reach": "generator's reach",
+    "gpu_lost": "GPU lost",
+    "gpu_memory_given_back": "GPU memory given back",
+    "gpu_throttled": "GPU throttled",
+    "gpus": "GPUs",
+    "late_calls_p99": "late calls, p99",
+    "littles_law": "clients by Little's law",
+    "locust_transport": "closed loop, Locust's transport",
+    "mean_time_half_width": "half-width of the mean time",
+    "other_processes_on_the_gpu": "other processes on the GPU",
+    "price_age": "plan.price_age",
+    "warm_up": "warm-up",
+}
+"""Names that are not the id with spaces."""
 
 
 class Check(msgspec.Struct, frozen=True):
     """One validity check of a measurement: what was seen, the limit, the verdict, and what to do about it."""
 
-    check: str
+    id: CheckId
     value: float | str | None
     limit: float | str | None
     unit: str | None
     verdict: Trust
     hint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The check's name as reports, the window and the terminal show it."""
+        return _NAMES.get(self.id, self.id.replace("_", " "))

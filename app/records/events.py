@@ -7,7 +7,7 @@ import msgspec
 from app.records.calls import CallStage
 from app.records.comparison import Side
 from app.records.local import VariantFacts
-from app.records.result import Check, ErrorSample, Objective, Stage, Trust, Variant
+from app.records.result import SCHEMA, Check, ErrorSample, Objective, Stage, Trust, Variant
 from app.records.stage import StageFacts
 
 
@@ -18,6 +18,8 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     directory: str
     pid: int
     slo: tuple[Objective, ...] = ()
+    schema: int = SCHEMA
+    """That of the run's `result.json`; schema 1 did not write it."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):

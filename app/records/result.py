@@ -1,6 +1,7 @@
-"""`result.json`: everything a run shows, schema 1.
+"""`result.json`: everything a run shows, schema 2.
 
-Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it.
+Schema history: 1 is that of version 0.1.0; since 2, checks and causes of the exit code have ids. Additions keep the
+number; a change of meaning or a removal raises it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from app.records.checks import Check as Check
+from app.records.checks import CheckId as CheckId
 from app.records.checks import Trust as Trust
 from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
@@ -24,9 +26,10 @@ from app.records.selftest import SelfTestMark
 from app.records.token_sample import TokenSample
 from app.records.traffic import Traffic as Traffic
 
-SCHEMA = 1
+SCHEMA = 2
 
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 """`closed`: clients that wait for answers; `varying`: a rate that changes all the time; `spike`: one that jumps up and
 comes back. Only probes, holds and steady stages are points of the capacity curve."""
@@ -39,6 +42,8 @@ IN_SWEEP = "sweep"
 class Verdict(msgspec.Struct, frozen=True):
     status: Trust
     reasons: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    """Those of the reasons that no check of the result gives."""
 
 
 class Objective(msgspec.Struct, frozen=True):
@@ -148,6 +153,9 @@ class Stage(msgspec.Struct, frozen=True):
     spike: Spike | None = None
     arrivals: str | None = None
     """How requests came, in words: "Poisson along a ramp 10 → 200/s"."""
+    arrival_kind: ArrivalKind | None = None
+    arrival_cv: float | None = None
+    """Coefficient of variation of the gaps of gamma arrivals."""
     sessions: bool = False
     """`scheduled_per_s` is of sessions; the other rates are of their requests."""
     workers: tuple[WorkerFacts, ...] = ()
@@ -175,6 +183,9 @@ class MaxRate(msgspec.Struct, frozen=True):
     """The rate is of sessions, not of their requests."""
     is_generators: bool = False
     """What ended the search is the load generator: the rate is what it can vouch for, not what the endpoint carries."""
+    failed_per_s: float | None = None
+    """The lowest rate above it that missed the SLO, of which `limited_by` tells; None where none did, or where the
+    generator ended the search."""
 
 
 class Knee(msgspec.Struct, frozen=True):
@@ -276,12 +287,29 @@ class Artifact(msgspec.Struct, frozen=True):
     sha256: str
 
 
+CauseId = Literal[
+    "interrupted", "limit", "cut_short", "invalid", "target_failed", "objective_failed", "objective_inconclusive",
+    "change_failed", "no_rate", "no_variant", "baseline_refused", "baseline_regressed", "baseline_inconclusive",
+]  # fmt: skip
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One reason for how a run ended. `code` is the exit code that it alone would give."""
+
+    id: CauseId
+    code: int
+    text: str
+
+
 class Exit(msgspec.Struct, frozen=True):
-    """`codes` has for each of the causes the code that it alone would end with."""
+    """The exit code of a run, and its causes: `code` is that of the first."""
 
     code: int
-    causes: tuple[str, ...]
-    codes: tuple[int, ...] = ()
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(cause.text for cause in self.causes)
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -308,7 +336,7 @@ class Rescored(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
     tool: Tool
     run_id: str
     name: str

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from app.records.result import ErrorSample, StageKind, WorkerFacts
+from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerFacts
 
 
 class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +20,7 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     kind: StageKind
     repeat: int
     tags: dict[str, str]
-    arrivals: Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
+    arrivals: ArrivalKind
     rate_per_s: float | None
     """The one rate of open arrivals; None where it varies, or where answers decide it."""
     duration_s: float

@@ -36,7 +36,8 @@ def limit_of(objective: Objective) -> model.Limit:
 
 def check_row(check: Check) -> model.CheckRow:
     return model.CheckRow(
-        name=check.check,
+        id=check.id,
+        name=check.name,
         value=check.value,
         limit=check.limit,
         unit=check.unit,

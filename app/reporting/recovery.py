@@ -9,6 +9,8 @@ import msgspec
 import pyarrow as pa
 
 from app import __version__
+from app.analysis.gating import exit_of
+from app.analysis.judged_variants import WITHOUT_BEST
 from app.analysis.validity import verdict_of
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
@@ -24,12 +26,10 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.local import LocalResult
-from app.records.result import Check, Clock, Exit, Result, Target, Tool, Verdict
+from app.records.result import Cause, Check, Clock, Result, Target, Tool, Verdict
 from app.storage.run_directory import EVENTS, StoredRun
 from app.storage.seals import Damage
 from reports.formatting import counted
-
-_CUT_SHORT = "the engine ended before it had judged the run"
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         local=_local(events),
         notes=(recovery.sentence, *notes),
         artifacts=(),
-        exit=Exit(int(ExitCode.TERMINATED), (_CUT_SHORT,), (int(ExitCode.TERMINATED),)),
+        exit=exit_of([Cause("cut_short", ExitCode.TERMINATED, WITHOUT_BEST["cut_short"])]),
     )
     return result, recovery
 
@@ -92,12 +92,12 @@ def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[
     if left_out:
         sentence += f" Not evaluated, since rows are missing: {', '.join(left_out)}."
     check = Check(
-        "stored files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
+        "stored_files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
     )
     return msgspec.structs.replace(
         result,
         validity=(check, *result.validity),
-        verdict=Verdict("INVALID", (sentence, *result.verdict.reasons)),
+        verdict=Verdict("INVALID", (sentence, *result.verdict.reasons), (sentence, *result.verdict.unchecked)),
         notes=(sentence, *result.notes),
     )
 
@@ -119,7 +119,7 @@ def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:
 def _local(events: Sequence[Event]) -> LocalResult | None:
     variants = tuple(event.facts for event in events if isinstance(event, VariantFinished))
     is_local = any(isinstance(event, VariantStarted) for event in events)
-    return LocalResult(variants=variants, best_reason=_CUT_SHORT) if is_local else None
+    return LocalResult(variants=variants, best_reason="cut_short") if is_local else None
 
 
 def _began(run: StoredRun) -> str:

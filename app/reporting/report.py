@@ -134,9 +134,15 @@ def _artifacts(result: Result) -> tuple[model.Artifact, ...]:
 def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
     """Stages whose answers make one distribution: those of different clients, arrivals or rates, or of a rate that
     changes, do not."""
-    if headline is not None and headline.kind in ("closed", "varying", "spike"):
+    if headline is None:
+        return answering
+    if headline.kind in ("closed", "varying", "spike"):
         return (headline,)
-    return tuple(stage for stage in answering if headline is None or stage.arrivals == headline.arrivals)
+    return tuple(stage for stage in answering if _load_of(stage) == _load_of(headline))
+
+
+def _load_of(stage: Stage) -> tuple[object, ...]:
+    return stage.arrival_kind, stage.arrival_cv, stage.scheduled_per_s, stage.sessions
 
 
 def _sentence(note: str) -> str:

@@ -16,7 +16,7 @@ _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 def verdict_of(result: Result) -> model.Verdict:
     outcome = _outcome(result)
-    reasons = _untold(result) if outcome == "INVALID" and result.verdict.reasons else result.exit.causes
+    reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
     sentence = _sentence(result, outcome)
     stamp = None if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict."
     return model.Verdict(
@@ -28,12 +28,6 @@ def verdict_of(result: Result) -> model.Verdict:
         reasons=tuple(reason for reason in reasons if _capitalised(reason) != sentence),
         exit_code=result.exit.code,
     )
-
-
-def _untold(result: Result) -> tuple[str, ...]:
-    """Reasons for INVALID that no check above says already."""
-    doubtful = {check.check for check in result.validity if check.verdict != "VALID"}
-    return tuple(reason for reason in result.verdict.reasons if reason.partition(": ")[0] not in doubtful)
 
 
 def _outcome(result: Result) -> Outcome:
@@ -67,7 +61,7 @@ def _sentence(result: Result, outcome: Outcome) -> str:
     if result.max_rate is not None:
         return f"{_max_rate_sentence(result.max_rate, outcome)}{_not_settled(result, outcome)}"
     if outcome == "FAIL" and result.exit.causes:
-        return _capitalised(result.exit.causes[0])
+        return _capitalised(result.exit.causes[0].text)
     if any(stage.concurrency for stage in heaviest_held(result.stages)):
         return f"{_clients_sentence(result)}{_not_settled(result, outcome)}"
     return _judged_sentence((*result.slo, *result.gates), measured)
@@ -77,7 +71,7 @@ def _max_rate_sentence(found: MaxRate, outcome: Outcome) -> str:
     slo = " and ".join(found.slo)
     estimate = found.per_s
     if estimate.value is None:
-        why = found.limited_by if found.limited_by.startswith("at ") else estimate.reason or "the search found none"
+        why = found.limited_by if found.failed_per_s is not None else estimate.reason or "the search found none"
         held = "could be shown to hold" if outcome == "INCONCLUSIVE" else "held"
         return f"No rate that was tried {held} {slo}: {why}."
     rate = formatting.with_unit(formatting.number(estimate.value), "sessions/s" if found.sessions else "/s")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from app.analysis.comparison import compare_runs, regressions, undecided
 from app.analysis.comparison_notes import in_words, regression_in_words
 from app.analysis.environment_differences import Machine, differences_in_words, machine_differences, machine_of
-from app.analysis.gating import Cause, Gating, with_comparison
+from app.analysis.gating import Gating, with_comparison
 from app.errors import ExitCode, UsageError
 from app.records.comparison import Comparison
-from app.records.result import Environment, Result
+from app.records.result import Cause, Environment, Result
 from app.session.local_spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 
@@ -40,11 +40,13 @@ def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) 
 def _causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
     forbidding = [one for one in comparison.differences if one.forbids]
     if forbidding and not comparison.is_forced:
-        yield ExitCode.USAGE, f"the baseline cannot be compared: {differences_in_words(forbidding)}"
+        text = f"the baseline cannot be compared: {differences_in_words(forbidding)}"
+        yield Cause("baseline_refused", ExitCode.USAGE, text)
     elif not comparison.changes:
-        yield ExitCode.USAGE, "the baseline has no metric in common with this run"
+        yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
     for change in regressions(comparison):
-        yield ExitCode.REGRESSION, regression_in_words(change)
+        yield Cause("baseline_regressed", ExitCode.REGRESSION, regression_in_words(change))
     if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
         for change in undecided(comparison):
-            yield ExitCode.INCONCLUSIVE, f"{in_words(change)} is inconclusive against the baseline"
+            text = f"{in_words(change)} is inconclusive against the baseline"
+            yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)

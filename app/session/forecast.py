@@ -59,9 +59,9 @@ def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLi
     checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
         f"If requests took until target.timeouts.total ({timeout_s:g} s), the load would need about {check.value:,.0f} "
-        f"{check.check} in each load worker, and there are {check.limit:,.0f}."
+        f"{check.name} in each load worker, and there are {check.limit:,.0f}."
         for check in checks
-        if check.check == FILE_DESCRIPTORS
+        if check.id == FILE_DESCRIPTORS
     )
 
 

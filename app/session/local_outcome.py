@@ -11,10 +11,10 @@ import pandas as pd
 from app import __version__
 from app.analysis.accuracy import accuracy_of, chance_check
 from app.analysis.call_stages import summarise_calls
-from app.analysis.gating import Cause, causes_of, exit_of
+from app.analysis.gating import causes_of, exit_of, invalid_cause
 from app.analysis.gpu_use import gpu_use, throttling_check
 from app.analysis.judged_variants import (
-    MISSED,
+    NO_VARIANT,
     Judgeable,
     as_fast_as,
     best_of,
@@ -29,12 +29,14 @@ from app.inference.providers import NVIDIA
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
 from app.records.result import (
     Artifact,
+    Cause,
     Check,
     Environment,
     Estimate,
     Result,
     Stage,
     Tool,
+    Verdict,
     Window,
 )
 from app.session.baseline import held_against
@@ -89,8 +91,8 @@ def conclude_locally(
     slo = tuple(judge_by_answer(objective, judged_on) for objective in spec.slo)
     gates = tuple(judge_gate_by_answer(gate, judged_on, stages) for gate in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    no_best = reason if reason == MISSED and "slo" in spec.gating.kinds else None
-    causes = _causes(measured, spoilt.reasons, causes_of((*slo, *gates), spec.gating), no_best)
+    is_missed = reason == "missed" and "slo" in spec.gating.kinds
+    causes = _causes(measured, spoilt, causes_of((*slo, *gates), spec.gating), is_missed=is_missed)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -221,7 +223,7 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     for one in variants:
         if one.facts.failure is not None and not one.facts.is_left_out:
             told = f"{one.facts.failure}." + (f" {one.facts.hint}" if one.facts.hint else "")
-            checks.append(Check("variant ended", one.facts.variant.label, None, None, "WARN", told))
+            checks.append(Check("variant_ended", one.facts.variant.label, None, None, "WARN", told))
     was_ended = measured.interrupted is not None or measured.limit_reached is not None
     whole = sum(bool(one.stages) and one.facts.failure is None for one in variants)
     if variants and not whole and not was_ended:
@@ -236,7 +238,7 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
-        checks.append(Check("GPU lost", names, None, None, "INVALID", hint))
+        checks.append(Check("gpu_lost", names, None, None, "INVALID", hint))
     return tuple(checks)
 
 
@@ -255,7 +257,7 @@ def _same_answers(facts: VariantFacts) -> Check | None:
     if not is_itself or least is None or least >= _ALIKE:
         return None
     hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
-    return Check("same answers", least, _ALIKE, "cosine", "WARN", hint)
+    return Check("same_answers", least, _ALIKE, "cosine", "WARN", hint)
 
 
 def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
@@ -270,17 +272,15 @@ def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
         yield f"{whose}{note}"
 
 
-def _causes(
-    measured: MeasuredLocally, spoilt: tuple[str, ...], judged: list[Cause], no_best: str | None
-) -> list[Cause]:
+def _causes(measured: MeasuredLocally, verdict: Verdict, judged: list[Cause], *, is_missed: bool) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
-        causes.append((measured.interrupted, "stopped by the user"))
-    if spoilt:
-        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(spoilt)))
+        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
+    if verdict.status == "INVALID":
+        causes.append(invalid_cause(verdict))
     if measured.limit_reached is not None:
-        causes.append((ExitCode.LIMIT, measured.limit_reached))
+        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     causes += judged
-    if no_best is not None and not any(code == ExitCode.GATE_FAILED for code, _ in causes) and not spoilt:
-        causes.append((ExitCode.GATE_FAILED, no_best))
+    if is_missed and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
+        causes.append(NO_VARIANT)
     return causes

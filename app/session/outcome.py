@@ -12,7 +12,7 @@ from app.analysis.accuracy import chance_check
 from app.analysis.answering import answering_stages, judged_stages, rate_of_stages
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.gates import judge_gate, judge_worst
-from app.analysis.gating import Cause, causes_of, exit_of
+from app.analysis.gating import causes_of, exit_of, invalid_cause, no_rate_cause
 from app.analysis.knee import knees_of
 from app.analysis.max_rate import max_rate, reach_check
 from app.analysis.objectives import binding
@@ -25,6 +25,7 @@ from app.planning.measured import measured_target
 from app.records.plan_question import PlanQuestion
 from app.records.result import (
     Artifact,
+    Cause,
     Check,
     Clock,
     ColdStart,
@@ -115,8 +116,8 @@ def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
 
 
 def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
-    reported = {check.check for check in measured.checks}
-    checks = tuple(check for check in run_checks(answering or measured.stages) if check.check not in reported)
+    reported = {check.id for check in measured.checks}
+    checks = tuple(check for check in run_checks(answering or measured.stages) if check.id not in reported)
     if measured.search is not None:
         checks = (*checks, *reach_check(measured.search))
     if measured.stages:
@@ -126,7 +127,7 @@ def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[C
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
-        checks = (*checks, Check("GPU lost", names, None, None, "INVALID", hint))
+        checks = (*checks, Check("gpu_lost", names, None, None, "INVALID", hint))
     return checks
 
 
@@ -151,23 +152,23 @@ def _causes(
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
-        causes.append((measured.interrupted, "stopped by the user"))
+        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
     if verdict.status == "INVALID":
-        causes.append((ExitCode.INVALID, "the measurement is INVALID: " + "; ".join(verdict.reasons)))
+        causes.append(invalid_cause(verdict))
     if measured.limit_reached is not None:
-        causes.append((ExitCode.LIMIT, measured.limit_reached))
+        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
     has_ended = measured.target_ended is not None  # then its process is the cause, and not what it sustains
     if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
-        causes.append((ExitCode.GATE_FAILED, measured.target_failure or "the target answered no request with success"))
+        why = measured.target_failure or "the target answered no request with success"
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, why))
     elif measured.target_failure is not None:
-        causes.append((ExitCode.GATE_FAILED, measured.target_failure))
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
     causes += causes_of(judged, spec.gating)
     is_without = found is None or (found.per_s.value is None and not found.is_generators)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and is_without and "slo" in spec.gating.kinds:
-        reason = found.per_s.reason if found else "the search did not run"
-        causes.append((ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}"))
+        causes.append(no_rate_cause(found.per_s.reason if found else "the search did not run"))
     return causes
 
 

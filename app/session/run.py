@@ -151,7 +151,7 @@ class _Session:
         text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last of them ended"
         self._telling.phase("resume", f"resuming {text}")
         hint = "What the target, its caches and this machine were like may have changed in between."
-        self._telling.check(Check("resumed run", text, None, None, "WARN", hint))
+        self._telling.check(Check("resumed_run", text, None, None, "WARN", hint))
         self._telling.note(f"The run was cut short and resumed {text}; a stage that was cut off was measured again.")
 
     @property
@@ -181,7 +181,7 @@ class _Session:
             found = measure_alone(alone, self._parts, self._telling, self._interruption)
         except InstrumentError as error:
             if not self._interruption.is_requested:
-                self._telling.check(Check("model alone", str(error), None, None, "WARN", error.hint))
+                self._telling.check(Check("model_alone", str(error), None, None, "WARN", error.hint))
             return
         self._local = found.stages
         if found.provider.verdict == "INVALID":
@@ -215,7 +215,7 @@ class _Session:
             has_measured = self._runner is not None and bool(self._runner.facts)
             self._target_failure = failure_of_target(error, has_measured=has_measured)
             if self._target_failure is None:
-                self._telling.check(Check("load worker", error.message, None, None, "INVALID", error.hint))
+                self._telling.check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
         self._look_after_server()
 
     def _reach_target(self, load: Load, environment: Environment) -> Ceilings:

@@ -70,5 +70,5 @@ def _resolved(stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, tel
         why = f"at {digits(rate_per_s)}/s it would be more than {MOST_ARRIVALS:,} requests"
     else:
         return found
-    telling.check(Check("stage left out", stage.name, None, None, "WARN", f"{stage.name} was left out: {why}."))
+    telling.check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was left out: {why}."))
     return None

@@ -63,7 +63,7 @@ class MeasuredTarget:
             self._processes.append(("the embedded endpoint", served.ending))
             ready = served.ready
             self._take(ready.url, served.pid)
-            if not any(check.check == "provider" for check in self._telling.checks):
+            if not any(check.id == "provider" for check in self._telling.checks):
                 self._telling.check(
                     provider_check(
                         ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason

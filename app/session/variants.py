@@ -147,7 +147,7 @@ class VariantRunner:
             return
         told = ", ".join(f"process {one.pid} on GPU {one.gpu}" for one in others)
         hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
-        self._telling.check(Check("other processes on the GPU", told, None, None, "WARN", hint))
+        self._telling.check(Check("other_processes_on_the_gpu", told, None, None, "WARN", hint))
 
     def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> Job:
         return Job(
@@ -178,7 +178,7 @@ class VariantRunner:
         if before_gib and (held := self._held(before_gib)):
             names = ", ".join(f"GPU {index}" for index in held)
             hint = f"After {order.variant.label} memory was not back in {_MEMORY_WAIT_S:g} s: look for others there."
-            self._telling.check(Check("GPU memory given back", names, None, None, "WARN", hint))
+            self._telling.check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
 
     def _held(self, before_gib: dict[int, float]) -> list[int]:
         now_gib = self._parts.gpu_memory_gib()

@@ -29,7 +29,7 @@ def promote(run: StoredRun) -> Result:
         why = (
             "its measurement is INVALID" if result.verdict.status == "INVALID" else f"it ended with {result.exit.code}"
         )
-        causes = "; ".join(result.exit.causes or result.verdict.reasons)
+        causes = "; ".join(result.exit.texts or result.verdict.reasons)
         raise UsageError(
             f"{result.run_id} cannot be a baseline: {why}", hint=f"Promote a run that passed. This one: {causes}"
         )

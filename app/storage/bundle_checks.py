@@ -11,16 +11,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
-from app.records.result import SCHEMA
 from app.storage.control import CONTROL
 from app.storage.names import EVENTS, RESULT
-from app.storage.results import decode_result
+from app.storage.results import decode_result, other_schema
 from loadgen.decoding import decode_json
 
 BUNDLE = "bundle.json"
@@ -134,10 +132,8 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
     try:
         result = decode_result(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        schema = _schema_of(text)
-        if isinstance(schema, int) and schema > SCHEMA:
-            hint = "Import it with the version of Sizewise that it was measured with, or a later one."
-            why = f"its result is of schema {schema}, and this version reads up to {SCHEMA}"
+        if (why := other_schema(text)) is not None:
+            hint = "Import it with the version of Sizewise that it was measured with."
             raise UsageError(f"{path} cannot be taken in: {why}", hint=hint) from None
         raise refused(path, f"its {RESULT} cannot be read: {error}") from error
     if result.run_id != bundle.run_id:
@@ -150,14 +146,6 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
 
 def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
     return file is not None and file.sha256 == sha256
-
-
-def _schema_of(text: bytes) -> Any:
-    try:
-        document = decode_json(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
-    return document.get("schema") if isinstance(document, dict) else None
 
 
 def refused(path: Path, why: str) -> UsageError:

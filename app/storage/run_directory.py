@@ -39,7 +39,7 @@ from app.storage.names import REQUESTS as REQUESTS
 from app.storage.names import RESULT as RESULT
 from app.storage.names import SPEC as SPEC
 from app.storage.names import TELEMETRY as TELEMETRY
-from app.storage.results import decode_result
+from app.storage.results import decode_result, other_schema
 from app.storage.seals import Damage, damage_of, damaged_error, result_damage, unverified_files
 from app.storage.streams import StreamWriter, read_stream, stream_batches
 from app.storage.whole_file import WholeFile
@@ -57,6 +57,7 @@ _LONGEST_START = 1 << 20
 LONGEST_WORD = 40
 """Of a profile's name in the id of a run."""
 _RUNS = "`sizewise runs list` shows the runs there are."
+_SCHEMA = "Open it with the version of Sizewise that it was measured with."
 _T = TypeVar("_T")
 
 
@@ -274,7 +275,7 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """Raises UsageError when result.json was written by a newer schema, and DamagedError when it is not what was
+        """Raises UsageError when result.json is of another schema, and DamagedError when it is not what was
         written."""
         if (self.directory / RESULT).exists() and (damage := result_damage(self.directory)) is not None:
             raise damaged_error(self.directory, (damage,))
@@ -305,6 +306,8 @@ class StoredRun:
         try:
             return [decode(line) for line in lines]
         except msgspec.DecodeError as error:
+            if (why := other_schema(lines[0])) is not None:
+                raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
             raise UsageError(f"{path} is damaged: {error}") from None
 
     @property
@@ -395,9 +398,13 @@ class StoredRun:
         path = self.directory / name
         if not path.exists():
             return None
+        content = b""
         try:
-            return decode(path.read_bytes())
+            content = path.read_bytes()
+            return decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            if name == RESULT and (why := other_schema(content)) is not None:
+                raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
             ) from None

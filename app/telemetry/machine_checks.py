@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from app.records.calibration import BUSY_LIMIT_CORES
-from app.records.result import Check, Environment
+from app.records.result import Check, CheckId, Environment
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import GIB, busy_and_all_s
 
@@ -76,32 +76,32 @@ def _cores(environment: Environment) -> Check:
 def _other_load(load: MachineLoad) -> Check:
     hint = "Other processes keep the CPU busy: end them, or expect late sends and wide intervals."
     is_quiet = load.busy_cores <= BUSY_LIMIT_CORES
-    return _judge("other load", round(load.busy_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
+    return _judge("other_load", round(load.busy_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
 
 
 def _free_memory(load: MachineLoad) -> Check:
     hint = "Free some memory: a machine that swaps measures its disk."
     is_enough = load.free_memory_gib >= FREE_MEMORY_LIMIT_GIB
-    return _judge("free memory", round(load.free_memory_gib, 2), FREE_MEMORY_LIMIT_GIB, "GiB", is_enough, hint)
+    return _judge("free_memory", round(load.free_memory_gib, 2), FREE_MEMORY_LIMIT_GIB, "GiB", is_enough, hint)
 
 
 def _power_governor(environment: Environment) -> Check:
     hint = "Cores change their clock under load: `sudo cpupower frequency-set -g performance` before measuring."
     governor = environment.cpu_governor
-    return _judge("power governor", governor, "performance", None, governor in (None, "performance"), hint)
+    return _judge("power_governor", governor, "performance", None, governor in (None, "performance"), hint)
 
 
 def _clock_resolution(environment: Environment) -> Check:
     hint = "Choose a finer clock source (`tsc` in /sys/devices/system/clocksource on Linux)."
     resolution_ns = environment.clock_resolution_ns
-    return _judge("clock resolution", resolution_ns, CLOCK_LIMIT_NS, "ns", resolution_ns <= CLOCK_LIMIT_NS, hint)
+    return _judge("clock_resolution", resolution_ns, CLOCK_LIMIT_NS, "ns", resolution_ns <= CLOCK_LIMIT_NS, hint)
 
 
 def _gpus(environment: Environment) -> Check:
     """No GPU is no fault; one that the driver cannot show is."""
     names = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
-    return _judge("GPUs", names, None, None, note is None, f"NVML says: {note}. See `nvidia-smi` and the driver's log.")
+    return _judge("gpus", names, None, None, note is None, f"NVML says: {note}. See `nvidia-smi` and the driver's log.")
 
 
 def _providers(environment: Environment) -> Check:
@@ -117,6 +117,6 @@ def _providers(environment: Environment) -> Check:
 
 
 def _judge(
-    check: str, value: float | str | None, limit: float | str | None, unit: str | None, holds: bool, hint: str
+    check: CheckId, value: float | str | None, limit: float | str | None, unit: str | None, holds: bool, hint: str
 ) -> Check:
     return Check(check, value, limit, unit, "VALID" if holds else "WARN", None if holds else hint)

@@ -37,4 +37,4 @@ def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check,
     if mount is None:
         return ()
     hint = "A share that stalls delays the run, and rows on it may be lost: choose an --out on a local disk."
-    return (Check("run directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)
+    return (Check("run_directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)

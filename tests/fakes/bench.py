@@ -71,4 +71,4 @@ class Bench:
 
 
 def check_of(outcome: RunOutcome, name: str) -> Check | None:
-    return next((check for check in outcome.result.validity if check.check == name), None)
+    return next((check for check in outcome.result.validity if check.id == name), None)

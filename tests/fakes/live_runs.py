@@ -25,8 +25,8 @@ ZERO_NS = 1_000 * S
 GONE = 2**22 + 1
 """No process of any Linux has this number, nor of a Mac."""
 SLO = (parse_objective("latency_ms.p95 < 50"),)
-VALID = Check("send lag p99", 0.2, 5.0, "ms", "VALID")
-INVALID = Check("send lag p99", 80.0, 5.0, "ms", "INVALID", "The generator was late: stop other work.")
+VALID = Check("send_lag_p99", 0.2, 5.0, "ms", "VALID")
+INVALID = Check("send_lag_p99", 80.0, 5.0, "ms", "INVALID", "The generator was late: stop other work.")
 
 
 def at(seconds: float) -> int:

@@ -90,6 +90,7 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
         checks=checks,
         scheduled_per_s=50.0 if scenario == "server" else None,
         arrivals="Poisson" if scenario == "server" else None,
+        arrival_kind="poisson" if scenario == "server" else None,
     )
 
 
@@ -124,7 +125,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         stage(plain[1], "single-stream", 6.0, number=2),
         stage(plain[2], "single-stream", 22.0, number=3),
         stage(small[0], "single-stream", 1.0, number=4),
-        stage(small[0], "server", 1.1, number=5, check=Check("steady times", 0.4, 0.25, "share", "WARN")),
+        stage(small[0], "server", 1.1, number=5, check=Check("steady_times", 0.4, 0.25, "share", "WARN")),
         stage(small[1], "single-stream", 2.5, number=6),
     )
     variants = (
@@ -161,7 +162,7 @@ def only_failed() -> Run:
     """Not one variant could be opened."""
     variants = tuple(_never_ran(variant("as-is", batch), failure="out of memory") for batch in (1, 8))
     check = Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured.")
-    local = LocalResult(variants=variants, best_reason="no variant was measured whose numbers can be relied on")
+    local = LocalResult(variants=variants, best_reason="not_trusted")
     return run_of((), local, validity=(check,))
 
 

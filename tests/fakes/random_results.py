@@ -8,8 +8,8 @@ from typing import get_args
 import msgspec
 from hypothesis import strategies as st
 
-from app.records.result import Check, Estimate, Exit, Judged, Judgement, MaxRate, Objective, Result, Verdict
-from tests.fakes.results import nothing_measured
+from app.records.result import Check, Estimate, Judged, Judgement, MaxRate, Objective, Result, Verdict
+from tests.fakes.results import ended, nothing_measured
 
 _NUMBER = st.floats(1e-9, 1e12) | st.just(0.0)
 _NAMED = (("latency_ms", "p95", "<"), ("ttft_ms", "p99", "<="), ("error_rate", None, "<"), ("good_per_s", None, ">="))
@@ -42,7 +42,7 @@ def judged(draw: st.DrawFn, level: str = "fail") -> Judged:
 
 _CHECK = st.builds(
     Check,
-    st.sampled_from(["clock", "late sends", "stationarity"]),
+    st.sampled_from(["clock", "late_sends", "stationarity"]),
     _NUMBER,
     _NUMBER,
     st.just("ms"),
@@ -59,7 +59,7 @@ def _bare() -> Result:
 @st.composite
 def results(draw: st.DrawFn) -> Result:
     """Of a run whose stages are not told, so that no chart has to be drawn; every check and objective is there once."""
-    checks = draw(st.lists(_CHECK, max_size=3, unique_by=lambda check: check.check))
+    checks = draw(st.lists(_CHECK, max_size=3, unique_by=lambda check: check.id))
     return msgspec.structs.replace(
         _bare(),
         verdict=Verdict(draw(st.sampled_from(["VALID", "WARN", "INVALID"]))),
@@ -67,5 +67,5 @@ def results(draw: st.DrawFn) -> Result:
         slo=tuple(draw(st.lists(judged(), max_size=3, unique_by=lambda one: one.objective.text))),
         gates=tuple(draw(st.lists(judged("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
         max_rate=MaxRate(draw(estimates()), ("latency_ms.p95 < 50",), "the endpoint"),
-        exit=Exit(draw(st.sampled_from([0, 4, 10])), ("a cause",)),
+        exit=ended(draw(st.sampled_from([4, 10])), "a cause"),
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from app.analysis.estimates import distribution, rate, share
 from app.records.result import (
+    Cause,
     Check,
     Clock,
     Environment,
@@ -77,6 +78,10 @@ class Run(msgspec.Struct, frozen=True):
     telemetry: pd.DataFrame
 
 
+def ended(code: int, *texts: str) -> Exit:
+    return Exit(code, tuple(Cause("target_failed", code, text) for text in texts))
+
+
 def full_run(*, gpu: bool = False) -> Run:
     """A valid search with a plan: everything a report can show."""
     rows, loaded = _loaded()
@@ -111,10 +116,10 @@ def full_run(*, gpu: bool = False) -> Run:
 def nothing_measured() -> Run:
     """A run that ended before any load: INVALID, without stages, rows or telemetry."""
     full = full_run().result
-    check = Check("generator ceiling", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
+    check = Check("generator_ceiling", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
     result = msgspec.structs.replace(
         full,
-        verdict=Verdict("INVALID", ("the load generator could not be calibrated",)),
+        verdict=Verdict("INVALID", *[("the load generator could not be calibrated",)] * 2),
         validity=(check,),
         stages=(),
         max_rate=None,
@@ -122,7 +127,7 @@ def nothing_measured() -> Run:
         gates=(),
         plan=None,
         artifacts=(),
-        exit=Exit(4, ("the measurement is INVALID: the load generator could not be calibrated",)),
+        exit=ended(4, "the measurement is INVALID: the load generator could not be calibrated"),
     )
     return Run(result, pd.DataFrame(), pd.DataFrame(columns=["at_ns", "source", "metric", "value"]))
 
@@ -139,7 +144,7 @@ def interrupted() -> Run:
         slo=(Judged(SLO, no_stage, "INCONCLUSIVE"),),
         gates=(),
         plan=None,
-        exit=Exit(130, ("stopped by the user",)),
+        exit=ended(130, "stopped by the user"),
     )
     return Run(result, full.rows[full.rows["stage"] < 5], full.telemetry.iloc[:400])
 
@@ -276,16 +281,16 @@ def _local() -> tuple[Stage, ...]:
 
 def _checks() -> tuple[Check, ...]:
     return (
-        Check("send lag p99", 0.214, 1.0, "ms", "VALID"),
-        Check("generator ceiling", 0.031, 0.7, "share", "VALID"),
-        Check("achieved of offered", 0.999, 0.98, "share", "VALID"),
-        Check("arrivals' dispersion", 1.03, 1.3, None, "VALID"),
-        Check("samples per percentile", 654.0, 72.0, None, "VALID"),
-        Check("hold length", 3.0, 10.0, "s", "WARN", "Let each hold last 10 s: --seconds 10."),
+        Check("send_lag_p99", 0.214, 1.0, "ms", "VALID"),
+        Check("generator_ceiling", 0.031, 0.7, "share", "VALID"),
+        Check("achieved_of_offered", 0.999, 0.98, "share", "VALID"),
+        Check("arrival_dispersion", 1.03, 1.3, None, "VALID"),
+        Check("samples", 654.0, 72.0, None, "VALID"),
+        Check("hold_length", 3.0, 10.0, "s", "WARN", "Let each hold last 10 s: --seconds 10."),
         Check("stationarity", "level", "level", None, "VALID"),
         Check("provider", "CPUExecutionProvider", "CPUExecutionProvider", None, "VALID"),
         Check("clock", 2.1, 500.0, "ppm", "VALID"),
-        Check("telemetry gaps", 0.0, 0.05, "share", "VALID"),
+        Check("telemetry_gaps", 0.0, 0.05, "share", "VALID"),
     )
 
 

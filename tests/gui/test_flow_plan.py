@@ -52,7 +52,7 @@ def test_a_plan_is_opened_edited_and_copied_as_a_command(
 def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     open_window: Callable[[], Window], qtbot: QtBot, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     run = Path(plan_sources.endpoint_run(home / "runs" / "20261127-120000-bench-0000", stages=stages))
     window = open_window()
     presenter = window.pages.plan.content.presenter

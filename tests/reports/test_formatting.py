@@ -69,8 +69,8 @@ def test_limits_of_shares_are_percent() -> None:
 
 
 def test_checks_show_words_numbers_and_what_is_missing() -> None:
-    missing = CheckRow(name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
-    words = CheckRow(name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
+    missing = CheckRow(id="ceiling", name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
+    words = CheckRow(id="provider", name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
     assert (formatting.check_value(missing), formatting.check_limit(missing)) == ("n/a", "70\u202f%")
     assert (formatting.check_value(words), formatting.check_limit(words)) == ("CPU", "–")
 

@@ -78,6 +78,7 @@ def test_long_advice_does_not_break_the_words_beside_it(
         "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
     check = CheckRow(
+        id="arrival_dispersion",
         name="arrival dispersion",
         value=2.01,
         limit="performance",

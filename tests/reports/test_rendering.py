@@ -76,7 +76,7 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
         assert all(f"{tile.label} {_plain(formatting.quantity(tile.quantity))}" in shown[one] for one in _TERSE)
         assert f"{tile.label} {_plain(formatting.value_unit(tile.quantity))}" in shown["html"].replace(" /s", "/s")
     for check in stored.validity:
-        number = _plain(formatting.check_value(next(row for row in report.checks if row.name == check.check)))
+        number = _plain(formatting.check_value(next(row for row in report.checks if row.id == check.id)))
         assert all(number in text for text in shown.values()) or check.verdict == "VALID"
         assert any(f"observed {number}" in case for case in junit)
 

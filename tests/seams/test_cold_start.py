@@ -86,9 +86,9 @@ def test_a_server_that_dies_is_4_with_its_last_words_and_what_was_measured(
     done = sizewise("run", starting("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
-    (cause,) = result["exit"]["causes"]
+    (cause,) = (one["text"] for one in result["exit"]["causes"])
     assert "target process: target.start: the server ended with code 7" in cause
-    ended = [check["hint"] for check in result["validity"] if check["check"] == "target process"]
+    ended = [check["hint"] for check in result["validity"] if check["id"] == "target_process"]
     assert any("it is too much" in hint for hint in ended), ended
     assert sum(stage["completed"] for stage in result["stages"]) >= 70
 

@@ -98,7 +98,7 @@ def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProf
             assert done.returncode == 0, done.stderr
             process.communicate(timeout=60)
     assert process.returncode == 130
-    assert sizewise.result(run)["exit"]["causes"][0] == "stopped by the user"
+    assert sizewise.result(run)["exit"]["causes"][0]["text"] == "stopped by the user"
     assert (run / "report.html").exists()
     again = sizewise("runs", "stop", str(run))
     assert (again.returncode, "has ended" in again.stderr) == (2, True)

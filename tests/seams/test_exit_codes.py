@@ -36,7 +36,7 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
     (stage,) = result["stages"]
     assert stage["completed"] == 200
     assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
-    assert result["exit"] == {"code": 0, "causes": [], "codes": []}
+    assert result["exit"] == {"code": 0, "causes": []}
     assert str(directory / "report.html") in told
 
 
@@ -160,7 +160,7 @@ def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
     told = "change(latency_ms.p95) < +8% is inconclusive: no baseline was given"
     assert (f"warning: {told}; --baseline RUN names one" in done.stderr) is (choice == "warn")
     assert (f"and also: {told}" in done.stderr) is (choice == "fail")
-    assert set(sizewise.result(tmp_path / "run")["exit"]["codes"]) == ({12} if code else set())
+    assert {one["code"] for one in sizewise.result(tmp_path / "run")["exit"]["causes"]} == ({12} if code else set())
 
 
 def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProf
     assert "Traceback" not in stderr
     result = sizewise.result(tmp_path / "run")
     assert result["stages"][0]["completed"] >= 100
-    assert result["exit"]["causes"][0] == "stopped by the user"
+    assert result["exit"]["causes"][0]["text"] == "stopped by the user"
 
 
 def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:

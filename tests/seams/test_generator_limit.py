@@ -41,7 +41,7 @@ def asked_for(
         server.close()
     assert done.returncode == 4, done.stderr
     (stage,) = sizewise.result(folder / "run")["stages"]
-    return {one["check"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
+    return {one["id"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
@@ -55,8 +55,8 @@ def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrat
     result = Sizewise(calibrated_home, tmp_path).result(tmp_path / "run")
     assert result["stages"][0]["errors"]["local-limit"] > 0
     assert "connect" not in result["stages"][0]["errors"]
-    assert result["exit"]["codes"] == [4]
-    assert "local limits" in result["exit"]["causes"][0]
+    assert [one["code"] for one in result["exit"]["causes"]] == [4]
+    assert "local limits" in result["exit"]["causes"][0]["text"]
     assert done.stderr.index("WARN file descriptors") < done.stderr.index("stages:")
 
 
@@ -65,7 +65,7 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
 ) -> None:
     per_s = calibrated[0]["ceilings"][0]["per_s"]
     checks, printed = asked_for(2 * per_s, calibrated, tmp_path, is_at_least=False)
-    found = checks["generator ceiling"]
+    found = checks["generator_ceiling"]
     assert found["verdict"] == "INVALID"
     assert 1.9 < found["value"] < 2.1
     assert f"can vouch for up to {0.7 * per_s:,.0f} requests a second" in found["hint"]
@@ -76,7 +76,7 @@ def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
     checks, printed = asked_for(200_000, calibrated, tmp_path, is_at_least=True)  # no worker sends so much
-    assert checks["generator ceiling"]["verdict"] == "WARN"
-    assert "of the at least" in checks["generator ceiling"]["hint"]
-    assert checks["late sends"]["verdict"] == "INVALID"
-    assert checks["late sends"]["hint"] in printed
+    assert checks["generator_ceiling"]["verdict"] == "WARN"
+    assert "of the at least" in checks["generator_ceiling"]["hint"]
+    assert checks["late_sends"]["verdict"] == "INVALID"
+    assert checks["late_sends"]["hint"] in printed

@@ -65,7 +65,7 @@ def test_a_killed_run_is_resumed_by_its_command_into_one_result(
     assert run.requests.groupby("stage").size().to_list() == [100, 100, 100]
     result = sizewise.result(out)
     assert [stage["name"] for stage in result["stages"]] == ["a", "b", "c"]
-    assert "resumed run" in {check["check"] for check in result["validity"]}
+    assert "resumed_run" in {check["id"] for check in result["validity"]}
     assert "resumed after 1 stage" in done.stdout
     again = sizewise("runs", "resume", str(out))
     assert again.returncode == 2

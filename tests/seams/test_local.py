@@ -57,7 +57,7 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
     result = sizewise.result(out)
     plain, quantised, cuda = result["local"]["variants"]
     assert "NVIDIA" in cuda["failure"], "one that cannot run here costs the others nothing"
-    assert any(check["check"] == "variant ended" and check["verdict"] == "WARN" for check in result["validity"])
+    assert any(check["id"] == "variant_ended" and check["verdict"] == "WARN" for check in result["validity"])
     assert (plain["failure"], quantised["failure"]) == (None, None)
     assert plain["model_sha256"] != quantised["model_sha256"]
     assert plain["fidelity"]["is_equal"]
@@ -116,7 +116,7 @@ def test_cuda_that_falls_back_in_silence_is_4(
     done = sizewise("run", profile, "--out", str(out), LD_LIBRARY_PATH=str(nvml_stand_in))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(out)
-    check = next(check for check in result["validity"] if check["check"] == "provider")
+    check = next(check for check in result["validity"] if check["id"] == "provider")
     assert check["verdict"] == "INVALID"
     assert any(one["is_stray"] for one in result["local"]["variants"][0]["placements"])
 

@@ -40,8 +40,8 @@ def test_a_killed_endpoint_of_our_own_ends_the_run_at_once_with_4_and_its_cause(
         process.communicate()
     assert process.returncode == 4, stderr
     result = sizewise.result(out)
-    assert result["exit"]["codes"] == [4]
-    (cause,) = result["exit"]["causes"]
+    assert [one["code"] for one in result["exit"]["causes"]] == [4]
+    (cause,) = (one["text"] for one in result["exit"]["causes"])
     assert "target process: the scripted server was killed by SIGKILL" in cause
     assert cause in stderr
     assert result["stages"][0]["errors"], "what failed after its end is shown"

@@ -29,11 +29,11 @@ def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_told_of(sizewi
         profile.write_text(PROFILE.format(url=model.url))
         done = sizewise("run", str(profile), "--out", str(out), MODEL_KEY="canary-of-the-key")
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
-    checks = {check["check"]: check for check in sizewise.result(out)["validity"]}
-    assert checks["prefix cache"]["verdict"] == "WARN"
-    assert checks["prefix cache"]["value"] == 1.0
-    assert checks["output lengths"]["verdict"] == "WARN"
-    assert checks["output lengths"]["value"] == pytest.approx(0.41)
+    checks = {check["id"]: check for check in sizewise.result(out)["validity"]}
+    assert checks["prefix_cache"]["verdict"] == "WARN"
+    assert checks["prefix_cache"]["value"] == 1.0
+    assert checks["output_lengths"]["verdict"] == "WARN"
+    assert checks["output_lengths"]["value"] == pytest.approx(0.41)
     assert (checks["prompts"]["value"], checks["prompts"]["verdict"]) == (1, "WARN")
     assert "WARN prefix cache" in done.stdout
     assert len(model.asked_for_metrics) == 2, "before and after the load"

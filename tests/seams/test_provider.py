@@ -39,5 +39,5 @@ def test_cuda_that_falls_back_in_silence_is_4(
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
     assert result["verdict"]["status"] == "INVALID"
-    check = next(check for check in result["validity"] if check["check"] == "provider")
+    check = next(check for check in result["validity"] if check["id"] == "provider")
     assert check["verdict"] == "INVALID"

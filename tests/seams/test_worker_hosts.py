@@ -117,7 +117,7 @@ def said(sizewise: Sizewise, host: Host) -> str:
 
 
 def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in stage["checks"] if one["check"] == name)
+    return next(one for one in stage["checks"] if one["id"] == name)
 
 
 def ended_ns(run: Path, stage: int) -> int | None:
@@ -150,7 +150,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
     (stage,) = result["stages"]
     assert (check(stage, "workers")["value"], check(stage, "workers")["verdict"]) == ("2 of 2", "VALID")
     assert [worker["host"] for worker in stage["workers"]] == ["host2", "host3"]
-    residual_ms = check(stage, "worker clocks")["value"]
+    residual_ms = check(stage, "worker_clocks")["value"]
     assert 0 < residual_ms < 50
     assert "2 workers on 2 hosts (host2: 1, host3: 1)" in (tmp_path / "run" / "report.html").read_text()
 

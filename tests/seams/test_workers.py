@@ -68,7 +68,7 @@ def ended_ns(run: Path, stage: int) -> int:
 
 
 def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in stage["checks"] if one["check"] == name)
+    return next(one for one in stage["checks"] if one["id"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     assert offsets_ns(requests) == offsets_ns(alone)
     assert np.array_equal(requests["worker"], requests["index"] % 2)
     (stage,) = sizewise.result(tmp_path / "run")["stages"]
-    assert (check(stage, "workers")["value"], check(stage, "worker clocks")["value"]) == ("2 of 2", "one clock")
+    assert (check(stage, "workers")["value"], check(stage, "worker_clocks")["value"]) == ("2 of 2", "one clock")
     assert sum(worker["sent"] for worker in stage["workers"]) == len(requests)
     assert "1 on " in told
     assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
@@ -185,5 +185,5 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
     assert check(stage, "workers")["value"] == "2 of 2"
     requests = notebook.open_run(tmp_path / "run").requests
     assert offsets_ns(requests) == {index: index * 5_000_000 for index in range(500)}
-    assert next(one for one in result["validity"] if one["check"] == "clock")["verdict"] == "VALID"
+    assert next(one for one in result["validity"] if one["id"] == "clock")["verdict"] == "VALID"
     assert stage["metrics"]["service_ms"]["p50"]["value"] < 50

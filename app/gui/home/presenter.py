@@ -140,7 +140,7 @@ def _missing(facts: MachineFacts | None) -> tuple[Line, ...]:
     if facts is None:
         return ()
     doubts = [
-        Line(tr(check.check)[:1].upper() + tr(check.check)[1:], _doubt(check.value, check.unit, check.hint), "warn")
+        Line(tr(check.name)[:1].upper() + tr(check.name)[1:], _doubt(check.value, check.unit, check.hint), "warn")
         for check in facts.checks
         if check.verdict != "VALID"
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from app.gui.live.state import CheckLine
 from app.records.result import Check, Stage, Verdict
+from app.reporting.quantities import check_row
 from reports.formatting import check_limit, check_value
-from reports.model import CheckRow
 
 _ORDER = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
@@ -30,7 +30,7 @@ class LiveChecks:
         return verdict_of([check for check in self._all if check.verdict == "INVALID"]).reasons
 
     def take(self, check: Check) -> None:
-        self._of_run[check.check] = check
+        self._of_run[check.id] = check
         self._judge()
 
     def take_stage(self, stage: Stage) -> None:
@@ -49,14 +49,6 @@ class LiveChecks:
 
 
 def _line(check: Check) -> CheckLine:
-    row = CheckRow(
-        name=check.check,
-        value=check.value,
-        limit=check.limit,
-        unit=check.unit,
-        verdict=check.verdict,
-        hint=check.hint,
-    )
-    return CheckLine(
-        name=row.name, value=check_value(row), limit=check_limit(row), verdict=check.verdict, hint=check.hint
-    )
+    row = check_row(check)
+    limit = None if check.limit is None else check_limit(row)
+    return CheckLine(name=row.name, value=check_value(row), limit=limit, verdict=check.verdict, hint=check.hint)

@@ -81,7 +81,7 @@ def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
     word, state = words[line.verdict]
     mark.setText(word)
     restyle(mark, state)
-    limit = "" if line.limit == "–" else tr(" (limit {limit})").format(limit=line.limit)
+    limit = "" if line.limit is None else tr(" (limit {limit})").format(limit=line.limit)
     text.setText(f"{line.name}: {line.value}{limit}")
     told = line.hint or ""
     hint.setText(told if line.verdict != "VALID" else "")

@@ -196,7 +196,7 @@ class LivePresenter:
         self.checks.take(check)
         self.changed.add("checks")
         if check.verdict == "INVALID":
-            self._mark(at_ns, tr("INVALID: {what}").format(what=check.check))
+            self._mark(at_ns, tr("INVALID: {what}").format(what=check.name))
 
     def _mark(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MOST_MARKERS:

@@ -63,7 +63,7 @@ class Marker(msgspec.Struct, frozen=True):
 class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     value: str
-    limit: str
+    limit: str | None
     verdict: Trust
     hint: str | None
 

@@ -16,7 +16,7 @@ def checks(sent_s: npt.NDArray[np.float64], rate: float, seconds: float, arrival
     sent_ns = START_NS + (sent_s * 1e9).astype(np.int64)
     facts = stage_facts(rate, seconds, arrivals=arrivals)  # type: ignore[arg-type]
     found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + round(seconds * 1e9)))
-    return {check.check: check for check in found}
+    return {check.id: check for check in found}
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(100, 3), (200, 30), (2_000, 10)])
@@ -32,7 +32,7 @@ def test_a_poisson_load_passes_at_any_length(rate: float, seconds: float) -> Non
 
 def test_long_stages_are_held_to_the_plain_limits() -> None:
     found = checks(poisson_s(2_000, 60, np.random.default_rng(0)), 2_000, 60)
-    low, high = str(found["arrival dispersion"].limit).split(" to ")
+    low, high = str(found["arrival_dispersion"].limit).split(" to ")
     assert float(low) == pytest.approx(0.9, abs=0.05)
     assert float(high) == pytest.approx(1.1, abs=0.06)
 
@@ -41,27 +41,27 @@ def test_bunched_sends_are_seen() -> None:
     """Sent in bunches of 25 ms, as by a pacer that oversleeps."""
     bunched = np.ceil(poisson_s(1_000, 10, np.random.default_rng(0)) / 0.025) * 0.025
     found = checks(bunched, 1_000, 10)
-    assert found["arrival dispersion"].verdict == "WARN"
-    assert found["arrival spacing"].verdict == "WARN"
+    assert found["arrival_dispersion"].verdict == "WARN"
+    assert found["arrival_spacing"].verdict == "WARN"
 
 
 def test_even_sends_are_not_poisson() -> None:
     found = checks(constant_s(200, 10), 200, 10)
-    assert found["arrival dispersion"].verdict == "WARN"
-    assert found["arrival spacing"].value == pytest.approx(1 - np.exp(-1), abs=0.01)
+    assert found["arrival_dispersion"].verdict == "WARN"
+    assert found["arrival_spacing"].value == pytest.approx(1 - np.exp(-1), abs=0.01)
 
 
 def test_another_rate_than_stated_is_seen() -> None:
-    assert checks(poisson_s(120, 30, np.random.default_rng(0)), 100, 30)["arrival spacing"].verdict == "WARN"
+    assert checks(poisson_s(120, 30, np.random.default_rng(0)), 100, 30)["arrival_spacing"].verdict == "WARN"
 
 
 def test_a_constant_load_is_even_and_a_poisson_one_is_not() -> None:
     jittered = constant_s(200, 10) + np.random.default_rng(0).exponential(0.0005, 2_000)
     even = checks(jittered, 200, 10, "constant")
-    assert list(even) == ["arrival dispersion"]
-    assert even["arrival dispersion"].verdict == "VALID"
+    assert list(even) == ["arrival_dispersion"]
+    assert even["arrival_dispersion"].verdict == "VALID"
     uneven = checks(poisson_s(200, 10, np.random.default_rng(0)), 200, 10, "constant")
-    assert uneven["arrival dispersion"].verdict == "WARN"
+    assert uneven["arrival_dispersion"].verdict == "WARN"
 
 
 @pytest.mark.parametrize("arrivals", ["poisson", "constant"])
@@ -83,7 +83,7 @@ def of_a_curve(
     facts = stage_facts(1.0, 30, arrivals=arrivals.process)
     facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
     found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
-    return {check.check: check for check in found}
+    return {check.id: check for check in found}
 
 
 @pytest.mark.parametrize("rates", [RAMP, SPIKE])
@@ -97,15 +97,15 @@ def test_arrivals_along_any_curve_pass(rates: tuple[tuple[float, float], ...], p
 
 def test_another_curve_than_stated_is_seen() -> None:
     level = ((0.0, 105.0),)
-    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=level)["arrival dispersion"].verdict == "WARN"
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=level)["arrival_dispersion"].verdict == "WARN"
     double = ((0.0, 20.0), (30.0, 400.0))
-    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=double)["arrival spacing"].verdict == "WARN"
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=double)["arrival_spacing"].verdict == "WARN"
 
 
 def test_another_burstiness_than_stated_is_seen() -> None:
     """Counts of a renewal process vary by cv² times their mean (Cox, Renewal Theory, 1962)."""
     sent = OpenArrivals("gamma", ((0.0, 1_000.0),), 3.0)
-    index = of_a_curve(sent, 1)["arrival dispersion"].value
+    index = of_a_curve(sent, 1)["arrival_dispersion"].value
     assert index == pytest.approx(9.0, rel=0.2)
     poisson = replace(sent, cv=1.0)  # gamma gaps of cv 1 are exponential
     assert {check.verdict for check in of_a_curve(poisson, 1, cv=3.0).values()} == {"WARN"}

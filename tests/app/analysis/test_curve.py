@@ -10,7 +10,7 @@ from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import sample_of_pairs
 from app.records.offers import CurvePoint
-from app.records.result import Estimate, MaxRate, Stage, StageKind, Verdict, Window
+from app.records.result import ArrivalKind, Estimate, MaxRate, Stage, StageKind, Verdict, Window
 from app.records.token_sample import TokenSample
 
 SLO = (parse_objective("error_rate < 1%"), parse_objective("service_ms.p99 < 50"))
@@ -97,7 +97,7 @@ def test_without_a_rate_that_met_the_slo_the_curve_has_points_and_a_max_rate_of_
 def long_stage(rate: float, **changes: Any) -> Stage:
     """Ten seconds of requests that are all answered."""
     one = stage(rate, "hold", held=True)
-    told = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrivals": "Poisson"}
+    told = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrival_kind": "poisson"}
     return replace(one, **(told | changes))
 
 
@@ -124,10 +124,10 @@ def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() 
 
 @pytest.mark.parametrize(
     ("arrivals", "gaps"),
-    [("Poisson", "random"), ("constant", "even"), ("gamma (CV 2)", "other"), ("locust", "other"), (None, "other")],
+    [("poisson", "random"), ("constant", "even"), ("gamma", "other"), ("locust", "other"), (None, "other")],
 )
-def test_only_poissons_arrivals_came_at_random(arrivals: str | None, gaps: str) -> None:
-    assert rungs_of([replace(long_stage(100), arrivals=arrivals)])[0].gaps == gaps
+def test_only_poissons_arrivals_came_at_random(arrivals: ArrivalKind | None, gaps: str) -> None:
+    assert rungs_of([replace(long_stage(100), arrival_kind=arrivals)])[0].gaps == gaps
 
 
 def test_load_points_carry_joint_lengths_but_no_damaged_ones() -> None:

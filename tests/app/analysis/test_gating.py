@@ -9,7 +9,7 @@ from app.analysis.gating import GateKind, Gating, causes_of, exit_of, warnings_o
 from app.analysis.objectives import judge, parse_gate, parse_objective
 from app.errors import ExitCode
 from app.records.comparison import Comparison, MetricChange
-from app.records.result import Estimate, Exit, Judged, Result
+from app.records.result import Cause, Estimate, Exit, Judged, Result
 from tests.fakes.results import full_run
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
@@ -71,7 +71,7 @@ def test_each_judgement_has_its_exit_code(gates: tuple[Judged, ...], gating: Gat
 def test_a_change_decides_once_the_comparison_is_known(comparison: Comparison, gating: Gating, code: ExitCode) -> None:
     result = with_comparison(ended(NO_BASELINE, MET, gating=gating), comparison, gating)
     assert result.exit.code == code
-    assert bool(result.exit.causes) is (code != ExitCode.OK)
+    assert bool(result.exit.texts) is (code != ExitCode.OK)
     assert result.comparison == comparison
     assert result.gates[1] == MET
     assert with_comparison(result, comparison, gating) == result, "judged twice it is the same"
@@ -79,9 +79,9 @@ def test_a_change_decides_once_the_comparison_is_known(comparison: Comparison, g
 
 @pytest.mark.parametrize(("kinds", "code"), [(("slo", "regression"), ExitCode.REGRESSION), (("slo",), ExitCode.OK)])
 def test_a_regression_without_a_gate_decides_where_regressions_do(kinds: tuple[GateKind, ...], code: ExitCode) -> None:
-    found = [(ExitCode.REGRESSION, "ttft_ms.p95 is worse")]
+    found = [Cause("baseline_regressed", ExitCode.REGRESSION, "ttft_ms.p95 is worse")]
     assert with_comparison(ended(MET), compared(1.1, 1.3), Gating(kinds=kinds), found).exit.code == code
-    refused = [(ExitCode.USAGE, "the baseline cannot be compared")]
+    refused = [Cause("baseline_refused", ExitCode.USAGE, "the baseline cannot be compared")]
     assert with_comparison(ended(MET), compared(1.1, 1.3), Gating(kinds=kinds), refused).exit.code == ExitCode.USAGE
 
 
@@ -89,8 +89,9 @@ def test_what_a_run_ended_with_before_stays_first() -> None:
     gating = Gating("fail")
     result = with_comparison(ended(NO_BASELINE, OPEN, MISSED, gating=gating), compared(1.1, 1.3), gating)
     assert result.exit.code == ExitCode.GATE_FAILED
-    assert result.exit.codes == (ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
-    assert result.exit.causes == (
+    codes = [ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE]
+    assert [cause.code for cause in result.exit.causes] == codes
+    assert result.exit.texts == (
         "latency_ms.p95 < 50 failed in peak: 60 ms",
         "change(latency_ms.p95) < +8% failed in peak: 20 %",
         "latency_ms.p99 < 80 is inconclusive in peak: the interval reaches past the limit",
@@ -98,9 +99,10 @@ def test_what_a_run_ended_with_before_stays_first() -> None:
 
 
 def test_the_cause_that_decides_stands_first() -> None:
-    causes = [(ExitCode.INCONCLUSIVE, "c"), (ExitCode.LIMIT, "a"), (ExitCode.GATE_FAILED, "b")]
-    assert exit_of(causes) == Exit(5, ("a", "b", "c"), (5, 10, 12))
-    assert exit_of([]) == Exit(0, (), ())
+    limit, failed = Cause("limit", ExitCode.LIMIT, "a"), Cause("no_rate", ExitCode.GATE_FAILED, "b")
+    open_one = Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, "c")
+    assert exit_of([open_one, limit, failed]) == Exit(5, (limit, failed, open_one))
+    assert exit_of([]) == Exit(0)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
 def checks(frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> dict[str, Check]:
     read = read_rows(frame)
     objectives = SLO if slo is None else (parse_objective(slo),)
-    return {one.check: one for one in generator_checks(read, facts, offered_window(read, facts), objectives)}
+    return {one.id: one for one in generator_checks(read, facts, offered_window(read, facts), objectives)}
 
 
 def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
 @pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])
 def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str) -> None:
     facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=chunk_ceiling)
-    found = checks(streams(20, 50), facts)["generator ceiling"]
+    found = checks(streams(20, 50), facts)["generator_ceiling"]
     assert found.verdict == verdict
     assert (found.hint is None) == (verdict == "VALID")
     if found.hint is not None:
@@ -64,16 +64,16 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
 def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
     facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=1_200.0)
     put_off = streams(20, 50, gap_ms=1_000.0)
-    assert checks(put_off, facts)["generator ceiling"].verdict == "INVALID"
+    assert checks(put_off, facts)["generator_ceiling"].verdict == "INVALID"
     read = read_rows(put_off)
     assert demand_of(read, facts, offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
 
 
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
-    found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator ceiling"]
+    found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator_ceiling"]
     assert (found.value, found.verdict) == (None, "WARN")
     assert "how many streams it can read is not known" in str(found.hint)
-    found = checks(rows(), replace(FACTS, ceiling_per_s=None))["generator ceiling"]
+    found = checks(rows(), replace(FACTS, ceiling_per_s=None))["generator_ceiling"]
     assert (found.value, found.verdict) == (None, "WARN")
     assert "on each machine that sends" in str(found.hint)
 
@@ -81,7 +81,7 @@ def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> Non
 def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
     frame = rows()
     frame["sent_ns"] = frame["sent_ns"].astype(float).where(frame["index"] < 500, axis=0)
-    found = checks(frame, replace(FACTS, ceiling_per_s=220.0))["generator ceiling"]
+    found = checks(frame, replace(FACTS, ceiling_per_s=220.0))["generator_ceiling"]
     assert found.value == pytest.approx(200 / 220)
     assert found.verdict == "INVALID"
     assert "vouch for up to 154 requests a second" in str(found.hint)
@@ -91,15 +91,15 @@ def test_where_the_rate_changes_the_busiest_second_counts() -> None:
     spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
     frame = request_rows(spike, np.full(spike.size, 0.02))
     facts = replace(stage_facts(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
-    assert checks(frame, facts)["generator ceiling"].value == pytest.approx(0.9)
-    assert checks(frame, replace(facts, kind="steady"))["generator ceiling"].value == pytest.approx(0.18)
+    assert checks(frame, facts)["generator_ceiling"].value == pytest.approx(0.9)
+    assert checks(frame, replace(facts, kind="steady"))["generator_ceiling"].value == pytest.approx(0.18)
 
 
 def test_a_closed_loop_has_its_ceiling_and_its_cpu() -> None:
     facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
     found = checks(rows(), facts)
-    assert found["generator ceiling"].verdict == "INVALID"
-    assert found["late sends"].verdict == "VALID", "clients that wait for answers are never late"
+    assert found["generator_ceiling"].verdict == "INVALID"
+    assert found["late_sends"].verdict == "VALID", "clients that wait for answers are never late"
 
 
 def worker(index: int, cpu_s: float) -> WorkerFacts:
@@ -108,28 +108,28 @@ def worker(index: int, cpu_s: float) -> WorkerFacts:
 
 def test_of_several_workers_the_busiest_counts() -> None:
     facts = replace(stage_facts(200, 10, worker_cpu_s=14.0), workers=(worker(0, 5.0), worker(1, 9.0)))
-    found = checks(rows(), facts)["generator CPU"]
+    found = checks(rows(), facts)["generator_cpu"]
     assert (found.value, found.verdict) == (pytest.approx(9 / 11), "WARN")
     calm = replace(facts, workers=(worker(0, 7.0), worker(1, 7.0)))
-    assert checks(rows(), calm)["generator CPU"].verdict == "VALID"
+    assert checks(rows(), calm)["generator_cpu"].verdict == "VALID"
 
 
 def test_cpu_is_of_the_lead_in_too() -> None:
     facts = replace(stage_facts(200, 10, worker_cpu_s=11.0), lead_in_s=11.0)
-    assert checks(rows(), facts)["generator CPU"].value == pytest.approx(0.5)
+    assert checks(rows(), facts)["generator_cpu"].value == pytest.approx(0.5)
 
 
 def test_a_late_send_is_late_whatever_the_slo_allows() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
-    assert checks(frame, slo="latency_ms.p95 < 60000")["late sends"].verdict == "INVALID"
+    assert checks(frame, slo="latency_ms.p95 < 60000")["late_sends"].verdict == "INVALID"
 
 
 def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
     near = checks(frame, replace(FACTS, ceiling_per_s=220.0))
-    for name in ("late sends", "generator ceiling"):
+    for name in ("late_sends", "generator_ceiling"):
         assert "can vouch for up to 154 requests a second." in str(near[name].hint)
-    far = checks(frame, replace(FACTS, ceiling_per_s=20_000.0))["late sends"]
+    far = checks(frame, replace(FACTS, ceiling_per_s=20_000.0))["late_sends"]
     assert "up to 14,000 requests a second where nothing else keeps its machine busy" in str(far.hint)
 
 
@@ -163,7 +163,7 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
         assert stage.verdict.status == "INVALID", stage.verdict
         reasons = [one for one in stage.checks if one.verdict == "INVALID"]
         if ceiling is not None:
-            (found,) = [one for one in reasons if one.check == "generator ceiling"]
+            (found,) = [one for one in reasons if one.id == "generator_ceiling"]
             assert f"can vouch for up to {0.7 * ceiling:,.0f} requests a second" in str(found.hint)
 
 
@@ -179,26 +179,26 @@ def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bou
         frame = overloaded(true_per_s, 2, answer_s, seed, drain_s)
         stage = summarise_stage(frame, None, replace(facts, ceiling_is_at_least=True), (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
-        invalid = {one.check for one in stage.checks if one.verdict == "INVALID"}
-        assert "late sends" in invalid
-        assert "generator ceiling" not in invalid
+        invalid = {one.id for one in stage.checks if one.verdict == "INVALID"}
+        assert "late_sends" in invalid
+        assert "generator_ceiling" not in invalid
 
 
 def test_beyond_a_ceiling_that_may_be_higher_is_a_doubt_and_no_more() -> None:
     facts = replace(FACTS, ceiling_per_s=135.0, ceiling_is_at_least=True)
-    found = checks(rows(), facts)["generator ceiling"]
+    found = checks(rows(), facts)["generator_ceiling"]
     assert (found.verdict, found.limit) == ("WARN", 0.7)
     assert found.value == pytest.approx(200 / 135)
     assert "200 requests a second of the at least 135 it can send." in str(found.hint)
     assert "Perhaps it can do more: run `sizewise calibrate`" in str(found.hint)
-    assert checks(rows(), replace(facts, ceiling_per_s=300.0))["generator ceiling"].verdict == "VALID"
+    assert checks(rows(), replace(facts, ceiling_per_s=300.0))["generator_ceiling"].verdict == "VALID"
     of_streams = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=940.0, ceiling_is_at_least=True)
-    found = checks(streams(20, 50), of_streams)["generator ceiling"]
+    found = checks(streams(20, 50), of_streams)["generator_ceiling"]
     assert found.verdict == "WARN"
     assert "1,000 chunks a second of the at least 940 it can read: both" in str(found.hint)
 
 
-WAIT = "generator's wait for a core"
+WAIT = "generator_core_wait"
 
 
 @pytest.mark.parametrize(

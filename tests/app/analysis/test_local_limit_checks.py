@@ -18,7 +18,7 @@ DEMAND = Demand(rate_per_s=150, service_s=1.0, max_connections=2048)
     [
         (DEMAND, LocalLimits(), []),
         (DEMAND, LocalLimits(1024, 28_232), []),
-        (DEMAND, LocalLimits(100, 28_232), [("file descriptors", 252, 100)]),
+        (DEMAND, LocalLimits(100, 28_232), [("file_descriptors", 252, 100)]),
         (replace(DEMAND, workers=4), LocalLimits(120, None), []),
         (replace(DEMAND, service_s=None), LocalLimits(100, 100), []),
         (replace(DEMAND, rate_per_s=10_000), LocalLimits(4096, None), []),  # no more than max_connections
@@ -28,7 +28,7 @@ DEMAND = Demand(rate_per_s=150, service_s=1.0, max_connections=2048)
         (
             replace(DEMAND, keeps_connections=False, rate_per_s=600),
             LocalLimits(None, 28_232),
-            [("local ports", 36_750, 28_232)],
+            [("local_ports", 36_750, 28_232)],
         ),
         (replace(DEMAND, keeps_connections=False, rate_per_s=600, addresses=2), LocalLimits(None, 28_232), []),
     ],
@@ -37,7 +37,7 @@ def test_what_a_load_needs_beyond_the_limits_is_a_warning(
     demand: Demand, limits: LocalLimits, found: list[tuple[str, float, float]]
 ) -> None:
     checks = demand_checks(demand, limits)
-    assert [(one.check, one.value, one.limit) for one in checks] == found
+    assert [(one.id, one.value, one.limit) for one in checks] == found
     assert all(one.verdict == "WARN" and f"{one.value:,.0f}" in str(one.hint) for one in checks)
 
 

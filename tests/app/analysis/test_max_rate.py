@@ -189,7 +189,7 @@ def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> 
 
 def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() -> None:
     (check,) = reach_check(SearchOutcome(None, "the generator could not send even 1/s", (None, None), 7, 1.0))
-    assert (check.check, check.verdict, check.limit) == ("generator's reach", "INVALID", 1.0)
+    assert (check.id, check.verdict, check.limit) == ("generator_reach", "INVALID", 1.0)
     assert reach_check(SearchOutcome(None, "even 1/s failed", (None, 1.0), 7)) == ()
 
 

@@ -45,8 +45,8 @@ def test_what_the_worker_waited_is_of_all_holds() -> None:
     """8.1 s of 22 s beyond half of what it ran."""
     holds = [replace(stage_facts(100, 10, kind="hold"), worker_waited_s=waited_s) for waited_s in (0.2, 8.0)]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
-    checks = {one.check: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
-    assert checks["generator's wait for a core"].value == pytest.approx((8.2 - 0.1) / 22)
+    checks = {one.id: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
+    assert checks["generator_core_wait"].value == pytest.approx((8.2 - 0.1) / 22)
 
 
 def test_the_first_error_of_each_class_is_of_all_holds() -> None:
@@ -105,5 +105,5 @@ def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_
         lost = replace(left, sent=0, lost_ns=first.start_ns + lost_s * 1_000_000_000)
         facts = [replace(first, workers=(stayed, left)), replace(second, workers=(stayed, lost))]
         pooled = pool_stages([rows, later(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
-        assert next(check.verdict for check in pooled.checks if check.check == "workers") == verdict
+        assert next(check.verdict for check in pooled.checks if check.id == "workers") == verdict
         assert [worker.sent for worker in pooled.workers] == [1000, 500]

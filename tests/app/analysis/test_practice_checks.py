@@ -33,7 +33,7 @@ def test_it_is_said_what_the_share_means_and_what_to_do() -> None:
 
 def test_a_cache_that_the_profile_means_to_use_is_no_doubt() -> None:
     found = moved(vllm(0, 0), vllm(900, 1_000), is_wanted=True)
-    assert found == Check("prefix cache", 0.9, None, "share", "VALID")
+    assert found == Check("prefix_cache", 0.9, None, "share", "VALID")
 
 
 @pytest.mark.parametrize(

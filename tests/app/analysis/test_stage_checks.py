@@ -26,7 +26,7 @@ def rows(lag_s: npt.NDArray[np.float64] | float = 0.0, errors: list[str | None] 
 def check(name: str, frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> Check:
     objectives = SLO if slo is None else (parse_objective(slo),)
     read = read_rows(frame)
-    return {one.check: one for one in stage_checks(read, facts, offered_window(read, facts), objectives)}[name]
+    return {one.id: one for one in stage_checks(read, facts, offered_window(read, facts), objectives)}[name]
 
 
 def late(share: float, by_s: float) -> npt.NDArray[np.float64]:
@@ -51,12 +51,12 @@ def never_sent(share: float) -> pd.DataFrame:
     ],
 )
 def test_late_sends_are_judged_by_the_slo(share: float, by_s: float, slo: str | None, verdict: str) -> None:
-    assert check("late sends", rows(late(share, by_s)), slo=slo).verdict == verdict
+    assert check("late_sends", rows(late(share, by_s)), slo=slo).verdict == verdict
 
 
 def test_a_target_process_that_ended_makes_the_stage_invalid_and_is_the_reason_for_a_backlog() -> None:
     facts = replace(FACTS, target_ended="the scripted server was killed by SIGKILL", over_saturated=True)
-    found = check("target process", rows(), facts)
+    found = check("target_process", rows(), facts)
     assert (found.verdict, found.value) == ("INVALID", "the scripted server was killed by SIGKILL")
     assert "endpoint" not in str(check("stationarity", rows(), facts).hint)
 
@@ -71,7 +71,7 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
     read = read_rows(frame)
     checks = stage_checks(read, stopped, offered_window(read, stopped), SLO)
     assert "INVALID" not in {one.verdict for one in checks}
-    (cpu,) = [one for one in checks if one.check == "generator CPU"]
+    (cpu,) = [one for one in checks if one.id == "generator_cpu"]
     assert (cpu.verdict, cpu.value) == ("WARN", pytest.approx(4))
     assert cpu.hint == "The stage was stopped less than 1 s after its start, too soon to judge this."
     run_down = replace(stopped, stopped_early=False)
@@ -80,19 +80,19 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.009, "VALID"), (0.011, "WARN")])
 def test_a_lag_of_5_ms_is_a_warning(share: float, verdict: str) -> None:
-    assert check("send lag p99", rows(late(share, 0.006))).verdict == verdict
+    assert check("send_lag_p99", rows(late(share, 0.006))).verdict == verdict
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.01, "VALID"), (0.03, "WARN"), (0.06, "INVALID")])
 def test_arrivals_never_started_are_the_clients(share: float, verdict: str) -> None:
-    found = check("achieved of offered", never_sent(share))
+    found = check("achieved_of_offered", never_sent(share))
     assert found.verdict == verdict
     assert found.value == pytest.approx(1 - share)
 
 
 def test_a_target_that_refuses_connections_is_not_the_clients_fault() -> None:
     frame = rows(errors=["connect"] * 2_000)
-    assert check("achieved of offered", frame).verdict == "VALID"
+    assert check("achieved_of_offered", frame).verdict == "VALID"
     assert check("errors", frame).value == 1.0
 
 
@@ -102,7 +102,7 @@ def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
     facts = stage_facts(200, 10, drain_s=10)
     read = read_rows(frame)
     found = stage_checks(read, facts, offered_window(read, facts), SLO)
-    assert {one.check for one in found if one.verdict != "VALID"} == {"stationarity"}
+    assert {one.id for one in found if one.verdict != "VALID"} == {"stationarity"}
     assert not any(one.verdict == "INVALID" for one in found)
 
 
@@ -110,14 +110,14 @@ def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
     ("ceiling", "verdict"), [(300.0, "VALID"), (280.0, "WARN"), (230.0, "INVALID"), (None, "WARN")]
 )
 def test_the_generator_must_stay_under_its_ceiling(ceiling: float | None, verdict: str) -> None:
-    found = check("generator ceiling", rows(), stage_facts(200, 10, ceiling_per_s=ceiling))
+    found = check("generator_ceiling", rows(), stage_facts(200, 10, ceiling_per_s=ceiling))
     assert found.verdict == verdict
     assert (found.value is None) == (ceiling is None)
 
 
 @pytest.mark.parametrize(("cpu_s", "verdict"), [(7.0, "VALID"), (8.0, "WARN"), (10.0, "INVALID")])
 def test_the_load_worker_has_one_core(cpu_s: float, verdict: str) -> None:
-    assert check("generator CPU", rows(), stage_facts(200, 10, worker_cpu_s=cpu_s)).verdict == verdict
+    assert check("generator_cpu", rows(), stage_facts(200, 10, worker_cpu_s=cpu_s)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -162,23 +162,23 @@ def test_a_closed_loop_obeys_littles_law(clients: int, think_s: float, answer_s:
     """Little, A proof for the queuing formula L = λW, Operations Research 9 (1961)."""
     facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed"), concurrency=clients, think_s=think_s)
     frame = closed_loop(clients, think_s, answer_s)
-    assert check("clients by Little's law", frame, facts).verdict == "VALID"
+    assert check("littles_law", frame, facts).verdict == "VALID"
     fewer = frame[frame["index"] % 3 == 0]
-    assert check("clients by Little's law", fewer, facts).verdict == "WARN"
+    assert check("littles_law", fewer, facts).verdict == "WARN"
 
 
 def test_open_stages_have_no_clients_to_count() -> None:
     read = read_rows(rows())
-    found = {one.check for one in stage_checks(read, FACTS, offered_window(read, FACTS), SLO)}
-    assert "clients by Little's law" not in found
-    assert "token counts" not in found
+    found = {one.id for one in stage_checks(read, FACTS, offered_window(read, FACTS), SLO)}
+    assert "littles_law" not in found
+    assert "token_counts" not in found
 
 
 @pytest.mark.parametrize("kind", ["varying", "spike"])
 def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
     facts = replace(FACTS, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
     read = read_rows(rows())
-    assert "stationarity" not in {one.check for one in stage_checks(read, facts, offered_window(read, facts), SLO)}
+    assert "stationarity" not in {one.id for one in stage_checks(read, facts, offered_window(read, facts), SLO)}
 
 
 def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
@@ -188,8 +188,8 @@ def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
     found = stage_checks(read, facts, offered_window(read, facts), SLO)
     doubts = [one for one in found if one.verdict != "VALID"]
     assert verdict_of(doubts).reasons == ("closed loop, Locust's transport: coordinated omission cannot be ruled out",)
-    assert not {"late sends", "send lag p99"} & {one.check for one in found}
-    (ceiling,) = [one for one in found if one.check == "generator ceiling"]
+    assert not {"late_sends", "send_lag_p99"} & {one.id for one in found}
+    (ceiling,) = [one for one in found if one.id == "generator_ceiling"]
     assert (ceiling.value, ceiling.verdict) == (None, "VALID")
     assert "Locust" in str(ceiling.hint)
 
@@ -198,10 +198,10 @@ def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
 def test_chunks_counted_as_tokens_are_a_doubt(source: str, verdict: str) -> None:
     answers = [Answer(intended_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
     frame = stream_rows([*answers, Answer(intended_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
-    assert check("token counts", frame).verdict == verdict
+    assert check("token_counts", frame).verdict == verdict
 
 
 def test_late_sends_are_judged_by_a_limit_on_the_first_token_too() -> None:
     frame = rows(late(0.5, 0.02))
-    assert check("late sends", frame, slo="ttft_ms.p99 < 1000").verdict == "VALID"
-    assert check("late sends", frame, slo="ttft_ms.p99 < 100").verdict == "INVALID"
+    assert check("late_sends", frame, slo="ttft_ms.p99 < 1000").verdict == "VALID"
+    assert check("late_sends", frame, slo="ttft_ms.p99 < 100").verdict == "INVALID"

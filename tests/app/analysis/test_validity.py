@@ -11,7 +11,7 @@ from app.records.result import Check, Clock, Estimate, Stage, StageKind, Trust, 
 MS = 1_000_000
 
 
-def check(verdict: Trust, name: str = "late sends", value: float | str | None = 0.02) -> Check:
+def check(verdict: Trust, name: str = "late_sends", value: float | str | None = 0.02) -> Check:
     return Check(name, value, 0.01, "share", verdict, None if verdict == "VALID" else "do this")
 
 
@@ -37,7 +37,7 @@ def stage(kind: StageKind, verdict: Trust, *, held: bool | None, seconds: float 
 
 
 def found(*stages: Stage) -> dict[str, Check]:
-    return {one.check: one for one in run_checks(stages)}
+    return {one.id: one for one in run_checks(stages)}
 
 
 def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
@@ -53,24 +53,24 @@ def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
         stage("hold", "INVALID", held=False),
         stage("hold", "WARN", held=True),
     )
-    assert found(*stages)["late sends"].verdict == "WARN"
+    assert found(*stages)["late_sends"].verdict == "WARN"
 
 
 @pytest.mark.parametrize("kind", ["steady", "closed", "varying", "spike"])
 def test_a_stage_that_was_asked_for_counts_whether_or_not_it_held(kind: StageKind) -> None:
     assert (
-        found(stage(kind, "INVALID", held=False), stage("hold", "VALID", held=True))["late sends"].verdict == "INVALID"
+        found(stage(kind, "INVALID", held=False), stage("hold", "VALID", held=True))["late_sends"].verdict == "INVALID"
     )
 
 
 def test_the_worst_stage_is_named() -> None:
     stages = stage("steady", "VALID", held=True), stage("steady", "WARN", held=True, name="peak")
-    assert found(*stages)["late sends"].hint == "peak: do this"
+    assert found(*stages)["late_sends"].hint == "peak: do this"
 
 
 def test_warm_up_does_not_count() -> None:
     assert (
-        found(stage("warmup", "INVALID", held=None), stage("steady", "VALID", held=True))["late sends"].verdict
+        found(stage("warmup", "INVALID", held=None), stage("steady", "VALID", held=True))["late_sends"].verdict
         == "VALID"
     )
     assert found(stage("warmup", "INVALID", held=None)) == {}
@@ -78,16 +78,16 @@ def test_warm_up_does_not_count() -> None:
 
 def test_where_nothing_held_the_probes_that_carried_count_then_all() -> None:
     assert (
-        found(stage("probe", "INVALID", held=False), stage("probe", "WARN", held=True))["late sends"].verdict == "WARN"
+        found(stage("probe", "INVALID", held=False), stage("probe", "WARN", held=True))["late_sends"].verdict == "WARN"
     )
-    assert found(stage("probe", "INVALID", held=False))["late sends"].verdict == "INVALID"
+    assert found(stage("probe", "INVALID", held=False))["late_sends"].verdict == "INVALID"
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(3.0, "WARN"), (9.9, "WARN"), (10.0, "VALID")])
 def test_short_holds_are_a_warning(seconds: float, verdict: str) -> None:
     stages = stage("hold", "VALID", held=True), stage("hold", "VALID", held=True, seconds=seconds)
-    assert found(*stages)["hold length"].verdict == verdict
-    assert "hold length" not in found(stage("steady", "VALID", held=True, seconds=seconds))
+    assert found(*stages)["hold_length"].verdict == verdict
+    assert "hold_length" not in found(stage("steady", "VALID", held=True, seconds=seconds))
 
 
 def test_another_provider_than_asked_for_is_invalid() -> None:
@@ -146,13 +146,13 @@ def test_a_hold_beyond_the_generator_is_no_part_of_an_answer_that_holds_below_it
     checks = found(
         stage("hold", "INVALID", held=True), stage("hold", "VALID", held=True), stage("probe", "INVALID", held=None)
     )
-    assert checks["late sends"].verdict == "VALID"
+    assert checks["late_sends"].verdict == "VALID"
 
 
 def test_rates_that_failed_are_doubted_by_themselves_and_not_by_those_that_could_not_be_sent() -> None:
     checks = found(stage("probe", "INVALID", held=False), stage("probe", "WARN", held=False))
-    assert checks["late sends"].verdict == "WARN"
-    assert found(stage("probe", "INVALID", held=False))["late sends"].verdict == "INVALID"
+    assert checks["late_sends"].verdict == "WARN"
+    assert found(stage("probe", "INVALID", held=False))["late_sends"].verdict == "INVALID"
 
 
 def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_doubt() -> None:
@@ -160,5 +160,5 @@ def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_doubt() -> None:
     carried = msgspec.structs.replace(stage("steady", "VALID", held=True), tags=tags)
     failed = msgspec.structs.replace(stage("steady", "WARN", held=False), tags=tags)
     late = msgspec.structs.replace(stage("steady", "INVALID", held=False), tags=tags)
-    assert found(carried, failed)["late sends"].verdict == "VALID"
-    assert found(carried, failed, late)["late sends"].verdict == "INVALID", "it was asked for"
+    assert found(carried, failed)["late_sends"].verdict == "VALID"
+    assert found(carried, failed, late)["late_sends"].verdict == "INVALID", "it was asked for"

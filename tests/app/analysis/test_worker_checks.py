@@ -16,7 +16,7 @@ def worker(number: int, *, lost_s: float | None = None, residual_ms: float | Non
 
 def checks(*workers: WorkerFacts, lead_in_s: float = 0.0) -> dict[str, Check]:
     found = worker_checks(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
-    return {check.check: check for check in found}
+    return {check.id: check for check in found}
 
 
 def test_one_worker_that_speaks_for_itself_is_not_judged() -> None:
@@ -72,5 +72,5 @@ def test_of_one_lost_in_the_drain_only_answers_are_missing() -> None:
 
 @pytest.mark.parametrize(("residual_ms", "verdict"), [(0.2, "VALID"), (1.5, "WARN"), (11.0, "INVALID")])
 def test_clocks_are_as_good_as_the_worst_of_them(residual_ms: float, verdict: str) -> None:
-    clocks = checks(worker(0), worker(1, residual_ms=0.1), worker(2, residual_ms=residual_ms))["worker clocks"]
+    clocks = checks(worker(0), worker(1, residual_ms=0.1), worker(2, residual_ms=residual_ms))["worker_clocks"]
     assert (clocks.value, clocks.unit, clocks.verdict) == (residual_ms, "ms", verdict)

@@ -25,7 +25,7 @@ from tests.fakes import planned, results
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of random arrivals, which a service model can be fitted to, and one that holds no rate."""
     home = tmp_path_factory.mktemp("home")
-    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     sources.endpoint_run(home / "runs" / "1-scores", stages=stages)
     sources.endpoint_run(home / "runs" / "2-slow", max_rate=None)
     sources.written(home / "own.yaml", sources.OFFERS)

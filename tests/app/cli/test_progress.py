@@ -89,7 +89,7 @@ def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.
 
 def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     good = Check("cores", 2, 2, "cores", "VALID")
-    doubtful = Check("other load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
+    doubtful = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
     lines = told(capsys, PhaseChanged(1, "search", "searching"), Checked(2, good), Checked(3, doubtful))
     assert lines == ["search: searching", "WARN other load: Stop other work."]
 
@@ -112,7 +112,7 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
 ) -> None:
     at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
-    check = Check("other load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
+    check = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
     lines = told(
         capsys,
         PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"),
@@ -165,7 +165,7 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
 def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
     facts = stage_of(batch=8)
     stage = summarise_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
-    doubtful = replace(stage, checks=(Check("warm-up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
+    doubtful = replace(stage, checks=(Check("warm_up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
     ended = VariantFacts(
         variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure="it crashed (SIGSEGV)"
     )

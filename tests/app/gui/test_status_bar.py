@@ -64,7 +64,7 @@ def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigatio
 
 def test_the_clock_is_judged_as_the_doctor_judges_it(bar: StatusBar, machine: MachineWatch) -> None:
     for verdict, hint, text in (("VALID", None, "Clock ok"), ("WARN", "Choose a finer one.", "▲ Clock coarse")):
-        check = Check("clock resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
+        check = Check("clock_resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
         machine.changed.emit(MachineState(facts=MachineFacts(ENVIRONMENT, (check,), ())))
         assert bar.clock.text() == text
 

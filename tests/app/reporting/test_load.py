@@ -133,13 +133,13 @@ def test_so_many_requests_without_an_error_settle_it() -> None:
     assert judge(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"
 
 
-@pytest.mark.parametrize(("second", "pooled"), [("Poisson at 218/s", True), ("gamma (cv 3) at 218/s", False)])
+@pytest.mark.parametrize(("second", "pooled"), [("poisson", True), ("gamma", False)])
 def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, pooled: bool) -> None:
     run = full_run()
     holds = [stage for stage in run.result.stages if stage.kind == "hold"][:2]
-    words = ("Poisson at 218/s", second)
+    kinds = ("poisson", second)
     stages = tuple(
-        msgspec.structs.replace(stage, kind="steady", arrivals=one) for stage, one in zip(holds, words, strict=True)
+        msgspec.structs.replace(stage, kind="steady", arrival_kind=one) for stage, one in zip(holds, kinds, strict=True)
     )
     result = msgspec.structs.replace(run.result, stages=stages, max_rate=None)
     drawn = build_report(result, run.rows, run.telemetry, "", "", "{}").spectra[0].n

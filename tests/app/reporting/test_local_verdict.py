@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import Exit, Result
+from app.records.result import Result
 from app.reporting.local_verdict import local_sentence
 from app.reporting.verdict import verdict_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
+from tests.fakes.results import ended
 from tests.fakes.searched_runs import hopeless_run, searched_run
 
 _RESULT = local_run().result
@@ -13,10 +14,10 @@ _RESULT = local_run().result
 
 def _without_best() -> Result:
     assert _RESULT.local is not None
-    local = msgspec.structs.replace(_RESULT.local, best=None, best_reason="no variant met every objective")
+    local = msgspec.structs.replace(_RESULT.local, best=None, best_reason="missed")
     missed = msgspec.structs.replace(_RESULT.slo[0], judgement="FAIL", stage=_RESULT.stages[3].name)
     return msgspec.structs.replace(
-        _RESULT, local=local, slo=(missed,), exit=Exit(10, ("service_ms.p99 < 8 failed in single-stream",))
+        _RESULT, local=local, slo=(missed,), exit=ended(10, "service_ms.p99 < 8 failed in single-stream")
     )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.records.result import IN_SWEEP, Estimate, Exit, Judged, MaxRate, Stage, Verdict
+from app.records.result import IN_SWEEP, Estimate, Judged, MaxRate, Stage, Verdict
 from app.reporting.verdict import verdict_of
-from tests.fakes.results import GATE, SLO, full_run, interrupted, nothing_measured
+from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run
 
 RESULT = full_run().result
@@ -25,7 +25,7 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
         ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "Measured in 18 stages; no objective was set."),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "The numbers below are not to be relied on."),
         (
-            {"max_rate": None, "exit": Exit(10, ("the target answered no request with success",))},
+            {"max_rate": None, "exit": ended(10, "the target answered no request with success")},
             "FAIL",
             "The target answered no request with success.",
         ),
@@ -35,7 +35,11 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
             "No rate that was tried held latency_ms.p95 < 50: the lowest rate failed.",
         ),
         (
-            {"max_rate": MaxRate(Estimate(None, reason="x"), (SLO.text,), "at 9/s latency_ms.p95 was 70 ms")},
+            {
+                "max_rate": MaxRate(
+                    Estimate(None, reason="x"), (SLO.text,), "at 9/s latency_ms.p95 was 70 ms", failed_per_s=9.0
+                )
+            },
             "PASS",
             "No rate that was tried held latency_ms.p95 < 50: at 9/s latency_ms.p95 was 70 ms.",
         ),
@@ -49,7 +53,7 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
             "PASS",
             "Carried 8.00\u202fsessions/s inside",
         ),
-        ({"exit": Exit(5, ("stopped by a limit",))}, "INCONCLUSIVE", "The run was stopped before it was done"),
+        ({"exit": ended(5, "stopped by a limit")}, "INCONCLUSIVE", "The run was stopped before it was done"),
     ],
 )
 def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
@@ -86,7 +90,7 @@ def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None
 
 def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
-    stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=Exit(130, ("stopped by the user",)))
+    stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=ended(130, "stopped by the user"))
     assert verdict_of(stopped).sentence == "The run was stopped before anything was measured."
     spoilt = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
     assert verdict_of(spoilt).sentence == "Nothing was measured."
@@ -104,8 +108,8 @@ def test_a_gate_that_only_warns_does_not_decide() -> None:
 
 
 def test_what_the_checks_say_is_not_said_again() -> None:
-    check = msgspec.structs.replace(RESULT.validity[0], check="late sends", verdict="INVALID")
-    verdict = Verdict("INVALID", ("late sends: 2 % (limit 1 %)", "the clock jumped"))
+    check = msgspec.structs.replace(RESULT.validity[0], id="late_sends", verdict="INVALID")
+    verdict = Verdict("INVALID", ("late sends: 2 % (limit 1 %)", "the clock jumped"), ("the clock jumped",))
     assert verdict_of(msgspec.structs.replace(RESULT, validity=(check,), verdict=verdict)).reasons == (
         "the clock jumped",
     )
@@ -119,6 +123,6 @@ def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
 
 def test_a_cause_that_is_the_sentence_is_not_said_again() -> None:
     causes = ("the target answered no request with success", "error_rate < 1% failed in s: 100 %")
-    verdict = verdict_of(msgspec.structs.replace(RESULT, max_rate=None, exit=Exit(10, causes)))
+    verdict = verdict_of(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
     assert verdict.sentence == "The target answered no request with success."
     assert verdict.reasons == causes[1:]

@@ -42,7 +42,7 @@ def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_p
     assert result.comparison is not None
     assert result.comparison.base == ("before",)
     assert result.exit.code == ExitCode.REGRESSION
-    assert any("got worse" in cause for cause in result.exit.causes)
+    assert any("got worse" in cause for cause in result.exit.texts)
 
 
 def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:

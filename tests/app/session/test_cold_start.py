@@ -84,8 +84,8 @@ def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps
     assert [stage.name for stage in outcome.result.stages] == ["steady"]
     assert outcome.result.stages[0].completed >= 300
     assert outcome.result.exit.code == ExitCode.INVALID
-    assert "target.start: the server was killed by SIGSEGV" in outcome.result.exit.causes[0]
-    check = check_of(outcome, "target process")
+    assert "target.start: the server was killed by SIGSEGV" in outcome.result.exit.texts[0]
+    check = check_of(outcome, "target_process")
     assert check is not None
     assert "segmentation fault" in str(check.hint)
 

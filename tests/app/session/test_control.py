@@ -57,7 +57,7 @@ def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) 
     assert asked.answers[0] == "the run is stopping: what is in flight may finish"
     assert asked.answers[1] == "the run is stopping: what was in flight is cut"
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
-    assert outcome.result.exit.causes[0] == "stopped by the user"
+    assert outcome.result.exit.texts[0] == "stopped by the user"
 
 
 def test_the_rate_of_an_open_stage_is_changed_and_told(bench: Bench) -> None:

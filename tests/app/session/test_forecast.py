@@ -48,7 +48,7 @@ def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None
 def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
     slow = msgspec.structs.replace(OK, service_ms=1_000.0)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=LocalLimits(descriptors=100))
-    check = check_of(outcome, "file descriptors")
+    check = check_of(outcome, "file_descriptors")
     assert check is not None
     assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
     told = [event for event in bench.events if isinstance(event, Checked | PhaseChanged)]
@@ -58,6 +58,6 @@ def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(benc
 
 def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(bench: Bench) -> None:
     result = bench.run(SPEC, ScriptedLoad(bench.clock, error="local-limit", error_share=0.5)).result
-    assert result.exit.codes == (ExitCode.INVALID,)
-    assert "local limits" in result.exit.causes[0]
+    assert [cause.code for cause in result.exit.causes] == [ExitCode.INVALID]
+    assert "local limits" in result.exit.texts[0]
     assert {one.judgement for one in result.slo} == {"INCONCLUSIVE"}

@@ -31,7 +31,7 @@ def local_of(result: Result) -> LocalResult:
 
 
 def check_named(result: Result, name: str) -> Check:
-    return next(check for check in result.validity if check.check == name)
+    return next(check for check in result.validity if check.id == name)
 
 
 def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBench) -> None:
@@ -94,7 +94,7 @@ def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
     failures = [facts.failure for facts in local_of(result).variants]
     assert failures == [None, "it crashed (SIGSEGV)", None]
     assert result.exit.code == 0
-    check = check_named(result, "variant ended")
+    check = check_named(result, "variant_ended")
     assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
     crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
     assert crashed.completed == 50, "what was told until then"
@@ -108,7 +108,7 @@ def test_variant_that_cannot_be_opened_has_no_stage_and_the_others_are_measured(
     result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
     assert result.exit.code == 0
     assert [stage.variant for stage in result.stages] == [order_of(1).variant]
-    assert check_named(result, "variant ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
+    assert check_named(result, "variant_ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
 
 
 @pytest.mark.parametrize("error", [UsageError("it is no model"), UnavailableError("no such provider")])
@@ -126,7 +126,7 @@ def test_no_variant_that_could_be_measured_is_invalid(bench: LocalBench) -> None
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
     assert local_of(result).best is None
-    assert local_of(result).best_reason == "no variant was measured whose numbers can be relied on"
+    assert local_of(result).best_reason == "not_trusted"
 
 
 def test_provider_that_falls_back_makes_the_run_invalid(bench: LocalBench) -> None:
@@ -147,7 +147,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     assert "m cpu as-is, batch 16" not in bench.names
     assert local_of(result).best == order_of(1).variant
     assert result.exit.code == 0, "one that meets the SLO was found"
-    assert all(check.check != "variant ended" for check in result.validity)
+    assert all(check.id != "variant_ended" for check in result.validity)
 
 
 def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
@@ -164,7 +164,7 @@ def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
 
     bench.script.on_window = interrupt
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
-    assert (result.exit.code, result.exit.causes[0]) == (ExitCode.INTERRUPTED, "stopped by the user")
+    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "stopped by the user")
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
     assert result.stages[1].completed == 50
     assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
@@ -225,7 +225,7 @@ def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: Loc
         ("FAIL", "single-stream: m cpu as-is, batch 8"),
         ("PASS", "single-stream: m cpu as-is, batch 8"),
     ]
-    assert local_of(result).best_reason == "no variant met every objective"
+    assert local_of(result).best_reason == "missed"
 
 
 @pytest.mark.parametrize(("right", "judged"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
@@ -362,14 +362,14 @@ def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> Non
     assert result.clock.duration_s < 6
     (stage,) = result.stages
     assert stage.completed > 0
-    assert next(check for check in stage.checks if check.check == "cut short").verdict == "WARN"
+    assert next(check for check in stage.checks if check.id == "cut_short").verdict == "WARN"
     assert local_of(result).variants[0].failure is None
 
 
 def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
     scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5, finds_most=True))
     result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
-    assert result.exit.code == 0, result.exit.causes
+    assert result.exit.code == 0, result.exit.texts
     found = local_of(result).variants[0].server_per_s
     assert found is not None
     assert found.value is not None

@@ -118,7 +118,7 @@ def test_gates_pass_and_fail_by_what_was_measured(
     result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
     (judged,) = result.gates
     assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
-    is_told = any(cause.startswith(f"{gate} failed") for cause in result.exit.causes)
+    is_told = any(cause.startswith(f"{gate} failed") for cause in result.exit.texts)
     assert is_told is (judgement == "FAIL")
 
 
@@ -138,7 +138,7 @@ def test_what_gates_decide_is_the_exit_code(bench: Bench, gate: str, gating: Gat
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 5%"))
     result = bench.run(msgspec.structs.replace(SPEC, slo=slo, gates=(parse_gate(gate),), gating=gating)).result
     assert result.exit.code == code, result.exit
-    assert set(result.exit.codes) == ({code} - {ExitCode.OK})
+    assert {cause.code for cause in result.exit.causes} == ({code} - {ExitCode.OK})
 
 
 @pytest.mark.parametrize(("share", "aborts"), [(0.5, True), (0.1, False)])
@@ -155,7 +155,7 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
         assert result.exit.code == ExitCode.OK
         return
     assert result.exit.code == ExitCode.LIMIT
-    assert result.exit.causes[0].startswith("abort_when: error_rate > 20% after 5s: 50 % in second after 5")
+    assert result.exit.texts[0].startswith("abort_when: error_rate > 20% after 5s: 50 % in second after 5")
     assert result.stages[0].completed > 900
     assert 0 < result.stages[1].completed < 400
     assert len(bench.rows()) > 1400
@@ -165,7 +165,7 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
 def test_an_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
     spec = msgspec.structs.replace(SPEC, accuracy_by_chance=0.1)
     outcome = bench.run(spec, ScriptedLoad(bench.clock, right_share=right_share))
-    check = check_of(outcome, "accuracy above chance")
+    check = check_of(outcome, "accuracy_above_chance")
     assert check is not None
     assert (check.value, check.limit, check.verdict) == (pytest.approx(right_share, abs=0.02), 0.1, verdict)
-    assert check_of(Bench(bench.directory.parent / "unlabelled").run(spec), "accuracy above chance") is None
+    assert check_of(Bench(bench.directory.parent / "unlabelled").run(spec), "accuracy_above_chance") is None

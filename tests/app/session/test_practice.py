@@ -50,7 +50,7 @@ class Server:
 def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_doubt(bench: Bench) -> None:
     server = Server(100, 480)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, warmup_s=6.0), read_metrics=server.read)
-    check = check_of(outcome, "prefix cache")
+    check = check_of(outcome, "prefix_cache")
     assert check is not None
     assert (check.value, check.verdict) == (pytest.approx(0.38), "WARN")
     assert len(server.asked) == 2, "after the warm-up, and at the end"
@@ -68,7 +68,7 @@ def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_doubt(bench: 
 def test_where_the_profile_means_prompts_to_share_it_is_a_note(bench: Bench, workload: Workload) -> None:
     spec = msgspec.structs.replace(SPEC, workload=workload)
     outcome = bench.run(spec, read_metrics=Server(0, 380).read)
-    check = check_of(outcome, "prefix cache")
+    check = check_of(outcome, "prefix_cache")
     assert check is not None
     assert check.verdict == "VALID"
     assert "38 % of the prompt tokens came from the server's prefix cache." in outcome.result.notes
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_count_is_asked_once_and_nothing_is_said(bench: B
         asked.append(endpoint)
         return (None,)
 
-    assert check_of(bench.run(CHAT_SPEC, read_metrics=read), "prefix cache") is None
+    assert check_of(bench.run(CHAT_SPEC, read_metrics=read), "prefix_cache") is None
     assert len(asked) == 1
 
 

@@ -201,10 +201,10 @@ def test_a_generator_that_keeps_up_nowhere_makes_the_run_invalid(bench: Bench) -
     load = LateLoad(bench.clock)
     load.ceiling_per_s = 0.05
     outcome = bench.run(SEARCH, load)
-    found, check = outcome.result.max_rate, check_of(outcome, "generator's reach")
+    found, check = outcome.result.max_rate, check_of(outcome, "generator_reach")
     assert found is not None
     assert found.per_s == Estimate(None, n=0, reason=found.per_s.reason)
     assert str(found.per_s.reason).startswith("the generator could not send even")
     assert check is not None
     assert (check.verdict, outcome.result.exit.code) == ("INVALID", ExitCode.INVALID)
-    assert not any("no rate held" in cause for cause in outcome.result.exit.causes)
+    assert not any("no rate held" in cause for cause in outcome.result.exit.texts)

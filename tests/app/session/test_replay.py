@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
     assert result.max_rate is not None
     assert uncut.max_rate is not None
     assert result.max_rate.per_s == uncut.max_rate.per_s
-    (check,) = [check for check in result.validity if check.check == "resumed run"]
+    (check,) = [check for check in result.validity if check.id == "resumed_run"]
     assert str(check.value).startswith(f"after {whole} stage")
     assert any("was cut short and resumed" in note for note in result.notes)
     assert result.clock.monotonic_start_ns == uncut.clock.monotonic_start_ns
@@ -114,7 +114,7 @@ def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut:
     (tmp_path / "run" / EVENTS).write_bytes(b"\n".join([*cut, msgspec.json.encode(ended), b""]))
     result = resumed(stored)
     assert [stage.name for stage in result.stages] == ["low", "middle", "high"]
-    assert "2 stages" in str(next(check.value for check in result.validity if check.check == "resumed run"))
+    assert "2 stages" in str(next(check.value for check in result.validity if check.id == "resumed_run"))
 
 
 def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Result, tmp_path: Path) -> None:

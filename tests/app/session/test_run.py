@@ -103,7 +103,7 @@ def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:
 def test_a_target_that_fails_every_request_is_no_success(bench: Bench) -> None:
     result = bench.run(SPEC, ScriptedLoad(bench.clock, error="http-5xx")).result
     assert result.exit.code == ExitCode.GATE_FAILED
-    assert "the target answered no request with success" in result.exit.causes
+    assert "the target answered no request with success" in result.exit.texts
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_target_that_fails_before_any_stage_is_no_success(bench: Bench) -> Non
 
     result = bench.run(SPEC, ScriptedLoad(bench.clock, on_stage=fail)).result
     assert result.exit.code == ExitCode.GATE_FAILED
-    assert result.exit.causes == ("the model's metadata answered 500",)
+    assert result.exit.texts == ("the model's metadata answered 500",)
 
 
 def test_a_sampler_that_fails_costs_only_the_telemetry(bench: Bench) -> None:
@@ -214,7 +214,7 @@ def test_a_sampler_that_fails_costs_only_the_telemetry(bench: Bench) -> None:
     bench.telemetry.close = fail  # type: ignore[method-assign]
     result = bench.run(SPEC).result
     assert result.stages[0].completed > 900
-    assert any(check.check == "telemetry" and check.verdict == "WARN" for check in result.validity)
+    assert any(check.id == "telemetry" and check.verdict == "WARN" for check in result.validity)
 
 
 def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Bench) -> None:
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Ben
     alone = AloneSpec(Job(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
     result = bench.run(msgspec.structs.replace(SPEC, alone=alone), start_alone=fail).result
     assert result.stages[0].completed > 900
-    assert any(check.check == "model alone" and check.verdict == "WARN" for check in result.validity)
+    assert any(check.id == "model_alone" and check.verdict == "WARN" for check in result.validity)
 
 
 def test_an_interrupted_start_sends_nothing(bench: Bench) -> None:
@@ -242,8 +242,8 @@ def test_a_first_answer_that_is_not_waited_for_is_no_fault_of_the_instrument(ben
             raise LoadError("the target's first answer was not waited for")
 
     result = bench.run(SPEC, Hanging(bench.clock)).result
-    assert (result.exit.code, result.exit.causes) == (ExitCode.INTERRUPTED, ("stopped by the user",))
-    assert all(check.check != "load worker" for check in result.validity)
+    assert (result.exit.code, result.exit.texts) == (ExitCode.INTERRUPTED, ("stopped by the user",))
+    assert all(check.id != "load_worker" for check in result.validity)
     assert "stages" not in [phase.phase for phase in bench.told(PhaseChanged)]
 
 
@@ -268,20 +268,20 @@ def test_what_was_sent_before_the_worker_was_lost_is_a_stage_all_the_same(bench:
     assert result.exit.code == ExitCode.INVALID
     (stage,) = result.stages
     assert (stage.completed > 900, stage.verdict.status) == (True, "INVALID")
-    checks = {check.check: check for check in stage.checks}
+    checks = {check.id: check for check in stage.checks}
     assert "was lost" in str(checks["workers"].hint)
-    assert checks["generator CPU"].value is None, "it did not tell"
+    assert checks["generator_cpu"].value is None, "it did not tell"
     assert [facts.sent for facts in stage.workers] == [len(bench.rows())]
 
 
 def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench) -> None:
     stages = (StageSpec("fast", "steady", poisson(19_000.0), 1.0),)
     load = ScriptedLoad(bench.clock, service_s=0.00001)
-    busy = Check("other load", 1.0, 0.3, "cores", "WARN", None)
+    busy = Check("other_load", 1.0, 0.3, "cores", "WARN", None)
     result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load, checks=(busy,)).result
     assert result.verdict.status == "INVALID"
     assert result.exit.code == ExitCode.INVALID
-    (cause,) = result.exit.causes
+    (cause,) = result.exit.texts
     assert "generator ceiling" in cause
     assert "other load" not in cause, "a warning makes nothing invalid"
 
@@ -333,9 +333,9 @@ def test_an_embedded_endpoint_that_is_killed_makes_the_run_invalid_and_is_the_on
             return super().run_stage(plan, *told)
 
     result = bench.run(spec, Refusing(bench.clock, error="connect"), start_endpoint=lambda: endpoint).result
-    assert result.exit.codes == (ExitCode.INVALID,)
-    assert "target process: the embedded endpoint was killed by SIGKILL" in result.exit.causes[0]
-    assert sum(check.check == "target process" for check in result.validity) == 1
+    assert [cause.code for cause in result.exit.causes] == [ExitCode.INVALID]
+    assert "target process: the embedded endpoint was killed by SIGKILL" in result.exit.texts[0]
+    assert sum(check.id == "target_process" for check in result.validity) == 1
     assert len(result.stages) == 1
     assert result.stages[0].verdict.status == "INVALID"
     if result.max_rate is not None:

@@ -40,7 +40,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
     load = ScriptedLoad(bench.clock, error="http-5xx")
     outcome = bench.run(spec, load)
     assert [plan.name for plan in load.plans] == ["full", "after"], "the run goes on"
-    check = check_of(outcome, "stage left out")
+    check = check_of(outcome, "stage_left_out")
     assert check is not None
     assert (check.value, check.verdict) == ("half", "WARN")
     assert "share of what full completed" in str(check.hint)
@@ -50,7 +50,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
 def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> None:
     huge = msgspec.structs.replace(HALF, share_of=ShareOf("full", 1.0), duration_s=1e7)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, huge)))
-    check = check_of(outcome, "stage left out")
+    check = check_of(outcome, "stage_left_out")
     assert check is not None
     assert "more than 50,000,000 requests" in str(check.hint)
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.records.result import Exit, Verdict
+from app.records.result import Verdict
 from app.storage.baselines import promote, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
-from tests.fakes.results import full_run
+from tests.fakes.results import ended, full_run
 
 FULL = full_run().result
 
@@ -39,8 +39,8 @@ def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"exit": Exit(10, ("latency_ms.p95 < 5 failed",))}, "ended with 10"),
-        ({"verdict": Verdict("INVALID", ("too busy",)), "exit": Exit(4, ("INVALID: too busy",))}, "INVALID"),
+        ({"exit": ended(10, "latency_ms.p95 < 5 failed")}, "ended with 10"),
+        ({"verdict": Verdict("INVALID", ("too busy",)), "exit": ended(4, "INVALID: too busy")}, "INVALID"),
     ],
 )
 def test_a_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], why: str) -> None:

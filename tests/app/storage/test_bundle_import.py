@@ -185,7 +185,7 @@ def has_a_result_that_is_none(forged: Forged) -> None:
 
 
 def has_a_newer_result(forged: Forged) -> None:
-    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 1', b'"schema": 2'))
+    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 2', b'"schema": 3'))
 
 
 def has_the_result_of_another(forged: Forged) -> None:
@@ -226,7 +226,7 @@ def has_many_files(forged: Forged) -> None:
         (lies_about_a_size, "what it lists is not what it holds"),
         (lacks_its_result, "it holds no result.json"),
         (has_a_result_that_is_none, "its result.json cannot be read"),
-        (has_a_newer_result, "its result is of schema 2, and this version reads up to 1"),
+        (has_a_newer_result, "it is of schema 3, and this version of Sizewise reads schema 2"),
         (has_the_result_of_another, "its result.json is of another run"),
         (is_newer, "of a newer version"),
         (is_a_bomb, "more than 250 times its size"),

@@ -92,6 +92,23 @@ def test_a_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
         _ = StoredRun(tmp_path).result
 
 
+@pytest.mark.parametrize("schema", [1, 3])
+def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
+    (tmp_path / "result.json").write_text(f'{{"schema": {schema}}}')
+    with pytest.raises(
+        UsageError, match=f"it is of schema {schema}, and this version of Sizewise reads schema 2"
+    ) as caught:
+        _ = StoredRun(tmp_path).result
+    assert "\n" not in str(caught.value)
+
+
+def test_the_events_of_a_killed_run_of_another_schema_name_it(tmp_path: Path) -> None:
+    checked = '{"type":"checked","at_ns":2,"check":{"check":"cores"}}'
+    (tmp_path / "events.jsonl").write_text(f'{{"type":"run_started"}}\n{checked}\n')
+    with pytest.raises(UsageError, match="it is of schema 1, and this version of Sizewise reads schema 2"):
+        StoredRun(tmp_path).events()
+
+
 def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

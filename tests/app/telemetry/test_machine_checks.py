@@ -29,7 +29,7 @@ def good() -> Environment:
 
 def judged(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
     checks = judge_machine(msgspec.structs.replace(environment, **change), load)
-    return next(check for check in checks if check.check == name)
+    return next(check for check in checks if check.id == name)
 
 
 def test_a_good_machine_passes_all(good: Environment) -> None:
@@ -43,9 +43,9 @@ def test_a_good_machine_passes_all(good: Environment) -> None:
     [
         ("cores", {"logical_cores": 1}, 1),
         ("cores", {"cpu_limit_cores": 1.5}, 1.5),
-        ("power governor", {"cpu_governor": "ondemand, powersave"}, "ondemand, powersave"),
-        ("clock resolution", {"clock_resolution_ns": 15_600_000}, 15_600_000),
-        ("GPUs", {"gpu_note": "GPU 0: GPU is lost"}, None),
+        ("power_governor", {"cpu_governor": "ondemand, powersave"}, "ondemand, powersave"),
+        ("clock_resolution", {"clock_resolution_ns": 15_600_000}, 15_600_000),
+        ("gpus", {"gpu_note": "GPU 0: GPU is lost"}, None),
         ("providers", {"providers": ()}, None),
         ("providers", {"gpus": (GPU,)}, "cpu"),
     ],
@@ -59,21 +59,21 @@ def test_a_doubtful_machine_is_warned_of_with_a_next_step(
 
 
 @pytest.mark.parametrize(("name", "load"), [
-    ("other load", MachineLoad(busy_cores=0.31, free_memory_gib=12)),
-    ("free memory", MachineLoad(busy_cores=0, free_memory_gib=0.5)),
+    ("other_load", MachineLoad(busy_cores=0.31, free_memory_gib=12)),
+    ("free_memory", MachineLoad(busy_cores=0, free_memory_gib=0.5)),
 ])  # fmt: skip
 def test_a_busy_machine_is_warned_of(good: Environment, name: str, load: MachineLoad) -> None:
     assert judged(good, name, load).verdict == "WARN"
 
 
 def test_a_virtual_machine_has_no_governor_and_that_is_fine(good: Environment) -> None:
-    check = judged(good, "power governor", cpu_governor=None)
+    check = judged(good, "power_governor", cpu_governor=None)
     assert (check.verdict, check.value) == ("VALID", None)
 
 
 def test_a_gpu_in_use_is_fine(good: Environment) -> None:
     assert judged(good, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
-    assert judged(good, "GPUs", gpus=(GPU, GPU)).value == "Card, Card"
+    assert judged(good, "gpus", gpus=(GPU, GPU)).value == "Card, Card"
 
 
 def test_without_onnx_runtime_providers_are_not_judged(good: Environment) -> None:

@@ -43,7 +43,7 @@ def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
 
 
 def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
-    busy = Check("other load", 1.5, 0.3, "cores", "WARN", "End them.")
+    busy = Check("other_load", 1.5, 0.3, "cores", "WARN", "End them.")
     fine = Check("cores", 8, 2, "cores", "VALID")
     told = lines(MachineState(now=HOST, facts=MachineFacts(NO_GPU, (fine, busy), ())))
     assert told["Other load"] == Line("Other load", "1.50 cores. End them.", "warn")

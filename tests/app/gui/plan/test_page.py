@@ -184,7 +184,7 @@ def test_a_run_is_planned_with_users_and_another_slo(
 
     from tests.fakes import results
 
-    stages = tuple(replace(stage, arrivals="Poisson") for stage in results.full_run().result.stages)
+    stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     run = plan_sources.endpoint_run(tmp_path / "run", stages=stages)
     presenter = page.content.presenter
     presenter.settle_after(600_000)
