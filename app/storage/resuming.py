@@ -49,7 +49,7 @@ _ALL_BUT_STAGES = tuple(name for name in REQUEST_SCHEMA.names if name != "stage"
 def interrupted_run(run: StoredRun) -> InterruptedRun:
     """What the run measured before it was cut short. Raises UsageError, with the reason, where it cannot be resumed,
     and DamagedError where what would remain of it is not what was written."""
-    if run.is_running:
+    if run.is_written:
         raise UsageError(f"{run.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
     damage = tuple(one for one in run.damage if one.path not in _MADE_AGAIN)
     whole_bytes = _whole_bytes(run)
