@@ -46,6 +46,9 @@ _BEYOND = 1.15
 _MODEL_ERROR = 0.03
 """Sigma of ln rate by which a good model puts the limit of a stage beside where it is."""
 _LEAST_STEADY = 0.8
+_LEAST_OF_PASSED = 0.8
+RUN_TO_RUN_SIGMA = 0.02
+"""Of ln rate: a machine measured again differs by about so much for reasons that one run does not show."""
 _WIDEST_SPREAD = 0.2
 _GRID = 12_000
 _WIDEST_SIGMA = 4.0
@@ -104,11 +107,20 @@ class Evidence(msgspec.Struct, frozen=True):
         return self.lowest_missed <= self.highest_met
 
     @property
+    def floor_per_s(self) -> float:
+        """With 90 % confidence no plan is for less: four fifths of the highest rate that met the SLO in all repeats."""
+        return _LEAST_OF_PASSED * self.passed_per_s
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """Between which the max rate lies; 0 and infinity are open ends."""
+        """Between which the max rate lies; 0 and infinity are open ends.
+
+        The upper end is never below what a plan for `floor_per_s` counts on, since runs are not alike.
+        """
         if self.is_contradictory:
             belief = LimitBelief(self.tried, self.spread)
-            low, high = belief.quantile(0.1), belief.quantile(0.9)
+            counted_on_per_s = self.floor_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
+            low, high = belief.quantile(0.1), max(belief.quantile(0.9), counted_on_per_s)
             return min(low, self.bound_per_s), min(high, self.bound_per_s)
         if math.isinf(self.lowest_missed):
             return self.highest_met, max(self.ceiling_per_s, self.highest_met)

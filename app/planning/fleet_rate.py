@@ -23,7 +23,7 @@ from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, flui
 from app.planning.bursts import burst_factor
 from app.planning.crossing import crossing
 from app.planning.demand import peak_per_s
-from app.planning.evidence import Z80, Evidence
+from app.planning.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
@@ -37,8 +37,6 @@ from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
-RUN_TO_RUN_SIGMA = 0.02
-"""A machine measured again differs by about so much for reasons that one run does not show."""
 SEEDS = (1, 2, 3, 4, 5)
 _REQUESTS, _DOUBT_REQUESTS = (20_000, 1_500), (8_000, 300)
 """A seed, and at least so many a replica, at the middle and at the ends of a doubt. With a few hundred each, replicas
@@ -60,8 +58,6 @@ _SLOPE_STEP = 0.01
 _NO_MODEL_SIGMA = 1.0
 _SAME_LENGTHS = 0.02
 _LEAST_SIGMA = 0.01
-_LEAST_OF_PASSED = 0.8
-"""With 90 % confidence no plan is for less than this share of the highest rate that met the SLO in all repeats."""
 _NO_POOLING = 0.98
 """A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
 batches thin; the load points are then no bound from below."""
@@ -194,8 +190,8 @@ def _as_measured(
     pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
     pooled_per_s = alone.p50 * pooling
     is_bound_below = pooling > _NO_POOLING and not shape.classes
-    passed_per_s = _LEAST_OF_PASSED * evidence.passed_per_s if is_bound_below else 0.0
-    least_per_s = max(low, min(passed_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if is_bound_below else 0.0
+    floor_per_s = evidence.floor_per_s if is_bound_below else 0.0
+    least_per_s = max(low, min(floor_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if is_bound_below else 0.0
     per_s = max(pooled_per_s, least_per_s)
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
@@ -203,7 +199,7 @@ def _as_measured(
     doubt = math.hypot(min(_POOLING_DOUBT * abs(math.log(pooling)), _MOST_POOLING_DOUBT), RUN_TO_RUN_SIGMA)
     to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
-    below = max(0.0, math.log(seen_per_s / min(seen_per_s, max(low_per_s, passed_per_s)))) / Z80
+    below = max(0.0, math.log(seen_per_s / min(seen_per_s, max(low_per_s, floor_per_s)))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
     unseen_per_s = None
     if per_s > most_seen_per_s:

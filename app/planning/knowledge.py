@@ -19,7 +19,7 @@ from app.records.plan_question import MeasuredTarget
 from app.records.result import Objective
 from app.records.service import ServiceFit
 
-UNCERTAIN_RATIO, UNKNOWN_RATIO = 3.0, 10.0
+UNCERTAIN_RATIO, UNKNOWN_RATIO = 2.0, 10.0
 """P90 over P10 of the capacity."""
 _CONTRADICTION = 1.25
 """The highest rate that met the SLO over the lowest that missed it: beyond this it is not chance."""

@@ -20,7 +20,8 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
-from app.planning.fleet_rate import RUN_TO_RUN_SIGMA, FleetShape, faster, highest_rate
+from app.planning.evidence import RUN_TO_RUN_SIGMA
+from app.planning.fleet_rate import FleetShape, faster, highest_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.measured import measured_target

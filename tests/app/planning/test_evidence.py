@@ -116,6 +116,14 @@ def test_however_unsure_a_model_is_no_plan_is_far_below_what_passed_in_all_repea
     assert simulated_rate(unsure, shape, 1, 1.0, 0.0, lucky).per_s >= 0.8 * 0.64
 
 
+def test_the_interval_of_contradictory_load_points_reaches_to_what_is_counted_on_of_a_rate_that_passed() -> None:
+    tried = ((0.5, True), (1.0, False), (1.0, True), (1.05, False), (1.1, False), (1.4, False), (1.7, False))
+    without = Evidence(tried)
+    assert without.interval[1] < 1.15
+    lucky = msgspec.structs.replace(without, tried=(*tried[:-1], (1.5, True), tried[-1]), passed_per_s=1.5)
+    assert 0.8 * 1.5 < lucky.interval[1] < 1.25
+
+
 def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
     tried = ((0.90, True), (0.98, False), (1.0, True), (1.02, True), (1.06, False), (1.1, False))
     narrow, wide = (Evidence(tried, spread=spread).interval for spread in (0.02, 0.08))

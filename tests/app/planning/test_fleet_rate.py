@@ -11,9 +11,8 @@ from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.analysis.trace_rows import busiest_rows, rate_per_s
 from app.planning.burst_arrivals import Bursts, drawn_arrivals
-from app.planning.evidence import Evidence
+from app.planning.evidence import RUN_TO_RUN_SIGMA, Evidence
 from app.planning.fleet_rate import (
-    RUN_TO_RUN_SIGMA,
     BurstEffect,
     FleetShape,
     ReplicaRate,
