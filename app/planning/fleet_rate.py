@@ -231,6 +231,8 @@ def _alone(
     are_other = isinstance(service, TokenService) and evidence.lengths and _differ(evidence.lengths, shape.lengths)
     lengths = evidence.lengths if are_other else shape.lengths
     other_work = most_per_s(service, shape.lengths) / most_per_s(service, lengths)
+    if 1.0 < other_work < 1.0 + _SAME_LENGTHS:  # as much as one sample of the same lengths differs from another
+        other_work = 1.0
     if not evidence.tried:
         return _Alone(middle, evidence, most_seen_per_s * other_work)
     measured = FleetShape("random", shape.goals, lengths=lengths)

@@ -302,6 +302,17 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
     assert found[1] < 0.6 * found[0]
 
 
+@pytest.mark.parametrize(("measured_tokens", "exceeds"), [(100, False), (101, False), (110, True)])
+def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measured_tokens: int, exceeds: bool) -> None:
+    service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
+    what = shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))
+    seen_per_s = 0.5 * highest_rate(service, what, 8, 5.0)[0]
+    evidence = Evidence(((0.5 * seen_per_s, True), (seen_per_s, True)), lengths=((10, measured_tokens),))
+    found = simulated_rate(fit_of(fitted(service), highest_per_s=seen_per_s), what, 8, 1.0, 0.0, evidence)
+    assert (found.per_s > seen_per_s) is exceeds
+    assert found.per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
+
+
 def test_a_rate_knows_what_the_law_can_do_at_all() -> None:
     """Two slots of 1 s, known within 5 %: 2/s, and at the 90th percentile exp(1.28 × 0.05) times as much."""
     what = shape("latency_ms.p95 < 6000")
