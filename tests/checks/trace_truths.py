@@ -31,7 +31,8 @@ SERVICES: tuple[Service, ...] = ("constant", "per request")
 SLOTS = 2
 ROUTER: Literal["least_outstanding"] = "least_outstanding"
 _LOADS = (0.2, 0.4, 0.55, 0.7, 0.8, 0.88, 0.95)
-_CURVE_REQUESTS = 10_000
+_CURVE_REQUESTS = 50_000
+"""At each rate, for long-run values: 10,000 at 95 % load put the p99 of one curve 42 % too high."""
 _MEAN_REPLICAS = 10.0
 """Replicas that the traffic's mean rate keeps busy."""
 _TOLERANCE_REPLICAS, _TOLERANCE_SHARE = 1, 0.05
