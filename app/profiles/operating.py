@@ -55,7 +55,7 @@ class ColdStartSettings(Settings):
     image: SizeOrTime = Amount(5e9)
     weights: SizeOrTime = Amount(2e9)
     build_s: Seconds = Field(default=15.0, alias="build")
-    warm_up_s: Seconds = Field(default=5.0, alias="warm-up")
+    warm_up_s: Seconds = Field(default=5.0, alias="warm_up")
     network: Bandwidth = 500e6
     disk: Bandwidth | None = None
     pcie: Bandwidth | None = None

@@ -29,6 +29,13 @@ def test_sizes_go_over_the_narrowest_way_and_times_are_times() -> None:
     assert start.median_s == pytest.approx(90 + 30 + 16e9 / 2**30 + 120 + 5)
 
 
+def test_every_phase_of_a_cold_start_can_be_given() -> None:
+    keys = ("node", "image", "weights", "build", "warm_up")
+    start = operations(*(f"cold_start.{key}={place}s" for place, key in enumerate(keys, 1))).cold_start
+    assert start.median_s == pytest.approx(1 + 2 + 3 + 4 + 5)
+    assert (start.node_s, start.engine_s, start.warm_up_s) == (1, 4, 5)
+
+
 def test_failures_updates_and_the_pool_are_those_said() -> None:
     said = operations(
         "failures.mtbf=30d", "failures.detect=1m", "failures.new_node=true", "update.at=10:30", "update.surge=10%",
