@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """One code per cause. When several apply, `first_of` picks the one the process ends with."""
+    """One code per cause. When several apply, the process ends with the one that `precedence` puts first."""
 
     OK = 0
     BUG = 1
@@ -40,11 +39,6 @@ _PRECEDENCE = (
 def precedence(code: int) -> int:
     """The place of an exit code among those that apply: a process ends with the one of the lowest place."""
     return _PRECEDENCE.index(ExitCode(code))
-
-
-def first_of(codes: Iterable[int]) -> ExitCode:
-    """The code a process ends with to which all of these apply; OK when there is none."""
-    return ExitCode(min(codes, key=precedence, default=ExitCode.OK))
 
 
 HINT_DESCRIPTORS = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."

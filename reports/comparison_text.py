@@ -44,8 +44,8 @@ def effect(ratio: Quantity) -> str:
     """A ratio as the change it is: "+12.3 % (+9.8 % to +14.1 %)"; n/a without one."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
-    told = change(ratio.value)
-    return told if ratio.ci95 is None else f"{told} ({change(ratio.ci95[0])} to {change(ratio.ci95[1])})"
+    text = change(ratio.value)
+    return text if ratio.ci95 is None else f"{text} ({change(ratio.ci95[0])} to {change(ratio.ci95[1])})"
 
 
 def remark(row: ChangeRow) -> str:

@@ -13,16 +13,16 @@ from app.analysis.objectives import judge
 from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
 from app.errors import ExitCode
 from app.records.estimate import Estimate, Variant
-from app.records.local import VariantFacts, WithoutBest
+from app.records.local import NoBestReason, VariantFacts
 from app.records.result import Cause, Judged, Objective, Stage
 
-WITHOUT_BEST: dict[WithoutBest, str] = {
+NO_BEST_TEXTS: dict[NoBestReason, str] = {
     "not_trusted": "no variant was measured whose numbers can be relied on",
     "open": "no variant could be shown to meet every objective",
     "missed": "no variant met every objective",
     "cut_short": "the engine ended before it had judged the run",
 }
-NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, WITHOUT_BEST["missed"])
+NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_TEXTS["missed"])
 
 
 class Judgeable(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Judgeable(msgspec.Struct, frozen=True):
         return bool(self.stages) and is_valid and self.facts.failure is None
 
 
-def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, WithoutBest | None]:
+def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Judgeable | None, NoBestReason | None]:
     """The variant with the most throughput of those that met every objective, by point estimates; with none, why."""
     trusted = [one for one in variants if one.is_trusted(slo)]
     if not trusted:

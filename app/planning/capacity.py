@@ -142,7 +142,7 @@ def _short_of_memory(measured: Accelerator, other: Accelerator, how: OtherCards)
 def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
     if offer.vcpus is None:
         return Refusal(
-            "vcpus_unknown", "its list does not tell its vCPUs, so what was measured on a CPU cannot be carried to it"
+            "vcpus_unknown", "its price list gives no vCPUs, so a measurement on a CPU cannot be carried to it"
         )
     cores = _cores_a_replica(curve, measured_on)
     if cores is None:

@@ -34,7 +34,7 @@ def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     """Dense operations a second at `dtype`, one of DTYPES."""
     if dtype not in DTYPES:
         return Refusal(
-            "unknown_precision", f"no accelerator's peak is told at {dtype!r}: it is one of {', '.join(DTYPES)}"
+            "unknown_precision", f"there is no peak of an accelerator at {dtype!r}: give one of {', '.join(DTYPES)}"
         )
     peak = _peak(card, dtype)
     if peak is not None:

@@ -123,6 +123,6 @@ def _room(replicated: Replicated, measured: Accelerator, other: Accelerator) -> 
         return Refusal(
             "measured_memory",
             f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have been on {replicated.degree} "
-            f"{card_name(measured)}: correct what is told of the measured replica",
+            f"{card_name(measured)}: correct the description of the measured replica",
         )
     return there / here

@@ -55,7 +55,7 @@ CheckId = Literal[
     "providers",
     "resumed_run",
     "run_directory",
-    "same_answers",
+    "same_outputs",
     "samples",
     "send_lag_p99",
     "stage_left_out",
@@ -87,6 +87,7 @@ _NAMES: dict[CheckId, str] = {
     "mean_time_half_width": "half-width of the mean time",
     "other_processes_on_the_gpu": "other processes on the GPU",
     "price_age": "plan.price_age",
+    "same_outputs": "same answers",
     "warm_up": "warm-up",
 }
 """Names that are not the id with spaces."""

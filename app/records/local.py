@@ -9,7 +9,7 @@ import msgspec
 from app.records.estimate import Estimate, Variant
 
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
-WithoutBest = Literal["not_trusted", "open", "missed", "cut_short"]
+NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
 """Why no variant is the best: none can be relied on; it is open whether one met every objective; all missed one; the
 engine ended before it judged them."""
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
@@ -152,7 +152,7 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantFacts, ...]
     batch_laws: tuple[BatchLaw, ...] = ()
     best: Variant | None = None
-    best_reason: WithoutBest | None = None
+    best_reason: NoBestReason | None = None
     as_fast: tuple[Variant, ...] = ()
     """Others that met every SLO and are not told apart from the best by the intervals of their throughput."""
     usd_per_hour: float | None = None

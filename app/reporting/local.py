@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.analysis.judged_variants import WITHOUT_BEST
+from app.analysis.judged_variants import NO_BEST_TEXTS
 from app.analysis.variant_slo import answering_stages
 from app.records.estimate import Variant
 from app.records.local import BatchLaw
@@ -51,7 +51,7 @@ def local_section(result: Result) -> local_model.LocalSection | None:
         ),
         best=None if local.best is None else names[local.best],
         shown=None if (shown := shown_variant(result)) is None else names[shown],
-        best_reason=None if local.best_reason is None else WITHOUT_BEST[local.best_reason],
+        best_reason=None if local.best_reason is None else NO_BEST_TEXTS[local.best_reason],
         laws=tuple(_law(law, families) for law in local.batch_laws),
         axes=local_model.FrontAxes(latency=axes.latency_words, cost=axes.cost_words),
         parts=tuple(CALL_PARTS.values()),

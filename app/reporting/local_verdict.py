@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.analysis.judged_variants import WITHOUT_BEST
+from app.analysis.judged_variants import NO_BEST_TEXTS
 from app.analysis.variant_slo import missed_of
 from app.records.result import Estimate, Objective, Result
 from app.reporting.local import answering_by_variant, shown_variant, stages_by_variant
@@ -27,7 +27,7 @@ def _best(result: Result) -> str:
     local, slo = result.local, " and ".join(one.objective.text for one in result.slo if one.objective.level == "fail")
     assert local is not None
     if local.best is None:
-        why = WITHOUT_BEST[local.best_reason] if local.best_reason else "no variant was measured to its end"
+        why = NO_BEST_TEXTS[local.best_reason] if local.best_reason else "no variant was measured to its end"
         return f"{why[:1].upper()}{why[1:]}{_nearest(result)}."
     stages = answering_by_variant(result)[local.best]
     stage = fastest_stage(stages)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from app import __version__
 from app.analysis.gating import exit_of
-from app.analysis.judged_variants import WITHOUT_BEST
+from app.analysis.judged_variants import NO_BEST_TEXTS
 from app.analysis.validity import verdict_of
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
@@ -80,7 +80,7 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         local=_local(events),
         notes=(recovery.sentence, *notes),
         artifacts=(),
-        exit=exit_of([Cause("cut_short", ExitCode.TERMINATED, WITHOUT_BEST["cut_short"])]),
+        exit=exit_of([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_TEXTS["cut_short"])]),
     )
     return result, recovery
 

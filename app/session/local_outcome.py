@@ -228,7 +228,7 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     whole = sum(bool(one.stages) and one.facts.failure is None for one in variants)
     if variants and not whole and not was_ended:
         checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
-    checks += [check for one in variants if (check := _same_answers(one.facts)) is not None]
+    checks += [check for one in variants if (check := _same_outputs(one.facts)) is not None]
     chance = next((one.scored.chance for one in measured.variants if one.scored is not None), None)
     checks += [check for one in variants if (check := _above_chance(one.facts, chance)) is not None]
     if stages:
@@ -250,14 +250,14 @@ def _above_chance(facts: VariantFacts, chance: float | None) -> Check | None:
     return check if check is not None and check.verdict != "VALID" else None
 
 
-def _same_answers(facts: VariantFacts) -> Check | None:
+def _same_outputs(facts: VariantFacts) -> Check | None:
     """A model as it is, on the CPU, against itself: None where it answers alike, or is not one."""
     is_itself = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
     least = None if facts.fidelity is None else facts.fidelity.cosine_least
     if not is_itself or least is None or least >= _ALIKE:
         return None
     hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
-    return Check("same_answers", least, _ALIKE, "cosine", "WARN", hint)
+    return Check("same_outputs", least, _ALIKE, "cosine", "WARN", hint)
 
 
 def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:

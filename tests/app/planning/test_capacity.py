@@ -88,7 +88,7 @@ def test_without_cores_measured_a_replica_takes_its_share_of_the_machine() -> No
 
 
 def test_what_a_cpu_measurement_cannot_reach() -> None:
-    assert "does not tell its vCPUs" in refused(curve(), HERE, offer(vcpus=None))
+    assert "gives no vCPUs" in refused(curve(), HERE, offer(vcpus=None))
     assert "one replica keeps 3 busy" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
     assert "target.hardware.vcpus" in refused(curve(cores_used=None), Hardware("?"), offer())
 

@@ -45,9 +45,9 @@ def test_every_field_says_what_it_is_in_a_sentence(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_the_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
     fields = [field for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
-    told = [field for field in fields if field.example is not None]
-    assert [field.key for field in told if f"like {written(field.example)}" not in field.help] == []
-    assert [field.help for field in fields if ", like " in field.help and field not in told] == []
+    with_example = [field for field in fields if field.example is not None]
+    assert [field.key for field in with_example if f"like {written(field.example)}" not in field.help] == []
+    assert [field.help for field in fields if ", like " in field.help and field not in with_example] == []
 
 
 def written(example: Any) -> str:

@@ -7,7 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from app.errors import ExitCode, first_of
+from app.errors import ExitCode, precedence
 from app.records.metrics import METRICS
 from app.records.result import json_schema
 from tests.fakes.results import full_run
@@ -39,6 +39,5 @@ def test_metrics_carry_their_unit_in_their_name() -> None:
 
 
 def test_the_first_cause_of_the_table_wins() -> None:
-    assert first_of([]) == ExitCode.OK
-    assert first_of([ExitCode.GATE_FAILED, ExitCode.INVALID]) == ExitCode.INVALID
-    assert first_of([ExitCode.LIMIT, ExitCode.INTERRUPTED]) == ExitCode.INTERRUPTED
+    assert min(ExitCode.GATE_FAILED, ExitCode.INVALID, key=precedence) == ExitCode.INVALID
+    assert min(ExitCode.LIMIT, ExitCode.INTERRUPTED, key=precedence) == ExitCode.INTERRUPTED
