@@ -1,0 +1,94 @@
+"""Records and class names that are defined twice are found, and do not become more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.checks.definitions import Definition, definitions, mirror_pairs, repeated_names
+
+ROOT = Path(__file__).parents[2]
+MAX_PAIRS = 69
+MAX_NAMES = 81
+"""What the source has today. Lower both when you remove some."""
+
+RECORDS = """
+import msgspec
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+class Point(msgspec.Struct, frozen=True):
+    x: int
+    y: int
+    z: int
+    t: int
+    kind: ClassVar[str] = "point"
+
+class Widget:
+    x: int
+    y: int
+    z: int
+    t: int
+
+class Small(NamedTuple):
+    x: int
+    y: int
+    z: int
+
+class Base(NamedTuple):
+    a: int
+"""
+VIEWS = """
+from dataclasses import dataclass
+from app.records import Point
+
+@dataclass
+class PointRow:
+    x: int
+    y: int
+    z: int
+    label: str
+    color: str
+
+class Detailed(Point):
+    label: str
+
+class _Hidden: ...
+class Small: ...
+"""
+LEAF = """
+class Wide(Base):
+    x: int
+    y: int
+    z: int
+    label: str
+    color: str
+    weight: int
+    width: int
+
+class _Hidden: ...
+"""
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> list[Definition]:
+    for name, text in (("app/records.py", RECORDS), ("app/gui/views.py", VIEWS), ("reports/leaf.py", LEAF)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return definitions(tmp_path)
+
+
+def test_records_that_share_most_fields_of_the_larger_one_are_a_pair(classes: list[Definition]) -> None:
+    found = [(pair.one.name, pair.other.name, pair.shared, pair.of) for pair in mirror_pairs(classes)]
+    assert found == [("PointRow", "Wide", 5, 7), ("PointRow", "Point", 3, 5)]
+
+
+def test_a_public_name_of_two_classes_is_listed_with_its_files(classes: list[Definition]) -> None:
+    assert repeated_names(classes) == {"Small": ["app/gui/views.py", "app/records.py"]}
+
+
+def test_the_source_does_not_gain_records_or_names_that_are_defined_twice() -> None:
+    classes = definitions(ROOT)
+    assert len(mirror_pairs(classes)) <= MAX_PAIRS
+    assert len(repeated_names(classes)) <= MAX_NAMES
