@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_hostile_model_is_refused_in_a_sentence(maker: Maker, refusals: dict[Mak
     assert re.search(REFUSED[maker], refusal.said), refusal.said
     assert refusal.code == ExitCode.USAGE
     assert "\x1b" not in refusal.said
-    assert refusal.cpu_s < 2, "the processor time of a refusal, which other work on the machine does not lengthen"
+    usual_cpu_s = statistics.median(one.cpu_s for one in refusals.values())
+    assert refusal.cpu_s < 5 * usual_cpu_s, "a hostile model costs a few times what any refused model does"
 
 
 def test_no_hostile_model_takes_half_a_gibibyte(refusals: dict[Maker, Refusal]) -> None:
