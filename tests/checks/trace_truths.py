@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -238,21 +239,34 @@ def judged(
     return Outcome(case.key, needed, median, bought, p_met)
 
 
-Drawn = Callable[[], tuple[Sequence[Request], Sequence[Sequence[Request]]]]
+Traces = tuple[Sequence[Request], Sequence[Sequence[Request]]]
+Drawn = Callable[[], Traces]
+
+
+def _whole(path: Path) -> Traces:
+    return read_requests(path), ()
+
+
+def _in_bursts(burst_s: float, times: float, every_s: float, length_s: float) -> Traces:
+    return bursty_requests(burst_s, times, every_s, length_s), ()
+
+
+def _dispersed(index: float, window_s: float, length_s: float) -> Traces:
+    return gamma_requests(index, window_s, length_s), [gamma_requests(index, window_s, length_s, 2)]
 
 
 def cases(traces: Sequence[Path], length_s: float) -> Iterator[tuple[Case, Drawn]]:
     for path in traces:
         for service in SERVICES:
             for slo in SLOS:
-                yield Case(path.stem, service, slo), lambda path=path: (read_requests(path), ())
+                yield Case(path.stem, service, slo), partial(_whole, path)
     for burst_s, times, every_s in ((1.0, 4.0, 20.0), (5.0, 2.2, 60.0), (60.0, 2.0, 600.0)):
         for service in SERVICES:
             case = Case(f"bursts of {burst_s:g} s × {times:g}", service, SLOS[1])
-            yield case, lambda b=burst_s, t=times, e=every_s: (bursty_requests(b, t, e, length_s), ())
+            yield case, partial(_in_bursts, burst_s, times, every_s, length_s)
     for index, window_s in ((8.0, 1.0), (12.0, 5.0), (60.0, 60.0)):
         case = Case("gamma", "constant", SLOS[1], (index, window_s))
-        yield case, lambda i=index, w=window_s: (gamma_requests(i, w, length_s), [gamma_requests(i, w, length_s, 2)])
+        yield case, partial(_dispersed, index, window_s, length_s)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

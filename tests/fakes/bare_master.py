@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -27,7 +27,8 @@ class BareMaster:
         self._socket = self._context.socket(zmq.ROUTER)
         guard_master(self._socket, token)
         self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
-        self.port = int(self._socket.last_endpoint.rpartition(b":")[2])
+        endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.port = int(endpoint.rpartition(":")[2])
         self._worker = b""
         self._pinged_s = 0.0
         self.pings = True
@@ -54,7 +55,7 @@ class BareMaster:
 
     def spawn(self, timestamp: float = 0.0) -> None:
         """Have it start its one user."""
-        job = {"timestamp": timestamp, "host": None, "stop_timeout": 0.0, "parsed_options": {}}
+        job: dict[str, Any] = {"timestamp": timestamp, "host": None, "stop_timeout": 0.0, "parsed_options": {}}
         self.send("spawn", job | {"user_classes_count": {"ArrivalUser": 1}})
 
     def tell(self, *commands: Command) -> None:

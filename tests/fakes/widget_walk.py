@@ -71,8 +71,9 @@ def unnamed(root: QWidget) -> list[str]:
 
 def unreachable(root: QWidget) -> list[str]:
     """Enabled controls that the tab key does not come to, by the window's own chain of focus."""
-    chain, widget = set(), root.nextInFocusChain()
-    while widget is not root and widget not in chain:
+    chain: set[QWidget] = set()
+    widget = root.nextInFocusChain()
+    while widget is not None and widget is not root and widget not in chain:
         chain.add(widget)
         widget = widget.nextInFocusChain()
     return [

@@ -6,6 +6,8 @@ from loadgen.child import start_module
 
 def test_every_request_gets_the_same_reply_until_stdin_closes() -> None:
     with start_module("loadgen.reference.null", stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()))
         for method, body in (("GET", None), ("POST", b"x" * 100_000)):
             connection.request(method, "/", body)
