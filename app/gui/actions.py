@@ -9,8 +9,6 @@ import msgspec
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
-from app.gui.words import tr
-
 Menu = Literal["file", "edit", "run", "view", "help"]
 
 
@@ -31,7 +29,7 @@ class Actions:
     def __init__(self, window: QMainWindow, deeds: tuple[Deed, ...]) -> None:
         self.by_name: dict[str, QAction] = {}
         self._window = window
-        self.menus = {key: self._menu(key, title) for key, title in _titles().items()}
+        self.menus = {key: self._menu(key, title) for key, title in _TITLES.items()}
         for before, deed in zip((None, *deeds), deeds, strict=False):
             menu = self.menus[deed.menu]
             if before is not None and before.menu == deed.menu and before.group != deed.group:
@@ -56,11 +54,10 @@ class Actions:
         return action
 
 
-def _titles() -> dict[Menu, str]:
-    return {
-        "file": tr("&File"),
-        "edit": tr("&Edit"),
-        "run": tr("&Run"),
-        "view": tr("&View"),
-        "help": tr("&Help"),
-    }
+_TITLES: dict[Menu, str] = {
+    "file": "&File",
+    "edit": "&Edit",
+    "run": "&Run",
+    "view": "&View",
+    "help": "&Help",
+}

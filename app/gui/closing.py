@@ -8,7 +8,6 @@ from typing import Literal
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 Choice = Literal["stop", "leave", "cancel"]
 
@@ -19,16 +18,16 @@ class ClosingDialog(QDialog):
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
         self.choice: Choice = "cancel"
-        self.setWindowTitle(tr("A run goes on"))
+        self.setWindowTitle("A run goes on")
         self.setModal(True)
         text = label(_question(run_name, waiting), wrap=True)
         text.setMinimumWidth(text.fontMetrics().averageCharWidth() * 60)
-        leave = button(tr("&Leave it running"), self._leave, primary=True)
+        leave = button("&Leave it running", self._leave, primary=True)
         leave.setDefault(True)
         line = QHBoxLayout()
-        line.addWidget(button(tr("&Stop it"), self._stop))
+        line.addWidget(button("&Stop it", self._stop))
         line.addStretch(1)
-        line.addWidget(button(tr("&Cancel"), self.reject))
+        line.addWidget(button("&Cancel", self.reject))
         line.addWidget(leave)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(18, 16, 18, 14)
@@ -76,12 +75,10 @@ class Closing:
 
 def _question(run_name: str, waiting: int) -> str:
     lines = [
-        tr("{run} is still being measured.").format(run=run_name),
-        tr("Left running, it goes on without the window, and the next window attaches to it again."),
-        tr("Stopped, what was measured so far is kept, and can be opened."),
+        f"{run_name} is still being measured.",
+        "Left running, it goes on without the window, and the next window attaches to it again.",
+        "Stopped, what was measured so far is kept, and can be opened.",
     ]
     if waiting:
-        lines.append(
-            tr("Jobs that wait are kept: {count}. They are offered again at the next start.").format(count=waiting)
-        )
+        lines.append(f"Jobs that wait are kept: {waiting}. They are offered again at the next start.")
     return "\n\n".join((lines[0], "\n".join(lines[1:])))

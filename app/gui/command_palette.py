@@ -9,8 +9,6 @@ from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt
 from PySide6.QtGui import QAction, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QVBoxLayout, QWidget
 
-from app.gui.words import tr
-
 _MOST_SHOWN = 200
 
 
@@ -36,15 +34,15 @@ class CommandPalette(QDialog):
         super().__init__(parent, Qt.WindowType.Popup)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setProperty("role", "palette")
-        self.setAccessibleName(tr("Command palette"))
+        self.setAccessibleName("Command palette")
         self._entries, self._shown = list(entries), list(entries)
         self.field = QLineEdit()
-        self.field.setPlaceholderText(tr("Type a command, a page, a run or a profile"))
-        self.field.setAccessibleName(tr("Command"))
+        self.field.setPlaceholderText("Type a command, a page, a run or a profile")
+        self.field.setAccessibleName("Command")
         self._model = QStringListModel(self)
         self.view = QListView()
         self.view.setModel(self._model)
-        self.view.setAccessibleName(tr("Matching commands"))
+        self.view.setAccessibleName("Matching commands")
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout = QVBoxLayout(self)

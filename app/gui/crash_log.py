@@ -11,7 +11,6 @@ import msgspec
 from PySide6.QtCore import QLockFile
 
 from app.gui.navigation import Notice
-from app.gui.words import tr
 
 LOG, LAST_LOG, LOCK = "window-crash.log", "window-crash-last.log", "window.lock"
 _MOST_TOLD = 20_000
@@ -77,21 +76,21 @@ def notice_of_found(found: Found) -> Notice | None:
     if found.other_pid is not None:
         return Notice(
             "news",
-            tr("Another window of Sizewise is open (process {pid}).").format(pid=found.other_pid),
-            tr("Both see the same runs and settings; what is measured at one time in both disturbs each other."),
+            f"Another window of Sizewise is open (process {found.other_pid}).",
+            "Both see the same runs and settings; what is measured at one time in both disturbs each other.",
         )
     if found.crash is None:
         return None
     if not found.crash.strip():
         return Notice(
             "news",
-            tr("The last window was ended from outside, or the machine went down."),
-            tr("Runs go on without their window: what is not finished is told below."),
+            "The last window was ended from outside, or the machine went down.",
+            "Runs go on without their window: what is not finished is told below.",
         )
     return Notice(
         "warning",
-        tr("The last window crashed."),
-        tr("Runs go on without their window: what is not finished is told below."),
-        tr("Copy the details into a report of the bug."),
+        "The last window crashed.",
+        "Runs go on without their window: what is not finished is told below.",
+        "Copy the details into a report of the bug.",
         found.crash,
     )

@@ -8,8 +8,7 @@ import msgspec
 
 from app.gui.actions import Deed
 from app.gui.navigation import PageKey
-from app.gui.pages import KEYS, titles
-from app.gui.words import tr
+from app.gui.pages import KEYS, TITLES
 
 
 class Doing(msgspec.Struct, frozen=True):
@@ -41,48 +40,48 @@ def deeds_of(doing: Doing) -> tuple[Deed, ...]:
 
 def _file(doing: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("new-profile", "file", tr("&New profile"), ("Ctrl+N",), doing.new_profile),
-        Deed("open", "file", tr("&Open…"), ("Ctrl+O",), doing.open_files),
-        Deed("export", "file", tr("&Export…"), ("Ctrl+E",), doing.export, 1),
-        Deed("settings", "file", tr("&Settings…"), ("Ctrl+,",), doing.settings, 2),
-        Deed("quit", "file", tr("&Quit"), ("Ctrl+Q",), doing.close, 3),
+        Deed("new-profile", "file", "&New profile", ("Ctrl+N",), doing.new_profile),
+        Deed("open", "file", "&Open…", ("Ctrl+O",), doing.open_files),
+        Deed("export", "file", "&Export…", ("Ctrl+E",), doing.export, 1),
+        Deed("settings", "file", "&Settings…", ("Ctrl+,",), doing.settings, 2),
+        Deed("quit", "file", "&Quit", ("Ctrl+Q",), doing.close, 3),
     )
 
 
 def _edit(doing: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("undo", "edit", tr("&Undo"), ("Ctrl+Z",), doing.undo),
-        Deed("redo", "edit", tr("&Redo"), ("Ctrl+Shift+Z", "Ctrl+Y"), doing.redo),
-        Deed("filter", "edit", tr("&Filter"), ("Ctrl+F",), doing.filter, 1),
-        Deed("copy-command", "edit", tr("Copy as &command"), ("Ctrl+Shift+C",), doing.copy_command, 2),
+        Deed("undo", "edit", "&Undo", ("Ctrl+Z",), doing.undo),
+        Deed("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), doing.redo),
+        Deed("filter", "edit", "&Filter", ("Ctrl+F",), doing.filter, 1),
+        Deed("copy-command", "edit", "Copy as &command", ("Ctrl+Shift+C",), doing.copy_command, 2),
     )
 
 
 def _run(doing: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("start", "run", tr("&Start"), ("F5",), doing.start),
-        Deed("repeat", "run", tr("&Repeat the last"), ("Shift+F5",), doing.repeat),
-        Deed("stop", "run", tr("S&top (Esc Esc)"), (), doing.stop),
-        Deed("compare", "run", tr("&Compare what is shown"), ("Ctrl+D",), doing.compare, 1),
+        Deed("start", "run", "&Start", ("F5",), doing.start),
+        Deed("repeat", "run", "&Repeat the last", ("Shift+F5",), doing.repeat),
+        Deed("stop", "run", "S&top (Esc Esc)", (), doing.stop),
+        Deed("compare", "run", "&Compare what is shown", ("Ctrl+D",), doing.compare, 1),
     )
 
 
 def _view(doing: Doing) -> tuple[Deed, ...]:
     pages = tuple(
         Deed(f"page-{key}", "view", title, (f"Ctrl+{place}",), _showing(doing, key))
-        for place, (key, title) in enumerate(titles().items(), 1)
+        for place, (key, title) in enumerate(TITLES.items(), 1)
     )
     assert len(pages) == len(KEYS)
     return (
         *pages,
-        Deed("palette", "view", tr("Command &palette"), ("Ctrl+K",), doing.palette, 1),
-        Deed("next-pane", "view", tr("&Next pane"), ("F6",), doing.next_pane, 1),
-        Deed("reset-layout", "view", tr("Reset &layout"), (), doing.reset_layout, 2),
+        Deed("palette", "view", "Command &palette", ("Ctrl+K",), doing.palette, 1),
+        Deed("next-pane", "view", "&Next pane", ("F6",), doing.next_pane, 1),
+        Deed("reset-layout", "view", "Reset &layout", (), doing.reset_layout, 2),
     )
 
 
 def _help(doing: Doing) -> tuple[Deed, ...]:
-    return (Deed("help", "help", tr("&Keys and help"), ("F1",), doing.help),)
+    return (Deed("help", "help", "&Keys and help", ("F1",), doing.help),)
 
 
 def _showing(doing: Doing, key: PageKey) -> Callable[[], object]:

@@ -7,8 +7,6 @@ from typing import Literal
 
 import msgspec
 
-from app.gui.words import tr
-
 Kind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
 _LARGEST_LOOK = 65_536
 
@@ -21,14 +19,14 @@ class Dropped(msgspec.Struct, frozen=True):
     def promise(self) -> str:
         """What letting go here would do."""
         return {
-            "model": tr("Benchmark this model"),
-            "profile": tr("Open this profile"),
-            "run": tr("Show this run"),
-            "bundle": tr("Import this run"),
-            "prices": tr("Plan with this price list"),
-            "plan": tr("Open this plan"),
-            "results": tr("Plan from these results"),
-            "unknown": tr("Sizewise cannot open this"),
+            "model": "Benchmark this model",
+            "profile": "Open this profile",
+            "run": "Show this run",
+            "bundle": "Import this run",
+            "prices": "Plan with this price list",
+            "plan": "Open this plan",
+            "results": "Plan from these results",
+            "unknown": "Sizewise cannot open this",
         }[self.kind]
 
 

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QVBoxLayout, QWidget
 
 from app import __version__
 from app.gui.widgets import label
-from app.gui.words import tr
 
 
 class HelpDialog(QDialog):
@@ -22,23 +21,23 @@ class HelpDialog(QDialog):
 
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Keys and help"))
-        self.setAccessibleName(tr("Keys and help"))
+        self.setWindowTitle("Keys and help")
+        self.setAccessibleName("Keys and help")
         rows = [
             (action.text().replace("&", ""), ", ".join(key.toString() for key in action.shortcuts()))
             for action in actions
             if action.shortcuts()
         ]
-        frame = pd.DataFrame([*rows, *_on_charts()], columns=[tr("What"), tr("Keys")])
-        self.table = FrameTable(FrameModel(), tr("Keys"))
+        frame = pd.DataFrame([*rows, *_ON_CHARTS], columns=["What", "Keys"])
+        self.table = FrameTable(FrameModel(), "Keys")
         self.table.set_frame(frame)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.close)
         layout = QVBoxLayout(self)
-        layout.addWidget(label(tr("Sizewise {version}").format(version=__version__), "heading"))
+        layout.addWidget(label(f"Sizewise {__version__}", "heading"))
         layout.addWidget(
             label(
-                tr(
+                (
                     "Start on Home with the quick check. Every page copies the command that does the same in a "
                     "terminal (Ctrl+Shift+C). The guide is docs/guide.md of the project."
                 ),
@@ -50,11 +49,10 @@ class HelpDialog(QDialog):
         self.resize(560, 620)
 
 
-def _on_charts() -> list[tuple[str, str]]:
-    return [
-        (tr("On a chart: move the crosshair"), "←, →"),
-        (tr("On a chart: zoom in, zoom out"), "+, -"),
-        (tr("On a chart: show all of it"), "Home"),
-        (tr("On a chart: the same as a table"), "T"),
-        (tr("On a chart: mark this moment"), "M"),
-    ]
+_ON_CHARTS: list[tuple[str, str]] = [
+    ("On a chart: move the crosshair", "←, →"),
+    ("On a chart: zoom in, zoom out", "+, -"),
+    ("On a chart: show all of it", "Home"),
+    ("On a chart: the same as a table", "T"),
+    ("On a chart: mark this moment", "M"),
+]

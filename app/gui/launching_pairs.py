@@ -15,7 +15,6 @@ from app.gui.navigation import Launch
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
 from app.gui.window import Window
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.compare.page import ComparePage
@@ -60,9 +59,9 @@ class LaunchingPairs(QObject):
         if found is None:
             return
         directory, is_going = found
-        what = tr("Pairs have ended while no window was open. Compare shows what came of them.")
+        what = "Pairs have ended while no window was open. Compare shows what came of them."
         if is_going:
-            what = tr("Pairs are still measured, which another window began, or a terminal. Compare shows how they go.")
+            what = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
             self._queue.watch(directory, directory.name, "pairs")
         self._compare().watch_pairs(directory)
         self._window.navigation.tell("news", what)

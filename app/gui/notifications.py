@@ -6,8 +6,6 @@ from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from app.gui.words import tr
-
 LEAST_S = 30.0
 _SHOWN_MS = 10_000
 
@@ -29,12 +27,12 @@ class Notifications(QObject):
         """Whether it was told. `outcome` is a word, as in PASS or stopped."""
         if not is_worth_telling(is_active=self._window.isActiveWindow(), lasted_s=lasted_s):
             return False
-        title = tr("{name}: {outcome}").format(name=name, outcome=outcome)
+        title = f"{name}: {outcome}"
         if not (QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()):
             QApplication.alert(self._window)
             return True
         tray = self._shown_tray()
-        tray.showMessage(title, tr("Sizewise has finished this job."), QSystemTrayIcon.MessageIcon.Information)
+        tray.showMessage(title, "Sizewise has finished this job.", QSystemTrayIcon.MessageIcon.Information)
         QTimer.singleShot(_SHOWN_MS, tray, tray.hide)
         return True
 

@@ -11,7 +11,6 @@ from app.gui.background import submit
 from app.gui.command_palette import Entry
 from app.gui.dropping import Dropped, dropped
 from app.gui.window import Window
-from app.gui.words import tr
 
 _LAST_RUNS = 100
 
@@ -26,9 +25,9 @@ class Opening(QObject):
         """With the system's own dialog; a folder is dropped, or named on the command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
-            tr("Open"),
+            "Open",
             "",
-            tr("What Sizewise opens") + " (*.onnx *.yaml *.yml *.zip *.csv *.json);;" + tr("All files") + " (*)",
+            "What Sizewise opens (*.onnx *.yaml *.yml *.zip *.csv *.json);;All files (*)",
         )
         self.open_paths(tuple(Path(name) for name in names))
 
@@ -43,8 +42,8 @@ class Opening(QObject):
 
         runs = [run.directory for run in reversed(stored_runs()[-_LAST_RUNS:])]
         return [
-            *(self._entry(tr("Open run {name}"), path.name, path) for path in runs),
-            *(self._entry(tr("Open profile {name}"), name, path) for name, path in bundled_profiles().items()),
+            *(self._entry("Open run {name}", path.name, path) for path in runs),
+            *(self._entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
         ]
 
     def _entry(self, text: str, name: str, path: Path) -> Entry:
@@ -65,13 +64,13 @@ class Opening(QObject):
             case "plan" | "results":
                 self._navigation.plan_wanted.emit((one.path,))
             case "unknown" if not one.path.exists():
-                self._navigation.tell("error", tr("There is no {path}.").format(path=one.path))
+                self._navigation.tell("error", f"There is no {one.path}.")
             case "unknown":
                 self._navigation.tell(
                     "error",
-                    tr("{path} is nothing that Sizewise opens.").format(path=one.path),
+                    f"{one.path} is nothing that Sizewise opens.",
                     None,
-                    tr("It opens models (.onnx), profiles, runs, bundles (.zip), price lists and plan files."),
+                    "It opens models (.onnx), profiles, runs, bundles (.zip), price lists and plan files.",
                 )
 
     def _show_run(self, directory: Path) -> None:

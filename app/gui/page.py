@@ -23,7 +23,7 @@ class Page(QWidget):
         self.setAccessibleName(self.title())
 
     def title(self) -> str:
-        """On the rail, translated."""
+        """On the rail."""
         raise NotImplementedError
 
     def enter(self) -> None:

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QStackedWidget
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.compare.page import ComparePage
@@ -22,16 +21,15 @@ if TYPE_CHECKING:
 KEYS: tuple[PageKey, ...] = get_args(PageKey)
 
 
-def titles() -> dict[PageKey, str]:
-    return {
-        "home": tr("Home"),
-        "run": tr("Run"),
-        "live": tr("Live"),
-        "results": tr("Results"),
-        "compare": tr("Compare"),
-        "plan": tr("Plan"),
-        "library": tr("Library"),
-    }
+TITLES: dict[PageKey, str] = {
+    "home": "Home",
+    "run": "Run",
+    "live": "Live",
+    "results": "Results",
+    "compare": "Compare",
+    "plan": "Plan",
+    "library": "Library",
+}
 
 
 class Pages(QStackedWidget):

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QSizePolicy, QToolButton, QV
 from app.gui.icons import icon
 from app.gui.navigation import PageKey
 from app.gui.theme import Look, Theme
-from app.gui.words import tr
 
 
 class Rail(QFrame):
@@ -22,7 +21,7 @@ class Rail(QFrame):
     def __init__(self, titles: Mapping[PageKey, str], look: Look) -> None:
         super().__init__()
         self.setProperty("role", "rail")
-        self.setAccessibleName(tr("Pages"))
+        self.setAccessibleName("Pages")
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QToolButton] = {}
         layout = QVBoxLayout(self)
@@ -56,7 +55,7 @@ class Rail(QFrame):
         made.setCheckable(True)
         made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        made.setToolTip(tr("{title} (Ctrl+{place})").format(title=title, place=place))
+        made.setToolTip(f"{title} (Ctrl+{place})")
         made.setAccessibleName(title)
         made.clicked.connect(lambda: self.chosen.emit(key))
         self._group.addButton(made)

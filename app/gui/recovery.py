@@ -12,7 +12,6 @@ from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 from app.gui.background import submit
 from app.gui.engine.launch import EngineProcess, resume_engine, tell_not_resumed
 from app.gui.navigation import Navigation
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.engine.reaping import Reaper
@@ -61,8 +60,8 @@ class Recovery(QObject):
     def resume(self, directory: Path) -> None:
         """Continue it after its last complete stage, and show it in Live."""
         if self.is_measuring():
-            what = tr("Another run is being measured.")
-            self._navigation.tell("warning", what, None, tr("Resume this one when that has ended."))
+            what = "Another run is being measured."
+            self._navigation.tell("warning", what, None, "Resume this one when that has ended.")
             return
         try:
             engine = resume_engine(directory)
@@ -135,7 +134,7 @@ class Recovery(QObject):
         self._navigation.library_changed.emit()
 
     def _tell_restored(self, directory: Path) -> None:
-        self._navigation.tell("news", tr("{run} is back.").format(run=directory.name))
+        self._navigation.tell("news", f"{directory.name} is back.")
         self._navigation.library_changed.emit()
         self.look()
 

@@ -10,7 +10,6 @@ from app.gui.icons import icon
 from app.gui.live.state import LiveState
 from app.gui.theme import Look, Theme
 from app.gui.widgets import Badge, label
-from app.gui.words import tr
 
 
 class RunBar(QObject):
@@ -20,8 +19,8 @@ class RunBar(QObject):
     def __init__(self, toolbar: QToolBar, look: Look) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
-        self.start = _button(tr("Start"), tr("Start what this page holds (F5)"))
-        self.stop = _button(tr("Stop"), tr("Stop the run that goes on (Esc Esc on Live)"))
+        self.start = _button("Start", "Start what this page holds (F5)")
+        self.stop = _button("Stop", "Stop the run that goes on (Esc Esc on Live)")
         self.stop.setEnabled(False)
         self.progress, self.trust = label("", "muted"), Badge()
         self.start.clicked.connect(self.start_wanted)
@@ -56,10 +55,10 @@ def progress_line(state: LiveState) -> str:
     if state.total is not None:
         parts.append(f"{state.done}/{state.total}")
     elif state.done:
-        parts.append(tr("{done} done").format(done=state.done))
+        parts.append(f"{state.done} done")
     parts.append(elapsed(state.elapsed_s))
     if state.eta_s is not None:
-        parts.append(tr("{left} left").format(left=elapsed(state.eta_s)))
+        parts.append(f"{elapsed(state.eta_s)} left")
     return f"{state.name}: {', '.join(parts)}"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from PySide6.QtWidgets import QMessageBox, QWidget
 
-from app.gui.words import tr
 from app.storage.allowed_secrets import AllowedSecrets, allow
 
 
@@ -16,10 +15,10 @@ def may_send(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
 
 
 def _is_allowed(parent: QWidget, wanted: AllowedSecrets) -> bool:
-    question = tr("Profile {name} sends {secrets} to {host}. Allow it for this profile from now on?").format(
+    question = "Profile {name} sends {secrets} to {host}. Allow it for this profile from now on?".format(
         name=wanted.profile, secrets=", ".join(wanted.references), host=wanted.host
     )
-    answer = QMessageBox.question(parent, tr("Send secrets"), question)
+    answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:
         allow(wanted)
     return answer == QMessageBox.StandardButton.Yes

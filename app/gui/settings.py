@@ -8,7 +8,6 @@ from pathlib import Path
 from PySide6.QtCore import QSettings
 
 from app.gui.theme import Choice, Look
-from app.gui.words import tr
 
 THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
 
@@ -26,7 +25,7 @@ def open_settings() -> QSettings:
 def apply_settings(settings: QSettings, look: Look) -> None:
     """What is unreadable counts as unset."""
     choice = settings.value(THEME, "system")
-    look.choose(next((one for one in themes() if one == choice), "system"))
+    look.choose(next((one for one in THEMES if one == choice), "system"))
     look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
 
 
@@ -34,13 +33,12 @@ def notifications_are_on(settings: QSettings) -> bool:
     return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
 
 
-def themes() -> dict[Choice, str]:
-    return {
-        "system": tr("As the system"),
-        "light": tr("Light"),
-        "dark": tr("Dark"),
-        "contrast": tr("High contrast"),
-    }
+THEMES: dict[Choice, str] = {
+    "system": "As the system",
+    "light": "Light",
+    "dark": "Dark",
+    "contrast": "High contrast",
+}
 
 
 def _number(value: object) -> float:

@@ -17,10 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, notifications_are_on, themes
+from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, notifications_are_on
 from app.gui.theme import Choice, Look
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.storage.run_directory import runs_home
 
 _SCALES = (1.0, 1.25, 1.5, 2.0)
@@ -32,32 +31,32 @@ class SettingsDialog(QDialog):
     def __init__(self, parent: QWidget, settings: QSettings, look: Look) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Settings"))
-        self.setAccessibleName(tr("Settings"))
+        self.setWindowTitle("Settings")
+        self.setAccessibleName("Settings")
         self._settings, self._look = settings, look
         self._rows: list[tuple[str, QWidget]] = []
         self.search = QLineEdit()
-        self.search.setPlaceholderText(tr("Search settings"))
-        self.search.setAccessibleName(tr("Search settings"))
+        self.search.setPlaceholderText("Search settings")
+        self.search.setAccessibleName("Search settings")
         self.search.setClearButtonEnabled(True)
         self.search.textChanged.connect(self._filter)
         body = QWidget()
         self._column = QVBoxLayout(body)
-        self._add(tr("Theme"), tr("Light, dark, high contrast, or as the system has it."), self._theme())
-        self._add(tr("Text size"), tr("Of everything in the window."), self._text_size())
+        self._add("Theme", "Light, dark, high contrast, or as the system has it.", self._theme())
+        self._add("Text size", "Of everything in the window.", self._text_size())
         self._add(
-            tr("Notifications"),
-            tr("A desktop notice when a run of over 30 s ends while the window is not in front."),
+            "Notifications",
+            "A desktop notice when a run of over 30 s ends while the window is not in front.",
             self._notifications(),
         )
         self._add(
-            tr("Where runs are kept"),
-            tr("{folder}. Set SIZEWISE_HOME before the start to keep them elsewhere.").format(folder=runs_home()),
-            button(tr("&Open folder"), self._open_folder),
+            "Where runs are kept",
+            f"{runs_home()}. Set SIZEWISE_HOME before the start to keep them elsewhere.",
+            button("&Open folder", self._open_folder),
         )
         self._add(
-            tr("Privacy"),
-            tr(
+            "Privacy",
+            (
                 "Sizewise sends nothing anywhere but to the endpoints that you name: no telemetry, no account, no "
                 "update check."
             ),
@@ -97,7 +96,7 @@ class SettingsDialog(QDialog):
             row.setVisible(all(word in text for word in words))
 
     def _theme(self) -> QComboBox:
-        choices = themes()
+        choices = THEMES
         made = QComboBox()
         for choice, title in choices.items():
             made.addItem(title, choice)
@@ -123,7 +122,7 @@ class SettingsDialog(QDialog):
         self._settings.setValue(TEXT_SCALE, scale)
 
     def _notifications(self) -> QCheckBox:
-        made = QCheckBox(tr("Show them"))
+        made = QCheckBox("Show them")
         made.setChecked(notifications_are_on(self._settings))
         made.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
         return made

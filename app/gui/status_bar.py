@@ -17,7 +17,6 @@ from app.gui.docks.machine_words import gpu_title, measured, short
 from app.gui.formatting import NOT_AVAILABLE, State, size, state_of
 from app.gui.navigation import Navigation
 from app.gui.widgets import restyle, tip
-from app.gui.words import tr
 
 LOW_DISK_BYTES = 2 * 2**30
 _DISK_MS = 30_000
@@ -34,16 +33,16 @@ class StatusBar(QStatusBar):
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self.setAccessibleName(tr("Status"))
+        self.setAccessibleName("Status")
         self.setSizeGripEnabled(False)
         self._navigation, self._queue = navigation, queue
         self._has_warned = False
         self._trust_at = "live"
-        self.engine = self._segment(tr("Engine"), self._explain_engine)
-        self.machine = self._segment(tr("Machine"), self._explain_machine)
-        self.clock = self._segment(tr("Clock"), self._explain_clock)
-        self.disk = self._segment(tr("Disk"), self._explain_disk)
-        self.trust = self._segment(tr("Trust"), self._explain_trust)
+        self.engine = self._segment("Engine", self._explain_engine)
+        self.machine = self._segment("Machine", self._explain_machine)
+        self.clock = self._segment("Clock", self._explain_clock)
+        self.disk = self._segment("Disk", self._explain_disk)
+        self.trust = self._segment("Trust", self._explain_trust)
         self._disk_asked: Latest[int] = Latest(self, self.show_disk, self._miss_disk)
         self._disk_timer = QTimer(self, interval=_DISK_MS)
         self._disk_timer.timeout.connect(self.read_disk)
@@ -55,7 +54,7 @@ class StatusBar(QStatusBar):
         self._show_engine()
         self._show_machine(machine.state)
         self.show_trust(None)
-        self._say(self.disk, tr("Disk {free}").format(free=NOT_AVAILABLE), "")
+        self._say(self.disk, f"Disk {NOT_AVAILABLE}", "")
         self.read_disk()
 
     def show_trust(self, verdict: str | None, why: str = "", page: str = "live") -> None:
@@ -63,30 +62,30 @@ class StatusBar(QStatusBar):
         explained."""
         self._trust_at = page
         word = verdict or NOT_AVAILABLE
-        self._say(self.trust, tr("Trust: {word}").format(word=word), why or tr("Of no run yet"), state_of(word))
+        self._say(self.trust, f"Trust: {word}", why or "Of no run yet", state_of(word))
 
     def read_disk(self) -> None:
         self._disk_asked.ask(_free_bytes)
 
     def show_disk(self, free_bytes: int) -> None:
         is_low = free_bytes < LOW_DISK_BYTES
-        text = tr("Disk {free} free").format(free=size(free_bytes))
-        self._say(self.disk, text, tr("Where runs are kept"), "warn" if is_low else "plain")
+        text = f"Disk {size(free_bytes)} free"
+        self._say(self.disk, text, "Where runs are kept", "warn" if is_low else "plain")
         if is_low and not self._has_warned:
             self._navigation.tell(
                 "warning",
-                tr("Only {free} are free where runs are kept.").format(free=size(free_bytes)),
-                tr("A run that fills the disk is cut short."),
-                tr("Delete runs in the Library, and empty its trash."),
+                f"Only {size(free_bytes)} are free where runs are kept.",
+                "A run that fills the disk is cut short.",
+                "Delete runs in the Library, and empty its trash.",
             )
         self._has_warned = is_low
 
     def _show_engine(self) -> None:
         job, waiting = self._queue.running, len(self._queue.waiting)
-        text = tr("Engine: idle") if job is None else tr("Engine: {name}").format(name=short(job.launch.name))
+        text = "Engine: idle" if job is None else f"Engine: {short(job.launch.name)}"
         if waiting:
-            text = tr("{text}, {count} waiting").format(text=text, count=waiting)
-        told = tr("Nothing runs") if job is None else f"{phase_line(job)}, {time_line(job)}"
+            text = f"{text}, {waiting} waiting"
+        told = "Nothing runs" if job is None else f"{phase_line(job)}, {time_line(job)}"
         self._say(self.engine, text, told)
 
     def _show_machine(self, state: MachineState) -> None:
@@ -94,29 +93,27 @@ class StatusBar(QStatusBar):
         if now is not None and now.gpus:
             first = now.gpus[0]
             degrees, busy = measured(first.temperature_c, "°C"), measured(first.utilisation_percent, "%")
-            text = tr("{gpu} {degrees}, {busy}").format(gpu=gpu_title(first), degrees=degrees, busy=busy)
+            text = f"{gpu_title(first)} {degrees}, {busy}"
             more = len(now.gpus) - 1
-            text = tr("{text} (+{more})").format(text=text, more=more) if more else text
+            text = f"{text} (+{more})" if more else text
             is_held = any(gpu.throttled_by for gpu in now.gpus)
             self._say(self.machine, text, short(first.name), "warn" if is_held else "plain")
         else:
             percent = measured(None if now is None else now.cpu_percent, "%")
-            self._say(self.machine, tr("CPU {percent}").format(percent=percent), tr("No GPU is told of"))
+            self._say(self.machine, f"CPU {percent}", "No GPU is told of")
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
         checks = () if state.facts is None else state.facts.checks
         check = next((one for one in checks if one.id == "clock_resolution"), None)
         if check is None:
-            self._say(
-                self.clock, tr("Clock {word}").format(word=NOT_AVAILABLE), tr("This machine is not looked at yet")
-            )
+            self._say(self.clock, f"Clock {NOT_AVAILABLE}", "This machine is not looked at yet")
             return
         is_fine = check.verdict == "VALID"
-        told = tr("Resolution {value} ns").format(value=check.value)
+        told = f"Resolution {check.value} ns"
         self._say(
             self.clock,
-            tr("Clock ok") if is_fine else tr("Clock coarse"),
+            "Clock ok" if is_fine else "Clock coarse",
             check.hint or told,
             "plain" if is_fine else "warn",
         )
@@ -138,7 +135,7 @@ class StatusBar(QStatusBar):
         restyle(segment, state)
 
     def _miss_disk(self, _: Exception) -> None:
-        self._say(self.disk, tr("Disk {free}").format(free=NOT_AVAILABLE), tr("The runs' home cannot be read"), "warn")
+        self._say(self.disk, f"Disk {NOT_AVAILABLE}", "The runs' home cannot be read", "warn")
 
     def _explain_engine(self) -> None:
         self.explain.emit("jobs-dock")

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPush
 from app.gui.formatting import State
 from app.gui.navigation import Notice
 from app.gui.widgets import restyle
-from app.gui.words import tr
 
 _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
@@ -26,23 +25,23 @@ class Strip(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "strip")
-        self.setAccessibleName(tr("Message"))
+        self.setAccessibleName("Message")
         self._text = QLabel()
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setWordWrap(True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._action = QPushButton()
         self._action.clicked.connect(self.acted)
-        self._more = QPushButton(tr("&Details"))
+        self._more = QPushButton("&Details")
         self._more.setCheckable(True)
-        self._copy = QPushButton(tr("&Copy details"))
+        self._copy = QPushButton("&Copy details")
         self._close = QToolButton()
         self._close.setText("✕")
         self._close.setAutoRaise(True)
-        self._close.setAccessibleName(tr("Dismiss this message"))
+        self._close.setAccessibleName("Dismiss this message")
         self._details = QPlainTextEdit()
         self._details.setReadOnly(True)
-        self._details.setAccessibleName(tr("Details of this message"))
+        self._details.setAccessibleName("Details of this message")
         self._details.setMaximumHeight(140)
         line = QHBoxLayout()
         line.addWidget(self._text, 1)

@@ -6,7 +6,6 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.gui.window import Window
-from app.gui.words import tr
 
 
 class Switchboard(QObject):
@@ -16,7 +15,7 @@ class Switchboard(QObject):
 
     def export(self) -> None:
         if not self._pages.shown.export():
-            self._navigation.tell("news", tr("There is nothing to export here yet."))
+            self._navigation.tell("news", "There is nothing to export here yet.")
 
     def undo(self) -> None:
         stack = self._pages.shown.undo_stack()
@@ -37,7 +36,7 @@ class Switchboard(QObject):
     def compare(self) -> None:
         runs = self._pages.shown.runs()
         if not runs:
-            self._navigation.tell("news", tr("No run is shown or ticked here that could be compared."))
+            self._navigation.tell("news", "No run is shown or ticked here that could be compared.")
             return
         self._navigation.comparison_wanted.emit(runs)
 

@@ -9,7 +9,6 @@ from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from app.gui.frame_model import FrameModel
-from app.gui.words import tr
 
 _SAMPLED_ROWS = 200
 
@@ -94,4 +93,4 @@ def _lines(frame: pd.DataFrame) -> pd.Series[str]:
 
 def describe(table: FrameTable, what: str) -> None:
     """For a reader of screens: what the table holds, and how many rows."""
-    table.setAccessibleDescription(tr("{what}, {rows} rows").format(what=what, rows=table.frame_model.rowCount()))
+    table.setAccessibleDescription(f"{what}, {table.frame_model.rowCount()} rows")

@@ -13,13 +13,12 @@ from app.gui.actions import Actions, Deed
 from app.gui.command_palette import CommandPalette, Entry, entries_of
 from app.gui.dropping import Dropped, dropped
 from app.gui.navigation import Navigation, Notice, PageKey
-from app.gui.pages import KEYS, Pages, titles
+from app.gui.pages import KEYS, TITLES, Pages
 from app.gui.rail import Rail
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
 from app.gui.window_state import WindowState
-from app.gui.words import tr
 
 _MOST_DROPPED = 20
 
@@ -41,12 +40,12 @@ class Window(QMainWindow):
         self.pages = Pages(navigation, look)
         self.strip = Strip()
         self.may_close: Callable[[], bool] | None = None
-        self.rail = Rail(titles(), look)
+        self.rail = Rail(TITLES, look)
         self._drop_hint = label("", "heading")
         self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drop_hint.hide()
         self.setCentralWidget(self._centre())
-        self.toolbar = QToolBar(tr("Run"))
+        self.toolbar = QToolBar("Run")
         self.toolbar.setObjectName("toolbar")
         self.toolbar.setMovable(False)
         self.addToolBar(self.toolbar)
@@ -75,7 +74,7 @@ class Window(QMainWindow):
             return
         self.rail.show_chosen(key)
         page = self.pages.show_page(key)
-        self.setWindowTitle(tr("{page} – Sizewise").format(page=page.title()))
+        self.setWindowTitle(f"{page.title()} – Sizewise")
 
     def tell(self, notice: Notice) -> None:
         """Above the page. What is dismissed is still in the log."""
@@ -88,10 +87,10 @@ class Window(QMainWindow):
     def copy_command(self) -> None:
         line = self.pages.shown.command_line()
         if line is None:
-            self.navigation.tell("news", tr("There is nothing to copy as a command here yet."))
+            self.navigation.tell("news", "There is nothing to copy as a command here yet.")
             return
         QGuiApplication.clipboard().setText(line)
-        self.navigation.tell("news", tr("Copied: {line}").format(line=line))
+        self.navigation.tell("news", f"Copied: {line}")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.may_close is not None and not self.may_close():

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QApplication, QTabWidget
-from pytestqt.qtbot import QtBot
 
 from app.gui.pages import KEYS
 from app.gui.window import Window
-from tests.fakes.pseudo_locale import install
+from tests.fakes.long_texts import longer_texts
 from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
 from tests.gui.screens.rendering import fill, settle
 
 OpenWindow = Callable[[], Window]
 _MOMENT_S = 0.15
-
-
-@pytest.fixture
-def pseudo_locale(qapp: QApplication) -> Iterator[None]:
-    translator = install(qapp)
-    yield
-    QCoreApplication.removeTranslator(translator)
 
 
 def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, list[str]]:
@@ -74,10 +64,10 @@ def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, k
     assert faults(window, clipped) == {}
 
 
-@pytest.mark.usefixtures("pseudo_locale")
 def test_nothing_is_clipped_in_a_language_that_takes_more_room(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot
+    open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
 ) -> None:
-    window = open_window()
-    fill(window, kept_runs)
-    assert faults(window, clipped) == {}
+    with longer_texts(qapp):
+        window = open_window()
+        fill(window, kept_runs)
+        assert faults(window, clipped) == {}

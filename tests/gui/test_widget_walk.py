@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pandas as pd
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
+from app.gui.frame_model import FrameModel
+from tests.fakes.long_texts import longer_texts
 from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
 
 LONG = "Every number on this page is made again of the window that is chosen"
@@ -20,6 +36,12 @@ def page(qtbot: QtBot) -> QWidget:
     QVBoxLayout(made)
     made.show()
     return made
+
+
+@pytest.fixture
+def lengthened(qapp: QApplication) -> Iterator[None]:
+    with longer_texts(qapp):
+        yield
 
 
 def put(page: QWidget, widget: QWidget) -> QWidget:
@@ -52,6 +74,43 @@ def test_a_button_without_room_for_its_text_is_clipped(page: QWidget) -> None:
     assert clipped(page) == []
     button.setFixedWidth(40)
     assert len(clipped(page)) == 1
+
+
+def test_a_label_and_a_button_with_no_room_to_spare_are_clipped_once_texts_are_longer(
+    page: QWidget, qapp: QApplication
+) -> None:
+    set_early, button = QLabel(LONG), QPushButton("&Choose what to plan from")
+    room = set_early.sizeHint().width(), button.fontMetrics().horizontalAdvance(button.text())
+    for widget, width in zip((set_early, button), room, strict=True):
+        put(page, widget).setFixedWidth(width)
+    assert clipped(page) == []
+    with longer_texts(qapp):
+        button.setText("&Choose what to plan from")
+        put(page, QLabel(LONG)).setFixedWidth(room[0])
+    assert len(clipped(page)) == 2
+
+
+@pytest.mark.usefixtures("lengthened")
+def test_every_kind_of_text_is_longer_but_no_value(page: QWidget) -> None:
+    field, combo, tabs, menu = QLineEdit("poisson"), QComboBox(page), QTabWidget(page), QMenu(page)
+    box = QCheckBox("poisson")
+    put(page, box)
+    field.setPlaceholderText("poisson")
+    combo.addItem("poisson", "poisson")
+    combo.addItems(["constant"])
+    combo.setCurrentText("constant")
+    tabs.addTab(QWidget(), "poisson")
+    page.setToolTip("poisson")
+    page.setWindowTitle("poisson")
+    model = FrameModel(pd.DataFrame({"name": ["poisson"]}), {"name": "poisson"})
+    texts = (
+        field.placeholderText(), combo.itemText(0), combo.currentText(), tabs.tabText(0), page.toolTip(),
+        page.windowTitle(), menu.addAction("poisson").text(), box.text(),
+        model.data(model.index(0, 0)), model.headerData(0, Qt.Orientation.Horizontal),
+    )  # fmt: skip
+    assert [text.strip("\u200b") for text in texts] == [*["poissonpoi"] * 2, "constantcon", *["poissonpoi"] * 7]
+    assert (field.text(), combo.itemData(0)) == ("poisson", "poisson")
+    assert model.data(model.index(0, 0), Qt.ItemDataRole.UserRole) == "poisson"
 
 
 def test_what_a_reader_of_screens_calls_nothing_is_unnamed(page: QWidget) -> None:

@@ -26,7 +26,6 @@ from app.gui.charts.viewing import Viewing
 from app.gui.charts.wording import chart_text, notes_text, place_text, reading_text
 from app.gui.formatting import State
 from app.gui.theme import Look, Theme
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,7 +281,7 @@ class Chart(Panel):
         entries = tuple(self._entry(one, texts.get(one.key, "")) for one in self.series())
         axis = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
         if self.crosshair.x is not None:
-            axis = f"{axis} {tr('at {x}').format(x=self._place_text(self.crosshair.x))}".strip()
+            axis = f"{axis} at {self._place_text(self.crosshair.x)}".strip()
         self.key.show_entries(axis, entries)
         self.place_key()
 
@@ -306,13 +305,13 @@ class Chart(Panel):
     # Mouse and keyboard
 
     def fill_menu(self, menu: QMenu) -> None:
-        menu.addAction(tr("Zoom &in\t+")).triggered.connect(self._zoom_in)
-        menu.addAction(tr("Zoom &out\t−")).triggered.connect(self._zoom_out)
-        menu.addAction(tr("Show &everything\tHome")).triggered.connect(self.keys.show_everything)
+        menu.addAction("Zoom &in\t+").triggered.connect(self._zoom_in)
+        menu.addAction("Zoom &out\t−").triggered.connect(self._zoom_out)
+        menu.addAction("Show &everything\tHome").triggered.connect(self.keys.show_everything)
         if self.crosshair.x is not None and self.receivers(SIGNAL("marker_wanted(double)")):
-            menu.addAction(tr("Add a &marker here\tM")).triggered.connect(self.keys.want_marker)
+            menu.addAction("Add a &marker here\tM").triggered.connect(self.keys.want_marker)
         if len(self._series) > 1:
-            shown = menu.addMenu(tr("&Lines shown"))
+            shown = menu.addMenu("&Lines shown")
             for key, one in self._series.items():
                 action = shown.addAction(one.label.replace("&", "&&"))
                 action.setCheckable(True)

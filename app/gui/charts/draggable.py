@@ -18,7 +18,6 @@ from app.gui.charts.pens import solid_pen
 from app.gui.charts.series import Bounds
 from app.gui.formatting import number, with_unit
 from app.gui.theme import Look, Theme
-from app.gui.words import tr
 
 Way = Literal["x", "y", "both"]
 _REACH_PX = 16.0
@@ -79,11 +78,10 @@ class DraggableChart(Chart):
 
     def describe(self) -> str:
         if self._chosen is None:
-            return super().describe() + (" " + tr("Page Down takes hold of a point.") if self._handles else "")
+            return super().describe() + (" Page Down takes hold of a point." if self._handles else "")
         one = self._handles[self._chosen]
-        return tr("{name}: {x}, {y}. Arrows move it, Escape lets it go.").format(
-            name=one.name, x=with_unit(number(one.x), self.x_axis.unit), y=with_unit(number(one.y), self.y_axis.unit)
-        )
+        x, y = with_unit(number(one.x), self.x_axis.unit), with_unit(number(one.y), self.y_axis.unit)
+        return f"{one.name}: {x}, {y}. Arrows move it, Escape lets it go."
 
     def data_range(self) -> Bounds:
         found = super().data_range()

@@ -16,7 +16,6 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from app.gui.charts.key import Key
 from app.gui.charts.plot import PlotView
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +48,7 @@ def picture(chart: Drawable) -> QImage:
 
 def save_png(chart: Drawable, path: Path) -> None:
     if not picture(chart).save(str(path), "PNG"):  # type: ignore[call-overload]  # the stub wants bytes for the format
-        raise OSError(tr("{path} cannot be written").format(path=path))
+        raise OSError(f"{path} cannot be written")
 
 
 def save_svg(chart: Drawable, path: Path) -> None:
@@ -73,7 +72,7 @@ SAVE: dict[Suffix, Callable[[Drawable, Path], None]] = {"png": save_png, "svg": 
 
 def ask_path(parent: QWidget, title: str, suffix: Suffix, kinds: str) -> Path | None:
     name = re.sub(r"[^\w-]+", "-", title).strip("-") or "chart"
-    chosen, _ = QFileDialog.getSaveFileName(parent, tr("Save {title}").format(title=title), f"{name}.{suffix}", kinds)
+    chosen, _ = QFileDialog.getSaveFileName(parent, f"Save {title}", f"{name}.{suffix}", kinds)
     if not chosen:
         return None
     path = Path(chosen)

@@ -16,7 +16,6 @@ from app.gui.charts.panel import Panel
 from app.gui.charts.pens import solid_pen
 from app.gui.formatting import count, number, with_unit
 from app.gui.theme import Look, Theme
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,34 +84,30 @@ class HeatMap(Panel):
         return pd.DataFrame(
             {
                 self.x_axis.text: self._from_s + self._bin_s * times,
-                tr("From") + unit: self._edges[rows],
-                tr("To") + unit: self._edges[rows + 1] if len(rows) else np.empty(0),
-                tr("Count"): self._counts[times, rows].astype(np.int64),
+                "From" + unit: self._edges[rows],
+                "To" + unit: self._edges[rows + 1] if len(rows) else np.empty(0),
+                "Count": self._counts[times, rows].astype(np.int64),
             }
         )
 
     def describe(self) -> str:
         if not self._counts.size:
-            return tr("{y} over {x}: nothing yet").format(y=self.y_axis.text, x=self.x_axis.text)
+            return f"{self.y_axis.text} over {self.x_axis.text}: nothing yet"
         if self._column is not None:
-            return tr("At {place}").format(place=self._reading(self._column))
+            return f"At {self._reading(self._column)}"
         total = count(int(self._counts.sum()))
-        return tr("{y} over {x}: {total} in all. Arrow keys read a moment, T shows a table.").format(
-            y=self.y_axis.text, x=self.x_axis.text, total=total
-        )
+        return f"{self.y_axis.text} over {self.x_axis.text}: {total} in all. Arrow keys read a moment, T shows a table."
 
     def _reading(self, column: int) -> str:
         counts = self._counts[column]
         start_s = self._from_s + self._bin_s * column
-        times = with_unit(f"{number(start_s)} {tr('to')} {number(start_s + self._bin_s)}", self.x_axis.unit)
-        total = tr("{total} in all").format(total=count(int(counts.sum())))
+        times = with_unit(f"{number(start_s)} to {number(start_s + self._bin_s)}", self.x_axis.unit)
+        total = f"{count(int(counts.sum()))} in all"
         if not counts.any():
             return f"{times}: {total}"
         most = int(counts.argmax())
         low, high = (number(float(self._edges[most + side])) for side in (0, 1))
-        return tr("{times}: {total}, most ({most}) from {low} to {high}").format(
-            times=times, total=total, most=count(int(counts[most])), low=low, high=with_unit(high, self.y_axis.unit)
-        )
+        return f"{times}: {total}, most ({count(int(counts[most]))}) from {low} to {with_unit(high, self.y_axis.unit)}"
 
     def _look_at(self, column: int | None) -> None:
         self._column = column
@@ -122,7 +117,7 @@ class HeatMap(Panel):
             self._line.setPos(self._from_s + self._bin_s * (column + 0.5))
             text = self._reading(column)
         elif self._counts.size:
-            text = tr("{y}, strongest colour: {most}").format(y=text, most=count(int(self._counts.max())))
+            text = f"{text}, strongest colour: {count(int(self._counts.max()))}"
         self.key.show_entries(text, ())
         self.refresh_description()
 

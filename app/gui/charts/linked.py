@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVB
 
 from app.gui.charts.chart import Chart
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _ROOM = 0.008
 """At both ends, so that the first and the last marker are whole."""
@@ -56,14 +55,14 @@ class LinkedCharts(QWidget):
 
     def _build(self) -> None:
         self.span_button = QToolButton()
-        self.span_button.setText(tr("Select a &window"))
+        self.span_button.setText("Select a &window")
         self.span_button.setCheckable(True)
-        self.span_button.setAccessibleName(tr("Select a window"))
-        self.span_button.setToolTip(tr("Drag over a chart to choose a stretch of time (or Shift and drag)"))
+        self.span_button.setAccessibleName("Select a window")
+        self.span_button.setToolTip("Drag over a chart to choose a stretch of time (or Shift and drag)")
         self.span_button.toggled.connect(self._span_mode)
         self.clear_button = QToolButton()
-        self.clear_button.setText(tr("C&lear window"))
-        self.clear_button.setAccessibleName(tr("Clear window"))
+        self.clear_button.setText("C&lear window")
+        self.clear_button.setAccessibleName("Clear window")
         self.clear_button.clicked.connect(self.clear_span)
         self.clear_button.hide()
         self.span_label = label("", "muted")
@@ -147,10 +146,10 @@ class LinkedCharts(QWidget):
 
     def _say_fit(self) -> None:
         """How to come back, once the user looks at a part."""
-        text = tr("Show &everything") if self._follow_s is None else tr("Follow th&e run")
+        text = "Show &everything" if self._follow_s is None else "Follow th&e run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
-        self.fit_button.setToolTip(tr("{what} (Home)").format(what=text.replace("&", "")))
+        self.fit_button.setToolTip("{what} (Home)".format(what=text.replace("&", "")))
         self.fit_button.setVisible(self._is_paused)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -240,5 +239,5 @@ class LinkedCharts(QWidget):
         for chart in self.charts:
             chart.set_span((start, end))
         write = self.charts[-1].plot.x_axis.text_of
-        self.span_label.setText(tr("Window: {start} to {end}").format(start=write(start), end=write(end)))
+        self.span_label.setText(f"Window: {write(start)} to {write(end)}")
         self.clear_button.show()

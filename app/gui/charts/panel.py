@@ -28,7 +28,6 @@ from app.gui.navigation import Notice
 from app.gui.strip import Strip
 from app.gui.theme import Look, Theme
 from app.gui.widgets import label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,17 +122,17 @@ class Panel(QWidget):
     def _build(self) -> None:
         self._heading = label(self.title)
         self.table_button = QToolButton()
-        self.table_button.setText(tr("Table"))
+        self.table_button.setText("Table")
         self.table_button.setCheckable(True)
         self.table_button.setAutoRaise(True)
-        self.table_button.setAccessibleName(tr("Show as a table: {title}").format(title=self.title))
-        self.table_button.setToolTip(tr("The same data as a table (T)"))
+        self.table_button.setAccessibleName(f"Show as a table: {self.title}")
+        self.table_button.setToolTip("The same data as a table (T)")
         self.table_button.clicked.connect(self.show_table)
         self.export_button = QToolButton()
-        self.export_button.setText(tr("Export"))
+        self.export_button.setText("Export")
         self.export_button.setAutoRaise(True)
         self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.export_button.setAccessibleName(tr("Export: {title}").format(title=self.title))
+        self.export_button.setAccessibleName(f"Export: {self.title}")
         self.export_button.setMenu(self._export_menu())
         self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
@@ -155,23 +154,23 @@ class Panel(QWidget):
     def _export_menu(self) -> QMenu:
         menu = QMenu(self)
         for text, act in (
-            (tr("Save as &PNG…"), self._save_png),
-            (tr("Save as &SVG…"), self._save_svg),
-            (tr("Save as &CSV…"), self._save_csv),
-            (tr("Copy &image"), self.copy_image),
+            ("Save as &PNG…", self._save_png),
+            ("Save as &SVG…", self._save_svg),
+            ("Save as &CSV…", self._save_csv),
+            ("Copy &image", self.copy_image),
         ):
             action = menu.addAction(text)
             action.triggered.connect(act)
         return menu
 
     def _save_png(self) -> None:
-        self._save("png", tr("Pictures (*.png)"))
+        self._save("png", "Pictures (*.png)")
 
     def _save_svg(self) -> None:
-        self._save("svg", tr("Drawings (*.svg)"))
+        self._save("svg", "Drawings (*.svg)")
 
     def _save_csv(self) -> None:
-        self._save("csv", tr("Tables (*.csv)"))
+        self._save("csv", "Tables (*.csv)")
 
     def _save(self, suffix: export.Suffix, kinds: str) -> None:
         path = export.ask_path(self, self.title, suffix, kinds)
@@ -180,8 +179,8 @@ class Panel(QWidget):
         try:
             export.SAVE[suffix](self, path)
         except OSError as error:
-            what = tr("The chart could not be saved as {path}.").format(path=path)
-            self._tell(Notice("error", what, str(error), tr("Choose another folder.")))
+            what = f"The chart could not be saved as {path}."
+            self._tell(Notice("error", what, str(error), "Choose another folder."))
 
     def news(self) -> str:
         """What stands above the chart, as when it could not be saved."""
@@ -205,7 +204,7 @@ class Panel(QWidget):
             from app.gui.frame_model import FrameModel
             from app.gui.tables import FrameTable
 
-            self._table = FrameTable(FrameModel(), tr("{title} as a table").format(title=self.title))
+            self._table = FrameTable(FrameModel(), f"{self.title} as a table")
             self._table.horizontalHeader().setStretchLastSection(False)
             self._table_layout.addWidget(self._table)
             self._table_layout.addWidget(self._table_notes)
@@ -275,7 +274,7 @@ class Panel(QWidget):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         if self.is_plot:
             self.fill_menu(menu)
-        menu.addAction(tr("Show as a &table\tT")).triggered.connect(self._toggle_table)
+        menu.addAction("Show as a &table\tT").triggered.connect(self._toggle_table)
         menu.addSeparator()
         menu.addActions(self.export_button.menu().actions())
         menu.popup(event.globalPos())

@@ -9,7 +9,6 @@ import numpy as np
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.series import Series
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +38,8 @@ def _wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
         if one.low is None:
             columns.append(pd.Series(one.y, index=one.x, name=f"{one.label}{unit}"))
         else:
-            columns.append(pd.Series(one.low, index=one.x, name=tr("{label}, from").format(label=one.label) + unit))
-            columns.append(pd.Series(one.y, index=one.x, name=tr("{label}, to").format(label=one.label) + unit))
+            columns.append(pd.Series(one.low, index=one.x, name=f"{one.label}, from" + unit))
+            columns.append(pd.Series(one.y, index=one.x, name=f"{one.label}, to" + unit))
     joined = pd.concat(columns, axis=1).sort_index()
     joined.index.name = x.text
     return joined.reset_index()
@@ -49,12 +48,12 @@ def _wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
 def _tall(one: Series, x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
-    rows: dict[str, object] = {tr("Series"): one.label}
+    rows: dict[str, object] = {"Series": one.label}
     if one.names:
-        rows[tr("Name")] = list(one.names)
+        rows["Name"] = list(one.names)
     rows |= {x.text: one.x, y.text: one.y}
     if one.low is not None:
-        rows[tr("From")] = one.low
+        rows["From"] = one.low
     if one.hollow is not None:
-        rows[tr("Hollow")] = one.hollow
+        rows["Hollow"] = one.hollow
     return pd.DataFrame(rows, index=range(len(one.x)))

@@ -11,7 +11,6 @@ from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import number, with_unit
-from app.gui.words import tr
 
 
 def place_text(x: float, marks: Marks, axis: TickAxis, near: float) -> str:
@@ -25,18 +24,18 @@ def place_text(x: float, marks: Marks, axis: TickAxis, near: float) -> str:
 
 def reading_text(place: str, readings: Sequence[Reading]) -> str:
     said = ", ".join(f"{reading.label} {reading.text}" for reading in readings)
-    return tr("At {x}: {said}").format(x=place, said=said)
+    return f"At {place}: {said}"
 
 
 def chart_text(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, notes: str) -> str:
-    drawn = ", ".join(one.label for one in series) or tr("nothing yet")
-    said = [tr("{y} over {x}: {drawn}.").format(y=y.text, x=x.text, drawn=drawn)]
+    drawn = ", ".join(one.label for one in series) or "nothing yet"
+    said = [f"{y.text} over {x.text}: {drawn}."]
     if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
-        ranges = tr("{x} from {x0} to {x1}, {y} from {y0} to {y1}.")
+        ranges = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
         ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
         x0, x1, y0, y1 = (number(end) for end in ends)
         said.append(ranges.format(x=x.label, x0=x0, x1=x1, y=y.label, y0=y0, y1=y1))
-    said += [notes, tr("Arrow keys read values, T shows a table.")]
+    said += [notes, "Arrow keys read values, T shows a table."]
     return " ".join(one for one in said if one)
 
 
@@ -44,12 +43,12 @@ def notes_text(marks: Marks, axis: TickAxis) -> str:
     """What is drawn and no sample of a series."""
     said = []
     if marks.limit is not None:
-        said.append(tr("Limit: {label}").format(label=marks.limit_label or number(marks.limit)))
+        said.append(f"Limit: {marks.limit_label or number(marks.limit)}")
     for band in marks.bands:
         start, end = axis.text_of(band.start), axis.text_of(band.end)
-        said.append(tr("{label} from {start} to {end}").format(label=band.label, start=start, end=end))
+        said.append(f"{band.label} from {start} to {end}")
     named = [mark for mark in marks.marks if mark.label]
-    said += [tr("{label} at {x}").format(label=mark.label, x=axis.text_of(mark.x)) for mark in named]
+    said += [f"{mark.label} at {axis.text_of(mark.x)}" for mark in named]
     if marks.region is not None and marks.region.label:
-        said.append(tr("Shaded: {label}").format(label=marks.region.label))
+        said.append(f"Shaded: {marks.region.label}")
     return "; ".join(said) + "." if said else ""

@@ -10,7 +10,6 @@ from app.gui.charts.chart import Chart
 from app.gui.compare.outcome import Curve, Outcome
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _LONGEST = 60
 
@@ -21,20 +20,20 @@ class AnswersTab(QWidget):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.stage = QComboBox()
-        self.stage.setAccessibleName(tr("Stage whose answers are drawn"))
+        self.stage.setAccessibleName("Stage whose answers are drawn")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.time = QComboBox()
-        self.time.setAccessibleName(tr("Time that is drawn"))
+        self.time.setAccessibleName("Time that is drawn")
         self.time.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._curves: tuple[Curve, ...] = ()
         self._runs = 0
         self.chart = Chart(
-            tr("Share of answers at or below a time"), Axis(tr("time"), "ms", is_log=True), Axis(tr("share"), "%"), look
+            "Share of answers at or below a time", Axis("time", "ms", is_log=True), Axis("share", "%"), look
         )
         self._note = label("", "muted", wrap=True)
-        buddy = label(tr("St&age"))
+        buddy = label("St&age")
         buddy.setBuddy(self.stage)
-        of_time = label(tr("T&ime"))
+        of_time = label("T&ime")
         of_time.setBuddy(self.time)
         row = QHBoxLayout()
         for widget in (buddy, self.stage, of_time, self.time):
@@ -47,7 +46,7 @@ class AnswersTab(QWidget):
         layout.addWidget(self._note)
         self.stage.currentIndexChanged.connect(self._want)
         self.time.currentIndexChanged.connect(self._draw)
-        self.wait(tr("Choose two runs above."))
+        self.wait("Choose two runs above.")
 
     @property
     def note(self) -> str:
@@ -71,7 +70,7 @@ class AnswersTab(QWidget):
         self.stage.blockSignals(False)
         self.stage.setEnabled(self.stage.count() > 0)
         if not outcome.stages:
-            self.wait(tr("These runs have no stage of one name: there is nothing to lay over each other."))
+            self.wait("These runs have no stage of one name: there is nothing to lay over each other.")
         else:
             self._want()
 
@@ -93,25 +92,23 @@ class AnswersTab(QWidget):
     def _draw(self) -> None:
         time = self.time.currentData()
         self.chart.clear()
-        self.chart.say("" if time else tr("No answers of this stage are kept."))
+        self.chart.say("" if time else "No answers of this stage are kept.")
         told = []
         if self._runs > len(self._curves) > 0:
             drawn, count = len(self._curves), self._runs
-            told.append(
-                tr("Drawn are {drawn} of {count} runs, the first of each side.").format(drawn=drawn, count=count)
-            )
+            told.append(f"Drawn are {drawn} of {count} runs, the first of each side.")
         for place, curve in enumerate(self._curves):
             spectrum = curve.of(time)
             if spectrum is None:
-                told.append(tr("{run}: no answers there.").format(run=curve.label))
+                told.append(f"{curve.label}: no answers there.")
                 continue
             shares = [100 * share for share in spectrum.share]
             self.chart.set_line(f"run-{place}", curve.label, spectrum.ms, shares, series=place, steps=True)
-            told.append(tr("{run}: {count:,} answers.").format(run=curve.label, count=spectrum.n))
+            told.append(f"{curve.label}: {spectrum.n:,} answers.")
         self._note.setText(" ".join(told))
 
     def _want(self) -> None:
         stage = self.stage.currentData()
         if stage is not None:
-            self.chart.say(tr("Reading the rows…"))
+            self.chart.say("Reading the rows…")
             self.stage_wanted.emit(stage)

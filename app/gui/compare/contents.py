@@ -24,7 +24,6 @@ from app.gui.navigation import Navigation, Notice, notice_of
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.reporting.run_rows import RunRow, run_rows
 
 _MOST_OFFERED, _LONGEST, _READ_S = 12, 100, 0.3
@@ -39,18 +38,18 @@ class Contents(QWidget):
         self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._take_usable, navigation.tell_error)
         self.pairs = PairsPart(navigation, self.presenter)
         self.strip = Strip()
-        self.picker = Picker(button(tr("S&wap the sides"), self.presenter.swap))
+        self.picker = Picker(button("S&wap the sides", self.presenter.swap))
         self.empty = Empty(
-            tr("Tick two runs in the Library, or add them here: the first is the baseline."),
-            button(tr("&Go to the Library"), self._go_to_library, primary=True),
-            button(tr("&Add the last two runs"), self.add_last_two),
+            "Tick two runs in the Library, or add them here: the first is the baseline.",
+            button("&Go to the Library", self._go_to_library, primary=True),
+            button("&Add the last two runs", self.add_last_two),
         )
         self.verdict, self.answers = VerdictTab(look), AnswersTab(look)
         self.stages, self.trend = StagesTab(look), TrendTab(navigation, look)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.setAccessibleName(tr("Comparison"))
-        self.tabs.tabBar().setAccessibleName(tr("Views of the comparison"))
+        self.tabs.setAccessibleName("Comparison")
+        self.tabs.tabBar().setAccessibleName("Views of the comparison")
         for tab, title in self._titled():
             self.tabs.addTab(tab, title)
         layout = QVBoxLayout(self)
@@ -76,9 +75,9 @@ class Contents(QWidget):
             return False
         name, _ = QFileDialog.getSaveFileName(
             self,
-            tr("Export the comparison"),
+            "Export the comparison",
             "comparison.html",
-            tr("Web page (*.html);;Markdown (*.md);;JSON (*.json);;Text (*.txt)"),
+            "Web page (*.html);;Markdown (*.md);;JSON (*.json);;Text (*.txt)",
         )
         if name:
             self.export_to(Path(name))
@@ -92,10 +91,10 @@ class Contents(QWidget):
 
     def _titled(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.verdict, tr("&Verdict")),
-            (self.answers, tr("Ans&wers")),
-            (self.stages, tr("&By stage")),
-            (self.trend, tr("Tr&end")),
+            (self.verdict, "&Verdict"),
+            (self.answers, "Ans&wers"),
+            (self.stages, "&By stage"),
+            (self.trend, "Tr&end"),
         )
 
     def _connect(self) -> None:
@@ -127,7 +126,7 @@ class Contents(QWidget):
             self.tabs.setCurrentWidget(self.verdict)
         if has_runs:
             for tab in (self.verdict, self.answers, self.stages):
-                tab.wait(tr("Comparing…"))
+                tab.wait("Comparing…")
 
     def _show_outcome(self, outcome: Outcome) -> None:
         self.picker.show_asked(outcome.asked)
@@ -156,13 +155,13 @@ class Contents(QWidget):
         menu = self.picker.add_menu
         menu.clear()
         if self._usable is None:
-            menu.addAction(tr("Reading the runs…")).setEnabled(False)
+            menu.addAction("Reading the runs…").setEnabled(False)
         taken = {str(one.path) for one in self.presenter.asked.entries}
         for row in [row for row in self._usable or () if row.directory not in taken][:_MOST_OFFERED]:
-            text = tr("{name}, {id}").format(name=row.called, id=row.run_id).replace("&", "&&")
+            text = f"{row.called}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_LONGEST]).setData(row.directory)
         menu.addSeparator()
-        menu.addAction(tr("A &folder of a run…"))
+        menu.addAction("A &folder of a run…")
 
     def _choose_another(self) -> None:
         """In place of what cannot be relied on."""
@@ -181,15 +180,13 @@ class Contents(QWidget):
         return [place for place, one in enumerate(self.presenter.asked.entries) if one.problem is not None]
 
     def _add_chosen(self, action: QAction) -> None:
-        directory = action.data() or QFileDialog.getExistingDirectory(self, tr("The folder of a run"))
+        directory = action.data() or QFileDialog.getExistingDirectory(self, "The folder of a run")
         if directory:
             self.presenter.add(Path(directory))
 
     def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
         if len(rows) < 2:
-            self.strip.say(
-                Notice("news", tr("There are no two measured runs yet."), None, tr("Home's quick check makes one."))
-            )
+            self.strip.say(Notice("news", "There are no two measured runs yet.", None, "Home's quick check makes one."))
             return
         self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])
 
@@ -197,7 +194,7 @@ class Contents(QWidget):
         self._navigation.page_wanted.emit("library")
 
     def _told_export(self, path: Path) -> None:
-        self.strip.say(Notice("news", tr("The comparison is in {path}.").format(path=path)))
+        self.strip.say(Notice("news", f"The comparison is in {path}."))
 
     def _fail(self, error: Exception) -> None:
         self.strip.say(notice_of(error))

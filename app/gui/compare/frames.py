@@ -8,7 +8,6 @@ import pandas as pd
 
 from app.gui.compare.outcome import Outcome
 from app.gui.formatting import NOT_AVAILABLE, State, value_unit
-from app.gui.words import tr
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
 from reports.comparison_text import change, effect, remark
@@ -26,8 +25,12 @@ def forbidding_state(word: object) -> State:
     return "bad" if word == FORBIDS else "plain"
 
 
-def difference_headers() -> dict[str, str]:
-    return {"name": tr("Around the runs"), "so": tr("So"), "base": tr("Baseline"), "candidate": tr("Candidate")}
+DIFFERENCE_HEADERS = {
+    "name": "Around the runs",
+    "so": "So",
+    "base": "Baseline",
+    "candidate": "Candidate",
+}
 
 
 def differences_frame(section: ComparisonSection) -> pd.DataFrame:
@@ -35,24 +38,23 @@ def differences_frame(section: ComparisonSection) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": [row.name for row in rows],
-            "so": [FORBIDS if row.forbids else tr("told") for row in rows],
+            "so": [FORBIDS if row.forbids else "told" for row in rows],
             "base": [row.base for row in rows],
             "candidate": [row.candidate for row in rows],
         }
     )
 
 
-def change_headers() -> dict[str, str]:
-    return {
-        "verdict": tr("Verdict"),
-        "metric": tr("Metric"),
-        "stage": tr("Stage"),
-        "base": tr("Baseline"),
-        "candidate": tr("Candidate"),
-        "change": tr("Change (95 %)"),
-        "p": tr("p"),
-        "remark": tr("What would tell"),
-    }
+CHANGE_HEADERS = {
+    "verdict": "Verdict",
+    "metric": "Metric",
+    "stage": "Stage",
+    "base": "Baseline",
+    "candidate": "Candidate",
+    "change": "Change (95 %)",
+    "p": "p",
+    "remark": "What would tell",
+}
 
 
 def changes_frame(section: ComparisonSection, *, only_headlines: bool, stage: str | None) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import msgspec
 from app.errors import InvalidRunError, SizewiseError
 from app.gui.compare.entries import MOST_RUNS, Asked, Entry, label_of
 from app.gui.compare.pairs_offer import PairsOffer, offer_of
-from app.gui.words import tr
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection
@@ -110,7 +109,7 @@ def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:
 
 def _missing(asked: Asked) -> str:
     if len(asked.entries) < 2:
-        return tr("Add a second run: a comparison takes a baseline and a candidate.")
+        return "Add a second run: a comparison takes a baseline and a candidate."
     if any(one.problem is not None for one in asked.entries):
-        return tr("A comparison takes a baseline and a candidate that can be relied on: choose another run.")
-    return tr("Say of one run that it is the baseline, and of another that it is the candidate.")
+        return "A comparison takes a baseline and a candidate that can be relied on: choose another run."
+    return "Say of one run that it is the baseline, and of another that it is the candidate."

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QVBoxLayout
 from app.gui.navigation import Launch, Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.compare.contents import Contents
@@ -31,7 +30,7 @@ class ComparePage(Page):
         layout.setContentsMargins(0, 0, 0, 0)
 
     def title(self) -> str:
-        return tr("Compare")
+        return "Compare"
 
     @property
     def contents(self) -> Contents:

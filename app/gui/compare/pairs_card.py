@@ -18,7 +18,6 @@ from app.gui.compare.pairs_offer import (
 )
 from app.gui.flow import flow_in
 from app.gui.widgets import button, card, label
-from app.gui.words import tr
 
 
 class PairsCard(QWidget):
@@ -32,10 +31,10 @@ class PairsCard(QWidget):
         self._is_measuring = False
         self._said = label("", wrap=True)
         self._problem, self._cost = label("", "word", wrap=True), label("", "muted", wrap=True)
-        self._or, self._command = label(tr("In a terminal, the same:"), "muted", wrap=True), label("", wrap=True)
+        self._or, self._command = label("In a terminal, the same:", "muted", wrap=True), label("", wrap=True)
         self.pairs, self.minutes = QSpinBox(), QSpinBox()
         self.run = button("", self._want, primary=True)
-        self.copy = button(tr("Cop&y the command"), self._copy_command)
+        self.copy = button("Cop&y the command", self._copy_command)
         self._asking = self._asking_row()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -60,9 +59,7 @@ class PairsCard(QWidget):
     def show_offer(self, asked: Asked, offer: PairsOffer) -> None:
         self._asked, self._offer = asked, offer
         self._said.setText(
-            tr("Not to be told yet: {pairs} more pairs in turns, baseline and candidate, would likely tell.").format(
-                pairs=offer.pairs
-            )
+            f"Not to be told yet: {offer.pairs} more pairs in turns, baseline and candidate, would likely tell."
         )
         self._problem.setText(offer.problem or "")
         self._problem.setVisible(offer.problem is not None)
@@ -78,14 +75,14 @@ class PairsCard(QWidget):
 
     def _asking_row(self) -> QWidget:
         self.pairs.setRange(1, MOST_PAIRS)
-        self.pairs.setAccessibleName(tr("How many more pairs"))
+        self.pairs.setAccessibleName("How many more pairs")
         self.minutes.setRange(LEAST_MINUTES, MOST_MINUTES)
-        self.minutes.setSuffix(tr(" min"))
-        self.minutes.setAccessibleName(tr("How many minutes they may take at most"))
+        self.minutes.setSuffix(" min")
+        self.minutes.setAccessibleName("How many minutes they may take at most")
         row = QWidget()
         flow = flow_in(row)
         flow.addWidget(self.run)
-        for text, box in ((tr("&Pairs"), self.pairs), (tr("At &most"), self.minutes)):
+        for text, box in (("&Pairs", self.pairs), ("At &most", self.minutes)):
             flow.addWidget(_named(text, box))
         return row
 
@@ -100,7 +97,7 @@ class PairsCard(QWidget):
         if self._asked is None or self._offer is None:
             return
         pairs, minutes = self.pairs.value(), self.minutes.value()
-        text = tr("R&un one more pair") if pairs == 1 else tr("R&un {pairs} more pairs").format(pairs=pairs)
+        text = "R&un one more pair" if pairs == 1 else f"R&un {pairs} more pairs"
         self.run.setText(text)
         self.run.setAccessibleName(text.replace("&", ""))
         self.run.setEnabled(self._offer.problem is None and not self._is_measuring)

@@ -14,7 +14,6 @@ from app.errors import SizewiseError
 from app.gui.compare.entries import Asked, Entry, label_of
 from app.gui.formatting import one_line
 from app.gui.navigation import Launch
-from app.gui.words import tr
 from app.records.comparison import Comparison
 from app.storage.allowed_secrets import AllowedSecrets
 
@@ -64,8 +63,8 @@ def minutes_for(offer: PairsOffer, pairs: int) -> int:
 
 def cost_line(offer: PairsOffer, pairs: int, minutes: int) -> str:
     once, twice = _about(pairs * offer.pair_s), _about(2 * pairs * offer.pair_s)
-    told = tr("About {once}; about {twice} where a change is suspected, which takes as many again.")
-    bound = tr("At most {minutes} min: no pair is begun that would not end by then. Leave the machine alone meanwhile.")
+    told = "About {once}; about {twice} where a change is suspected, which takes as many again."
+    bound = "At most {minutes} min: no pair is begun that would not end by then. Leave the machine alone meanwhile."
     return f"{told.format(once=once, twice=twice)} {bound.format(minutes=minutes)}"
 
 
@@ -103,8 +102,8 @@ def secrets_to_send(offer: PairsOffer) -> tuple[AllowedSecrets, ...]:
 
 def _about(duration_s: float) -> str:
     if duration_s < _MINUTES_FROM_S:
-        return tr("{count} s").format(count=round(duration_s))
-    return tr("{count} min").format(count=round(duration_s / 60))
+        return f"{round(duration_s)} s"
+    return f"{round(duration_s / 60)} min"
 
 
 def _run_s(entries: Sequence[Entry]) -> float:
@@ -119,11 +118,11 @@ def _profile_of(place: int, entry: Entry) -> tuple[Path | None, str, str | None]
 
     named, spec = label_of(place, entry), entry.path / SPEC
     if not spec.is_file():
-        told = tr("{run} kept no profile, as a result of another tool: name the profiles yourself, in a terminal.")
+        told = "{run} kept no profile, as a result of another tool: name the profiles yourself, in a terminal."
         return None, entry.name, told.format(run=named)
     try:
         return spec, name_to_measure(str(spec)), None
     except (SizewiseError, OSError, UnicodeDecodeError) as error:
         hint = error.hint if isinstance(error, SizewiseError) else None
         why = one_line(". ".join(part for part in (str(error), hint) if part), _LONGEST)
-        return spec, entry.name, tr("The profile of {run} cannot be measured here: {why}").format(run=named, why=why)
+        return spec, entry.name, f"The profile of {named} cannot be measured here: {why}"

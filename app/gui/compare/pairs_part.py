@@ -19,7 +19,6 @@ from app.gui.compare.presenter import TOLERANCE, ComparePresenter
 from app.gui.navigation import Launch, Navigation, Notice
 from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
-from app.gui.words import tr
 
 
 class PairsPart(QWidget):
@@ -59,7 +58,7 @@ class PairsPart(QWidget):
         try:
             keep_beside(launch.directory, asked)
         except OSError as error:
-            what = tr("{folder} cannot be written: {why}.").format(folder=launch.directory, why=error.strerror)
+            what = f"{launch.directory} cannot be written: {error.strerror}."
             self._say(Notice("error", what))
             return
         self._navigation.launch_wanted.emit(launch)
@@ -86,11 +85,11 @@ class PairsPart(QWidget):
             self.stop_now()
             return
         if state.going == "stopping":
-            what, why = tr("Cut what is in flight?"), tr("The run that is measured waits for answers to what was sent.")
-            action = tr("Cu&t it")
+            what, why = "Cut what is in flight?", "The run that is measured waits for answers to what was sent."
+            action = "Cu&t it"
         else:
-            what, action = tr("Stop these pairs?"), tr("S&top them")
-            why = tr("Whole pairs until now are compared, and every run is kept.")
+            what, action = "Stop these pairs?", "S&top them"
+            why = "Whole pairs until now are compared, and every run is kept."
         self.stop_strip.say(Notice("warning", what, why), action)
 
     def stop_now(self) -> None:
@@ -121,12 +120,10 @@ class PairsPart(QWidget):
         if self._fits:
             shown = self._presenter.asked
             self._presenter.compare_sides(joined(shown if _same(shown, asked) else asked, state))
-            self.strip.say(
-                msgspec.structs.replace(notice, next_step=tr("They are compared now, as repeats of each side."))
-            )
+            self.strip.say(msgspec.structs.replace(notice, next_step="They are compared now, as repeats of each side."))
         else:  # other runs are compared by now, and stay
             self._ready = joined(asked, state)
-            self.strip.say(notice, tr("Compare the&m"))
+            self.strip.say(notice, "Compare the&m")
 
     def _compare_them(self) -> None:
         ready, self._ready = self._ready, None

@@ -10,7 +10,6 @@ from app.gui.docks.job_words import turn_line
 from app.gui.flow import flow_in
 from app.gui.formatting import elapsed, one_line
 from app.gui.widgets import button, card, label
-from app.gui.words import tr
 
 _LONGEST = 200
 
@@ -25,9 +24,9 @@ class PairsProgress(QWidget):
         self._said, self._time = label("", "muted", wrap=True), label("", "muted", wrap=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        self._bar.setAccessibleName(tr("Runs of the pairs that are measured"))
-        self.stop = button(tr("&Stop the pairs"), self.stop_wanted.emit)
-        self.watch = button(tr("Watc&h this run"), self.watch_wanted.emit)
+        self._bar.setAccessibleName("Runs of the pairs that are measured")
+        self.stop = button("&Stop the pairs", self.stop_wanted.emit)
+        self.watch = button("Watc&h this run", self.watch_wanted.emit)
         row = QWidget()
         flow = flow_in(row)
         for one in (self.stop, self.watch):
@@ -53,22 +52,22 @@ class PairsProgress(QWidget):
         self._bar.setRange(0, progress.total or 0)
         self._bar.setValue(progress.done)
         self.watch.setEnabled(progress.turn is not None)
-        self.stop.setText(tr("Cut &short") if state.going == "stopping" else tr("&Stop the pairs"))
+        self.stop.setText("Cut &short" if state.going == "stopping" else "&Stop the pairs")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
 def line_of(state: PairsState) -> str:
     turn = state.progress.turn
     if turn is None:
-        return tr("The engine is starting…")
+        return "The engine is starting…"
     if state.going == "stopping":
-        return tr("{line}; it is stopping").format(line=turn_line(turn))
+        return f"{turn_line(turn)}; it is stopping"
     return turn_line(turn)
 
 
 def time_of(state: PairsState) -> str:
     progress, left_s = state.progress, state.eta_s()
-    told = tr("{time} so far").format(time=elapsed(progress.elapsed_s))
+    told = f"{elapsed(progress.elapsed_s)} so far"
     if progress.total:
-        told = tr("{done} of {total} runs, {told}").format(done=progress.done, total=progress.total, told=told)
-    return told if left_s is None else tr("{told}, about {left} left").format(told=told, left=elapsed(left_s))
+        told = f"{progress.done} of {progress.total} runs, {told}"
+    return told if left_s is None else f"{told}, about {elapsed(left_s)} left"

@@ -17,7 +17,6 @@ from app.gui.engine.launch import EngineProcess, start_engine
 from app.gui.engine.reaping import Reaper
 from app.gui.engine.watch import EngineWatch
 from app.gui.navigation import Launch, Notice, notice_of
-from app.gui.words import tr
 from app.records.control import Wish
 from app.records.events import Event
 
@@ -47,8 +46,8 @@ class PairsRun(QObject):
             engine = start_engine(launch)
         except OSError as error:
             self._begin(launch.directory, launch.name)
-            what = tr("The engine could not be started: {why}.").format(why=error.strerror)
-            self._fail(Notice("error", what, None, tr("Look at the folder that runs are kept in.")))
+            what = f"The engine could not be started: {error.strerror}."
+            self._fail(Notice("error", what, None, "Look at the folder that runs are kept in."))
             return
         self._follow(launch.directory, launch.name, engine)
 
@@ -105,8 +104,8 @@ class PairsRun(QObject):
         self._end("ended", end_notice(self.state, code, message))
 
     def _lose(self) -> None:
-        kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.")
-        what = tr("The engine that measured the pairs is gone, and did not tell of its end.")
+        kept = "Whole pairs until then: {pairs}. Every run is in the Library."
+        what = "The engine that measured the pairs is gone, and did not tell of its end."
         self._end("lost", Notice("error", what, kept.format(pairs=self.state.pairs)))
 
     def _fail(self, notice: Notice) -> None:
@@ -115,7 +114,7 @@ class PairsRun(QObject):
             with contextlib.suppress(OSError):  # then something else is in it
                 forget_beside(directory)
         if self._is_called_off:
-            notice = Notice("news", tr("Stopped before anything was measured."))
+            notice = Notice("news", "Stopped before anything was measured.")
         self.state = msgspec.structs.replace(self.state, said=notice.why or notice.what)
         self._end("failed", notice)
 

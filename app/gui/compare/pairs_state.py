@@ -12,7 +12,6 @@ from app.analysis.run_progress import RunProgress, advanced
 from app.errors import ExitCode
 from app.gui.compare.entries import Asked, Entry, Side
 from app.gui.navigation import Notice
-from app.gui.words import tr
 from app.records.comparison import Side as Measured
 from app.records.events import Event, PhaseChanged, TurnFinished
 
@@ -84,10 +83,10 @@ def end_notice(state: PairsState, code: int, message: str) -> Notice:
     """Of pairs that have ended."""
     pairs = state.pairs
     if code in _STOPPED:
-        kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.")
-        return Notice("news", tr("The pairs were stopped."), kept.format(pairs=pairs))
+        kept = "Whole pairs until then: {pairs}. Every run is in the Library."
+        return Notice("news", "The pairs were stopped.", kept.format(pairs=pairs))
     if code in _JUDGED:
-        what = tr("The pairs are measured: {pairs}.").format(pairs=pairs)
+        what = f"The pairs are measured: {pairs}."
         return Notice("news", what, message or None)
-    kept = tr("Whole pairs until then: {pairs}. Every run is in the Library.").format(pairs=pairs)
-    return Notice("error", tr("The pairs have ended with exit code {code}.").format(code=code), message or None, kept)
+    kept = f"Whole pairs until then: {pairs}. Every run is in the Library."
+    return Notice("error", f"The pairs have ended with exit code {code}.", message or None, kept)

@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
 from app.gui.compare.entries import MOST_RUNS, Asked, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, clear, label, tip
-from app.gui.words import tr
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
 _LONGEST = 120
@@ -37,11 +36,11 @@ class Picker(QFrame):
     def __init__(self, swap: QPushButton) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName(tr("The compared runs"))
+        self.setAccessibleName("The compared runs")
         self.add_menu = QMenu(self)
         self.add_button = QToolButton()
-        self.add_button.setText(tr("&Add a run"))
-        self.add_button.setAccessibleName(tr("Add a run"))
+        self.add_button.setText("&Add a run")
+        self.add_button.setAccessibleName("Add a run")
         self.add_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.add_button.setMenu(self.add_menu)
         self.add_menu.aboutToShow.connect(self.add_wanted)
@@ -49,7 +48,7 @@ class Picker(QFrame):
         self.tolerance.setRange(0.1, 99.0)
         self.tolerance.setDecimals(1)
         self.tolerance.setSuffix(" %")
-        self.tolerance.setAccessibleName(tr("Tolerance: a smaller change is the same"))
+        self.tolerance.setAccessibleName("Tolerance: a smaller change is the same")
         self.tolerance.setKeyboardTracking(False)
         self.tolerance.valueChanged.connect(self._give_tolerance)
         self._swap = swap
@@ -81,9 +80,9 @@ class Picker(QFrame):
             self._fit()
 
     def _build(self) -> None:
-        tolerance = label(tr("&Tolerance"))
+        tolerance = label("&Tolerance")
         tolerance.setBuddy(self.tolerance)
-        tolerance.setToolTip(tr("What a metric may change by and still be the same."))
+        tolerance.setToolTip("What a metric may change by and still be the same.")
         row = QHBoxLayout()
         for widget in (self.add_button, self._swap):
             row.addWidget(widget)
@@ -115,13 +114,13 @@ class Picker(QFrame):
         name.setToolTip(tip(str(entry.path)))
         badge = Badge(_trust(entry), entry.problem or "")
         side = QComboBox()
-        for one, text in _side_words().items():
+        for one, text in _SIDE_WORDS.items():
             side.addItem(text, one)
         side.setCurrentIndex(_SIDES.index(entry.side))
-        side.setAccessibleName(tr("Side of {run}").format(run=label_of(place, entry)))
+        side.setAccessibleName(f"Side of {label_of(place, entry)}")
         side.currentIndexChanged.connect(self._give_side)
         remove = button("✕", lambda: self.removed.emit(place))
-        remove.setAccessibleName(tr("Take {run} out of the comparison").format(run=label_of(place, entry)))
+        remove.setAccessibleName(f"Take {label_of(place, entry)} out of the comparison")
         remove.setFlat(True)
         for column, widget in enumerate((name, badge, side, remove)):
             self._grid.addWidget(widget, place, column)
@@ -145,8 +144,7 @@ class Picker(QFrame):
         self.tolerance_given.emit(percent / 100)
 
 
-def _side_words() -> dict[Side, str]:
-    return {"base": tr("Baseline"), "candidate": tr("Candidate"), "drawn": tr("Only drawn")}
+_SIDE_WORDS: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Only drawn"}
 
 
 def _told(place: int, entry: Entry) -> str:
@@ -154,7 +152,7 @@ def _told(place: int, entry: Entry) -> str:
     if entry.problem is not None:
         return f"{named} · {one_line(entry.problem, _LONGEST)}"
     if entry.result is None:
-        return tr("{run}, being read…").format(run=named)
+        return f"{named}, being read…"
     return f"{named} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _LONGEST)}"
 
 

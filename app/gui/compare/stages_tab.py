@@ -10,7 +10,6 @@ from app.gui.compare.words_model import WordsModel
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 
 class StagesTab(QWidget):
@@ -32,14 +31,14 @@ class StagesTab(QWidget):
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None or not section.rows:
-            self.wait(tr("Nothing is compared yet: the first tab says why."))
+            self.wait("Nothing is compared yet: the first tab says why.")
             return
         frame, states = by_stage(section)
         if self.table is not None:
             self._layout.removeWidget(self.table)
             self.table.deleteLater()
-        self.table = FrameTable(WordsModel(self._look, {"stage": tr("Stage")}, states), tr("Changes by stage"))
+        self.table = FrameTable(WordsModel(self._look, {"stage": "Stage"}, states), "Changes by stage")
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)
-        self._said.setText(tr("Candidate over baseline in each stage, with its verdict; n/a where one has no value."))
-        describe(self.table, tr("Changes by stage"))
+        self._said.setText("Candidate over baseline in each stage, with its verdict; n/a where one has no value.")
+        describe(self.table, "Changes by stage")

@@ -11,7 +11,6 @@ import pandas as pd
 
 from app.analysis.series import Series
 from app.analysis.trend import FEWEST
-from app.gui.words import tr
 from app.reporting.run_rows import run_rows
 from app.reporting.trends import Trend, change_words, metric_name
 
@@ -38,25 +37,24 @@ def series_name(series: Series) -> str:
 
 
 def summary_of(trend: Trend) -> str:
-    counted = tr("{name}: 1 run.") if len(trend.runs) == 1 else tr("{name}: {count} runs.")
+    counted = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
     told = [counted.format(name=trend.name, count=len(trend.runs))]
     if trend.left_out:
-        told.append(tr("{count} left out: INVALID, or of another machine or workload.").format(count=trend.left_out))
+        told.append(f"{trend.left_out} left out: INVALID, or of another machine or workload.")
     if len(trend.runs) < FEWEST:
-        told.append(tr("A change of level is told from {fewest} runs on.").format(fewest=FEWEST))
+        told.append(f"A change of level is told from {FEWEST} runs on.")
     return " ".join(told)
 
 
-def trend_headers() -> dict[str, str]:
-    return {
-        "metric": tr("Metric"),
-        "stage": tr("Stage"),
-        "runs": tr("Runs"),
-        "first": tr("First"),
-        "last": tr("Last"),
-        "unit": tr("Unit"),
-        "changed": tr("Changed"),
-    }
+TREND_HEADERS = {
+    "metric": "Metric",
+    "stage": "Stage",
+    "runs": "Runs",
+    "first": "First",
+    "last": "Last",
+    "unit": "Unit",
+    "changed": "Changed",
+}
 
 
 def trend_frame(series: Sequence[Series]) -> pd.DataFrame:
@@ -70,7 +68,7 @@ def trend_frame(series: Sequence[Series]) -> pd.DataFrame:
             "last": [one.values[-1] for one in series],
             "unit": [one.unit for one in series],
             "changed": [
-                "; ".join(change_words(one, place) for place in range(len(one.changes))) or tr("no") for one in series
+                "; ".join(change_words(one, place) for place in range(len(one.changes))) or "no" for one in series
             ],
         }
     )

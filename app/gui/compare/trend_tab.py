@@ -10,12 +10,12 @@ from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.trend_lines import (
+    TREND_HEADERS,
     levels_of,
     profile_names,
     series_name,
     summary_of,
     trend_frame,
-    trend_headers,
 )
 from app.gui.compare.words_model import ShortTable
 from app.gui.frame_model import FrameModel
@@ -23,7 +23,6 @@ from app.gui.navigation import Navigation, notice_of
 from app.gui.tables import describe
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.reporting.trends import Trend, change_words, metric_name, trend_of
 
 _LONGEST = 60
@@ -39,8 +38,8 @@ class TrendTab(QWidget):
         self._wanted: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
-        self._empty = label(tr("No run is stored yet: a trend needs several of one profile."), "muted", wrap=True)
-        self.table = ShortTable(FrameModel(None, trend_headers()), tr("Trends"), _ROWS_SHOWN, widest=_LONGEST)
+        self._empty = label("No run is stored yet: a trend needs several of one profile.", "muted", wrap=True)
+        self.table = ShortTable(FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, widest=_LONGEST)
         self._layout = QVBoxLayout(self)
         self._build()
         self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.tell_error)
@@ -74,7 +73,7 @@ class TrendTab(QWidget):
 
     def _build(self) -> None:
         row = QHBoxLayout()
-        for text, box in ((tr("P&rofile"), self.profile), (tr("&Metric"), self.series)):
+        for text, box in (("P&rofile", self.profile), ("&Metric", self.series)):
             named = label(text)
             named.setBuddy(box)
             box.setAccessibleName(text.replace("&", ""))
@@ -106,7 +105,7 @@ class TrendTab(QWidget):
     def _read(self) -> None:
         name = self.profile.currentData()
         if name is not None:
-            self._summary.setText(tr("Reading the runs…"))
+            self._summary.setText("Reading the runs…")
             self._reading.ask(lambda: trend_of(name))
 
     def _fail(self, error: Exception) -> None:
@@ -127,7 +126,7 @@ class TrendTab(QWidget):
         self.series.blockSignals(False)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
-        describe(self.table, tr("Trends"))
+        describe(self.table, "Trends")
         self._draw()
 
     def _chosen(self) -> Series | None:
@@ -144,13 +143,13 @@ class TrendTab(QWidget):
             return
         chart = Chart(
             series_name(series),
-            Axis(tr("run, by time")),
+            Axis("run, by time"),
             Axis(metric_name(series), series.unit, from_zero=False),
             self._look,
         )
         at = np.arange(1, len(series.values) + 1)
         chart.set_points("values", metric_name(series), at, np.asarray(series.values), names=series.run_ids)
-        chart.set_line("levels", tr("level (median)"), at, levels_of(series), series=1)
+        chart.set_line("levels", "level (median)", at, levels_of(series), series=1)
         chart.set_markers(
             [(change.place + 1.0, change_words(series, place)) for place, change in enumerate(series.changes)]
         )

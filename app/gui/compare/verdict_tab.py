@@ -6,9 +6,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.compare.frames import (
-    change_headers,
+    CHANGE_HEADERS,
+    DIFFERENCE_HEADERS,
     changes_frame,
-    difference_headers,
     differences_frame,
     forbidding_state,
     notes_text,
@@ -23,7 +23,6 @@ from app.gui.formatting import sentence
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
 from app.gui.widgets import Badge, button, label, restyle
-from app.gui.words import tr
 
 _MOST_DIFFERENCES = 6
 _LEAST_ROWS = 8
@@ -42,22 +41,22 @@ class VerdictTab(QScrollArea):
         self._outcome: Outcome | None = None
         self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
         self._banner = label("", "word", wrap=True)
-        self.force = QCheckBox(tr("&Compare all the same: every export is stamped FORCED"))
-        self._alike = label(tr("No difference around the runs was found."), "muted", wrap=True)
+        self.force = QCheckBox("&Compare all the same: every export is stamped FORCED")
+        self._alike = label("No difference around the runs was found.", "muted", wrap=True)
         self.differences = ShortTable(
-            WordsModel(look, difference_headers(), {"so": forbidding_state}),
-            tr("What differs around the runs"),
+            WordsModel(look, DIFFERENCE_HEADERS, {"so": forbidding_state}),
+            "What differs around the runs",
             _MOST_DIFFERENCES,
             widest=_WIDEST,
         )
         self.changes = FrameTable(
-            WordsModel(look, change_headers(), {"verdict": verdict_state}), tr("What changed"), widest=_WIDEST
+            WordsModel(look, CHANGE_HEADERS, {"verdict": verdict_state}), "What changed", widest=_WIDEST
         )
-        self.stage, self.all_metrics = QComboBox(), QCheckBox(tr("A&ll metrics"))
+        self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
         self._notes = label("", "muted", wrap=True)
         self.pairs = PairsCard()
-        self.another = button(tr("Take it out and add ano&ther…"), self.another_wanted.emit, primary=True)
-        self.reasons = button(tr("See wh&y it is INVALID"), self.reasons_wanted.emit)
+        self.another = button("Take it out and add ano&ther…", self.another_wanted.emit, primary=True)
+        self.reasons = button("See wh&y it is INVALID", self.reasons_wanted.emit)
         self._offers = _row(self.another, self.reasons)
         self._build()
         self.wait("")
@@ -117,13 +116,13 @@ class VerdictTab(QScrollArea):
         self.force.blockSignals(True)
         self.force.setChecked(outcome.asked.is_forced)
         self.force.blockSignals(False)
-        describe(self.differences, tr("What differs around the runs"))
+        describe(self.differences, "What differs around the runs")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
         chosen = self.stage.currentData()
         self.stage.blockSignals(True)
         self.stage.clear()
-        self.stage.addItem(tr("All stages"), None)
+        self.stage.addItem("All stages", None)
         for stage in stages:
             self.stage.addItem(stage[:_WIDEST], stage)
         self.stage.setCurrentIndex(max(self.stage.findData(chosen), 0))
@@ -140,14 +139,14 @@ class VerdictTab(QScrollArea):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()
         self.changes.setMinimumHeight(row_px * (min(len(frame), _LEAST_ROWS) + 2))
-        describe(self.changes, tr("What changed"))
+        describe(self.changes, "What changed")
 
     def _build(self) -> None:
         head = QHBoxLayout()
         head.addWidget(self._badge)
         head.addWidget(self._sentence, 1)
         asked = QHBoxLayout()
-        self.stage.setAccessibleName(tr("Only changes of this stage"))
+        self.stage.setAccessibleName("Only changes of this stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         asked.addWidget(self.stage)
         asked.addWidget(self.all_metrics)
@@ -175,8 +174,8 @@ class VerdictTab(QScrollArea):
 
 def _nothing(outcome: Outcome) -> str:
     if outcome.forbidding:
-        return tr("Not compared: {names} must be alike.").format(names=", ".join(outcome.forbidding))
-    return tr("These have no metric in common: compare runs that have a stage or a variant in common.")
+        return "Not compared: {names} must be alike.".format(names=", ".join(outcome.forbidding))
+    return "These have no metric in common: compare runs that have a stage or a variant in common."
 
 
 def _row(*widgets: QWidget) -> QWidget:

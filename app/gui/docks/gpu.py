@@ -9,19 +9,18 @@ from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.machine_words import gpu_title, measured, of_most, share, short, throttle_words
 from app.gui.docks.scrolling import scrolled
 from app.gui.widgets import card, label, restyle
-from app.gui.words import tr
 from app.records.machine import GpuNow, MachineNow
 
 
 class GpuDock(QDockWidget):
     def __init__(self, machine: MachineWatch, parent: QWidget | None = None) -> None:
-        super().__init__(tr("GPU"), parent)
+        super().__init__("GPU", parent)
         self.setObjectName("gpu-dock")
-        self.setAccessibleName(tr("GPU and host"))
+        self.setAccessibleName("GPU and host")
         self.source = label("", "muted", wrap=True)
         self.no_gpu = label("", "muted", wrap=True)
         self.gpus: dict[str, GpuCard] = {}
-        self.cpu, self.memory = Gauge(tr("CPU")), Gauge(tr("Memory"))
+        self.cpu, self.memory = Gauge("CPU"), Gauge("Memory")
         self._cards = QVBoxLayout()
         inside = QWidget()
         layout = QVBoxLayout(inside)
@@ -30,7 +29,7 @@ class GpuDock(QDockWidget):
         layout.addWidget(self.source)
         layout.addLayout(self._cards)
         layout.addWidget(self.no_gpu)
-        layout.addWidget(card(label(tr("Host"), "heading"), self.cpu, self.memory))
+        layout.addWidget(card(label("Host", "heading"), self.cpu, self.memory))
         layout.addStretch(1)
         self.setWidget(scrolled(inside))
         machine.watch_for(inside)
@@ -38,7 +37,7 @@ class GpuDock(QDockWidget):
         self._show(machine.state)
 
     def _show(self, state: MachineState) -> None:
-        self.source.setText(tr("Read by the run that goes on: the window asks the machine nothing meanwhile."))
+        self.source.setText("Read by the run that goes on: the window asks the machine nothing meanwhile.")
         self.source.setVisible(state.of_run)
         now = state.now
         self._show_host(now)
@@ -65,8 +64,8 @@ class GpuCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.title, self.name = label("", "heading"), label("", "muted", wrap=True)
-        self.busy, self.memory, self.power = Gauge(tr("Busy")), Gauge(tr("Memory")), Gauge(tr("Power"))
-        self.temperature, self.clock = Gauge(tr("Temperature")), Gauge(tr("Clock"))
+        self.busy, self.memory, self.power = Gauge("Busy"), Gauge("Memory"), Gauge("Power")
+        self.temperature, self.clock = Gauge("Temperature"), Gauge("Clock")
         self.held = label("", "word", wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 12, 14, 12)
@@ -78,7 +77,7 @@ class GpuCard(QFrame):
     def show_gpu(self, gpu: GpuNow) -> None:
         self.title.setText(gpu_title(gpu))
         self.name.setText(short(gpu.name))
-        self.setAccessibleName(tr("{title}, {name}").format(title=gpu_title(gpu), name=short(gpu.name)))
+        self.setAccessibleName(f"{gpu_title(gpu)}, {short(gpu.name)}")
         busy = gpu.utilisation_percent
         self.busy.say(measured(busy, "%"), None if busy is None else busy / 100)
         self.memory.say(
@@ -93,9 +92,9 @@ class GpuCard(QFrame):
 
 def _why_none(now: MachineNow | None) -> str:
     if now is None:
-        return tr("Reading this machine…")
+        return "Reading this machine…"
     if now.gpu_note is not None:
-        return tr("The driver says: {note}").format(note=short(now.gpu_note))
+        return f"The driver says: {short(now.gpu_note)}"
     if now.driver is None:
-        return tr("No NVIDIA driver here: what stands below is the host.")
-    return tr("The driver shows no GPU.")
+        return "No NVIDIA driver here: what stands below is the host."
+    return "The driver shows no GPU."

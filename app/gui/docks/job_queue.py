@@ -13,7 +13,6 @@ from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from app.gui.background import submit
 from app.gui.navigation import Launch, LaunchKind
-from app.gui.words import tr
 from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class JobQueue(QObject):
     def launch_failed(self, directory: Path, message: str) -> None:
         job = self.running
         if job is not None and job.launch.directory == directory:
-            self._end(job, tr("not started"), message)
+            self._end(job, "not started", message)
 
     def pause(self, is_paused: bool) -> None:
         """What runs goes on; what waits waits."""
@@ -232,11 +231,11 @@ class JobQueue(QObject):
             self._end(job, follower.finished.status, follower.finished.message)
         elif job.progress is None:
             if self._now_ns() - job.began_ns > _PATIENCE_NS:
-                self._end(job, tr("not started"), tr("Its engine has told of nothing for a minute."))
+                self._end(job, "not started", "Its engine has told of nothing for a minute.")
         elif follower.is_written():
             self._is_gone = False
         elif self._is_gone:  # what it wrote just before it went has been read by now
-            self._end(job, tr("lost"), tr("Its engine is gone without telling of an end."))
+            self._end(job, "lost", "Its engine is gone without telling of an end.")
         else:
             self._is_gone = True
 

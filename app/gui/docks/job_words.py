@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from app.gui.docks.job_queue import Job
 from app.gui.docks.machine_words import short
 from app.gui.formatting import elapsed
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.records.events import TurnStarted
@@ -18,15 +17,15 @@ def job_line(job: Job) -> str:
     name = short(job.launch.name)
     if job.state != "finished":
         return name
-    text = tr("{name}: {status}, {time}").format(name=name, status=job.status, time=elapsed(job.lasted_s))
-    return tr("{text}. {message}").format(text=text, message=short(job.message)) if job.message else text
+    text = f"{name}: {job.status}, {elapsed(job.lasted_s)}"
+    return f"{text}. {short(job.message)}" if job.message else text
 
 
 def phase_line(job: Job) -> str:
     """What the running one is doing."""
     progress = job.progress
     if progress is None:
-        return tr("The engine is starting…")
+        return "The engine is starting…"
     if progress.turn is not None:
         return turn_line(progress.turn)
     doing = progress.stage.name if progress.stage is not None else progress.message or progress.phase
@@ -34,13 +33,13 @@ def phase_line(job: Job) -> str:
         doing = progress.variant.variant.label
     if progress.total:
         place = min(progress.done + 1, progress.total)
-        return tr("{doing}, {place} of {total}").format(doing=short(doing), place=place, total=progress.total)
+        return f"{short(doing)}, {place} of {progress.total}"
     return short(doing)
 
 
 def turn_line(turn: TurnStarted) -> str:
-    side = tr("the baseline") if turn.side == "base" else tr("the candidate")
-    return tr("Pair {pair} of {pairs}: {side} is measured").format(pair=turn.pair, pairs=turn.pairs, side=side)
+    side = "the baseline" if turn.side == "base" else "the candidate"
+    return f"Pair {turn.pair} of {turn.pairs}: {side} is measured"
 
 
 def time_line(job: Job) -> str:
@@ -48,8 +47,8 @@ def time_line(job: Job) -> str:
     done_s = 0.0 if job.progress is None else job.progress.elapsed_s
     left_s = job.eta_s
     if left_s is None:
-        return tr("{time} so far").format(time=elapsed(done_s))
-    return tr("{time} so far, about {left} left").format(time=elapsed(done_s), left=elapsed(left_s))
+        return f"{elapsed(done_s)} so far"
+    return f"{elapsed(done_s)} so far, about {elapsed(left_s)} left"
 
 
 def done_percent(job: Job) -> int | None:

@@ -23,7 +23,6 @@ from app.gui.docks.scrolling import scrolled
 from app.gui.navigation import Navigation, Notice
 from app.gui.strip import Strip
 from app.gui.widgets import button, card, label
-from app.gui.words import tr
 
 _ROWS_SHOWN = 6
 
@@ -45,9 +44,9 @@ class JobsDock(QDockWidget):
     """The directory of the run that is to stop."""
 
     def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
-        super().__init__(tr("Jobs"), parent)
+        super().__init__("Jobs", parent)
         self.setObjectName("jobs-dock")
-        self.setAccessibleName(tr("Jobs"))
+        self.setAccessibleName("Jobs")
         self._navigation, self._queue = navigation, queue
         self._bring_back: Callable[[], None] | None = None
         self.offer, self.undo = Strip(), Strip()
@@ -55,11 +54,11 @@ class JobsDock(QDockWidget):
         self.offer.dismissed.connect(queue.drop_offered)
         self.undo.acted.connect(self._undo_removal)
         self._nothing = label(
-            tr("Nothing runs. One run at a time is measured here; further ones wait."), "muted", wrap=True
+            "Nothing runs. One run at a time is measured here; further ones wait.", "muted", wrap=True
         )
         self._running = self._running_card()
-        self.waiting_list, self.waiting_model = self._list(tr("Waiting jobs"))
-        self.finished_list, self.finished_model = self._list(tr("Finished jobs"))
+        self.waiting_list, self.waiting_model = self._list("Waiting jobs")
+        self.finished_list, self.finished_model = self._list("Finished jobs")
         self.finished_list.activated.connect(self._open_index)
         self.waiting = self._waiting_part()
         self.finished = self._finished_part()
@@ -72,10 +71,10 @@ class JobsDock(QDockWidget):
         self.phase, self.time = label("", wrap=True), label("", "muted", wrap=True)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(tr("Progress of the running job"))
+        self.bar.setAccessibleName("Progress of the running job")
         line = QHBoxLayout()
-        line.addWidget(button(tr("&Watch"), self._watch))
-        line.addWidget(button(tr("S&top"), self._stop))
+        line.addWidget(button("&Watch", self._watch))
+        line.addWidget(button("S&top", self._stop))
         line.addStretch(1)
         frame = card(self.running_name, self.phase, self.bar, self.time)
         layout = frame.layout()
@@ -95,16 +94,16 @@ class JobsDock(QDockWidget):
         return view, model
 
     def _waiting_part(self) -> QWidget:
-        self.up, self.down = button(tr("&Up"), self._move_up), button(tr("&Down"), self._move_down)
-        self.remove = button(tr("Re&move"), self._remove)
-        self.pause = QCheckBox(tr("&Pause the queue"))
-        self.pause.setAccessibleName(tr("Pause the queue"))
+        self.up, self.down = button("&Up", self._move_up), button("&Down", self._move_down)
+        self.remove = button("Re&move", self._remove)
+        self.pause = QCheckBox("&Pause the queue")
+        self.pause.setAccessibleName("Pause the queue")
         self.pause.toggled.connect(self._queue.pause)
-        return _part(tr("Waiting"), self.waiting_list, (self.up, self.down, self.remove), self.pause)
+        return _part("Waiting", self.waiting_list, (self.up, self.down, self.remove), self.pause)
 
     def _finished_part(self) -> QWidget:
-        self.open = button(tr("&Open"), self._open)
-        return _part(tr("Finished"), self.finished_list, (self.open,))
+        self.open = button("&Open", self._open)
+        return _part("Finished", self.finished_list, (self.open,))
 
     def _lay_out(self) -> None:
         inside = QWidget()
@@ -130,9 +129,9 @@ class JobsDock(QDockWidget):
         self.finished.setVisible(bool(queue.finished))
         self._enable()
         if queue.offered and self.offer.isHidden():
-            what = tr("Jobs that waited when the last window closed: {count}.").format(count=len(queue.offered))
+            what = f"Jobs that waited when the last window closed: {len(queue.offered)}."
             names = ", ".join(launch.name for launch in queue.offered[:5])
-            self.offer.say(Notice("news", what, names), tr("&Queue them"))
+            self.offer.say(Notice("news", what, names), "&Queue them")
         elif not queue.offered:
             self.offer.hide()
 
@@ -143,7 +142,7 @@ class JobsDock(QDockWidget):
         self.time.setText(time_line(job))
         self.bar.setVisible(percent is not None)
         self.bar.setValue(percent or 0)
-        self._running.setAccessibleName(tr("Running: {name}").format(name=job.launch.name))
+        self._running.setAccessibleName(f"Running: {job.launch.name}")
         self._running.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
 
     def _enable(self, *_: object) -> None:
@@ -185,7 +184,7 @@ class JobsDock(QDockWidget):
         job = self.waiting_model.jobs[place]
         self._bring_back = self._queue.remove(job.number)
         if self._bring_back is not None:
-            self.undo.say(Notice("news", tr("{name} waits no more.").format(name=job.launch.name)), tr("&Undo"))
+            self.undo.say(Notice("news", f"{job.launch.name} waits no more."), "&Undo")
 
     def _undo_removal(self) -> None:
         self.undo.hide()

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QHBoxLa
 from app.gui.docks.log_model import Entry, LeastSeverity, LogModel, whole_text
 from app.gui.navigation import Navigation, Notice, Severity
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 _LEVELS: tuple[Severity, ...] = ("news", "warning", "error")
 
@@ -30,15 +29,15 @@ class LogDock(QDockWidget):
     """It shows itself at the first warning or error, once: whoever closes it then is left in peace."""
 
     def __init__(self, navigation: Navigation, parent: QWidget | None = None) -> None:
-        super().__init__(tr("Log"), parent)
+        super().__init__("Log", parent)
         self.setObjectName("log-dock")
-        self.setAccessibleName(tr("Log"))
+        self.setAccessibleName("Log")
         self._has_shown_itself = False
         self.model = LogModel(self)
         self._filtered = LeastSeverity(self.model, self)
         self.severity = QComboBox()
-        self.severity.setAccessibleName(tr("Show messages from this severity on"))
-        self.severity.addItems([tr("Everything"), tr("Warnings and errors"), tr("Errors")])
+        self.severity.setAccessibleName("Show messages from this severity on")
+        self.severity.addItems(["Everything", "Warnings and errors", "Errors"])
         self.severity.currentIndexChanged.connect(self._filter)
         self.table = self._table()
         self.setWidget(self._contents())
@@ -64,14 +63,14 @@ class LogDock(QDockWidget):
 
     def _table(self) -> QTreeView:
         table = _Messages()
-        table.setAccessibleName(tr("Messages"))
+        table.setAccessibleName("Messages")
         table.setRootIsDecorated(False)
         table.setUniformRowHeights(True)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setTextElideMode(Qt.TextElideMode.ElideRight)
         table.setModel(self._filtered)
         table.header().setStretchLastSection(True)
-        for column, widest in enumerate(("00:00:00 ", "▲ " + tr("Warning") + "  ")):
+        for column, widest in enumerate(("00:00:00 ", "▲ Warning  ")):
             table.setColumnWidth(column, table.fontMetrics().horizontalAdvance(widest) + 24)
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
@@ -80,14 +79,14 @@ class LogDock(QDockWidget):
 
     def _contents(self) -> QWidget:
         inside = QWidget()
-        shown = label(tr("From sever&ity"), "muted")
+        shown = label("From sever&ity", "muted")
         shown.setBuddy(self.severity)
         line = QHBoxLayout()
         line.addWidget(shown)
         line.addWidget(self.severity)
         line.addStretch(1)
-        line.addWidget(button(tr("Cop&y"), self.copy))
-        line.addWidget(button(tr("Cle&ar"), self.model.clear))
+        line.addWidget(button("Cop&y", self.copy))
+        line.addWidget(button("Cle&ar", self.model.clear))
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.addLayout(line)

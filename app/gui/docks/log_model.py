@@ -9,7 +9,6 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from app.gui.navigation import Notice, Severity
 from app.gui.widgets import tip
-from app.gui.words import tr
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -54,7 +53,7 @@ class LogModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
             return None
-        return (tr("Time"), tr("Severity"), tr("Message"))[section]
+        return ("Time", "Severity", "Message")[section]
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if not index.isValid():
@@ -82,7 +81,7 @@ class LeastSeverity(QSortFilterProxyModel):
 
 
 def severity_word(severity: Severity) -> str:
-    words = {"news": tr("News"), "warning": tr("Warning"), "error": tr("Error")}
+    words = {"news": "News", "warning": "Warning", "error": "Error"}
     return _MARKS[severity] + words[severity]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, cell, with_unit
-from app.gui.words import tr
 from app.records.machine import GpuNow
 
 _LONGEST = 120
@@ -12,7 +11,7 @@ _LONGEST = 120
 def gpu_title(gpu: GpuNow) -> str:
     """GPU 0, or AMD GPU 0."""
     number = "".join(character for character in gpu.source if character.isdigit())
-    title = tr("AMD GPU {number}") if "amd" in gpu.source else tr("GPU {number}")
+    title = "AMD GPU {number}" if "amd" in gpu.source else "GPU {number}"
     return title.format(number=number)
 
 
@@ -37,7 +36,7 @@ def of_most(value: float | None, most: float | None, unit: str) -> str:
         return NOT_AVAILABLE
     if most is None:
         return with_unit(cell(value), unit)
-    return tr("{value} of {most}").format(value=cell(value), most=with_unit(cell(most), unit))
+    return f"{cell(value)} of {with_unit(cell(most), unit)}"
 
 
 def share(value: float | None, most: float | None) -> float | None:
@@ -47,7 +46,7 @@ def share(value: float | None, most: float | None) -> float | None:
 def throttle_words(gpu: GpuNow) -> str:
     """A word and a mark, never a colour alone."""
     if gpu.throttled_by is None:
-        return tr("Throttling: n/a")
+        return "Throttling: n/a"
     if not gpu.throttled_by:
-        return tr("Not throttled")
-    return tr("▲ Throttled: {why}").format(why=", ".join(gpu.throttled_by))
+        return "Not throttled"
+    return "▲ Throttled: {why}".format(why=", ".join(gpu.throttled_by))

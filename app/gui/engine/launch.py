@@ -10,7 +10,6 @@ from pathlib import Path
 
 from app.gui.engine.failure import ERROR_JSON, reported_failure
 from app.gui.navigation import Launch, Notice
-from app.gui.words import tr
 
 ENGINE_LOG = "engine.log"
 """In the run directory: what the engine printed."""
@@ -75,12 +74,12 @@ def tell_early_end(engine: EngineProcess, code: int) -> Notice:
     with contextlib.suppress(OSError):
         log.unlink()
         engine.directory.rmdir()
-    return _notice(tr("The engine ended at once (exit code {code}).").format(code=code), text)
+    return _notice(f"The engine ended at once (exit code {code}).", text)
 
 
 def tell_not_resumed(engine: EngineProcess) -> Notice:
     """Of an engine that ended without continuing the run."""
-    what = tr("{run} was not resumed.").format(run=engine.directory.name)
+    what = f"{engine.directory.name} was not resumed."
     return _notice(what, _end_of(engine.directory / ENGINE_LOG))
 
 
@@ -89,7 +88,7 @@ def _notice(what: str, log: str) -> Notice:
     if failure is not None:
         return Notice("error", what, failure.message[:500], failure.hint and failure.hint[:500], log or None)
     lines = log.strip().splitlines()
-    return Notice("error", what, lines[-1][:300] if lines else tr("it said nothing"), None, log or None)
+    return Notice("error", what, lines[-1][:300] if lines else "it said nothing", None, log or None)
 
 
 def _end_of(log: Path) -> str:

@@ -14,7 +14,6 @@ from app.gui.forms.folding import Folding, chain
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import help_of
 from app.gui.widgets import card, label
-from app.gui.words import tr
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, every_field, profile_fields
 from app.profiles.profile import PROFILES
@@ -255,8 +254,8 @@ def _matching(named: dict[tuple[str, ...], str], words: list[str], protocol: str
 
 def _search_field() -> QLineEdit:
     made = QLineEdit()
-    made.setPlaceholderText(tr("Find a field (Ctrl+F)"))
-    made.setAccessibleName(tr("Find a field"))
+    made.setPlaceholderText("Find a field (Ctrl+F)")
+    made.setAccessibleName("Find a field")
     made.setClearButtonEnabled(True)
     return made
 
@@ -283,7 +282,7 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
 
 
 def _heading(name: str) -> str:
-    headings = {_GENERAL: tr("General"), _PROMISES: tr("SLO and gates"), "telemetry": tr("Telemetry")}
+    headings = {_GENERAL: "General", _PROMISES: "SLO and gates", "telemetry": "Telemetry"}
     return headings.get(name) or label_of(name)
 
 
@@ -291,4 +290,4 @@ def _summary(name: str, tree: dict[str, Any]) -> str:
     if name == _GENERAL:
         return str(tree.get("name", ""))[:80]
     held = [one for key in _KEYS[name] if isinstance(tree.get(key), list) for one in tree[key]]
-    return ", ".join(str(one) for one in held if isinstance(one, str))[:80] or (tr("none") if not held else "")
+    return ", ".join(str(one) for one in held if isinstance(one, str))[:80] or ("none" if not held else "")

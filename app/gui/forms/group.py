@@ -15,7 +15,6 @@ from app.gui.forms.row import INDENT, FieldRow, help_of
 from app.gui.forms.scalars import ChoiceEditor, FreeEditor, LineEditor, TickEditor
 from app.gui.wheel import Choice
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -70,8 +69,8 @@ class GroupEditor(QWidget):
             self._layout.addWidget(self._part(field))
         self.more: Folding | None = None
         if self._rare:
-            self.more = Folding(tr("More"), self._make_more)
-            self.more.head.setAccessibleName(tr("More of {what}").format(what=label_of(spec.key or "profile")))
+            self.more = Folding("More", self._make_more)
+            self.more.head.setAccessibleName("More of {what}".format(what=label_of(spec.key or "profile")))
             self._layout.addWidget(self.more)
 
     def show_value(self, value: Any) -> None:
@@ -155,7 +154,7 @@ class GroupEditor(QWidget):
         self.more.setVisible(any(self._is_shown(field.key) for field in self._rare))
         if said and not self.more.is_made:
             self.more.open()
-        self.more.say(tr("More"), ", ".join(said) or ", ".join(label_of(field.key) for field in self._rare))
+        self.more.say("More", ", ".join(said) or ", ".join(label_of(field.key) for field in self._rare))
 
 
 def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
@@ -174,10 +173,10 @@ class NestedGroup(Folding):
         self._was_said = False
         self.setToolTip(help_of(spec))
         self.head.setAccessibleDescription(help_of(spec))
-        self.add = button(tr("Add"), self._add)
-        self.add.setAccessibleName(tr("Add {what}").format(what=label_of(spec.key)))
-        self.drop = button(tr("Remove"), self._drop)
-        self.drop.setAccessibleName(tr("Remove {what}").format(what=label_of(spec.key)))
+        self.add = button("Add", self._add)
+        self.add.setAccessibleName(f"Add {label_of(spec.key)}")
+        self.drop = button("Remove", self._drop)
+        self.drop.setAccessibleName(f"Remove {label_of(spec.key)}")
         self.line.addWidget(self.add)
         self.line.addWidget(self.drop)
 
@@ -237,15 +236,15 @@ class _FormChoice(QWidget):
         super().__init__()
         self._group, self._forms = group, forms
         self.box = Choice()
-        self.box.setPlaceholderText(tr("choose…"))
-        called = tr(what[0].upper() + what[1:])
+        self.box.setPlaceholderText("choose…")
+        called = what[0].upper() + what[1:]
         for form in forms:
-            self.box.addItem(tr(" and ").join(label_of(key) for key in form.split("+")), form)
+            self.box.addItem(" and ".join(label_of(key) for key in form.split("+")), form)
         self.box.setAccessibleName(called)
         self.box.activated.connect(self._choose)
         row = FieldRow(_Holder(self.box, group), depth, called)
         row.reset.hide()
-        row.setToolTip(tr("One of these is given."))
+        row.setToolTip("One of these is given.")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row)
@@ -297,6 +296,6 @@ class _Holder(Editor):
 def summary_of(value: Any, spec: FieldSpec) -> str:
     """What a folded part holds, in a few words."""
     if not isinstance(value, dict):
-        return tr("none") if spec.is_nullable else tr("as by default")
+        return "none" if spec.is_nullable else "as by default"
     told = [str(one) for one in value.values() if isinstance(one, str | int | float) and not isinstance(one, bool)]
-    return ", ".join(told)[:80] or ", ".join(label_of(key) for key in value)[:80] or tr("as by default")
+    return ", ".join(told)[:80] or ", ".join(label_of(key) for key in value)[:80] or "as by default"

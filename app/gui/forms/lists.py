@@ -13,7 +13,6 @@ from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.forms.folding import chain
 from app.gui.forms.scalars import Line, example_text, meant_by, text_of
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -115,11 +114,11 @@ class _Row(QWidget):
 class _Pair(_Row):
     def __init__(self, remove: str) -> None:
         self.key = Line()
-        self.key.setPlaceholderText(tr("name"))
-        self.key.setAccessibleName(tr("Name"))
+        self.key.setPlaceholderText("name")
+        self.key.setAccessibleName("Name")
         super().__init__(remove, self.key)
-        self.line.setPlaceholderText(tr("value"))
-        self.line.setAccessibleName(tr("Value"))
+        self.line.setPlaceholderText("value")
+        self.line.setAccessibleName("Value")
 
 
 R = TypeVar("R", bound=_Row)
@@ -133,8 +132,8 @@ class _GrowingEditor(Editor, Generic[R]):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(4)
-        self.add = button(tr("Add"), self._add)
-        self.add.setAccessibleName(tr("Add to {what}").format(what=label_of(spec.key)))
+        self.add = button("Add", self._add)
+        self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
         line = QHBoxLayout()
         line.addWidget(self.add)
         line.addStretch(1)
@@ -200,8 +199,8 @@ class RowsEditor(_GrowingEditor[_Row]):
         return [_read(item, row.line.text()) for row in self.rows if row.line.text().strip()]
 
     def make_row(self) -> _Row:
-        row = _Row(tr("Remove this row"))
-        what = tr("{what} {number}").format(what=label_of(self.spec.key), number=len(self.rows) + 1)
+        row = _Row("Remove this row")
+        what = f"{label_of(self.spec.key)} {len(self.rows) + 1}"
         row.line.setAccessibleName(what)
         row.line.setPlaceholderText(example_text(self.spec.example))
         return row
@@ -224,7 +223,7 @@ class PairsEditor(_GrowingEditor[_Pair]):
         return {key: "" if value is REMOVED else value for key, value in read.items()}
 
     def make_row(self) -> _Pair:
-        return _Pair(tr("Remove this pair"))
+        return _Pair("Remove this pair")
 
 
 def _read(item: FieldSpec, text: str) -> Any:

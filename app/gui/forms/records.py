@@ -13,7 +13,6 @@ from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.folding import Folding
 from app.gui.forms.row import INDENT, help_of, problem_label
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -31,13 +30,13 @@ class RecordsEditor(QWidget):
         self.records: list[_Record] = []
         self.setToolTip(help_of(spec))
         self.problem = problem_label()
-        self.add = button(tr("Add"), self._add)
-        self.add.setAccessibleName(tr("Add to {what}").format(what=label_of(spec.key)))
+        self.add = button("Add", self._add)
+        self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
         self.add.setAccessibleDescription(help_of(spec))
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(6)
-        self._none = label(tr("none"), "muted")
+        self._none = label("none", "muted")
         head = QHBoxLayout()
         head.addWidget(label(label_of(spec.key)))
         head.addWidget(self._none, 1)
@@ -47,7 +46,7 @@ class RecordsEditor(QWidget):
 
     def show_value(self, value: Any) -> None:
         self._values = value if isinstance(value, list) else [] if value is REMOVED or value is None else [value]
-        self._none.setText("" if self._values else tr("none"))
+        self._none.setText("" if self._values else "none")
         while len(self.records) > len(self._values):
             self._take(self.records.pop())
         for at, one in enumerate(self._values):
@@ -129,10 +128,10 @@ class _Record(Folding):
         super().__init__("", self._make_group, indent=INDENT)
         self._records, self._at, self._depth = records, at, depth
         self._value: Any = {}
-        self.up = self._tool("↑", tr("Move up"), self._up)
-        self.down = self._tool("↓", tr("Move down"), self._down)
-        self.copy = self._tool("+", tr("Add a copy"), self._copy)
-        self.drop = self._tool("✕", tr("Remove"), self._drop)
+        self.up = self._tool("↑", "Move up", self._up)
+        self.down = self._tool("↓", "Move down", self._down)
+        self.copy = self._tool("+", "Add a copy", self._copy)
+        self.drop = self._tool("✕", "Remove", self._drop)
 
     def show_value(self, value: Any, count: int) -> None:
         self._value = value

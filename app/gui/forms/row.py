@@ -12,7 +12,6 @@ from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor
 from app.gui.forms.scalars import Focus, same_value
 from app.gui.widgets import label, restyle
-from app.gui.words import tr
 from app.profiles.fields import FieldSpec
 
 _LABEL_LETTERS = "Calibration rows m"
@@ -24,13 +23,13 @@ INDENT = 18
 
 def help_of(spec: FieldSpec) -> str:
     """What it is, its unit and bounds, and what it is when nothing is said."""
-    parts = [tr(spec.help)] if spec.help else []
+    parts = [spec.help] if spec.help else []
     if spec.unit:
-        parts.append(tr("Written with its unit: {unit}.").format(unit=spec.unit))
+        parts.append(f"Written with its unit: {spec.unit}.")
     if spec.bounds:
         parts.append(f"{spec.bounds[0].upper()}{spec.bounds[1:]}.")
     if spec.is_required:
-        parts.append(tr("It must be given."))
+        parts.append("It must be given.")
     return " ".join(parts)
 
 
@@ -51,8 +50,8 @@ class FieldRow(QWidget):
         self.reset = QToolButton()
         self.reset.setText("↺")
         self.reset.setAutoRaise(True)
-        self.reset.setAccessibleName(tr("Back to the default of {what}").format(what=called))
-        self.reset.setToolTip(tr("Back to the default"))
+        self.reset.setAccessibleName(f"Back to the default of {called}")
+        self.reset.setToolTip("Back to the default")
         self.reset.clicked.connect(self._reset)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()

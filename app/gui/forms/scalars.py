@@ -22,7 +22,6 @@ from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.wheel import Choice
 from app.gui.widgets import tip
-from app.gui.words import tr
 from app.profiles.document import KeyPath, plain_scalar, read_document
 from app.profiles.editing import in_line
 from app.profiles.fields import FieldSpec
@@ -40,7 +39,7 @@ def text_of(value: Any) -> str:
 def example_text(example: Any) -> str:
     """A placeholder; empty for none."""
     text = ", ".join(map(text_of, example)) if isinstance(example, list) else text_of(example)
-    return text and tr("like {it}").format(it=text)
+    return text and f"like {text}"
 
 
 def meant_by(spec: FieldSpec, text: str) -> Any:
@@ -51,7 +50,7 @@ def meant_by(spec: FieldSpec, text: str) -> Any:
         says_nothing = spec.is_nullable and spec.default is not None and text.strip() == "null"
         return None if says_nothing else text
     if spec.kind == "any":
-        return read_document(text.encode(), tr("this field")).value
+        return read_document(text.encode(), "this field").value
     return plain_scalar(text.strip())
 
 
@@ -112,13 +111,13 @@ class LineEditor(Editor):
     def _browse(self) -> QWidget:
         button = QToolButton()
         button.setText("…")
-        button.setAccessibleName(tr("Choose a file"))
-        button.setToolTip(tr("Choose a file"))
+        button.setAccessibleName("Choose a file")
+        button.setToolTip("Choose a file")
         button.clicked.connect(self._choose)
         return button
 
     def _choose(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, tr("Choose a file"), str(self.edits.directory))
+        chosen, _ = QFileDialog.getOpenFileName(self, "Choose a file", str(self.edits.directory))
         if chosen:
             self.take_file(Path(chosen))
 
@@ -135,10 +134,10 @@ class ChoiceEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self.box = Choice()
-        self.box.setPlaceholderText(tr("choose…"))
+        self.box.setPlaceholderText("choose…")
         if not spec.is_required:
             default = text_of(spec.default)
-            self.box.addItem(tr("default: {it}").format(it=default) if default else tr("default"), REMOVED)
+            self.box.addItem(f"default: {default}" if default else "default", REMOVED)
         for choice, value in self._choices():
             self.box.addItem(choice, value)
         self.box.setCurrentIndex(-1 if spec.is_required else 0)
@@ -150,7 +149,7 @@ class ChoiceEditor(Editor):
 
     def _choices(self) -> list[tuple[str, Any]]:
         if self.spec.kind == "yes_no":
-            return [(tr("yes"), True), (tr("no"), False)]
+            return [("yes", True), ("no", False)]
         return [(choice, choice) for choice in self.spec.choices]
 
     def show_value(self, value: Any) -> None:
@@ -176,7 +175,7 @@ class ChoiceEditor(Editor):
 class TickEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.tick = QCheckBox(tr("I may load this host") if path[0] == "target" and spec.key == "permitted" else "")
+        self.tick = QCheckBox("I may load this host" if path[0] == "target" and spec.key == "permitted" else "")
         self.tick.setChecked(bool(spec.default))
         self.tick.clicked.connect(self.tell)
         self.setFocusProxy(self.tick)

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSi
 
 from app.gui.home.presenter import Line, RunLine
 from app.gui.widgets import Badge, clear, label, restyle
-from app.gui.words import tr
 
 _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
@@ -72,7 +71,7 @@ class RunButton(_TextsButton):
         self._directory = Path(line.directory)
         self.setProperty("role", "row")
         words = [line.outcome, line.trust, line.state, line.carries, line.when]
-        self.setAccessibleName(tr("Open run {name}").format(name=line.name))
+        self.setAccessibleName(f"Open run {line.name}")
         self.setAccessibleDescription(", ".join(word for word in words if word))
         head = QHBoxLayout()
         head.addWidget(label(line.name, wrap=True), 1)
@@ -102,7 +101,7 @@ class RunRows(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("Last runs"))
+        self.setAccessibleName("Last runs")
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(4)
@@ -124,7 +123,7 @@ class MachineLines(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("This machine"))
+        self.setAccessibleName("This machine")
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(14)

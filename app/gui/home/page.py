@@ -16,7 +16,6 @@ from app.gui.page import Page
 from app.gui.recovery import Recovery
 from app.gui.theme import Look
 from app.gui.widgets import button, card, label
-from app.gui.words import tr
 
 _LOOK_AFTER_MS = 400
 """The window is painted before this machine is looked at, which takes a child process."""
@@ -33,12 +32,12 @@ class HomePage(Page):
         super().__init__(navigation, look)
         self._machine: MachineWatch | None = None
         self._runs_asked: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.tell_error)
-        self.quick = button(tr("Run the &quick check"), self.start, primary=True)
+        self.quick = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
         self.run_rows.opened.connect(navigation.run_opened)
-        self._instead = label(tr("Reading…"), "muted", wrap=True)
+        self._instead = label("Reading…", "muted", wrap=True)
         self.machine_lines = MachineLines()
-        self._look_again = button(tr("Look a&gain"), self._look_at_machine_again)
+        self._look_again = button("Look a&gain", self._look_at_machine_again)
         self._look_again.hide()
         self._actions = self._three_actions()
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
@@ -49,7 +48,7 @@ class HomePage(Page):
         navigation.library_changed.connect(self._read_runs)
 
     def title(self) -> str:
-        return tr("Home")
+        return "Home"
 
     def set_machine(self, machine: MachineWatch) -> None:
         self._machine = machine
@@ -100,8 +99,8 @@ class HomePage(Page):
         self._column.addLayout(self._lower)
         self._column.addStretch(1)
         self._lower.setSpacing(16)
-        self._lower.addWidget(_filled(card(label(tr("Last runs"), "heading"), self._instead, self.run_rows)), 1)
-        machine = card(label(tr("This machine"), "heading"), self.machine_lines)
+        self._lower.addWidget(_filled(card(label("Last runs", "heading"), self._instead, self.run_rows)), 1)
+        machine = card(label("This machine", "heading"), self.machine_lines)
         inner = machine.layout()
         assert isinstance(inner, QVBoxLayout)
         inner.addWidget(self._look_again, 0, Qt.AlignmentFlag.AlignLeft)
@@ -120,14 +119,14 @@ class HomePage(Page):
         line = QHBoxLayout()
         line.setSpacing(12)
         line.addWidget(self.quick)
-        line.addWidget(label(tr("Enter or F5"), "muted"))
+        line.addWidget(label("Enter or F5", "muted"))
         line.addStretch(1)
-        told = tr(
+        told = (
             "The quick check serves a small built-in model here, finds the highest rate that keeps p95 under 50 ms, "
             "and sizes a fleet for a day of traffic: verdict, curve and cost in about a minute. "
             "It needs no GPU, no network and no settings."
         )
-        frame = card(label(tr("What can this machine carry?"), "title", wrap=True), label(told, wrap=True))
+        frame = card(label("What can this machine carry?", "title", wrap=True), label(told, wrap=True))
         layout = frame.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.setContentsMargins(20, 18, 20, 18)
@@ -138,12 +137,12 @@ class HomePage(Page):
     def _three_actions(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
-        model = tr("An .onnx file on this machine: latency, throughput, precision, memory.")
-        endpoint = tr("A server you may test: the rate it holds, its limits, its errors.")
-        hardware = tr("From what was measured to a fleet: cards, replicas, cost, risk.")
-        layout.addWidget(LargeAction(tr("&Benchmark a model"), model, self._benchmark), 1)
-        layout.addWidget(LargeAction(tr("&Load-test an endpoint"), endpoint, self._load_test), 1)
-        layout.addWidget(LargeAction(tr("Si&ze my hardware"), hardware, self._size), 1)
+        model = "An .onnx file on this machine: latency, throughput, precision, memory."
+        endpoint = "A server you may test: the rate it holds, its limits, its errors."
+        hardware = "From what was measured to a fleet: cards, replicas, cost, risk."
+        layout.addWidget(LargeAction("&Benchmark a model", model, self._benchmark), 1)
+        layout.addWidget(LargeAction("&Load-test an endpoint", endpoint, self._load_test), 1)
+        layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._size), 1)
         return layout
 
     def _benchmark(self) -> None:
@@ -175,7 +174,7 @@ class HomePage(Page):
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
         self._instead.setText(
-            tr("No runs yet. The quick check makes the first: its model is built in, and already selected.")
+            "No runs yet. The quick check makes the first: its model is built in, and already selected."
         )
         self._instead.setVisible(not lines)
         self.run_rows.setVisible(bool(lines))

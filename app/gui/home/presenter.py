@@ -12,7 +12,6 @@ from app.gui.docks.machine_watch import MachineState
 from app.gui.docks.machine_words import gpu_title, measured, short
 from app.gui.formatting import NOT_AVAILABLE, State, cell
 from app.gui.navigation import Launch
-from app.gui.words import tr
 from app.records.machine import GpuNow, MachineFacts, MachineNow
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def run_line(row: RunRow) -> RunLine:
         carries=short(row.carries or ""),
         outcome=row.outcome or "",
         trust=row.verdict or "" if is_read else "",
-        state="" if is_read else tr(row.state),
+        state="" if is_read else row.state,
     )
 
 
@@ -77,61 +76,61 @@ def _cpu(facts: MachineFacts | None, now: MachineNow | None) -> Line:
     if facts is not None:
         parts.append(short(facts.environment.cpu_model or facts.environment.cpu_architecture))
     if now is not None:
-        busy = tr("{cores} cores, {percent} busy")
+        busy = "{cores} cores, {percent} busy"
         parts.append(busy.format(cores=cell(now.cores), percent=measured(now.cpu_percent, "%")))
-    return Line(tr("CPU"), ", ".join(parts) or _reading())
+    return Line("CPU", ", ".join(parts) or _READING)
 
 
 def _memory(now: MachineNow | None) -> Line:
     if now is None:
-        return Line(tr("Memory"), _reading())
+        return Line("Memory", _READING)
     used, total = cell(now.memory_gib), cell(now.memory_total_gib)
-    return Line(tr("Memory"), tr("{used} of {total} GiB used").format(used=used, total=total))
+    return Line("Memory", f"{used} of {total} GiB used")
 
 
 def _gpus(now: MachineNow | None) -> tuple[Line, ...]:
-    title = tr("GPU")
+    title = "GPU"
     if now is None:
-        return (Line(title, _reading()),)
+        return (Line(title, _READING),)
     lines = [_gpu(gpu, now) for gpu in now.gpus]
     if now.gpu_note is not None:
-        lines.append(Line(title, tr("The driver says: {note}").format(note=short(now.gpu_note)), "warn"))
+        lines.append(Line(title, f"The driver says: {short(now.gpu_note)}", "warn"))
     elif not lines and now.driver is None:
-        lines.append(Line(title, tr("No NVIDIA driver: everything but local GPU runs is available.")))
+        lines.append(Line(title, "No NVIDIA driver: everything but local GPU runs is available."))
     elif not lines:
-        lines.append(Line(title, tr("Driver {driver}, and no GPU.").format(driver=short(now.driver or ""))))
+        lines.append(Line(title, "Driver {driver}, and no GPU.".format(driver=short(now.driver or ""))))
     return tuple(lines)
 
 
 def _gpu(gpu: GpuNow, now: MachineNow) -> Line:
-    text = tr("{name}, {degrees}, {percent} busy").format(
+    text = "{name}, {degrees}, {percent} busy".format(
         name=short(gpu.name),
         degrees=measured(gpu.temperature_c, "°C"),
         percent=measured(gpu.utilisation_percent, "%"),
     )
     if now.driver is not None and "amd" not in gpu.source:
-        text = tr("{text}, driver {driver}").format(text=text, driver=short(now.driver))
+        text = f"{text}, driver {short(now.driver)}"
     if not gpu.throttled_by:
         return Line(gpu_title(gpu), text)
-    held_back = tr("{text}, held back: {why}").format(text=text, why=", ".join(gpu.throttled_by))
+    held_back = "{text}, held back: {why}".format(text=text, why=", ".join(gpu.throttled_by))
     return Line(gpu_title(gpu), held_back, "warn")
 
 
 def _providers(state: MachineState) -> Line:
-    title = tr("Providers")
+    title = "Providers"
     if state.facts is None:
-        return Line(title, tr("Trying them…")) if state.problem is None else Line(title, short(state.problem), "warn")
+        return Line(title, "Trying them…") if state.problem is None else Line(title, short(state.problem), "warn")
     environment = state.facts.environment
     if not environment.providers:
-        return Line(title, tr("None opens a session here."), "warn")
+        return Line(title, "None opens a session here.", "warn")
     names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
-    return Line(title, tr("{providers} (ONNX Runtime {version})").format(providers=names, version=version))
+    return Line(title, f"{names} (ONNX Runtime {version})")
 
 
 def _power(facts: MachineFacts | None) -> Line:
     if facts is None:
-        return Line(tr("Power mode"), _reading())
-    return Line(tr("Power mode"), facts.environment.cpu_governor or tr("n/a, this system does not tell"))
+        return Line("Power mode", _READING)
+    return Line("Power mode", facts.environment.cpu_governor or "n/a, this system does not tell")
 
 
 def _missing(facts: MachineFacts | None) -> tuple[Line, ...]:
@@ -140,20 +139,19 @@ def _missing(facts: MachineFacts | None) -> tuple[Line, ...]:
     if facts is None:
         return ()
     doubts = [
-        Line(tr(check.name)[:1].upper() + tr(check.name)[1:], _doubt(check.value, check.unit, check.hint), "warn")
+        Line(check.name[:1].upper() + check.name[1:], _doubt(check.value, check.unit, check.hint), "warn")
         for check in facts.checks
         if check.verdict != "VALID"
     ]
     if not facts.environment.gpus:
         return tuple(doubts)
-    refused = [Line(tr("Not {provider}").format(provider=one.provider), one.reason, "warn") for one in facts.refused]
+    refused = [Line(f"Not {one.provider}", one.reason, "warn") for one in facts.refused]
     return (*doubts, *refused)
 
 
 def _doubt(value: float | str | None, unit: str | None, hint: str | None) -> str:
     told = " ".join(part for part in (cell(value), unit) if part)
-    return told if hint is None else tr("{value}. {hint}").format(value=told, hint=hint)
+    return told if hint is None else f"{told}. {hint}"
 
 
-def _reading() -> str:
-    return tr("Reading…")
+_READING = "Reading…"

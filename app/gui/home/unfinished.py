@@ -12,7 +12,6 @@ from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
 from app.gui.strip import Strip
 from app.gui.widgets import button, clear, label, restyle
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.storage.endings import Unfinished
@@ -25,7 +24,7 @@ class UnfinishedRuns(QWidget):
 
     def __init__(self, recovery: Recovery) -> None:
         super().__init__()
-        self.setAccessibleName(tr("Unfinished runs"))
+        self.setAccessibleName("Unfinished runs")
         self._recovery = recovery
         self._discarded = ""
         self._undo = Strip()
@@ -46,13 +45,13 @@ class UnfinishedRuns(QWidget):
         for one in found[:_MOST_SHOWN]:
             self._rows.addWidget(UnfinishedRun(one, self._recovery))
         hidden = len(found) - _MOST_SHOWN
-        self._more.setText(tr("And {count} more in the Library.").format(count=hidden))
+        self._more.setText(f"And {hidden} more in the Library.")
         self._more.setVisible(hidden > 0)
         self.setVisible(bool(found) or bool(self._undo.text()))
 
     def _offer_undo(self, name: str) -> None:
         self._discarded = name
-        self._undo.say(Notice("news", tr("{run} is in the trash, for 30 days.").format(run=name)), tr("&Undo"))
+        self._undo.say(Notice("news", f"{name} is in the trash, for 30 days."), "&Undo")
         self.setVisible(True)
 
     def _undo_discard(self) -> None:
@@ -67,16 +66,16 @@ class UnfinishedRun(QFrame):
         is_running = run.ending == "running"
         self.setProperty("role", "strip")
         text = label(_told(run), wrap=True)
-        self.setAccessibleName(tr("Unfinished run {name}").format(name=run.directory.name))
+        self.setAccessibleName(f"Unfinished run {run.directory.name}")
         self.setAccessibleDescription(text.text())
         line = QHBoxLayout()
         if is_running:
-            line.addWidget(button(tr("&Attach"), self._attach))
+            line.addWidget(button("&Attach", self._attach))
         else:
-            line.addWidget(button(tr("&Resume"), self._resume))
-            line.addWidget(button(tr("&See what was measured"), self._see))
-            line.addWidget(button(tr("Dis&card"), self._discard))
-        line.addWidget(button(tr("&Not now"), self._dismiss))
+            line.addWidget(button("&Resume", self._resume))
+            line.addWidget(button("&See what was measured", self._see))
+            line.addWidget(button("Dis&card", self._discard))
+        line.addWidget(button("&Not now", self._dismiss))
         line.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 8, 12, 8)
@@ -103,7 +102,6 @@ class UnfinishedRun(QFrame):
 def _told(run: Unfinished) -> str:
     name = run.name or run.directory.name
     if run.ending == "running":
-        return tr("{name} is being measured: it went on without its window.").format(name=name)
-    return tr("{name} was cut short on {when}, and its engine is gone. {size} of facts are there to be read.").format(
-        name=name, when=formatting.clock_time(run.last_written.isoformat()), size=formatting.size(run.size_bytes)
-    )
+        return f"{name} is being measured: it went on without its window."
+    when, size = formatting.clock_time(run.last_written.isoformat()), formatting.size(run.size_bytes)
+    return f"{name} was cut short on {when}, and its engine is gone. {size} of facts are there to be read."

@@ -15,7 +15,6 @@ from app.gui.library.listed import moment
 from app.gui.library.seen import SeenEndpoint, endpoints_seen
 from app.gui.navigation import Navigation
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.reporting.run_rows import RunRow
 from app.storage.run_directory import SPEC
 
@@ -25,17 +24,17 @@ class EndpointsTab(QWidget):
         super().__init__()
         self._navigation = navigation
         self._endpoints: tuple[SeenEndpoint, ...] = ()
-        self._again = button(tr("&Load-test again"), self.test_again, primary=True)
-        self._open = button(tr("&Open its last run"), self.open_last)
+        self._again = button("&Load-test again", self.test_again, primary=True)
+        self._open = button("&Open its last run", self.open_last)
         self.pane = ListPane(
-            tr("Endpoints"),
-            tr("Endpoints that your runs put load on. Best is the highest rate that a run to be relied on found."),
-            (_headers(), {"last": moment, "best": _rate}),
+            "Endpoints",
+            "Endpoints that your runs put load on. Best is the highest rate that a run to be relied on found.",
+            (_HEADERS, {"last": moment, "best": _rate}),
             [self._again, self._open],
             [],
             Empty(
-                tr("No endpoint was load-tested yet."),
-                button(tr("Load-&test an endpoint"), self._go_to_run, primary=True),
+                "No endpoint was load-tested yet.",
+                button("Load-&test an endpoint", self._go_to_run, primary=True),
             ),
         )
         layout = QVBoxLayout(self)
@@ -73,23 +72,22 @@ class EndpointsTab(QWidget):
         self._navigation.page_wanted.emit("run")
 
 
-def _headers() -> dict[str, str]:
-    return {
-        "where": tr("Endpoint"),
-        "protocol": tr("Protocol"),
-        "model": tr("Model"),
-        "outcome": tr("Last outcome"),
-        "trust": tr("Trust"),
-        "best": tr("Best rate"),
-        "runs": tr("Runs"),
-        "last": tr("Last tested"),
-    }
+_HEADERS = {
+    "where": "Endpoint",
+    "protocol": "Protocol",
+    "model": "Model",
+    "outcome": "Last outcome",
+    "trust": "Trust",
+    "best": "Best rate",
+    "runs": "Runs",
+    "last": "Last tested",
+}
 
 
 def _frame(endpoints: Sequence[SeenEndpoint]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "where": [one.where or tr("started by the run") for one in endpoints],
+            "where": [one.where or "started by the run" for one in endpoints],
             "protocol": [one.protocol for one in endpoints],
             "model": [one.model for one in endpoints],
             "outcome": [one.last.outcome for one in endpoints],
@@ -103,4 +101,4 @@ def _frame(endpoints: Sequence[SeenEndpoint]) -> pd.DataFrame:
 
 def _rate(value: object) -> str:
     shown = cell(value)
-    return shown if shown == NOT_AVAILABLE else tr("{rate}/s").format(rate=shown)
+    return shown if shown == NOT_AVAILABLE else f"{shown}/s"

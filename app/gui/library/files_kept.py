@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from app.gui.library.remembered import Kind, forget, relocate, remember
 from app.gui.widgets import button
-from app.gui.words import tr
 
 
 class FilesKept(QObject):
@@ -22,8 +21,8 @@ class FilesKept(QObject):
         super().__init__(owner)
         self._kind, self._pattern, self._owner = kind, pattern, owner
         self._path: Path | None = None
-        self.forget_button: QPushButton = button(tr("For&get it"), self.forget)
-        self.relocate_button: QPushButton = button(tr("&Relocate…"), self.ask_relocate)
+        self.forget_button: QPushButton = button("For&get it", self.forget)
+        self.relocate_button: QPushButton = button("&Relocate…", self.ask_relocate)
         self.show_file(None, is_missing=False)
 
     def show_file(self, path: Path | None, *, is_missing: bool) -> None:
@@ -38,7 +37,7 @@ class FilesKept(QObject):
             self.changed.emit()
 
     def ask_relocate(self) -> None:
-        name = self._ask(tr("Where is it now?"))
+        name = self._ask("Where is it now?")
         if name is not None:
             self.relocate(name)
 
@@ -48,7 +47,7 @@ class FilesKept(QObject):
             self.changed.emit()
 
     def ask_add(self) -> Path | None:
-        name = self._ask(tr("Add to the library"))
+        name = self._ask("Add to the library")
         if name is not None:
             self.add(name)
         return name

@@ -13,7 +13,6 @@ from app.gui.empty import Empty
 from app.gui.frame_model import FrameModel
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _WIDEST = 44
 
@@ -47,8 +46,8 @@ class ListPane(QWidget):
         self._name, self._of_one, self._empty = name, tuple(of_one), empty
         self.table = _Table(FrameModel(None, *columns), name, widest=_WIDEST)
         self.filter = QLineEdit()
-        self.filter.setPlaceholderText(tr("Filter"))
-        self.filter.setAccessibleName(tr("Filter {name}").format(name=name))
+        self.filter.setPlaceholderText("Filter")
+        self.filter.setAccessibleName(f"Filter {name}")
         self.filter.setClearButtonEnabled(True)
         self.below = QVBoxLayout()
         layout = QVBoxLayout(self)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, size
-from app.gui.words import tr
 from app.reporting.run_rows import Listing, RunRow, searched_text
 
 COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tags")
@@ -67,17 +66,16 @@ def mask_of(listed: Listed, words: str, trust: str | None, tag: str | None) -> n
     )
 
 
-def headers() -> dict[str, str]:
-    return {
-        "name": tr("Run"),
-        "when": tr("When"),
-        "target": tr("Target"),
-        "outcome": tr("Outcome"),
-        "trust": tr("Trust"),
-        "carries": tr("Carries"),
-        "tags": tr("Tags"),
-        "size": tr("Size"),
-    }
+HEADERS = {
+    "name": "Run",
+    "when": "When",
+    "target": "Target",
+    "outcome": "Outcome",
+    "trust": "Trust",
+    "carries": "Carries",
+    "tags": "Tags",
+    "size": "Size",
+}
 
 
 def moment(value: object) -> str:

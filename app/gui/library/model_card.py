@@ -11,7 +11,6 @@ from app.gui.background import Latest
 from app.gui.formatting import count, number, size
 from app.gui.navigation import notice_of
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.records.model import GivenShapes, ModelInspection, ModelValue
 
 _MOST_VALUES, _MOST_CARDS, _LONGEST = 4, 5, 60
@@ -21,7 +20,7 @@ class ModelCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName(tr("The chosen model"))
+        self.setAccessibleName("The chosen model")
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
         layout = QVBoxLayout(self)
@@ -41,7 +40,7 @@ class ModelCard(QFrame):
             return
         self._path = path
         self._title.setText(path.name[:_LONGEST])
-        self._text.setText(tr("Reading the model…"))
+        self._text.setText("Reading the model…")
         self._latest.ask(lambda: _inspect(path))
 
     def _show(self, inspection: ModelInspection) -> None:
@@ -55,34 +54,30 @@ class ModelCard(QFrame):
 
 def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
     facts = inspection.model
-    yield tr("In: {inputs}. Out: {outputs}.").format(inputs=_values(facts.inputs), outputs=_values(facts.outputs))
+    yield f"In: {_values(facts.inputs)}. Out: {_values(facts.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    yield tr("{parameters} parameters, {size}, opset {opsets}, {nodes} operators").format(
-        parameters=count(facts.parameters.count), size=size(facts.size_bytes), opsets=opsets, nodes=count(facts.nodes)
-    )
+    parameters, nodes = count(facts.parameters.count), count(facts.nodes)
+    yield f"{parameters} parameters, {size(facts.size_bytes)}, opset {opsets}, {nodes} operators"
     if facts.costs:
         cost = facts.costs[0]
-        yield tr("One inference of batch {batch}: {flops} GFLOP, {memory} of memory").format(
-            batch=cost.batch, flops=number(cost.flops / 1e9), memory=size(cost.memory_bytes)
-        )
+        gflop, memory = number(cost.flops / 1e9), size(cost.memory_bytes)
+        yield f"One inference of batch {cost.batch}: {gflop} GFLOP, {memory} of memory"
     elif facts.cost_reason:
-        yield tr("Cost of an inference n/a: {reason}").format(reason=facts.cost_reason[:200])
+        yield f"Cost of an inference n/a: {facts.cost_reason[:200]}"
     fitting = [card.name for card in inspection.cards if card.largest_batch is not None]
     if inspection.cards:
         names = ", ".join(fitting[:_MOST_CARDS])
         yield (
-            tr("Fits {fitting} of {cards} known cards: {names}…").format(
-                fitting=len(fitting), cards=len(inspection.cards), names=names
-            )
+            f"Fits {len(fitting)} of {len(inspection.cards)} known cards: {names}…"
             if fitting
-            else tr("Fits none of {cards} known cards.").format(cards=len(inspection.cards))
+            else f"Fits none of {len(inspection.cards)} known cards."
         )
 
 
 def _values(values: tuple[ModelValue, ...]) -> str:
     told = [f"{one.name[:_LONGEST]} {one.dtype}{_shape(one)}" for one in values[:_MOST_VALUES]]
     left = len(values) - len(told)
-    return ", ".join([*told, *([tr("{count} more").format(count=left)] if left else [])]) or tr("nothing")
+    return ", ".join([*told, *([f"{left} more"] if left else [])]) or "nothing"
 
 
 def _shape(value: ModelValue) -> str:

@@ -19,7 +19,6 @@ from app.gui.library.remembered import remembered
 from app.gui.library.seen import SeenModel, models_seen
 from app.gui.navigation import Navigation
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.reporting.run_rows import RunRow
 
 
@@ -29,15 +28,15 @@ class ModelsTab(QWidget):
         self._navigation = navigation
         self._rows: Sequence[RunRow] = ()
         self._models: tuple[SeenModel, ...] = ()
-        self.kept = FilesKept("models", tr("Models") + " (*.onnx)", self)
-        self._benchmark = button(tr("&Benchmark this model"), self.benchmark, primary=True)
+        self.kept = FilesKept("models", "Models (*.onnx)", self)
+        self._benchmark = button("&Benchmark this model", self.benchmark, primary=True)
         self.pane = ListPane(
-            tr("Models"),
-            tr("ONNX models that come with Sizewise, that your runs measured, or that you added."),
-            (_headers(), {"size": bytes_text, "last": moment, "carries": _or_nothing}),
+            "Models",
+            "ONNX models that come with Sizewise, that your runs measured, or that you added.",
+            (_HEADERS, {"size": bytes_text, "last": moment, "carries": _or_nothing}),
             [self._benchmark],
-            [self.kept.relocate_button, self.kept.forget_button, button(tr("&Add a model…"), self.kept.ask_add)],
-            Empty(tr("No model is known yet."), button(tr("&Add a model…"), self.kept.ask_add, primary=True)),
+            [self.kept.relocate_button, self.kept.forget_button, button("&Add a model…", self.kept.ask_add)],
+            Empty("No model is known yet.", button("&Add a model…", self.kept.ask_add, primary=True)),
         )
         self.card = ModelCard()
         self.pane.below.addWidget(self.card)
@@ -88,20 +87,19 @@ def _path_of(model: SeenModel | None) -> Path | None:
     return model.path if model is not None and model.size_bytes is not None else None
 
 
-def _headers() -> dict[str, str]:
-    return {
-        "name": tr("Model"),
-        "origin": tr("From"),
-        "size": tr("Size"),
-        "runs": tr("Runs"),
-        "last": tr("Last measured"),
-        "carries": tr("Carried then"),
-        "file": tr("File"),
-    }
+_HEADERS = {
+    "name": "Model",
+    "origin": "From",
+    "size": "Size",
+    "runs": "Runs",
+    "last": "Last measured",
+    "carries": "Carried then",
+    "file": "File",
+}
 
 
 def _frame(models: Sequence[SeenModel]) -> pd.DataFrame:
-    origins = {"bundled": tr("bundled"), "added": tr("added"), "run": tr("a run")}
+    origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
             "name": [one.name for one in models],
@@ -116,7 +114,7 @@ def _frame(models: Sequence[SeenModel]) -> pd.DataFrame:
 
 
 def _missing(model: SeenModel) -> str:
-    return tr("a run; no file known") if model.path is None else tr("missing file")
+    return "a run; no file known" if model.path is None else "missing file"
 
 
 def _or_nothing(value: object) -> str:

@@ -15,7 +15,6 @@ from app.gui.formatting import NOT_AVAILABLE, money, plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.profiles.imported import imported_list
 from app.reporting.offer_rows import OfferRow, known_offers, matching_offers, offer_row
 
@@ -41,12 +40,12 @@ class OffersTab(QWidget):
         self._prices: Prices | None = None
         money_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
         self.pane = ListPane(
-            tr("Offers"),
-            tr("Offers that a plan chooses from: prices in USD an hour, each with its date and source."),
-            (_headers(), dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
+            "Offers",
+            "Offers that a plan chooses from: prices in USD an hour, each with its date and source.",
+            (_HEADERS, dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
             [],
-            [button(tr("&Plan with a price list…"), self._ask_open)],
-            Empty(tr("Reading the catalogue…")),
+            [button("&Plan with a price list…", self._ask_open)],
+            Empty("Reading the catalogue…"),
         )
         self._note = label("", "muted", wrap=True)
         self.pane.below.addWidget(self._note)
@@ -73,23 +72,17 @@ class OffersTab(QWidget):
             return
         self._prices = prices
         self.pane.set_frame(_frame(prices.rows))
-        told = [tr("{count} offers.").format(count=len(prices.rows))]
+        told = [f"{len(prices.rows)} offers."]
         if prices.stale:
-            told.append(tr("WARN: {count} prices are over 30 days old.").format(count=prices.stale))
+            told.append(f"WARN: {prices.stale} prices are over 30 days old.")
         if prices.imported_from is not None:
-            told.append(
-                tr("Your list {path} of {day} lies over the catalogue.").format(
-                    path=prices.imported_from, day=prices.imported_on
-                )
-            )
+            told.append(f"Your list {prices.imported_from} of {prices.imported_on} lies over the catalogue.")
         else:
-            told.append(tr("No list of your own is imported: `sizewise offers import FILE` does."))
+            told.append("No list of your own is imported: `sizewise offers import FILE` does.")
         self._note.setText(" ".join(told))
 
     def _ask_open(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(
-            self, tr("Open a price list"), "", tr("Price lists") + " (*.csv *.yaml *.yml)"
-        )
+        name, _ = QFileDialog.getOpenFileName(self, "Open a price list", "", "Price lists (*.csv *.yaml *.yml)")
         if name:
             self.open_prices(Path(name))
 
@@ -102,20 +95,19 @@ def read_prices() -> Prices:
     return Prices(rows, None if own is None else own.imported_from, None if own is None else own.imported_on)
 
 
-def _headers() -> dict[str, str]:
-    return {
-        "offer": tr("Offer"),
-        "accelerator": tr("Accelerator"),
-        "vcpus": tr("vCPUs"),
-        "memory_gib": tr("GiB"),
-        "usd_per_hour": tr("USD/h"),
-        "spot_usd_per_hour": tr("Spot"),
-        "reserved_1y_usd_per_hour": tr("Reserved 1y"),
-        "as_of": tr("Date"),
-        "days_old": tr("Days old"),
-        "source": tr("Source"),
-        "yours": tr("Yours"),
-    }
+_HEADERS = {
+    "offer": "Offer",
+    "accelerator": "Accelerator",
+    "vcpus": "vCPUs",
+    "memory_gib": "GiB",
+    "usd_per_hour": "USD/h",
+    "spot_usd_per_hour": "Spot",
+    "reserved_1y_usd_per_hour": "Reserved 1y",
+    "as_of": "Date",
+    "days_old": "Days old",
+    "source": "Source",
+    "yours": "Yours",
+}
 
 
 def _frame(rows: tuple[OfferRow, ...]) -> pd.DataFrame:

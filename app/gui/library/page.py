@@ -13,7 +13,6 @@ from app.gui.dropping import is_run_directory
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.library.shelves import Shelves
@@ -32,7 +31,7 @@ class LibraryPage(Page):
         navigation.library_changed.connect(self._refresh_if_shown)
 
     def title(self) -> str:
-        return tr("Library")
+        return "Library"
 
     @property
     def shelves(self) -> Shelves:
@@ -87,7 +86,7 @@ class LibraryPage(Page):
         paths = _paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
-            self.shelves.promise(tr("Import {names}").format(names=", ".join(path.name[:80] for path in paths[:3])))
+            self.shelves.promise("Import {names}".format(names=", ".join(path.name[:80] for path in paths[:3])))
         else:
             event.ignore()
 

@@ -15,7 +15,6 @@ from app.gui.library.remembered import remembered
 from app.gui.library.seen import SeenProfile, profiles_seen
 from app.gui.navigation import Navigation
 from app.gui.widgets import button
-from app.gui.words import tr
 from app.reporting.run_rows import RunRow
 
 _LONGEST = 300
@@ -27,15 +26,15 @@ class ProfilesTab(QWidget):
         self._navigation = navigation
         self._rows: Sequence[RunRow] = ()
         self._profiles: tuple[SeenProfile, ...] = ()
-        self.kept = FilesKept("profiles", tr("Profiles") + " (*.yaml *.yml)", self)
-        self.open_button = button(tr("&Open"), self.open, primary=True)
+        self.kept = FilesKept("profiles", "Profiles (*.yaml *.yml)", self)
+        self.open_button = button("&Open", self.open, primary=True)
         self.pane = ListPane(
-            tr("Profiles"),
-            tr("A profile asks one question: target, workload, load, SLO. Bundled ones, those of runs, and your own."),
-            (_headers(), {}),
+            "Profiles",
+            "A profile asks one question: target, workload, load, SLO. Bundled ones, those of runs, and your own.",
+            (_HEADERS, {}),
             [self.open_button],
-            [self.kept.relocate_button, self.kept.forget_button, button(tr("&Add a profile…"), self.kept.ask_add)],
-            Empty(tr("Checking the profiles…")),
+            [self.kept.relocate_button, self.kept.forget_button, button("&Add a profile…", self.kept.ask_add)],
+            Empty("Checking the profiles…"),
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -80,18 +79,17 @@ class ProfilesTab(QWidget):
         self.kept.show_file(own, is_missing=profile is not None and profile.is_missing)
 
 
-def _headers() -> dict[str, str]:
-    return {
-        "name": tr("Profile"),
-        "origin": tr("From"),
-        "state": tr("Check"),
-        "description": tr("What it is"),
-        "file": tr("File"),
-    }
+_HEADERS = {
+    "name": "Profile",
+    "origin": "From",
+    "state": "Check",
+    "description": "What it is",
+    "file": "File",
+}
 
 
 def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
-    origins = {"bundled": tr("bundled"), "added": tr("added"), "run": tr("a run")}
+    origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
             "name": [one.name for one in profiles],
@@ -105,5 +103,5 @@ def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
 
 def _state(profile: SeenProfile) -> str:
     if profile.is_missing:
-        return tr("missing file")
-    return tr("right") if profile.is_right else tr("wrong: {why}").format(why=profile.state[:_LONGEST])
+        return "missing file"
+    return "right" if profile.is_right else f"wrong: {profile.state[:_LONGEST]}"

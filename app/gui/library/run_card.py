@@ -7,7 +7,6 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdi
 
 from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
 from app.gui.widgets import Badge, button, label
-from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
 from app.records.labels import TITLE_LENGTH
 from app.reporting.run_rows import RunRow
@@ -26,7 +25,7 @@ class RunCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName(tr("The chosen run"))
+        self.setAccessibleName("The chosen run")
         self._name = label("", "heading", wrap=True)
         self._badge = Badge()
         self._facts = label("", "muted", wrap=True)
@@ -52,7 +51,7 @@ class RunCard(QFrame):
         told = [f"{clock_time(note.at)}  {note.text[:_LONGEST]}" for note in row.notes[-_NOTES_SHOWN:]]
         left = len(row.notes) - len(told)
         if left > 0:
-            told.insert(0, tr("{count} earlier notes").format(count=left))
+            told.insert(0, f"{left} earlier notes")
         self._notes.setText("\n".join(told))
         self._notes.setVisible(bool(told))
 
@@ -65,9 +64,9 @@ class RunCard(QFrame):
         grid.addLayout(head, 0, 0, 1, 3)
         grid.addWidget(self._facts, 1, 0, 1, 3)
         rows = (
-            (self.called, tr("T&itle"), "", button(tr("&Rename"), self._give_title)),
-            (self.tags, tr("Ta&gs"), tr("Tags, apart by spaces"), button(tr("Set &tags"), self._give_tags)),
-            (self.note, tr("N&ote"), tr("What should be remembered of this run"), button(tr("&Add"), self._give_note)),
+            (self.called, "T&itle", "", button("&Rename", self._give_title)),
+            (self.tags, "Ta&gs", "Tags, apart by spaces", button("Set &tags", self._give_tags)),
+            (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._give_note)),
         )
         for place, (field, text, hint, press) in enumerate(rows, 2):
             grid.addWidget(_buddy(text, field), place, 0)
@@ -98,8 +97,8 @@ def facts_of(row: RunRow) -> str:
     """In one line."""
     told = (
         row.outcome,
-        None if row.carries is None else tr("carries {carries}").format(carries=row.carries),
-        None if row.duration_s is None else tr("took {time}").format(time=seconds(row.duration_s)),
+        None if row.carries is None else f"carries {row.carries}",
+        None if row.duration_s is None else f"took {seconds(row.duration_s)}",
         row.url,
         row.model,
         size(row.size_bytes),
@@ -111,11 +110,11 @@ def facts_of(row: RunRow) -> str:
 
 def _why(row: RunRow) -> str:
     return {
-        "VALID": tr("Every check of the measurement passed."),
-        "WARN": tr("A check of the measurement warns: open the run to see which."),
-        "INVALID": tr("The measurement is not to be relied on: open the run to see why."),
-        "unreadable": tr("Its files are damaged, or of a newer version of Sizewise."),
-        "cut short": tr("Its engine ended before it wrote a result: its rows are there."),
+        "VALID": "Every check of the measurement passed.",
+        "WARN": "A check of the measurement warns: open the run to see which.",
+        "INVALID": "The measurement is not to be relied on: open the run to see why.",
+        "unreadable": "Its files are damaged, or of a newer version of Sizewise.",
+        "cut short": "Its engine ended before it wrote a result: its rows are there.",
     }.get(row.verdict or row.state, "")
 
 

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.formatting import count, size
 from app.gui.library.listed import Listed
-from app.gui.words import tr
 
 _TRUSTS = ("VALID", "WARN", "INVALID")
 _LONGEST_TAG = 30
@@ -28,14 +27,14 @@ class RunFilters(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.words, self.trust, self.tag = QLineEdit(), QComboBox(), QComboBox()
-        self.words.setPlaceholderText(tr("Search runs: name, target, outcome, tag, note"))
-        self.words.setAccessibleName(tr("Search runs"))
+        self.words.setPlaceholderText("Search runs: name, target, outcome, tag, note")
+        self.words.setAccessibleName("Search runs")
         self.words.setClearButtonEnabled(True)
-        self.trust.setAccessibleName(tr("Only runs of this trust"))
-        self.trust.addItem(tr("Any trust"), None)
+        self.trust.setAccessibleName("Only runs of this trust")
+        self.trust.addItem("Any trust", None)
         for word in _TRUSTS:
             self.trust.addItem(word, word)
-        self.tag.setAccessibleName(tr("Only runs of this tag"))
+        self.tag.setAccessibleName("Only runs of this tag")
         self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
         layout = QHBoxLayout(self)
@@ -58,7 +57,7 @@ class RunFilters(QWidget):
             return
         was_blocked = self.tag.blockSignals(True)
         self.tag.clear()
-        self.tag.addItem(tr("Any tag"), None)
+        self.tag.addItem("Any tag", None)
         for tag in tags:
             self.tag.addItem(tag[:_LONGEST_TAG], tag)
         self.tag.setCurrentIndex(max(self.tag.findData(chosen), 0))
@@ -75,9 +74,9 @@ class RunFilters(QWidget):
         """How many are shown, and what all take on the disk."""
         rows = len(listed.rows)
         if listed.unread:
-            return tr("Reading {left} of {rows} runs…").format(left=count(listed.unread), rows=count(rows))
+            return f"Reading {count(listed.unread)} of {count(rows)} runs…"
         if not rows:
             return ""
-        many = tr("{rows} runs") if shown == rows else tr("{shown} of {rows} runs")
+        many = "{rows} runs" if shown == rows else "{shown} of {rows} runs"
         told = many.format(shown=count(shown), rows=count(rows))
-        return tr("{told}, {size} on disk").format(told=told, size=size(listed.bytes_on_disk))
+        return f"{told}, {size(listed.bytes_on_disk)} on disk"

@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QFont
 
 from app.gui.formatting import State, state_of
 from app.gui.frame_model import FrameModel
-from app.gui.library.listed import COLUMNS, Listed, bytes_text, headers, moment
+from app.gui.library.listed import COLUMNS, HEADERS, Listed, bytes_text, moment
 from app.gui.theme import Look, Theme
 from app.gui.widgets import tip
 from app.reporting.run_rows import RunRow
@@ -29,7 +29,7 @@ class RunsModel(FrameModel):
     ticks_changed = Signal()
 
     def __init__(self, look: Look) -> None:
-        super().__init__(None, headers(), {"when": moment, "size": bytes_text})
+        super().__init__(None, HEADERS, {"when": moment, "size": bytes_text})
         self.repaint_in(look.theme)
         look.changed.connect(self.repaint_in)
         role = Qt.ItemDataRole

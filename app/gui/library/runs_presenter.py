@@ -13,7 +13,6 @@ from app.gui.background import Latest
 from app.gui.library.listed import Listed, listed_runs
 from app.gui.library.steps import Steps
 from app.gui.navigation import Notice, notice_of
-from app.gui.words import tr
 from app.reporting.run_rows import DeletedRow, deleted_rows, run_rows
 
 _SLICE_S = 0.5
@@ -51,35 +50,31 @@ class RunsPresenter(QObject):
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
-        said = (
-            tr("{name} is deleted.").format(name=names[0])
-            if len(names) == 1
-            else tr("{count} runs are deleted.").format(count=len(names))
-        )
-        notice = Notice("news", said, None, tr("The trash keeps it for 30 days."))
-        self._change(tr("Delete"), lambda: _delete(directories), lambda: _restore(names), notice)
+        said = f"{names[0]} is deleted." if len(names) == 1 else f"{len(names)} runs are deleted."
+        notice = Notice("news", said, None, "The trash keeps it for 30 days.")
+        self._change("Delete", lambda: _delete(directories), lambda: _restore(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
-        notice = Notice("news", tr("{names} is back.").format(names=", ".join(names)))
+        notice = Notice("news", "{names} is back.".format(names=", ".join(names)))
         self._do(lambda: _restore(names), lambda _: self._tell(notice))
 
     def set_title(self, directory: Path, title: str, before: str) -> None:
         """`before` is what undoing puts back."""
         if title != before:
             ways = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, before))
-            self._change(tr("Title"), *ways, None)
+            self._change("Title", *ways, None)
 
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
-            self._change(tr("Tag"), lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
+            self._change("Tag", lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
 
     def remove_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
             ways = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
-            self._change(tr("Take the tag away"), *ways, None)
+            self._change("Take the tag away", *ways, None)
 
     def add_note(self, directory: Path, text: str) -> None:
-        self._do(lambda: _add_note(directory, text), lambda _: self._tell(Notice("news", tr("Noted."))))
+        self._do(lambda: _add_note(directory, text), lambda _: self._tell(Notice("news", "Noted.")))
 
     def promote(self, directory: Path) -> None:
         self._do(lambda: _promote(directory), lambda said: self._tell(Notice("news", str(said))))
@@ -112,7 +107,7 @@ class RunsPresenter(QObject):
     def _imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
         directory, is_new = outcome
-        said = tr("{name} is imported.") if is_new else tr("{name} is there already, and is the same run.")
+        said = "{name} is imported." if is_new else "{name} is there already, and is the same run."
         self._tell(Notice("news", said.format(name=directory.name)))
         self.imported.emit(directory)
 
@@ -204,7 +199,7 @@ def _promote(directory: Path) -> str:
     from app.storage.run_directory import StoredRun
 
     result = promote(StoredRun(directory))
-    return tr("{run} is the baseline of {name} now.").format(run=result.run_id, name=result.name)
+    return f"{result.run_id} is the baseline of {result.name} now."
 
 
 def _export(directory: Path, path: Path) -> str:
@@ -212,7 +207,7 @@ def _export(directory: Path, path: Path) -> str:
     from app.wiring.sharing_runs import share_run
 
     bundle = share_run(StoredRun(directory), path)
-    return tr("{run} is in {path}.").format(run=bundle.run_id, path=path)
+    return f"{bundle.run_id} is in {path}."
 
 
 def _import(path: Path) -> tuple[Path, bool]:

@@ -19,7 +19,6 @@ from app.gui.navigation import Navigation
 from app.gui.tables import describe
 from app.gui.theme import Look
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.reporting.run_rows import RunRow
 
 _LOOK_AGAIN_MS = 3_000
@@ -41,12 +40,12 @@ class RunsTab(QWidget):
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty = Empty(
-            tr("No runs yet. A run is one execution of a profile; its facts stay here, whoever started it."),
-            button(tr("&Make the first run"), self._make_first, primary=True),
-            button(tr("&Import a bundle…"), self._ask_import),
+            "No runs yet. A run is one execution of a profile; its facts stay here, whoever started it.",
+            button("&Make the first run", self._make_first, primary=True),
+            button("&Import a bundle…", self._ask_import),
         )
         self._nothing_found = Empty(
-            tr("No run is so: change the search or the filters."), button(tr("Show a&ll runs"), self.filters.clear)
+            "No run is so: change the search or the filters.", button("Show a&ll runs", self.filters.clear)
         )
         self._make_buttons()
         self._build()
@@ -130,7 +129,7 @@ class RunsTab(QWidget):
         if row is None:
             return False
         name, _ = QFileDialog.getSaveFileName(
-            self, tr("Export the run as one file"), f"{row.run_id}.zip", tr("Bundles") + _BUNDLES
+            self, "Export the run as one file", f"{row.run_id}.zip", "Bundles" + _BUNDLES
         )
         if name:
             self.presenter.export(Path(row.directory), Path(name))
@@ -171,24 +170,24 @@ class RunsTab(QWidget):
     # How it is put together
 
     def _make_buttons(self) -> None:
-        self._open = button(tr("&Open"), self.open, primary=True)
+        self._open = button("&Open", self.open, primary=True)
         self._compare = button("", self.compare)
-        self._plan = button(tr("&Plan from it"), self.plan)
-        self._delete = button(tr("De&lete"), self.delete)
-        self._trash = button(tr("Tras&h"), self.trash_wanted.emit)
+        self._plan = button("&Plan from it", self.plan)
+        self._delete = button("De&lete", self.delete)
+        self._trash = button("Tras&h", self.trash_wanted.emit)
         self._more = QToolButton()
-        self._more.setText(tr("Mor&e"))
-        self._more.setAccessibleName(tr("More"))
+        self._more.setText("Mor&e")
+        self._more.setAccessibleName("More")
         self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self._more)
         self._of_one = [
-            self.menu.addAction(tr("&Export as a bundle…"), self.export),
-            self.menu.addAction(tr("&Make it the baseline of its profile"), self.promote),
-            self.menu.addAction(tr("&Copy its path"), self.copy_path),
+            self.menu.addAction("&Export as a bundle…", self.export),
+            self.menu.addAction("&Make it the baseline of its profile", self.promote),
+            self.menu.addAction("&Copy its path", self.copy_path),
         ]
         self.menu.addSeparator()
-        self.menu.addAction(tr("&Import a bundle…"), self._ask_import)
-        self.menu.addAction(tr("&Untick all"), self.model.untick_all)
+        self.menu.addAction("&Import a bundle…", self._ask_import)
+        self.menu.addAction("&Untick all", self.model.untick_all)
         self._more.setMenu(self.menu)
         self._pressed = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
 
@@ -208,7 +207,7 @@ class RunsTab(QWidget):
         layout.addWidget(self.card)
         self.empty.hide()
         self._nothing_found.hide()
-        self._say(tr("Reading the runs…"))
+        self._say("Reading the runs…")
 
     def _connect(self, look: Look) -> None:
         self.presenter.listed.connect(self.show_listed)
@@ -251,15 +250,15 @@ class RunsTab(QWidget):
         self.card.show_run(chosen[0] if len(chosen) == 1 else None)
         self._tell_buttons(chosen)
         self._say(self.filters.status(self._listed, shown))
-        describe(self.table, tr("Stored runs"))
+        describe(self.table, "Stored runs")
 
     def _tell_buttons(self, chosen: tuple[RunRow, ...]) -> None:
         ticked = len(self.model.ticked)
-        self._compare.setText(tr("&Compare {count} ticked").format(count=ticked) if ticked else tr("&Compare ticked"))
+        self._compare.setText(f"&Compare {ticked} ticked" if ticked else "&Compare ticked")
         self._compare.setEnabled(ticked > 1)
         self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(tr("Tick 2 to {most} runs; the first is the baseline.").format(most=MOST_TICKED))
-        self._open.setText(tr("&Watch") if chosen and chosen[0].state == "running" else tr("&Open"))
+        self._compare.setToolTip(f"Tick 2 to {MOST_TICKED} runs; the first is the baseline.")
+        self._open.setText("&Watch" if chosen and chosen[0].state == "running" else "&Open")
         self._open.setEnabled(len(chosen) == 1)
         for press in (self._plan, self._delete):
             press.setEnabled(bool(chosen))
@@ -279,6 +278,6 @@ class RunsTab(QWidget):
         self._navigation.page_wanted.emit("home")
 
     def _ask_import(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, tr("Import a bundle"), "", tr("Bundles") + _BUNDLES)
+        name, _ = QFileDialog.getOpenFileName(self, "Import a bundle", "", "Bundles" + _BUNDLES)
         if name:
             self.presenter.import_path(Path(name))

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QAbstractItemView
 from app.gui.library.listed import COLUMNS
 from app.gui.library.runs_model import RunsModel
 from app.gui.tables import FrameTable
-from app.gui.words import tr
 
 _WIDEST = 36
 _WHEN = COLUMNS.index("when")
@@ -20,7 +19,7 @@ class RunsTable(FrameTable):
     menu_wanted = Signal(QPoint)
 
     def __init__(self, model: RunsModel) -> None:
-        super().__init__(model, tr("Stored runs"), widest=_WIDEST)
+        super().__init__(model, "Stored runs", widest=_WIDEST)
         self._runs = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)

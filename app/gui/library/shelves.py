@@ -19,7 +19,6 @@ from app.gui.navigation import Navigation, Notice
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 UNDO_SHOWN_MS = 30_000
 
@@ -39,8 +38,8 @@ class Shelves(QWidget):
         self.models, self.endpoints = ModelsTab(navigation), EndpointsTab(navigation)
         self.offers, self.profiles = OffersTab(navigation), ProfilesTab(navigation)
         self.tabs = QTabWidget()
-        self.tabs.setAccessibleName(tr("Library"))
-        self.tabs.tabBar().setAccessibleName(tr("Shelves of the library"))
+        self.tabs.setAccessibleName("Library")
+        self.tabs.tabBar().setAccessibleName("Shelves of the library")
         self.tabs.setDocumentMode(True)
         for widget, title in self._titled():
             self.tabs.addTab(widget, title)
@@ -101,11 +100,11 @@ class Shelves(QWidget):
 
     def _titled(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.first_tab, tr("&Runs")),
-            (self.models, tr("&Models")),
-            (self.endpoints, tr("&Endpoints")),
-            (self.offers, tr("O&ffers")),
-            (self.profiles, tr("&Profiles")),
+            (self.first_tab, "&Runs"),
+            (self.models, "&Models"),
+            (self.endpoints, "&Endpoints"),
+            (self.offers, "O&ffers"),
+            (self.profiles, "&Profiles"),
         )
 
     def _connect(self) -> None:
@@ -134,7 +133,7 @@ class Shelves(QWidget):
                     tab.show_runs(self._listed.rows)
 
     def _tell(self, notice: Notice, can_undo: bool) -> None:
-        self.strip.say(notice, tr("&Undo") if can_undo else None)
+        self.strip.say(notice, "&Undo" if can_undo else None)
         if can_undo:
             self._undo_shown.start()
         else:

@@ -16,7 +16,6 @@ from app.gui.library.listed import bytes_text, moment
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.reporting.run_rows import DeletedRow
 from app.storage.trash import KEPT_FOR
 
@@ -29,17 +28,17 @@ class TrashTab(QWidget):
         self._presenter = presenter
         self._rows: tuple[DeletedRow, ...] = ()
         headers = {
-            "name": tr("Run"),
-            "run_id": tr("Id"),
-            "when": tr("Deleted"),
-            "days": tr("Days kept"),
-            "size": tr("Size"),
+            "name": "Run",
+            "run_id": "Id",
+            "when": "Deleted",
+            "days": "Days kept",
+            "size": "Size",
         }
         formats = {"when": moment, "size": bytes_text, "days": lambda days: count(int(str(days)))}
-        self.table = FrameTable(FrameModel(None, headers, formats), tr("Deleted runs"))
+        self.table = FrameTable(FrameModel(None, headers, formats), "Deleted runs")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self._empty = Empty(tr("The trash is empty: deleted runs wait here for 30 days."))
-        self._restore = button(tr("&Restore"), self.restore, primary=True)
+        self._empty = Empty("The trash is empty: deleted runs wait here for 30 days.")
+        self._restore = button("&Restore", self.restore, primary=True)
         self._build()
         presenter.trash_listed.connect(self.show_deleted)
         self.table.selectionModel().selectionChanged.connect(self._tell_state)
@@ -53,7 +52,7 @@ class TrashTab(QWidget):
         if rows:
             self.table.selectRow(0)
         self._tell_state()
-        describe(self.table, tr("Deleted runs"))
+        describe(self.table, "Deleted runs")
 
     def restore(self) -> None:
         places = {index.row() for index in self.table.selectionModel().selectedRows()}
@@ -66,10 +65,8 @@ class TrashTab(QWidget):
 
     def _build(self) -> None:
         head = QHBoxLayout()
-        head.addWidget(button(tr("&Back to the runs"), self.left.emit))
-        head.addWidget(
-            label(tr("What was deleted is kept for 30 days; then `runs delete --purge` ends it."), "muted"), 1
-        )
+        head.addWidget(button("&Back to the runs", self.left.emit))
+        head.addWidget(label("What was deleted is kept for 30 days; then `runs delete --purge` ends it.", "muted"), 1)
         row = QHBoxLayout()
         row.addWidget(self._restore)
         row.addStretch(1)

@@ -15,7 +15,6 @@ from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.storage.run_directory import name_of_run
 
 _SIDE_LETTERS = 38
@@ -66,7 +65,7 @@ class LiveBody(QWidget):
         column.addWidget(self.controls)
         side = QVBoxLayout(right)
         side.setContentsMargins(8, 0, 0, 0)
-        for title, widget, stretch in ((tr("Trust"), self.trust, 3), (tr("Errors"), self.failures, 1)):
+        for title, widget, stretch in (("Trust", self.trust, 3), ("Errors", self.failures, 1)):
             side.addWidget(label(title, "heading"))
             side.addWidget(widget, stretch)
         self._side = right

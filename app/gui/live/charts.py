@@ -15,7 +15,6 @@ from app.gui.live.series import LATENCIES, RATES
 from app.gui.live.state import Band, StageCell
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _FOLLOWED = (60.0, 300.0, None)
 _LEAST_LINES = 7
@@ -30,19 +29,19 @@ class LiveCharts(QWidget):
 
     def __init__(self, look: Look) -> None:
         super().__init__()
-        time = Axis(tr("time"), "s")
-        self.rates = Chart(tr("Rates"), time, Axis(tr("requests"), "1/s"), look)
-        self.latency = Chart(tr("Latency and send lag"), time, Axis(tr("of recent requests"), "ms"), look)
-        self.in_flight = Chart(tr("In flight"), time, Axis(tr("requests")), look)
-        self.machine = Chart(tr("Machine"), time, Axis(tr("as the lines say")), look)
+        time = Axis("time", "s")
+        self.rates = Chart("Rates", time, Axis("requests", "1/s"), look)
+        self.latency = Chart("Latency and send lag", time, Axis("of recent requests", "ms"), look)
+        self.in_flight = Chart("In flight", time, Axis("requests"), look)
+        self.machine = Chart("Machine", time, Axis("as the lines say"), look)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
         self._fit_charts()
         self.linked.marker_wanted.connect(self.note_wanted)
         self.view = QComboBox()
-        self.view.setAccessibleName(tr("What the machine's chart shows"))
+        self.view.setAccessibleName("What the machine's chart shows")
         self.followed = QComboBox()
-        self.followed.setAccessibleName(tr("How much of the run is in view"))
-        for text in (tr("Last minute"), tr("Last 5 minutes"), tr("Whole run")):
+        self.followed.setAccessibleName("How much of the run is in view")
+        for text in ("Last minute", "Last 5 minutes", "Whole run"):
             self.followed.addItem(text)
         self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
         self.followed.currentIndexChanged.connect(self._follow)
@@ -56,7 +55,7 @@ class LiveCharts(QWidget):
     def _build(self) -> None:
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
-        for text, box in ((tr("&In view"), self.followed), (tr("&Machine"), self.view)):
+        for text, box in (("&In view", self.followed), ("&Machine", self.view)):
             buddy = label(text, "muted")
             buddy.setBuddy(box)
             row.addWidget(buddy)
@@ -87,8 +86,8 @@ class LiveCharts(QWidget):
         self.rates.show()
         self.in_flight.show()
         for chart in (self.rates, self.latency, self.in_flight):
-            chart.say(tr("Nothing was sent yet."))
-        self.machine.say(tr("Nothing was read of the machine yet."))
+            chart.say("Nothing was sent yet.")
+        self.machine.say("Nothing was read of the machine yet.")
 
     def show_whole(self) -> None:
         self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
@@ -128,7 +127,7 @@ class LiveCharts(QWidget):
         if machine.gpus and self.view.count() < len(views(has_gpus=True)):
             self._offer(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
-        self.machine.say("" if lines else tr("Nothing was read of this yet."))
+        self.machine.say("" if lines else "Nothing was read of this yet.")
         for text in self._lines_of_machine - {text for text, _, _ in lines}:
             self.machine.remove(text)
         self._lines_of_machine = {text for text, _, _ in lines}
@@ -177,13 +176,13 @@ def _bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
 
 def _name_of(column: str) -> str:
     return {
-        "offered": tr("offered"),
-        "sent": tr("sent"),
-        "completed": tr("completed"),
-        "good": tr("good"),
-        "p50": tr("p50"),
-        "p95": tr("p95"),
-        "p99": tr("p99"),
-        "lag": tr("send lag p99"),
-        "in_flight": tr("in flight"),
+        "offered": "offered",
+        "sent": "sent",
+        "completed": "completed",
+        "good": "good",
+        "p50": "p50",
+        "p95": "p95",
+        "p99": "p99",
+        "lag": "send lag p99",
+        "in_flight": "in flight",
     }[column]

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
 from app.gui.flow import flow_in
 from app.gui.live.state import StageCell
 from app.gui.widgets import button, label, tip
-from app.gui.words import tr
 from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
 
 _USUAL_S = 30.0
@@ -31,32 +30,32 @@ class RunControls(QWidget):
         super().__init__()
         self.note = QLineEdit()
         self.note.setMaxLength(NOTE_LENGTH)
-        self.note.setPlaceholderText(tr("What happens now, and Enter"))
-        self.note.setAccessibleName(tr("Note at this moment"))
+        self.note.setPlaceholderText("What happens now, and Enter")
+        self.note.setAccessibleName("Note at this moment")
         self.note.returnPressed.connect(self._note)
         self.rate = QDoubleSpinBox()
         self.rate.setRange(0.01, HIGHEST_RATE_PER_S)
         self.rate.setDecimals(2)
         self.rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.rate.setSuffix(tr(" /s"))
-        self.rate.setAccessibleName(tr("Rate of the running stage, requests a second"))
-        self.change = button(tr("Change &rate"), self._change_rate)
+        self.rate.setSuffix(" /s")
+        self.rate.setAccessibleName("Rate of the running stage, requests a second")
+        self.change = button("Change &rate", self._change_rate)
         self.longer = QDoubleSpinBox()
         self.longer.setRange(1.0, MOST_EXTENDED_S)
         self.longer.setDecimals(0)
         self.longer.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.longer.setValue(_USUAL_S)
-        self.longer.setSuffix(tr(" s"))
-        self.longer.setAccessibleName(tr("How much longer the running stage is to last, seconds"))
-        self.extend = button(tr("E&xtend"), self._extend)
-        self.copy = button(tr("Cop&y"), self._copy)
-        self.copy.setAccessibleName(tr("Copy the command that extends the running stage"))
+        self.longer.setSuffix(" s")
+        self.longer.setAccessibleName("How much longer the running stage is to last, seconds")
+        self.extend = button("E&xtend", self._extend)
+        self.copy = button("Cop&y", self._copy)
+        self.copy.setAccessibleName("Copy the command that extends the running stage")
         for field in (self.rate, self.longer):
             field.valueChanged.connect(self._tell_commands)
         self._stage: int | None = None
         self._cell: StageCell | None = None
         self._run = ""
-        note = label(tr("&Note"), "muted")
+        note = label("&Note", "muted")
         note.setBuddy(self.note)
         flow = flow_in(self)
         for group in ((note, self.note), (self.rate, self.change), (self.longer, self.extend, self.copy)):
@@ -96,13 +95,13 @@ class RunControls(QWidget):
 
     def _tell_commands(self) -> None:
         stage = self._cell
-        by_command, rate = tr("As a command: {line}"), f"{self.rate.value():g}/s"
+        by_command, rate = "As a command: {line}", f"{self.rate.value():g}/s"
         change = by_command.format(line=f"sizewise runs rate {shlex.quote(self._run)} {rate}")
         if stage is None or not stage.can_change:
-            change = tr("The running stage has no rate of its own to change.")
+            change = "The running stage has no rate of its own to change."
         extend = by_command.format(line=self.command())
         if stage is None or not stage.can_extend:
-            extend = tr("Only a stage of one rate, or of clients, can be made longer.")
+            extend = "Only a stage of one rate, or of clients, can be made longer."
         self.change.setToolTip(tip(change))
         for widget in (self.extend, self.copy):
             widget.setToolTip(tip(extend))

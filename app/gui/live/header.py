@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QV
 from app.gui.formatting import NOT_AVAILABLE, State, elapsed
 from app.gui.live.state import Going, LiveState
 from app.gui.widgets import Badge, button, label, restyle, tip
-from app.gui.words import tr
 
 _STEPS = 200
 """Of the bar, which is painted at once with each."""
@@ -21,7 +20,7 @@ class RunHeader(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("The run"))
+        self.setAccessibleName("The run")
         self.name = label("", "title")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
@@ -30,12 +29,12 @@ class RunHeader(QFrame):
         self.progress = label("")
         self.times = label("", "muted")
         self.bar = QProgressBar()
-        self.bar.setAccessibleName(tr("Progress"))
+        self.bar.setAccessibleName("Progress")
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
-        self.stop = button(tr("S&top"), self.stop_wanted.emit)
-        self.stop.setToolTip(tr("Stop the run and keep what was measured (Esc Esc)"))
+        self.stop = button("S&top", self.stop_wanted.emit)
+        self.stop.setToolTip("Stop the run and keep what was measured (Esc Esc)")
         first, second = QHBoxLayout(), QHBoxLayout()
         for widget, stretch in ((self.name, 1), (self.badge, 0), (self.going, 0), (self.stop, 0)):
             first.addWidget(widget, stretch)
@@ -51,7 +50,7 @@ class RunHeader(QFrame):
         layout.addWidget(self.bar)
 
     def show_state(self, state: LiveState, share_of_stage: float) -> None:
-        self.name.setText(state.name or tr("A run"))
+        self.name.setText(state.name or "A run")
         self.name.setToolTip("" if state.directory is None else tip(str(state.directory)))
         word, colour = _going(state.going)
         self.going.setText(word)
@@ -63,7 +62,7 @@ class RunHeader(QFrame):
         self.bar.setValue(round(_STEPS * _share(state, share_of_stage)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
-        self.stop.setText(tr("Cu&t what is in flight") if state.going == "stopping" else tr("S&top"))
+        self.stop.setText("Cu&t what is in flight" if state.going == "stopping" else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
@@ -75,39 +74,39 @@ def _say(badge: Badge, word: str, why: str) -> None:
 def _going(going: Going) -> tuple[str, State]:
     words: dict[Going, tuple[str, State]] = {
         "idle": ("", "plain"),
-        "starting": (tr("Starting…"), "plain"),
-        "running": (tr("▶ Running"), "plain"),
-        "stopping": (tr("■ Stopping…"), "warn"),
-        "finished": (tr("Finished"), "plain"),
-        "lost": (tr("✕ Engine lost"), "bad"),
-        "failed": (tr("✕ Did not start"), "bad"),
+        "starting": ("Starting…", "plain"),
+        "running": ("▶ Running", "plain"),
+        "stopping": ("■ Stopping…", "warn"),
+        "finished": ("Finished", "plain"),
+        "lost": ("✕ Engine lost", "bad"),
+        "failed": ("✕ Did not start", "bad"),
     }
     return words[going]
 
 
 def _message(state: LiveState) -> str:
     if state.going == "starting":
-        return tr(
+        return (
             "Starting the engine. It looks at this machine first, and may find the load generator's ceiling, which "
             "can take half a minute."
         )
     if state.is_running:
-        return tr("{phase}: {message}").format(phase=state.phase, message=state.message)
+        return f"{state.phase}: {state.message}"
     return ""
 
 
 def _progress(state: LiveState) -> str:
     if state.total is not None:
         return f"{state.done}/{state.total}"
-    return tr("{count} stages done").format(count=state.done) if state.done else ""
+    return f"{state.done} stages done" if state.done else ""
 
 
 def _times(state: LiveState) -> str:
     took = elapsed(state.elapsed_s)
     if not state.is_running:
-        return tr("Took {time}").format(time=took) if state.elapsed_s else ""
+        return f"Took {took}" if state.elapsed_s else ""
     eta = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
-    return tr("Elapsed {time}   Remaining {eta}").format(time=took, eta=eta)
+    return f"Elapsed {took}   Remaining {eta}"
 
 
 def _share(state: LiveState, share_of_stage: float) -> float:

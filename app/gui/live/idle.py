@@ -9,7 +9,6 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.widgets import button, label, tip
-from app.gui.words import tr
 
 _LOOKED_AT = 20
 
@@ -44,16 +43,16 @@ class NothingRunning(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._runs = LastRuns()
-        self._text = label(tr("Nothing is running."), "title")
+        self._text = label("Nothing is running.", "title")
         self._why = label(
-            tr("Here a run is watched while it goes on: its rates, latency, the machine, and whether to trust it."),
+            "Here a run is watched while it goes on: its rates, latency, the machine, and whether to trust it.",
             "muted",
             wrap=True,
         )
         self._why.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.watch = button(tr("&Watch the run that goes on"), self._watch, primary=True)
-        self.set_up = button(tr("Set &up a run"), self.set_up_wanted.emit, primary=True)
-        self.last = button(tr("Open the &last run"), self._open_last)
+        self.watch = button("&Watch the run that goes on", self._watch, primary=True)
+        self.set_up = button("Set &up a run", self.set_up_wanted.emit, primary=True)
+        self.last = button("Open the &last run", self._open_last)
         layout = QVBoxLayout(self)
         layout.addStretch(2)
         layout.addWidget(self._text, 0, Qt.AlignmentFlag.AlignHCenter)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from app.gui.charts.ring import Ring
 from app.gui.live.state import Band
-from app.gui.words import tr
 from app.records.gpu import throttle_names
 
 if TYPE_CHECKING:
@@ -77,13 +76,13 @@ class MachineSeries:
     def _shown(self, view: str) -> Iterable[tuple[str, str, str, float]]:
         match view:
             case "cpu":
-                yield "host", "host_cpu_percent", tr("whole machine (%)"), 1.0
-                for source, text in _processes().items():
-                    yield source, f"{source}_cpu_cores", tr("{process} (% of a core)").format(process=text), 100.0
+                yield "host", "host_cpu_percent", "whole machine (%)", 1.0
+                for source, text in _PROCESSES.items():
+                    yield source, f"{source}_cpu_cores", f"{text} (% of a core)", 100.0
             case "memory":
-                yield "host", "host_memory_gib", tr("whole machine (GiB)"), 1.0
-                for source, text in _processes().items():
-                    yield source, f"{source}_memory_gib", tr("{process} (GiB)").format(process=text), 1.0
+                yield "host", "host_memory_gib", "whole machine (GiB)", 1.0
+                for source, text in _PROCESSES.items():
+                    yield source, f"{source}_memory_gib", f"{text} (GiB)", 1.0
             case _:
                 for gpu in self.gpus:
                     yield gpu, view, gpu.upper().replace("GPU", "GPU "), 1.0
@@ -117,21 +116,20 @@ class MachineSeries:
             bands.append(Band(at_s, at_s, text, "warn"))
 
 
-def _processes() -> dict[str, str]:
-    return {
-        "endpoint": tr("endpoint"),
-        "generator": tr("load generator"),
-        "model": tr("model"),
-        "engine": tr("engine"),
-    }
+_PROCESSES = {
+    "endpoint": "endpoint",
+    "generator": "load generator",
+    "model": "model",
+    "engine": "engine",
+}
 
 
 def views(*, has_gpus: bool) -> dict[str, str]:
     """What the machine's chart can show, by key, the first of them at first."""
     of_gpus = {
-        "gpu_utilisation_percent": tr("GPU use (%)"),
-        "gpu_memory_gib": tr("GPU memory (GiB)"),
-        "gpu_power_w": tr("GPU power (W)"),
-        "gpu_sm_clock_mhz": tr("GPU clock (MHz)"),
+        "gpu_utilisation_percent": "GPU use (%)",
+        "gpu_memory_gib": "GPU memory (GiB)",
+        "gpu_power_w": "GPU power (W)",
+        "gpu_sm_clock_mhz": "GPU clock (MHz)",
     }
-    return {**(of_gpus if has_gpus else {}), "cpu": tr("Processor use (%)"), "memory": tr("Memory (GiB)")}
+    return {**(of_gpus if has_gpus else {}), "cpu": "Processor use (%)", "memory": "Memory (GiB)"}

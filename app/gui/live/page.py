@@ -17,7 +17,6 @@ from app.gui.navigation import Launch, Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.live.body import LiveBody
@@ -56,7 +55,7 @@ class LivePage(Page):
         escape.activated.connect(self.stop)
 
     def title(self) -> str:
-        return tr("Live")
+        return "Live"
 
     def enter(self) -> None:
         if self._body is None:
@@ -106,14 +105,14 @@ class LivePage(Page):
             self.stop_now()
             return
         if self.state.going == "stopping":
-            what = tr("Cut what is in flight?")
-            why = tr("The run is stopping: it waits for the answers to what was sent.")
-            action = tr("Cu&t it")
+            what = "Cut what is in flight?"
+            why = "The run is stopping: it waits for the answers to what was sent."
+            action = "Cu&t it"
         else:
-            what = tr("Stop this run?")
-            why = tr("What is in flight may finish, and what was measured is kept and reported.")
-            action = tr("S&top it")
-        self.stop_strip.say(Notice("warning", what, why, tr("Esc once more stops it too.")), action)
+            what = "Stop this run?"
+            why = "What is in flight may finish, and what was measured is kept and reported."
+            action = "S&top it"
+        self.stop_strip.say(Notice("warning", what, why, "Esc once more stops it too."), action)
 
     def stop_now(self) -> None:
         """Without asking."""
@@ -167,7 +166,7 @@ class LivePage(Page):
     def _tell(self, news: News) -> None:
         action = None
         if news.has_results:
-            action = tr("Show what was &measured") if self.state.going == "lost" else tr("&See results")
+            action = "Show what was &measured" if self.state.going == "lost" else "&See results"
         self.strip.say(news.notice, action)
 
     def _end(self, directory: Path, is_ours: bool) -> None:

@@ -11,7 +11,6 @@ from app.gui.frame_model import FrameModel
 from app.gui.live.state import CheckLine, FailureLine, VariantLine
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import label, restyle
-from app.gui.words import tr
 from app.records.result import Trust
 
 _MOST_CHECKS = 60
@@ -25,14 +24,14 @@ class TrustPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setAccessibleName(tr("Trust: the checks of this run"))
+        self.setAccessibleName("Trust: the checks of this run")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         inside = QWidget()
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
-        self._empty = label(tr("Nothing was checked yet."), "muted", wrap=True)
+        self._empty = label("Nothing was checked yet.", "muted", wrap=True)
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._empty)
@@ -52,7 +51,7 @@ class TrustPanel(QScrollArea):
             if at < len(lines):
                 _fill(row, lines[at])
         doubts = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(doubts) or tr("No check is in doubt."))
+        self.setAccessibleDescription("; ".join(doubts) or "No check is in doubt.")
 
     def words(self) -> list[tuple[str, str, str]]:
         """As it is shown: mark and word, what was seen, what to do."""
@@ -74,14 +73,14 @@ class TrustPanel(QScrollArea):
 def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
     mark, text, hint = row
     words: dict[Trust, tuple[str, State]] = {
-        "VALID": (tr("✓ ok"), "good"),
-        "WARN": (tr("! warn"), "warn"),
-        "INVALID": (tr("✕ INVALID"), "bad"),
+        "VALID": ("✓ ok", "good"),
+        "WARN": ("! warn", "warn"),
+        "INVALID": ("✕ INVALID", "bad"),
     }
     word, state = words[line.verdict]
     mark.setText(word)
     restyle(mark, state)
-    limit = "" if line.limit is None else tr(" (limit {limit})").format(limit=line.limit)
+    limit = "" if line.limit is None else f" (limit {line.limit})"
     text.setText(f"{line.name}: {line.value}{limit}")
     told = line.hint or ""
     hint.setText(told if line.verdict != "VALID" else "")
@@ -93,9 +92,9 @@ class FailureTable(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._none = label(tr("No errors."), "muted")
-        headers = {"error": tr("Error"), "first_s": tr("First seen"), "count": tr("Count"), "sample": tr("Sample")}
-        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), tr("Errors"))
+        self._none = label("No errors.", "muted")
+        headers = {"error": "Error", "first_s": "First seen", "count": "Count", "sample": "Sample"}
+        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), "Errors")
         self.seen = label("", "muted", wrap=True)
         self._lines: tuple[FailureLine, ...] = ()
         self._chosen: str | None = None
@@ -116,7 +115,7 @@ class FailureTable(QWidget):
         self._lines = lines
         rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
-        describe(self.table, tr("Errors by class"))
+        describe(self.table, "Errors by class")
         self._tell_seen()
 
     def _choose(self, current: QModelIndex) -> None:
@@ -129,18 +128,18 @@ class FailureTable(QWidget):
         line = next((one for one in self._lines if one.error == self._chosen), self._lines[-1] if self._lines else None)
         self.seen.setVisible(line is not None and bool(line.sample))
         if line is not None:
-            self.seen.setText(tr("{error}, the first: {text}").format(error=line.error[:200], text=line.sample))
+            self.seen.setText(f"{line.error[:200]}, the first: {line.sample}")
 
 
 class VariantTable(FrameTable):
     def __init__(self) -> None:
-        headers = {"number": "#", "name": tr("Variant"), "state": tr("State"), "times": tr("Times")}
-        super().__init__(FrameModel(headers=headers), tr("Variants"))
+        headers = {"number": "#", "name": "Variant", "state": "State", "times": "Times"}
+        super().__init__(FrameModel(headers=headers), "Variants")
 
     def show_variants(self, lines: tuple[VariantLine, ...]) -> None:
         rows = [(line.number, line.name, _state_of(line), line.times) for line in lines]
         self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
-        describe(self, tr("Variants of the model"))
+        describe(self, "Variants of the model")
         self.scrollToBottom()
 
 
@@ -149,5 +148,5 @@ def _clock(seconds: object) -> str:
 
 
 def _state_of(line: VariantLine) -> str:
-    words = {"running": tr("▶ running"), "measured": tr("✓ measured"), "ended early": tr("✕ ended early")}
+    words = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
     return f"{words[line.state]}: {line.reason[:200]}" if line.reason else words[line.state]

@@ -15,7 +15,6 @@ from app.gui.live.machine import MachineSeries
 from app.gui.live.series import LiveSeries
 from app.gui.live.stages import LiveStages, LiveVariants
 from app.gui.live.state import Going, LiveState, Marker
-from app.gui.words import tr
 from app.records.events import (
     CallsFinished,
     Checked,
@@ -196,7 +195,7 @@ class LivePresenter:
         self.checks.take(check)
         self.changed.add("checks")
         if check.verdict == "INVALID":
-            self._mark(at_ns, tr("INVALID: {what}").format(what=check.name))
+            self._mark(at_ns, f"INVALID: {check.name}")
 
     def _mark(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MOST_MARKERS:
@@ -211,12 +210,12 @@ class LivePresenter:
 def _words_of(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
-            return tr("rate {rate}/s").format(rate=digits(rate_per_s))
+            return f"rate {digits(rate_per_s)}/s"
         case StageExtended(by_s=by_s):
-            return tr("extended by {seconds} s").format(seconds=digits(by_s))
+            return f"extended by {digits(by_s)} s"
         case Noted(text=text):
             return text
         case RateResolved(stage=stage, rate_per_s=rate_per_s):
-            return tr("{stage} is {rate}/s").format(stage=stage, rate=digits(rate_per_s))
+            return f"{stage} is {digits(rate_per_s)}/s"
         case ColdStarted():
-            return tr("cold start")
+            return "cold start"

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.gui.live.state import StageCell
 from app.gui.theme import Look, Theme
 from app.gui.widgets import tip
-from app.gui.words import tr
 
 _GAP, _PADDING = 3, 6
 _TOLD = 6
@@ -28,7 +27,7 @@ class StageRibbon(QWidget):
         self._current: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName(tr("Stages"))
+        self.setAccessibleName("Stages")
         self.setMouseTracking(True)
         look.changed.connect(self.update)
 
@@ -53,7 +52,7 @@ class StageRibbon(QWidget):
         painter, theme = QPainter(self), self._look.theme
         if not self._cells:
             painter.setPen(QColor(theme.muted))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, tr("No stage has begun yet."))
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stage has begun yet.")
         for rect, cell in self._places():
             self._paint_cell(painter, theme, rect, cell)
         hidden = len(self._cells) - len(self._places())
@@ -62,7 +61,7 @@ class StageRibbon(QWidget):
             painter.drawText(
                 QRect(0, 0, self._left() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
-                tr("{count} before").format(count=hidden),
+                f"{hidden} before",
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -101,7 +100,7 @@ class StageRibbon(QWidget):
         most = max(1, (self.width() + _GAP) // (self._least_width(metrics) + _GAP))
         if len(self._cells) <= most:
             return 0
-        return metrics.horizontalAdvance(tr("{count} before").format(count=len(self._cells))) + 2 * _PADDING
+        return metrics.horizontalAdvance(f"{len(self._cells)} before") + 2 * _PADDING
 
     def _places(self) -> list[tuple[QRect, StageCell]]:
         left = self._left()
@@ -149,12 +148,12 @@ def _colour(theme: Theme, cell: StageCell) -> str:
 def _words(cell: StageCell) -> str:
     rate = f"{cell.rate}  " if cell.rate else ""
     if cell.end_s is None:
-        return rate + tr("▶ {percent} %").format(percent=round(100 * cell.share_done))
+        return rate + f"▶ {round(100 * cell.share_done)} %"
     if cell.trust == "INVALID":
-        return rate + tr("✕ INVALID")
+        return rate + "✕ INVALID"
     if cell.held is None:
-        return rate + tr("done")
-    return rate + (tr("✓ held") if cell.held else tr("✕ did not hold"))
+        return rate + "done"
+    return rate + ("✓ held" if cell.held else "✕ did not hold")
 
 
 def _told(cell: StageCell) -> str:

@@ -14,7 +14,6 @@ from app.gui.engine.watch import EngineWatch
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import LiveState
 from app.gui.navigation import Launch, Notice, notice_of
-from app.gui.words import tr
 from app.records.control import StopRun, Wish
 from app.storage.run_directory import RESULT
 
@@ -74,8 +73,8 @@ class LiveRun(QObject):
             self._let_go()
             self.presenter = LivePresenter(launch.directory, launch.name)
             self.began.emit()
-            what = tr("The engine could not be started: {why}.").format(why=error.strerror)
-            self._fail(Notice("error", what, None, tr("Look at the folder that runs are kept in.")))
+            what = f"The engine could not be started: {error.strerror}."
+            self._fail(Notice("error", what, None, "Look at the folder that runs are kept in."))
             return
         self._follow(launch.directory, engine, launch.name)
 
@@ -143,8 +142,8 @@ class LiveRun(QObject):
             self.news_over.emit()
             return
         reasons = "; ".join(self.presenter.checks.why_invalid())
-        what = tr("The measurement is INVALID so far: its numbers say nothing.")
-        next_step = tr("A search tries such a stage again; else stop the run, mend that, and measure again.")
+        what = "The measurement is INVALID so far: its numbers say nothing."
+        next_step = "A search tries such a stage again; else stop the run, mend that, and measure again."
         self.news.emit(News(Notice("error", what, reasons, next_step)))
 
     def _tell_state(self) -> None:
@@ -165,21 +164,21 @@ class LiveRun(QObject):
     def _lose(self) -> None:
         self.presenter.lose("lost")
         self._drained(0)
-        what = tr("The engine is gone, and did not tell of its end.")
-        next_step = tr("What was measured until then is kept, and can be opened.")
+        what = "The engine is gone, and did not tell of its end."
+        next_step = "What was measured until then is kept, and can be opened."
         self.news.emit(News(Notice("error", what, None, next_step), has_results=True))
 
     def _fail(self, notice: Notice) -> None:
         if self._is_called_off:
-            notice = Notice("news", tr("Stopped before anything was measured."))
+            notice = Notice("news", "Stopped before anything was measured.")
         self.presenter.lose("failed")
         self.presenter.failure = notice.why or notice.what
         self._drained(0)
         self.news.emit(News(notice))
 
     def _tell_damage(self) -> None:
-        what = tr("Some of what this run told cannot be read, and is left out.")
-        why = tr("It may come from another version of Sizewise, or be damaged.")
+        what = "Some of what this run told cannot be read, and is left out."
+        why = "It may come from another version of Sizewise, or be damaged."
         self.news.emit(News(Notice("warning", what, why)))
 
     def _refused(self, wish: Wish, error: Exception) -> None:
@@ -195,8 +194,8 @@ def _by_the_second(state: LiveState) -> LiveState:
 
 
 def _of_end(state: LiveState, code: int, message: str) -> Notice:
-    verdict = state.trust or tr("nothing was checked")
+    verdict = state.trust or "nothing was checked"
     if code == 0:
-        return Notice("news", tr("The run has finished ({verdict}).").format(verdict=verdict), message or None)
-    what = tr("The run has ended with exit code {code} ({verdict}).").format(code=code, verdict=verdict)
+        return Notice("news", f"The run has finished ({verdict}).", message or None)
+    what = f"The run has ended with exit code {code} ({verdict})."
     return Notice("warning" if code in _STOPPED_EARLY else "error", what, message or None)

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from app.analysis.digits import digits
 from app.analysis.run_progress import stage_done_s, stage_lasts_s
 from app.gui.live.state import Band, StageCell, VariantLine
-from app.gui.words import tr
 from app.records.events import (
     CallsFinished,
     RateChanged,
@@ -89,7 +88,7 @@ class LiveStages:
     def bands(self) -> tuple[Band, ...]:
         """Those that are INVALID."""
         return tuple(
-            Band(cell.start_s, cell.end_s, tr("INVALID"), "bad")
+            Band(cell.start_s, cell.end_s, "INVALID", "bad")
             for cell in self._cells.values()
             if cell.end_s is not None and cell.trust == "INVALID"
         )
@@ -97,7 +96,7 @@ class LiveStages:
 
 def _rate(stage: StageStarted) -> str:
     if stage.concurrency is not None:
-        return tr("{count} clients").format(count=f"{stage.concurrency:,}")
+        return "{count} clients".format(count=f"{stage.concurrency:,}")
     if stage.offered_per_s is None or f"{digits(stage.offered_per_s)}/s" in stage.name:
         return ""
     return f"{digits(stage.offered_per_s)}/s"

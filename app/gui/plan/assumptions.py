@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QTabW
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.plan.writing import TypedCurve, TypedModel, write_curve, write_model
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 _POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
 _MOST_MS, _MOST_PER_S = 1e7, 1e6
@@ -32,10 +31,10 @@ class Assumptions(QTabWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("Plan from assumptions"))
+        self.setAccessibleName("Plan from assumptions")
         self.curve, self.model = CurveForm(), ModelForm()
-        self.addTab(self.curve, tr("A load &curve"))
-        self.addTab(self.model, tr("A &language model"))
+        self.addTab(self.curve, "A load &curve")
+        self.addTab(self.model, "A &language model")
         for form in (self.curve, self.model):
             form.assumed.connect(self.assumed)
             form.failed.connect(self.failed)
@@ -55,35 +54,35 @@ class CurveForm(QWidget):
         super().__init__()
         self.name = QLineEdit("my-model")
         self.card = ChoiceField()
-        self.vcpus = NumberField(1, 10_000, 0, tr(" vCPUs"))
+        self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.vcpus.setValue(8)
-        self.peak = _number(200.0, _MOST_PER_S, tr(" requests/s"))
+        self.peak = _number(200.0, _MOST_PER_S, " requests/s")
         self.limit = _number(100.0, _MOST_MS, " ms")
-        self.points = [(_number(rate, _MOST_PER_S, tr(" /s")), _number(ms, _MOST_MS, " ms")) for rate, ms in _POINTS]
+        self.points = [(_number(rate, _MOST_PER_S, " /s"), _number(ms, _MOST_MS, " ms")) for rate, ms in _POINTS]
         self.card.setMinimumContentsLength(16)
         form = QFormLayout()
         for words, field in (
-            (tr("&Name"), self.name),
-            (tr("It ran on an &accelerator"), self.card),
-            (tr("and on C&PUs"), self.vcpus),
-            (tr("Peak to plan &for"), self.peak),
-            (tr("p95 &latency to keep"), self.limit),
+            ("&Name", self.name),
+            ("It ran on an &accelerator", self.card),
+            ("and on C&PUs", self.vcpus),
+            ("Peak to plan &for", self.peak),
+            ("p95 &latency to keep", self.limit),
         ):
             field.setAccessibleName(words.replace("&", ""))
             form.addRow(words, field)
         points = QFormLayout()
-        points.addRow(label(tr("At this rate"), "muted"), label(tr("p95 latency was"), "muted"))
+        points.addRow(label("At this rate", "muted"), label("p95 latency was", "muted"))
         for place, (rate, ms) in enumerate(self.points, 1):
-            rate.setAccessibleName(tr("Rate of point {place}").format(place=place))
-            ms.setAccessibleName(tr("p95 latency of point {place}").format(place=place))
+            rate.setAccessibleName(f"Rate of point {place}")
+            ms.setAccessibleName(f"p95 latency of point {place}")
             points.addRow(rate, ms)
         sides = QHBoxLayout()
         sides.addLayout(form, 1)
         sides.addLayout(points, 1)
-        self.plan = button(tr("Plan from this curve"), self._plan, primary=True)
+        self.plan = button("Plan from this curve", self._plan, primary=True)
         column = QVBoxLayout(self)
         column.addWidget(
-            label(tr("Type what one instance took, as another tool or a colleague told it."), "muted", wrap=True)
+            label("Type what one instance took, as another tool or a colleague told it.", "muted", wrap=True)
         )
         column.addLayout(sides)
         column.addWidget(self.plan, 0, Qt.AlignmentFlag.AlignLeft)
@@ -94,7 +93,7 @@ class CurveForm(QWidget):
 
         if self.card.count():
             return
-        self.card.addItem(tr("none: CPU only"), "")
+        self.card.addItem("none: CPU only", "")
         for key, card in load_catalogue().accelerators.items():
             if not key.startswith("cpu-"):
                 self.card.addItem(card.name, key)
@@ -130,37 +129,37 @@ class ModelForm(QWidget):
         self.known = ChoiceField(tuple((name, name) for name in _KNOWN))
         self.shape: dict[str, NumberField] = {}
         names = {
-            "parameters": tr("Parameters (&billion)"),
-            "layers": tr("La&yers"),
-            "hidden": tr("&Hidden size"),
-            "heads": tr("Attention hea&ds"),
-            "kv_heads": tr("&KV heads"),
-            "head_dim": tr("Size of a head"),
-            "vocabulary": tr("&Vocabulary"),
+            "parameters": "Parameters (&billion)",
+            "layers": "La&yers",
+            "hidden": "&Hidden size",
+            "heads": "Attention hea&ds",
+            "kv_heads": "&KV heads",
+            "head_dim": "Size of a head",
+            "vocabulary": "&Vocabulary",
         }
         left, right = QFormLayout(), QFormLayout()
-        _add(left, tr("&Model"), self.known)
+        _add(left, "&Model", self.known)
         for key in _SHAPE:
             self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
             _add(left, names[key], self.shape[key])
         self.precision = ChoiceField(tuple((one, one) for one in ("bf16", "fp16", "fp8", "int8", "fp4")))
-        self.peak = _number(5.0, _MOST_PER_S, tr(" requests/s"))
-        self.input, self.output = _number(900.0, 1e6, tr(" tokens")), _number(150.0, 1e6, tr(" tokens"))
+        self.peak = _number(5.0, _MOST_PER_S, " requests/s")
+        self.input, self.output = _number(900.0, 1e6, " tokens"), _number(150.0, 1e6, " tokens")
         self.ttft, self.tpot = _number(1000.0, _MOST_MS, " ms"), _number(60.0, _MOST_MS, " ms")
         for words, field in (
-            (tr("P&recision"), self.precision),
-            (tr("Peak to plan &for"), self.peak),
-            (tr("&Prompt, on average"), self.input),
-            (tr("&Answer, on average"), self.output),
-            (tr("p95 &time to first token"), self.ttft),
-            (tr("p95 time per &output token"), self.tpot),
+            ("P&recision", self.precision),
+            ("Peak to plan &for", self.peak),
+            ("&Prompt, on average", self.input),
+            ("&Answer, on average", self.output),
+            ("p95 &time to first token", self.ttft),
+            ("p95 time per &output token", self.tpot),
         ):
             _add(right, words, field)
         sides = QHBoxLayout()
         sides.addLayout(left, 1)
         sides.addLayout(right, 1)
-        self.plan = button(tr("Plan this model"), self._plan, primary=True)
-        words = tr("The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals.")
+        self.plan = button("Plan this model", self._plan, primary=True)
+        words = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
         column = QVBoxLayout(self)
         column.addWidget(label(words, "muted", wrap=True))
         column.addLayout(sides)

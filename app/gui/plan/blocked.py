@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from app.gui.words import tr
 from app.records.plan import Plan
 
 _MOST = 5
@@ -18,10 +17,8 @@ def reasons_of(plan: Plan) -> tuple[str, ...]:
     counted = Counter(kind for kind, _ in refusals)
     examples = dict(reversed(refusals))
     said = [
-        tr("{count} offers: {example}").format(count=count, example=examples[kind])
-        if count > 1
-        else tr("1 offer: {example}").format(example=examples[kind])
+        f"{count} offers: {examples[kind]}" if count > 1 else f"1 offer: {examples[kind]}"
         for kind, count in counted.most_common(_MOST)
     ]
     more = sum(count for _, count in counted.most_common()[_MOST:])
-    return (*said, *([tr("{count} more, for other reasons").format(count=more)] if more else []))
+    return (*said, *([f"{more} more, for other reasons"] if more else []))

@@ -26,7 +26,6 @@ from app.gui.plan.side import Side
 from app.gui.plan.state import PlanState
 from app.gui.plan.swings import SwingTable
 from app.gui.widgets import Badge, button, card, clear, label, restyle
-from app.gui.words import tr
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 
@@ -42,25 +41,25 @@ class PlanCard(Side):
     offer_wanted = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__(tr("What the plan recommends"))
+        super().__init__("What the plan recommends")
         self.setObjectName("plan-card")
         self._state = PlanState()
         self._chosen: str | None = None
-        self.title = label(tr("Recommendation"), "muted")
+        self.title = label("Recommendation", "muted")
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
-        self.back = button(tr("Back to the recommended &fleet"), self._to_recommended)
+        self.back = button("Back to the recommended &fleet", self._to_recommended)
         self.facts = Facts()
-        self.risks = Sentences(tr("What could be wrong with it"))
-        self.why = Sentences(tr("Why"))
-        self.changes = Sentences(tr("What would change it"))
+        self.risks = Sentences("What could be wrong with it")
+        self.why = Sentences("Why")
+        self.changes = Sentences("What would change it")
         self.swings = SwingTable()
-        self.others = Sentences(tr("Other ways"))
-        self.savings = Sentences(tr("What would save"))
-        self.notes = Sentences(tr("What this rests on"))
-        self.blocks = Sentences(tr("What stands in the way"))
-        self.relax_title = label(tr("The smallest change that lets an offer fit"), "heading", wrap=True)
+        self.others = Sentences("Other ways")
+        self.savings = Sentences("What would save")
+        self.notes = Sentences("What this rests on")
+        self.blocks = Sentences("What stands in the way")
+        self.relax_title = label("The smallest change that lets an offer fit", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relax_lines = QVBoxLayout(self.relaxations)
         self._relax_lines.setContentsMargins(0, 0, 0, 0)
@@ -101,7 +100,7 @@ class PlanCard(Side):
         plan = state.plan
         self._show_badge(state)
         if plan is None:
-            self.sentence.setText(tr("The plan is being made …"))
+            self.sentence.setText("The plan is being made …")
             return
         fleet = self._fleet(plan)
         is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
@@ -135,27 +134,27 @@ class PlanCard(Side):
         say_settled(self.badge, state)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
-        self.title.setText(tr("Recommendation") if is_recommended else tr("Another offer"))
+        self.title.setText("Recommendation" if is_recommended else "Another offer")
         if fleet.rejected is not None:
-            self.title.setText(tr("A refused offer"))
-            self.sentence.setText(tr("{offer} is refused: {why}").format(offer=fleet.offer, why=fleet.rejected))
+            self.title.setText("A refused offer")
+            self.sentence.setText(f"{fleet.offer} is refused: {fleet.rejected}")
         elif is_recommended and plan.recommendation is not None:
             self.sentence.setText(_headline(plan, plan.recommendation.sentence))
         else:
-            words = tr("{instances} × {offer}: {usd} USD a month")
+            words = "{instances} × {offer}: {usd} USD a month"
             self.sentence.setText(
                 words.format(instances=fleet.instances, offer=fleet.offer, usd=usd(fleet.usd_per_month.value))
             )
         self._show_trust(fleet)
         self.facts.show_facts(_facts(fleet, plan))
-        self.risks.say((tr("Risk {risk}.").format(risk=risk_words(fleet.risk)), *fleet.risk_reasons))
+        self.risks.say((f"Risk {risk_words(fleet.risk)}.", *fleet.risk_reasons))
 
     def _show_trust(self, fleet: Fleet) -> None:
         known = fleet.rejected is None
         self.basis.say(fleet.basis.upper() if known else "", _BASES.get(fleet.basis, ""))
         is_stale = fleet.price_age_days > _STALE_DAYS
-        why = tr("Look it up before you decide: prices move.")
-        words = tr("price {days} days old").format(days=fleet.price_age_days)
+        why = "Look it up before you decide: prices move."
+        words = f"price {fleet.price_age_days} days old"
         self.price_badge.say(words if is_stale else "", why)
         restyle(self.price_badge, "warn")
 
@@ -172,10 +171,10 @@ class PlanCard(Side):
         self.savings.say(() if plan is None else _saving_words(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
-        why = tr("No offer fits a peak of {peak}/s inside {slo}.")
+        why = "No offer fits a peak of {peak}/s inside {slo}."
         text = why.format(peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
         self.sentence.setText(_headline(plan, text))
-        self.title.setText(tr("Nothing to recommend"))
+        self.title.setText("Nothing to recommend")
         for badge in (self.basis, self.price_badge):
             badge.say("")
         self.blocks.say(reasons_of(plan))
@@ -183,11 +182,11 @@ class PlanCard(Side):
         found = state.relaxations
         self._show_relaxations(found or ())
         if found is None:
-            self.relax_title.setText(tr("What would let an offer fit is being looked for …"))
+            self.relax_title.setText("What would let an offer fit is being looked for …")
         elif found:
-            self.relax_title.setText(tr("The smallest change that lets an offer fit, each by itself"))
+            self.relax_title.setText("The smallest change that lets an offer fit, each by itself")
         else:
-            self.relax_title.setText(tr("No single change lets an offer fit."))
+            self.relax_title.setText("No single change lets an offer fit.")
 
     def _show_relaxations(self, found: tuple[Relaxation, ...]) -> None:
         clear(self._relax_lines)
@@ -223,13 +222,13 @@ def badge_words(state: PlanState) -> tuple[str, str]:
     """What decided the numbers that are shown, and whether newer ones are under way."""
     if state.plan is None:
         return "", ""
-    took = tr("{ms:.0f} ms").format(ms=state.took_ms)
+    took = f"{state.took_ms:.0f} ms"
     if not state.is_current:
-        return tr("planning …"), tr("These numbers are of the question before your last edit.")
+        return "planning …", "These numbers are of the question before your last edit."
     if state.phase == "simulated":
-        return tr("simulated"), tr("What leads was settled by simulation, in {took}.").format(took=took)
-    why = tr("By queueing formulae, in {took}; the simulation settles it.").format(took=took)
-    return tr("preview"), why
+        return "simulated", f"What leads was settled by simulation, in {took}."
+    why = f"By queueing formulae, in {took}; the simulation settles it."
+    return "preview", why
 
 
 def say_settled(badge: Badge, state: PlanState) -> None:
@@ -240,42 +239,40 @@ def say_settled(badge: Badge, state: PlanState) -> None:
 
 def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     if fleet.rejected is not None:
-        return ((tr("Price"), price_words(fleet)), (tr("Price dated"), age_words(fleet)))
+        return (("Price", price_words(fleet)), ("Price dated", age_words(fleet)))
     facts = [
-        (tr("A month"), tr("{usd} USD").format(usd=usd(fleet.usd_per_month.value))),
-        (tr("10 to 90 %"), tr("{spread} USD").format(spread=spread_words(fleet.usd_per_month_needed))),
-        (tr("Instances"), _instances_words(fleet)),
-        (tr("P(SLO met)"), chances_words(fleet.chances)),
-        (tr("Model error at the SLO"), percent_words(fleet.fit_error_at_slo)),
+        ("A month", f"{usd(fleet.usd_per_month.value)} USD"),
+        ("10 to 90 %", f"{spread_words(fleet.usd_per_month_needed)} USD"),
+        ("Instances", _instances_words(fleet)),
+        ("P(SLO met)", chances_words(fleet.chances)),
+        ("Model error at the SLO", percent_words(fleet.fit_error_at_slo)),
         (latency_words(plan.latency_metric), measured(fleet.latency_at_peak.value, "ms")),
-        (tr("Busy at the peak"), percent_words(fleet.utilisation_at_peak.value)),
-        (tr("One instance carries"), measured(fleet.capacity_per_instance_per_s.value, "1/s")),
-        (tr("1,000 inferences"), tr("{usd} USD").format(usd=usd(fleet.usd_per_1k_inferences.value))),
+        ("Busy at the peak", percent_words(fleet.utilisation_at_peak.value)),
+        ("One instance carries", measured(fleet.capacity_per_instance_per_s.value, "1/s")),
+        ("1,000 inferences", f"{usd(fleet.usd_per_1k_inferences.value)} USD"),
     ]
     facts += _token_facts(fleet) + _energy_facts(fleet)
-    facts += [(tr("Price"), price_words(fleet)), (tr("Price dated"), age_words(fleet))]
+    facts += [("Price", price_words(fleet)), ("Price dated", age_words(fleet))]
     if fleet.measured_on is not None:
-        facts.append((tr("Rests on"), fleet.measured_on))
+        facts.append(("Rests on", fleet.measured_on))
     return tuple(facts)
 
 
 def _instances_words(fleet: Fleet) -> str:
     needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
-    return tr("{all}: {needed} for the load, {spare} spare").format(
-        all=fleet.instances, needed=needed, spare=fleet.spare_instances
-    )
+    return f"{fleet.instances}: {needed} for the load, {fleet.spare_instances} spare"
 
 
 def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
     costs = fleet.per_1m_tokens
     if costs is None:
         return []
-    kinds = ((tr("1M tokens"), costs.all), (tr("1M input tokens"), costs.input), (tr("1M output tokens"), costs.output))
-    return [(name, tr("{usd} USD").format(usd=usd(one.at_mean))) for name, one in kinds if one is not None]
+    kinds = (("1M tokens", costs.all), ("1M input tokens", costs.input), ("1M output tokens", costs.output))
+    return [(name, f"{usd(one.at_mean)} USD") for name, one in kinds if one is not None]
 
 
 def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
-    rows = ((tr("Energy"), fleet.kwh_per_month, "kWh/month"), (tr("Carbon"), fleet.kg_co2e_per_month, "kg CO2e/month"))
+    rows = (("Energy", fleet.kwh_per_month, "kWh/month"), ("Carbon", fleet.kg_co2e_per_month, "kg CO2e/month"))
     return [(name, measured(one.value, unit)) for name, one, unit in rows if one is not None and one.value is not None]
 
 
@@ -286,7 +283,7 @@ def _other_ways(plan: Plan) -> tuple[str, ...]:
 
 
 def _saving_words(plan: Plan) -> tuple[str, ...]:
-    words = tr("{change} ({basis}): {saved} USD a month")
+    words = "{change} ({basis}): {saved} USD a month"
     return tuple(
         sentence(words.format(change=one.change, basis=one.basis, saved=usd(one.saved_usd_per_month)))
         for one in plan.savings
@@ -296,6 +293,6 @@ def _saving_words(plan: Plan) -> tuple[str, ...]:
 
 def _relaxing_words(one: Relaxation) -> str:
     if one.slo:
-        return tr("Ask for {slo}").format(slo=", ".join(one.slo))
+        return "Ask for {slo}".format(slo=", ".join(one.slo))
     key, _, value = one.changes[0].partition("=")
-    return tr("Set {key} to {value}").format(key=key.partition(".")[2].replace("_", " "), value=value)
+    return "Set {key} to {value}".format(key=key.partition(".")[2].replace("_", " "), value=value)

@@ -20,7 +20,6 @@ from app.gui.plan.workbench import Workbench
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.wiring.planning import PlanRequest
 
 
@@ -36,7 +35,7 @@ class PlanContent(QWidget):
         self.strip = Strip()
         self.empty, self.picker = EmptyPlan(), HardwarePicker()
         self._unplaced: PlanRequest | None = None
-        self.loading = label(tr("Reading what was measured, and fitting a service model to it …"), "muted", wrap=True)
+        self.loading = label("Reading what was measured, and fitting a service model to it …", "muted", wrap=True)
         self.bench = Workbench(self.presenter, look)
         self.stack = QStackedWidget()
         self.at_work = QScrollArea()  # so that large text in a small window scrolls, and the window stays small
@@ -86,8 +85,8 @@ class PlanContent(QWidget):
             self.presenter.add_prices(path)
             return
         self._waiting_prices = (*self._waiting_prices, path)
-        words = tr("{name} goes over the catalogue of the next plan.").format(name=path.name)
-        self.strip.say(Notice("news", words, None, tr("Choose what to plan from.")))
+        words = f"{path.name} goes over the catalogue of the next plan."
+        self.strip.say(Notice("news", words, None, "Choose what to plan from."))
 
     def ask_where_to(self) -> bool:
         if self.presenter.state.plan is None:
@@ -137,9 +136,9 @@ class PlanContent(QWidget):
             return
         self._loaded = loaded
         if loaded is not None and loaded.supposes_traffic:
-            what = tr("This run says nothing of your traffic: a peak of {peak}/s is supposed.")
+            what = "This run says nothing of your traffic: a peak of {peak}/s is supposed."
             peak = f"{loaded.question.traffic.peak_per_s:g}"
-            self.strip.say(Notice("warning", what.format(peak=peak), None, tr("Set your own at the left.")))
+            self.strip.say(Notice("warning", what.format(peak=peak), None, "Set your own at the left."))
 
     def _show_error(self, state: PlanState) -> None:
         """Once, and until there is none."""
@@ -159,7 +158,7 @@ class PlanContent(QWidget):
         self.empty.show_runs(runs)
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
-        words = tr("Written: {paths}").format(paths=", ".join(map(str, paths)))
+        words = "Written: {paths}".format(paths=", ".join(map(str, paths)))
         self.strip.say(Notice("news", words))
 
     def _tell(self, error: Exception) -> None:

@@ -19,7 +19,6 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.gui.formatting import number
 from app.gui.plan.presenter import new_stroke
 from app.gui.theme import Look
-from app.gui.words import tr
 
 HOURS = 24
 _HEADROOM = 1.15
@@ -46,8 +45,8 @@ class DayCurve(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName(tr("Requests by hour of the day"))
-        self.setToolTip(tr("Drag a point, or choose an hour with ← and → and move it with ↑ and ↓ (Shift: finer)."))
+        self.setAccessibleName("Requests by hour of the day")
+        self.setToolTip("Drag a point, or choose an hour with ← and → and move it with ↑ and ↓ (Shift: finer).")
         look.changed.connect(self._repaint)
 
     def sizeHint(self) -> QSize:
@@ -85,9 +84,7 @@ class DayCurve(QWidget):
         """Of the chosen hour."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
-        return tr("{hour:02}:00 – {rate}/s, {share:.0f} % of the peak").format(
-            hour=self.hour, rate=number(rate), share=share
-        )
+        return f"{self.hour:02}:00 – {number(rate)}/s, {share:.0f} % of the peak"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, peak = event.key(), max(self._rates)

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 from app.gui.plan.assumptions import Assumptions
 from app.gui.plan.sources import PlannableRun
 from app.gui.widgets import button, card, clear, label
-from app.gui.words import tr
 
 _SHOWN = 5
 
@@ -25,21 +24,21 @@ class EmptyPlan(QScrollArea):
         super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.title = label(tr("No measurements yet"), "title", wrap=True)
+        self.title = label("No measurements yet", "title", wrap=True)
         self.what = label(
-            tr(
+            (
                 "A plan says which hardware, how many of it and at what cost carries your traffic inside its SLO. "
                 "Plan from assumptions, or run a sweep."
             ),
             wrap=True,
         )
-        self.sweep = button(tr("&Run a sweep"), self._want_sweep, primary=True)
-        self.assume = button(tr("&Plan from assumptions"), self._unfold)
+        self.sweep = button("&Run a sweep", self._want_sweep, primary=True)
+        self.assume = button("&Plan from assumptions", self._unfold)
         self.assume.setCheckable(True)
-        self.open = button(tr("&Open a result or a plan file…"), self._want_open)
+        self.open = button("&Open a result or a plan file…", self._want_open)
         self.assumptions = Assumptions()
         self.assumptions.hide()
-        self._runs_title = label(tr("Plan from a run"), "heading")
+        self._runs_title = label("Plan from a run", "heading")
         self._runs = QVBoxLayout()
         line = QHBoxLayout()
         for one in (self.sweep, self.assume, self.open):
@@ -70,7 +69,7 @@ class EmptyPlan(QScrollArea):
         self.sweep.setProperty("role", None if runs else "primary")
         self.sweep.style().unpolish(self.sweep)
         self.sweep.style().polish(self.sweep)
-        self.title.setText(tr("What to plan from?") if runs else tr("No measurements yet"))
+        self.title.setText("What to plan from?" if runs else "No measurements yet")
 
     def unfold_assumptions(self) -> None:
         self.assume.setChecked(True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
-from app.gui.words import tr
 from app.planning.wording import share
 from app.records.plan import Chances, Fleet, Spread
 
@@ -23,7 +22,7 @@ def latency_words(metric: str) -> str:
     """`latency_ms.p95` is p95 latency at the peak."""
     name, _, part = metric.partition(".")
     said = _METRICS.get(name, name)
-    return tr("{part} {name} at the peak").format(part=part.replace("_", "."), name=said).strip()
+    return "{part} {name} at the peak".format(part=part.replace("_", "."), name=said).strip()
 
 
 def measured(value: float | None, unit: str) -> str:
@@ -49,9 +48,8 @@ def spread_words(spread: Spread | None) -> str:
 def chances_words(chances: Chances | None) -> str:
     if chances is None:
         return NOT_AVAILABLE
-    return tr("{planned} as planned, {fewer} with one fewer, {more} with one more").format(
-        planned=share(chances.planned), fewer=share(chances.one_fewer), more=share(chances.one_more)
-    )
+    planned, fewer, more = share(chances.planned), share(chances.one_fewer), share(chances.one_more)
+    return f"{planned} as planned, {fewer} with one fewer, {more} with one more"
 
 
 def percent_words(value: float | None) -> str:
@@ -59,14 +57,12 @@ def percent_words(value: float | None) -> str:
 
 
 def risk_words(risk: int) -> str:
-    return tr("{risk} of 4 – {words}").format(risk=risk, words=tr(_RISKS[min(risk, 4)]))
+    return f"{risk} of 4 – {_RISKS[min(risk, 4)]}"
 
 
 def price_words(fleet: Fleet) -> str:
-    return tr("{usd} USD an hour each, {kind}").format(usd=usd_each(fleet.usd_per_hour_each), kind=fleet.price_kind)
+    return f"{usd_each(fleet.usd_per_hour_each)} USD an hour each, {fleet.price_kind}"
 
 
 def age_words(fleet: Fleet) -> str:
-    return tr("{date}, {days} days old, from {source}").format(
-        date=fleet.price_date, days=fleet.price_age_days, source=fleet.price_source
-    )
+    return f"{fleet.price_date}, {fleet.price_age_days} days old, from {fleet.price_source}"

@@ -16,7 +16,6 @@ from app.gui.plan.state import PlanState
 from app.gui.plan.steppers import ChoiceField
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.records.plan import Fleet, Plan
 
 _OWN_MARKERS = 4
@@ -47,17 +46,17 @@ class FrontChart(QWidget):
         self._offers: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
         self.cost = ChoiceField(
-            (("month", tr("USD a month")), ("1k", tr("USD per 1,000 inferences")), ("1m", tr("USD per 1M tokens")))
+            (("month", "USD a month"), ("1k", "USD per 1,000 inferences"), ("1m", "USD per 1M tokens"))
         )
-        self.speed = ChoiceField((("latency", tr("latency at the peak")), ("tokens", tr("tokens/s for each user"))))
-        for field, name in ((self.cost, tr("Cost, across")), (self.speed, tr("Speed, upwards"))):
+        self.speed = ChoiceField((("latency", "latency at the peak"), ("tokens", "tokens/s for each user")))
+        for field, name in ((self.cost, "Cost, across"), (self.speed, "Speed, upwards")):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
             field.activated.connect(self._draw_again)
         self._counted = label("", "muted", wrap=True)
         self.chart = self._new_chart(("month", "latency"))
         line = QHBoxLayout()
-        for words, field in ((tr("&Across:"), self.cost), (tr("U&p:"), self.speed)):
+        for words, field in (("&Across:", self.cost), ("U&p:", self.speed)):
             said = QLabel(words)
             said.setBuddy(field)
             line.addWidget(said)
@@ -73,7 +72,7 @@ class FrontChart(QWidget):
         self._state = state
         plan = state.plan
         if plan is None:
-            self.chart.say(tr("The plan is being made …") if state.phase in ("loading", "planning") else "")
+            self.chart.say("The plan is being made …" if state.phase in ("loading", "planning") else "")
             return
         if plan is not self._plan:
             self._plan = plan
@@ -97,11 +96,11 @@ class FrontChart(QWidget):
             self._replace_chart(axes, plan)
         self._clear_but(fleets)
         if not fleets:
-            self.chart.say(tr("No offer fits. What would let one fit is said beside this."))
+            self.chart.say("No offer fits. What would let one fit is said beside this.")
             self._counted.setText(self._count(plan, fleets))
             return
         is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
-        self.chart.say("" if is_drawn else tr("The simulation tells latencies; it is under way …"))
+        self.chart.say("" if is_drawn else "The simulation tells latencies; it is under way …")
         self._draw_region(plan)
         self._draw_fleets(fleets)
         self._draw_front(plan)
@@ -139,24 +138,20 @@ class FrontChart(QWidget):
 
     def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
         across = {
-            "month": (tr("cost"), "USD/month"),
-            "1k": (tr("cost"), "USD per 1,000 inferences"),
-            "1m": (tr("cost"), "USD per 1M tokens"),
+            "month": ("cost", "USD/month"),
+            "1k": ("cost", "USD per 1,000 inferences"),
+            "1m": ("cost", "USD per 1M tokens"),
         }
         name, unit = across[axes[0]]
-        up = (
-            Axis(tr("tokens for each user"), "tokens/s", is_log=True)
-            if axes[1] == "tokens"
-            else self._latency_axis(plan)
-        )
-        chart = Chart(tr("Cost and speed"), Axis(name, unit, is_log=True), up, self._look)
+        up = Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
+        chart = Chart("Cost and speed", Axis(name, unit, is_log=True), up, self._look)
         chart.point_chosen.connect(self._point_chosen)
         return chart
 
     def _latency_axis(self, plan: Plan | None) -> Axis:
         if self.speed.currentData() == "tokens":
-            return Axis(tr("tokens for each user"), "tokens/s", is_log=True)
-        words = tr("latency at the peak") if plan is None else latency_words(plan.latency_metric)
+            return Axis("tokens for each user", "tokens/s", is_log=True)
+        words = "latency at the peak" if plan is None else latency_words(plan.latency_metric)
         return Axis(words, "ms", is_log=True)
 
     def _place(self, fleet: Fleet) -> tuple[float, float]:
@@ -182,7 +177,7 @@ class FrontChart(QWidget):
         places = [place for place in places if not np.isnan(place).any()]
         if len(places) > 1:
             x, y = np.array(places).T
-            self.chart.set_line(_FRONT, tr("frontier"), x, y, series=5, steps=True)
+            self.chart.set_line(_FRONT, "frontier", x, y, series=5, steps=True)
         else:
             self.chart.remove(_FRONT)
 
@@ -194,7 +189,7 @@ class FrontChart(QWidget):
         best = None if plan.recommendation is None else plan.recommendation.fleet
         chosen = next((one for one in plan.offers if one.offer == self._chosen and one.rejected is None), None)
         if best is not None:
-            marks.append((self._place(best)[0], tr("recommended")))
+            marks.append((self._place(best)[0], "recommended"))
         if chosen is not None and (best is None or chosen.offer != best.offer):
             marks.append((self._place(chosen)[0], chosen.offer))
         self.chart.set_markers([mark for mark in marks if not np.isnan(mark[0])])
@@ -206,25 +201,25 @@ class FrontChart(QWidget):
             budget = self._state.question.limits.budget_usd_per_month
         if limit is None:
             return
-        words = tr("inside the SLO") if budget is None else tr("inside the SLO and the budget")
+        words = "inside the SLO" if budget is None else "inside the SLO and the budget"
         if self.speed.currentData() == "tokens":
             self.chart.set_region(None, budget, 1000 / limit, None, words)
-            self.chart.set_limit(1000 / limit, tr("SLO"))
+            self.chart.set_limit(1000 / limit, "SLO")
         else:
             self.chart.set_region(None, budget, None, limit, words)
-            self.chart.set_limit(limit, tr("SLO: {limit:g} ms").format(limit=limit))
+            self.chart.set_limit(limit, f"SLO: {limit:g} ms")
 
     def _count(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
         refused = len(plan.offers) - len(fleets)
         if not fleets:
-            return tr("All {refused} offers are refused.").format(refused=refused)
+            return f"All {refused} offers are refused."
         estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
-        words = tr("{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused.")
+        words = "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused."
         said = [words.format(fleets=len(fleets), estimated=estimated, refused=refused)]
         unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
         if unknown:
-            said.append(tr("{unknown} are not drawn: their latency was not simulated.").format(unknown=unknown))
-        said.append(tr("On the frontier nothing is both cheaper and faster."))
+            said.append(f"{unknown} are not drawn: their latency was not simulated.")
+        said.append("On the frontier nothing is both cheaper and faster.")
         return " ".join(said)
 
     def _point_chosen(self, key: str, index: int) -> None:
@@ -243,7 +238,7 @@ def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
     own = [name for name, _ in counted[: _OWN_MARKERS + (len(counted) == _OWN_MARKERS + 1)]]
     groups: dict[str, list[Fleet]] = {name: [] for name in own}
     for fleet in fleets:
-        groups.setdefault(fleet.provider if fleet.provider in own else tr("other providers"), []).append(fleet)
+        groups.setdefault(fleet.provider if fleet.provider in own else "other providers", []).append(fleet)
     return groups
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 import msgspec
 
-from app.gui.words import tr
 from app.planning.rates import card_name
 from app.records.offers import Accelerator, Catalogue, Offer
 from app.wiring.planning import PlanRequest
@@ -39,7 +38,7 @@ def choices_of(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoi
     cards = [one for key, one in catalogue.accelerators.items() if not key.startswith("cpu-")]
     offers = {f"{offer.provider}/{offer.instance_type}": offer for offer in reversed(catalogue.offers)}
     return (
-        HardwareChoice("cpu", "cpu", tr("a processor alone (CPU)")),
+        HardwareChoice("cpu", "cpu", "a processor alone (CPU)"),
         *(HardwareChoice("card", card.key, _card_words(card)) for card in sorted(cards, key=lambda one: one.name)),
         *(HardwareChoice("offer", name, _offer_words(name, offers[name], catalogue)) for name in sorted(offers)),
     )
@@ -52,12 +51,12 @@ def with_hardware(request: PlanRequest, said: tuple[str, ...]) -> PlanRequest:
 
 
 def _card_words(card: Accelerator) -> str:
-    memory = "" if card.memory_gib is None else tr(", {gib:g} GiB").format(gib=card.memory_gib)
-    return tr("{name}{memory} – a card").format(name=card_name(card), memory=memory)
+    memory = "" if card.memory_gib is None else f", {card.memory_gib:g} GiB"
+    return f"{card_name(card)}{memory} – a card"
 
 
 def _offer_words(name: str, offer: Offer, catalogue: Catalogue) -> str:
     card = catalogue.accelerators.get(offer.accelerator or "")
     parts = [] if card is None else [f"{offer.accelerator_count:g} × {card_name(card)}"]
-    parts += [] if offer.vcpus is None else [tr("{count:g} vCPUs").format(count=offer.vcpus)]
+    parts += [] if offer.vcpus is None else [f"{offer.vcpus:g} vCPUs"]
     return f"{name} – {', '.join(parts)}" if parts else name

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QListView, QVBoxLa
 from app.gui.plan.hardware_choices import HardwareChoice
 from app.gui.plan.steppers import CountField, NumberField
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 _CHOICE = Qt.ItemDataRole.UserRole
 
@@ -28,23 +27,23 @@ class HardwarePicker(QWidget):
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.title = label(tr("What did it run on?"), "title", wrap=True)
+        self.title = label("What did it run on?", "title", wrap=True)
         self.source = label("", "muted", wrap=True)
         self.filter = QLineEdit()
         self.filter.setClearButtonEnabled(True)
-        self.filter.setPlaceholderText(tr("Find: a card, a provider, an instance, a number of vCPUs …"))
-        self.filter.setAccessibleName(tr("Find what it ran on"))
+        self.filter.setPlaceholderText("Find: a card, a provider, an instance, a number of vCPUs …")
+        self.filter.setAccessibleName("Find what it ran on")
         self.list = QListView()
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
         self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
         self.list.setSpacing(2)
-        self.list.setAccessibleName(tr("What it may have run on"))
+        self.list.setAccessibleName("What it may have run on")
         self.counted = label("", "muted")
         self.many, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
         self.many.setValue(1)
-        self.plan = button(tr("&Plan with this"), self._choose, primary=True)
-        self.back = button(tr("Plan from something &else"), self._give_up)
+        self.plan = button("&Plan with this", self._choose, primary=True)
+        self.back = button("Plan from something &else", self._give_up)
         self._many_words = QLabel()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
@@ -54,14 +53,14 @@ class HardwarePicker(QWidget):
         self._show_chosen()
 
     def _lay_out(self) -> None:
-        what = tr(
+        what = (
             "This run does not say what it ran on: choose the offer or card it ran on. Nobody measured that, "
             "and every number of the plan will say so."
         )
-        beside = QLabel(tr("&Copies of the model on it:"))
+        beside = QLabel("&Copies of the model on it:")
         beside.setBuddy(self.replicas)
         self._many_words.setBuddy(self.many)
-        self.replicas.setAccessibleName(tr("Copies of the model on it"))
+        self.replicas.setAccessibleName("Copies of the model on it")
         said = QHBoxLayout()
         for widget in (self._many_words, self.many, beside, self.replicas):
             said.addWidget(widget)
@@ -84,10 +83,10 @@ class HardwarePicker(QWidget):
 
     def ask_of(self, sources: tuple[str, ...]) -> None:
         """Anew, before there are choices."""
-        self.source.setText(tr("Asked of: {sources}").format(sources=", ".join(sources))[:400])
+        self.source.setText("Asked of: {sources}".format(sources=", ".join(sources))[:400])
         self.filter.clear()
         self.model.clear()
-        self.counted.setText(tr("reading the catalogue …"))
+        self.counted.setText("reading the catalogue …")
         self._show_chosen()
         self.filter.setFocus()
 
@@ -104,7 +103,7 @@ class HardwarePicker(QWidget):
         words = [re.escape(word) for word in text.split()]
         self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in words))
         shown, among = self._proxy.rowCount(), self.model.rowCount()
-        self.counted.setText(tr("{shown} of {all}").format(shown=shown, all=among))
+        self.counted.setText(f"{shown} of {among}")
         self._show_chosen()
 
     def _to_list(self) -> None:
@@ -121,8 +120,8 @@ class HardwarePicker(QWidget):
         self.plan.setEnabled(choice is not None)
         is_counted = choice is not None and choice.kind != "offer"
         is_cpu = choice is not None and choice.kind == "cpu"
-        self._many_words.setText(tr("&vCPUs:") if is_cpu else tr("How &many of it:"))
-        self.many.setAccessibleName(tr("vCPUs") if is_cpu else tr("How many of it"))
+        self._many_words.setText("&vCPUs:" if is_cpu else "How &many of it:")
+        self.many.setAccessibleName("vCPUs" if is_cpu else "How many of it")
         for widget in (self._many_words, self.many):
             widget.setVisible(is_counted)
 

@@ -15,7 +15,6 @@ from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import TrafficRows
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.profiles.plan import ROUTERS
 from app.profiles.traffic import WEEKS
 from app.records.plan_question import PlanQuestion
@@ -27,7 +26,7 @@ class PlanInputs(Side):
     wanted = Signal(object)
 
     def __init__(self, look: Look) -> None:
-        super().__init__(tr("What the plan is asked for"))
+        super().__init__("What the plan is asked for")
         self.setObjectName("plan-inputs")
         self.traffic = TrafficRows(look, _traffic_rows())
         self.slo = SloRows()
@@ -38,10 +37,10 @@ class PlanInputs(Side):
         column.setContentsMargins(2, 2, 10, 12)
         column.setSpacing(7)
         for heading, widgets in (
-            (tr("Traffic"), (self.traffic,)),
-            (tr("SLO: what every answer must keep"), (self.slo,)),
-            (tr("How sure, and how spread"), sureness),
-            (tr("What may be rented"), limits),
+            ("Traffic", (self.traffic,)),
+            ("SLO: what every answer must keep", (self.slo,)),
+            ("How sure, and how spread", sureness),
+            ("What may be rented", limits),
         ):
             column.addWidget(label(heading, "heading", wrap=True))
             for widget in widgets:
@@ -78,24 +77,24 @@ def _traffic_rows() -> tuple[Row, ...]:
     return (
         ChoiceRow(
             "traffic.week",
-            (tr("&Week"), tr("What the weekend has of a weekday's traffic.")),
-            (("even", tr("every day alike")), ("business", tr("less at the weekend"))),
+            ("&Week", "What the weekend has of a weekday's traffic."),
+            (("even", "every day alike"), ("business", "less at the weekend")),
             lambda question: next(
                 (name for name, shares in WEEKS.items() if shares == question.traffic.weekly_share), None
             ),
         ),
         NumberRow(
             "traffic.growth",
-            (tr("&Growth"), tr("Of the peak, over the coming year; the fleet is sized for today.")),
-            NumberField(-99, 10_000, 1, tr(" % a year")),
+            ("&Growth", "Of the peak, over the coming year; the fleet is sized for today."),
+            NumberField(-99, 10_000, 1, " % a year"),
             lambda question: 100 * question.traffic.growth_per_year,
             lambda value: f"{value:g}%/year",
         ),
         NumberRow(
             "traffic.uncertainty",
             (
-                tr("Doubt of the pea&k"),
-                tr("How far the peak may be off (one standard deviation); the fleet has room for it."),
+                "Doubt of the pea&k",
+                "How far the peak may be off (one standard deviation); the fleet has room for it.",
             ),
             NumberField(0, 100, 1, " %"),
             lambda question: 100 * question.traffic.uncertainty,
@@ -103,7 +102,7 @@ def _traffic_rows() -> tuple[Row, ...]:
         ),
         NumberRow(
             "traffic.cache",
-            (tr("Answered by a &cache"), tr("This share of the requests never reaches the model.")),
+            ("Answered by a &cache", "This share of the requests never reaches the model."),
             NumberField(0, 99.9, 1, " %"),
             lambda question: 100 * question.traffic.cache_share,
             _percent,
@@ -116,8 +115,8 @@ def _sureness_rows() -> tuple[Row, ...]:
         NumberRow(
             "plan.assurance",
             (
-                tr("&Assurance"),
-                tr("The chance that the fleet keeps the SLO at the peak, given all that is not sure of it."),
+                "&Assurance",
+                "The chance that the fleet keeps the SLO at the peak, given all that is not sure of it.",
             ),
             NumberField(50, 99.99, 2, " %"),
             lambda question: 100 * question.limits.assurance,
@@ -125,21 +124,21 @@ def _sureness_rows() -> tuple[Row, ...]:
         ),
         NumberRow(
             "plan.redundancy",
-            (tr("S&pare instances (N+k)"), tr("So many may be lost at the peak, and the SLO still holds.")),
+            ("S&pare instances (N+k)", "So many may be lost at the peak, and the SLO still holds."),
             CountField(0, 1000, "N+"),
             lambda question: question.limits.redundancy,
             lambda value: f"n+{value:.0f}",
         ),
         NumberRow(
             "plan.zones",
-            (tr("Availability &zones"), tr("With more than one, losing any whole zone leaves enough.")),
+            ("Availability &zones", "With more than one, losing any whole zone leaves enough."),
             CountField(1, 9),
             lambda question: question.limits.zones,
             lambda value: f"{value:.0f}",
         ),
         ChoiceRow(
             "plan.router",
-            (tr("&Router"), tr("How the load balancer spreads requests over replicas.")),
+            ("&Router", "How the load balancer spreads requests over replicas."),
             tuple((name, name.replace("-", " ")) for name in ROUTERS),
             lambda question: next((name for name, one in ROUTERS.items() if one == question.limits.router), None),
         ),
@@ -150,40 +149,40 @@ def _limit_rows() -> tuple[Row, ...]:
     return (
         NumberRow(
             "plan.budget",
-            (tr("&Budget"), tr("What a month may cost at most; 0 is no limit.")),
-            _unlimited(NumberField(0, 1e9, 2, tr(" USD a month"))),
+            ("&Budget", "What a month may cost at most; 0 is no limit."),
+            _unlimited(NumberField(0, 1e9, 2, " USD a month")),
             lambda question: question.limits.budget_usd_per_month or 0.0,
             lambda value: f"{value!r} USD/month" if value else "null",
         ),
         ChoiceRow(
             "plan.price",
-            (tr("Price &kind"), tr("Spot instances may be taken away; reserved ones are paid for a year.")),
-            (("on-demand", tr("on demand")), ("reserved-1y", tr("reserved for a year")), ("spot", tr("spot"))),
+            ("Price &kind", "Spot instances may be taken away; reserved ones are paid for a year."),
+            (("on-demand", "on demand"), ("reserved-1y", "reserved for a year"), ("spot", "spot")),
             lambda question: {"on demand": "on-demand", "reserved 1y": "reserved-1y"}.get(
                 question.limits.price, question.limits.price
             ),
         ),
         TickRow(
             "plan.providers",
-            (tr("Pro&viders"), tr("None ticked admits all.")),
+            ("Pro&viders", "None ticked admits all."),
             _providers,
             lambda question: question.limits.providers,
         ),
         TickRow(
             "plan.regions",
-            (tr("R&egions"), tr("None ticked admits all.")),
+            ("R&egions", "None ticked admits all."),
             _regions,
             lambda question: question.limits.regions,
         ),
         TickRow(
             "plan.vendors",
-            (tr("&Makers of accelerators"), tr("None ticked admits all.")),
+            ("&Makers of accelerators", "None ticked admits all."),
             _vendors,
             lambda question: question.limits.vendors,
         ),
         NumberRow(
             "plan.max_accelerators",
-            (tr("Most accelerators an &instance"), tr("0 is no limit.")),
+            ("Most accelerators an &instance", "0 is no limit."),
             _unlimited(NumberField(0, 10_000, 0)),
             lambda question: question.limits.max_accelerators or 0.0,
             lambda value: f"{value:g}" if value else "null",
@@ -191,32 +190,32 @@ def _limit_rows() -> tuple[Row, ...]:
         NumberRow(
             "plan.max_price_age",
             (
-                tr("Oldest price"),
-                tr("Offers whose price is older are refused; 0 is no limit. Without one, over 90 days warns."),
+                "Oldest price",
+                "Offers whose price is older are refused; 0 is no limit. Without one, over 90 days warns.",
             ),
-            _unlimited(NumberField(0, 36_500, 0, tr(" days"))),
+            _unlimited(NumberField(0, 36_500, 0, " days")),
             lambda question: question.limits.max_price_age_days or 0,
             lambda value: f"{value:.0f}d" if value else "null",
         ),
         ChoiceRow(
             "plan.low_trust_prices",
             (
-                tr("Low-trust prices"),
-                tr("Marketplace asks and hand-kept price lists (trust low) are recommended only if included."),
+                "Low-trust prices",
+                "Marketplace asks and hand-kept price lists (trust low) are recommended only if included.",
             ),
-            (("false", tr("exclude")), ("true", tr("include"))),
+            (("false", "exclude"), ("true", "include")),
             lambda question: "true" if question.limits.low_trust_prices else "false",
         ),
         ChoiceRow(
             "plan.other_cards",
             (
-                tr("Accelerators nobody &measured"),
-                tr("Estimated from a measured one by what the cards can do at this precision, with a wide interval."),
+                "Accelerators nobody &measured",
+                "Estimated from a measured one by what the cards can do at this precision, with a wide interval.",
             ),
             (
-                ("null", tr("leave out")),
+                ("null", "leave out"),
                 *(
-                    (f"{{dtype: {one}}}", tr("estimate, for {dtype}").format(dtype=one))
+                    (f"{{dtype: {one}}}", f"estimate, for {one}")
                     for one in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
                 ),
             ),
@@ -228,7 +227,7 @@ def _limit_rows() -> tuple[Row, ...]:
 
 
 def _unlimited(field: NumberField) -> NumberField:
-    field.setSpecialValueText(tr("no limit"))
+    field.setSpecialValueText("no limit")
     return field
 
 

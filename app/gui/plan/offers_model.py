@@ -12,7 +12,6 @@ from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.frame_model import FrameModel
 from app.gui.plan.figures import usd, usd_each
 from app.gui.widgets import tip
-from app.gui.words import tr
 from app.planning.wording import share
 from app.records.plan import Fleet, Plan
 
@@ -34,21 +33,21 @@ _EDITED_MARK = "✎"
 
 def headers() -> dict[str, str]:
     return {
-        "offer": tr("Offer"),
-        "instances": tr("Instances"),
-        "month": tr("USD a month"),
-        "spread": tr("10 to 90 %"),
-        PRICE_COLUMN: tr("USD/h each"),
-        "chance": tr("P(SLO met)"),
-        "used": tr("Used at peak"),
-        "latency": tr("Latency at peak, ms"),
-        "rate": tr("One carries/s"),
-        "risk": tr("Risk 0–4"),
-        "dated": tr("Price dated"),
-        "age": tr("Price, days old"),
-        "basis": tr("Basis"),
-        "settled": tr("Settled by"),
-        "why": tr("Why not, or what to know"),
+        "offer": "Offer",
+        "instances": "Instances",
+        "month": "USD a month",
+        "spread": "10 to 90 %",
+        PRICE_COLUMN: "USD/h each",
+        "chance": "P(SLO met)",
+        "used": "Used at peak",
+        "latency": "Latency at peak, ms",
+        "rate": "One carries/s",
+        "risk": "Risk 0–4",
+        "dated": "Price dated",
+        "age": "Price, days old",
+        "basis": "Basis",
+        "settled": "Settled by",
+        "why": "Why not, or what to know",
     }
 
 
@@ -56,9 +55,9 @@ def frame_of(plan: Plan) -> pd.DataFrame:
     """Feasible fleets first, cheapest first."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
-    marks = {fleet.offer: tr("on the frontier") for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
+    marks = {fleet.offer: "on the frontier" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
     if best is not None:
-        marks[best] = tr("recommended")
+        marks[best] = "recommended"
     rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
     kinds = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64")
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)  # each of its type at once: pandas would guess
@@ -94,7 +93,7 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
 
 def _remark(fleet: Fleet, mark: str | None) -> str:
     if fleet.rejected is not None:
-        return tr("refused: {why}").format(why=fleet.rejected[:_MOST_CHARACTERS])
+        return f"refused: {fleet.rejected[:_MOST_CHARACTERS]}"
     said = [] if mark is None else [mark]
     return "; ".join([*said, *fleet.risk_reasons])[:_MOST_CHARACTERS]
 
@@ -198,8 +197,8 @@ class OffersModel(FrameModel):
             return font
         if role == Qt.ItemDataRole.ToolTipRole:
             if is_edited:
-                return tr("yours; it was {usd} USD an hour").format(usd=usd_each(self._before.get(offer)))
-            return tr("Double-click, or F2, to try another price")
+                return f"yours; it was {usd_each(self._before.get(offer))} USD an hour"
+            return "Double-click, or F2, to try another price"
         shown = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
         return f"{_EDITED_MARK} {shown}" if is_edited and is_text else shown

@@ -24,7 +24,6 @@ from app.gui.plan.own_offer import OwnOfferForm
 from app.gui.plan.state import PlanState
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.records.offers import Offer
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
@@ -47,21 +46,21 @@ class OffersView(QWidget):
         self._is_choosing = False
         self.model = OffersModel()
         self.model.setParent(self)
-        self.table = FrameTable(self.model, tr("Offers"))
+        self.table = FrameTable(self.model, "Offers")
         self.table.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.filter = QLineEdit()
         self.filter.setClearButtonEnabled(True)
-        self.filter.setPlaceholderText(tr("Filter offers: a provider, a region, a reason …"))
-        self.filter.setAccessibleName(tr("Filter offers"))
+        self.filter.setPlaceholderText("Filter offers: a provider, a region, a reason …")
+        self.filter.setAccessibleName("Filter offers")
         self.counted = label("", "muted")
-        self.revert = button(tr("Take &this price back"), self._revert_one)
-        self.revert_all = button(tr("Take &all prices back"), self._revert_all)
+        self.revert = button("Take &this price back", self._revert_one)
+        self.revert_all = button("Take &all prices back", self._revert_all)
         self.prices = QToolButton()
-        self.prices.setText(tr("Pri&ces"))
-        self.prices.setAccessibleName(tr("Prices of your own"))
+        self.prices.setText("Pri&ces")
+        self.prices.setAccessibleName("Prices of your own")
         self.menu = QMenu(self.prices)
         self.form = OwnOfferForm()
         self.form.hide()
@@ -73,12 +72,12 @@ class OffersView(QWidget):
         self._show_buttons()
 
     def _lay_out(self) -> None:
-        self.menu.addAction(tr("&Open price list…"), self._ask_for_list)
-        self.menu.addAction(tr("&Add an offer of yours…"), self._show_form)
+        self.menu.addAction("&Open price list…", self._ask_for_list)
+        self.menu.addAction("&Add an offer of yours…", self._show_form)
         self.prices.setMenu(self.menu)
         self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         head = QHBoxLayout()
-        head.addWidget(label(tr("Offers"), "heading"))
+        head.addWidget(label("Offers", "heading"))
         head.addWidget(self.filter, 1)
         for one in (self.counted, self.revert, self.revert_all, self.prices):
             head.addWidget(one)
@@ -135,8 +134,8 @@ class OffersView(QWidget):
     def _filter(self, text: str) -> None:
         self.table.set_filter(text)
         shown, among = self.model.rowCount(), len(self.model.frame)
-        self.counted.setText(tr("{shown} of {all}").format(shown=shown, all=among) if shown != among else str(among))
-        describe(self.table, tr("Offers"))
+        self.counted.setText(f"{shown} of {among}" if shown != among else str(among))
+        describe(self.table, "Offers")
         self._show_buttons()
 
     def _chosen(self, _: QItemSelection, __: QItemSelection) -> None:
@@ -152,22 +151,20 @@ class OffersView(QWidget):
             one.setVisible(bool(self.model.edited()))
 
     def _want_price(self, offer: str, text: str) -> None:
-        words = tr("price of {offer}: {usd} USD/h").format(offer=offer, usd=usd_each(float(text)))
+        words = f"price of {offer}: {usd_each(float(text))} USD/h"
         self.wanted.emit(Change(words, ((f"{PRICE}{offer}", text),)))
 
     def _revert_one(self) -> None:
         offer = self.chosen_offer()
         if offer is not None:
-            self.wanted.emit(
-                Change(tr("price of {offer} taken back").format(offer=offer), ((f"{PRICE}{offer}", None),))
-            )
+            self.wanted.emit(Change(f"price of {offer} taken back", ((f"{PRICE}{offer}", None),)))
 
     def _revert_all(self) -> None:
         values = tuple((f"{PRICE}{offer}", None) for offer in self.model.edited())
-        self.wanted.emit(Change(tr("all prices taken back"), values))
+        self.wanted.emit(Change("all prices taken back", values))
 
     def _ask_for_list(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, tr("Open price list"), "", tr("Price lists") + f" ({_LISTS})")
+        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_LISTS})")
         if name:
             self.prices_wanted.emit(Path(name))
 

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QFormLayout, QFrame, QHBoxLayout, QLineEdit, QVBox
 
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.records.offers import Catalogue
 
 _NO_CARD = "none"
@@ -24,14 +23,14 @@ class OwnOfferForm(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName(tr("An offer of yours"))
+        self.setAccessibleName("An offer of yours")
         self._catalogue: Catalogue | None = None
         self.provider, self.instance, self.region = QLineEdit("mine"), QLineEdit("server"), QLineEdit("here")
         self.card = ChoiceField()
         self.count = NumberField(0, 1000, 0)
-        self.vcpus = NumberField(1, 10_000, 0, tr(" vCPUs"))
+        self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.memory = NumberField(1, 100_000, 1, " GiB")
-        self.price = NumberField(0.0001, 1e6, 4, tr(" USD/h"))
+        self.price = NumberField(0.0001, 1e6, 4, " USD/h")
         self.count.setValue(1)
         self.vcpus.setValue(8)
         self.memory.setValue(32)
@@ -40,14 +39,14 @@ class OwnOfferForm(QFrame):
         self.problem.hide()
         left, right = QFormLayout(), QFormLayout()
         fields: tuple[tuple[QFormLayout, str, QWidget], ...] = (
-            (left, tr("Pro&vider"), self.provider),
-            (left, tr("&Instance type"), self.instance),
-            (left, tr("&Region"), self.region),
-            (left, tr("&Price of one"), self.price),
-            (right, tr("&Accelerator"), self.card),
-            (right, tr("Accelerators an i&nstance"), self.count),
-            (right, tr("&CPUs"), self.vcpus),
-            (right, tr("&Memory"), self.memory),
+            (left, "Pro&vider", self.provider),
+            (left, "&Instance type", self.instance),
+            (left, "&Region", self.region),
+            (left, "&Price of one", self.price),
+            (right, "&Accelerator", self.card),
+            (right, "Accelerators an i&nstance", self.count),
+            (right, "&CPUs", self.vcpus),
+            (right, "&Memory", self.memory),
         )
         for form, name, field in fields:
             field.setAccessibleName(name.replace("&", ""))
@@ -57,8 +56,8 @@ class OwnOfferForm(QFrame):
         sides.addLayout(right, 1)
         foot = QHBoxLayout()
         foot.addStretch(1)
-        foot.addWidget(button(tr("Cancel"), self.hide))
-        self.add = button(tr("Add this offer"), self._add, primary=True)
+        foot.addWidget(button("Cancel", self.hide))
+        self.add = button("Add this offer", self._add, primary=True)
         foot.addWidget(self.add)
         column = QVBoxLayout(self)
         column.addLayout(sides)
@@ -71,7 +70,7 @@ class OwnOfferForm(QFrame):
         self._catalogue = catalogue
         chosen = self.card.currentData()
         self.card.clear()
-        self.card.addItem(tr("none: CPU only"), _NO_CARD)
+        self.card.addItem("none: CPU only", _NO_CARD)
         for key, card in sorted(catalogue.accelerators.items()):
             self.card.addItem(card.name, key)
         self.card.show_value(chosen or _NO_CARD)

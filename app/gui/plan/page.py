@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QLineEdit, QVBoxLayout
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.plan.content import PlanContent
@@ -30,7 +29,7 @@ class PlanPage(Page):
         self._column.setContentsMargins(0, 0, 0, 0)
 
     def title(self) -> str:
-        return tr("Plan")
+        return "Plan"
 
     @property
     def content(self) -> PlanContent:

@@ -18,7 +18,6 @@ from app.gui.plan.answering import Answer, answer, changed_by, compile_simulator
 from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
 from app.gui.plan.hardware_choices import with_hardware
 from app.gui.plan.state import Loaded, PlanState
-from app.gui.words import tr
 from app.planning.wanted import always
 from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
@@ -100,10 +99,10 @@ class PlanPresenter(QObject):
     def reset(self) -> None:
         """Back to the sources' own question, in one step."""
         if self.state.edits != NOTHING:
-            self.undo.push(_Step(self, Change(tr("Reset")), self.state.edits, NOTHING))
+            self.undo.push(_Step(self, Change("Reset"), self.state.edits, NOTHING))
 
     def add_prices(self, path: Path) -> None:
-        words = tr("price list {name}").format(name=path.name)
+        words = f"price list {path.name}"
         kept = tuple(one for one in self.state.edits.prices if one != path)
         self.change(Change(words, prices=(*kept, path)))
 

@@ -11,7 +11,6 @@ from app.gui.plan.edits import Change, Edits
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.steppers import ChoiceField, CountField, NumberField
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
 
 
@@ -30,7 +29,7 @@ class Row(QWidget):
         self._back = QToolButton()
         self._back.setText("↺")
         self._back.setAutoRaise(True)
-        self._back.setAccessibleName(tr("Take {name} back to what it was").format(name=self.name))
+        self._back.setAccessibleName(f"Take {self.name} back to what it was")
         self._back.setToolTip(self._back.accessibleName())
         self._back.clicked.connect(self._take_back)
         self.setToolTip(help_text)
@@ -64,12 +63,12 @@ class Row(QWidget):
         return (self.key,)
 
     def _mark(self, is_edited: bool) -> None:
-        self._edited.setText(tr("edited") if is_edited else "")
+        self._edited.setText("edited" if is_edited else "")
         self._edited.setVisible(is_edited)
         self._back.setVisible(is_edited)
 
     def _take_back(self) -> None:
-        words = tr("{name} taken back").format(name=self.name)
+        words = f"{self.name} taken back"
         self.wanted.emit(Change(words, tuple((key, None) for key in self.keys())))
 
 
@@ -97,7 +96,7 @@ class NumberRow(Row):
 
     def _want(self, value: float) -> None:
         text = self._write(value)
-        words = tr("{name} {value}").format(name=self.name, value=self.field.text())
+        words = f"{self.name} {self.field.text()}"
         self.wanted.emit(Change(words, ((self.key, text),), stroke=self._stroke))
 
     def _end_stroke(self) -> None:
@@ -124,5 +123,5 @@ class ChoiceRow(Row):
         self.field.show_value(self._read(question))
 
     def _want(self, _: int) -> None:
-        words = tr("{name} {value}").format(name=self.name, value=self.field.currentText())
+        words = f"{self.name} {self.field.currentText()}"
         self.wanted.emit(Change(words, ((self.key, str(self.field.currentData())),)))

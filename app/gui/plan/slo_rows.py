@@ -10,7 +10,6 @@ from app.gui.plan.edits import Change, Edits
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.widgets import button, label
-from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
 from app.records.result import Objective
 
@@ -20,14 +19,13 @@ _SHARES = ("error_rate", "goodput_share")
 _MOST_MS = 10_000_000.0
 
 
-def metrics() -> tuple[tuple[str, str], ...]:
-    return (
-        ("latency_ms", tr("Latency")),
-        ("ttft_ms", tr("Time to first token")),
-        ("tpot_ms", tr("Time per output token")),
-        ("error_rate", tr("Error rate")),
-        ("goodput_share", tr("Share answered inside the SLO")),
-    )
+METRICS: tuple[tuple[str, str], ...] = (
+    ("latency_ms", "Latency"),
+    ("ttft_ms", "Time to first token"),
+    ("tpot_ms", "Time per output token"),
+    ("error_rate", "Error rate"),
+    ("goodput_share", "Share answered inside the SLO"),
+)
 
 
 class SloRow(QWidget):
@@ -39,7 +37,7 @@ class SloRow(QWidget):
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         text = self._as_written = objective.text
-        self.what = ChoiceField(metrics())
+        self.what = ChoiceField(METRICS)
         self.part = ChoiceField(tuple((name, name.replace("_", ".")) for name in _PARTS))
         self.limit = NumberField(0.001, _MOST_MS, 3)
         self._sign = label("<")
@@ -47,10 +45,10 @@ class SloRow(QWidget):
         self.remove = QToolButton()
         self.remove.setText("✕")
         self.remove.setAutoRaise(True)
-        self.remove.setAccessibleName(tr("Remove {objective} from the SLO").format(objective=text))
-        self.what.setAccessibleName(tr("What the SLO limits"))
-        self.part.setAccessibleName(tr("Which percentile the SLO limits"))
-        self.limit.setAccessibleName(tr("Limit of the SLO"))
+        self.remove.setAccessibleName(f"Remove {text} from the SLO")
+        self.what.setAccessibleName("What the SLO limits")
+        self.part.setAccessibleName("Which percentile the SLO limits")
+        self.limit.setAccessibleName("Limit of the SLO")
         self.part.setMinimumContentsLength(5)
         lines = QVBoxLayout(self)
         lines.setContentsMargins(0, 0, 0, 0)
@@ -128,8 +126,8 @@ class SloRows(QWidget):
         self._lines = QVBoxLayout()
         self._lines.setSpacing(6)
         self._edited = label("", "muted")
-        self.add = button(tr("Add an &objective"), self._add)
-        self._back = button(tr("Back to the measured SLO"), self._take_back)
+        self.add = button("Add an &objective", self._add)
+        self._back = button("Back to the measured SLO", self._take_back)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(self._lines)
@@ -141,7 +139,7 @@ class SloRows(QWidget):
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         slo = question.slo
-        self._edited.setText(tr("edited") if edits.has("slo") else "")
+        self._edited.setText("edited" if edits.has("slo") else "")
         self._edited.setVisible(edits.has("slo"))
         self._back.setVisible(edits.has("slo"))
         if self.texts() == tuple(objective.text for objective in slo):
@@ -174,28 +172,28 @@ class SloRows(QWidget):
         taken = {_limited(parse_objective(text)) for text in self.texts()}
         free = (text for text in _SUGGESTED if _limited(parse_objective(text)) not in taken)
         text = next(free, "latency_ms.p50 < 50")
-        self.wanted.emit(Change(tr("SLO + {objective}").format(objective=text), slo=(*self.texts(), text)))
+        self.wanted.emit(Change(f"SLO + {text}", slo=(*self.texts(), text)))
 
     def _remove(self, row: SloRow) -> None:
         texts = tuple(one.text() for one in self.rows if one is not row)
         if texts:
-            self.wanted.emit(Change(tr("SLO without {objective}").format(objective=row.text()), slo=texts))
+            self.wanted.emit(Change(f"SLO without {row.text()}", slo=texts))
 
     def _want(self) -> None:
         texts = self.texts()
-        self.wanted.emit(Change(tr("SLO {text}").format(text=", ".join(texts)), slo=texts, stroke=self._stroke))
+        self.wanted.emit(Change("SLO {text}".format(text=", ".join(texts)), slo=texts, stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
 
     def _take_back(self) -> None:
-        self.wanted.emit(Change(tr("SLO taken back"), slo=()))
+        self.wanted.emit(Change("SLO taken back", slo=()))
 
 
 def _is_plain(objective: Objective) -> bool:
     """Whether the fields of a row can show it; a limit on errors or goodput has no percentile."""
     metric = objective.metric
-    has_fields = metric in dict(metrics()) and (metric in _SHARES or objective.aggregate in _PARTS)
+    has_fields = metric in dict(METRICS) and (metric in _SHARES or objective.aggregate in _PARTS)
     return has_fields and objective.comparator == _sign(metric) and objective.level == "fail"
 
 

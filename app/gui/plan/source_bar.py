@@ -14,7 +14,6 @@ from app.gui.plan.exporting import FOLDERS, Kind
 from app.gui.plan.sources import PlannableRun
 from app.gui.plan.state import PlanState
 from app.gui.widgets import Badge, label, tip
-from app.gui.words import tr
 
 
 class SourceBar(QWidget):
@@ -30,7 +29,7 @@ class SourceBar(QWidget):
         super().__init__()
         self._sources: tuple[str, ...] = ()
         self._runs: tuple[PlannableRun, ...] = ()
-        self.from_ = _tool(tr("Plan &from"), tr("What the plan rests on: runs, results of other tools, a plan file"))
+        self.from_ = _tool("Plan &from", "What the plan rests on: runs, results of other tools, a plan file")
         self.from_.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.from_)
         self.menu.setToolTipsVisible(True)
@@ -40,7 +39,7 @@ class SourceBar(QWidget):
         self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
         self.kernels = label("", "muted")
-        self.undo, self.redo = _tool(tr("&Undo"), tr("Undo")), _tool(tr("R&edo"), tr("Redo"))
+        self.undo, self.redo = _tool("&Undo", "Undo"), _tool("R&edo", "Redo")
         self.undo.clicked.connect(undo.undo)
         self.redo.clicked.connect(undo.redo)
         for one, is_there, what in (
@@ -51,9 +50,9 @@ class SourceBar(QWidget):
             is_there.connect(one.setEnabled)
             what.connect(partial(_hint, one))
             what.connect(one.setAccessibleDescription)
-        self.reset = _tool(tr("Rese&t"), tr("Take every edit back"))
+        self.reset = _tool("Rese&t", "Take every edit back")
         self.reset.clicked.connect(self.reset_wanted)
-        self.export = _tool(tr("E&xport"), tr("Take the plan out: its file, a report, manifests"))
+        self.export = _tool("E&xport", "Take the plan out: its file, a report, manifests")
         self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.exports = QMenu(self.export)
         self._fill_exports()
@@ -74,7 +73,7 @@ class SourceBar(QWidget):
         self.said.setText(", ".join(Path(source).name for source in self._sources))
         self.said.setToolTip(tip("\n".join(self._sources)))
         say_settled(self.badge, state)
-        self.kernels.setText(tr("compiling the simulator, once: about 15 s") if state.kernels == "compiling" else "")
+        self.kernels.setText("compiling the simulator, once: about 15 s" if state.kernels == "compiling" else "")
         self.kernels.setVisible(state.kernels == "compiling")
         self.reset.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.prices))
         self.export.setEnabled(state.plan is not None and state.is_current)
@@ -98,11 +97,11 @@ class SourceBar(QWidget):
             action.triggered.connect(partial(self._tick, path))
         if self._runs or others:
             self.menu.addSeparator()
-        self.menu.addAction(tr("&Open files…"), self.ask_for_files)
-        self.menu.addAction(tr("Open a &folder…"), self._ask_for_folder)
-        self.menu.addAction(tr("From &assumptions…"), self._want_assumptions)
+        self.menu.addAction("&Open files…", self.ask_for_files)
+        self.menu.addAction("Open a &folder…", self._ask_for_folder)
+        self.menu.addAction("From &assumptions…", self._want_assumptions)
         if self._sources:
-            self.menu.addAction(tr("&Close this plan"), self._close)
+            self.menu.addAction("&Close this plan", self._close)
 
     def _tick(self, path: Path, is_on: bool) -> None:
         chosen = tuple(Path(source) for source in self._sources)
@@ -115,15 +114,15 @@ class SourceBar(QWidget):
     def ask_for_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(
             self,
-            tr("Plan from"),
+            "Plan from",
             "",
-            tr("Results and plans") + " (*.json *.csv *.yaml *.yml);;" + tr("All files") + " (*)",
+            "Results and plans (*.json *.csv *.yaml *.yml);;All files (*)",
         )
         if names:
             self.sources_wanted.emit(tuple(Path(name) for name in names))
 
     def _ask_for_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, tr("Plan from a run, or from results"))
+        name = QFileDialog.getExistingDirectory(self, "Plan from a run, or from results")
         if name:
             self.sources_wanted.emit((Path(name),))
 
@@ -135,22 +134,22 @@ class SourceBar(QWidget):
 
     def _fill_exports(self) -> None:
         kinds: tuple[tuple[Kind, str], ...] = (
-            ("plan", tr("&Plan file…")),
-            ("report", tr("&Report (HTML)…")),
-            ("csv", tr("Offers as &CSV, into a folder…")),
-            ("k8s", tr("&Kubernetes manifests, into a folder…")),
-            ("kserve", tr("K&Serve manifests, into a folder…")),
-            ("terraform", tr("&Terraform variables, into a folder…")),
+            ("plan", "&Plan file…"),
+            ("report", "&Report (HTML)…"),
+            ("csv", "Offers as &CSV, into a folder…"),
+            ("k8s", "&Kubernetes manifests, into a folder…"),
+            ("kserve", "K&Serve manifests, into a folder…"),
+            ("terraform", "&Terraform variables, into a folder…"),
         )
         for kind, words in kinds:
             self.exports.addAction(words, partial(self._ask_where, kind))
 
     def _ask_where(self, kind: Kind) -> None:
         if kind in FOLDERS:
-            name = QFileDialog.getExistingDirectory(self, tr("Export into"))
+            name = QFileDialog.getExistingDirectory(self, "Export into")
         else:
             suffix = "yaml" if kind == "plan" else "html"
-            name, _ = QFileDialog.getSaveFileName(self, tr("Export"), f"plan.{suffix}", f"*.{suffix}")
+            name, _ = QFileDialog.getSaveFileName(self, "Export", f"plan.{suffix}", f"*.{suffix}")
         if name:
             self.export_wanted.emit(kind, Path(name))
 

@@ -7,7 +7,6 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from app.gui.plan.figures import usd
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.records.plan import Swing
 
 
@@ -24,12 +23,12 @@ class SwingTable(QWidget):
         self._grid.setVerticalSpacing(3)
         for column, stretch in enumerate((4, 5, 5)):
             self._grid.setColumnStretch(column, stretch)
-        for column, heading in enumerate((tr("If this were"), tr("at its low end"), tr("at its high end"))):
+        for column, heading in enumerate(("If this were", "at its low end", "at its high end")):
             self._grid.addWidget(label(heading, "muted", wrap=True), 0, column)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
         lines = QVBoxLayout(self)
         lines.setContentsMargins(0, 4, 0, 0)
-        lines.addWidget(label(tr("USD a month, one thing otherwise at a time"), "muted", wrap=True))
+        lines.addWidget(label("USD a month, one thing otherwise at a time", "muted", wrap=True))
         lines.addLayout(self._grid)
         self.hide()
 
@@ -61,6 +60,6 @@ def _texts(one: Swing, winner: str | None) -> tuple[str, str, str]:
 
 def _end(words: str, cost: float | None, other: str | None) -> str:
     if cost is None:
-        return tr("{end}: no offer fits").format(end=words)
-    told = tr("{end}: {usd}").format(end=words, usd=usd(cost))
-    return told if other is None else tr("{told}, with {winner}").format(told=told, winner=other)
+        return f"{words}: no offer fits"
+    told = f"{words}: {usd(cost)}"
+    return told if other is None else f"{told}, with {other}"

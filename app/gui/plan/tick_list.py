@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QVBoxLayout, QW
 from app.gui.plan.edits import Change, Edits
 from app.gui.plan.rows import Row
 from app.gui.widgets import tip
-from app.gui.words import tr
 from app.records.plan_question import PlanQuestion
 
 _FEW = 8
@@ -42,13 +41,13 @@ class TickRow(Row):
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.filter = QLineEdit()
-        self.filter.setPlaceholderText(tr("Find {name}").format(name=self.name.lower()))
+        self.filter.setPlaceholderText(f"Find {self.name.lower()}")
         self.filter.setAccessibleName(self.filter.placeholderText())
         self.filter.textChanged.connect(self._proxy.setFilterFixedString)
         self.list = QListView()
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
-        self.list.setAccessibleName(tr("{name}, to tick").format(name=self.name))
+        self.list.setAccessibleName(f"{self.name}, to tick")
         self._inner = QWidget()
         inner = QVBoxLayout(self._inner)
         inner.setContentsMargins(0, 0, 0, 0)
@@ -69,10 +68,8 @@ class TickRow(Row):
             self.model.item(place).setCheckState(state)
         self._is_showing = False
         self.fold.setText(_said(ticked))
-        self.fold.setToolTip(tip(", ".join(ticked) or tr("all of them")))
-        self.fold.setAccessibleName(
-            tr("{name}: {ticked}").format(name=self.name, ticked=", ".join(ticked) or tr("all"))
-        )
+        self.fold.setToolTip(tip(", ".join(ticked) or "all of them"))
+        self.fold.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
 
     def ticked(self) -> tuple[str, ...]:
         items = (self.model.item(place) for place in range(self.model.rowCount()))
@@ -98,13 +95,13 @@ class TickRow(Row):
         if self._is_showing:
             return
         ticked = self.ticked()
-        words = tr("{name} {value}").format(name=self.name, value=_said(ticked))
+        words = f"{self.name} {_said(ticked)}"
         self.wanted.emit(Change(words, ((self.key, f"[{', '.join(ticked)}]"),)))
 
 
 def _said(ticked: tuple[str, ...]) -> str:
     if not ticked:
-        return tr("all")
+        return "all"
     shown = ", ".join(ticked[:_SHOWN_NAMES])
     more = len(ticked) - _SHOWN_NAMES
-    return tr("{names} and {count} more").format(names=shown, count=more) if more > 0 else shown
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -13,7 +13,6 @@ from app.gui.plan.state import Source
 from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from app.profiles.traffic import SHAPES
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import RecurringSpike, Traffic
@@ -27,26 +26,24 @@ class PeakRow(Row):
     """By a rate, or by users and what each does."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "traffic.peak", tr("&Peak"), tr("Requests a second in the busiest hour of a usual day, today.")
-        )
+        super().__init__("traffic.peak", "&Peak", "Requests a second in the busiest hour of a usual day, today.")
         self.slider = LogSlider()
-        self.rate = NumberField(0.001, _MOST_PER_S, 3, tr(" requests/s"))
-        self.by_users = QCheckBox(tr("Reckon it from &users"))
-        self.count = NumberField(1, 1e12, 0, tr(" users"))
-        self.active = NumberField(0.01, 100, 2, tr(" % active at the peak"))
-        self.each = NumberField(0.001, 1e6, 3, tr(" requests/h each"))
+        self.rate = NumberField(0.001, _MOST_PER_S, 3, " requests/s")
+        self.by_users = QCheckBox("Reckon it from &users")
+        self.count = NumberField(1, 1e12, 0, " users")
+        self.active = NumberField(0.01, 100, 2, " % active at the peak")
+        self.each = NumberField(0.001, 1e6, 3, " requests/h each")
         self._stroke = new_stroke()
         self._source: Source = "peak"
         self._shares: tuple[float, ...] = ()
         self.put(self.slider)
         self.put(self.rate)
-        self.slider.setAccessibleName(tr("Peak, by a slider"))
+        self.slider.setAccessibleName("Peak, by a slider")
         self.column.addWidget(self.by_users)
         for field, name in (
-            (self.count, tr("Users")),
-            (self.active, tr("Share of the users that is active at the peak")),
-            (self.each, tr("Requests of an active user an hour")),
+            (self.count, "Users"),
+            (self.active, "Share of the users that is active at the peak"),
+            (self.each, "Requests of an active user an hour"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -91,7 +88,7 @@ class PeakRow(Row):
         values: Values = (("traffic.users", None), *without_source(self._source), ("traffic.peak", f"{rate!r}/s"))
         if self._source == "trace":  # without the trace its day would be gone too
             values = (*values, ("traffic.shape", shape_words(self._shares)))
-        words = tr("peak {rate:,g}/s").format(rate=rate)
+        words = f"peak {rate:,g}/s"
         self.wanted.emit(Change(words, values, stroke=self._stroke))
 
     def _choose_users(self, is_on: bool) -> None:
@@ -114,7 +111,7 @@ class PeakRow(Row):
         values: Values = (("traffic.peak", "null"), ("traffic.users", users))
         if self._source == "trace":
             values = (("traffic.trace", "null"), *values)
-        words = tr("{count:,.0f} users").format(count=self.count.value())
+        words = f"{self.count.value():,.0f} users"
         self.wanted.emit(Change(words, values, stroke=self._stroke))
 
     def _end_stroke(self) -> None:
@@ -135,26 +132,26 @@ class DayRow(Row):
     """Its curve is of rates: pulling the busiest hour moves the peak with it."""
 
     def __init__(self, look: Look) -> None:
-        super().__init__("traffic.shape", tr("&Day"), tr("How the requests of a day are spread over its hours."))
+        super().__init__("traffic.shape", "&Day", "How the requests of a day are spread over its hours.")
         self._source: Source = "peak"
         self.preset = ChoiceField(
             (
-                ("workday", tr("a workday")),
-                ("evening", tr("an evening service")),
-                ("flat", tr("the same all day")),
-                ("custom", tr("as drawn here")),
+                ("workday", "a workday"),
+                ("evening", "an evening service"),
+                ("flat", "the same all day"),
+                ("custom", "as drawn here"),
             )
         )
         self.curve = DayCurve(look)
         self.hour = CountField(0, HOURS - 1)
         self.hour.setSuffix(":00")
-        self.rate = NumberField(0, _MOST_PER_S, 3, tr(" requests/s"))
+        self.rate = NumberField(0, _MOST_PER_S, 3, " requests/s")
         self.share = label("", "muted", wrap=True)
         self._stroke = new_stroke()
         self.put(self.preset)
         self.column.addWidget(self.curve)
         line = QHBoxLayout()
-        for field, name in ((self.hour, tr("Hour of the day")), (self.rate, tr("Requests a second in that hour"))):
+        for field, name in ((self.hour, "Hour of the day"), (self.rate, "Requests a second in that hour")):
             field.setAccessibleName(name)
             field.setToolTip(name)
             line.addWidget(field)
@@ -188,7 +185,7 @@ class DayRow(Row):
     def _want_preset(self, _: int) -> None:
         shape = self.preset.currentData()
         if shape != "custom":
-            words = tr("day: {shape}").format(shape=self.preset.currentText())
+            words = f"day: {self.preset.currentText()}"
             self.wanted.emit(Change(words, (("traffic.shape", str(shape)),)))
 
     def _want_rate(self, rate: float) -> None:
@@ -200,7 +197,7 @@ class DayRow(Row):
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
             source: Values = (("traffic.users", None), *without_source(self._source))
             values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
-        self.wanted.emit(Change(tr("day, by hand"), values, stroke=stroke))
+        self.wanted.emit(Change("day, by hand", values, stroke=stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
@@ -214,14 +211,12 @@ class SpikeRow(Row):
     """One that recurs each day, or none. Those of a profile, if they are several, stay until one is set here."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "traffic.spikes", tr("Daily spi&ke"), tr("So many times the usual rate, each day from that time on.")
-        )
-        self.is_on = QCheckBox(tr("each day"))
-        self.times = NumberField(0.1, 1000, 2, tr(" × the usual"))
+        super().__init__("traffic.spikes", "Daily spi&ke", "So many times the usual rate, each day from that time on.")
+        self.is_on = QCheckBox("each day")
+        self.times = NumberField(0.1, 1000, 2, " × the usual")
         self.at = QTimeEdit()
         self.at.setDisplayFormat("HH:mm")
-        self.minutes = NumberField(1, 1440, 0, tr(" min"))
+        self.minutes = NumberField(1, 1440, 0, " min")
         self.many = label("", "muted", wrap=True)
         self._fields = QWidget()
         column = QVBoxLayout(self._fields)
@@ -232,9 +227,9 @@ class SpikeRow(Row):
         line.addWidget(self.minutes, 1)
         column.addLayout(line)
         for field, name in (
-            (self.times, tr("How many times the usual rate")),
-            (self.at, tr("From")),
-            (self.minutes, tr("For so many minutes")),
+            (self.times, "How many times the usual rate"),
+            (self.at, "From"),
+            (self.minutes, "For so many minutes"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -259,18 +254,18 @@ class SpikeRow(Row):
         self._is_showing = False
         self._fields.setVisible(bool(spikes))
         more = len(spikes) - 1
-        self.many.setText(tr("and {count} more of the profile's").format(count=more) if more > 0 else "")
+        self.many.setText(f"and {more} more of the profile's" if more > 0 else "")
         self.many.setVisible(more > 0)
 
     def _want(self, _: object = None) -> None:
         if self._is_showing:
             return
         if not self.is_on.isChecked():
-            self.wanted.emit(Change(tr("no spike"), (("traffic.spikes", "[]"),)))
+            self.wanted.emit(Change("no spike", (("traffic.spikes", "[]"),)))
             return
         at = self.at.time().toString("HH:mm")
         spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.times.value():g}}}]'
-        words = tr("spike {times:g} × at {at}").format(times=self.times.value(), at=at)
+        words = f"spike {self.times.value():g} × at {at}"
         self.wanted.emit(Change(words, (("traffic.spikes", spike),)))
 
 

@@ -23,7 +23,6 @@ from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
 from app.gui.theme import Look
-from app.gui.words import tr
 
 
 class Content(QWidget):
@@ -55,8 +54,8 @@ class Content(QWidget):
             BaselineTab(),
         )
         self.tabs = QTabWidget()
-        self.tabs.setAccessibleName(tr("Parts of the result"))
-        self.tabs.tabBar().setAccessibleName(tr("Parts of the result"))
+        self.tabs.setAccessibleName("Parts of the result")
+        self.tabs.tabBar().setAccessibleName("Parts of the result")
         self.tabs.setUsesScrollButtons(True)
         self.tabs.setDocumentMode(True)
         for tab in self.all_tabs:
@@ -134,12 +133,12 @@ class Content(QWidget):
 
 def _why_unfinished(shown: Shown) -> str | None:
     if shown.opened.recovery is not None:
-        return tr("The run was cut short: it has no result to compare or to plan from.")
+        return "The run was cut short: it has no result to compare or to plan from."
     return None
 
 
 def _why_no_plan(shown: Shown) -> str | None:
     """Why nothing can be planned from it."""
     if shown.own.verdict.trust == "INVALID":
-        return tr("The measurement is INVALID, and no plan stands on it.")
+        return "The measurement is INVALID, and no plan stands on it."
     return _why_unfinished(shown)

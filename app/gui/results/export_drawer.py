@@ -27,7 +27,6 @@ from app.gui.results.exporting import (
 from app.gui.results.state import Shown
 from app.gui.results.telling_choice import TellingChoice
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.reporting.hiding import StandIn
@@ -42,25 +41,25 @@ class ExportDrawer(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName(tr("Export"))
+        self.setAccessibleName("Export")
         self._shown: Shown | None = None
         self._written: Path | None = None
         self._usual: Path | None = None
         self._sent: tuple[str, ...] = ()
         self._forms = forms()
         self.form, self.place = QComboBox(), QLineEdit()
-        self.form.setAccessibleName(tr("Format"))
-        self.place.setAccessibleName(tr("File"))
+        self.form.setAccessibleName("Format")
+        self.place.setAccessibleName("File")
         for one in self._forms:
             self.form.addItem(one.name if one.why_not is None else f"{one.name} ({one.why_not})", one.key)
         self.telling = TellingChoice()
         self.told = label("", "muted")
-        self.save = button(tr("&Save"), self.save_now, primary=True)
-        self.browse = button(tr("C&hoose…"), self._choose)
-        self.open = button(tr("&Open"), self._open)
-        self.show_folder = button(tr("Show in &folder"), self._show_folder)
-        self.copy = button(tr("Cop&y summary as Markdown"), self._copy)
-        self.close_button = button(tr("Cl&ose"), self.hide)
+        self.save = button("&Save", self.save_now, primary=True)
+        self.browse = button("C&hoose…", self._choose)
+        self.open = button("&Open", self._open)
+        self.show_folder = button("Show in &folder", self._show_folder)
+        self.copy = button("Cop&y summary as Markdown", self._copy)
+        self.close_button = button("Cl&ose", self.hide)
         self._build()
         self.form.currentIndexChanged.connect(self._choice_changed)
         self.telling.changed.connect(self._choice_changed)
@@ -114,14 +113,14 @@ class ExportDrawer(QFrame):
         can_be_had = next(one for one in self._forms if one.key == choice.form).why_not is None
         self.save.setEnabled(False)
         self._show_written()
-        self.told.setText(tr("writing…") if can_be_had else tr("cannot be had here"))
+        self.told.setText("writing…" if can_be_had else "cannot be had here")
         if can_be_had:
             self._rendering.ask(lambda: content_of(shown, choice))
 
     def _why_no_prompts(self) -> str | None:
         if not self._sent:
-            return tr("There are no prompts: the profile spells none out.")
-        return None if has_profile(str(self.form.currentData())) else tr("This format has no prompts.")
+            return "There are no prompts: the profile spells none out."
+        return None if has_profile(str(self.form.currentData())) else "This format has no prompts."
 
     def _put_place(self, usual: Path) -> None:
         """One's own place stays; another form has another ending."""
@@ -143,7 +142,7 @@ class ExportDrawer(QFrame):
     def _saved(self, exported: Exported) -> None:
         self._written = exported.path
         self.save.setEnabled(True)
-        self.told.setText(tr("{size} written").format(size=size(exported.size_bytes)))
+        self.told.setText(f"{size(exported.size_bytes)} written")
         self._show_written()
         self.saved.emit(exported)
 
@@ -152,7 +151,7 @@ class ExportDrawer(QFrame):
             one.setEnabled(self._written is not None)
 
     def _choose(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, tr("Save the report as"), self.place.text())
+        name, _ = QFileDialog.getSaveFileName(self, "Save the report as", self.place.text())
         if name:
             self.place.setText(name)
 
@@ -173,11 +172,11 @@ class ExportDrawer(QFrame):
 
     def _copied(self, content: bytes) -> None:
         QGuiApplication.clipboard().setText(content.decode())
-        self.told.setText(tr("The summary is in the clipboard."))
+        self.told.setText("The summary is in the clipboard.")
 
     def _build(self) -> None:
         first, second = QHBoxLayout(), FlowLayout()
-        first.addWidget(label(tr("Export"), "heading"))
+        first.addWidget(label("Export", "heading"))
         first.addWidget(self.form)
         first.addWidget(self.place, 1)
         first.addWidget(self.browse)

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from app.gui.formatting import clock_time, seconds
-from app.gui.words import tr
 from reports import formatting
 from reports.local_model import LocalSection
 from reports.model import (
@@ -38,10 +37,10 @@ BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
 
 def stage_headers(report: Report) -> dict[str, str]:
     return {
-        "stage": tr("Stage"), "result": tr("Result"), "load": tr("Load"), "offered": tr("Offered"),
-        "achieved": tr("Sent"), "answered": tr("Answered"), "good": tr("Good"), "completed": tr("Answers"),
-        "failed": tr("Failed"), "p50": f"{formatting.metric(report.times)} p50", "p95": "p95", "p99": "p99",
-        "from": tr("From"), "measurement": tr("Measurement"),
+        "stage": "Stage", "result": "Result", "load": "Load", "offered": "Offered",
+        "achieved": "Sent", "answered": "Answered", "good": "Good", "completed": "Answers",
+        "failed": "Failed", "p50": f"{formatting.metric(report.times)} p50", "p95": "p95", "p99": "p99",
+        "from": "From", "measurement": "Measurement",
     }  # fmt: skip
 
 
@@ -67,7 +66,7 @@ def stage_name(row: StageRow) -> str:
 
 def load_of(row: StageRow) -> str:
     if row.clients is not None:
-        return tr("{count} clients").format(count=formatting.count(row.clients))
+        return f"{formatting.count(row.clients)} clients"
     if row.scheduled_per_s is not None:
         return f"{formatting.number(row.scheduled_per_s)}/s"
     return row.arrivals or formatting.NOT_AVAILABLE
@@ -84,8 +83,8 @@ def reasons_of(stages: Sequence[StageRow]) -> dict[int, str]:
 def token_headers() -> dict[str, str]:
     names = {one: one.replace("_", " ").upper().replace(" P", " p") for one in TOKEN_QUANTITIES}
     return {
-        "stage": tr("Stage"), **names, "coalesced": tr("Read together"), "output_tokens": tr("Tokens an answer"),
-        "tokens_per_s": tr("Tokens/s"),
+        "stage": "Stage", **names, "coalesced": "Read together", "output_tokens": "Tokens an answer",
+        "tokens_per_s": "Tokens/s",
     }  # fmt: skip
 
 
@@ -184,7 +183,7 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
             said = [*row.reasons, *one.misses, *([one.bound.sentence] if one.bound else [])]
             if said:
                 hints[len(found)] = "\n".join(said)
-            tried = "" if row.tried is None else f" ({tr('tried')}, {row.tried})"
+            tried = "" if row.tried is None else f" (tried, {row.tried})"
             found.append(
                 {"variant": one.name, "state": one.state, "slo": one.slo or formatting.NOT_AVAILABLE,
                  "scenario": f"{row.scenario}{tried}", "p50": row.p50, "p95": row.p95, "p99": row.p99,

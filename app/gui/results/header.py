@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from app.gui.formatting import clock_time, seconds
 from app.gui.results.state import Shown
 from app.gui.widgets import Badge, button, label, tip
-from app.gui.words import tr
 from app.records.control import NOTE_LENGTH
 from app.records.labels import TITLE_LENGTH, Labels
 
@@ -34,10 +33,10 @@ class Header(QWidget):
         self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
         self.buttons = (
-            button(tr("&Export"), self.export_wished.emit, primary=True),
-            button(tr("Co&mpare"), self.compare_wished.emit),
-            button(tr("&Plan from this run"), self.plan_wished.emit),
-            button(tr("Run &again"), self.repeat_wished.emit),
+            button("&Export", self.export_wished.emit, primary=True),
+            button("Co&mpare", self.compare_wished.emit),
+            button("&Plan from this run", self.plan_wished.emit),
+            button("Run &again", self.repeat_wished.emit),
         )
         self._build()
         self.called.editingFinished.connect(self._write_title)
@@ -50,7 +49,7 @@ class Header(QWidget):
         header = shown.own.header
         self._name = header.title[:_WIDEST]
         self.badge.say(shown.own.verdict.trust, "; ".join(shown.result.verdict.reasons))
-        where = f"{header.target}, {tr('on')} {header.hardware}" if header.hardware else header.target
+        where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
         self._facts = (clock_time(header.started), seconds(header.duration_s), where[:_WIDEST], header.run_id)
         self.called.setPlaceholderText(self._name)
         self.show_labels(shown.labels)
@@ -68,8 +67,8 @@ class Header(QWidget):
         """Why nothing more can be made of the run; None where it can."""
         _, compare, plan, _ = self.buttons
         for one, why_not, told in (
-            (compare, why_no_comparison, tr("Takes this run to the Compare page")),
-            (plan, why_no_plan, tr("Takes what was measured to the Plan page")),
+            (compare, why_no_comparison, "Takes this run to the Compare page"),
+            (plan, why_no_plan, "Takes what was measured to the Plan page"),
         ):
             one.setEnabled(why_not is None)
             one.setToolTip(tip(why_not or told))
@@ -99,9 +98,9 @@ class Header(QWidget):
             first.addWidget(one, 0, Qt.AlignmentFlag.AlignVCenter)
         said = QHBoxLayout()
         for name, field, placeholder in (
-            (tr("T&itle"), self.called, ""),
-            (tr("&Tags"), self.tags, tr("none yet: words such as baseline, nightly")),
-            (tr("&Note"), self.note, tr("write one and press Enter")),
+            ("T&itle", self.called, ""),
+            ("&Tags", self.tags, "none yet: words such as baseline, nightly"),
+            ("&Note", self.note, "write one and press Enter"),
         ):
             words = label(name, "muted")
             words.setBuddy(field)
@@ -110,7 +109,7 @@ class Header(QWidget):
             said.addWidget(words)
             said.addWidget(field, 1)
         self.called.setMaxLength(TITLE_LENGTH)
-        self.called.setToolTip(tr("What lists and reports call this run; its series goes by the profile's name."))
+        self.called.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
         self.note.setMaxLength(NOTE_LENGTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PySide6.QtGui import QUndoCommand
 
-from app.gui.words import tr
 from app.records.labels import Labels
 from app.storage.labels import add_note, add_tags, put_labels, read_labels, remove_tags, set_title
 
@@ -40,7 +39,7 @@ def title_step(directory: Path, title: str, told: Told) -> LabelStep | None:
     """None where nothing changes. Raises UsageError for one that is too long."""
     before = read_labels(directory)
     after = set_title(directory, title)
-    return None if after == before else LabelStep(tr("Title"), directory, before, after, told)
+    return None if after == before else LabelStep("Title", directory, before, after, told)
 
 
 def tag_step(directory: Path, wanted: frozenset[str], told: Told) -> LabelStep | None:
@@ -51,11 +50,11 @@ def tag_step(directory: Path, wanted: frozenset[str], told: Told) -> LabelStep |
         return None
     after = add_tags(directory, wanted - has) if wanted - has else before
     after = remove_tags(directory, has - wanted) if has - wanted else after
-    return LabelStep(tr("Tags"), directory, before, after, told)
+    return LabelStep("Tags", directory, before, after, told)
 
 
 def note_step(directory: Path, text: str, told: Told) -> LabelStep:
     """Raises UsageError where the run takes no more."""
     before = read_labels(directory)
     after = add_note(directory, text, datetime.now(UTC).astimezone())
-    return LabelStep(tr("Note"), directory, before, after, told)
+    return LabelStep("Note", directory, before, after, told)

@@ -19,7 +19,6 @@ from app.gui.results.recent_runs import RecentRuns
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.results.content import Content
@@ -45,7 +44,7 @@ class ResultsPage(Page):
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setAccessibleName(tr("The run"))
+        self._scroll.setAccessibleName("The run")
         self._stack = QStackedWidget()
         for one in (self.recent, self.loading, self._scroll):
             self._stack.addWidget(one)
@@ -56,7 +55,7 @@ class ResultsPage(Page):
         self._connect()
 
     def title(self) -> str:
-        return tr("Results")
+        return "Results"
 
     def enter(self) -> None:
         if self._path is None:
@@ -165,7 +164,7 @@ class ResultsPage(Page):
         self._path = path
         self.strip.hide()
         self._undo.clear()
-        self.loading.setText(tr("Reading {name}…").format(name=path.name))
+        self.loading.setText(f"Reading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
     def _opened(self, shown: Shown) -> None:
@@ -194,7 +193,7 @@ class ResultsPage(Page):
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()
-        self.strip.say(notice_of(error), tr("Try again"))
+        self.strip.say(notice_of(error), "Try again")
 
     def _try_again(self) -> None:
         if self._failed_path is not None:

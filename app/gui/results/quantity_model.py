@@ -11,7 +11,6 @@ from PySide6.QtGui import QFont
 from app.gui.formatting import cell, count, quantity
 from app.gui.frame_model import FrameModel
 from app.gui.widgets import tip
-from app.gui.words import tr
 from reports.quantity import Quantity
 
 _ROLE = Qt.ItemDataRole
@@ -75,9 +74,9 @@ def about(one: Quantity) -> str:
     """What stands behind a number, in a line."""
     parts = [one.reason or ""] if one.value is None or one.reason else []
     if one.n is not None and one.value is not None:
-        parts.append(tr("of {count}").format(count=count(one.n)))
+        parts.append(f"of {count(one.n)}")
     if one.ci95 is not None:
-        parts.append(tr("95 % interval in brackets"))
+        parts.append("95 % interval in brackets")
     parts.append(one.basis if one.value is not None else "")
     if one.trust != "VALID" and one.value is not None:
         parts.append(one.trust)

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 from app.gui.background import submit
 from app.gui.formatting import clock_time
 from app.gui.widgets import Badge, button, clear, label
-from app.gui.words import tr
 
 _MOST = 5
 _WIDEST = 80
@@ -50,7 +49,7 @@ def _recent(path: Path) -> RecentRun:
     run = StoredRun(path)
     result = run.result
     if result is None:
-        state = tr("running") if run.is_running else tr("cut short") if run.finished is None else tr("not measured")
+        state = "running" if run.is_running else "cut short" if run.finished is None else "not measured"
         return RecentRun(path, path.name, "", state, None)
     name = read_labels(path).title or result.name
     return RecentRun(path, name, result.clock.wall_start, verdict_of(result).outcome, carried_words(result))
@@ -65,12 +64,12 @@ class RecentRuns(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heading = label(tr("Select a run"), "title", wrap=True)
+        self.heading = label("Select a run", "title", wrap=True)
         self.about = label(
-            tr("A run's verdict, its numbers over time, and each of its requests are shown here."), "muted", wrap=True
+            "A run's verdict, its numbers over time, and each of its requests are shown here.", "muted", wrap=True
         )
-        self.library = button(tr("Choose one in the &Library"), self.library_wished.emit, primary=True)
-        self.home = button(tr("Go to the &quick check on Home"), self.home_wished.emit, primary=True)
+        self.library = button("Choose one in the &Library", self.library_wished.emit, primary=True)
+        self.home = button("Go to the &quick check on Home", self.home_wished.emit, primary=True)
         self.home.hide()
         self._list = QWidget()
         self._rows = QVBoxLayout(self._list)
@@ -95,9 +94,9 @@ class RecentRuns(QWidget):
         self.library.setVisible(bool(runs))
         self.home.setVisible(not runs)
         self.about.setText(
-            tr("The last ones are below; the Library has all of them.")
+            "The last ones are below; the Library has all of them."
             if runs
-            else tr("There is none yet: the quick check on Home makes one in a minute.")
+            else "There is none yet: the quick check on Home makes one in a minute."
         )
 
     def _failed(self, error: Exception) -> None:
@@ -112,7 +111,7 @@ class _Row(QFrame):
         self.setProperty("role", "card")
         self._path = run.path
         open_it = QPushButton(run.name[:_WIDEST].replace("&", "&&"))
-        open_it.setAccessibleName(tr("Open {name}").format(name=run.name[:_WIDEST]))
+        open_it.setAccessibleName(f"Open {run.name[:_WIDEST]}")
         open_it.clicked.connect(self._choose)
         row = QHBoxLayout(self)
         row.addWidget(open_it)

@@ -11,7 +11,6 @@ from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.gui.results.state import Shown
 from app.gui.widgets import Badge, button, label
-from app.gui.words import tr
 from app.records.metrics import METRICS
 from reports import formatting
 from reports.model import ObjectiveRow
@@ -27,7 +26,7 @@ class ObjectiveLine(QLineEdit):
         super().__init__(text)
         self.setMaxLength(_WIDEST)
         self.setPlaceholderText(_EXAMPLE)
-        self.setAccessibleName(tr("Objective"))
+        self.setAccessibleName("Objective")
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
         completer = QCompleter(completions, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
@@ -36,8 +35,8 @@ class ObjectiveLine(QLineEdit):
         self.remove = QToolButton()
         self.remove.setText("✕")
         self.remove.setAutoRaise(True)
-        self.remove.setAccessibleName(tr("Remove this objective"))
-        self.remove.setToolTip(tr("Remove this objective"))
+        self.remove.setAccessibleName("Remove this objective")
+        self.remove.setToolTip("Remove this objective")
 
     @property
     def problem(self) -> str | None:
@@ -77,8 +76,8 @@ class SloEditor(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(3, 1)
         self.others = label("", "muted", wrap=True)
-        self.add = button(tr("Add an &objective"), self.add_line)
-        self.reset = button(tr("As measure&d"), self._reset)
+        self.add = button("Add an &objective", self.add_line)
+        self.reset = button("As measure&d", self._reset)
         buttons = QHBoxLayout()
         for one in (self.add, self.reset):
             buttons.addWidget(one)
@@ -86,7 +85,7 @@ class SloEditor(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(label(tr("SLO: write another, and the stored rows are judged again"), "heading", wrap=True))
+        layout.addWidget(label("SLO: write another, and the stored rows are judged again", "heading", wrap=True))
         layout.addWidget(self._rows)
         layout.addWidget(self.others)
         layout.addLayout(buttons)
@@ -177,14 +176,14 @@ class SloEditor(QWidget):
 
 
 def observed(row: ObjectiveRow) -> str:
-    where = f" {tr('in')} {row.stage}" if row.stage else ""
+    where = f" in {row.stage}" if row.stage else ""
     why = f"; {row.why}" if row.why else ""
     return f"{formatting.quantity(row.observed)}{where}{why}"
 
 
 def _other(row: ObjectiveRow) -> str:
-    implied = f" ({tr('implied: the SLO sets no limit on errors')})" if row.implied else ""
-    kind = f"{tr('gate')} " if row.kind == "gate" else ""
+    implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
+    kind = "gate " if row.kind == "gate" else ""
     return f"{kind}{row.text}{implied}: {row.judgement}, {observed(row)}"
 
 

@@ -13,7 +13,6 @@ from app.gui.frame_model import FrameModel
 from app.gui.results.tabs.tab import fit_height
 from app.gui.tables import FrameTable, describe
 from app.gui.widgets import label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.reporting.hiding import Kind, StandIn
@@ -29,14 +28,14 @@ class TellingChoice(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hosts = QCheckBox(tr("Hosts an&d addresses"))
-        self.models = QCheckBox(tr("Mode&l names"))
-        self.prompts = QCheckBox(tr("P&rompts"))
+        self.hosts = QCheckBox("Hosts an&d addresses")
+        self.models = QCheckBox("Mode&l names")
+        self.prompts = QCheckBox("P&rompts")
         self.no_prompts = label("", "muted")
-        self.beside = QCheckBox(tr("Rows and ta&bles beside it"))
-        headers = {"written": tr("written as"), "places": tr("places"), "shown": tr("in the file")}
-        self.names = FrameTable(FrameModel(headers=headers), tr("Names in the file"), widest=_WIDEST)
-        self.names.setToolTip(tr("Whole names are found, in titles and notes too; parts of one are not."))
+        self.beside = QCheckBox("Rows and ta&bles beside it")
+        headers = {"written": "written as", "places": "places", "shown": "in the file"}
+        self.names = FrameTable(FrameModel(headers=headers), "Names in the file", widest=_WIDEST)
+        self.names.setToolTip("Whole names are found, in titles and notes too; parts of one are not.")
         self._told: tuple[StandIn, ...] = ()
         self._has_prompts = True
         self._build()
@@ -73,10 +72,10 @@ class TellingChoice(QWidget):
     def show_names(self, told: tuple[StandIn, ...]) -> None:
         self._told = told
         told = tuple(one for one in told if self._has_prompts or one.kind != "prompts")
-        hidden, as_written = self.hidden(), tr("as written")
+        hidden, as_written = self.hidden(), "as written"
         rows = [(one.written, one.places, one.shown if one.kind in hidden else as_written) for one in told]
         self.names.set_frame(pd.DataFrame(rows, columns=["written", "places", "shown"]))
-        describe(self.names, tr("what the file tells of names, and which of them are hidden"))
+        describe(self.names, "what the file tells of names, and which of them are hidden")
         self.names.setVisible(bool(told))
         self._fit()
 
@@ -94,7 +93,7 @@ class TellingChoice(QWidget):
 
     def _build(self) -> None:
         ticks = FlowLayout(gap=16)
-        ticks.addWidget(label(tr("In the file:"), "muted"))
+        ticks.addWidget(label("In the file:", "muted"))
         for one in (self.hosts, self.models, self.prompts, self.no_prompts, self.beside):
             ticks.addWidget(one)
         layout = QVBoxLayout(self)

@@ -6,7 +6,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from app.gui.formatting import State
-from app.gui.words import tr
 from app.records.gpu import throttle_names
 
 if TYPE_CHECKING:
@@ -26,6 +25,6 @@ def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float,
         for reasons, stretch in groupby(readings, key=lambda one: one[1]):
             times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
             if reasons:
-                words = tr("{gpu} held back: {reasons}").format(gpu=source, reasons=", ".join(reasons))
+                words = "{gpu} held back: {reasons}".format(gpu=source, reasons=", ".join(reasons))
                 found.append((times_s[0], times_s[-1], words, "warn"))
     return tuple(found)

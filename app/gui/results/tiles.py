@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QVBoxLayout, QWidget
 from app.gui.flow import FlowLayout
 from app.gui.results.quantity_model import about
 from app.gui.widgets import Badge, label, tip
-from app.gui.words import tr
 from reports import formatting
 from reports.model import Tile
 
@@ -22,7 +21,7 @@ class Tiles(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("Headline numbers"))
+        self.setAccessibleName("Headline numbers")
         self._layout = Flow(self)
         self.cards: list[TileCard] = []
 
@@ -56,9 +55,7 @@ class TileCard(QFrame):
         layout.addWidget(label(tile.label, "muted"))
         layout.addWidget(self.value)
         if is_invalid:
-            layout.addWidget(
-                Badge("INVALID", tr("Not to be relied on: see the checks.")), 0, Qt.AlignmentFlag.AlignLeft
-            )
+            layout.addWidget(Badge("INVALID", "Not to be relied on: see the checks."), 0, Qt.AlignmentFlag.AlignLeft)
         for line in lines:
             layout.addWidget(label(line, "muted"))
         layout.addStretch(1)
@@ -77,7 +74,7 @@ def tile_lines(tile: Tile) -> list[str]:
         return [one.reason] if one.reason else []
     between = formatting.interval(one)
     unit = formatting.shown_unit(one)
-    lines = [tr("95 %: {interval}").format(interval=formatting.with_unit(between, unit))] if between else []
+    lines = [f"95 %: {formatting.with_unit(between, unit)}"] if between else []
     if tile.limit is not None:
         lines.append(f"SLO {formatting.limit(tile.limit)}")
     of = f", n {formatting.count(one.n)}" if one.n is not None else ""

@@ -13,7 +13,6 @@ from app.gui.formatting import State, one_line, seconds
 from app.gui.results.state import Shown
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from reports import formatting
 from reports.model import LoadSeries, Report, StageRow
 
@@ -26,10 +25,10 @@ class TimeAxis(QWidget):
 
     def __init__(self, look: Look) -> None:
         super().__init__()
-        time = Axis(tr("Time"), "s")
-        self.rates = Chart(tr("Requests a second"), time, Axis(tr("Rate"), "/s"), look)
-        self.latency = Chart(tr("What answers took"), time, Axis(tr("Latency"), "ms"), look)
-        self.in_flight = Chart(tr("In flight"), time, Axis(tr("Requests"), ""), look)
+        time = Axis("Time", "s")
+        self.rates = Chart("Requests a second", time, Axis("Rate", "/s"), look)
+        self.latency = Chart("What answers took", time, Axis("Latency", "ms"), look)
+        self.in_flight = Chart("In flight", time, Axis("Requests", ""), look)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
         self._noted: tuple[tuple[float, str], ...] = ()
@@ -96,10 +95,10 @@ class TimeAxis(QWidget):
         at_s = np.array(load.at_s)
         for series, (key, name, values) in enumerate(
             (
-                ("offered", tr("offered"), load.offered_per_s),
-                ("sent", tr("sent"), load.sent_per_s),
-                ("completed", tr("completed"), load.completed_per_s),
-                ("good", tr("good"), load.good_per_s),
+                ("offered", "offered", load.offered_per_s),
+                ("sent", "sent", load.sent_per_s),
+                ("completed", "completed", load.completed_per_s),
+                ("good", "good", load.good_per_s),
             )
         ):
             self.rates.set_line(key, name, at_s, np.array(values), series=series)
@@ -108,13 +107,13 @@ class TimeAxis(QWidget):
         self.latency.set_line("p95", f"{times} p95", at_s, _numbers(load.p95_ms), series=1)
         if load.ttft_p95_ms:
             self.latency.set_line("ttft", "TTFT p95", at_s, _numbers(load.ttft_p95_ms), series=2)
-        self.in_flight.set_line("in_flight", tr("in flight"), at_s, np.array(load.in_flight), series=0)
+        self.in_flight.set_line("in_flight", "in flight", at_s, np.array(load.in_flight), series=0)
         if load.lag_p99_ms:
-            self.latency.set_line("lag", tr("send lag p99"), at_s, _numbers(load.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "send lag p99", at_s, _numbers(load.lag_p99_ms), series=4)
 
     def _tell(self, shown: Shown) -> None:
         why = shown.opened.why_no_window()
-        words = tr("Drag over a chart with Shift to choose a window: every number on this page is made again of it.")
+        words = "Drag over a chart with Shift to choose a window: every number on this page is made again of it."
         self.about.setText(why or words)
         self.linked.span_button.setEnabled(why is None)
 

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWi
 from app.gui.formatting import state_of
 from app.gui.results.state import Shown
 from app.gui.widgets import Badge, button, clear, label, restyle
-from app.gui.words import tr
 from reports import formatting
 from reports.model import CheckRow, Report
 
@@ -26,18 +25,18 @@ class VerdictCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "verdict")
-        self.setAccessibleName(tr("Verdict"))
+        self.setAccessibleName("Verdict")
         self.outcome, self.sentence = Badge(), label("", "heading", wrap=True)
         self.rest = label("", wrap=True)
         self.stamp = label("", "word", wrap=True)
         restyle(self.stamp, "warn")
-        self.reset = button(tr("As &measured"), self.reset_wished.emit)
+        self.reset = button("As &measured", self.reset_wished.emit)
         self.reasons = label("", wrap=True)
         self.checks = QWidget()
         self._grid = QGridLayout(self.checks)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(1, 1)
-        self.more = button(tr("All &checks"), self.validity_wished.emit)
+        self.more = button("All &checks", self.validity_wished.emit)
         self._build()
 
     def show_run(self, shown: Shown) -> None:
@@ -66,8 +65,8 @@ class VerdictCard(QFrame):
         self.checks.setVisible(bool(doubtful))
         valid, every = len(report.checks) - len(doubtful), len(report.checks)
         left = len(doubtful) - _MOST_CHECKS
-        words = tr("{valid} of {all} checks are valid").format(valid=valid, all=every)
-        more = tr("; {left} more are doubtful").format(left=left) if left > 0 else ""
+        words = f"{valid} of {every} checks are valid"
+        more = f"; {left} more are doubtful" if left > 0 else ""
         self.more.setText(f"{words}{more}")
         self.more.setVisible(bool(report.checks))
 
@@ -100,7 +99,7 @@ def headline(sentence: str) -> tuple[str, str]:
 
 
 def check_sentence(row: CheckRow) -> str:
-    limit = "" if row.limit is None else f" ({tr('limit')} {formatting.check_limit(row)})"
+    limit = "" if row.limit is None else f" (limit {formatting.check_limit(row)})"
     hint = f". {row.hint}" if row.hint else ""
     return f"{row.name}: {formatting.check_value(row)}{limit}{hint}"
 

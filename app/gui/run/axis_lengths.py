@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.gui.flow import flow_in
 from app.gui.widgets import clear, label
-from app.gui.words import tr
 
 LONGEST_AXIS = 1_000_000
 
@@ -21,7 +20,7 @@ class AxisLengths(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(tr("Lengths of open axes"))
+        self.setAccessibleName("Lengths of open axes")
         self._layout = flow_in(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.fields: dict[str, QSpinBox] = {}
@@ -42,12 +41,12 @@ class AxisLengths(QWidget):
         for name in names:
             field = QSpinBox()
             field.setRange(0, LONGEST_AXIS)
-            field.setSpecialValueText(tr("open"))
-            field.setAccessibleName(tr("Length of axis {name}").format(name=name))
+            field.setSpecialValueText("open")
+            field.setAccessibleName(f"Length of axis {name}")
             field.setKeyboardTracking(False)
             field.valueChanged.connect(self._tell)
             self.fields[name] = field
-            said = label(tr("Length of {name}").format(name=name[:60]))
+            said = label(f"Length of {name[:60]}")
             said.setBuddy(field)
             self._layout.addWidget(said)
             self._layout.addWidget(field)

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.gui.settings import open_settings
 from app.gui.widgets import tip
-from app.gui.words import tr
 
 _RECENT = "run/recent"
 _MOST_RECENT = 8
@@ -41,18 +40,18 @@ class Chooser(QToolButton):
         self.setMenu(self.menu_)
 
     def say(self, title: str, is_saved: bool) -> None:
-        self.setText(f"{title[:60]} " if is_saved else tr("{title} (unsaved) ").format(title=title[:60]))
-        self.setAccessibleName(tr("Profile: {title}").format(title=self.text().strip()))
+        self.setText(f"{title[:60]} " if is_saved else f"{title[:60]} (unsaved) ")
+        self.setAccessibleName(f"Profile: {self.text().strip()}")
 
     def _fill(self) -> None:
         menu = self.menu_
         menu.clear()
-        menu.addAction(tr("&Open…"), self._sources.ask_profile)
-        fresh = menu.addMenu(tr("&New from"))
-        fresh.addAction(tr("an &endpoint"), self._sources.new_endpoint)
-        fresh.addAction(tr("a &local model"), self._sources.new_local)
-        fresh.addAction(tr("a &scripted sample"), self._sources.new_scripted)
-        bundled = menu.addMenu(tr("&Bundled"))
+        menu.addAction("&Open…", self._sources.ask_profile)
+        fresh = menu.addMenu("&New from")
+        fresh.addAction("an &endpoint", self._sources.new_endpoint)
+        fresh.addAction("a &local model", self._sources.new_local)
+        fresh.addAction("a &scripted sample", self._sources.new_scripted)
+        bundled = menu.addMenu("&Bundled")
         for name, (path, told) in self._bundled().items():
             self._offer(bundled, name, told, path)
         menu.addSeparator()

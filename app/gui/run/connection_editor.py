@@ -20,7 +20,6 @@ from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
 from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
 from app.gui.widgets import Badge, button, card, label
-from app.gui.words import tr
 from app.profiles.loading import load_profile_text
 from app.records.trial import Trial
 from app.storage.allowed_secrets import AllowedSecrets
@@ -38,12 +37,12 @@ class ConnectionEditor(Editor):
         self.command = Command(self)
         self.command.ended.connect(self._heard)
         self.strip = Strip()
-        self.test = button(tr("&Test connection"), self.try_it)
-        self.test.setToolTip(tr("Sends one request as the run would: sizewise profiles try"))
-        self.stop = button(tr("St&op the test"), self._stop)
+        self.test = button("&Test connection", self.try_it)
+        self.test.setToolTip("Sends one request as the run would: sizewise profiles try")
+        self.stop = button("St&op the test", self._stop)
         self.badge = Badge()
-        self.said = label(tr("One request, as the run would send it. Secrets stay where they are."), "muted", wrap=True)
-        self.rows = Rows(tr("What the target answered"))
+        self.said = label("One request, as the run would send it. Secrets stay where they are.", "muted", wrap=True)
+        self.rows = Rows("What the target answered")
         self._card = card(self.rows)
         line = QHBoxLayout()
         line.addWidget(self.test)
@@ -77,9 +76,9 @@ class ConnectionEditor(Editor):
         profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # which is YAML too
         folder = folder_of(self._document)
         if not may_send(self, _secrets_to_allow(profile, folder)):
-            self.said.setText(tr("No request was sent."))
+            self.said.setText("No request was sent.")
             return
-        self.said.setText(tr("Sending one request…"))
+        self.said.setText("Sending one request…")
         self.stop.show()
         self.test.setEnabled(False)
         self.command.start(("profiles", "try", "-", "--json", ERROR_JSON), profile, folder)
@@ -90,13 +89,13 @@ class ConnectionEditor(Editor):
         self.stop.hide()
         self.badge.say("")
         self.rows.show_rows(())
-        self.said.setText(tr("One request, as the run would send it. Secrets stay where they are."))
+        self.said.setText("One request, as the run would send it. Secrets stay where they are.")
         self.test.setEnabled(True)
 
     def _stop(self) -> None:
         self.command.stop()
         self._forget()
-        self.strip.say(Notice("news", tr("The test was stopped.")))
+        self.strip.say(Notice("news", "The test was stopped."))
 
     def _heard(self, code: int, out: bytes, said: bytes) -> None:
         self.stop.hide()

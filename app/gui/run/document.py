@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import ProfileError
-from app.gui.words import tr
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import REMOVED, edit, rewritten, value_at
 
@@ -78,7 +77,7 @@ class ProfileDocument(QObject):
             edited = edit(self.text, path, value)
         except KeyError:  # the record is gone that an editor still told of
             return
-        verb = tr("Remove {what}") if value is REMOVED else tr("Set {what}")
+        verb = "Remove {what}" if value is REMOVED else "Set {what}"
         self._push(edited.text, verb.format(what=dotted(path)), dotted(path))
         if edited.is_anew:
             self.comments_lost.emit()
@@ -94,7 +93,7 @@ class ProfileDocument(QObject):
 
     def set_text(self, text: str) -> None:
         """As it was typed; a pause begins another step to undo."""
-        self._push(text, tr("Edit the YAML"), _TYPED)
+        self._push(text, "Edit the YAML", _TYPED)
 
     def _push(self, text: str, what: str, field: str | None) -> None:
         if text != self.text:
@@ -103,7 +102,7 @@ class ProfileDocument(QObject):
     def _put(self, text: str) -> None:
         self.text = text
         try:
-            tree = read_document(text.encode(), str(self.path or tr("this profile"))).value
+            tree = read_document(text.encode(), str(self.path or "this profile")).value
         except ProfileError as error:
             self.error = error
         else:

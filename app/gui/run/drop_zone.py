@@ -9,7 +9,6 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QVBoxLayout
 
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 
 class DropZone(QFrame):
@@ -24,12 +23,12 @@ class DropZone(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.setAcceptDrops(True)
-        self.setAccessibleName(tr("Model file"))
+        self.setAccessibleName("Model file")
         self.said = label("", "heading", wrap=True)
         self.below = label("", "muted", wrap=True)
-        self.file_button = button(tr("Choose a &file…"), self.file_wanted.emit, primary=True)
+        self.file_button = button("Choose a &file…", self.file_wanted.emit, primary=True)
         self.bundled = QComboBox()
-        self.bundled.setAccessibleName(tr("A model that comes with Sizewise"))
+        self.bundled.setAccessibleName("A model that comes with Sizewise")
         self.bundled.activated.connect(self._take_bundled)
         line = QHBoxLayout(self)
         texts = QVBoxLayout()
@@ -46,18 +45,18 @@ class DropZone(QFrame):
 
         if not self._names:
             self._names = tuple(bundled_models())
-            self.bundled.addItem(tr("Bundled models"))
+            self.bundled.addItem("Bundled models")
             self.bundled.addItems(list(self._names))
         is_bundled = path is not None and bundled_models().get(path.stem) == path
         self.bundled.setCurrentIndex(1 + self._names.index(path.stem) if is_bundled and path is not None else 0)
         if path is None:
             self._text = (
-                tr("Drop a model here"),
-                tr("An .onnx file, or pick a sample. It is looked into before anything runs."),
+                "Drop a model here",
+                "An .onnx file, or pick a sample. It is looked into before anything runs.",
             )
         else:
-            more = tr(" and {more} more").format(more=models - 1) if models > 1 else ""
-            self._text = path.name[:120] + more, tr("comes with Sizewise") if is_bundled else str(path.parent)[:200]
+            more = f" and {models - 1} more" if models > 1 else ""
+            self._text = path.name[:120] + more, "comes with Sizewise" if is_bundled else str(path.parent)[:200]
         self._say(*self._text)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -66,9 +65,7 @@ class DropZone(QFrame):
             event.ignore()
             return
         event.acceptProposedAction()
-        self._say(
-            tr("Release to look into {name}").format(name=path.name[:120]), tr("It becomes the model of this profile.")
-        )
+        self._say(f"Release to look into {path.name[:120]}", "It becomes the model of this profile.")
 
     def dragLeaveEvent(self, _: QDragLeaveEvent) -> None:
         self._say(*self._text)

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
 from app.gui.flow import FlowLayout
 from app.gui.run.chooser import Chooser
 from app.gui.widgets import Badge, button, tip
-from app.gui.words import tr
 
 VIEWS = ("local", "endpoint", "sweep")
 
@@ -35,7 +34,7 @@ class Head(QWidget):
         super().__init__()
         self.chooser = chooser
         self.state = Badge()
-        self.start = button(tr("&Start (F5)"), self.start_wanted.emit, primary=True)
+        self.start = button("&Start (F5)", self.start_wanted.emit, primary=True)
         first = QHBoxLayout()
         first.addWidget(chooser)
         first.addWidget(self.state)
@@ -49,16 +48,16 @@ class Head(QWidget):
         together.setSpacing(0)
         for one in self.views.buttons():
             together.addWidget(one)
-        self.source = QPushButton(tr("&YAML"))
+        self.source = QPushButton("&YAML")
         self.source.setCheckable(True)
-        self.source.setAccessibleName(tr("Show the YAML"))
+        self.source.setAccessibleName("Show the YAML")
         self.source.toggled.connect(self.source_wanted)
-        self.copy = button(tr("&Copy as command"), self.copy_wanted.emit)
-        self.save = button(tr("Sa&ve"), self.save_wanted.emit)
-        self.save_as = button(tr("Save &as…"), self.save_as_wanted.emit)
+        self.copy = button("&Copy as command", self.copy_wanted.emit)
+        self.save = button("Sa&ve", self.save_wanted.emit)
+        self.save_as = button("Save &as…", self.save_as_wanted.emit)
         self.ci = QToolButton()
-        self.ci.setText(tr("Export CI &job"))
-        self.ci.setAccessibleName(tr("Export CI job"))
+        self.ci.setText("Export CI &job")
+        self.ci.setAccessibleName("Export CI job")
         self.ci.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.ci.setMenu(self._ci_menu())
         second = QWidget()
@@ -79,7 +78,7 @@ class Head(QWidget):
     def say_start(self, why_not: str) -> None:
         """Disabled with the reason, which is told on hover and to a reader of screens."""
         self.start.setEnabled(not why_not)
-        self.start.setToolTip(tip(why_not) or tr("Starts the run in a process of its own"))
+        self.start.setToolTip(tip(why_not) or "Starts the run in a process of its own")
         self.start.setAccessibleDescription(why_not)
 
     def _choose(self, place: int) -> None:
@@ -87,8 +86,8 @@ class Head(QWidget):
 
     def _ci_menu(self) -> QMenu:
         menu = QMenu(self)
-        menu.addAction(tr("for &GitHub Actions…"), self._github)
-        menu.addAction(tr("for Git&Lab…"), self._gitlab)
+        menu.addAction("for &GitHub Actions…", self._github)
+        menu.addAction("for Git&Lab…", self._gitlab)
         return menu
 
     def _github(self) -> None:
@@ -100,11 +99,11 @@ class Head(QWidget):
 
 def _views() -> QButtonGroup:
     group = QButtonGroup()
-    names = (tr("&Local model"), tr("&Endpoint"), tr("S&weep"))
+    names = ("&Local model", "&Endpoint", "S&weep")
     told = (
-        tr("A model that this machine runs itself"),
-        tr("A service that is loaded over the network"),
-        tr("How much load holds the SLO: search, sweep and objectives in front"),
+        "A model that this machine runs itself",
+        "A service that is loaded over the network",
+        "How much load holds the SLO: search, sweep and objectives in front",
     )
     for place, (name, description) in enumerate(zip(names, told, strict=True)):
         one = QPushButton(name)

@@ -18,7 +18,6 @@ from app.gui.run.seam import Document, Editor, keep_tall, place_of, tree_of
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _LINES = 14
 
@@ -33,9 +32,9 @@ class LengthsEditor(Editor):
         self.view = LengthsView()
         self.strip = Strip()
         self.said = label("", "muted", wrap=True)
-        self.inputs = Chart(tr("Prompt"), Axis(tr("Tokens")), Axis(tr("Share of requests"), "%"), look)
-        self.outputs = Chart(tr("Answer"), Axis(tr("Tokens")), Axis(tr("Share of requests"), "%"), look)
-        self.rows = Rows(tr("Lengths in tokens"))
+        self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), look)
+        self.outputs = Chart("Answer", Axis("Tokens"), Axis("Share of requests", "%"), look)
+        self.rows = Rows("Lengths in tokens")
         charts = QHBoxLayout()
         charts.addWidget(self.inputs, 1)
         charts.addWidget(self.outputs, 1)
@@ -46,7 +45,7 @@ class LengthsEditor(Editor):
         layout.addLayout(charts, 1)
         layout.addWidget(self.rows)
         for chart in (self.inputs, self.outputs):
-            chart.say(tr("Drawing…"))
+            chart.say("Drawing…")
         self.fit_to_font()
 
     def fit_to_font(self) -> None:
@@ -70,11 +69,11 @@ class LengthsEditor(Editor):
         self.strip.hide()
         self.said.setText(view.said)
         self.said.setVisible(bool(view.said))
-        nothing = view.reason or tr("The workload leaves the length of answers to the model.")
+        nothing = view.reason or "The workload leaves the length of answers to the model."
         self._draw(self.inputs, view.inputs, nothing, 0)
         self._draw(self.outputs, view.outputs, nothing, 1)
-        rows = [(tr("Prompt"), _text(view.inputs))] if view.inputs is not None else []
-        rows += [(tr("Answer"), _text(view.outputs))] if view.outputs is not None else []
+        rows = [("Prompt", _text(view.inputs))] if view.inputs is not None else []
+        rows += [("Answer", _text(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)
 
     @staticmethod
@@ -84,17 +83,15 @@ class LengthsEditor(Editor):
         if found is None:
             return
         edges = np.array([found.edges[0], *found.edges])
-        chart.set_line("share", tr("drawn"), edges, np.array([0.0, *found.shares, 0.0]), series=series, steps=True)
-        chart.set_markers(((found.median, tr("median")), (found.p95, tr("p95"))) if found.most > found.least else ())
+        chart.set_line("share", "drawn", edges, np.array([0.0, *found.shares, 0.0]), series=series, steps=True)
+        chart.set_markers(((found.median, "median"), (found.p95, "p95")) if found.most > found.least else ())
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", tr("Lengths could not be drawn: {why}").format(why=str(error)[:300])))
+        self.strip.say(Notice("error", f"Lengths could not be drawn: {str(error)[:300]}"))
 
 
 def _text(found: Histogram) -> str:
     if found.least == found.most:
-        return tr("{tokens} tokens each").format(tokens=count(found.least))
-    return tr("{least} to {most} tokens, median {median}, mean {mean}, p95 {p95}").format(
-        least=count(found.least), most=count(found.most), median=number(found.median), mean=number(found.mean),
-        p95=number(found.p95),
-    )  # fmt: skip
+        return f"{count(found.least)} tokens each"
+    median, mean, p95 = number(found.median), number(found.mean), number(found.p95)
+    return f"{count(found.least)} to {count(found.most)} tokens, median {median}, mean {mean}, p95 {p95}"

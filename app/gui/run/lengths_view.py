@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from app.gui.formatting import count, number
-from app.gui.words import tr
 
 _MOST_BINS = 40
 _ALONE = {"stages": [{"rate": "1/s", "duration": "1s"}]}
@@ -48,19 +47,16 @@ def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
         except SizewiseError:
             profile = load_values(_asked_alone(tree), place)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
-            return LengthsView(reason=tr("Requests of this protocol have no lengths in tokens."))
+            return LengthsView(reason="Requests of this protocol have no lengths in tokens.")
         lengths = lengths_of_prompts(profile)
     except SizewiseError as error:
-        return LengthsView(reason=tr("The workload is not right yet: {why}").format(why=str(error)[:300]))
+        return LengthsView(reason=f"The workload is not right yet: {str(error)[:300]}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
-    said = tr("{unique} prompts, drawn with seed {seed}, take turns.").format(
-        unique=count(lengths.unique), seed=profile.load.seed
-    )
+    said = f"{count(lengths.unique)} prompts, drawn with seed {profile.load.seed}, take turns."
     if lengths.requests_a_session != 1:
-        said += " " + tr("Each is a session of {turns} requests on average, with all turns before each.").format(
-            turns=number(lengths.requests_a_session)
-        )
+        turns = number(lengths.requests_a_session)
+        said += f" Each is a session of {turns} requests on average, with all turns before each."
     return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, said)
 
 

@@ -26,7 +26,6 @@ from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
 from app.gui.run.ticks import Tick, Ticks
 from app.gui.strip import Strip
 from app.gui.widgets import card, label, tip
-from app.gui.words import tr
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
@@ -50,13 +49,13 @@ class ModelEditor(Editor):
         self.state = label("", "muted", wrap=True)
         self.axes = AxisLengths()
         self.axes.changed.connect(self._edit_axes)
-        self.providers = Ticks(tr("Providers"), is_upright=True)
-        self.precision, self.batch, self.threads = Ticks(tr("Precision")), Ticks(tr("Batch")), Ticks(tr("Threads"))
+        self.providers = Ticks("Providers", is_upright=True)
+        self.precision, self.batch, self.threads = Ticks("Precision"), Ticks("Batch"), Ticks("Threads")
         self.providers.ticked.connect(self._edit_providers)
         self.precision.ticked.connect(self._edit_precision)
         self.batch.ticked.connect(self._edit_batch)
         self.threads.ticked.connect(self._edit_threads)
-        self.memory = Rows(tr("Memory by batch and precision"))
+        self.memory = Rows("Memory by batch and precision")
         self._lay_out()
 
     def is_for(self, protocol: str | None) -> bool:
@@ -79,8 +78,8 @@ class ModelEditor(Editor):
     def choose(self) -> None:
         """With the system's own dialog."""
         folder = str(folder_of(self._document)) if self._document is not None else ""
-        kinds = tr("ONNX models") + " (*.onnx);;" + tr("All files") + " (*)"
-        name = QFileDialog.getOpenFileName(self, tr("A model"), folder, kinds)[0]
+        kinds = "ONNX models (*.onnx);;All files (*)"
+        name = QFileDialog.getOpenFileName(self, "A model", folder, kinds)[0]
         if name:
             self.take(Path(name))
 
@@ -126,19 +125,17 @@ class ModelEditor(Editor):
         self._show_memory(looked, batches, precisions)
 
     def _tell(self, looked: Looked) -> None:
-        self.state.setText(tr("Looking into the file, in a limited process of its own…") if looked.is_busy else "")
+        self.state.setText("Looking into the file, in a limited process of its own…" if looked.is_busy else "")
         self.state.setVisible(looked.is_busy)
         if looked.refusal is not None:
             what, hint = str(looked.refusal)[:400], getattr(looked.refusal, "hint", None)
-            self.strip.say(Notice("error", what, None, hint), tr("Choose an&other file…"))
+            self.strip.say(Notice("error", what, None, hint), "Choose an&other file…")
         elif looked.machine_error is not None:
-            self.strip.say(
-                Notice("warning", tr("Providers could not be tried: {why}").format(why=looked.machine_error[:300]))
-            )
+            self.strip.say(Notice("warning", f"Providers could not be tried: {looked.machine_error[:300]}"))
         elif looked.inspection is not None and (left := open_axes(looked.inspection.model)):
-            what = tr("The model leaves the length of {axes} open.").format(axes=", ".join(left)[:200])
-            why = tr("Without it neither FLOPs nor memory can be told.")
-            self.strip.say(Notice("warning", what, why, tr("Give it a length below, as the requests will have.")))
+            what = "The model leaves the length of {axes} open.".format(axes=", ".join(left)[:200])
+            why = "Without it neither FLOPs nor memory can be told."
+            self.strip.say(Notice("warning", what, why, "Give it a length below, as the requests will have."))
         else:
             self.strip.hide()
 
@@ -163,10 +160,7 @@ class ModelEditor(Editor):
             return
         known = [one for one in precisions if one in PRECISIONS]
         fits = fits_of(looked.inspection, batches[:12], known, looked.free_bytes)
-        rows = [
-            (tr("{precision}, batch {batch}").format(precision=one.precision, batch=one.batch), fit_text(one))
-            for one in fits
-        ]
+        rows = [(f"{one.precision}, batch {one.batch}", fit_text(one)) for one in fits]
         self.memory.show_rows(rows)
 
     def _providers_shown(self, looked: Looked) -> list[str]:
@@ -214,11 +208,11 @@ class ModelEditor(Editor):
         variants.setColumnStretch(1, 1)
         for at, (text, ticks) in enumerate(
             (
-                (tr("Precision"), self.precision),
-                (tr("Batch"), self.batch),
-                (tr("Threads"), self.threads),
-                (tr("Providers"), self.providers),
-                (tr("Memory, estimated"), self.memory),
+                ("Precision", self.precision),
+                ("Batch", self.batch),
+                ("Threads", self.threads),
+                ("Providers", self.providers),
+                ("Memory, estimated", self.memory),
             )
         ):
             variants.addWidget(label(text, "muted"), at, 0, Qt.AlignmentFlag.AlignTop)
@@ -242,9 +236,9 @@ class ModelEditor(Editor):
 def _tree() -> QTreeView:
     tree = QTreeView()
     model = QStandardItemModel(0, 2, tree)
-    model.setHorizontalHeaderLabels([tr("What"), tr("Value")])
+    model.setHorizontalHeaderLabels(["What", "Value"])
     tree.setModel(model)
-    tree.setAccessibleName(tr("What the model holds"))
+    tree.setAccessibleName("What the model holds")
     tree.setEditTriggers(QTreeView.EditTrigger.NoEditTriggers)
     tree.setAlternatingRowColors(True)
     tree.setUniformRowHeights(True)
@@ -264,11 +258,11 @@ def _row(branch: Branch) -> list[QStandardItem]:
 def _against(name: str, working: tuple[str, ...] | None, refused: dict[str, str]) -> str | None:
     if working is None or name in working:
         return None
-    return refused.get(name) or tr("not in this build of ONNX Runtime")
+    return refused.get(name) or "not in this build of ONNX Runtime"
 
 
 def _more_than(cores: int | None) -> str:
-    return tr("more than this machine's {cores} cores").format(cores=cores)
+    return f"more than this machine's {cores} cores"
 
 
 _PROVIDER_NAMES = {

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from app.gui.formatting import NOT_AVAILABLE, count, number, size, with_unit
-from app.gui.words import tr
 from app.records.model import CardFit, ModelFacts, ModelInspection, ModelValue
 
 _TOP_OPERATORS = 8
@@ -37,39 +36,37 @@ def branches_of(inspection: ModelInspection) -> tuple[Branch, ...]:
 
 
 def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[Branch]:
-    yield Branch(tr("Inputs"), count(len(facts.inputs)), tuple(_value(one) for one in facts.inputs))
-    yield Branch(tr("Outputs"), count(len(facts.outputs)), tuple(_value(one) for one in facts.outputs))
+    yield Branch("Inputs", count(len(facts.inputs)), tuple(_value(one) for one in facts.inputs))
+    yield Branch("Outputs", count(len(facts.outputs)), tuple(_value(one) for one in facts.outputs))
     yield _axes(facts)
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
+    yield Branch("Opset", _short(f"{opsets} (IR version {facts.ir_version})"))
+    yield Branch("Size", size(facts.size_bytes))
     yield Branch(
-        tr("Opset"), _short(tr("{opsets} (IR version {version})").format(opsets=opsets, version=facts.ir_version))
-    )
-    yield Branch(tr("Size"), size(facts.size_bytes))
-    yield Branch(
-        tr("External files"),
-        count(len(facts.external_files)) if facts.external_files else tr("none: all weights are in this file"),
+        "External files",
+        count(len(facts.external_files)) if facts.external_files else "none: all weights are in this file",
         tuple(Branch(_short(one.name), size(one.size_bytes)) for one in facts.external_files),
     )
     parameters = facts.parameters
     by_dtype = ", ".join(f"{size(of)} {dtype}" for dtype, of in parameters.bytes_by_dtype.items())
-    yield Branch(tr("Parameters"), f"{count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
+    yield Branch("Parameters", f"{count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
     yield _costs(facts)
-    yield Branch(tr("Operators"), tr("{nodes} nodes").format(nodes=count(facts.nodes)), tuple(_operators(facts)))
+    yield Branch("Operators", f"{count(facts.nodes)} nodes", tuple(_operators(facts)))
     yield from _cards(inspection)
-    yield Branch(tr("Made by"), _short(facts.producer or NOT_AVAILABLE))
-    yield Branch(tr("SHA-256"), facts.sha256)
+    yield Branch("Made by", _short(facts.producer or NOT_AVAILABLE))
+    yield Branch("SHA-256", facts.sha256)
 
 
 def _value(one: ModelValue) -> Branch:
-    shape = NOT_AVAILABLE if one.shape is None else " × ".join(map(str, one.shape)) or tr("one number")
+    shape = NOT_AVAILABLE if one.shape is None else " × ".join(map(str, one.shape)) or "one number"
     return Branch(_short(one.name), _short(f"{one.dtype}, {shape}"))
 
 
 def _axes(facts: ModelFacts) -> Branch:
-    below = [Branch(_short(axis), tr("filled by the batch")) for axis in facts.batch_axes]
-    below += [Branch(_short(axis), tr("length {length}").format(length=count(of))) for axis, of in facts.axes.items()]
-    below += [Branch(_short(axis), tr("open: give it a length")) for axis in open_axes(facts)]
-    return Branch(tr("Dynamic axes"), count(len(below)) if below else tr("none"), tuple(below))
+    below = [Branch(_short(axis), "filled by the batch") for axis in facts.batch_axes]
+    below += [Branch(_short(axis), f"length {count(of)}") for axis, of in facts.axes.items()]
+    below += [Branch(_short(axis), "open: give it a length") for axis in open_axes(facts)]
+    return Branch("Dynamic axes", count(len(below)) if below else "none", tuple(below))
 
 
 def open_axes(facts: ModelFacts) -> tuple[str, ...]:
@@ -80,45 +77,45 @@ def open_axes(facts: ModelFacts) -> tuple[str, ...]:
 
 def _costs(facts: ModelFacts) -> Branch:
     if not facts.costs:
-        return Branch(tr("FLOPs and memory"), _short(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
+        return Branch("FLOPs and memory", _short(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
     least = "≥ " if facts.unknown_nodes else ""
     below = tuple(
         Branch(
-            tr("batch {batch}").format(batch=cost.batch),
-            tr("{flops} FLOPs, {memory} of memory, {moved} moved").format(
+            f"batch {cost.batch}",
+            "{flops} FLOPs, {memory} of memory, {moved} moved".format(
                 flops=f"{least}{amount(cost.flops)}", memory=size(cost.memory_bytes), moved=size(cost.moved_bytes)
             ),
         )
         for cost in facts.costs
     )
     first = facts.costs[0]
-    said = tr("{flops} FLOPs an inference of batch {batch}").format(
+    said = "{flops} FLOPs an inference of batch {batch}".format(
         flops=f"{least}{amount(first.flops)}", batch=first.batch
     )
-    return Branch(tr("FLOPs and memory"), said, below)
+    return Branch("FLOPs and memory", said, below)
 
 
 def _operators(facts: ModelFacts) -> Iterator[Branch]:
     for one in facts.operators[:_TOP_OPERATORS]:
-        flops = "" if one.flops is None else tr(", {flops} FLOPs").format(flops=amount(one.flops)) if one.flops else ""
+        flops = "" if one.flops is None else f", {amount(one.flops)} FLOPs" if one.flops else ""
         yield Branch(_short(one.operator), count(one.nodes) + flops)
     left = facts.operators[_TOP_OPERATORS:]
     if left:
-        yield Branch(tr("others"), count(sum(one.nodes for one in left)))
+        yield Branch("others", count(sum(one.nodes for one in left)))
 
 
 def _cards(inspection: ModelInspection) -> Iterator[Branch]:
     here = [card for card in inspection.cards if card.is_here]
     below = tuple(Branch(card.name, _card_text(card)) for card in here)
-    said = count(len(here)) if here else _short(inspection.gpu_note or tr("none is seen here"))
-    yield Branch(tr("GPUs of this machine"), said, below)
+    said = count(len(here)) if here else _short(inspection.gpu_note or "none is seen here")
+    yield Branch("GPUs of this machine", said, below)
 
 
 def _card_text(card: CardFit) -> str:
     if card.largest_batch is None:
-        return tr("does not fit")
+        return "does not fit"
     memory = number(card.memory_gib)
-    return tr("batch {batch} fits in {memory} GiB").format(batch=card.largest_batch, memory=memory)
+    return f"batch {card.largest_batch} fits in {memory} GiB"
 
 
 def fits_of(
@@ -128,7 +125,7 @@ def fits_of(
     from app.wiring.impossible_cells import memory_of
     from app.wiring.inspecting import USED_SHARE
 
-    rooms = [(tr("this machine's memory"), free_bytes)] if free_bytes is not None else []
+    rooms = [("this machine's memory", free_bytes)] if free_bytes is not None else []
     rooms += [(card.name, round(card.memory_gib * _GIB * USED_SHARE)) for card in inspection.cards if card.is_here]
     found = []
     for precision in precisions:
@@ -144,8 +141,8 @@ def fit_text(fit: Fit) -> str:
         return NOT_AVAILABLE
     needed = size(fit.needed_bytes)
     if not fit.too_small:
-        return tr("about {needed}, fits").format(needed=needed)
-    return tr("about {needed}, does not fit {where}").format(needed=needed, where=", ".join(fit.too_small))
+        return f"about {needed}, fits"
+    return "about {needed}, does not fit {where}".format(needed=needed, where=", ".join(fit.too_small))
 
 
 def amount(value: int) -> str:

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QLineEdit, QVBoxLayout
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.run.workbench import Workbench
@@ -29,7 +28,7 @@ class RunPage(Page):
         self._layout.setContentsMargins(16, 12, 16, 8)
 
     def title(self) -> str:
-        return tr("Run")
+        return "Run"
 
     def bench(self) -> Workbench:
         if self._bench is None:

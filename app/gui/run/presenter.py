@@ -15,7 +15,6 @@ from app.gui.navigation import Launch, Navigation
 from app.gui.run import drafts
 from app.gui.run.checking import Checked, Wrong, check, protocol_to_show, without
 from app.gui.run.document import ProfileDocument
-from app.gui.words import tr
 from app.profiles.beginnings import converted
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath
@@ -74,12 +73,12 @@ class RunPresenter(QObject):
 
     def state(self) -> State:
         document, wrong = self.document, self._wrong()
-        title = document.path.stem if document.path is not None else str(document.tree.get("name") or tr("New profile"))
+        title = document.path.stem if document.path is not None else str(document.tree.get("name") or "New profile")
         is_checked = self._checked is not None and self._checked.text == document.text
         if wrong:
-            why_not = tr("{count} things are wrong").format(count=len(wrong)) if len(wrong) > 1 else wrong[0].text
+            why_not = f"{len(wrong)} things are wrong" if len(wrong) > 1 else wrong[0].text
         else:
-            why_not = self._unwritable() if is_checked else tr("The profile is being checked.")
+            why_not = self._unwritable() if is_checked else "The profile is being checked."
         return State(protocol_to_show(document.tree), title, document.is_saved, is_checked, wrong, why_not)
 
     def _unwritable(self) -> str:
@@ -87,10 +86,10 @@ class RunPresenter(QObject):
         secret = self._checked.secret if self._checked is not None else None
         if secret is None or (self.document.is_saved and self.document.path is not None):
             return ""
-        return tr(
-            "{place} holds a secret, which is written nowhere unasked: give it as env:NAME or file:PATH, or save the "
+        return (
+            f"{secret} holds a secret, which is written nowhere unasked: give it as env:NAME or file:PATH, or save the "
             "profile."
-        ).format(place=secret)
+        )
 
     def _wrong(self) -> tuple[Wrong, ...]:
         error = self.document.error
@@ -108,13 +107,13 @@ class RunPresenter(QObject):
             self.document.set_value(path, value)
 
     def turn_into(self, protocol: str) -> None:
-        what = tr("Turn into {protocol}").format(protocol=protocol)
+        what = f"Turn into {protocol}"
         self.document.set_tree(converted(self.document.tree, protocol), what)
 
     def mend(self, wrong: Wrong) -> None:
         tree = without(self.document.tree, wrong)
         if tree is not None:
-            self.document.set_tree(tree, tr("Write {name}").format(name=wrong.instead))
+            self.document.set_tree(tree, f"Write {wrong.instead}")
 
     # checking
 
@@ -141,7 +140,7 @@ class RunPresenter(QObject):
         """Raises OSError. In another folder paths in it lead where they led."""
         document = self.document
         if path.parent.resolve() != document.directory.resolve() and document.error is None:
-            document.set_tree(relocated(document.tree, document.directory), tr("Move to another folder"))
+            document.set_tree(relocated(document.tree, document.directory), "Move to another folder")
         write_whole(path, document.text.encode())
         document.mark_saved(path)
         self._forget_draft()

@@ -15,7 +15,6 @@ from app.gui.run.seam import Document, Editor, place_of, tree_of
 from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
 from app.gui.strip import Strip
 from app.gui.widgets import clear, label
-from app.gui.words import tr
 
 _FILL = Qt.AlignmentFlag(0)
 
@@ -31,15 +30,15 @@ class Preview(Editor):
         self.view = WorkView()
         self.strip = Strip()
         self.safety = label("", wrap=True)
-        self.safety.setAccessibleName(tr("What Start does"))
+        self.safety.setAccessibleName("What Start does")
         self._tiles = QWidget()
         self._tiles_layout = QGridLayout(self._tiles)
         self._tiles_layout.setContentsMargins(0, 0, 0, 0)
         self._tiles_layout.setHorizontalSpacing(12)
         self._tiles_layout.setVerticalSpacing(2)
         self._tiles_layout.setColumnStretch(2, 1)
-        self.impossible = label(tr("These variants cannot run here"), "heading")
-        self.cells = Rows(tr("Variants that cannot run here"))
+        self.impossible = label("These variants cannot run here", "heading")
+        self.cells = Rows("Variants that cannot run here")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.strip, self._tiles, self.safety, self.impossible, self.cells):
@@ -54,7 +53,7 @@ class Preview(Editor):
         self._asked = asked
         tree, place, machine = *asked, self._machine
         if not self.view.work:
-            self.safety.setText(tr("Counting…"))
+            self.safety.setText("Counting…")
         self._latest.ask(lambda: work_view(tree, place, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
@@ -65,7 +64,7 @@ class Preview(Editor):
         self.view = view
         self._machine = view.machine or self._machine
         if view.reason is not None:
-            self.strip.say(Notice("warning", tr("Not ready to start: {why}").format(why=view.reason)))
+            self.strip.say(Notice("warning", f"Not ready to start: {view.reason}"))
         else:
             self.strip.hide()
         self._fill_tiles(self.tiles())
@@ -85,5 +84,5 @@ class Preview(Editor):
         self._tiles.updateGeometry()
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", tr("The work could not be counted: {why}").format(why=str(error)[:300])))
+        self.strip.say(Notice("error", f"The work could not be counted: {str(error)[:300]}"))
         self.safety.hide()

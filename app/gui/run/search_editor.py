@@ -20,7 +20,6 @@ from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 _LINES = 16
 FIRST_OBJECTIVE = "latency_ms.p95 < 50"
@@ -35,11 +34,11 @@ class SearchEditor(Editor):
         self.view = SearchView()
         self.strip = Strip()
         self.strip.acted.connect(self._add_objective)
-        self.wanted = QCheckBox(tr("Find the &highest rate that holds the SLO"))
-        self.wanted.setAccessibleName(tr("Find the highest rate that holds the SLO"))
+        self.wanted = QCheckBox("Find the &highest rate that holds the SLO")
+        self.wanted.setAccessibleName("Find the highest rate that holds the SLO")
         self.wanted.clicked.connect(self._switch)
         self.start, self.hold, self.within = QLineEdit(), QLineEdit(), QLineEdit()
-        self.within.setPlaceholderText(tr("the time it needs"))
+        self.within.setPlaceholderText("the time it needs")
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
         self.repeats.setRange(1, 1000)
         self.repeats.setKeyboardTracking(False)
@@ -51,7 +50,7 @@ class SearchEditor(Editor):
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
         self.said = label("", "muted", wrap=True)
-        self.chart = Chart(tr("What it would try"), Axis(tr("Probe")), Axis(tr("Rate"), "/s", is_log=True), look)
+        self.chart = Chart("What it would try", Axis("Probe"), Axis("Rate", "/s", is_log=True), look)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.strip, self.wanted, self.fields, self.said):
@@ -104,10 +103,10 @@ class SearchEditor(Editor):
         self.view = view
         slo = slo_of(None if self._document is None else self._document.value("slo"))
         if not can_judge(slo):
-            what = tr("A search needs an SLO: without one, every rate holds.")
-            self.strip.say(Notice("warning", what), tr("Add “{objective}”").format(objective=FIRST_OBJECTIVE))
+            what = "A search needs an SLO: without one, every rate holds."
+            self.strip.say(Notice("warning", what), f"Add “{FIRST_OBJECTIVE}”")
         elif view.problem is not None:
-            self.strip.say(Notice("error", tr("The search is not right yet: {why}").format(why=view.problem)))
+            self.strip.say(Notice("error", f"The search is not right yet: {view.problem}"))
         else:
             self.strip.hide()
         self.said.setText("" if view.planned is None else search_words(view.planned))
@@ -115,19 +114,19 @@ class SearchEditor(Editor):
 
     def _draw(self, view: SearchView) -> None:
         self.chart.clear()
-        self.chart.say("" if view.rates_per_s else tr("Nothing to draw yet."))
+        self.chart.say("" if view.rates_per_s else "Nothing to draw yet.")
         if not view.rates_per_s:
             return
         rates = np.array(view.rates_per_s)
         places = np.arange(1, len(rates) + 1, dtype=float)
         fails = rates > view.supposed_per_s
-        names = [tr("fails") if one else tr("holds") for one in fails]
-        self.chart.set_points("probes", tr("probes, hollow where they fail"), places, rates, hollow=fails, names=names)
-        limit = tr("supposed: {rate}/s").format(rate=number(view.supposed_per_s))
+        names = ["fails" if one else "holds" for one in fails]
+        self.chart.set_points("probes", "probes, hollow where they fail", places, rates, hollow=fails, names=names)
+        limit = f"supposed: {number(view.supposed_per_s)}/s"
         self.chart.set_limit(view.supposed_per_s, limit)
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", tr("The search could not be played: {why}").format(why=str(error)[:300])))
+        self.strip.say(Notice("error", f"The search could not be played: {str(error)[:300]}"))
 
     # What is edited
 
@@ -171,11 +170,11 @@ class SearchEditor(Editor):
         grid = QGridLayout(holder)
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
-            (tr("Start &at"), self.start, tr("Where it begins; it doubles from there, or halves")),
-            (tr("Hold &each for"), self.hold, tr("How long a rate is tried, at least")),
-            (tr("&Repeats"), self.repeats, tr("How often the answer has to hold")),
-            (tr("Arri&vals"), self.arrivals, tr("How requests come at a rate")),
-            (tr("En&d within"), self.within, tr("It ends in this time, with the rate it is sure of by then")),
+            ("Start &at", self.start, "Where it begins; it doubles from there, or halves"),
+            ("Hold &each for", self.hold, "How long a rate is tried, at least"),
+            ("&Repeats", self.repeats, "How often the answer has to hold"),
+            ("Arri&vals", self.arrivals, "How requests come at a rate"),
+            ("En&d within", self.within, "It ends in this time, with the rate it is sure of by then"),
         )
         for at, (text, field, help_text) in enumerate(fields):
             said = label(text)

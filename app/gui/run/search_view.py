@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from app.gui.words import tr
 from app.records.planned_work import PlannedSearch
 
 DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "hold": "10s", "repeats": 3}
@@ -64,16 +63,9 @@ def search_words(planned: PlannedSearch) -> str:
     from app.gui.formatting import count, number, seconds
 
     low, high = planned.supposed_per_s
-    return tr(
-        "{least} to {most} probes, {soonest} to {latest}, {fewest} to {requests} requests: "
-        "the more, the further the answer lies from the start (here between {low}/s and {high}/s)."
-    ).format(
-        least=planned.probes[0],
-        most=planned.probes[1],
-        soonest=seconds(planned.duration_s[0]),
-        latest=seconds(planned.duration_s[1]),
-        fewest=count(round(planned.requests[0])),
-        requests=count(round(planned.requests[1])),
-        low=number(low),
-        high=number(high),
+    shortest, longest = map(seconds, planned.duration_s)
+    fewest, most = (count(round(requests)) for requests in planned.requests)
+    return (
+        f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {fewest} to {most} requests: "
+        f"the more, the further the answer lies from the start (here between {number(low)}/s and {number(high)}/s)."
     )

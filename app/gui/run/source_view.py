@@ -22,7 +22,6 @@ from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QVBoxLayo
 from app.gui.forms.scalars import FreeText
 from app.gui.theme import Look, Theme
 from app.gui.widgets import label, restyle
-from app.gui.words import tr
 
 _KEY = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
@@ -34,7 +33,7 @@ class SourceView(QWidget):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.text = _Source(look)
-        self.text.setAccessibleName(tr("The profile as YAML"))
+        self.text.setAccessibleName("The profile as YAML")
         self.text.textChanged.connect(self._tell)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()

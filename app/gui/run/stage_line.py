@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from app.gui.words import tr
-
 if TYPE_CHECKING:
     from app.profiles.stages import StageSettings
 
@@ -136,7 +134,7 @@ def _label(name: str, settings: StageSettings) -> str:
 
     repeats = f" ×{settings.repeats}" if settings.repeats > 1 else ""
     if settings.concurrency is not None:
-        return tr("{name}: {clients} clients").format(name=name, clients=settings.concurrency) + repeats
+        return f"{name}: {settings.concurrency} clients" + repeats
     if isinstance(settings.rate_per_s, ShareOfStage):
         share = settings.rate_per_s
         return f"{name}: {100 * share.share:.4g}% of {share.stage[:30]}" + repeats
@@ -179,20 +177,20 @@ def _handles(index: int, stage: Stage, settings: StageSettings, one: Drawn) -> l
         return []
     match form_of(stage):
         case "rate" if one.points:
-            return [handle("rate", one.end_s, at_end, tr("rate and end"), "both")]
+            return [handle("rate", one.end_s, at_end, "rate and end", "both")]
         case "ramp" if settings.ramp is not None:
             return [
-                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, tr("first rate"), "y"),
-                handle("to", one.end_s, settings.ramp.to_per_s, tr("last rate and end"), "both"),
+                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "first rate", "y"),
+                handle("to", one.end_s, settings.ramp.to_per_s, "last rate and end", "both"),
             ]
         case "spike" if settings.spike is not None:
             spike = settings.spike
             return [
-                handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, tr("peak"), "y"),
-                handle("rate", one.end_s, spike.base_per_s, tr("base rate and end"), "both"),
+                handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
+                handle("rate", one.end_s, spike.base_per_s, "base rate and end", "both"),
             ]
         case _:
-            return [handle("duration", one.end_s, at_end, tr("end"), "x")]
+            return [handle("duration", one.end_s, at_end, "end", "x")]
 
 
 def moved(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:

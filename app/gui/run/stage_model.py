@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewIt
 from app.gui.run.stage_edits import is_typed, load_text, with_arrivals, with_clients, with_load
 from app.gui.run.stage_line import Stage, form_of
 from app.gui.widgets import tip
-from app.gui.words import tr
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -57,17 +56,17 @@ class StageModel(QAbstractTableModel):
             return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.DisplayRole:
             titles = (
-                tr("Stage"), tr("Arrivals"), tr("Rate, or from → to"), tr("Clients"), tr("Duration"), tr("Repeats"),
+                "Stage", "Arrivals", "Rate, or from → to", "Clients", "Duration", "Repeats",
             )  # fmt: skip
             return titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
             words = (
-                tr("Its name in results and gates"),
-                tr("How requests come at a rate; clients and traces decide it themselves"),
-                tr("Like 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady"),
-                tr("So many clients, each sending its next request when it has its answer"),
-                tr("Like 30s or 5m"),
-                tr("How often the stage is played"),
+                "Its name in results and gates",
+                "How requests come at a rate; clients and traces decide it themselves",
+                "Like 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
+                "So many clients, each sending its next request when it has its answer",
+                "Like 30s or 5m",
+                "How often the stage is played",
             )
             return words[section]
         return None
@@ -114,7 +113,7 @@ class StageModel(QAbstractTableModel):
                 return str(stage.get("name") or "steady")
             case 1:
                 if form in ("concurrency", "trace"):
-                    return tr("closed loop") if form == "concurrency" else tr("trace")
+                    return "closed loop" if form == "concurrency" else "trace"
                 return str(stage.get("arrivals") or "poisson")
             case 2:
                 return load_text(stage)
@@ -159,7 +158,7 @@ class ArrivalsDelegate(QStyledItemDelegate):
 
     def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:  # noqa: ARG002
         box = QComboBox(parent)
-        box.setAccessibleName(tr("Arrivals of this stage"))
+        box.setAccessibleName("Arrivals of this stage")
         box.addItems(list(ARRIVALS_BY_PROCESS))
         box.activated.connect(self._choose)
         return box

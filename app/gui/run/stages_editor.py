@@ -34,7 +34,6 @@ from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 _LINES = 18
 _LEAST_ROWS, _MOST_ROWS = 2, 8
@@ -50,7 +49,7 @@ class StagesEditor(Editor):
         self._wanted_row = 0
         self._shown: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = Strip()
-        self.chart = DraggableChart(tr("Planned rate"), Axis(tr("Time"), "s"), Axis(tr("Rate"), "/s"), look)
+        self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
         self.chart.moved.connect(self._drag)
         self.model = StageModel()
         self.model.setParent(self)
@@ -141,14 +140,14 @@ class StagesEditor(Editor):
             self._show(stages_of(self._document))
 
     def _no_traces(self, error: Exception) -> None:
-        self.strip.say(Notice("error", tr("The trace cannot be read: {why}").format(why=str(error)[:300])))
+        self.strip.say(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
 
     def _tell_problem(self) -> None:
         wrong = next((one for one in self._line.stages if one.problem is not None), None)
         if wrong is None:
             self.strip.hide()
             return
-        what = tr("Stage {name} is not right yet: {problem}").format(name=wrong.name, problem=str(wrong.problem)[:300])
+        what = f"Stage {wrong.name} is not right yet: {str(wrong.problem)[:300]}"
         self.strip.say(Notice("error", what))
 
     def _draw(self) -> None:
@@ -156,16 +155,16 @@ class StagesEditor(Editor):
         for one in line.stages:
             xs += [at for at, _ in one.points] or [one.start_s, one.end_s]
             ys += [rate for _, rate in one.points] or [np.nan, np.nan]
-        self.chart.set_line("planned", tr("planned rate"), np.array(xs), np.array(ys))
+        self.chart.set_line("planned", "planned rate", np.array(xs), np.array(ys))
         states: dict[bool, State] = {True: "bad", False: "plain"}
         self.chart.set_bands(
             [(one.start_s, one.end_s, one.label, states[one.problem is not None]) for one in line.stages]
         )
         self.chart.set_handles([Handle(one.x, one.y, one.name, one.way) for one in line.handles])
         repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
-        once = tr("One round takes {time}.") if repeated else tr("All stages take {time}.")
-        how = tr("Drag a point, or take it with Page Down and move it with the arrow keys.")
-        nothing = tr("No stages yet: add one, or let a search find the highest rate.")
+        once = "One round takes {time}." if repeated else "All stages take {time}."
+        how = "Drag a point, or take it with Page Down and move it with the arrow keys."
+        nothing = "No stages yet: add one, or let a search find the highest rate."
         said = once.format(time=seconds(line.total_s)) + (f" {how}" if line.handles else "")
         self.total.setText(said if line.stages else nothing)
         for widget in (self.chart, self.table):
@@ -196,13 +195,13 @@ class StagesEditor(Editor):
 
     def _ask_trace(self) -> str:
         folder = str(folder_of(self._document)) if self._document is not None else ""
-        kinds = tr("Traces") + " (*.csv *.jsonl *.json *.parquet *.gz);;" + tr("All files") + " (*)"
-        return QFileDialog.getOpenFileName(self, tr("A trace to replay"), folder, kinds)[0]
+        kinds = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
+        return QFileDialog.getOpenFileName(self, "A trace to replay", folder, kinds)[0]
 
     def _make_table(self) -> QTableView:
         table = QTableView()
         table.setModel(self.model)
-        table.setAccessibleName(tr("Stages"))
+        table.setAccessibleName("Stages")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setEditTriggers(
@@ -227,24 +226,24 @@ class StagesEditor(Editor):
         self._enable()
 
     def _make_buttons(self) -> dict[str, QPushButton]:
-        shape = QPushButton(tr("S&hape"))
-        shape.setAccessibleName(tr("Shape of the chosen stage"))
+        shape = QPushButton("S&hape")
+        shape.setAccessibleName("Shape of the chosen stage")
         menu = QMenu(shape)
         presets: tuple[tuple[Preset, str], ...] = (
-            ("constant", tr("&Constant gaps")), ("poisson", tr("&Poisson arrivals")),
-            ("closed", tr("C&losed loop of clients")),
-            ("ramp", tr("&Ramp from one rate to another")), ("spike", tr("&Spike in the middle")),
-            ("trace", tr("Replay a &trace…")),
+            ("constant", "&Constant gaps"), ("poisson", "&Poisson arrivals"),
+            ("closed", "C&losed loop of clients"),
+            ("ramp", "&Ramp from one rate to another"), ("spike", "&Spike in the middle"),
+            ("trace", "Replay a &trace…"),
         )  # fmt: skip
         for kind, text in presets:
             menu.addAction(text).triggered.connect(partial(self._preset, kind))
         shape.setMenu(menu)
         return {
-            "add": button(tr("&Add stage"), self.add),
-            "duplicate": button(tr("Du&plicate"), self.duplicate),
-            "remove": button(tr("Re&move"), self.remove),
-            "up": button(tr("Move &up"), partial(self.shift, -1)),
-            "down": button(tr("Move do&wn"), partial(self.shift, 1)),
+            "add": button("&Add stage", self.add),
+            "duplicate": button("Du&plicate", self.duplicate),
+            "remove": button("Re&move", self.remove),
+            "up": button("Move &up", partial(self.shift, -1)),
+            "down": button("Move do&wn", partial(self.shift, 1)),
             "shape": shape,
         }
 

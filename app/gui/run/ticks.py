@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
 
 from app.gui.flow import flow_in
 from app.gui.widgets import label, tip
-from app.gui.words import tr
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -74,8 +73,8 @@ class Ticks(QWidget):
     @staticmethod
     def _said(one: Tick) -> str:
         if not one.is_known:
-            return tr("… being tried")
-        return tr("✓ opens a session here") if one.against is None else tr("✗ {why}").format(why=one.against)
+            return "… being tried"
+        return "✓ opens a session here" if one.against is None else f"✗ {one.against}"
 
     def _changed(self) -> None:
         chosen = [value for value, box in self.boxes.items() if box.isChecked()]

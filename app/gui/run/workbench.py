@@ -26,7 +26,6 @@ from app.gui.settings import open_settings
 from app.gui.strip import Strip
 from app.gui.theme import Look
 from app.gui.widgets import restyle
-from app.gui.words import tr
 from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
@@ -149,7 +148,7 @@ class Workbench(QWidget):
         self._open(beginnings.for_model(path.absolute()), None)
 
     def ask_profile(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, tr("Open a profile"), "", "YAML (*.yaml *.yml)")
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open a profile", "", "YAML (*.yaml *.yml)")
         if chosen:
             self.open_profile(Path(chosen))
 
@@ -170,7 +169,7 @@ class Workbench(QWidget):
         if self.has_unsaved_changes:
             self.presenter.keep()
             self._draft = drafts.kept()
-            self._say_draft(tr("The profile before had unsaved changes."))
+            self._say_draft("The profile before had unsaved changes.")
         self.presenter.document.open(text, path)
 
     def _show_opened(self) -> None:
@@ -206,7 +205,7 @@ class Workbench(QWidget):
         lines = tuple(one.line for one in state.wrong if one.line is not None)
         syntax = self.presenter.document.error
         self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
-        word = tr("wrong") if state.wrong else tr("checking") if not state.is_checked else tr("no errors")
+        word = "wrong" if state.wrong else "checking" if not state.is_checked else "no errors"
         self.head.state.say(word, state.why_not)
         restyle(self.head.state, "bad" if state.wrong else "good" if state.is_checked else "plain")
         if not state.wrong:
@@ -214,8 +213,8 @@ class Workbench(QWidget):
             return
         first = state.wrong[0]
         more = len(state.wrong) - 1
-        next_step = tr("{count} more below.").format(count=more) if more else None
-        action = tr("&Write {name}").format(name=first.instead) if first.instead else tr("Sho&w it")
+        next_step = f"{more} more below." if more else None
+        action = f"&Write {first.instead}" if first.instead else "Sho&w it"
         what = _at_line(first) if syntax is not None else _text(first)
         self.wrong_strip.say(Notice("error", what, first.hint, next_step), action)
 
@@ -230,8 +229,8 @@ class Workbench(QWidget):
             self.source.go_to(wrong[0].line or 1)
 
     def _say_comments_lost(self) -> None:
-        what = tr("The file was written anew, without its comments: this change could not be made in place.")
-        self.news_strip.say(Notice("news", what, None, tr("Undo brings them back.")))
+        what = "The file was written anew, without its comments: this change could not be made in place."
+        self.news_strip.say(Notice("news", what, None, "Undo brings them back."))
 
     # views
 
@@ -241,16 +240,16 @@ class Workbench(QWidget):
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
             self._turn_into = "local"
-            said = tr("This profile is of an endpoint: it is loaded over the network.")
-            self.news_strip.say(Notice("news", said), tr("&Turn it into a local run"))
+            said = "This profile is of an endpoint: it is loaded over the network."
+            self.news_strip.say(Notice("news", said), "&Turn it into a local run")
         elif view == "endpoint" and is_local:
             self._turn_into = "oip"
-            said = tr("This profile is of a model that this machine runs itself.")
-            self.news_strip.say(Notice("news", said), tr("&Turn it into an endpoint's"))
+            said = "This profile is of a model that this machine runs itself."
+            self.news_strip.say(Notice("news", said), "&Turn it into an endpoint's")
         elif view == "sweep" and not is_local and not self._has_search():
             self._turn_into = "search"
-            said = tr("This profile plays its stages. A search finds the highest rate that holds the SLO.")
-            self.news_strip.say(Notice("news", said), tr("&Find the max rate"))
+            said = "This profile plays its stages. A search finds the highest rate that holds the SLO."
+            self.news_strip.say(Notice("news", said), "&Find the max rate")
 
     def _has_search(self) -> bool:
         load = self.presenter.document.tree.get("load")
@@ -291,7 +290,7 @@ class Workbench(QWidget):
         """What it names is there when it is pasted."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
-        self.navigation.tell("news", tr("Copied: {line}").format(line=self.presenter.command_line()))
+        self.navigation.tell("news", f"Copied: {self.presenter.command_line()}")
 
     def save(self) -> None:
         path = self.presenter.document.path
@@ -302,7 +301,7 @@ class Workbench(QWidget):
 
     def ask_save(self) -> None:
         begun = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
-        chosen, _ = QFileDialog.getSaveFileName(self, tr("Save the profile"), begun, "YAML (*.yaml *.yml)")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the profile", begun, "YAML (*.yaml *.yml)")
         if chosen:
             self.save_to(Path(chosen))
 
@@ -310,7 +309,7 @@ class Workbench(QWidget):
         try:
             self.presenter.save(path)
         except OSError as error:
-            self.navigation.tell("error", tr("{path} cannot be written.").format(path=path), error.strerror)
+            self.navigation.tell("error", f"{path} cannot be written.", error.strerror)
             return
         remember(open_settings(), path.absolute())
 
@@ -321,7 +320,7 @@ class Workbench(QWidget):
         return True
 
     def _ask_ci_folder(self, pipeline: str) -> None:
-        folder = QFileDialog.getExistingDirectory(self, tr("The repository that the job goes to"))
+        folder = QFileDialog.getExistingDirectory(self, "The repository that the job goes to")
         if folder:
             self.export_ci_job(pipeline, Path(folder))
 
@@ -335,19 +334,19 @@ class Workbench(QWidget):
             self.navigation.tell_error(error)
             return
         names = ", ".join(str(path.relative_to(folder)) for path in written)
-        self.navigation.tell("news", tr("Written: {names}").format(names=names), None, tr("Commit them both."))
+        self.navigation.tell("news", f"Written: {names}", None, "Commit them both.")
 
     # what a crash left
 
     def _offer_draft(self) -> None:
         self._draft = drafts.kept()
         if self._draft is not None:
-            self._say_draft(tr("A profile was left unsaved when the window last closed."))
+            self._say_draft("A profile was left unsaved when the window last closed.")
 
     def _say_draft(self, what: str) -> None:
         if self._draft is not None:
-            why = self._draft.path or tr("It was in no file yet.")
-            self.recovery_strip.say(Notice("news", what, why), tr("&Open it again"))
+            why = self._draft.path or "It was in no file yet."
+            self.recovery_strip.say(Notice("news", what, why), "&Open it again")
 
     def _recover(self) -> None:
         self.recovery_strip.hide()
@@ -372,7 +371,7 @@ def _told(wrong: Wrong) -> str:
 
 def _at_line(wrong: Wrong) -> str:
     text = _text(wrong)
-    return text if wrong.line is None else tr("Line {line}: {text}").format(line=wrong.line, text=text)
+    return text if wrong.line is None else f"Line {wrong.line}: {text}"
 
 
 def _text(wrong: Wrong) -> str:

@@ -11,7 +11,6 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 _MOST_LETTERS = 200_000
 
@@ -19,13 +18,13 @@ _MOST_LETTERS = 200_000
 class EnvironmentTab(Tab):
     def __init__(self) -> None:
         super().__init__()
-        self.model = QuantityModel({"label": tr("What"), "value": tr("Value")})
-        self.table = table_of(self.model, tr("Environment"))
+        self.model = QuantityModel({"label": "What", "value": "Value"})
+        self.table = table_of(self.model, "Environment")
         self.column.addWidget(self.table)
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Environment")
+        return "Environment"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.environment)
@@ -44,28 +43,28 @@ class ProfileTab(Tab):
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.text.setAccessibleName(tr("Profile"))
+        self.text.setAccessibleName("Profile")
         self.text.setTabChangesFocus(True)
         self.text.setMinimumHeight(320)
         self.about = label("", "muted", wrap=True)
         row = QHBoxLayout()
-        row.addWidget(button(tr("Co&py"), self._copy))
-        row.addWidget(button(tr("&Run it again"), self.repeat_wished.emit, primary=True))
+        row.addWidget(button("Co&py", self._copy))
+        row.addWidget(button("&Run it again", self.repeat_wished.emit, primary=True))
         row.addWidget(self.about, 1)
         self.column.addLayout(row)
         self.column.addWidget(self.text, 1)
 
     def title(self) -> str:
-        return tr("Profile")
+        return "Profile"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.opened.spec_text)
 
     def show_run(self, shown: Shown) -> None:
         self.text.setPlainText(shown.opened.spec_text[:_MOST_LETTERS])
-        parts = [tr("As it was run, every default written out; secrets are references.")]
+        parts = ["As it was run, every default written out; secrets are references."]
         if shown.own.reproduce.seed is not None:
-            parts.append(tr("Seed {seed}.").format(seed=shown.own.reproduce.seed))
+            parts.append(f"Seed {shown.own.reproduce.seed}.")
         self.about.setText(" ".join(parts))
 
     def _copy(self) -> None:

@@ -13,7 +13,6 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from reports import formatting
 from reports.model import Report
 
@@ -23,10 +22,10 @@ _DRAWN = ("latency_ms", "service_ms", "ttft_ms")
 class LatencyTab(Tab):
     def __init__(self, look: Look) -> None:
         super().__init__()
-        slowest = Axis(tr("The slowest one in"), "", True)
-        self.spectrum = Chart(tr("The slow end"), slowest, Axis(tr("Time"), "ms"), look)
-        self.ecdf = Chart(tr("Share answered by then"), Axis(tr("Time"), "ms", True), Axis(tr("Share"), "%"), look)
-        self.heat = HeatMap(tr("Answers over time"), Axis(tr("Time"), "s"), Axis(tr("Latency"), "ms", True), look)
+        slowest = Axis("The slowest one in", "", True)
+        self.spectrum = Chart("The slow end", slowest, Axis("Time", "ms"), look)
+        self.ecdf = Chart("Share answered by then", Axis("Time", "ms", True), Axis("Share", "%"), look)
+        self.heat = HeatMap("Answers over time", Axis("Time", "s"), Axis("Latency", "ms", True), look)
         self.about = label("", "muted", wrap=True)
         self.column.addWidget(self.about)
         grid = QGridLayout()
@@ -40,7 +39,7 @@ class LatencyTab(Tab):
         self.column.addLayout(grid, 1)
 
     def title(self) -> str:
-        return tr("Latency")
+        return "Latency"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.report.stages) or shown.report.load is not None
@@ -51,7 +50,7 @@ class LatencyTab(Tab):
         self._draw_ecdf(report)
         self._draw_heat(report)
         n = report.spectra[0].n if report.spectra else 0
-        words = tr(
+        words = (
             "{count} answers of the stages that the answer rests on, pooled. The slow end goes by the slowest one in "
             "so many, as far as that many allow: 10 is p90, 100 is p99, 1,000 is p99.9."
         )
@@ -65,17 +64,17 @@ class LatencyTab(Tab):
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _DRAWN:
             self.spectrum.set_limit(limit.value, f"SLO {report.curve.percentile} {formatting.limit(limit)}")
-        self.spectrum.say("" if report.spectra else tr("Nothing was answered in the stages that the answer rests on."))
+        self.spectrum.say("" if report.spectra else "Nothing was answered in the stages that the answer rests on.")
 
     def _draw_ecdf(self, report: Report) -> None:
         self.ecdf.clear()
         for series, one in enumerate(report.distributions):
             self.ecdf.set_line(one.metric, one.name, np.array(one.ms), 100 * np.array(one.share), series=series)
-        self.ecdf.say("" if report.distributions else tr("Nothing was answered."))
+        self.ecdf.say("" if report.distributions else "Nothing was answered.")
 
     def _draw_heat(self, report: Report) -> None:
         heat = report.heat_map
-        self.heat.say("" if heat is not None else tr("Too little was answered to see it change over time."))
+        self.heat.say("" if heat is not None else "Too little was answered to see it change over time.")
         if heat is not None:
             counts = np.array(heat.counts, dtype=np.float64).T
             self.heat.set_counts(heat.from_s[0], heat.bin_s, np.array(heat.edges_ms), counts)

@@ -17,7 +17,6 @@ from app.gui.results.throttling import REASONS, throttle_bands
 from app.gui.results.time_axis import bands_of
 from app.gui.theme import Look
 from app.gui.widgets import label, tip
-from app.gui.words import tr
 from reports.model import TelemetrySeries
 
 _MOST_CHARTS, _MOST_LINES = 8, 6
@@ -36,7 +35,7 @@ class MachineTab(Tab):
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("GPU and host")
+        return "GPU and host"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.telemetry)
@@ -48,12 +47,12 @@ class MachineTab(Tab):
         groups = grouped([one for one in shown.report.telemetry if one.metric != REASONS])
         left_out = len({one.metric for one in shown.report.telemetry}) - len(groups)
         has_gpu = any(one.metric.startswith("gpu_") for one in shown.report.telemetry)
-        words = "" if has_gpu else tr("No GPU was read on this machine. ")
-        more = tr("{count} more readings are in the HTML report.").format(count=left_out) if left_out > 0 else ""
+        words = "" if has_gpu else "No GPU was read on this machine. "
+        more = f"{left_out} more readings are in the HTML report." if left_out > 0 else ""
         self.about.setText(f"{words}{more}")
         self.charts = [self._chart(series) for series in groups]
         if not self.charts:
-            self.about.setText(tr("Nothing was read of the machine here."))
+            self.about.setText("Nothing was read of the machine here.")
             return
         throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.zero_ns)
         for chart, of_it in zip(self.charts, groups, strict=True):
@@ -68,7 +67,7 @@ class MachineTab(Tab):
     def _chart(self, series: Sequence[TelemetrySeries]) -> Chart:
         first = series[0]
         name = first.metric.replace("_", " ")
-        chart = Chart(name, Axis(tr("Time"), "s"), Axis(name, first.unit), self._look)
+        chart = Chart(name, Axis("Time", "s"), Axis(name, first.unit), self._look)
         chart.setToolTip(tip(first.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for place, one in enumerate(series[:_MOST_LINES]):

@@ -7,7 +7,6 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.time_axis import TimeAxis
 from app.gui.theme import Look
-from app.gui.words import tr
 from reports.model import Report
 
 
@@ -21,7 +20,7 @@ class OverviewTab(Tab):
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Overview")
+        return "Overview"
 
     def is_for(self, _: Shown) -> bool:
         return True

@@ -9,7 +9,6 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 
 class PlanTab(Tab):
@@ -18,20 +17,20 @@ class PlanTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
-        headers = {"offer": tr("Offer"), "instances": tr("Instances"), "usd_per_month": tr("Cost a month"),
-                   "usd_per_1k": tr("Cost of 1k"), "latency": tr("Latency at peak"),
-                   "utilisation": tr("Busy at peak"), "basis": tr("Basis"), "risk": tr("Risk"),
-                   "price": tr("Price of")}  # fmt: skip
+        headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Cost a month",
+                   "usd_per_1k": "Cost of 1k", "latency": "Latency at peak",
+                   "utilisation": "Busy at peak", "basis": "Basis", "risk": "Risk",
+                   "price": "Price of"}  # fmt: skip
         self.model = QuantityModel(headers, frames.OFFER_QUANTITIES)
-        self.table = table_of(self.model, tr("Offers"))
+        self.table = table_of(self.model, "Offers")
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
-        self.open = button(tr("Open it in P&lan"), self.plan_wished.emit, primary=True)
+        self.open = button("Open it in P&lan", self.plan_wished.emit, primary=True)
         self.column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Plan summary")
+        return "Plan summary"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.plan is not None
@@ -42,9 +41,7 @@ class PlanTab(Tab):
         plan = shown.report.plan
         self.table.setVisible(plan is not None)
         if plan is None:
-            self.about.setText(
-                tr("The plan was made for the run's own SLO and whole time: choose As measured to see it.")
-            )
+            self.about.setText("The plan was made for the run's own SLO and whole time: choose As measured to see it.")
             return
         self.about.setText("\n".join(summary_lines(plan)))
         self.model.set_rows(frames.offer_frame(plan))
@@ -60,7 +57,7 @@ class BaselineTab(Tab):
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Baseline")
+        return "Baseline"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.comparison is not None

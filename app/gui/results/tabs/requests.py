@@ -15,7 +15,6 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
 from app.gui.tables import FrameTable
 from app.gui.widgets import button, label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,24 +31,24 @@ class RequestsTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        headers = {"at_s": tr("At"), "stage": tr("Stage"), "latency_ms": tr("Latency (ms)"),
-                   "service_ms": tr("Service (ms)"), "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
-                   "send_lag_ms": tr("Send lag (ms)"), "result": tr("Result"), "error": tr("Error"),
-                   "status": tr("Status")}  # fmt: skip
+        headers = {"at_s": "At", "stage": "Stage", "latency_ms": "Latency (ms)",
+                   "service_ms": "Service (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
+                   "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
+                   "status": "Status"}  # fmt: skip
         self.model = FrameModel(None, headers, {"at_s": _moment, "status": _status, "error": _error})
-        self.table = FrameTable(self.model, tr("Requests"))
+        self.table = FrameTable(self.model, "Requests")
         self.table.setMinimumHeight(_HEIGHT)
         self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
         self.least = QLineEdit()
         self.told = label("", "muted", wrap=True)
-        self.jump = button(tr("Show on the &time axis"), self._jump_to_chosen)
+        self.jump = button("Show on the &time axis", self._jump_to_chosen)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
         self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._loaded, self._failed)
         self._build()
 
     def title(self) -> str:
-        return tr("Requests")
+        return "Requests"
 
     def is_for(self, shown: Shown) -> bool:
         return int(shown.opened.table.num_rows) > 0
@@ -62,7 +61,7 @@ class RequestsTab(Tab):
             return
         run = shown.opened
         self._run = run
-        self.told.setText(tr("reading every request…"))
+        self.told.setText("reading every request…")
 
         def made() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
@@ -105,9 +104,9 @@ class RequestsTab(Tab):
             mask = inside if mask is None else mask & inside
         self.model.set_filter(mask)
         shown, every = self.model.rowCount(), len(frame)
-        words = tr("{shown} of {all} requests").format(shown=count(shown), all=count(every))
-        window = tr(", of the chosen window") if self._window_s is not None else ""
-        wrong = tr("; {text} is no number of milliseconds").format(text=self.least.text()) if is_wrong else ""
+        words = f"{count(shown)} of {count(every)} requests"
+        window = ", of the chosen window" if self._window_s is not None else ""
+        wrong = f"; {self.least.text()} is no number of milliseconds" if is_wrong else ""
         self.told.setText(f"{words}{window}{wrong}")
         self.table.setAccessibleDescription(self.told.text())
 
@@ -127,15 +126,15 @@ class RequestsTab(Tab):
         columns = [str(name) for name in self.model.frame.columns]
         times = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
         took = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
-        words = tr("request, {time} ms").format(time=number(took)) if isinstance(took, float) and took == took else ""
+        words = f"request, {number(took)} ms" if isinstance(took, float) and took == took else ""
         if isinstance(at_s, float):
             self.moment_chosen.emit(at_s, words)
 
     def _boxes(self) -> tuple[tuple[QComboBox, str, str], ...]:
         return (
-            (self.stage, "stage", tr("all stages")),
-            (self.result, "result", tr("all results")),
-            (self.error, "error", tr("all errors")),
+            (self.stage, "stage", "all stages"),
+            (self.result, "result", "all results"),
+            (self.error, "error", "all errors"),
         )
 
     def _build(self) -> None:
@@ -146,8 +145,8 @@ class RequestsTab(Tab):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             box.currentIndexChanged.connect(self._filter)
             row.addWidget(box)
-        self.least.setPlaceholderText(tr("slower than … ms"))
-        self.least.setAccessibleName(tr("Slower than, in milliseconds"))
+        self.least.setPlaceholderText("slower than … ms")
+        self.least.setAccessibleName("Slower than, in milliseconds")
         self.least.setMinimumWidth(self.least.fontMetrics().horizontalAdvance("slower than … ms  0000"))
         self.least.textChanged.connect(self._filter)
         row.addWidget(self.least)

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.results.state import Shown
 from app.gui.widgets import label
-from app.gui.words import tr
 
 if TYPE_CHECKING:
     from app.gui.results.quantity_model import QuantityModel
@@ -55,4 +54,4 @@ def fit_height(table: FrameTable, most: int = _MOST_LINES) -> None:
 
 def wide_enough(table: FrameTable) -> None:
     table.resizeColumnsToContents()
-    table.setAccessibleDescription(tr("{rows} rows").format(rows=table.frame_model.rowCount()))
+    table.setAccessibleDescription(f"{table.frame_model.rowCount()} rows")

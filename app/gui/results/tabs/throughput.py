@@ -13,7 +13,6 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.theme import Look
 from app.gui.widgets import clear, label
-from app.gui.words import tr
 from reports import formatting
 from reports.model import Report, StageRow
 
@@ -24,20 +23,20 @@ _ON_THE_CURVE = ("probe", "hold", "steady")
 class ThroughputTab(Tab):
     def __init__(self, look: Look) -> None:
         super().__init__()
-        self.curve = Chart(tr("Latency by offered rate"), Axis(tr("Offered"), "/s"), Axis(tr("Latency"), "ms"), look)
+        self.curve = Chart("Latency by offered rate", Axis("Offered", "/s"), Axis("Latency", "ms"), look)
         self.curve.setMinimumHeight(260)
         self.about = label("", wrap=True)
         self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
-        self.table = table_of(self.stages, tr("Stages"))
+        self.table = table_of(self.stages, "Stages")
         self._more = _Tables(self)
         self.column.addWidget(self.about)
         self.column.addWidget(self.curve, 1)
-        self.add_heading(tr("Every stage, with 95 % intervals"))
+        self.add_heading("Every stage, with 95 % intervals")
         self.column.addWidget(self.table)
         self.column.addWidget(self._more)
 
     def title(self) -> str:
-        return tr("Throughput")
+        return "Throughput"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.stages)
@@ -45,7 +44,7 @@ class ThroughputTab(Tab):
     def show_run(self, shown: Shown) -> None:
         report = shown.report
         limit = "" if report.max_rate is None else report.max_rate.limited_by[:_WIDEST]
-        self.about.setText(tr("What limits it: {what}").format(what=limit))
+        self.about.setText(f"What limits it: {limit}")
         self.about.setVisible(report.max_rate is not None)
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))
@@ -67,7 +66,7 @@ class ThroughputTab(Tab):
         held = [row for row in points if formatting.stage_state(row) == "held"]
         x, y = _mean_by_rate(sorted(held, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
-            self.curve.set_line("curve", tr("held, mean of repeats"), x, y, series=0)
+            self.curve.set_line("curve", "held, mean of repeats", x, y, series=0)
         for series, state in enumerate(("held", "not judged", "failed", "INVALID")):
             self._points(state, [row for row in points if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
@@ -80,7 +79,7 @@ class ThroughputTab(Tab):
             is_hollow = state in ("failed", "INVALID")
             self.curve.set_points(
                 state,
-                tr(state),
+                state,
                 np.array([_rate(row) for row in rows], dtype=np.float64),
                 np.array([row.judged.value for row in rows], dtype=np.float64),
                 series=series,
@@ -92,12 +91,12 @@ class ThroughputTab(Tab):
         found = report.max_rate
         marks = []
         if found is not None and found.per_s.value is not None:
-            marks.append((found.per_s.value, tr("carried") if found.at_least else tr("max rate")))
+            marks.append((found.per_s.value, "carried" if found.at_least else "max rate"))
             if found.per_s.ci95 is not None:
-                self.curve.set_region(*found.per_s.ci95, None, None, tr("95 %"))
+                self.curve.set_region(*found.per_s.ci95, None, None, "95 %")
         if report.knees is not None:
             marks += [
-                (row.at.value, f"{tr('knee')}, {row.name}")
+                (row.at.value, f"knee, {row.name}")
                 for row in report.knees.rows
                 if row.at.value is not None and row.at.unit == "1/s"
             ]
@@ -117,23 +116,23 @@ class _Tables(QWidget):
     def show_run(self, report: Report) -> None:
         clear(self._layout)
         if report.knees is not None:
-            headers = {"name": tr("Method"), "method": tr("How"), "at": tr("At"), "latency": tr("Mean latency")}
-            self._add(tr("The knee"), QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees))
+            headers = {"name": "Method", "method": "How", "at": "At", "latency": "Mean latency"}
+            self._add("The knee", QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees))
             if report.knees.note:
                 self._layout.addWidget(label(report.knees.note, "muted", wrap=True))
         if report.spikes:
-            headers = {"stage": tr("Stage"), "jump": tr("Jump"), "spike": tr("For"), "slo_broken": tr("SLO broken"),
-                       "backlog_peak": tr("Deepest backlog"), "drained": tr("Drained after")}  # fmt: skip
+            headers = {"stage": "Stage", "jump": "Jump", "spike": "For", "slo_broken": "SLO broken",
+                       "backlog_peak": "Deepest backlog", "drained": "Drained after"}  # fmt: skip
             model = QuantityModel(headers, ("slo_broken", "backlog_peak", "drained"))
-            self._add(tr("Spikes"), model, frames.spike_frame(report.spikes))
+            self._add("Spikes", model, frames.spike_frame(report.spikes))
         for group in report.groups:
-            headers = {"label": group.column, "requests": tr("Requests"), "share": tr("Share"), "failed": tr("Failed")}
+            headers = {"label": group.column, "requests": "Requests", "share": "Share", "failed": "Failed"}
             self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
         if report.workers:
-            headers = {"worker": tr("Worker"), "host": tr("Host"), "sent": tr("Sent"), "cpu": "CPU",
-                       "max_lag": tr("Latest send"), "clock": tr("Clock within"), "lost": tr("Lost at")}  # fmt: skip
+            headers = {"worker": "Worker", "host": "Host", "sent": "Sent", "cpu": "CPU",
+                       "max_lag": "Latest send", "clock": "Clock within", "lost": "Lost at"}  # fmt: skip
             model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
-            self._add(tr("Load workers"), model, frames.worker_frame(report.workers))
+            self._add("Load workers", model, frames.worker_frame(report.workers))
 
     def _add(self, title: str, model: QuantityModel, frame: object) -> None:
         import pandas as pd

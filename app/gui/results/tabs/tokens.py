@@ -12,17 +12,16 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 
 
 class TokensTab(Tab):
     def __init__(self, look: Look) -> None:
         super().__init__()
-        self.first = Chart(tr("Time to the first token"), Axis(tr("Time"), "s"), Axis("TTFT p95", "ms"), look)
-        self.ecdf = Chart(tr("Share by then"), Axis(tr("Time"), "ms", True), Axis(tr("Share"), "%"), look)
+        self.first = Chart("Time to the first token", Axis("Time", "s"), Axis("TTFT p95", "ms"), look)
+        self.ecdf = Chart("Share by then", Axis("Time", "ms", True), Axis("Share", "%"), look)
         self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
-        self.table = table_of(self.model, tr("Tokens by stage"))
-        words = tr(
+        self.table = table_of(self.model, "Tokens by stage")
+        words = (
             "TTFT counts from the intended start to the first delta that is not empty; TPOT is the time from the first "
             "token to the last, by the tokens after the first."
         )
@@ -33,7 +32,7 @@ class TokensTab(Tab):
             self.column.addWidget(chart, 1)
 
     def title(self) -> str:
-        return tr("Tokens")
+        return "Tokens"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.tokens)
@@ -55,9 +54,9 @@ class TokensTab(Tab):
         if load is not None and has_first:
             values = np.array([np.nan if one is None else one for one in load.ttft_p95_ms], dtype=np.float64)
             self.first.set_line("ttft", "TTFT p95", np.array(load.at_s), values, series=0)
-        self.first.say("" if has_first else tr("No answer here had a token."))
+        self.first.say("" if has_first else "No answer here had a token.")
         self.ecdf.clear()
         of_tokens = [one for one in report.distributions if one.metric in ("ttft_ms", "tpot_ms")]
         for series, one in enumerate(of_tokens):
             self.ecdf.set_line(one.metric, one.label, np.array(one.ms), 100 * np.array(one.share), series=series)
-        self.ecdf.say("" if of_tokens else tr("No answer here had a token."))
+        self.ecdf.say("" if of_tokens else "No answer here had a token.")

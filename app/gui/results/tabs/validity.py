@@ -7,7 +7,6 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.widgets import label
-from app.gui.words import tr
 from reports.model import Report
 
 _RANK = {"INVALID": 0, "WARN": 1, "VALID": 2}
@@ -16,24 +15,24 @@ _RANK = {"INVALID": 0, "WARN": 1, "VALID": 2}
 class ValidityTab(Tab):
     def __init__(self) -> None:
         super().__init__()
-        headers = {"verdict": tr("Verdict"), "check": tr("Check"), "observed": tr("Observed"), "limit": tr("Limit"),
-                   "hint": tr("What to do")}  # fmt: skip
+        headers = {"verdict": "Verdict", "check": "Check", "observed": "Observed", "limit": "Limit",
+                   "hint": "What to do"}  # fmt: skip
         self.model = QuantityModel(headers)
-        self.table = table_of(self.model, tr("Checks"))
+        self.table = table_of(self.model, "Checks")
         self.selftest, self.method = label("", wrap=True), label("", wrap=True)
         self.files = label("", "muted", wrap=True)
         self.column.addWidget(self.table)
         for heading, words in (
-            (tr("Self-test of the instrument"), self.selftest),
-            (tr("How it was measured"), self.method),
-            (tr("Files, by their SHA-256"), self.files),
+            ("Self-test of the instrument", self.selftest),
+            ("How it was measured", self.method),
+            ("Files, by their SHA-256", self.files),
         ):
             self.add_heading(heading)
             self.column.addWidget(words)
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Validity")
+        return "Validity"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.checks) or bool(shown.own.method)
@@ -46,12 +45,12 @@ class ValidityTab(Tab):
         fit_height(self.table)
         self.selftest.setText(_selftest(report))
         self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
-        self.files.setText("\n".join(f"{one.path}  {one.sha256[:16]}…" for one in report.artifacts) or tr("none"))
+        self.files.setText("\n".join(f"{one.path}  {one.sha256[:16]}…" for one in report.artifacts) or "none")
 
 
 def _selftest(report: Report) -> str:
     mark = report.selftest
     if mark is None:
-        return tr("There was none on this machine: `sizewise selftest` proves the instrument in a minute.")
-    outcome = tr("passed") if mark.passed else f"{tr('FAILED in')} {', '.join(mark.failed)}"
+        return "There was none on this machine: `sizewise selftest` proves the instrument in a minute."
+    outcome = "passed" if mark.passed else f"FAILED in {', '.join(mark.failed)}"
     return f"{mark.id}, {mark.at[:10]}, {outcome}"

@@ -12,7 +12,6 @@ from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.gui.words import tr
 from reports.local_model import LocalSection
 
 _MOST = 20
@@ -22,22 +21,22 @@ class VariantsTab(Tab):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.about = label("", wrap=True)
-        headers = {"variant": tr("Variant"), "state": tr("State"), "slo": "SLO", "scenario": tr("Scenario"),
-                   "throughput": tr("Inferences/s"), "cost": tr("Cost"), "calls": tr("Calls"),
-                   "measurement": tr("Measurement")}  # fmt: skip
+        headers = {"variant": "Variant", "state": "State", "slo": "SLO", "scenario": "Scenario",
+                   "throughput": "Inferences/s", "cost": "Cost", "calls": "Calls",
+                   "measurement": "Measurement"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
-        self.table = table_of(self.model, tr("Variants and scenarios"))
+        self.table = table_of(self.model, "Variants and scenarios")
         self._look = look
         self.front: Chart | None = None
         self.bounds = label("", wrap=True)
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
-        self.add_heading(tr("What limits each"))
+        self.add_heading("What limits each")
         self.column.addWidget(self.bounds)
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Variants")
+        return "Variants"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.local is not None
@@ -46,14 +45,14 @@ class VariantsTab(Tab):
         local = shown.report.local
         if local is None:
             return
-        best = tr("Best: {name}.").format(name=local.best) if local.best else local.best_reason or ""
+        best = f"Best: {local.best}." if local.best else local.best_reason or ""
         self.about.setText(". ".join(part for part in (local.common, best) if part))
         frame, struck, hints = frames.variant_frame(local)
         self.model.set_rows(frame, struck, hints)
         wide_enough(self.table)
         fit_height(self.table)
         told = [f"{one.name}: {one.bound.sentence}" for one in local.variants[:_MOST] if one.bound is not None]
-        self.bounds.setText("\n".join(told) or tr("Nothing is known of it."))
+        self.bounds.setText("\n".join(told) or "Nothing is known of it.")
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
@@ -67,12 +66,12 @@ class VariantsTab(Tab):
             return
         unit = placed[0].cost.unit
         axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
-        front = Chart(tr("Latency and cost"), *axes, self._look)
+        front = Chart("Latency and cost", *axes, self._look)
         front.setMinimumHeight(260)
         for series, (state, of_it) in enumerate(
             (
-                (tr("on the front"), [one for one in placed if one.on_front]),
-                (tr("beaten by another"), [one for one in placed if not one.on_front]),
+                ("on the front", [one for one in placed if one.on_front]),
+                ("beaten by another", [one for one in placed if not one.on_front]),
             )
         ):
             if of_it:
@@ -95,17 +94,17 @@ class ModelTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
-        headers = {"provider": tr("Provider"), "precision": tr("Precision"), "batch": tr("Batch"),
-                   "throughput": tr("Inferences/s")}  # fmt: skip
+        headers = {"provider": "Provider", "precision": "Precision", "batch": "Batch",
+                   "throughput": "Inferences/s"}  # fmt: skip
         self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
-        self.table = table_of(self.model, tr("The model alone, by batch"))
+        self.table = table_of(self.model, "The model alone, by batch")
         self.proof = label("", "muted", wrap=True)
         for widget in (self.about, self.table, self.proof):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
     def title(self) -> str:
-        return tr("Model alone")
+        return "Model alone"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.model is not None
@@ -118,8 +117,8 @@ class ModelTab(Tab):
         if model is None:
             return
         starts = [f"{one.name} {quantity(one.quantity)}" for one in model.cold_start]
-        accuracy = [] if model.accuracy is None else [f"{tr('accuracy')} {quantity(model.accuracy)}"]
-        words = tr("{name} on this machine, with nothing in between").format(name=model.name)
+        accuracy = [] if model.accuracy is None else [f"accuracy {quantity(model.accuracy)}"]
+        words = f"{model.name} on this machine, with nothing in between"
         self.about.setText("; ".join([words, *accuracy, *starts]))
         self.model.set_rows(frames.batch_frame(model.batches))
         wide_enough(self.table)
