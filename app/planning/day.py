@@ -193,15 +193,7 @@ def _outcome(
     return DayOutcome(
         minutes=tuple(minutes),
         hours=tuple(hours),
-        totals=DayTotals(
-            arrivals=times * counts.arrived,
-            good=times * counts.good,
-            late=times * counts.late,
-            dropped=times * counts.dropped,
-            timed_out=times * counts.timed_out,
-            failed=times * counts.failed,
-            in_flight=times * counts.in_flight,
-        ),
+        totals=DayTotals(*(times * count for count in msgspec.structs.astuple(counts))),
         p50_s=p50_s,
         p95_s=p95_s,
         p99_s=p99_s,

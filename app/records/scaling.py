@@ -40,13 +40,9 @@ class Fixed(msgspec.Struct, frozen=True, tag_field="kind", tag="none"):
     replicas: int
 
 
-class Hpa(msgspec.Struct, frozen=True, tag_field="kind", tag="hpa"):
-    """Kubernetes' HorizontalPodAutoscaler on a metric averaged over the ready replicas and the last `window_s`."""
+class HpaRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How an HPA reads its metric and follows it."""
 
-    target: float
-    max: int
-    metric: Metric = "busy"
-    min: int = 1
     tolerance: float = 0.1
     sync_s: float = 15.0
     window_s: float = 15.0
@@ -54,7 +50,16 @@ class Hpa(msgspec.Struct, frozen=True, tag_field="kind", tag="hpa"):
     down: ScalingRules = DOWN
 
 
-class Keda(msgspec.Struct, frozen=True, tag_field="kind", tag="keda"):
+class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
+    """Kubernetes' HorizontalPodAutoscaler on a metric averaged over the ready replicas and the last `window_s`."""
+
+    target: float
+    max: int
+    metric: Metric = "busy"
+    min: int = 1
+
+
+class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
     """KEDA: its own poll wakes the fleet from none and, after the cool-down, sends it to sleep where `min` is 0;
     between 1 and `max` an HPA works on the metric's sum, `target` a replica. The metric is requests or arrivals/s.
 
@@ -69,11 +74,6 @@ class Keda(msgspec.Struct, frozen=True, tag_field="kind", tag="keda"):
     holds: bool = True
     polling_s: float = 30.0
     cool_down_s: float = 300.0
-    tolerance: float = 0.1
-    sync_s: float = 15.0
-    window_s: float = 15.0
-    up: ScalingRules = UP
-    down: ScalingRules = DOWN
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.records.day import DayMinute, DayTotals
+from app.records.plan import Hour
 from app.records.scaling import Autoscaler, Operations
 
 
@@ -16,19 +17,12 @@ class Span(msgspec.Struct, frozen=True):
     most: float
 
 
-class SimulatedHour(msgspec.Struct, frozen=True):
-    """Replicas are means over the hour; `instances` are those paid for. Latencies are of what was answered."""
+class SimulatedHour(Hour, frozen=True):
+    """`ready` and `billed` replicas are means over the hour; `instances` are those paid for. Latencies are of what was
+    answered."""
 
-    hour: int
-    arrivals_per_s: float
     ready: float
     billed: float
-    instances: float
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    good_share: float | None
-    usd: float
 
 
 class SimulatedDay(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ from app.planning.scaling.operated import OperatedFleet
 from app.planning.scaling.signals import FleetView
 from app.planning.simulation.histogram import quantile_s
 from app.planning.simulation.holding import answered_s, held_ages_s
-from app.planning.simulation.serving import Counts, counts_of, outstanding_of
+from app.planning.simulation.serving import counts_of, outstanding_of
 from app.planning.simulation.state import Fleet
 from app.planning.simulation.tallying import busy_s, latency_counts
-from app.records.day import DayMinute
+from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
@@ -38,7 +38,7 @@ class SlotMeter:
             ready=len(ready),
             in_flight=self._in_flight(operated, now_s, counts),
             busy=float(np.clip(busy[ready], 0.0, 1.0).sum()),
-            rate_per_s=(counts.arrived - self._counts.arrived) / slot_s,
+            rate_per_s=(counts.arrivals - self._counts.arrivals) / slot_s,
             pending=operated.lives.count(*PENDING),
             starting=operated.lives.count(*STARTING),
         )
@@ -51,7 +51,7 @@ class SlotMeter:
         self._busy_s = busy_s(self._plane, self._at_s)
         self._counts = counts_of(self._plane)
 
-    def _in_flight(self, operated: OperatedFleet, now_s: float, counts: Counts) -> float:
+    def _in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
         """Time spent in the fleet since the last reading, whoever has left since; what drains is not counted."""
         before = self._counts
         answers = counts.good + counts.late - before.good - before.late
@@ -81,7 +81,7 @@ class MinuteMeter:
         p50_s, p95_s, p99_s = (quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._at_s,
-            arrivals_per_s=times * (counts.arrived - before.arrived) / (now_s - self._at_s),
+            arrivals_per_s=times * (counts.arrivals - before.arrivals) / (now_s - self._at_s),
             wanted=times * wanted,
             ready=times * len(operated.ready_places),
             coming=times * operated.lives.count(*PENDING, *STARTING),

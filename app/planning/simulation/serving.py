@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from app.planning.simulation.chances import share_of, word_of
@@ -59,20 +58,9 @@ from app.planning.simulation.state import (
     WORKING,
     Fleet,
 )
+from app.records.day import DayTotals
 
 _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """arrived = good + late + dropped + timed_out + failed + in_flight."""
-
-    arrived: int
-    good: int
-    late: int
-    dropped: int
-    timed_out: int
-    failed: int
-    in_flight: int
 
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
@@ -91,12 +79,12 @@ def settle(fleet: Fleet, now_s: float) -> None:
     _settle(fleet, now_s)
 
 
-def counts_of(fleet: Fleet) -> Counts:
+def counts_of(fleet: Fleet) -> DayTotals:
     """As of the last `settle`."""
     tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
     held = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
     arrived, good, late, dropped, timed_out, failed = (int(each) for each in tallies)
-    return Counts(arrived, good, late, dropped, timed_out, failed, held)
+    return DayTotals(arrived, good, late, dropped, timed_out, failed, held)
 
 
 def outstanding_of(fleet: Fleet) -> Ints:

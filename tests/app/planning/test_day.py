@@ -88,7 +88,7 @@ def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
     settle(fleet, 1800.0)
     counts = counts_of(fleet)
     assert counts.late > 0
-    assert outcome.totals.arrivals == counts.arrived
+    assert outcome.totals.arrivals == counts.arrivals
     assert (outcome.totals.good, outcome.totals.late) == (counts.good, counts.late)
     assert (outcome.totals.timed_out, outcome.totals.dropped) == (counts.timed_out, counts.dropped)
     assert outcome.billed_s["ready"] == 3 * 1800.0

@@ -32,7 +32,7 @@ GOOD = DayTotals(arrivals=1000, good=990, late=10, dropped=0, timed_out=0, faile
 
 
 def hour(good_share: float) -> SimulatedHour:
-    return SimulatedHour(0, 1.0, 2.0, 2.0, 1.0, 5.0, 9.0, 12.0, good_share, 1.0)
+    return SimulatedHour(0, 1.0, 1.0, 5.0, 9.0, 12.0, good_share, 1.0, ready=2.0, billed=2.0)
 
 
 def day(totals: DayTotals = GOOD, **changes: Any) -> SimulatedDay:

@@ -67,13 +67,13 @@ def test_slots_without_a_queue_lose_erlangs_b_whatever_the_service(cv: float) ->
     blocked = 1.0
     for slot in range(1, 7):
         blocked = 5.0 * blocked / (slot + 5.0 * blocked)
-    assert counts.dropped / counts.arrived == pytest.approx(blocked, rel=0.02)
+    assert counts.dropped / counts.arrivals == pytest.approx(blocked, rel=0.02)
 
 
 def test_one_slot_without_a_queue_takes_who_finds_it_free() -> None:  # Erlang B of one slot: ρ / (1 + ρ)
     arrivals_s, normals = drawn(300_000, 0.8, 5)
     counts = counts_of(played(FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=0), arrivals_s, normals))
-    assert counts.dropped / counts.arrived == pytest.approx(0.8 / 1.8, rel=0.02)
+    assert counts.dropped / counts.arrivals == pytest.approx(0.8 / 1.8, rel=0.02)
 
 
 def test_the_batch_that_gathers_is_not_the_queue() -> None:
@@ -87,7 +87,7 @@ def test_a_short_queue_loses_as_mm1k_does() -> None:  # P = (1 − ρ)ρ^K / (1 
     arrivals_s, _ = drawn(500_000, 0.9, 6)
     design = FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=4)
     counts = counts_of(played(design, arrivals_s, exponential_normals(arrivals_s.size, 7)))
-    assert counts.dropped / counts.arrived == pytest.approx(0.1 * 0.9**5 / (1 - 0.9**6), rel=0.02)
+    assert counts.dropped / counts.arrivals == pytest.approx(0.1 * 0.9**5 / (1 - 0.9**6), rel=0.02)
 
 
 @pytest.mark.parametrize("slots", [1, 3])
@@ -222,7 +222,7 @@ def test_every_arrival_has_one_outcome(seed: int) -> None:
         settle(fleet, now_s)
         counts = counts_of(fleet)
         ended = counts.good + counts.late + counts.dropped + counts.timed_out + counts.failed
-        assert counts.arrived == sent == ended + counts.in_flight
+        assert counts.arrivals == sent == ended + counts.in_flight
         assert counts.in_flight == outstanding_of(fleet).sum()
     settle(fleet, math.inf)
     counts = counts_of(fleet)

@@ -35,7 +35,7 @@ def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
     settle(fleet, 3.5)
     forget_counts(fleet)
     counts = counts_of(fleet)
-    assert (counts.arrived, counts.good, counts.in_flight) == (7, 0, 7)
+    assert (counts.arrivals, counts.good, counts.in_flight) == (7, 0, 7)
     settle(fleet, np.inf)
     assert (fleet.tallies[:, 0] == fleet.tallies[:, 1]).all()
     assert counts_of(fleet).good == 7
