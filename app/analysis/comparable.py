@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from app.analysis.repeats import Repeats, median_of
-from app.records.comparison import MAX_RATE
+from app.records.comparison import MAX_RATE, StageMetric
 from app.records.estimate import Estimate
-from app.records.metrics import METRICS, Better
+from app.records.metrics import METRICS
 from app.records.result import IN_SWEEP, Result, Stage
 
 _TIMES = ("p50", "p95", "p99")
@@ -35,12 +35,7 @@ class Place(msgspec.Struct, frozen=True):
     """Asked for by the profile: not a probe of a search, nor a model that was run beside its endpoint."""
 
 
-class Comparable(msgspec.Struct, frozen=True):
-    metric: str
-    aggregate: str | None
-    unit: str
-    better: Better
-    stage: str
+class Comparable(StageMetric, frozen=True):
     is_headline: bool
     repeats: Repeats
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from app.analysis.comparable import comparables
 from app.analysis.environment_differences import differences_of
 from app.analysis.repeats import median_of
 from app.analysis.trend import ChangePoint, change_points
+from app.records.comparison import StageMetric
 from app.records.metrics import Better
 from app.records.result import Result
 
 
-class Series(msgspec.Struct, frozen=True):
+class Series(StageMetric, frozen=True):
     """By time, one value a run: the median over the repeats of its stage."""
 
-    metric: str
-    aggregate: str | None
-    unit: str
-    better: Better
-    stage: str
     run_ids: tuple[str, ...]
     values: tuple[float, ...]
     changes: tuple[ChangePoint, ...]

@@ -25,16 +25,21 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
     """Numbers of the two may not be compared because of it."""
 
 
-class MetricChange(msgspec.Struct, frozen=True):
-    """`ratio` is of medians over repeats, candidate over base; withheld where the base is 0. `p_value` is that of the
-    change's own side, by Mann-Whitney on repeats, after Holm over all gated metrics (or over all others); None with
-    too few repeats."""
+class StageMetric(msgspec.Struct, frozen=True):
+    """One aggregate of a metric in one stage."""
 
     metric: str
     aggregate: str | None
     unit: str
     better: Better
     stage: str
+
+
+class MetricChange(StageMetric, frozen=True):
+    """`ratio` is of medians over repeats, candidate over base; withheld where the base is 0. `p_value` is that of the
+    change's own side, by Mann-Whitney on repeats, after Holm over all gated metrics (or over all others); None with
+    too few repeats."""
+
     base: Estimate
     candidate: Estimate
     ratio: Estimate

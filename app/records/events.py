@@ -165,24 +165,26 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
     facts: VariantFacts
 
 
-class TurnStarted(msgspec.Struct, frozen=True, tag="turn_started"):
-    """Of a comparison that measures two profiles in turns: a run of one side goes on, in a directory of its own.
-    `pairs` is how many there will be, unless a change is suspected."""
+class PairRunEvent(msgspec.Struct, frozen=True):
+    """An event of a comparison that measures two profiles in turns, about the run of one side of the `pair`-th pair."""
 
     at_ns: int
     pair: int
+    side: Side
+    directory: str
+    """Of that run."""
+
+
+class TurnStarted(PairRunEvent, frozen=True, tag="turn_started"):
+    """The run has started."""
+
     pairs: int
-    side: Side
-    directory: str
+    """Planned number of pairs; a suspected change adds some."""
 
 
-class TurnFinished(msgspec.Struct, frozen=True, tag="turn_finished"):
-    """That run was measured. An INVALID one is made again."""
+class TurnFinished(PairRunEvent, frozen=True, tag="turn_finished"):
+    """The run was measured. An INVALID one is made again."""
 
-    at_ns: int
-    pair: int
-    side: Side
-    directory: str
     status: Trust
 
 

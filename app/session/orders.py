@@ -8,15 +8,20 @@ from app.records.result import StageKind
 from loadgen.records import Arrivals
 
 
-class StageOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """`drain_s`: how long answers are waited for after the last arrival."""
+class StageLoad(msgspec.Struct, frozen=True):
+    """A stage and its load."""
 
     name: str
     kind: StageKind
-    repeat: int = 1
     arrivals: Arrivals
     duration_s: float
     lead_in_s: float = 0.0
+    repeat: int = 1
+
+
+class StageOrder(StageLoad, frozen=True, kw_only=True):
+    """`drain_s`: how long answers are waited for after the last arrival."""
+
     drain_s: float
     ends_when_saturated: bool = False
     tags: dict[str, str] = {}

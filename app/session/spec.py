@@ -10,8 +10,9 @@ from app.analysis.gating import Gating
 from app.inference.job import Job
 from app.records.abort import AbortRule
 from app.records.offers import Catalogue, PlanLimits
-from app.records.result import Objective, Result, StageKind, Target, Traffic
-from loadgen.records import Arrivals, Endpoint, OpenArrivals
+from app.records.result import Objective, Result, Target, Traffic
+from app.session.orders import StageLoad
+from loadgen.records import Endpoint, OpenArrivals
 from loadgen.workloads import Workload
 
 
@@ -22,15 +23,9 @@ class ShareOf(msgspec.Struct, frozen=True):
     share: float
 
 
-class StageSpec(msgspec.Struct, frozen=True):
+class StageSpec(StageLoad, frozen=True):
     """With `share_of`, the rates of the open `arrivals` are in units of what that stage gives."""
 
-    name: str
-    kind: StageKind
-    arrivals: Arrivals
-    duration_s: float
-    lead_in_s: float = 0.0
-    repeat: int = 1
     share_of: ShareOf | None = None
     in_sweep: bool = False
     """One of a sweep's loads, which come in rising order."""

@@ -69,7 +69,7 @@ class ProfileRuns:
             raise RepeatError("the comparison was stopped between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
         where = str(directory)
-        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.pairs, turn.side, where))
+        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, where, turn.pairs))
         result = self._measured(turn, directory)
         if result is not None:
             status = result.verdict.status

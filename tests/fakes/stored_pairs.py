@@ -24,7 +24,7 @@ class WrittenPairs:
         self.store.append_event(RunStarted(SECOND, run_id, NAME, str(self.directory), pid or os.getpid()))
 
     def tell_begun(self, pair: int, side: Side, run: Path) -> None:
-        self.store.append_event(TurnStarted(self._later(), pair, self.pairs, side, str(run)))
+        self.store.append_event(TurnStarted(self._later(), pair, side, str(run), self.pairs))
 
     def tell_done(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
         status = "INVALID" if is_invalid else "VALID"

@@ -79,9 +79,9 @@ def test_variants_tell_the_time_of_those_to_come() -> None:
 
 
 def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
-    first = (TurnStarted(10 * S, 1, 2, "base", "a"), TurnFinished(20 * S, 1, "base", "a", "VALID"))
-    again = (TurnStarted(20 * S, 1, 2, "candidate", "b"), TurnFinished(30 * S, 1, "candidate", "b", "INVALID"))
-    progress = after(STARTED, *first, *again, TurnStarted(30 * S, 1, 2, "candidate", "c"))
+    first = (TurnStarted(10 * S, 1, "base", "a", 2), TurnFinished(20 * S, 1, "base", "a", "VALID"))
+    again = (TurnStarted(20 * S, 1, "candidate", "b", 2), TurnFinished(30 * S, 1, "candidate", "b", "INVALID"))
+    progress = after(STARTED, *first, *again, TurnStarted(30 * S, 1, "candidate", "c", 2))
     assert (progress.done, progress.total) == (1, 4)
     assert progress.eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 

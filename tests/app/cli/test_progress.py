@@ -208,7 +208,7 @@ def test_what_is_not_known_of_calls_in_flight_is_left_out(
 def test_a_comparison_tells_whose_turn_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = TurnStarted(1, 2, 7, "candidate", "a"), TurnFinished(2, 2, "candidate", "a", "VALID")
+    turns = TurnStarted(1, 2, "candidate", "a", 7), TurnFinished(2, 2, "candidate", "a", "VALID")
     assert told(capsys, *turns) == ["pair 2 of 7: candidate"]
     at_a_terminal(monkeypatch)
     assert "pair 2 of 7: candidate" in "\n".join(told(capsys, *turns))

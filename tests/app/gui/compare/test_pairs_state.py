@@ -14,7 +14,7 @@ SECOND = 1_000_000_000
 
 
 def begun(at_s: int, pair: int, side: Side, pairs: int = 2) -> TurnStarted:
-    return TurnStarted(at_s * SECOND, pair, pairs, side, f"{side}-{pair}")
+    return TurnStarted(at_s * SECOND, pair, side, f"{side}-{pair}", pairs)
 
 
 def done(at_s: int, pair: int, side: Side, status: Trust = "VALID") -> TurnFinished:
