@@ -112,32 +112,38 @@ class OipGrpcTarget(EndpointSettings):
         return self
 
 
-class TfServingTarget(EndpointSettings):
-    """The URL has no path: the protocol's begins with /v1/models."""
+class _ModelServerTarget(EndpointSettings):
+    """A server of named models with versions."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
-    protocol: Literal["tf-serving"]
+    protocol: str
     """The language the target speaks."""
-    scripted: ScriptedTensors | None = None
+    scripted: ScriptedTensors | ScriptedAnswers | None = None
     """A server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """The model's name on the server."""
     version: Version | None = Field(default=None, examples=["1"])
     """The model's version on the server, like 1."""
+
+
+class TfServingTarget(_ModelServerTarget):
+    """The URL has no path: the protocol's begins with /v1/models."""
+
+    protocol: Literal["tf-serving"]
+    """The language the target speaks."""
+    scripted: ScriptedTensors | None = None
+    """A server of known timings that the run starts, to try a profile without a service."""
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
     """Which of the model's signatures is called."""
 
 
-class TorchServeTarget(EndpointSettings):
+class TorchServeTarget(_ModelServerTarget):
     """The URL has no path: the protocol's begins with /predictions."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["torchserve"]
     """The language the target speaks."""
     scripted: ScriptedAnswers | None = None
     """A server of known timings that the run starts, to try a profile without a service."""
-    model: ModelName
-    """The model's name on the server."""
     version: Version | None = Field(default=None, examples=["1.0"])
     """The model's version on the server, like 1.0."""
 

@@ -59,7 +59,7 @@ def face_of(profile: EndpointProfile) -> Face | None:
             tf = profile.target.scripted
             if tf is None:
                 return None
-            return TfServingFace(_law(tf), profile.target.model, profile.target.signature, *_tensors(tf))
+            return TfServingFace(_law(tf), profile.target.model, *_tensors(tf), profile.target.signature)
         case TorchServeProfile():
             torch = profile.target.scripted
             return None if torch is None else TorchServeFace(_law(torch), profile.target.model, torch.answer)

@@ -78,8 +78,8 @@ class OpenAiFace(msgspec.Struct, frozen=True, tag="openai"):
     embedding_size: int = 8
 
 
-class OipFace(msgspec.Struct, frozen=True, tag="oip"):
-    """A model of the Open Inference Protocol over HTTP, JSON and binary. Its outputs are zeros, a row for a row."""
+class TensorModel(msgspec.Struct, frozen=True):
+    """A model with typed inputs and outputs. Its outputs are zeros, a row for a row."""
 
     law: Law = Law()
     model: str = "scripted"
@@ -87,14 +87,14 @@ class OipFace(msgspec.Struct, frozen=True, tag="oip"):
     outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "FP32", (-1, 2)),)
 
 
-class TfServingFace(msgspec.Struct, frozen=True, tag="tf-serving"):
+class OipFace(TensorModel, frozen=True, tag="oip"):
+    """A model of the Open Inference Protocol over HTTP, JSON and binary."""
+
+
+class TfServingFace(TensorModel, frozen=True, tag="tf-serving"):
     """A model of TensorFlow Serving's REST API: predict, and its metadata. Datatypes are those of OIP."""
 
-    law: Law = Law()
-    model: str = "scripted"
     signature: str = "serving_default"
-    inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "FP32", (-1, 4)),)
-    outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "FP32", (-1, 2)),)
 
 
 class TorchServeFace(msgspec.Struct, frozen=True, tag="torchserve"):
