@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -13,11 +13,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
+    create_model,
     model_validator,
 )  # fmt: skip
+from pydantic_core import CoreSchema, core_schema
 
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import UsageError
@@ -68,6 +71,31 @@ class Settings(BaseModel):
             if key not in known:
                 raise UnknownKeyError(key, known, cls.keys_of_others.get(key))
         return value
+
+
+def settings_of(
+    record: type[msgspec.Struct], by_type: Mapping[Any, Any], *, without: tuple[str, ...] = (), **by_name: Any
+) -> type[Settings]:
+    """Settings with the fields and the defaults of a record.
+
+    The type of a setting, with its limits, is found by its name, else by the type that the record has for it.
+    """
+    keys: dict[str, Any] = {
+        one.name: (by_name.get(one.name, by_type.get(one.type)), ... if one.required else one.default)
+        for one in msgspec.structs.fields(record)
+        if one.name not in without
+    }
+    return create_model(f"{record.__name__}Settings", __base__=Settings, **keys)
+
+
+class ReadAs(msgspec.Struct, frozen=True):
+    """Annotates a record that a file states by the keys of `settings`."""
+
+    settings: type[Settings]
+
+    def __get_pydantic_core_schema__(self, record: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler.generate_schema(self.settings)
+        return core_schema.no_info_after_validator_function(lambda one: record(**dict(one)), schema)
 
 
 def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
