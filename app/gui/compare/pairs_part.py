@@ -66,7 +66,7 @@ class PairsPart(QWidget):
     def launch(self, launch: Launch) -> None:
         """Their turn has come."""
         self._fits = self._is_beside(launch.directory)
-        self._run.launch(launch)
+        self._run.engine.launch(launch)
 
     def watch(self, directory: Path) -> None:
         """Pairs that go on, or have ended. Where nothing is compared yet, what was when they were asked for is."""

@@ -12,11 +12,8 @@ from PySide6.QtCore import QObject, Signal
 
 from app.gui.compare.beside import forget_beside
 from app.gui.compare.pairs_state import PairsGoing, PairsState, end_notice, pairs_after
-from app.gui.engine.asking import Asking
-from app.gui.engine.launch import EngineProcess, start_engine
-from app.gui.engine.reaping import Reaper
-from app.gui.engine.watch import EngineWatch
-from app.gui.navigation import Launch, Notice, notice_of
+from app.gui.engine.run import EngineRun
+from app.gui.navigation import Notice, notice_of
 from app.records.control import Wish
 from app.records.events import Event
 
@@ -36,54 +33,32 @@ class PairsRun(QObject):
         self.state = PairsState()
         self._told = self.state
         self._now_ns = now_ns
-        self._watch: EngineWatch | None = None
-        self._reaper, self._asking = Reaper(self), Asking(self)
-        self._asking.refused.connect(self._refused)
-        self._is_called_off = False
-
-    def launch(self, launch: Launch) -> None:
-        try:
-            engine = start_engine(launch)
-        except OSError as error:
-            self._begin(launch.directory, launch.name)
-            what = f"The engine could not be started: {error.strerror}."
-            self._fail(Notice("error", what, None, "Look at the folder that runs are kept in."))
-            return
-        self._follow(launch.directory, launch.name, engine)
+        engine = self.engine = EngineRun(self)
+        engine.began.connect(self._begin)
+        engine.received.connect(self._take)
+        engine.drained.connect(self._drained)
+        engine.finished.connect(self._finish)
+        engine.lost.connect(self._lose)
+        engine.failed.connect(self._fail)
+        engine.refused.connect(self._refused)
 
     def watch(self, directory: Path) -> None:
         """Pairs that go on, or have ended: they are told as they went."""
         if directory != self.state.directory or not self.state.is_running:
-            self._follow(directory, directory.name, None)
+            self.engine.watch(directory)
 
     def stop(self) -> None:
         """The first time what is in flight may finish, the second time it is cut."""
-        directory, watch = self.state.directory, self._watch
+        directory = self.state.directory
         if directory is None or not self.state.is_running:
             return
-        if self.state.going == "starting" and watch is not None and watch.engine is not None:
-            self._is_called_off = True
-            watch.engine.end()
+        if self.state.going == "starting" and self.engine.call_off():
             return
-        self._asking.stop(directory)
+        self.engine.requests.stop(directory)
         self._put(msgspec.structs.replace(self.state, going="stopping"))
 
     def _begin(self, directory: Path, name: str) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            self._reaper.take_over(watch)
-        self._is_called_off = False
         self._put(PairsState(going="starting", directory=directory, name=name))
-
-    def _follow(self, directory: Path, name: str, engine: EngineProcess | None) -> None:
-        self._begin(directory, name)
-        watch = self._watch = EngineWatch(directory, engine, self)
-        watch.received.connect(self._take)
-        watch.drained.connect(self._drained)
-        watch.finished.connect(self._finish)
-        watch.lost.connect(self._lose)
-        watch.failed.connect(self._fail)
-        watch.start()
 
     def _take(self, event: Event) -> None:
         self.state = pairs_after(self.state, event)
@@ -113,8 +88,6 @@ class PairsRun(QObject):
         if directory is not None:
             with contextlib.suppress(OSError):  # then something else is in it
                 forget_beside(directory)
-        if self._is_called_off:
-            notice = Notice("news", "Stopped before anything was measured.")
         self.state = msgspec.structs.replace(self.state, said=notice.why or notice.what)
         self._end("failed", notice)
 

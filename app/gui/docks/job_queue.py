@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec.structs import replace
-from PySide6.QtCore import QObject, QSettings, QTimer, Signal
+from PySide6.QtCore import QObject, QSettings, Signal
 
 from app.gui.background import submit
 from app.gui.navigation import Launch, LaunchKind
@@ -17,14 +17,14 @@ from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
     from app.analysis.run_progress import RunProgress
-    from app.storage.following import RunFollower
+    from app.gui.engine.watch import EngineWatch
+    from app.records.events import Event
 
 JobState = Literal["waiting", "running", "finished"]
 _KEY = "jobs/waiting"
 _LOOK_MS = 500
-_MOST_EVENTS = 200
 _MOST_FINISHED = 20
-_PATIENCE_NS = 60_000_000_000
+_PATIENCE_S = 60.0
 """An engine that has written nothing by then is not coming."""
 
 
@@ -86,13 +86,10 @@ class JobQueue(QObject):
         self._settings, self._now_ns = settings, now_ns
         self._number = 0
         self._jobs: list[Job] = []
-        self._follower: RunFollower | None = None
-        self._is_gone = False
+        self._watch: EngineWatch | None = None
         self.is_paused = False
         self.offered = _kept(settings)
         """What waited when the last window closed: queued by `take_offered`, forgotten by `drop_offered`."""
-        self._timer = QTimer(self, interval=_LOOK_MS)
-        self._timer.timeout.connect(self._look)
 
     @property
     def running(self) -> Job | None:
@@ -178,11 +175,22 @@ class JobQueue(QObject):
             self._tell()
 
     def _begin(self, job: Job) -> None:
-        from app.storage.following import RunFollower
+        from app.gui.engine.watch import EngineWatch
 
-        self._follower, self._is_gone = RunFollower(job.launch.directory), False
         self._put(replace(job, state="running", began_ns=self._now_ns()))
-        self._timer.start()
+        watch = self._watch = EngineWatch(
+            job.launch.directory,
+            parent=self,
+            clock=lambda: self._now_ns() / 1e9,
+            patience_s=_PATIENCE_S,
+            look_ms=_LOOK_MS,
+            has_readings=False,
+        )
+        watch.received.connect(self._take)
+        watch.drained.connect(self._drained)
+        watch.finished.connect(self._finish)
+        watch.lost.connect(self._lose)
+        watch.start()
         self._ask_how_long(job.number, job.launch.name)
 
     def _ask_how_long(self, number: int, name: str) -> None:
@@ -194,29 +202,23 @@ class JobQueue(QObject):
             self._put(replace(job, usual_s=found[1]))
             self.changed.emit()
 
-    def _look(self) -> None:
-        """A bounded slice of what the engine has told since."""
+    def _take(self, event: Event) -> None:
         from app.analysis.run_progress import RunProgress, advanced
 
-        job, follower = self.running, self._follower
-        if job is None or follower is None:
-            self._timer.stop()
+        job = self.running
+        if job is not None:
+            self._put(replace(job, progress=advanced(job.progress or RunProgress(), event)))
+
+    def _drained(self, _: int) -> None:
+        job = self.running
+        if job is None:
             return
-        progress = job.progress or RunProgress()
-        for _ in range(_MOST_EVENTS):
-            event = follower.take()
-            if event is None:
-                break
-            progress = advanced(progress, event)
-        else:
-            self._put(replace(job, progress=progress))
-            return
-        if progress.turn is not None and progress.at_ns is not None:  # which tells of nothing until its run has ended
+        progress = job.progress
+        if progress is not None and progress.turn is not None and progress.at_ns is not None:
+            # nothing is reported until the run whose turn it is has ended
             progress = replace(progress, at_ns=max(progress.at_ns, self._now_ns()))
-        job = self._by_its_name(replace(job, progress=progress if progress.started_ns is not None else None))
-        self._put(job)
+        self._put(self._by_its_name(replace(job, progress=progress)))
         self.changed.emit()
-        self._look_for_the_end(job, follower)
 
     def _by_its_name(self, job: Job) -> Job:
         """A run that was started elsewhere says itself what it is called."""
@@ -226,22 +228,23 @@ class JobQueue(QObject):
         self._ask_how_long(job.number, name)
         return replace(job, launch=replace(job.launch, name=name))
 
-    def _look_for_the_end(self, job: Job, follower: RunFollower) -> None:
-        if follower.finished is not None:
-            self._end(job, follower.finished.status, follower.finished.message)
-        elif job.progress is None:
-            if self._now_ns() - job.began_ns > _PATIENCE_NS:
-                self._end(job, "not started", "Its engine has told of nothing for a minute.")
-        elif follower.is_written():
-            self._is_gone = False
-        elif self._is_gone:  # what it wrote just before it went has been read by now
+    def _finish(self, _: int, message: str) -> None:
+        job = self.running
+        if job is not None and job.progress is not None and job.progress.finished is not None:
+            self._end(job, job.progress.finished.status, message)
+
+    def _lose(self) -> None:
+        job = self.running
+        if job is not None and job.progress is None:
+            self._end(job, "not started", "Its engine has told of nothing for a minute.")
+        elif job is not None:
             self._end(job, "lost", "Its engine is gone without telling of an end.")
-        else:
-            self._is_gone = True
 
     def _end(self, job: Job, status: str, message: str) -> None:
-        self._timer.stop()
-        self._follower = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+            watch.deleteLater()
         told_s = 0.0 if job.progress is None else job.progress.elapsed_s
         lasted_s = told_s or (self._now_ns() - job.began_ns) / 1e9
         ended = replace(job, state="finished", status=status, message=message, lasted_s=lasted_s)

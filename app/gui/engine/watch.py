@@ -24,7 +24,8 @@ _MORE_MS = 16
 class EngineWatch(QObject):
     """Nothing is told between `stop` and the next `start`. A run that has ended already is told whole, then its end.
 
-    What there is to read is taken in slices: a few milliseconds of it, then the window has its turn.
+    What there is to read is taken in slices: a few milliseconds of it, then the window has its turn. An engine that was
+    started elsewhere has `patience_s` until its first event; without it, a directory that no engine holds is lost.
     """
 
     received = Signal(object)
@@ -48,12 +49,16 @@ class EngineWatch(QObject):
         engine: EngineProcess | None = None,
         parent: QObject | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        patience_s: float | None = None,
+        look_ms: int = _LOOK_MS,
+        has_readings: bool = True,
     ) -> None:
         super().__init__(parent)
         self.directory, self.engine = directory, engine
-        self._clock = clock
+        self._clock, self._began_s, self._patience_s, self._look_ms = clock, clock(), patience_s, look_ms
         self._run = RunFollower(directory)
-        self._telemetry = StreamFollower(directory / TELEMETRY)
+        self._telemetry = StreamFollower(directory / TELEMETRY) if has_readings else None
         self._has_told_damage = self._has_events = self._is_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -77,7 +82,7 @@ class EngineWatch(QObject):
         self.drained.emit(events)
         if not self.is_watching:
             return
-        self._timer.setInterval(_MORE_MS if has_more else _LOOK_MS)
+        self._timer.setInterval(_MORE_MS if has_more else self._look_ms)
         if not has_more:
             self._look_after_engine()
 
@@ -95,6 +100,8 @@ class EngineWatch(QObject):
 
     def _take_readings(self, until_s: float) -> bool:
         """Whether there may be more."""
+        if self._telemetry is None:
+            return False
         for _ in range(MOST_BATCHES):
             batches = self._telemetry.take(1)
             if not batches or not self.is_watching:
@@ -119,12 +126,20 @@ class EngineWatch(QObject):
                 self.finished.emit(end.exit_code, end.message)
             if self.engine is None or code is not None:
                 self._timer.stop()
+        elif self._is_there(code):
+            self._is_gone = False
         elif self._is_gone:
             self._timer.stop()
             self._tell_loss(code)
         else:  # what it wrote just before it went is told first, by the next slice
-            is_there = self._run.is_written() if self.engine is None else code is None
-            self._is_gone = not is_there
+            self._is_gone = True
+
+    def _is_there(self, code: int | None) -> bool:
+        if self.engine is not None:
+            return code is None
+        if self._patience_s is not None and not self._has_events:
+            return self._clock() - self._began_s <= self._patience_s
+        return self._run.is_written()
 
     def _tell_loss(self, code: int | None) -> None:
         if self.engine is not None and code is not None and not self._has_events:

@@ -91,11 +91,11 @@ class LivePage(Page):
 
     def watch(self, directory: Path) -> None:
         """A run that goes on, or has ended: the engine is not this window's."""
-        self._made_run().watch(directory)
+        self._made_run().engine.watch(directory)
 
     def launch(self, launch: Launch) -> None:
         """Start its engine, and watch it. One that is watched already goes on unwatched."""
-        self._made_run().launch(launch)
+        self._made_run().engine.launch(launch)
 
     def stop(self) -> None:
         """The first time it asks, in a strip; the second time it stops."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from app.gui.engine.asking import Asking
-from app.gui.engine.launch import EngineProcess, start_engine
-from app.gui.engine.reaping import Reaper
-from app.gui.engine.watch import EngineWatch
+from app.gui.engine.run import EngineRun
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import LiveState
-from app.gui.navigation import Launch, Notice, notice_of
+from app.gui.navigation import Notice, notice_of
 from app.records.control import StopRun, Wish
+from app.records.events import Event
 from app.storage.run_directory import RESULT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _STOPPED_EARLY = (5, 10, 11, 12, 130, 143)
 """Exit codes of runs that were measured, and have more to say than their numbers."""
@@ -47,12 +49,18 @@ class LiveRun(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.presenter = LivePresenter()
-        self._watch: EngineWatch | None = None
-        self._reaper = Reaper(self)
-        self._asking = Asking(self)
-        self._asking.refused.connect(self._refused)
         self._told: LiveState | None = None
-        self._is_invalid = self._is_called_off = False
+        self._is_invalid = False
+        engine = self.engine = EngineRun(self)
+        engine.began.connect(self._begin)
+        engine.received.connect(self._take)
+        engine.readings.connect(self._take_readings)
+        engine.drained.connect(self._drained)
+        engine.damaged.connect(self._tell_damage)
+        engine.finished.connect(self._finish)
+        engine.lost.connect(self._lose)
+        engine.failed.connect(self._fail)
+        engine.refused.connect(self._refused)
 
     @property
     def is_running(self) -> bool:
@@ -62,69 +70,40 @@ class LiveRun(QObject):
     def directory(self) -> Path | None:
         return self.presenter.directory
 
-    def watch(self, directory: Path) -> None:
-        """One that goes on, or that has ended: it is shown as it went."""
-        self._follow(directory, None, directory.name)
-
-    def launch(self, launch: Launch) -> None:
-        try:
-            engine = start_engine(launch)
-        except OSError as error:
-            self._let_go()
-            self.presenter = LivePresenter(launch.directory, launch.name)
-            self.began.emit()
-            what = f"The engine could not be started: {error.strerror}."
-            self._fail(Notice("error", what, None, "Look at the folder that runs are kept in."))
-            return
-        self._follow(launch.directory, engine, launch.name)
-
     def stop(self) -> None:
         """The first time what is in flight may finish, the second time it is cut."""
         directory = self.directory
         if directory is None or not self.is_running:
             return
-        engine = None if self._watch is None else self._watch.engine
-        if self.presenter.going == "starting" and engine is not None:
-            self._is_called_off = True
-            engine.end()
+        if self.presenter.going == "starting" and self.engine.call_off():
             return
-        self._asking.stop(directory)
+        self.engine.requests.stop(directory)
         if self.presenter.going == "running":
             self.presenter.going = "stopping"
         self._tell_state()
 
     def note(self, text: str) -> None:
         if self.directory is not None:
-            self._asking.note(self.directory, text)
+            self.engine.requests.note(self.directory, text)
 
     def change_rate(self, rate_per_s: float) -> None:
         if self.directory is not None:
-            self._asking.change_rate(self.directory, rate_per_s)
+            self.engine.requests.change_rate(self.directory, rate_per_s)
 
     def extend(self, by_s: float) -> None:
         if self.directory is not None:
-            self._asking.extend(self.directory, by_s)
+            self.engine.requests.extend(self.directory, by_s)
 
-    def _follow(self, directory: Path, engine: EngineProcess | None, name: str) -> None:
-        self._let_go()
+    def _begin(self, directory: Path, name: str) -> None:
         self.presenter, self._is_invalid = LivePresenter(directory, name), False
-        self._is_called_off = False
-        watch = self._watch = EngineWatch(directory, engine, self)
-        watch.received.connect(self.presenter.take)
-        watch.readings.connect(self.presenter.take_readings)
-        watch.drained.connect(self._drained)
-        watch.damaged.connect(self._tell_damage)
-        watch.finished.connect(self._finish)
-        watch.lost.connect(self._lose)
-        watch.failed.connect(self._fail)
-        watch.start()
         self.began.emit()
         self._tell_state()
 
-    def _let_go(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            self._reaper.take_over(watch)
+    def _take(self, event: Event) -> None:
+        self.presenter.take(event)
+
+    def _take_readings(self, batch: pa.RecordBatch) -> None:
+        self.presenter.take_readings(batch)
 
     def _drained(self, _: int) -> None:
         presenter = self.presenter
@@ -158,8 +137,7 @@ class LiveRun(QObject):
         self._drained(0)
         has_results = (directory / RESULT).exists()
         self.news.emit(News(_of_end(self.presenter.state(), code, message), has_results))
-        is_ours = self._watch is not None and self._watch.engine is not None
-        self.ended.emit(directory, is_ours)
+        self.ended.emit(directory, self.engine.is_started_here)
 
     def _lose(self) -> None:
         self.presenter.lose("lost")
@@ -169,8 +147,6 @@ class LiveRun(QObject):
         self.news.emit(News(Notice("error", what, None, next_step), has_results=True))
 
     def _fail(self, notice: Notice) -> None:
-        if self._is_called_off:
-            notice = Notice("news", "Stopped before anything was measured.")
         self.presenter.lose("failed")
         self.presenter.failure = notice.why or notice.what
         self._drained(0)
