@@ -54,6 +54,7 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
         ((), GONE, "cut short", "was cut short"),
         ((RunFinished(2, "UNAVAILABLE", 3, ("nobody answers",)),), os.getpid(), "not measured", "nobody answers"),
     ],
+    ids=["running", "cut short", "not measured"],
 )
 def test_a_run_without_a_result_says_why(
     runs: Path, told: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]

@@ -62,7 +62,7 @@ def test_json_lines_keep_the_columns_that_are_wanted(tmp_path: Path) -> None:
         ("a.jsonl", b'{"x": ' + b"[" * 100_000 + b"\n", "a.jsonl:1: not a JSON object"),
         ("a.jsonl", b'{"timestamp": 1, "x": "' + b"y" * 2**20 + b'"}\n', "a.jsonl:1: this line is longer than 1 MiB"),
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": "\xff"}\n', "a.jsonl:2: not a JSON object"),
-        ("a.csv.gz", gzip.compress(b"timestamp\n1\n")[:-9], "ends inside its gzip stream"),
+        ("a.csv.gz", gzip.compress(b"timestamp\n1\n", mtime=0)[:-9], "ends inside its gzip stream"),
         ("a.csv.gz", b"\x1f\x8b\x08" + b"\x00" * 50, "not a gzip file|ends inside"),
         ("a.csv.gz", b"\x1f\x8bnonsense", "not a gzip file"),
     ],
