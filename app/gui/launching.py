@@ -37,8 +37,8 @@ class Launching(QObject):
         self._is_listening = False
         self._seen = LiveState()
         self.bar = RunBar(window.toolbar, window.look)
-        self.bar.start_wanted.connect(self.start)
-        self.bar.stop_wanted.connect(self.stop)
+        self.bar.start.clicked.connect(self.start)
+        self.bar.stop.clicked.connect(self.stop)
         self._pairs = LaunchingPairs(window, queue, recovery, self.bar)
         navigation = window.navigation
         navigation.launch_wanted.connect(self._queue_up)
@@ -74,7 +74,7 @@ class Launching(QObject):
             return
         if running.launch.kind == "pairs":
             self._window.show_page("compare")
-            self._pairs.compare_of(running.launch.directory).stop_pairs()
+            self._pairs.watching(running.launch.directory).stop()
         else:
             self._window.show_page("live")
             self._live_of(running).stop()
@@ -98,7 +98,7 @@ class Launching(QObject):
             return
         self._listen()
         self._recovery.leave_out(launch.directory)
-        self._window.pages.live.launch(launch)  # its engine starts while the page is drawn
+        self._window.pages.live.run.engine.launch(launch)  # its engine starts while the page is drawn
         self._window.show_page("live")
 
     def _watch(self, directory: Path) -> None:
@@ -138,6 +138,6 @@ class Launching(QObject):
 
     def _stop_now(self, job: Job) -> None:
         if job.launch.kind == "pairs":
-            self._pairs.compare_of(job.launch.directory).stop_pairs_now()
+            self._pairs.watching(job.launch.directory).stop_now()
         else:
             self._live_of(job).stop_now()

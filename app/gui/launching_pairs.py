@@ -17,7 +17,7 @@ from app.gui.run_bar import RunBar
 from app.gui.window import Window
 
 if TYPE_CHECKING:
-    from app.gui.compare.page import ComparePage
+    from app.gui.compare.pairs_part import PairsPart
     from app.gui.compare.pairs_state import PairsState
 
 
@@ -34,26 +34,26 @@ class LaunchingPairs(QObject):
         submit(self, _pairs_to_show, self._attach, self._window.navigation.tell_error)
 
     def launch(self, launch: Launch) -> None:
-        self._compare().launch_pairs(launch)  # its engine starts while the page is drawn
+        self._shown().launch(launch)  # its engine starts while the page is drawn
         self._window.show_page("compare")
 
     def watch(self, directory: Path) -> None:
         self._window.show_page("compare")
-        self._compare().watch_pairs(directory)
+        self._shown().watch(directory)
 
-    def compare_of(self, directory: Path) -> ComparePage:
-        """Watching those pairs, where it watched others."""
-        page = self._compare()
-        if page.contents.pairs.state.directory != directory:
-            page.watch_pairs(directory)
-        return page
+    def watching(self, directory: Path) -> PairsPart:
+        """What Compare shows of those pairs, where it showed others."""
+        pairs = self._shown()
+        if pairs.state.directory != directory:
+            pairs.watch(directory)
+        return pairs
 
-    def _compare(self) -> ComparePage:
-        page = self._window.pages.compare
+    def _shown(self) -> PairsPart:
+        pairs = self._window.pages.compare.contents.pairs
         if not self._is_listening:
             self._is_listening = True
-            page.pairs_changed.connect(self._show)
-        return page
+            pairs.changed.connect(self._show)
+        return pairs
 
     def _attach(self, found: tuple[Path, bool] | None) -> None:
         if found is None:
@@ -63,7 +63,7 @@ class LaunchingPairs(QObject):
         if is_going:
             what = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
             self._queue.watch(directory, directory.name, "pairs")
-        self._compare().watch_pairs(directory)
+        self._shown().watch(directory)
         self._window.navigation.tell("news", what)
 
     def _show(self, state: PairsState) -> None:

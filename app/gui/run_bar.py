@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, QSize, Qt, Signal
+from PySide6.QtCore import QObject, QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from app.gui.formatting import elapsed
@@ -13,9 +13,6 @@ from app.gui.widgets import Badge, label
 
 
 class RunBar(QObject):
-    start_wanted = Signal()
-    stop_wanted = Signal()
-
     def __init__(self, toolbar: QToolBar, look: Look) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
@@ -23,8 +20,6 @@ class RunBar(QObject):
         self.stop = _button("Stop", "Stop the run that goes on (Esc Esc on Live)")
         self.stop.setEnabled(False)
         self.progress, self.trust = label("", "muted"), Badge()
-        self.start.clicked.connect(self.start_wanted)
-        self.stop.clicked.connect(self.stop_wanted)
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         told = QWidget()  # a toolbar shows its own widgets again by itself, an empty badge too

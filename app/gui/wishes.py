@@ -26,12 +26,12 @@ class Wishes(QObject):
 
     def new_profile(self) -> None:
         self._window.show_page("run")
-        self._pages.run.new_profile()
+        self._pages.run.bench().new_endpoint()
 
     def _new_of_kind(self, kind: str) -> None:
         if kind == "local":
             self._window.show_page("run")
-            self._pages.run.new_local()
+            self._pages.run.bench().new_local()
         else:
             self.new_profile()
 
@@ -45,10 +45,7 @@ class Wishes(QObject):
 
     def _compare(self, runs: tuple[Path, ...]) -> None:
         self._window.show_page("compare")
-        if len(runs) == 1:
-            self._pages.compare.add(runs[0])
-        else:
-            self._pages.compare.compare(runs)
+        self._pages.compare.compare(runs)
 
     def _plan(self, sources: tuple[Path, ...]) -> None:
         self._window.show_page("plan")
@@ -61,9 +58,9 @@ class Wishes(QObject):
     def _open_profile(self, path: Path) -> None:
         remember_opened("profiles", path)
         self._window.show_page("run")
-        self._pages.run.open_profile(path)
+        self._pages.run.bench().open_profile(path)
 
     def _open_model(self, path: Path) -> None:
         remember_opened("models", path)
         self._window.show_page("run")
-        self._pages.run.open_model(path)
+        self._pages.run.bench().open_model(path)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout
 
-from app.gui.navigation import Launch, Navigation, PageKey
+from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import Look
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 class ComparePage(Page):
     key: PageKey = "compare"
-    pairs_changed = Signal(object)
-    """A PairsState: of pairs that begin, go on and end."""
 
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__(navigation, look)
@@ -42,7 +39,6 @@ class ComparePage(Page):
             layout = self.layout()
             assert layout is not None
             layout.addWidget(self._contents)
-            self._contents.pairs.changed.connect(self.pairs_changed)
         return self._contents
 
     def enter(self) -> None:
@@ -58,21 +54,6 @@ class ComparePage(Page):
     def add(self, path: Path) -> bool:
         """Whether there was room for it."""
         return self.contents.presenter.add(path)
-
-    def launch_pairs(self, launch: Launch) -> None:
-        """Start their engine, and watch it."""
-        self.contents.pairs.launch(launch)
-
-    def watch_pairs(self, directory: Path) -> None:
-        """Pairs that go on, or have ended: their runs are compared at the end."""
-        self.contents.pairs.watch(directory)
-
-    def stop_pairs(self) -> None:
-        """Asks once, in a strip; the second time they stop."""
-        self.contents.pairs.stop()
-
-    def stop_pairs_now(self) -> None:
-        self.contents.pairs.stop_now()
 
     def command_line(self) -> str | None:
         words = self.contents.words_of_trend()

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QStackedWidget, QVBoxLayout
 from app.gui.background import submit
 from app.gui.live.idle import NothingRunning, last_runs
 from app.gui.live.state import LiveState
-from app.gui.navigation import Launch, Navigation, Notice, PageKey
+from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.strip import Strip
 from app.gui.theme import Look
@@ -91,11 +91,7 @@ class LivePage(Page):
 
     def watch(self, directory: Path) -> None:
         """A run that goes on, or has ended: the engine is not this window's."""
-        self._made_run().engine.watch(directory)
-
-    def launch(self, launch: Launch) -> None:
-        """Start its engine, and watch it. One that is watched already goes on unwatched."""
-        self._made_run().engine.launch(launch)
+        self.run.engine.watch(directory)
 
     def stop(self) -> None:
         """The first time it asks, in a strip; the second time it stops."""
@@ -120,7 +116,9 @@ class LivePage(Page):
         if self._run is not None:
             self._run.stop()
 
-    def _made_run(self) -> LiveRun:
+    @property
+    def run(self) -> LiveRun:
+        """Made on first use."""
         if self._run is None:
             from app.gui.live.run import LiveRun
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QUndoStack
@@ -44,21 +43,6 @@ class RunPage(Page):
     def leave(self) -> None:
         if self._bench is not None:
             self._bench.presenter.keep()
-
-    def open_profile(self, path: Path) -> None:
-        """For editing; what is unsaved is kept, and can be had back."""
-        self.bench().open_profile(path)
-
-    def open_model(self, path: Path) -> None:
-        """As a local run of it."""
-        self.bench().open_model(path)
-
-    def new_profile(self) -> None:
-        self.bench().new_endpoint()
-
-    def new_local(self) -> None:
-        """Of the built-in model, to be replaced by one's own."""
-        self.bench().new_local()
 
     def start(self) -> bool:
         return self._bench is not None and self._bench.start()

@@ -192,7 +192,9 @@ class RunPresenter(QObject):
         """False where the profile is wrong, or not checked yet."""
         if self.state().why_not:
             return False
-        self._launch(("run", self.write_source()), self._checked.name if self._checked else None)
+        name = (self._checked.name if self._checked else None) or "run"
+        directory = runs_home() / new_run_id(name, datetime.now().astimezone())
+        self._navigation.launch_wanted.emit(Launch(("run", self.write_source()), directory, name))
         return True
 
     def write_source(self) -> str:
@@ -213,11 +215,6 @@ class RunPresenter(QObject):
             letter for letter in str(document.tree.get("name") or "profile") if letter.isalnum() or letter in "-_"
         )
         return runs_home().parent / "drafts" / f"{word[:40] or 'profile'}-{digest}.yaml"
-
-    def _launch(self, arguments: tuple[str, ...], name: str | None) -> None:
-        called = name or "run"
-        directory = runs_home() / new_run_id(called, datetime.now().astimezone())
-        self._navigation.launch_wanted.emit(Launch(arguments, directory, called))
 
 
 def _standing_alone(document: ProfileDocument) -> str:

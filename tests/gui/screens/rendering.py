@@ -54,7 +54,7 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
     if len(runs) > 1:
         window.pages.compare.compare(runs[:2])
     window.pages.plan.open_sources(runs[:1])
-    window.pages.run.open_profile(runs[0] / "spec.yaml")
+    window.pages.run.bench().open_profile(runs[0] / "spec.yaml")
     settle()
 
 

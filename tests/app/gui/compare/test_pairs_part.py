@@ -88,7 +88,7 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     page.compare((base, near))
     settle(qtbot, page)
     keep_beside(written.directory, page.contents.presenter.asked)
-    page.watch_pairs(written.directory)
+    page.contents.pairs.watch(written.directory)
     written.tell_begun(1, "base", new_pair[0])
     part = part_of(page)
     qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 2: the baseline is measured")
@@ -124,7 +124,7 @@ def test_another_window_puts_them_to_what_was_compared(
     settle(qtbot, first)
     keep_beside(written.directory, first.contents.presenter.asked)
     second = open_page()
-    second.watch_pairs(written.directory)
+    second.contents.pairs.watch(written.directory)
     assert second.runs() == (base, near)
     written.tell_pairs([new_pair])
     written.end()
@@ -139,7 +139,7 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     page.compare((base, near))
     settle(qtbot, page)
     keep_beside(written.directory, page.contents.presenter.asked)
-    page.watch_pairs(written.directory)
+    page.contents.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.going == "running")
     page.compare((base, slower))
     written.tell_pairs([new_pair])
@@ -156,14 +156,14 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written, heard = open_page(), WrittenPairs(), list[Wish]()
-    page.watch_pairs(written.directory)
+    page.contents.pairs.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
     part = part_of(page)
     qtbot.waitUntil(lambda: part.state.pairs == 1)
-    page.stop_pairs()
+    page.contents.pairs.stop()
     assert "Stop these pairs?" in part.stop_strip.text()
-    page.stop_pairs()
+    page.contents.pairs.stop()
     assert part.state.going == "stopping"
 
     def obey(wish: Wish) -> Answer:
@@ -188,7 +188,7 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
     page, written = open_page(), WrittenPairs()
     written.tell_pairs([new_pair])
     written.store.close()
-    page.watch_pairs(written.directory)
+    page.contents.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.going == "lost")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
     assert "is gone" in part_of(page).strip.text()
@@ -201,7 +201,7 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
     page = open_page()
     directory = home / "comparisons" / "one"
     keep_beside(directory, page.contents.presenter.asked)
-    page.launch_pairs(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
+    page.contents.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
     qtbot.waitUntil(lambda: part_of(page).state.going == "failed", timeout=20_000)
     assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
     assert not directory.exists()
@@ -216,10 +216,10 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
     try:
         page.compare((base, near))
         settle(qtbot, page)
-        page.watch_pairs(written.directory)
+        page.contents.pairs.watch(written.directory)
         written.tell_begun(1, "base", new_pair[0])
         qtbot.waitUntil(lambda: part_of(page).state.progress.turn is not None)
-        page.stop_pairs()
+        page.contents.pairs.stop()
         assert unnamed(page) == []
         assert unreachable(page) == []
         qtbot.waitUntil(lambda: clipped(page) == [])

@@ -232,7 +232,7 @@ def test_an_engine_that_dies_offers_what_was_measured(
 
 
 def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    page.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
+    page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
     assert (page.state.going, page.state.name) == ("starting", "of nothing")
     qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
     assert "no-such-profile.yaml" in page.strip.text()
@@ -240,7 +240,7 @@ def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Pa
 
 
 def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    page.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
+    page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
     page.stop()
     page.stop()
     qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
@@ -257,7 +257,7 @@ def test_a_run_from_start_to_stop(
     page.state_changed.connect(states.append)
     with ScriptedServer(Script(delay_s=0.005)) as server:
         profile = write_profile(tmp_path, server.url, rate="50/s", duration="60s")
-        page.launch(Launch(("run", profile), run, "test"))
+        page.run.engine.launch(Launch(("run", profile), run, "test"))
         assert page.is_running
         body = body_of(page)
         assert body.header.going.text() or body.header.stop.isVisible()

@@ -60,7 +60,7 @@ def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: R
 
 
 def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     rate = bench.form.part_at(("load", "stages", 0, "rate")).editor.line
     rate.selectAll()
@@ -78,7 +78,7 @@ def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path
 
 
 def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     bench.source.text.setPlainText(RIGHT + "x: [\n")
     assert bench.source.problem.text().startswith("Line ")
@@ -90,7 +90,7 @@ def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: Run
 
 
 def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     row = bench.form.part_at(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
@@ -111,7 +111,7 @@ def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, p
 
 def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = checked(qtbot, page.bench())
     assert "Did you mean 'method'?" in bench.wrong_strip.text()
     bench.wrong_strip.acted.emit()
@@ -122,7 +122,7 @@ def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine
 def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
     model = tmp_path / "mine.onnx"
     model.write_bytes(b"x")
-    page.open_model(model)
+    page.bench().open_model(model)
     bench = checked(qtbot, page.bench())
     assert bench.form.view == "local"
     assert bench.presenter.document.tree["target"]["model"] == str(model)
@@ -130,7 +130,7 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
 
 
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     bench.head.views.button(2).click()
     assert bench.form.sections["promises"].is_open
@@ -160,18 +160,18 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navig
 
 
 def test_another_profile_opened_over_unsaved_edits_loses_none(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     bench.presenter.document.set_dotted("load.seed", 99)
     edited = bench.presenter.document.text
-    page.open_profile(bundled_profiles()["chat"])
+    page.bench().open_profile(bundled_profiles()["chat"])
     assert "unsaved changes" in bench.recovery_strip.text()
     bench.recovery_strip.acted.emit()
     assert (bench.presenter.document.text, bench.presenter.document.path) == (edited, mine)
 
 
 def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     bench = page.bench()
     bench.presenter.document.set_dotted("load.seed", 99)
     bench.copy_command()
@@ -183,7 +183,7 @@ def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: 
 def test_a_ci_job_is_written_and_nothing_written_over(
     qtbot: QtBot, page: RunPage, navigation: Navigation, mine: Path, tmp_path: Path
 ) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     repository = tmp_path / "repository"
     repository.mkdir()
     page.bench().export_ci_job("github", repository)
@@ -199,7 +199,7 @@ def test_a_ci_job_is_written_and_nothing_written_over(
 
 
 def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+    page.bench().open_profile(mine)
     menu = page.bench().head.chooser.menu_
     menu.aboutToShow.emit()
     assert any(action.text().startswith("mine.yaml") for action in menu.actions())
@@ -211,7 +211,7 @@ def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, 
 
 @pytest.mark.parametrize("name", ["chat", "local-model"])
 def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, name: str) -> None:
-    page.open_profile(bundled_profiles()[name])
+    page.bench().open_profile(bundled_profiles()[name])
     usable = (QAbstractButton, QLineEdit, QComboBox, QPlainTextEdit)
     inside_others = {"qt_spinbox_lineedit"}
     nameless = [
@@ -226,7 +226,7 @@ def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, nam
 
 def test_nothing_is_wider_than_the_page_at_twice_the_letters(qtbot: QtBot, page: RunPage, look: Look) -> None:
     look.scale_text(2.0)
-    page.open_profile(bundled_profiles()["local-model"])
+    page.bench().open_profile(bundled_profiles()["local-model"])
     page.resize(1180, 760)
     bench = page.bench()
     try:
